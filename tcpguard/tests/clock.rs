@@ -149,7 +149,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
         0,
         "mode enforce (was observe)\n",
         &format!(
-            "{enforced}the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms \
+            "{enforced}the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms \
              it: tcpguard mode enforce --yes\n"
         ),
     );
@@ -171,7 +171,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
     run(&["mode"], mode_agent).is(
         0,
         "enforce\n",
-        "the mode goes back to observe in 8m 20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
+        "the mode goes back to observe in 8m20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
     );
     let json = run(&["mode", "enforce", "--confirm", "60s", "--json"], mode_agent).json();
     assert_eq!(json["ends"]["revert_to"], "observe");
@@ -205,13 +205,13 @@ fn status_shows_a_mode_that_reverts() {
     let view =
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let mut page = String::new();
-    text::status(&mut page, &status, &view, false).unwrap();
+    text::status(&mut page, &status, &view, false, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();
     let place = lines.iter().position(|line| line.contains("the mode goes back")).expect(&page);
     assert_eq!(
         lines[place..place + 2],
         [
-            "  Mode     the mode goes back to observe in 54 s, at 14:06:25, or at 14:15:25 if somebody confirms",
+            "  Mode     the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
             "           it: tcpguard mode enforce --yes",
         ]
     );
@@ -282,7 +282,7 @@ fn alerts_are_listed_by_time_and_severity() {
     run(&["alerts", "--severity", "critical"], alerted).is(
         0,
         "",
-        "nothing was told in the last 1d 00h; further back: tcpguard alerts --since 7d, journalctl -t \
+        "nothing was told in the last 1d; further back: tcpguard alerts --since 7d, journalctl -t \
          tcpguard\n",
     );
     let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
@@ -464,7 +464,7 @@ fn rules_are_listed_by_address_network_and_origin() {
 
 #[test]
 fn unblocking_can_be_tried_and_kept_to_one_origin() {
-    let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m 50s left)\n";
+    let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m50s left)\n";
     let nothing = "nothing was changed; do it: the same command without --dry-run\n";
     let outcome = run(&["unblock", "--all", "--origin", "auto", "--dry-run"], with_rules);
     outcome.is(0, would, nothing);
@@ -487,7 +487,7 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
         let outcome = run(line, with_rules);
         outcome.is(
             0,
-            "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m 50s left)\n",
+            "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m50s left)\n",
             "2 rules against attacks stay; also remove those: tcpguard unblock --all --origin auto\n",
         );
         assert_eq!(outcome.asked[0], rule(None, Some(RuleOrigin::Manual)), "attacks stay stopped");

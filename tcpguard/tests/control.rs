@@ -186,7 +186,7 @@ async fn an_idle_connection_is_closed() {
         client.refusal().await,
         (
             RefusalKind::BadRequest,
-            "no request within 5 s, so the connection ends; ask again: tcpguard status".to_owned()
+            "no request within 5s, so the connection ends; ask again: tcpguard status".to_owned()
         )
     );
     client.assert_closed().await;
@@ -264,7 +264,7 @@ async fn an_agent_that_does_not_answer_costs_the_client_five_seconds() {
         client.refusal().await,
         (
             RefusalKind::Busy,
-            "the agent gave no answer within 5 s; look at its log: journalctl -u tcpguard"
+            "the agent gave no answer within 5s; look at its log: journalctl -u tcpguard"
                 .to_owned()
         )
     );

@@ -183,7 +183,7 @@ fn an_import_says_what_became_of_the_rules() {
     assert_eq!((rules[1].for_s, &rules[1].reason), (None, &None), "as it is there, or the default");
     let (code, _, refused) = agent.run(&["rules", "import", "-", "--for", "25h"], list);
     assert_eq!(code, Some(2));
-    assert!(refused.contains("24h is the longest"), "{refused}");
+    assert!(refused.contains("1d is the longest"), "{refused}");
 
     let (code, said, talk) = agent.run(&["rules", "import", "-", "--dry-run"], list);
     assert_eq!(
@@ -239,7 +239,7 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.starts_with(
-            "1 of them for 1m 00s only, then all is as before, unless you confirm: tcpguard rules \
+            "1 of them for 1m only, then all is as before, unless you confirm: tcpguard rules \
              confirm\n"
         ),
         "{said}"

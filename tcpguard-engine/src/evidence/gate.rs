@@ -255,7 +255,7 @@ impl Gate {
     ) -> Vec<Indicator> {
         let Background { novelty, surge, reach, .. } = background;
         let item = |name: &str, holds, detail| Indicator { name: name.to_owned(), holds, detail };
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        let percent = |share: f64| format!("{:.1}%", share * 100.0);
         vec![
             item(
                 "fingerprint",
@@ -284,7 +284,7 @@ impl Gate {
                 "few_sources",
                 self.few_sources,
                 format!(
-                    "90 % come from {} sources in {} networks",
+                    "90% come from {} sources in {} networks",
                     sources.k90, sources.k90_networks
                 ),
             ),

@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(said_of.novel, Some(true));
         assert_eq!(
             said_of.in_words(),
-            "100 % of the failing networks are new to about 5.01 k known, 100 % of those that complete are \
+            "100% of the failing networks are new to about 5010 known, 100% of those that complete are \
              known"
         );
         let with_clients = said(NEW.chain(0..20), 0..1000, 5000);
@@ -241,7 +241,7 @@ mod tests {
         let flash_crowd = said(NEW, 600_000..601_000, 5000);
         assert_eq!(flash_crowd.novel, None);
         assert!(
-            flash_crowd.in_words().ends_with(" 0 % of those that complete are known"),
+            flash_crowd.in_words().ends_with(" 0% of those that complete are known"),
             "{flash_crowd:?}"
         );
         let alone = said(NEW, 0..0, 5000);

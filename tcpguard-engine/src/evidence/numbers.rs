@@ -79,7 +79,7 @@ impl Numbers<'_> {
     pub fn few_sources(&self) -> String {
         let Self { sources, .. } = self;
         let where_from = format!(
-            "90 % of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
+            "90% of the failing SYNs come from {} sources in {} networks, and {:.1} from each; few \
              are {} networks, or {} sources with 2 SYNs each",
             sources.k90,
             sources.k90_networks,

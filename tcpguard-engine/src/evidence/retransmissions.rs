@@ -66,7 +66,7 @@ impl Retransmissions {
             format!(", but {}/s have not gone on as clients do", short(rate))
         });
         let after = if self.aged { "3.5" } else { "1.5" };
-        format!("{:.1} % were repeated after {after} s{deserted}", share * 100.0)
+        format!("{:.1}% were repeated after {after} s{deserted}", share * 100.0)
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
         let flood = of(&cohort(500, 200, 0), Some(100.0));
         assert_eq!(
             flood.in_words(),
-            "40.0 % were repeated after 1.5 s, but 300/s have not gone on as clients do"
+            "40.0% were repeated after 1.5 s, but 300/s have not gone on as clients do"
         );
         assert_eq!(of(&cohort(3, 0, 0), Some(100.0)), Retransmissions::default(), "12 flows");
     }

@@ -114,7 +114,7 @@ mod tests {
     fn a_hundred_times_the_baseline_is_no_broken_path() {
         let flood = surge(156_000, 310, Some(400.0));
         assert!(flood.holds && !flood.lasts);
-        assert_eq!(flood.in_words(), "156 k/s fail, 310/s complete, 400 are usual");
+        assert_eq!(flood.in_words(), "156k/s fail, 310/s complete, 400 are usual");
         assert!(!surge(39_999, 310, Some(400.0)).holds);
         assert!(surge(40_000, 310, Some(400.0)).holds);
     }

@@ -293,7 +293,7 @@ mod tests {
         let novel = Gate { novel: Some(true), ..gate };
         let (_, class, why) = decided(&novel, &here);
         assert_eq!(class, IncidentClass::RandomSpoofed);
-        assert!(why.ends_with("90 % are needed, with networks new here"), "{why}");
+        assert!(why.ends_with("90% are needed, with networks new here"), "{why}");
         let pool = Sources { singletons: 0.2, ..here };
         let (_, class, why) = decided(&Gate { singletons: false, ..novel }, &pool);
         assert_eq!(class, IncidentClass::Distributed);
@@ -338,7 +338,7 @@ mod tests {
         let (before, class, why) =
             decided(&Gate { ttl: true, ..gate() }, &Sources { top, ..many() });
         assert_eq!((before, class), (2, IncidentClass::SingleSource));
-        assert_eq!(why, "198.51.100.7 sends 72 % of the failing SYNs, 70 % are needed");
+        assert_eq!(why, "198.51.100.7 sends 72% of the failing SYNs, 70% are needed");
     }
 
     #[test]
@@ -349,9 +349,9 @@ mod tests {
         assert_eq!((before, class), (3, IncidentClass::FewSource));
         assert_eq!(
             why,
-            "90 % of the failing SYNs come from 3 sources in 3 networks, and 40.0 from each; few are 8 \
-             networks, or 64 sources with 2 SYNs each; 2 % of the SYNs are repeated, clients repeat more \
-             than 35 %"
+            "90% of the failing SYNs come from 3 sources in 3 networks, and 40.0 from each; few are 8 \
+             networks, or 64 sources with 2 SYNs each; 2% of the SYNs are repeated, clients repeat more \
+             than 35%"
         );
         let clients =
             Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.6), ..few };
@@ -359,7 +359,7 @@ mod tests {
         assert!(!lines[3].holds);
         assert!(
             lines[3].why.ends_with(
-                "but 60 % of the SYNs are repeated, as clients repeat theirs (35 % at most)"
+                "but 60% of the SYNs are repeated, as clients repeat theirs (35% at most)"
             ),
             "{lines:?}"
         );
@@ -378,7 +378,7 @@ mod tests {
         let (_, class, why) = decided(&surge, &few);
         assert_eq!(class, IncidentClass::FewSource);
         assert!(
-            why.ends_with("90 % of the SYNs are repeated, but more fail than clients could begin")
+            why.ends_with("90% of the SYNs are repeated, but more fail than clients could begin")
         );
         let pool = Sources { singletons: 0.2, everywhere: false, ..many() };
         let surge = Gate { ttl: true, surge: true, ..clients };
@@ -421,14 +421,14 @@ mod tests {
         assert_eq!((before, class), (4, IncidentClass::RandomSpoofed));
         assert_eq!(
             why,
-            "97 % of a draw come from sources seen once, 90 % are needed, with a tool's fingerprint, one \
+            "97% of a draw come from sources seen once, 90% are needed, with a tool's fingerprint, one \
              machine's TTL"
         );
         let (_, class, why) = decided(&Gate { singletons: true, ..gate() }, &many());
         assert_eq!(class, IncidentClass::RandomSpoofed);
         assert!(
             why.ends_with(
-                "they stand in 220 /8 networks, as drawn ones would, and 90 % of all handshakes fail"
+                "they stand in 220 /8 networks, as drawn ones would, and 90% of all handshakes fail"
             ),
             "{why}"
         );
@@ -445,8 +445,8 @@ mod tests {
         assert_eq!((before, class), (5, IncidentClass::Distributed));
         assert_eq!(
             why,
-            "3 k sources among 4 k flows, with a tool's fingerprint in common; 2 % of the SYNs are \
-             repeated, clients repeat more than 35 %"
+            "3000 sources among 4000 flows, with a tool's fingerprint in common; 2% of the SYNs are \
+             repeated, clients repeat more than 35%"
         );
     }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// `950`, `25.1 k`, `1.84 M`: three digits.
+/// `950`, `4096`, `25.1k`, `1.84M`: three digits.
 pub(crate) fn short(number: f64) -> String {
     let (value, unit) = match number {
-        n if n >= 999.5e6 => (n / 1e9, " G"),
-        n if n >= 999.5e3 => (n / 1e6, " M"),
-        n if n >= 999.5 => (n / 1e3, " k"),
+        n if n >= 999.5e6 => (n / 1e9, "G"),
+        n if n >= 999.5e3 => (n / 1e6, "M"),
+        n if n >= 9_999.5 => (n / 1e3, "k"),
         n => return format!("{n:.0}"),
     };
     let decimals = if value >= 99.95 {
@@ -23,29 +23,27 @@ pub(crate) fn short(number: f64) -> String {
     format!("{text}{unit}")
 }
 
-/// `99.8 %`, `100 %`: never 0 or 100 that is not.
+/// `99.8%`, `100%`: never 0 or 100 that is not.
 pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent == percent.round() {
-        format!("{percent:.0} %")
-    } else if percent < 0.1 {
-        "<0.1 %".to_owned()
-    } else {
-        format!("{:.1} %", percent.min(99.9))
+    match format!("{percent:.1}") {
+        _ if percent > 0.0 && percent < 0.1 => "<0.1%".to_owned(),
+        _ if percent > 99.9 && percent < 100.0 => ">99.9%".to_owned(),
+        text => format!("{}%", text.strip_suffix(".0").unwrap_or(&text)),
     }
 }
 
-/// `45 s`, `3 min 20 s`, `2 h`.
+/// `45s`, `3m20s`, `2h`.
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
-    let text = |big: u64, unit: &str, small: u64, rest: &str| match small {
-        0 => format!("{big} {unit}"),
-        _ => format!("{big} {unit} {small} {rest}"),
+    let text = |large: u64, unit: &str, small: u64, rest: &str| match small {
+        0 => format!("{large}{unit}"),
+        _ => format!("{large}{unit}{small}{rest}"),
     };
     match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => text(seconds / 60, "min", seconds % 60, "s"),
-        _ => text(seconds / 3600, "h", seconds / 60 % 60, "min"),
+        0..60 => format!("{seconds}s"),
+        60..3600 => text(seconds / 60, "m", seconds % 60, "s"),
+        _ => text(seconds / 3600, "h", seconds / 60 % 60, "m"),
     }
 }
 
@@ -58,11 +56,11 @@ mod tests {
         let cases = [
             (0.0, "0"),
             (999.4, "999"),
-            (1000.0, "1 k"),
-            (25_130.0, "25.1 k"),
-            (100_000.0, "100 k"),
-            (999_600.0, "1 M"),
-            (1_840_000.0, "1.84 M"),
+            (1000.0, "1000"),
+            (25_130.0, "25.1k"),
+            (100_000.0, "100k"),
+            (999_600.0, "1M"),
+            (1_840_000.0, "1.84M"),
         ];
         for (number, text) in cases {
             assert_eq!(short(number), text);
@@ -71,13 +69,8 @@ mod tests {
 
     #[test]
     fn a_share_reads_0_or_100_only_when_it_is() {
-        let cases = [
-            (0.0, "0 %"),
-            (0.0002, "<0.1 %"),
-            (0.002, "0.2 %"),
-            (0.9999, "99.9 %"),
-            (1.0, "100 %"),
-        ];
+        let cases =
+            [(0.0, "0%"), (0.0002, "<0.1%"), (0.002, "0.2%"), (0.9999, ">99.9%"), (1.0, "100%")];
         for (share, text) in cases {
             assert_eq!(percent(share), text);
         }
@@ -85,7 +78,7 @@ mod tests {
 
     #[test]
     fn spans_have_two_units() {
-        let cases = [(45, "45 s"), (200, "3 min 20 s"), (7200, "2 h"), (7320, "2 h 2 min")];
+        let cases = [(45, "45s"), (200, "3m20s"), (7200, "2h"), (7320, "2h2m")];
         for (seconds, text) in cases {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }

@@ -72,7 +72,7 @@ impl IncidentReport {
                 None => format!("{head} now {sources}, {complete}"),
             },
             IncidentClass::FewSource => format!(
-                "{head}, 90 % of the failing ones from {} in {}, {complete}",
+                "{head}, 90% of the failing ones from {} in {}, {complete}",
                 several(evidence.k90_sources, "source"),
                 several(evidence.k90_networks, "network")
             ),

@@ -52,8 +52,8 @@ fn the_notice_of_a_flash_crowd_says_what_to_do() {
     lab.run_until(24.0);
     assert_eq!(
         lab.alerts[0].message,
-        "rush of clients, not an attack on 203.0.113.10:443: 1 k SYN/s where 53 are usual, from \
-         at least 2.88 k sources (1.0 SYN each), 100 % of SYNs complete a handshake; nothing is dropped: \
+        "rush of clients, not an attack on 203.0.113.10:443: 1000 SYN/s where 53 are usual, from \
+         at least 2880 sources (1.0 SYN each), 100% of SYNs complete a handshake; nothing is dropped: \
          these are clients, and they are served; add capacity if they are to stay"
     );
 }

@@ -162,14 +162,14 @@ fn the_alert_has_words_and_numbers() {
     lab.run_until(12.0);
     assert_eq!(
         lab.alerts[0].message,
-        "random-source SYN flood on 203.0.113.10:443: 10.1 k SYN/s from at least 9.99 k sources \
-         (1.0 SYN each), 0.7 % of SYNs complete a handshake, one signature covers 100 %; banning sources \
+        "random-source SYN flood on 203.0.113.10:443: 10.1k SYN/s from at least 9990 sources \
+         (1.0 SYN each), 0.7% of SYNs complete a handshake, one signature covers 100%; banning sources \
          would not help; observe mode drops nothing, this would drop what the rules match: \
          tcpguard mode enforce --confirm 60s"
     );
     assert_eq!(
         lab.alerts[1].message,
-        "rule 0 would drop SYNs like opts=none win=512 ttl=244: covers 100 % of the failing SYNs \
+        "rule 0 would drop SYNs like opts=none win=512 ttl=244: covers 100% of the failing SYNs \
          and no client"
     );
 }

@@ -27,7 +27,7 @@ fn counters_before_at_the_alarm_at_the_last_look_and_after_are_kept() {
     assert!(alarm.statistics.fast_failures >= 64, "{alarm:?}");
     assert_eq!(alarm.statistics.fast_polls, 2);
     assert!((alarm.statistics.natural_share - 0.02).abs() < 0.01, "{alarm:?}");
-    assert!(record.alarm.contains("64 and 75 % in 2 polls are an alarm"), "{}", record.alarm);
+    assert!(record.alarm.contains("64 and 75% in 2 polls are an alarm"), "{}", record.alarm);
     let last = record.at_last.as_ref().expect("a listener's");
     assert!((3000.0..5200.0).contains(&rate(&last.counts)), "{last:?}");
     assert!(last.at > alarm.at);

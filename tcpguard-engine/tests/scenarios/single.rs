@@ -207,7 +207,7 @@ fn a_flood_that_changes_from_one_source_to_spoofed_ones_blocks_no_spoofed_source
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());
     lab.run_until(34.0);
     let in_words = lab.incident().in_words();
-    assert!(!in_words.contains("<0.1 % of the failing"), "{in_words}");
+    assert!(!in_words.contains("<0.1% of the failing"), "{in_words}");
     lab.run_until(50.0);
     assert_eq!(lab.times("attack_started").len(), 1, "one incident: {}", lab.story());
     assert_eq!(sources(&lab), ["198.51.100.7/32"], "{}", lab.story());

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::{Advice, Verdict};
 use super::catalogue::Setting;
+use crate::finding::{Finding, Severity};
 use crate::time::Time;
 
 /// The value of [`Tune::schema`].
@@ -110,6 +111,17 @@ pub struct Refused {
     pub found: Vec<String>,
 }
 
+impl Word {
+    /// Severity of the present value; `None`: no change is advised.
+    pub const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::Harmful => Some(Severity::Warning),
+            Self::Change => Some(Severity::Notice),
+            Self::Good | Self::LeaveAlone | Self::Absent => None,
+        }
+    }
+}
+
 impl Tune {
     /// Returns the settings that should change, the harmful ones first.
     pub fn to_change(&self) -> Vec<&Row> {
@@ -120,6 +132,15 @@ impl Tune {
 }
 
 impl Row {
+    /// The advice as a finding: a harmful value is a warning, one that could be better a notice.
+    pub fn finding(&self, code: &str) -> Option<Finding> {
+        let (value, to) = [&self.value, &self.to].map(|it| it.as_deref().unwrap_or("-")).into();
+        let text = format!("{value}, {to} is advised: {}", self.why);
+        let hint = self.command.as_deref().unwrap_or("tcpguard tune");
+        let finding = Finding::new(self.verdict.severity()?, code, text);
+        Some(finding.about(&self.name).hint(hint))
+    }
+
     /// Builds the row of a sysctl. Without advice the setting is left alone, with the reason for its absence.
     pub(super) fn of_sysctl(
         setting: &Setting,

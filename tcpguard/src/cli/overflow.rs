@@ -32,7 +32,7 @@ pub fn name_processes(status: &mut Status, found: &[Finding]) {
         let at = SocketAddr::new(attack.dst, attack.port).to_string();
         if let (DocumentClass::ListenerOverload, Some(finding)) = (attack.class, of(&at)) {
             attack.advice = Some(Advice {
-                text: format!("{}; {}; all listeners", finding.text, finding.hint),
+                text: format!("{finding}; all listeners"),
                 command: Some("tcpguard listeners".to_owned()),
             });
         }

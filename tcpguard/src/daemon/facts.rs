@@ -3,20 +3,17 @@
 use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
-use super::agent::{Agent, Snapshot, clock};
-use super::heap;
-use super::mitigations::Maker;
-use super::obstacles::Obstacle;
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
-use crate::documents::{
-    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
-    Program, Reading, Rule, Status,
-};
+use crate::documents::{Allowed, CookieBackend, CookieFacts, Facts, LossCounters, Map, MapFacts, PAST_LISTED, Program, Reading, Rule, Status};
 use crate::telemetry::stderr;
+use super::heap;
+use super::agent::{Agent, Snapshot, clock};
+use super::mitigations::Maker;
+use super::obstacles::Obstacle;
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -145,53 +142,37 @@ impl Agent {
         costs.map(program).collect()
     }
 
-    fn health(&self) -> Vec<Health> {
+    fn health(&self) -> Vec<Finding> {
         let mut health = self.health.clone();
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
         health.extend(self.firewall.health());
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
-            health.push(Health {
-                code: "journal_lost".to_owned(),
-                severity: Severity::Warning,
-                subject: None,
-                text: format!("{lost} alerts and log lines did not reach the journal"),
-                hint: "look at it: systemctl status systemd-journald".to_owned(),
-            });
+            let text = format!("{lost} alerts and log lines did not reach the journal");
+            let hint = "look at it: systemctl status systemd-journald";
+            health.push(Finding::warning("journal_lost", text).hint(hint));
         }
         if let Some(why) = self.writer.trouble() {
-            health.push(Health {
-                code: "state_unwritten".to_owned(),
-                severity: Severity::Warning,
-                subject: None,
-                text: format!("rules and mode may be forgotten when the agent starts again: {why}"),
-                hint: format!("make room: df -h {}", self.config.state_dir.display()),
-            });
+            let text =
+                format!("rules and mode may be forgotten when the agent starts again: {why}");
+            let hint = format!("make room: df -h {}", self.config.state_dir.display());
+            health.push(Finding::warning("state_unwritten", text).hint(hint));
         }
         if let Some((interface, program)) = self.mitigations.cookies.behind() {
-            health.push(Health {
-                code: "tc_before".to_owned(),
-                severity: Severity::Warning,
-                subject: Some(interface.to_owned()),
-                text: format!(
-                    "another tc program runs before the guard's for what arrives at {interface}: \
-                     {program}; if it ends the chain, cookies are not taken back"
-                ),
-                hint: format!("see whose it is: bpftool net show dev {interface}"),
-            });
+            let text = format!(
+                "another tc program runs before the guard's for what arrives at {interface}: {program}; \
+                 if it ends the chain, cookies are not taken back"
+            );
+            let hint = format!("see whose it is: bpftool net show dev {interface}");
+            health.push(Finding::warning("tc_before", text).about(interface).hint(hint));
         }
         let left_out = &self.selection.left_out;
         if left_out.count() > 0 {
-            health.push(Health {
-                code: "listeners_full".to_owned(),
-                severity: Severity::Critical,
-                subject: Some("LISTENERS".to_owned()),
-                text: left_out.to_string(),
-                hint: "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
-                       tcpguard reload"
-                    .to_owned(),
-            });
+            let hint = "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
+                        tcpguard reload";
+            let finding = Finding::critical("listeners_full", left_out.to_string());
+            health.push(finding.about("LISTENERS").hint(hint));
         }
         health
     }

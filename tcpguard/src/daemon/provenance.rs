@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Time;
 
@@ -13,7 +14,7 @@ use crate::config::{
     Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Loaded, Origins, Overrides, Problem,
     Sources, fragments,
 };
-use crate::documents::{ConfigFacts, Health};
+use crate::documents::ConfigFacts;
 
 /// Source of the configuration, so that it can be read again, and the outcome of the last read.
 #[derive(Debug, Default)]
@@ -211,13 +212,9 @@ impl Provenance {
     }
 
     /// The notes about files that call for action. A refused file is among the [`Self::facts`].
-    pub fn health(&self) -> Vec<Health> {
-        let note = |path: &Path, code: &str, text: String, hint: &str| Health {
-            code: code.to_owned(),
-            severity: tcpguard_host::finding::Severity::Notice,
-            subject: Some(path.display().to_string()),
-            text,
-            hint: hint.to_owned(),
+    pub fn health(&self) -> Vec<Finding> {
+        let note = |path: &Path, code: &str, text: String, hint: &str| {
+            Finding::notice(code, text).about(path.display().to_string()).hint(hint)
         };
         let mut notes = Vec::new();
         if let Some(path) = self.changed() {

@@ -3,17 +3,22 @@
 //! The order opens no gap: the maps with their rules are taken over first, then everything in them is
 //! brought in line, and only then the programs on the interfaces are replaced.
 
-use std::collections::VecDeque;
 use std::io;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
+use crate::bpf::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets};
+use crate::config::{Config, ModeSource};
+use crate::driver::kernel_mode;
+use crate::telemetry::AlertSink;
 use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::alerts::AlertFile;
 use super::audit::Audit;
@@ -36,13 +41,6 @@ use super::provenance::Provenance;
 use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
-use crate::bpf::{
-    self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
-};
-use crate::config::{Config, ModeSource};
-use crate::documents::Health;
-use crate::driver::kernel_mode;
-use crate::telemetry::AlertSink;
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -416,12 +414,8 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
     }
 }
 
-fn no_tracepoint(why: &str) -> Health {
-    Health {
-        code: "no_tracepoint".to_owned(),
-        severity: tcpguard_host::finding::Severity::Warning,
-        subject: None,
-        text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }
+fn no_tracepoint(why: &str) -> Finding {
+    let text = format!("completed handshakes are only seen in a sample: {why}");
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    Finding::warning("no_tracepoint", text).hint(hint)
 }

@@ -31,7 +31,7 @@ impl Allowed {
             uid: allowed.uid,
             created_at: clock.time_at(allowed.created),
             expires_at: clock.time_at(allowed.expires),
-            // Rounded up: a new exemption for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a new exemption for an hour ends in an hour, not in 59m59s.
             expires_in_s: allowed.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
         }
     }

@@ -77,6 +77,13 @@ pub struct Incident {
     pub advice: Option<Advice>,
 }
 
+impl Incident {
+    /// Returns whether it is a flood, and not one of the other classes.
+    pub fn is_flood(&self) -> bool {
+        tcpguard_engine::IncidentClass::from(self.class).is_flood()
+    }
+}
+
 /// Class of an incident.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

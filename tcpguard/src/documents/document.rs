@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
 use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
@@ -36,8 +36,10 @@ pub struct Status {
     /// open incident.
     #[serde(default)]
     pub clients: Clients,
-    /// Problems of the agent and the host, the worst first; empty when there are none.
-    pub health: Vec<Health>,
+    /// Problems of the agent and the host, the most severe first; empty when there are none. `critical` makes
+    /// the state `degraded`, unless the mode is `off`, an attack is unmitigated, or many packets are dropped
+    /// before XDP.
+    pub health: Vec<Finding>,
     /// Open attacks and other incidents, oldest first.
     pub incidents: Vec<Incident>,
     /// Closed attacks and other incidents, newest first, at most 16.
@@ -197,24 +199,6 @@ pub struct ConfigState {
     /// this last valid one because it refused the present files; otherwise `null`.
     #[serde(default)]
     pub stands_in: Option<Time>,
-}
-
-/// Problem of the agent or the host.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Health {
-    /// Stable name of the problem.
-    pub code: String,
-    /// Severity of the problem; `critical` makes the state `degraded`, unless the mode is `off`, an
-    /// attack is unmitigated, or many packets are dropped before XDP.
-    pub severity: Severity,
-    /// Interface, listener, map or file with the problem; `null` when the problem concerns the agent or
-    /// the host as a whole.
-    pub subject: Option<String>,
-    /// Description of the problem.
-    pub text: String,
-    /// Remedy, or a command that shows more.
-    pub hint: String,
 }
 
 /// Interface to which the agent is to attach the XDP program.

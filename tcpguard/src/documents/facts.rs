@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::{Clock, Time};
 
-use super::{
-    AlertEntry, AttachMode, CookieBackend, Counts, Health, Hook, Incident, ModeRevert, Program,
-};
+use super::{AlertEntry, AttachMode, CookieBackend, Counts, Hook, Incident, ModeRevert, Program};
 
 /// Everything in the status that the engine does not know.
 #[derive(Clone, Debug)]
@@ -61,7 +60,7 @@ pub struct Facts {
     /// Events counted since the agent started.
     pub counts: Counts,
     /// Problems that the agent found with itself or the host.
-    pub health: Vec<Health>,
+    pub health: Vec<Finding>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
     /// Closed attacks on record, of earlier runs too, newest first.

@@ -8,7 +8,7 @@ use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Timestamp};
 use tcpguard_host::time::Time;
-use tcpguard_host::units::{exact, percent};
+use tcpguard_host::units::{percent, whole};
 
 use crate::documents::{self, Evidence, narrative};
 
@@ -116,8 +116,8 @@ impl Unread<'_> {
         };
         format!(
             "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
-            exact(self.packets),
-            exact(self.of),
+            whole(self.packets),
+            whole(self.of),
             percent(self.share()),
             self.why,
         )

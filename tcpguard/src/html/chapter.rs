@@ -145,7 +145,7 @@ fn over_time(
 /// The typical length of a step.
 fn steps(line: &Timeline) -> String {
     match line.interval_ms {
-        below if below < 1000 => format!("{below} ms"),
+        below if below < 1000 => format!("{below}ms"),
         _ => span(std::time::Duration::from_millis(line.interval_ms.into())),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write};
 
-use tcpguard_host::units::{elapsed, exact, percent, short};
+use tcpguard_host::units::{elapsed, percent, short, whole};
 
 use super::chapter::Setting;
 use super::plot::bars::{self, Bar};
@@ -58,11 +58,11 @@ fn sources(out: &mut impl Write, evidence: &Evidence) -> fmt::Result {
     paragraph(
         out,
         &format!(
-            "of {} failing SYNs looked at 90 % come from {} sources in {} networks, and {} from \
+            "of {} failing SYNs looked at 90% come from {} sources in {} networks, and {} from \
              sources seen once{repeated}",
-            exact(evidence.failing_flows),
-            exact(evidence.k90_sources),
-            exact(evidence.k90_networks),
+            whole(evidence.failing_flows),
+            whole(evidence.k90_sources),
+            whole(evidence.k90_networks),
             percent(evidence.singleton_share),
         ),
     )?;
@@ -227,7 +227,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
     }
     out.write_str("</table></div>\n")?;
     if record.more_rules > 0 {
-        let (rules, hits) = (exact(record.more_rules), short(record.more_hits as f64));
+        let (rules, hits) = (whole(record.more_rules), short(record.more_hits as f64));
         paragraph(out, &format!("and {rules} rules more, with {hits} hits"))?;
     }
     Ok(())

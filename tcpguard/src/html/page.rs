@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard_host::units::{exact, percent, short, span};
+use tcpguard_host::units::{percent, short, span, whole};
 
 use super::chapter;
 use super::words;
@@ -149,14 +149,14 @@ fn volume(replay: &Replay) -> String {
     let began = replay.began.map_or_else(String::new, |began| format!(" from {began} on"));
     let mut text = format!(
         "{} packets in {}{began}: {} SYNs, {} SYN-ACKs in answer, {} handshakes completed",
-        exact(replay.packets),
+        whole(replay.packets),
         span(Duration::from_secs_f64(replay.duration_s)),
-        exact(replay.syns),
-        exact(replay.syn_acks),
-        exact(replay.handshakes),
+        whole(replay.syns),
+        whole(replay.syn_acks),
+        whole(replay.handshakes),
     );
     if !replay.skipped.is_empty() {
-        let skipped = replay.skipped.iter().map(|(why, count)| format!("{} {why}", exact(*count)));
+        let skipped = replay.skipped.iter().map(|(why, count)| format!("{} {why}", whole(*count)));
         text.push_str(&format!("; skipped: {}", skipped.collect::<Vec<_>>().join(", ")));
     }
     words::sentence(&text)

@@ -12,11 +12,11 @@ use super::view::{Tone, View, wrap};
 use crate::documents::{Evidence, Incident, Mode, Rule, Status};
 
 /// Columns before the text of a section.
-pub(super) const INDENT: usize = 11;
+pub(super) const INDENT: usize = 14;
 /// Most actions shown: half of them the first ones, half the latest ones, which show the present state.
 const ACTIONS_LISTED: usize = 8;
 /// Share of an attack from which on most of it counts as stopped.
-const MOST: f64 = 0.5;
+pub(super) const MOST: f64 = 0.5;
 
 /// Time from `earlier` to `later`.
 pub(super) fn between(earlier: Time, later: Time) -> Duration {

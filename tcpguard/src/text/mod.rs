@@ -6,7 +6,7 @@
 mod attack;
 mod check;
 mod clients;
-mod doctor;
+mod details;
 mod explain;
 mod findings;
 mod listeners;
@@ -25,9 +25,10 @@ mod view;
 pub use attack::{heading, severity_word, volume};
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
-pub use doctor::{doctor, fixes};
+pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_words};
 pub use explain::in_full as attack_in_full;
 pub(crate) use explain::{RATES, STANDS_OUT, signals};
+pub use findings::{doctor, hints};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
@@ -37,9 +38,6 @@ pub use rules::{
 };
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
-pub use status::{
-    alerts, brief, event, headline, kernel as kernel_in_words, listener_state,
-    rules as rules_in_words, status,
-};
+pub use status::{brief, headline, listener_state, status};
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};

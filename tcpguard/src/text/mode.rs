@@ -41,17 +41,17 @@ mod tests {
         };
         assert_eq!(
             text(time("14:06:31"), None, 60),
-            "the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms it: \
+            "the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms it: \
              tcpguard mode enforce --yes"
         );
         assert_eq!(
             text(None, time("14:15:31"), 600),
-            "the mode goes back to observe in 10m 00s, at 14:15:31; to let it stay: tcpguard mode \
+            "the mode goes back to observe in 10m, at 14:15:31; to let it stay: tcpguard mode \
              enforce"
         );
         assert_eq!(
             text(time("14:06:31"), time("14:15:31"), 9),
-            "the mode goes back to observe in 9 s, at 14:06:31, or at 14:15:31 if somebody confirms \
+            "the mode goes back to observe in 9s, at 14:06:31, or at 14:15:31 if somebody confirms \
              it: tcpguard mode enforce --yes"
         );
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_host::escape;
-use tcpguard_host::units::{elapsed, exact, percent, short, span};
+use tcpguard_host::units::{elapsed, percent, short, span, whole};
 
 use super::attack::{because, paragraph};
 use super::view::{Tone, View};
@@ -55,7 +55,7 @@ fn volume(replay: &Replay, view: &View) -> String {
     ));
     if !replay.skipped.is_empty() {
         let skipped: Vec<String> =
-            replay.skipped.iter().map(|(why, count)| format!("{} {why}", exact(*count))).collect();
+            replay.skipped.iter().map(|(why, count)| format!("{} {why}", whole(*count))).collect();
         text.push_str(&format!("; skipped: {}", skipped.join(", ")));
     }
     text
@@ -113,12 +113,12 @@ fn flood(incident: &Incident) -> String {
     text
 }
 
-/// A count of things: `1 packet`, `2 300 packets`.
+/// A count of things: `1 packet`, `2300 packets`.
 fn counted(count: u64, thing: &str) -> String {
-    format!("{} {thing}{}", exact(count), if count == 1 { "" } else { "s" })
+    format!("{} {thing}{}", whole(count), if count == 1 { "" } else { "s" })
 }
 
-/// A time after the first packet: `+33.8 s`.
+/// A time after the first packet: `+33.8s`.
 fn after(seconds: f64) -> String {
     format!("+{}", elapsed(Duration::from_secs_f64(seconds)))
 }

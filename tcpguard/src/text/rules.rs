@@ -281,19 +281,19 @@ mod tests {
         assert_eq!(
             waiting(&[settled.clone(), first.clone()]).as_deref(),
             Some(
-                "rule 2 on 10.0.0.0/8 waits: it goes back in 58 s, at 14:06:31, or at 15:05:31 if \
+                "rule 2 on 10.0.0.0/8 waits: it goes back in 58s, at 14:06:31, or at 15:05:31 if \
                  somebody confirms it: tcpguard rules confirm 10.0.0.0/8"
             )
         );
         assert_eq!(
             waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
             Some(
-                "2 rules go back, the first in 58 s, at 14:06:31, unless somebody confirms them: \
+                "2 rules go back, the first in 58s, at 14:06:31, unless somebody confirms them: \
                  tcpguard rules confirm"
             )
         );
         let mut page = String::new();
         rules(&mut page, &[first], &view).unwrap();
-        assert!(page.contains("it goes back in 58 s"), "{page}");
+        assert!(page.contains("it goes back in 58s"), "{page}");
     }
 }

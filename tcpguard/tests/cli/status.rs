@@ -77,7 +77,7 @@ fn waiting_ends_with_the_state_or_with_the_time() {
     degraded.run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"]).is(
         1,
         &brief,
-        "tcpguard: not healthy after 1 s; tcpguard status says why\n",
+        "tcpguard: not healthy after 1s; tcpguard status says why\n",
     );
 }
 
@@ -126,7 +126,7 @@ fn times_are_shown_in_utc_where_that_is_wanted() {
     // POSIX counts to the west: two hours ahead of UTC.
     let elsewhere =
         |line: &[&str]| Outcome::of(line, host.command(line).env("TZ", "EET-2").output().unwrap());
-    let local = elsewhere(&["status"]);
+    let local = elsewhere(&["status", "--full"]);
     assert!(local.stdout.contains("loaded 2026-11-14 11:53"), "{local:#?}");
     elsewhere(&["status", "--utc", "--no-pager"]).is(0, page, "");
 }

@@ -96,7 +96,7 @@ fn text_says_the_same_in_lines_of_100_columns() {
     }
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let incident = &replay.incidents[0];
-    for shown in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3 100 SYNs"] {
+    for shown in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3100 SYNs"] {
         assert!(words.contains(shown), "{shown} is missing:\n{text}");
     }
     for shown in [&incident.evidence.summary, &incident.actions[0].text] {
@@ -150,7 +150,7 @@ fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
         let output = tcpguard(arguments, &capture);
         assert_eq!(output.status.code(), Some(3));
         let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains("100 % of the packets could not be read (gre) in -"), "{words}");
+        assert!(words.contains("100% of the packets could not be read (gre) in -"), "{words}");
         assert!(words.contains("because they are in a GRE tunnel (gre)"), "{words}");
         assert!(!words.contains("no incident"), "{words}");
     }
@@ -166,7 +166,7 @@ fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
     let output = tcpguard(&["-"], &PCAP.write(&packets));
     assert_eq!(output.status.code(), Some(1));
     let shown = line(&output.stdout);
-    assert!(shown.contains("1 incident, 66.7 % of the packets could not be read (gre)"), "{shown}");
+    assert!(shown.contains("1 incident, 66.7% of the packets could not be read (gre)"), "{shown}");
 }
 
 #[test]

@@ -6,10 +6,10 @@ use tcpguard::html::{Story, page};
 use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
+use super::run;
 use super::files::PCAP;
 use super::markup::Markup;
 use super::packets::*;
-use super::run;
 
 /// A client every 50 ms for half a minute, and in it a flood.
 fn flooded() -> Outcome {
@@ -47,7 +47,7 @@ fn every_incident_has_its_line_and_its_chapter() {
         "Random-source SYN flood on 198.51.100.1:80",
         "Times are counted from the first packet on.",
         "SYNs per second, and what became of them",
-        "+10 s",
+        "+10s",
         "It holds both directions.",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
@@ -64,7 +64,7 @@ fn a_page_says_that_most_of_a_capture_was_not_read() {
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let text = markup.text();
-    for expected in ["100 % of the packets could not be read (gre)", "they are in a GRE tunnel"] {
+    for expected in ["100% of the packets could not be read (gre)", "they are in a GRE tunnel"] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
     assert!(!text.to_lowercase().contains("no incident"), "{text}");

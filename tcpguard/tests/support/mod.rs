@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tcpguard::documents::{
     AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
-    DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
-    Program, Reading, SourceFacts, Status,
+    DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts, Program,
+    Reading, SourceFacts, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
@@ -16,7 +16,7 @@ use tcpguard_engine::{
     NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
     SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
 };
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
 
@@ -237,14 +237,14 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         why: why.to_owned(),
     };
     Box::new(Record {
-        alarm: "49.4 k of 49.4 k handshakes attempted in two polls had not completed".to_owned(),
+        alarm: "49.4k of 49.4k handshakes attempted in two polls had not completed".to_owned(),
         before: Some(counts(10, 52, 51)),
         at_alarm: Some(moment(500, 98_000)),
         first: FirstVerdict {
             at: started + Duration::from_millis(500),
             class: IncidentClass::RandomSpoofed,
             confidence: 0.875,
-            because: "99 % come from sources seen once".to_owned(),
+            because: "99% come from sources seen once".to_owned(),
             evidence: evidence.clone(),
         },
         at_last: Some(moment(199_000, 98_900)),
@@ -259,7 +259,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
                 IncidentClass::RandomSpoofed,
                 "are the sources forged at random?",
                 true,
-                "99 % come from sources seen once",
+                "99% come from sources seen once",
             ),
         ],
         doubt: None,
@@ -294,7 +294,7 @@ fn signature_rule() -> RuleReport {
         ports: Ports::EVERY,
         origin: "incident".to_owned(),
         incident: Some(3),
-        reason: "covers 100 % of the failing handshakes and no client".to_owned(),
+        reason: "covers 100% of the failing handshakes and no client".to_owned(),
         created: ago(199_250),
         expires: ago(0) + Duration::from_secs(54),
         confirmed_until: None,
@@ -352,7 +352,7 @@ fn flood(mode: Mode) -> IncidentReport {
             Indicator {
                 name: "sources".to_owned(),
                 holds: true,
-                detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
+                detail: "99% of the failing SYNs come from sources seen once".to_owned(),
             },
             Indicator {
                 name: "signature".to_owned(),
@@ -421,7 +421,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
                 state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
-                why: "no rule covers 7.3 % of the failing SYNs".to_owned(),
+                why: "no rule covers 7.3% of the failing SYNs".to_owned(),
             },
             MitigationReport {
                 mitigation: Mitigation::Overload,
@@ -470,7 +470,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         at: clock().time_at(ago(199_500)),
         severity: Severity::Critical,
         event: "attack_started".to_owned(),
-        message: "random-source SYN flood on :443, 98.2 k SYN/s".to_owned(),
+        message: "random-source SYN flood on :443, 98.2k SYN/s".to_owned(),
         incident: Some(3),
     }];
     (report, facts)
@@ -550,14 +550,9 @@ pub fn degraded() -> (Report, Facts) {
     }];
     facts.drift_since = Some(ago(5_000));
     facts.config.error = Some("line 3: unknown key".to_owned());
-    facts.health = vec![Health {
-        code: "no_tracepoint".to_owned(),
-        severity: Severity::Notice,
-        subject: None,
-        text: "the kernel does not report completed handshakes; third ACKs are counted instead"
-            .to_owned(),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }];
+    let text = "the kernel does not report completed handshakes; third ACKs are counted instead";
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    facts.health = vec![Finding::notice("no_tracepoint", text).hint(hint)];
     (report, facts)
 }
 

@@ -49,6 +49,9 @@ pub struct StatusArgs {
     /// Only the first line
     #[arg(long)]
     pub brief: bool,
+    /// Every detail: evidence, actions, rules, counters, alerts
+    #[arg(long, conflicts_with = "brief")]
+    pub full: bool,
     /// Every listener, not only the busiest
     #[arg(long)]
     pub listeners: bool,
@@ -74,6 +77,7 @@ const STATUS: &str = "\
 Examples:
   tcpguard status                                 # one screen
   tcpguard status --brief                         # one line
+  tcpguard status --full                          # every detail
   tcpguard status --watch=2 --listeners           # again every 2 s, with every listener
   tcpguard status -i eth0                         # of the interfaces only this one
   sudo tcpguard status --cost                     # also what a packet costs each program

@@ -122,7 +122,7 @@ mod tests {
                     pending_confirmation: None,
                     dry_run: true,
                 },
-                "block 192.0.2.0/24 to port 443 for 1h 00m --force --no-rollback, reason \"a \\\"scan\\\"\" \
+                "block 192.0.2.0/24 to port 443 for 1h --force --no-rollback, reason \"a \\\"scan\\\"\" \
                  --dry-run",
             ),
             (

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
 use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
+use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
-use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
-use crate::daemon::firewall::Need;
 use crate::daemon::heap;
+use crate::daemon::firewall::Need;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
-use tcpguard_host::linux::{Interface, boot_time, cpu_time};
+use super::{Agent, apply_policy, clock};
 
 impl Agent {
     /// Carries out the engine's commands until there are none.
@@ -56,7 +56,7 @@ impl Agent {
                 let replaced = executor.replace(&rules);
                 match &replaced {
                     Ok(()) => log::info!(
-                        "{} rules put in the place of those before in {} ms; {} of those were {why}",
+                        "{} rules put in the place of those before in {}ms; {} of those were {why}",
                         rules.len(),
                         begun.elapsed().as_millis(),
                         removed.len()

@@ -14,10 +14,15 @@ use std::time::Duration;
 use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::{short, span};
 
+use crate::bpf::{HeldLink, Object};
+use crate::config::{BeyondBounds, Config, mode_name};
+use crate::documents::{LossCounters, Losses};
+use crate::telemetry::{Alert, AlertSink};
 use super::alerts::AlertFile;
 use super::audit::Audit;
 use super::client_filter::ClientFilter;
@@ -39,10 +44,6 @@ use super::provenance::Provenance;
 use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
-use crate::bpf::{HeldLink, Object};
-use crate::config::{BeyondBounds, Config, mode_name};
-use crate::documents::{Health, LossCounters, Losses};
-use crate::telemetry::{Alert, AlertSink};
 pub use respond::PendingResponse;
 
 /// Rules stop dropping when the agent has not been heard of for this long.
@@ -80,7 +81,7 @@ pub struct Agent {
     pub(super) audit: Audit,
     /// Repairs that have not been reported yet, in words.
     pub(super) repaired: Vec<String>,
-    pub(super) health: Vec<Health>,
+    pub(super) health: Vec<Finding>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
     pub(super) host: HostView,

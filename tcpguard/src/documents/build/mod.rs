@@ -6,7 +6,7 @@ mod interface;
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
@@ -78,7 +78,7 @@ impl Rule {
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
-            // Rounded up: a rule made for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a rule made for an hour ends in an hour, not in 59m59s.
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
@@ -95,7 +95,7 @@ pub(super) fn number(value: f64) -> f64 {
 }
 
 /// The whole situation in one word; the operator's worst news first.
-fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
+fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) -> State {
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut incidents = report.incidents.iter().filter(is_attack).peekable();
     let attacked = incidents.peek().is_some();

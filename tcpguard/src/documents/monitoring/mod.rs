@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use tcpguard_engine::Mode;
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 
 use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Health, Listener, ListenerState, State, Status};
+use crate::documents::{Clients, Connect, Incident, Listener, ListenerState, State, Status};
 
 pub use range::Range;
 
@@ -229,6 +229,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
+        State::Off if status.incidents.iter().any(Incident::is_flood) => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
@@ -237,7 +238,8 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     for attack in &status.incidents {
         reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
     }
-    let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let is_reason =
+        |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";
     let findings = status.health.iter().filter(is_reason);
     reasons.extend(findings.map(|finding| (weight(finding), finding.text.clone())));
     reasons.extend(status.listeners.iter().filter_map(full).map(|why| (Level::Critical, why)));
@@ -268,7 +270,7 @@ fn full(listener: &Listener) -> Option<String> {
 
 /// Returns the level of a finding. Without the XDP program, or without its rules, nothing is protected. All
 /// other findings can wait for working hours.
-fn weight(finding: &Health) -> Level {
+fn weight(finding: &Finding) -> Level {
     match finding.code.as_str() {
         "detached" | "rule_drift" => Level::Critical,
         _ => Level::Warning,

@@ -73,7 +73,7 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
             Severity::Warning => Tone::Warning,
             Severity::Notice => Tone::Plain,
         };
-        Note::new("Note", format!("{} → {}", finding.text, finding.hint)).toned(tone)
+        Note::new("Finding", finding.to_string()).toned(tone)
     }));
     notes.push(Note::new("Kernel", text::kernel_in_words(status)));
     notes.push(Note::new("Rules", text::rules_in_words(status)));

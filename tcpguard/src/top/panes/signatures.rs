@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_host::units::{percent, short, span};
+use tcpguard_host::units::{percent, short, span, whole};
 
 use super::Note;
 use crate::documents::{Incident, Mode, Rule};
@@ -77,7 +77,7 @@ fn looks(attack: &Incident) -> impl Iterator<Item = Note> + '_ {
             top.text,
             top.mask,
             percent(top.completion),
-            short(top.completed as f64),
+            whole(top.completed),
         );
         Note::new("Looks", text)
     })

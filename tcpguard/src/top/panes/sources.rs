@@ -1,6 +1,6 @@
 //! The sources with the most SYNs.
 
-use tcpguard_host::units::{percent, short};
+use tcpguard_host::units::{percent, short, whole};
 
 use super::Note;
 use crate::documents::{Incident, Source};
@@ -91,7 +91,7 @@ fn spread(attack: &Incident) -> Note {
     let text = format!(
         "#{} comes from {} sources, {:.2} SYNs each, {} of them seen once; most from {}",
         attack.id,
-        short(attack.sources_est as f64),
+        whole(attack.sources_est),
         evidence.syns_per_source,
         percent(evidence.singleton_share),
         if top.is_empty() { "nowhere".to_owned() } else { top.join(", ") },
