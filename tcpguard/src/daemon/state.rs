@@ -18,7 +18,6 @@ use tcpguard_engine::{
     Engine, IncidentReport, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule,
     Timestamp,
 };
-use tcpguard_host::durable;
 use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
@@ -349,45 +348,17 @@ impl State {
     /// The state that an earlier agent left in `dir`; `None` when there is none. A file that cannot be
     /// understood is set aside with one line, and the agent starts without it.
     pub fn load(dir: &Path) -> Option<Self> {
-        let path = dir.join(NAME);
-        match read(&path) {
-            Ok(state) => Some(state),
-            Err(Damage::Missing) => None,
-            Err(Damage::Refused(error)) => {
-                log::warn!(
-                    "cannot read {}: {error}; starting without the rules' records, the allowlist, the \
-                     mode and what was learned",
-                    path.display()
-                );
-                None
-            }
-            Err(Damage::Bad(why)) => {
-                let aside = durable::set_aside(&path);
-                log::warn!(
-                    "{} is no state of tcpguard ({why}); it is kept as {}, and the agent starts without \
-                     the rules' records, the allowlist, the mode and what was learned",
-                    path.display(),
-                    aside.display()
-                );
-                None
-            }
-        }
+        let without =
+            "starting without the rules' records, the allowlist, the mode and what was learned";
+        let damage =
+            |damage: Damage| damage.report(&dir.join(NAME), "a state of tcpguard", without);
+        read_in(dir).map_err(damage).ok()
     }
 }
 
 /// The state in `dir` for a request that only reads: nothing is set aside.
 pub fn read_in(dir: &Path) -> Result<State, Damage> {
-    read(&dir.join(NAME))
-}
-
-fn read(path: &Path) -> Result<State, Damage> {
-    let text = seal::read(path, MAX_BYTES)?;
-    let state: State =
-        serde_json::from_slice(&text).map_err(|error| Damage::Bad(error.to_string()))?;
-    if state.schema != SCHEMA {
-        return Err(Damage::Bad(format!("its schema is {:?}, not {SCHEMA}", state.schema)));
-    }
-    Ok(state)
+    seal::document(&dir.join(NAME), MAX_BYTES, SCHEMA, |state: &State| &state.schema)
 }
 
 /// Replaces the file in `dir`: the new file is written beside it, then renamed over it.
