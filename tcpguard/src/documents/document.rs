@@ -14,6 +14,7 @@ use tcpguard_engine::Ports;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
+use super::build::number;
 use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
@@ -487,6 +488,13 @@ pub struct Map {
 impl Map {
     /// Name of the map of rules.
     pub const RULES: &str = "RULES";
+
+    /// Returns the fill of a map with `entries` in use; `None` where they are not counted.
+    pub fn new(name: &str, entries: Option<u64>, max_entries: u64) -> Self {
+        let share = |entries: u64| number(entries as f64 / max_entries as f64);
+        let fill_ratio = entries.filter(|_| max_entries > 0).map(share);
+        Self { name: name.to_owned(), entries, max_entries, fill_ratio }
+    }
 }
 
 /// Share of the traffic that is tracked flow by flow.

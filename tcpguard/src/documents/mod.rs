@@ -33,9 +33,7 @@ pub use clients::{Clients, Connect};
 pub use counts::{Counts, IncidentCount};
 pub use document::*;
 pub use explanation::*;
-pub use facts::{
-    ConfigFacts, CookieFacts, Facts, InterfaceFacts, LossCounters, MapFacts, Reading, SourceFacts,
-};
+pub use facts::{Facts, InterfaceFacts, LossCounters, Reading};
 pub use header::SynHeader;
 pub(crate) use header::hex;
 pub use listener::*;

@@ -50,12 +50,12 @@ impl Status {
             cookies: cookies(report, facts),
             kernel: kernel(facts),
             rules: rules(report, facts),
-            maps: facts.maps.iter().map(map).collect(),
+            maps: facts.maps.clone(),
             sampling: Sampling {
                 shift: report.sample_shift,
                 one_in: 1 << report.sample_shift.min(63),
             },
-            sources: facts.sources.iter().map(source).collect(),
+            sources: facts.sources.clone(),
             sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
             programs: facts.programs.clone(),
             counts: facts.counts.clone(),
@@ -157,14 +157,10 @@ fn cookies(report: &Report, facts: &Facts) -> Cookies {
     let all = |count: fn(&engine::ListenerCounters) -> u64| {
         report.listeners.iter().map(|listener| count(&listener.counters)).sum()
     };
-    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
     Cookies {
-        backend,
-        reason,
         sent: all(|counters| counters.cookies_sent),
         valid: all(|counters| counters.cookies_redeemed),
-        invalid,
-        validated_clients,
+        ..facts.cookies.clone()
     }
 }
 
@@ -177,13 +173,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         mode: report.mode.into(),
         mode_reverts: facts.mode_reverts.clone(),
         state,
-        config: ConfigState {
-            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
-            loaded_at: facts.clock.time_at(facts.config.loaded),
-            valid: facts.config.error.is_none(),
-            error: facts.config.error.clone(),
-            stands_in: facts.config.stands_in,
-        },
+        config: ConfigState { valid: facts.config.error.is_none(), ..facts.config.clone() },
         watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
         heap_bytes: facts.heap,
     }
@@ -226,28 +216,6 @@ fn rules(report: &Report, facts: &Facts) -> Rules {
         next_expiry_s: list.iter().map(|rule| rule.expires_in_s).min(),
         drift_since: facts.drift_since.map(|at| facts.clock.time_at(at)),
         list,
-    }
-}
-
-fn map(map: &MapFacts) -> Map {
-    let share = |entries: u64| number(entries as f64 / map.max_entries as f64);
-    Map {
-        name: map.name.clone(),
-        entries: map.entries,
-        max_entries: map.max_entries,
-        fill_ratio: map.entries.filter(|_| map.max_entries > 0).map(share),
-    }
-}
-
-fn source(source: &SourceFacts) -> Source {
-    Source {
-        addr: source.addr,
-        syn: source.syn,
-        syn_ack: source.syn_ack,
-        ack: source.ack,
-        rst: source.rst,
-        completed: source.completed,
-        validated: source.validated,
     }
 }
 
