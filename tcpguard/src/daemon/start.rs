@@ -392,14 +392,9 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
         if lifetime.is_zero() {
             continue;
         }
-        let request = Request::Allow {
-            net: allow.net,
-            lifetime,
-            reason: allow.reason.clone(),
-            uid: allow.uid,
-            force: true,
-        };
-        if let Err(error) = engine.handle_request(clock.now, request) {
+        let request =
+            Request::Allow { net: allow.net, lifetime, reason: allow.reason.clone(), force: true };
+        if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
             let net = allow.net;
             log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }
