@@ -10,11 +10,11 @@ use tcpguard::documents::{
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict,
-    IncidentClass, IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
+    self as engine, ActionReport, Completions, Egress, Evidence, FirstVerdict, IncidentClass,
+    IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
     ListenerReport, ListenerState, Mitigation, MitigationReport, MitigationState, Mode, Moment,
     NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
-    SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
+    SourceShare, Statistics, Sums, TcpExt, Timestamp, VerdictLine,
 };
 use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
@@ -204,12 +204,12 @@ pub fn losing() -> (Report, Facts) {
 
 /// The record of the flood: one rule, still there.
 fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
-    let counts = |seconds: u64, syns: u64, completed: u64| Counts {
+    let counts = |seconds: u64, syns: u64, completed: u64| Sums {
         span: Duration::from_secs(seconds),
         syns: syns * seconds,
         attempts: syns * seconds,
         completed: completed * seconds,
-        ..Counts::default()
+        ..Sums::default()
     };
     let moment = |after: u64, syns| Moment {
         at: started + Duration::from_millis(after),
