@@ -17,11 +17,11 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::{AlertEntry, Explanation, Mode, ModeRevert, Rule, ValidatedClients};
+use tcpguard::documents::{AlertEntry, Explanation, ModeRevert, Rule};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
-use tcpguard_engine::{Which, Whose};
+use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema;
@@ -400,7 +400,7 @@ fn events_of_an_agent_that_does_not_run_end_with_code_3() {
 /// As an agent with a rule of an operator, one of its own on a source, and one on a signature.
 fn with_rules(request: &Request) -> Response {
     let operators = status(degraded()).rules.list.remove(0);
-    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let own = Rule {
         id: 2,
         matches: "192.0.2.7/32".to_owned(),
@@ -519,7 +519,7 @@ fn an_address_is_explained_at_one_port() {
                 allowed: Vec::new(),
                 exempt: None,
                 completed_at: None,
-                clients: ValidatedClients::default(),
+                clients: ClientsWithin::default(),
                 source: None,
                 mitigations: Vec::new(),
             })),

@@ -10,8 +10,7 @@ use tcpguard::control::proto::{Call, Change, MAX_REQUEST, VERSION};
 use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
-use tcpguard::documents::Mode;
-use tcpguard_engine::{ClientsWithin, Force, Ports, Which, Whose};
+use tcpguard_engine::{ClientsWithin, Force, Mode, Ports, Which, Whose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;

@@ -14,10 +14,10 @@ use stand_in::StandIn;
 use support::{degraded, flooded, status};
 use tcpguard::control::proto::{Change, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
-use tcpguard::documents::{Imported, Mode, Rule};
+use tcpguard::documents::Rule;
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, RuleToImport};
+use tcpguard_engine::{Force, ImportReport, Mode, RuleToImport};
 
 /// An agent with these rules. It takes every import except for prefixes within 203.0.113.0/24.
 struct Agent {
@@ -89,7 +89,7 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
             let added = rules.len() as u32;
             let pending_confirmation = bad.len() as u32;
             let imported =
-                Imported { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
+                ImportReport { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
             Response::Imported { imported, dry_run: *dry_run }
         }
         other => panic!("{other:?}"),
@@ -99,7 +99,7 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
 /// A rule of an operator, one of the agent's own against a source, and one against a signature.
 fn rules() -> Vec<Rule> {
     let operators = status(degraded()).rules.list.remove(0);
-    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let matches = "198.51.100.7/32".to_owned();
     let own = Rule { kind: "source".to_owned(), matches, ..signature.clone() };
     vec![operators, signature, own]

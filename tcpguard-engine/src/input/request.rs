@@ -96,6 +96,7 @@ pub enum Request {
 
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientsWithin {
     /// Number of these clients.
     pub known: u32,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
-use tcpguard_engine::{ClientsWithin, Force, Ports};
+use tcpguard_engine::{ClientsWithin, Force, Mode, Ports};
 
 use super::args::BlockArgs;
 use super::caller;
@@ -15,7 +15,7 @@ use super::status::foreign;
 use crate::cli::documents::Printed;
 use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::{Mode, Rule, ValidatedClients};
+use crate::documents::Rule;
 use crate::text;
 
 /// Output of `tcpguard block --json`, once for each prefix.
@@ -29,7 +29,7 @@ pub(crate) struct Blocked {
     /// True if this was a dry run, in which no rule was made.
     dry_run: bool,
     /// Numbers of validated clients that the rule cuts off.
-    clients: ValidatedClients,
+    clients: ClientsWithin,
 }
 
 pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
@@ -111,8 +111,8 @@ pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
     {
         session.say(&format!(
             "the mode is {}, so {who_drops} nothing until: {}",
-            crate::config::mode_name(mode.into()),
-            tcpguard_engine::Mode::TRY_ENFORCE
+            crate::config::mode_name(mode),
+            Mode::TRY_ENFORCE
         ));
     }
 }

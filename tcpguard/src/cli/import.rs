@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use tcpguard_common::abi::maps;
-use tcpguard_engine::Limits;
+use tcpguard_engine::{ImportReport, Limits};
 use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
@@ -19,7 +19,6 @@ use super::status::foreign;
 use crate::cli::documents::Printed;
 use crate::control::proto::{Change, MAX_CHANGE};
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Imported;
 use crate::text;
 
 /// Output of `tcpguard rules import --json`.
@@ -29,7 +28,7 @@ pub(crate) struct Import {
     /// Name and version of this document: `tcpguard.import/1`.
     schema: &'static str,
     /// Changes that the import made, or would make.
-    imported: Imported,
+    imported: ImportReport,
     /// True if nothing was changed (`--dry-run`).
     dry_run: bool,
 }

@@ -20,13 +20,13 @@ pub fn response(
     match result {
         Ok(engine::Response::Blocked { rule, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
-            clients: clients.into(),
+            clients,
             dry_run: request.is_dry_run(),
         },
         Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
         Ok(engine::Response::Imported(report)) => {
-            Response::Imported { imported: report.into(), dry_run: request.is_dry_run() }
+            Response::Imported { imported: report, dry_run: request.is_dry_run() }
         }
         Ok(engine::Response::Allowed(allowed)) => {
             Response::Allowed { allowed: Allowed::build(&allowed, clock) }
@@ -38,10 +38,10 @@ pub fn response(
             Response::MitigationOrdered(Box::new(Listener::build(&listener, clock)))
         }
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
-            was: was.into(),
+            was,
             mode: match request {
                 Request::SetMode { mode, .. } => *mode,
-                _ => was.into(),
+                _ => was,
             },
             ends: None,
         },

@@ -9,16 +9,13 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 pub use tcpguard_engine::Request as Change;
-use tcpguard_engine::Which;
+use tcpguard_engine::{ClientsWithin, ImportReport, Mode, Which};
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::Held;
 use crate::documents::timeline::Timeline;
-use crate::documents::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status,
-    ValidatedClients,
-};
+use crate::documents::{AlertEntry, Allowed, Explanation, FullIncident, ModeRevert, Rule, Status};
 pub use parse::{check, check_terms, parse};
 
 /// Version of these messages; a server refuses every other.
@@ -207,7 +204,7 @@ pub enum Response {
         dry_run: bool,
         /// The validated clients that it cuts off.
         #[serde(default)]
-        clients: ValidatedClients,
+        clients: ClientsWithin,
     },
     /// Response to [`Change::Unblock`].
     Unblocked {
@@ -222,7 +219,7 @@ pub enum Response {
     /// Response to [`Change::ImportRules`].
     Imported {
         /// Effect of the import, or the effect that it would have.
-        imported: Imported,
+        imported: ImportReport,
         /// True if only the effect was asked for.
         dry_run: bool,
     },

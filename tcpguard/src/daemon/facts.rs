@@ -38,9 +38,7 @@ impl Agent {
             Request::Timeline { id } => self.timeline(*id),
             Request::Effective => self.effective(),
             Request::Alerts { since } => self.alerts_since(*since),
-            Request::Mode => {
-                Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
-            }
+            Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
     }

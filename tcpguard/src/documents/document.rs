@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::Ports;
+use tcpguard_engine::{Mode, Ports, TcpExt};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -121,19 +121,6 @@ pub struct Daemon {
     /// those in use.
     #[serde(default)]
     pub heap_bytes: Option<u64>,
-}
-
-/// Mode of operation: the effect of a rule that matches.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Matching SYNs are dropped.
-    Enforce,
-    /// Matching SYNs pass and are counted.
-    Observe,
-    /// No SYN is matched against rules.
-    Off,
 }
 
 /// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
@@ -325,21 +312,9 @@ pub struct InterfaceTotals {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
-    /// SYN cookies that the stack sent (`SyncookiesSent`).
-    pub syncookies_sent: u64,
-    /// Valid SYN cookies that clients returned (`SyncookiesRecv`).
-    pub syncookies_recv: u64,
-    /// ACKs with an invalid SYN cookie (`SyncookiesFailed`).
-    pub syncookies_failed: u64,
-    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
-    pub listen_overflows: u64,
-    /// SYNs and ACKs that a listener dropped for any reason (`ListenDrops`).
-    pub listen_drops: u64,
-    /// SYNs to which the stack replied with a cookie because the SYN queue was full, or because
-    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
-    pub req_q_full_do_cookies: u64,
-    /// SYNs that the stack dropped because the SYN queue was full (`TCPReqQFullDrop`).
-    pub req_q_full_drop: u64,
+    /// The counters.
+    #[serde(flatten)]
+    pub tcp_ext: TcpExt,
     /// Growth of some of these counters per second; `null` before the second poll.
     pub rates: Option<KernelRates>,
     /// Share of netfilter's connection tracking table that is in use, 0 to 1; `null` without connection

@@ -40,4 +40,4 @@ pub use listener::*;
 pub use losses::{CpuLoad, InterfaceLosses, LossState, Losses};
 pub use programs::{Cost, Program};
 pub use record::*;
-pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};
+pub use transfer::{ExportedRule, ExportedRules, RULES_SCHEMA};

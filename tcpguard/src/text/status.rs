@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{exact, percent, short, span};
 
@@ -19,8 +20,8 @@ use super::table::{Cell, Table};
 use super::view::{Tone, View, wrap};
 use crate::config::mode_name;
 use crate::documents::{
-    AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, ListenerState, Mode,
-    Program, Rules, State, Status,
+    AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, Program, Rules, State,
+    Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -301,7 +302,6 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
-        ListenerState::Unknown => ("unknown", Tone::Warning),
     }
 }
 
@@ -353,7 +353,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
 
 /// The losses and replies of the kernel's own TCP.
 pub fn kernel(status: &Status) -> String {
-    let kernel = &status.kernel;
+    let (kernel, total) = (&status.kernel, &status.kernel.tcp_ext);
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
         Some(rate) => format!("{name} {}/s ({} ever)", short(rate), short(total as f64)),
         None => format!("{name} {} ever", short(total as f64)),
@@ -362,14 +362,14 @@ pub fn kernel(status: &Status) -> String {
     let conntrack =
         kernel.conntrack_ratio.map(|share| format!("conntrack {} full", percent(share)));
     let words = [
-        words("syncookies sent", kernel.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
+        words("syncookies sent", total.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
         words(
             "listen overflows",
-            kernel.listen_overflows,
+            total.listen_overflows,
             rates.map(|rates| rates.listen_overflows),
         ),
-        words("listen drops", kernel.listen_drops, rates.map(|rates| rates.listen_drops)),
-        words("SYN queue full", kernel.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
+        words("listen drops", total.listen_drops, rates.map(|rates| rates.listen_drops)),
+        words("SYN queue full", total.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
     ];
     words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }

@@ -9,11 +9,10 @@ use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::documents::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
-    Status, ValidatedClients,
+    AlertEntry, Allowed, Explanation, FullIncident, Mitigation, Rule, Status,
 };
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, Which};
+use tcpguard_engine::{ClientsWithin, Force, ImportReport, MitigationState, Which};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -40,7 +39,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             allowed: Vec::new(),
             exempt: None,
             completed_at: None,
-            clients: ValidatedClients::default(),
+            clients: ClientsWithin::default(),
             source: None,
             mitigations: Vec::new(),
         })),
@@ -125,7 +124,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
         Change::OrderMitigation { mitigation, order, .. } => {
             let mut listener = status.listeners[0].clone();
             listener.mitigations = vec![Mitigation {
-                mitigation: mitigation.name().to_owned(),
+                mitigation: *mitigation,
                 state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),
@@ -136,7 +135,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
         Change::ImportRules { rules, .. } => {
             let added = rules.len() as u32;
             let imported =
-                Imported { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
+                ImportReport { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
             Response::Imported { imported, dry_run }
         }
         Change::Unblock { which: Which::Within(net), .. } => Response::refused(
@@ -157,7 +156,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
                 Force::No | Force::ForGood => rule,
             };
             let rule = Rule { ports: *ports, ..rule };
-            Response::Blocked { rule, dry_run, clients: ValidatedClients::default() }
+            Response::Blocked { rule, dry_run, clients: ClientsWithin::default() }
         }
         Change::ConfirmRules { net: Some(net) } => Response::Confirmed {
             rules: vec![manual_rule(&net.to_string(), Duration::from_secs(3600), "")],

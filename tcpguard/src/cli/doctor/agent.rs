@@ -1,11 +1,12 @@
 //! Checks of the agent, of its own reports, and of its self-tests.
 
 use tcpguard_common::abi::ABI_VERSION;
+use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Finding, Outcome};
 use tcpguard_host::finding::Severity;
 
 use super::facts::{Agent, Facts, Probed};
-use crate::documents::{CookieBackend, Mode, Status};
+use crate::documents::{CookieBackend, Status};
 
 /// Findings of the agent that a check here has better words for.
 const REPORTED_ELSEWHERE: [&str; 2] = ["rule_drift", "detached"];

@@ -23,7 +23,7 @@ impl Request {
         match self {
             Self::Change { change, .. } => change_in_brief(change),
             Self::SetMode { mode, for_s, confirm_s } => {
-                let mut line = format!("mode {}", mode_name((*mode).into()));
+                let mut line = format!("mode {}", mode_name(*mode));
                 for (option, time) in [("--for", for_s), ("--confirm", confirm_s)] {
                     if let Some(time) = time {
                         // Writing to a String never fails.
@@ -32,7 +32,7 @@ impl Request {
                 }
                 line
             }
-            Self::ConfirmMode { mode } => format!("mode {} --yes", mode_name((*mode).into())),
+            Self::ConfirmMode { mode } => format!("mode {} --yes", mode_name(*mode)),
             Self::Reload => "reload".to_owned(),
             Self::Detach { interfaces } if interfaces.is_empty() => "detach --all".to_owned(),
             Self::Detach { interfaces } => format!("detach {}", interfaces.join(" ")),
@@ -106,10 +106,9 @@ mod tests {
     use std::time::Duration;
 
     use ipnet::IpNet;
-    use tcpguard_engine::{ClientsWithin, Ports};
+    use tcpguard_engine::{ClientsWithin, Mode, Ports};
 
     use super::*;
-    use crate::documents::Mode;
 
     #[test]
     fn a_change_reads_as_it_is_typed() {

@@ -65,15 +65,15 @@ impl Agent {
         let (mut change, dry_run) = match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
             Request::SetMode { mode, for_s: None, confirm_s: None } => {
-                (Change::SetMode { mode: (*mode).into() }, false)
+                (Change::SetMode { mode: *mode }, false)
             }
             Request::SetMode { mode, for_s, confirm_s } => {
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, confirm_within: confirm_s.map(Duration::from_secs) };
-                return self.set_mode_for(now, (*mode).into(), terms, peer);
+                return self.set_mode_for(now, *mode, terms, peer);
             }
             Request::ConfirmMode { mode } => {
-                return self.confirm_mode(now, (*mode).into(), peer);
+                return self.confirm_mode(now, *mode, peer);
             }
             Request::Change { change, dry_run } => (change.clone(), *dry_run),
             _ => return self.read(request).into(),
@@ -99,7 +99,7 @@ impl Agent {
         };
         if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
-            self.set_mode = Some((*mode).into());
+            self.set_mode = Some(*mode);
             self.mode_clock.cancel();
         }
         self.carry_out(now);

@@ -170,7 +170,7 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         pid: facts.pid,
         hostname: facts.hostname.clone(),
         uptime_s: facts.clock.now.since(facts.started).as_secs(),
-        mode: report.mode.into(),
+        mode: report.mode,
         mode_reverts: facts.mode_reverts.clone(),
         state,
         config: ConfigState { valid: facts.config.error.is_none(), ..facts.config.clone() },
@@ -190,15 +190,8 @@ fn kernel(facts: &Facts) -> Kernel {
             req_q_full_drop: rate(|now| now.req_q_full_drop)?,
         })
     };
-    let now = &tcp_ext.now;
     Kernel {
-        syncookies_sent: now.syncookies_sent,
-        syncookies_recv: now.syncookies_recv,
-        syncookies_failed: now.syncookies_failed,
-        listen_overflows: now.listen_overflows,
-        listen_drops: now.listen_drops,
-        req_q_full_do_cookies: now.req_q_full_do_cookies,
-        req_q_full_drop: now.req_q_full_drop,
+        tcp_ext: tcp_ext.now,
         rates: rates(),
         conntrack_ratio: facts.conntrack.and_then(Conntrack::ratio).map(number),
     }
@@ -225,26 +218,6 @@ fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
         critical: count(Severity::Critical),
         warning: count(Severity::Warning),
         notice: count(Severity::Notice),
-    }
-}
-
-impl From<engine::Mode> for Mode {
-    fn from(mode: engine::Mode) -> Self {
-        match mode {
-            engine::Mode::Enforce => Self::Enforce,
-            engine::Mode::Observe => Self::Observe,
-            engine::Mode::Off => Self::Off,
-        }
-    }
-}
-
-impl From<Mode> for engine::Mode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Enforce => Self::Enforce,
-            Mode::Observe => Self::Observe,
-            Mode::Off => Self::Off,
-        }
     }
 }
 

@@ -5,11 +5,11 @@ mod range;
 use std::str::FromStr;
 
 use serde::Serialize;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::Severity;
 
 use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Health, Listener, ListenerState, State, Status};
+use crate::documents::{Clients, Connect, Health, Listener, State, Status};
 
 pub use range::Range;
 

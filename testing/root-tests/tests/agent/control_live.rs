@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use tcpguard::control::proto::Change;
 use tcpguard::control::{CONTROL_SOCKET, Client, ClientError, Request, STATUS_SOCKET};
-use tcpguard::documents;
+use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Force, Listener, Mitigation, Order, Ports, Which, Whose};
 use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode, RUNTIME_DIR};
@@ -304,9 +304,9 @@ fn every_change() -> Vec<Request> {
             lifetime,
         }
         .into(),
-        Request::SetMode { mode: documents::Mode::Enforce, for_s: None, confirm_s: None },
-        Request::SetMode { mode: documents::Mode::Observe, for_s: Some(60), confirm_s: Some(30) },
-        Request::ConfirmMode { mode: documents::Mode::Observe },
+        Request::SetMode { mode: engine::Mode::Enforce, for_s: None, confirm_s: None },
+        Request::SetMode { mode: engine::Mode::Observe, for_s: Some(60), confirm_s: Some(30) },
+        Request::ConfirmMode { mode: engine::Mode::Observe },
         Change::ConfirmRules { net: None }.into(),
         Request::Reload,
         Request::Detach { interfaces: Vec::new() },
