@@ -388,7 +388,7 @@ fn adopt(
 pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
     let times = Times::of(state, clock, boot);
     for allow in &state.allowed {
-        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        let lifetime = times.at(allow.expires).since(clock.now);
         if lifetime.is_zero() {
             continue;
         }
