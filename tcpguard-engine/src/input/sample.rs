@@ -124,32 +124,23 @@ pub struct HostCounters {
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,
     /// SYNs among these to addresses of this host itself.
-    #[serde(default)]
     pub no_listener_own: u64,
     /// Resets with which this host's own stack has refused SYNs to closed ports, as far as they are seen.
-    #[serde(default)]
     pub refused: u64,
     /// Resets that its stack has sent, wherever they have left (`OutRsts`).
-    #[serde(default)]
     pub resets: u64,
     /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
-    #[serde(default)]
     pub closed_over: u64,
     /// SYNs among these that were dropped.
-    #[serde(default)]
     pub closed_dropped: u64,
     /// Frames that went to the stack although their headers go on beyond the parser's bounds: each may hold
     /// a SYN.
-    #[serde(default)]
     pub beyond_passed: u64,
     /// Frames among these that may come through a router: VLAN tags do not.
-    #[serde(default)]
     pub beyond_routed: u64,
     /// First fragments among these with part of a TCP header, which no stack sends.
-    #[serde(default)]
     pub short_fragments: u64,
     /// Frames beyond the bounds that were dropped.
-    #[serde(default)]
     pub beyond_dropped: u64,
 }
 
@@ -210,17 +201,14 @@ pub struct ListenerCounters {
     pub established: Option<u64>,
     /// Handshakes that returning clients completed: those that completed their first one a minute ago or more,
     /// each counted once in ten seconds.
-    #[serde(default)]
     pub established_returning: u64,
     /// Handshakes that new clients completed although a rule had dropped their first SYN, or in observe mode would
     /// have.
-    #[serde(default)]
     pub let_through: u64,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
     /// Third ACKs among these whose SYN came before the last poll, or before the one before it (each counts once;
     /// sampled).
-    #[serde(default)]
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
@@ -243,7 +231,6 @@ pub struct ListenerCounters {
     /// completed.
     pub cookies_redeemed: u64,
     /// Cookies that clients returned, by IPv4 and by IPv6.
-    #[serde(default)]
     pub returned_cookies: [ReturnedCookies; 2],
     /// SYNs dropped because there were too many: by the first-SYN drop, the SYN rate limit, or the limit of
     /// replies to one network.

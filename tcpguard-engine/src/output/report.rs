@@ -50,7 +50,6 @@ pub struct ListenerReport {
     pub cookie_rate: f64,
     /// SYNs per second over the last second that were left to the stack and completed no handshake. Those in
     /// frames that the XDP program cannot read are among them.
-    #[serde(default)]
     pub reaching_rate: f64,
     /// Completed handshakes, compared with their baseline: whether its clients connect.
     pub completions: Completions,

@@ -29,7 +29,6 @@ pub struct RuleReport {
     /// Time at which it ends, unless renewed.
     pub expires: Timestamp,
     /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
-    #[serde(default)]
     pub confirmed_until: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,

@@ -178,7 +178,6 @@ pub enum Response {
     Mode {
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
-        #[serde(default)]
         ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Explain`].
@@ -203,7 +202,6 @@ pub enum Response {
         /// True if only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.
-        #[serde(default)]
         clients: ClientsWithin,
     },
     /// Response to [`Change::Unblock`].
@@ -230,7 +228,6 @@ pub enum Response {
         was: Mode,
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
-        #[serde(default)]
         ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Reload`].

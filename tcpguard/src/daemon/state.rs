@@ -52,11 +52,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_mode: Option<PendingMode>,
     /// Number of the kernel's rule set that `rules` are the records of.
-    #[serde(default)]
     pub rule_set: u64,
     pub rules: Vec<Rule>,
     /// The listeners of the rules' signatures: their numbers do not outlive the agent.
-    #[serde(default)]
     pub listeners: BTreeMap<ListenerId, Listener>,
     /// The rules that were about to replace these when this was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,7 +280,7 @@ pub(super) mod tests {
     fn a_file_of_an_older_agent_is_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let text = r#"{"schema":"tcpguard.state/1","boot":"b0","written":"2026-01-02T03:04:06.000Z",
-            "written_ns":10000000000,"mode":"observe","rules":[],"allowed":[],"learned":LEARNED}"#;
+            "written_ns":10000000000,"mode":"observe","rule_set":0,"rules":[],"listeners":{},"allowed":[],"learned":LEARNED}"#;
         let learned = serde_json::to_string(&Learned::default()).unwrap();
         fs::write(dir.path().join(NAME), text.replace("LEARNED", &learned)).unwrap();
         let state = State::load(dir.path()).expect("understood");

@@ -35,7 +35,6 @@ pub struct Status {
     /// Completed handshakes compared with their baseline, over the listeners with an open incident, or
     /// over all listeners while no incident is open. `ratio` is the lowest of the listeners with an
     /// open incident.
-    #[serde(default)]
     pub clients: Clients,
     /// Problems of the agent and the host, the worst first; empty when there are none.
     pub health: Vec<Health>,
@@ -108,7 +107,6 @@ pub struct Daemon {
     /// Mode of operation: the effect of a rule that matches.
     pub mode: Mode,
     /// Revert of the mode that is pending; `null` when the mode stays.
-    #[serde(default)]
     pub mode_reverts: Option<ModeRevert>,
     /// State of protection in one word.
     pub state: State,
@@ -119,7 +117,6 @@ pub struct Daemon {
     /// Heap memory that the agent has in use, in bytes, as its allocator counts it; `null` where the
     /// allocator keeps no count. Resident memory is larger: program, stacks, and free pieces between
     /// those in use.
-    #[serde(default)]
     pub heap_bytes: Option<u64>,
 }
 
@@ -183,7 +180,6 @@ pub struct ConfigState {
     pub error: Option<String>,
     /// Time at which the configuration in effect was read from the files, where the agent started with
     /// this last valid one because it refused the present files; otherwise `null`.
-    #[serde(default)]
     pub stands_in: Option<Time>,
 }
 
@@ -410,7 +406,6 @@ pub struct Rule {
     pub matches: String,
     /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
     /// signature's listener.
-    #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<u16>"))]
     pub ports: Ports,
     /// Origin of the rule: `incident` or `operator`.
@@ -428,14 +423,12 @@ pub struct Rule {
     pub expires_in_s: u64,
     /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
     /// confirmation is pending.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
     /// SYNs that the rule matched and that passed because they were retransmitted.
     pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after such a retransmitted SYN had passed.
-    #[serde(default)]
     pub completed: u64,
 }
 

@@ -17,11 +17,9 @@ pub struct Explanation {
     /// Prefix that the explanation is about; an address is a prefix of full length.
     pub prefix: String,
     /// Local port of the SYNs; `null`: any port.
-    #[serde(default)]
     pub port: Option<u16>,
     /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
     /// where the explanation is about any port.
-    #[serde(default)]
     pub listeners: Vec<String>,
     /// Mode of the agent, on which the effect of a matching rule depends.
     pub mode: Mode,
@@ -41,7 +39,6 @@ pub struct Explanation {
     /// Packets from and to a single address, by type; `null`: none are known, or the prefix has more addresses.
     pub source: Option<Source>,
     /// Validated clients within the prefix.
-    #[serde(default)]
     pub clients: ClientsWithin,
     /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
     pub mitigations: Vec<ListenerMitigation>,
@@ -95,7 +92,6 @@ pub struct Decision {
     /// that is `null`.
     pub renewed: bool,
     /// Time until which the rule holds if an operator confirms it; `null`: it is not pending confirmation.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// True if no later decision applies to these SYNs.
     pub last: bool,
