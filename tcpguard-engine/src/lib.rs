@@ -43,8 +43,8 @@ pub use input::{
     signature_in_words,
 };
 pub use listener::{
-    Counts, Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
-    LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics,
+    Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
+    LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics, Sums,
 };
 pub use mitigation::{CleanUp, MitigationReport, MitigationState, budget};
 pub use output::{

@@ -15,17 +15,18 @@ use crate::rules::{AllowReport, Terms};
 use crate::settings::Limits;
 
 impl Engine {
-    /// Carries out a change that an operator asked for.
+    /// Carries out a change that the operator with user id `uid` asked for.
     ///
     /// # Errors
     /// When it would do harm or nothing; see [`RequestError`].
     pub fn handle_request(
         &mut self,
         now: Timestamp,
+        uid: u32,
         request: Request,
     ) -> Result<Response, RequestError> {
         match request {
-            Request::Block { net, ports, lifetime, reason, uid, force, clients } => {
+            Request::Block { net, ports, lifetime, reason, force, clients } => {
                 let rule = RuleToImport {
                     net: net.trunc(),
                     ports,
@@ -35,18 +36,18 @@ impl Engine {
                 self.block(now, rule, uid, force, clients)
             }
             Request::Unblock { which, whose } => self.unblock(now, which, whose),
-            Request::ImportRules { rules, merge, uid, force } => {
+            Request::ImportRules { rules, merge, force } => {
                 self.import(now, &rules, merge, uid, force)
             }
-            Request::ConfirmRules { net, uid } => self.confirm(now, net, uid),
-            Request::Allow { net, lifetime, reason, uid, force } => {
+            Request::ConfirmRules { net } => self.confirm(now, net, uid),
+            Request::Allow { net, lifetime, reason, force } => {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
-            Request::Disallow { net, uid } => self.disallow(net.trunc(), uid),
-            Request::OrderMitigation { listener, mitigation, order, lifetime, uid } => {
+            Request::Disallow { net } => self.disallow(net.trunc(), uid),
+            Request::OrderMitigation { listener, mitigation, order, lifetime } => {
                 self.order_mitigation(now, listener, mitigation, order, lifetime, uid)
             }
-            Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
+            Request::SetMode { mode } => Ok(self.set_mode(now, mode, uid)),
         }
     }
 

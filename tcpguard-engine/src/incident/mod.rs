@@ -18,7 +18,7 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 use self::declined::Declined;
 use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, VerdictLine};
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, Timestamp};
-use crate::listener::{Admitted, Counts, Moment, Signal, Steady, Tick};
+use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
 use crate::rules::{RuleReport, Wanted};
 use crate::settings::Limits;
 
@@ -102,7 +102,7 @@ pub(crate) struct Opening {
     /// The signal's message, in words.
     pub alarm: String,
     /// Counts of the time before it began.
-    pub before: Option<Counts>,
+    pub before: Option<Sums>,
     /// Counters and signals at the alarm.
     pub moment: Option<Moment>,
     pub started: Timestamp,
@@ -347,7 +347,7 @@ impl Incident {
     }
 
     /// Remembers the counts of its last seconds.
-    pub fn keep_end(&mut self, after: Counts) {
+    pub fn keep_end(&mut self, after: Sums) {
         self.record.after = Some(after);
     }
 

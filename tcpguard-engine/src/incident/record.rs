@@ -6,7 +6,7 @@
 
 use crate::evidence::{Evidence, IncidentClass, VerdictLine};
 use crate::input::{Mitigation, RuleId, SynHeader, Timestamp};
-use crate::listener::{Counts, Moment};
+use crate::listener::{Moment, Sums};
 use crate::rules::RuleReport;
 
 /// Rules of an incident that are remembered one by one after they have ended.
@@ -18,7 +18,7 @@ pub struct Record {
     /// The cause of the alarm, with its arithmetic, in words.
     pub alarm: String,
     /// The seconds before it began; `None` where nothing was seen of them.
-    pub before: Option<Counts>,
+    pub before: Option<Sums>,
     /// Counters and signals at the alarm; `None` for an incident of no listener.
     pub at_alarm: Option<Moment>,
     /// The first verdict and its basis. Later inspections leave it alone.
@@ -30,7 +30,7 @@ pub struct Record {
     /// Another verdict that has not been taken over yet; `None` when the last inspection agreed.
     pub doubt: Option<PendingClass>,
     /// The last seconds before its end; `None` while it is open.
-    pub after: Option<Counts>,
+    pub after: Option<Sums>,
     /// Its rules, those that have ended first.
     pub rules: Vec<RuleRecord>,
     /// Number of further rules, which are not in that list.
@@ -117,7 +117,7 @@ impl Record {
     /// A record that begins with the first verdict.
     pub(crate) fn new(
         alarm: String,
-        before: Option<Counts>,
+        before: Option<Sums>,
         at_alarm: Option<Moment>,
         first: FirstVerdict,
     ) -> Self {

@@ -1,6 +1,6 @@
 //! The mode: the effect of a matching rule.
 
-/// Effect of a matching rule. The milder mode is the lesser.
+/// Mode of operation: the effect of a rule that matches. The milder mode is the lesser.
 #[derive(
     Clone,
     Copy,
@@ -13,14 +13,15 @@
     serde::Deserialize,
     serde::Serialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Nothing is matched.
+    /// No SYN is matched against rules.
     Off,
-    /// Matches are counted.
+    /// Matching SYNs pass and are counted.
     #[default]
     Observe,
-    /// Matches are dropped.
+    /// Matching SYNs are dropped.
     Enforce,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::describe::describe;
@@ -18,7 +19,7 @@ use super::time::Timestamp;
 pub struct RuleId(pub u32);
 
 /// One drop rule. Every rule expires.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Rule {
     /// Its name.
     pub id: RuleId,
@@ -41,7 +42,7 @@ pub struct Rule {
 }
 
 /// Future of a rule that waits for an operator's confirmation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RuleConfirmation {
     /// Time at which it ends if it may stay.
     pub until: Timestamp,
@@ -61,7 +62,8 @@ impl RuleConfirmation {
 /// There is no automatic rule against the *sources* of a flood with random spoofed sources. Each address is
 /// used about once, so a rule would come after the fact and fill the table. It would also cut off the hosts
 /// whose addresses the attacker chose to spoof.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Matcher {
     /// SYNs from these sources to these local ports. Rules of the agent are for every port.
     Source(IpNet, Ports),
@@ -70,10 +72,43 @@ pub enum Matcher {
         /// The listener under attack; [`ListenerId::HOST`]: every one.
         listener: ListenerId,
         /// Mask of the fields that count.
+        #[serde(with = "mask_code")]
         mask: Mask,
         /// Values of these fields; fields that do not count are zero.
+        #[serde(with = "fingerprint_words")]
         fingerprint: Fingerprint,
     },
+}
+
+/// A mask by its code, as in the kernel's tables.
+mod mask_code {
+    use serde::de::{Deserialize, Deserializer, Error as _};
+    use serde::ser::Serializer;
+    use tcpguard_common::abi::Mask;
+
+    pub fn serialize<S: Serializer>(mask: &Mask, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(mask.code())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mask, D::Error> {
+        let code = u8::deserialize(deserializer)?;
+        Mask::from_code(code).ok_or_else(|| D::Error::custom(format!("{code} is no mask")))
+    }
+}
+
+/// A fingerprint by its words, as in the kernel's tables.
+mod fingerprint_words {
+    use serde::de::{Deserialize, Deserializer};
+    use serde::ser::{Serialize, Serializer};
+    use tcpguard_common::abi::Fingerprint;
+
+    pub fn serialize<S: Serializer>(it: &Fingerprint, serializer: S) -> Result<S::Ok, S::Error> {
+        it.words().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Fingerprint, D::Error> {
+        <[u64; 3]>::deserialize(it).map(Fingerprint::from_words)
+    }
 }
 
 impl Matcher {
@@ -126,7 +161,8 @@ impl fmt::Display for User {
 }
 
 /// Origin of a rule.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made for an incident, ends with it.
     Incident(u64),

@@ -19,7 +19,7 @@ pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
 pub(crate) use moment::Growth;
-pub use moment::{Counts, Moment, Occupied, Statistics};
+pub use moment::{Moment, Occupied, Statistics};
 pub(crate) use refusals::{Refusals, Suspect};
 pub use sampling::FOLLOWED_PER_SECOND;
 pub(crate) use sampling::Sampling;
@@ -30,4 +30,5 @@ pub(crate) use signal::{
     REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
     SCAN_PORTS_LIKELY, SLOW_LIMIT, Saturation, Signal, Slow,
 };
-pub(crate) use window::{LIFE, Sums, Tick, Window};
+pub use window::Sums;
+pub(crate) use window::{LIFE, Tick, Window};

@@ -12,40 +12,13 @@ pub struct Moment {
     /// Time of the last of these counts.
     pub at: Timestamp,
     /// The listener's counts in the window of the evidence up to then.
-    pub counts: Counts,
+    pub counts: Sums,
     /// Statistics of the signals.
     pub statistics: Statistics,
     /// Growth of the kernel's own counters of this network namespace in as much time.
     pub tcp_ext: TcpExt,
     /// The listener's queues, as last read.
     pub queues: Option<Queues>,
-}
-
-/// The counts of a listener in a span of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Counts {
-    /// Length of the span.
-    pub span: Duration,
-    /// SYNs that arrived.
-    pub syns: u64,
-    /// Retransmissions among these (sampled).
-    pub retransmitted: u64,
-    /// Handshakes attempted.
-    pub attempts: u64,
-    /// SYNs among these that a full queue left without a reply.
-    pub unanswered: u64,
-    /// SYNs left without a reply for another reason.
-    pub ignored: u64,
-    /// Handshakes that completed.
-    pub completed: u64,
-    /// SYNs that rules matched, in whatever mode.
-    pub matched: u64,
-    /// SYNs dropped.
-    pub dropped: u64,
-    /// SYNs answered with a cookie of tcpguard.
-    pub cookies_sent: u64,
-    /// Segments that belonged to no connection.
-    pub resets: u64,
 }
 
 /// The statistics that the signals derive from the counters.
@@ -93,31 +66,6 @@ pub struct Occupied {
     pub going_on: f64,
     /// Number from which an alarm is raised.
     pub limit: f64,
-}
-
-impl Counts {
-    /// A count per second; 0 where no time has passed.
-    pub fn per_second(&self, count: u64) -> f64 {
-        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
-    }
-}
-
-impl From<Sums> for Counts {
-    fn from(sums: Sums) -> Self {
-        Self {
-            span: sums.span,
-            syns: sums.syns,
-            retransmitted: sums.retransmitted,
-            attempts: sums.attempts,
-            unanswered: sums.unanswered,
-            ignored: sums.ignored,
-            completed: sums.completed,
-            matched: sums.matched,
-            dropped: sums.dropped,
-            cookies_sent: sums.cookies_sent,
-            resets: sums.resets,
-        }
-    }
 }
 
 /// The kernel's own counters over a while, from which their growth is computed.

@@ -50,7 +50,6 @@ pub struct ListenerReport {
     pub cookie_rate: f64,
     /// SYNs per second over the last second that were left to the stack and completed no handshake. Those in
     /// frames that the XDP program cannot read are among them.
-    #[serde(default)]
     pub reaching_rate: f64,
     /// Completed handshakes, compared with their baseline: whether its clients connect.
     pub completions: Completions,
@@ -88,19 +87,21 @@ impl Completions {
     }
 }
 
-/// The state of a listener in one word.
+/// State of a listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the XDP program cannot
-    /// read reach its stack.
+    /// Handshakes fail and the cause is not known yet, the SYN queue is full, or SYNs that the XDP program
+    /// cannot read reach the stack.
     Suspect,
-    /// An incident is open. Either nothing is done about it, or most of its SYNs reach the stack.
+    /// An incident other than a flash crowd is open. Either no mitigation is active, or most of its SYNs reach
+    /// the stack.
     Attacked,
-    /// An incident is open, and mitigations keep most of its SYNs from the stack.
+    /// An incident is open, and rules or other mitigations keep most of its SYNs from the stack.
     Mitigating,
-    /// Its accept queue is full: the application does not accept as fast as clients connect.
+    /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
 }

@@ -6,19 +6,19 @@ use super::report::ListenerReport;
 use crate::input::{ClientsWithin, Listener, Mitigation, Mode, RuleId, Which, Whose};
 use crate::rules::{AllowReport, RuleReport};
 
-/// Result of [`crate::Request::ImportRules`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Changes that an import made, or would make ([`crate::Request::ImportRules`]).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImportReport {
-    /// Rules that were not there before.
+    /// Number of rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix that was blocked to the same ports before, with the new lifetime and reason.
-    /// Their hits go on.
+    /// Number of rules that replace one on the same prefix and ports. They keep its hits.
     pub kept: u32,
-    /// Rules that are there no longer.
+    /// Number of rules that were removed.
     pub removed: u32,
-    /// Rules that are there now, of any origin.
+    /// Number of rules that are there now, of any origin.
     pub total: u32,
-    /// Number of imported rules that wait for an operator's confirmation.
+    /// Number of imported rules that are pending confirmation: they end soon without it.
     pub pending_confirmation: u32,
 }
 

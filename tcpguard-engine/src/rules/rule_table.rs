@@ -10,8 +10,8 @@ use super::meter::Meter;
 use super::recurrence::RULE_TTL;
 use super::report::RuleReport;
 use crate::input::{
-    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleCounters, RuleId,
-    RuleToImport, Timestamp, describe, signature_in_words,
+    Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleCounters, RuleId,
+    RuleToImport, Timestamp,
 };
 use crate::settings::Limits;
 
@@ -109,35 +109,11 @@ impl Entry {
 
     /// Its report. `listener` returns the address behind a listener's id.
     pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
-        let (kind, matches, ports) = match &self.rule.matcher {
-            Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
-            Matcher::Signature { listener: id, mask, fingerprint } => {
-                let at = match *id {
-                    ListenerId::HOST => Some(Listener::HOST),
-                    id => listener(id),
-                };
-                let matches = at.map_or_else(
-                    || format!("{} to listener {}", describe(*mask, fingerprint), id.0),
-                    |at| signature_in_words(*mask, fingerprint, &at),
-                );
-                ("signature", matches, Ports::EVERY)
-            }
-        };
-        let origin = if self.incident().is_some() { "incident" } else { "operator" };
         RuleReport {
-            id: self.rule.id,
-            kind: kind.to_owned(),
-            matches,
-            ports,
-            origin: origin.to_owned(),
-            incident: self.incident(),
-            reason: self.rule.reason.clone(),
-            created: self.rule.created,
-            expires: self.rule.expires,
-            confirmed_until: self.rule.confirmation.as_ref().map(|confirmation| confirmation.until),
             hits: self.meter.hits(),
             accepted_retransmits: self.meter.accepted_retransmits(),
             completed: self.meter.completed(),
+            ..RuleReport::of(&self.rule, listener)
         }
     }
 }
@@ -414,6 +390,7 @@ pub(crate) enum Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Ports;
 
     const ROOM: u32 = maps::MIN_RULES;
 

@@ -32,7 +32,7 @@ fn import(
     force: bool,
 ) -> Result<ImportReport, RequestError> {
     let force = if force { Force::ForGood } else { Force::No };
-    let request = Request::ImportRules { rules, merge, uid: 1000, force };
+    let request = Request::ImportRules { rules, merge, force };
     lab.request(request).map(|response| match response {
         Response::Imported(report) => report,
         other => panic!("{other:?}"),

@@ -251,10 +251,10 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
     let would = "in enforce mode the guard would answer SYNs with cookies: ";
     let actions = lab.incident().actions;
     assert!(actions.iter().any(|action| action.text.starts_with(would)), "{actions:?}");
-    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
+    lab.request(Request::SetMode { mode: Mode::Enforce }).expect("enforced");
     lab.run_until(20.5);
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
-    lab.request(Request::SetMode { mode: Mode::Observe, uid: 0 }).expect("observed");
+    lab.request(Request::SetMode { mode: Mode::Observe }).expect("observed");
     lab.run_until(21.0);
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{}", lab.story());
 }
@@ -319,13 +319,7 @@ fn nothing_is_done_about_flash_crowds_overload_and_broken_paths() {
 
 fn order(mitigation: Mitigation, order: Order, seconds: u64) -> Request {
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 443 };
-    Request::OrderMitigation {
-        listener,
-        mitigation,
-        order,
-        lifetime: Duration::from_secs(seconds),
-        uid: 1000,
-    }
+    Request::OrderMitigation { listener, mitigation, order, lifetime: Duration::from_secs(seconds) }
 }
 
 #[test]
@@ -373,7 +367,6 @@ fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
         mitigation: Mitigation::Cookies,
         order: Order::On,
         lifetime: Duration::from_secs(60),
-        uid: 0,
     };
     let error = lab.request(request).expect_err("not there");
     assert_eq!(error, RequestError::NoListener { listener });
@@ -515,7 +508,7 @@ fn an_order_that_cannot_be_carried_out_yet_waits() {
     assert_eq!(listener.mitigations[0].state, MitigationState::Waiting);
     lab.run_until(10.0);
     assert_eq!(lab.mitigations, [], "{}", lab.story());
-    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
+    lab.request(Request::SetMode { mode: Mode::Enforce }).expect("enforced");
     lab.run_until(11.0);
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::Cookies], "{}", lab.story());
 }

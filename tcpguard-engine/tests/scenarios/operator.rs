@@ -36,7 +36,6 @@ fn block_ports(
         ports: Ports::new(ports).expect("up to four"),
         lifetime: Duration::from_secs(seconds),
         reason: "abuse report".to_owned(),
-        uid: 1000,
         force: if force { Force::ForGood } else { Force::No },
         clients: ClientsWithin::default(),
     };
@@ -308,7 +307,6 @@ fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(600),
         reason: "panic".to_owned(),
-        uid: 0,
         force,
         clients,
     };
@@ -368,8 +366,8 @@ fn a_rule_that_an_operator_removes_is_made_again_after_ten_minutes_if_the_attack
 
 fn auto(lab: &mut Lab, mitigation: Mitigation) {
     let listener = lab.listener_report(0).listener;
-    let (order, lifetime, uid) = (Order::Auto, Duration::from_secs(600), 0);
-    lab.request(Request::OrderMitigation { listener, mitigation, order, lifetime, uid })
+    let (order, lifetime) = (Order::Auto, Duration::from_secs(600));
+    lab.request(Request::OrderMitigation { listener, mitigation, order, lifetime })
         .expect("ordered");
 }
 
@@ -406,7 +404,7 @@ fn a_rule_that_an_operator_removes_is_made_again_at_once_when_a_mode_is_set() {
     for modes in [&[Mode::Observe, Mode::Enforce][..], &[Mode::Enforce][..]] {
         let mut lab = without_its_rule(Flood::random(5000.0, 10.1..90.1));
         for mode in modes {
-            lab.request(Request::SetMode { mode: *mode, uid: 0 }).expect("set");
+            lab.request(Request::SetMode { mode: *mode }).expect("set");
         }
         lab.run_until(35.0);
         assert_eq!(lab.signature_rules().len(), 1, "{modes:?}: {}", lab.story());
@@ -427,21 +425,21 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     assert_eq!(lab.listener_report(0).state, ListenerState::Attacked);
     assert!(lab.connected(12.0, 28.0) < 0.05);
 
-    let was = lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 });
+    let was = lab.request(Request::SetMode { mode: Mode::Enforce });
     assert_eq!(was, Ok(Response::ModeSet { was: Mode::Observe }));
     lab.run_until(50.0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
     assert!(lab.connected(32.0, 48.0) > 0.99, "the queue is cleaned up: {}", lab.story());
     assert_eq!(lab.times("mode_changed").len(), 1);
 
-    lab.request(Request::SetMode { mode: Mode::Off, uid: 0 }).expect("set");
+    lab.request(Request::SetMode { mode: Mode::Off }).expect("set");
     assert_eq!(lab.kernel.rules().count(), 0);
     assert_eq!(lab.removed[0].2, "the guard is off");
     lab.run_until(70.0);
     assert_eq!(lab.kernel.rules().count(), 0);
     assert_eq!(lab.report().incidents.len(), 1, "still seen");
 
-    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("set");
+    lab.request(Request::SetMode { mode: Mode::Enforce }).expect("set");
     lab.run_until(70.5);
     assert_eq!(lab.kernel.rules().count(), 1, "the next look at the flows calls for it again");
     lab.run_until(99.0);
@@ -460,7 +458,7 @@ fn an_incident_records_when_the_mode_was_changed_in_it() {
     let mut changed = Vec::new();
     for (at, mode) in [(20.0, Mode::Enforce), (25.0, Mode::Observe), (30.0, Mode::Enforce)] {
         lab.run_until(at);
-        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+        lab.request(Request::SetMode { mode }).expect("set");
         changed.push(lab.kernel.now);
     }
     let actions = lab.incident().actions;

@@ -163,7 +163,7 @@ fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file()
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
     let (mitigation, order, lifetime) = (Mitigation::Cookies, Order::On, Duration::from_secs(10));
-    let ordered = Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 1000 };
+    let ordered = Request::OrderMitigation { listener, mitigation, order, lifetime };
     lab.request(ordered).expect("taken");
     assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
     lab.run_until(31.0);

@@ -17,7 +17,7 @@ fn counters_before_at_the_alarm_at_the_last_look_and_after_are_kept() {
     let report = lab.report();
     let [incident] = report.past.as_slice() else { panic!("{}", lab.story()) };
     let record = &incident.record;
-    let rate = |counts: &tcpguard_engine::Counts| counts.per_second(counts.syns);
+    let rate = |counts: &tcpguard_engine::Sums| counts.per_second(counts.syns);
 
     let before = record.before.as_ref().expect("ten seconds of calm");
     assert!((45.0..55.0).contains(&rate(before)), "{before:?}");

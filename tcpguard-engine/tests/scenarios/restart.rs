@@ -164,7 +164,6 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: "abuse".to_owned(),
-        uid: 0,
         force: Force::No,
         clients: ClientsWithin::default(),
     };
@@ -254,7 +253,6 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: String::new(),
-        uid: 0,
         force: Force::No,
         clients: ClientsWithin::default(),
     };
@@ -266,7 +264,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
     assert_eq!(lab.times("allow_removed").len(), 1, "{}", lab.story());
 
     lab.allow("192.0.2.0/24", 600);
-    let disallow = |net: &str| Request::Disallow { net: net.parse().expect("prefix"), uid: 0 };
+    let disallow = |net: &str| Request::Disallow { net: net.parse().expect("prefix") };
     let Ok(Response::Disallowed(removed)) = lab.request(disallow("192.0.0.0/16")) else {
         panic!("disallowed");
     };

@@ -240,7 +240,7 @@ fn forbid_signatures(lab: &mut Lab) {
 
 fn turn_off_and_on(lab: &mut Lab) {
     for mode in [Mode::Off, Mode::Enforce] {
-        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+        lab.request(Request::SetMode { mode }).expect("set");
     }
 }
 

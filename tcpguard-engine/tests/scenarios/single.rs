@@ -214,7 +214,7 @@ fn a_flood_that_changes_from_one_source_to_spoofed_ones_blocks_no_spoofed_source
     assert_eq!(lab.kernel.rules().count(), 0, "that rule is gone: {}", lab.story());
 
     for mode in [Mode::Off, Mode::Enforce] {
-        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+        lab.request(Request::SetMode { mode }).expect("set");
     }
     lab.run_until(51.0);
     assert_eq!(lab.kernel.rules().count(), 0, "nor does it come again: {}", lab.story());

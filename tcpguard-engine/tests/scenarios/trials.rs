@@ -30,14 +30,14 @@ fn block(lab: &mut Lab, rule: RuleToImport, force: Force) -> RuleReport {
     let RuleToImport { net, ports, lifetime, reason } = rule;
     let (lifetime, reason) = (lifetime.expect("a time"), reason.expect("a reason"));
     let clients = ClientsWithin::default();
-    match lab.request(Request::Block { net, ports, lifetime, reason, uid: 1000, force, clients }) {
+    match lab.request(Request::Block { net, ports, lifetime, reason, force, clients }) {
         Ok(Response::Blocked { rule, .. }) => rule,
         other => panic!("{other:?}"),
     }
 }
 
 fn confirm(lab: &mut Lab, prefix: Option<&str>) -> Result<Vec<RuleReport>, RequestError> {
-    let request = Request::ConfirmRules { net: prefix.map(net), uid: 1000 };
+    let request = Request::ConfirmRules { net: prefix.map(net) };
     lab.request(request).map(|response| match response {
         Response::Confirmed(rules) => rules,
         other => panic!("{other:?}"),
@@ -45,7 +45,7 @@ fn confirm(lab: &mut Lab, prefix: Option<&str>) -> Result<Vec<RuleReport>, Reque
 }
 
 fn import(lab: &mut Lab, rules: Vec<RuleToImport>, force: Force) -> ImportReport {
-    match lab.request(Request::ImportRules { rules, merge: false, uid: 1000, force }) {
+    match lab.request(Request::ImportRules { rules, merge: false, force }) {
         Ok(Response::Imported(report)) => report,
         other => panic!("{other:?}"),
     }

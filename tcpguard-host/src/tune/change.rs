@@ -358,22 +358,14 @@ impl Tuner {
 
     fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
         let path = self.record();
-        let text = match seal::read(&path, MAX_BYTES) {
-            Ok(text) => text,
-            Err(Damage::Missing) => return Ok(Vec::new()),
-            Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
-            Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
-        };
-        let record: Record = match serde_json::from_slice(&text) {
-            Ok(record) => record,
-            Err(error) => {
-                return Err(ChangeError::Unreadable { path, reason: error.to_string() });
-            }
-        };
-        if record.schema != RECORD_SCHEMA {
-            let reason = format!("its schema is {:?}, not {RECORD_SCHEMA}", record.schema);
-            return Err(ChangeError::Unreadable { path, reason });
-        }
+        let record =
+            match seal::document(&path, MAX_BYTES, RECORD_SCHEMA, |record: &Record| &record.schema)
+            {
+                Ok(record) => record,
+                Err(Damage::Missing) => return Ok(Vec::new()),
+                Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
+                Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
+            };
         if record.netns != self.netns {
             return Err(ChangeError::Elsewhere { path });
         }

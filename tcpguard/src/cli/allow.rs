@@ -6,7 +6,8 @@ use super::args::{AllowArgs, UnallowArgs};
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::control::{Request, Response};
+use crate::control::Response;
+use crate::control::proto::Change;
 use crate::documents::Allowed;
 use crate::text;
 
@@ -31,13 +32,13 @@ pub(crate) struct Disallowed {
 }
 
 pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let request = Request::Allow {
-        prefix: args.prefix,
-        for_s: args.lifetime.as_secs(),
+    let change = Change::Allow {
+        net: args.prefix,
+        lifetime: args.lifetime,
         reason: args.reason,
         force: args.force,
     };
-    let allowed = match session.client.call(request)? {
+    let allowed = match session.client.call(change.into())? {
         Response::Allowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),
     };
@@ -53,7 +54,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
 }
 
 pub(super) fn disallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let removed = match session.client.call(Request::Disallow { prefix: args.prefix })? {
+    let removed = match session.client.call(Change::Disallow { net: args.prefix }.into())? {
         Response::Disallowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),
     };

@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use serde::Serialize;
+use tcpguard_engine::Whose;
 
 use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
@@ -9,7 +10,7 @@ use super::session::Session;
 use super::status::foreign;
 use super::unblock;
 use crate::cli::documents::Printed;
-use crate::control::proto::RuleOrigin;
+use crate::control::proto::Change;
 use crate::control::{Request, Response};
 use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
 use crate::text;
@@ -37,12 +38,12 @@ pub(crate) struct Confirmed {
 }
 
 impl Origin {
-    /// Returns the origin of the rules that are requested; `None`: either.
-    pub(super) const fn asked(self) -> Option<RuleOrigin> {
+    /// Returns the origin of the rules that are requested.
+    pub(super) const fn asked(self) -> Whose {
         match self {
-            Self::Auto => Some(RuleOrigin::Auto),
-            Self::Manual => Some(RuleOrigin::Manual),
-            Self::All => None,
+            Self::Auto => Whose::Incidents,
+            Self::Manual => Whose::Operators,
+            Self::All => Whose::All,
         }
     }
 }
@@ -83,11 +84,11 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
 
 impl ListArgs {
     fn lists(&self, rule: &Rule) -> bool {
-        let origin = match rule.origin.as_str() {
-            "operator" => RuleOrigin::Manual,
-            _ => RuleOrigin::Auto,
+        let of_origin = match self.origin {
+            None | Some(Origin::All) => true,
+            Some(Origin::Manual) => rule.origin == "operator",
+            Some(Origin::Auto) => rule.origin != "operator",
         };
-        let of_origin = self.origin.and_then(Origin::asked).is_none_or(|wanted| wanted == origin);
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
             && match prefix {
@@ -131,7 +132,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
 
 /// Confirms rules that are pending confirmation, so that they stay.
 pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let confirmed = match session.client.call(Request::ConfirmRules { prefix: args.prefix })? {
+    let confirmed = match session.client.call(Change::ConfirmRules { net: args.prefix }.into())? {
         Response::Confirmed { rules } => rules,
         other => return Err(foreign(&other).into()),
     };

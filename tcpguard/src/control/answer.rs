@@ -1,116 +1,12 @@
-//! Conversion between the messages and the engine's requests and results.
-
-use std::time::Duration;
+//! Responses that carry the engine's results.
 
 use ipnet::IpNet;
 use tcpguard_engine as engine;
-use tcpguard_engine::{ClientsWithin, Force, RequestError, RuleId, Which, Whose};
+use tcpguard_engine::{RequestError, RuleId, Which, Whose};
 use tcpguard_host::time::Clock;
 
-use super::proto::{
-    ImportedRule, PendingConfirmation, Refusal, RefusalKind, RefusedRule, Request, Response,
-    RuleOrigin,
-};
+use super::proto::{Refusal, RefusalKind, RefusedRule, Request, Response};
 use crate::documents::{Allowed, Listener, Rule};
-
-/// The engine's form of `request` from user `uid`; `None` when the engine does not handle it.
-pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
-    match request {
-        Request::Status
-        | Request::Rules
-        | Request::Mode
-        | Request::Alerts { .. }
-        | Request::Explain { .. }
-        | Request::ExplainIncident { .. }
-        | Request::Timeline { .. }
-        | Request::Effective
-        | Request::Reload
-        | Request::Detach { .. }
-        | Request::ConfirmMode { .. } => None,
-        Request::Block {
-            prefix,
-            ports,
-            for_s,
-            reason,
-            force,
-            pending_confirmation,
-            dry_run: _,
-        } => {
-            Some(engine::Request::Block {
-                net: *prefix,
-                ports: *ports,
-                lifetime: Duration::from_secs(*for_s),
-                reason: reason.clone(),
-                uid,
-                force: forced(*force, *pending_confirmation),
-                // For the agent to count.
-                clients: ClientsWithin::default(),
-            })
-        }
-        Request::Allow { prefix, for_s, reason, force } => Some(engine::Request::Allow {
-            net: *prefix,
-            lifetime: Duration::from_secs(*for_s),
-            reason: reason.clone(),
-            uid,
-            force: *force,
-        }),
-        Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
-        Request::Unblock { prefix, rule, origin, dry_run: _ } => {
-            let which = match (*rule, *prefix) {
-                (Some(id), _) => Which::Numbered(RuleId(id)),
-                (None, Some(net)) => Which::Within(net),
-                (None, None) => Which::All,
-            };
-            let whose = match origin {
-                Some(RuleOrigin::Auto) => Whose::Incidents,
-                Some(RuleOrigin::Manual) => Whose::Operators,
-                None => Whose::All,
-            };
-            Some(engine::Request::Unblock { which, whose })
-        }
-        Request::ImportRules { rules, merge, force, pending_confirmation, dry_run: _ } => {
-            let rule = |rule: &ImportedRule| engine::RuleToImport {
-                net: rule.prefix,
-                ports: rule.ports,
-                lifetime: rule.for_s.map(Duration::from_secs),
-                reason: rule.reason.clone(),
-            };
-            Some(engine::Request::ImportRules {
-                rules: rules.iter().map(rule).collect(),
-                merge: *merge,
-                uid,
-                force: forced(*force, *pending_confirmation),
-            })
-        }
-        Request::ConfirmRules { prefix } => {
-            Some(engine::Request::ConfirmRules { net: *prefix, uid })
-        }
-        Request::OrderMitigation { listener, mitigation, order, for_s } => {
-            Some(engine::Request::OrderMitigation {
-                listener: *listener,
-                mitigation: *mitigation,
-                order: *order,
-                lifetime: Duration::from_secs(*for_s),
-                uid,
-            })
-        }
-        Request::SetMode { mode, for_s: None, confirm_s: None } => {
-            Some(engine::Request::SetMode { mode: (*mode).into(), uid })
-        }
-        // The agent keeps the time of a mode.
-        Request::SetMode { .. } => None,
-    }
-}
-
-fn forced(force: bool, pending_confirmation: Option<PendingConfirmation>) -> Force {
-    match (force, pending_confirmation) {
-        (false, _) => Force::No,
-        (true, None) => Force::ForGood,
-        (true, Some(PendingConfirmation { within_s, caller })) => {
-            Force::PendingConfirmation { within: Duration::from_secs(within_s), caller }
-        }
-    }
-}
 
 /// The response to `request` that carries the engine's result.
 pub fn response(
@@ -124,15 +20,14 @@ pub fn response(
     match result {
         Ok(engine::Response::Blocked { rule, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
-            clients: clients.into(),
-            dry_run: matches!(request, Request::Block { dry_run: true, .. }),
+            clients,
+            dry_run: request.is_dry_run(),
         },
         Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
-        Ok(engine::Response::Imported(report)) => Response::Imported {
-            imported: report.into(),
-            dry_run: matches!(request, Request::ImportRules { dry_run: true, .. }),
-        },
+        Ok(engine::Response::Imported(report)) => {
+            Response::Imported { imported: report, dry_run: request.is_dry_run() }
+        }
         Ok(engine::Response::Allowed(allowed)) => {
             Response::Allowed { allowed: Allowed::build(&allowed, clock) }
         }
@@ -143,10 +38,10 @@ pub fn response(
             Response::MitigationOrdered(Box::new(Listener::build(&listener, clock)))
         }
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
-            was: was.into(),
+            was,
             mode: match request {
                 Request::SetMode { mode, .. } => *mode,
-                _ => was.into(),
+                _ => was,
             },
             ends: None,
         },
@@ -285,6 +180,7 @@ fn words(error: &RequestError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tcpguard_engine::ClientsWithin;
     use tcpguard_support::hint_check;
 
     #[test]

@@ -6,14 +6,17 @@ use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
-use crate::bpf::ProgramCost;
-use crate::control::{Request, Response};
-use crate::documents::{Allowed, CookieBackend, CookieFacts, Facts, LossCounters, Map, MapFacts, PAST_LISTED, Program, Reading, Rule, Status};
-use crate::telemetry::stderr;
-use super::heap;
 use super::agent::{Agent, Snapshot, clock};
+use super::heap;
 use super::mitigations::Maker;
 use super::obstacles::Obstacle;
+use crate::bpf::ProgramCost;
+use crate::control::{Request, Response};
+use crate::documents::{
+    Allowed, CookieBackend, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
+    Status,
+};
+use crate::telemetry::stderr;
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -35,9 +38,7 @@ impl Agent {
             Request::Timeline { id } => self.timeline(*id),
             Request::Effective => self.effective(),
             Request::Alerts { since } => self.alerts_since(*since),
-            Request::Mode => {
-                Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
-            }
+            Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
     }
@@ -54,15 +55,16 @@ impl Agent {
                 .filter(|snapshot| snapshot.at < last.at)
         });
         let found = self.hot_sources.found();
-        let count = |name, entries: Option<usize>, max_entries: u32| MapFacts {
-            entries: entries.map(|entries| entries as u64),
-            ..fill(name, 0, max_entries)
+        let map = |name, entries: Option<usize>, max_entries: u32| {
+            Map::new(name, entries.map(|entries| entries as u64), max_entries.into())
         };
+        let (listeners, rules) =
+            (self.executor.listeners.iter().count(), self.executor.rule_places());
         let maps = vec![
-            count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
-            count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
-            fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
-            fill(Map::RULES, self.executor.rule_places(), self.config.settings.rules),
+            map("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
+            map("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
+            map("LISTENERS", Some(listeners), maps::MAX_LISTENERS),
+            map(Map::RULES, Some(rules), self.config.settings.rules),
         ];
         Facts {
             clock,
@@ -72,7 +74,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started_at,
-            config: self.provenance.facts(self.config.path.clone()),
+            config: self.provenance.facts(self.config.path.as_deref(), clock),
             mode_reverts: self.mode_reverts(clock),
             heartbeat: last.map(|last| last.at),
             heap: heap::in_use(),
@@ -100,7 +102,7 @@ impl Agent {
         }
     }
 
-    fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
+    fn cookies(&self, maps: &[Map]) -> Cookies {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.mitigations.cookies;
         let (backend, reason) = match (syncookies, cookies.maker()) {
@@ -118,7 +120,7 @@ impl Agent {
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
-        CookieFacts { backend, reason, invalid, validated_clients: clients }
+        Cookies { backend, reason, sent: 0, valid: 0, invalid, validated_clients: clients }
     }
 
     /// Losses over the longest time that is remembered, because losses come in bursts.
@@ -194,12 +196,4 @@ fn packet_readings(
             }),
         })
         .collect()
-}
-
-fn fill(name: &str, entries: usize, max_entries: u32) -> MapFacts {
-    MapFacts {
-        name: name.to_owned(),
-        entries: Some(entries as u64),
-        max_entries: max_entries.into(),
-    }
 }

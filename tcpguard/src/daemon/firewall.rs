@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use tcpguard_engine::{ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
-use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
-use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
+use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
+use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
-use crate::config::Config;
 use super::listeners::MonitoredListener;
 use super::obstacles::Obstacle;
 use super::pace::Pace;
+use crate::config::Config;
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =

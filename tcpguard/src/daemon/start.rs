@@ -3,8 +3,8 @@
 //! The order opens no gap: the maps with their rules are taken over first, then everything in them is
 //! brought in line, and only then the programs on the interfaces are replaced.
 
-use std::io;
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -15,10 +15,6 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
-use crate::bpf::{self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets};
-use crate::config::{Config, ModeSource};
-use crate::driver::kernel_mode;
-use crate::telemetry::AlertSink;
 use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
 use super::alerts::AlertFile;
 use super::audit::Audit;
@@ -41,6 +37,12 @@ use super::provenance::Provenance;
 use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
+use crate::bpf::{
+    self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
+};
+use crate::config::{Config, ModeSource};
+use crate::driver::kernel_mode;
+use crate::telemetry::AlertSink;
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -390,18 +392,13 @@ fn adopt(
 pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
     let times = Times::of(state, clock, boot);
     for allow in &state.allowed {
-        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        let lifetime = times.at(allow.expires).since(clock.now);
         if lifetime.is_zero() {
             continue;
         }
-        let request = Request::Allow {
-            net: allow.net,
-            lifetime,
-            reason: allow.reason.clone(),
-            uid: allow.uid,
-            force: true,
-        };
-        if let Err(error) = engine.handle_request(clock.now, request) {
+        let request =
+            Request::Allow { net: allow.net, lifetime, reason: allow.reason.clone(), force: true };
+        if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
             let net = allow.net;
             log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
         }

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::Ports;
+use tcpguard_engine::{Mode, Ports, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
+use super::build::number;
 use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
@@ -34,7 +35,6 @@ pub struct Status {
     /// Completed handshakes compared with their baseline, over the listeners with an open incident, or
     /// over all listeners while no incident is open. `ratio` is the lowest of the listeners with an
     /// open incident.
-    #[serde(default)]
     pub clients: Clients,
     /// Problems of the agent and the host, the most severe first; empty when there are none. `critical` makes
     /// the state `degraded`, unless the mode is `off`, an attack is unmitigated, or many packets are dropped
@@ -109,7 +109,6 @@ pub struct Daemon {
     /// Mode of operation: the effect of a rule that matches.
     pub mode: Mode,
     /// Revert of the mode that is pending; `null` when the mode stays.
-    #[serde(default)]
     pub mode_reverts: Option<ModeRevert>,
     /// State of protection in one word.
     pub state: State,
@@ -120,21 +119,7 @@ pub struct Daemon {
     /// Heap memory that the agent has in use, in bytes, as its allocator counts it; `null` where the
     /// allocator keeps no count. Resident memory is larger: program, stacks, and free pieces between
     /// those in use.
-    #[serde(default)]
     pub heap_bytes: Option<u64>,
-}
-
-/// Mode of operation: the effect of a rule that matches.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Matching SYNs are dropped.
-    Enforce,
-    /// Matching SYNs pass and are counted.
-    Observe,
-    /// No SYN is matched against rules.
-    Off,
 }
 
 /// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
@@ -197,7 +182,6 @@ pub struct ConfigState {
     pub error: Option<String>,
     /// Time at which the configuration in effect was read from the files, where the agent started with
     /// this last valid one because it refused the present files; otherwise `null`.
-    #[serde(default)]
     pub stands_in: Option<Time>,
 }
 
@@ -308,21 +292,9 @@ pub struct InterfaceTotals {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kernel {
-    /// SYN cookies that the stack sent (`SyncookiesSent`).
-    pub syncookies_sent: u64,
-    /// Valid SYN cookies that clients returned (`SyncookiesRecv`).
-    pub syncookies_recv: u64,
-    /// ACKs with an invalid SYN cookie (`SyncookiesFailed`).
-    pub syncookies_failed: u64,
-    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
-    pub listen_overflows: u64,
-    /// SYNs and ACKs that a listener dropped for any reason (`ListenDrops`).
-    pub listen_drops: u64,
-    /// SYNs to which the stack replied with a cookie because the SYN queue was full, or because
-    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
-    pub req_q_full_do_cookies: u64,
-    /// SYNs that the stack dropped because the SYN queue was full (`TCPReqQFullDrop`).
-    pub req_q_full_drop: u64,
+    /// The counters.
+    #[serde(flatten)]
+    pub tcp_ext: TcpExt,
     /// Growth of some of these counters per second; `null` before the second poll.
     pub rates: Option<KernelRates>,
     /// Share of netfilter's connection tracking table that is in use, 0 to 1; `null` without connection
@@ -418,7 +390,6 @@ pub struct Rule {
     pub matches: String,
     /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
     /// signature's listener.
-    #[serde(default)]
     #[cfg_attr(test, schemars(with = "Vec<u16>"))]
     pub ports: Ports,
     /// Origin of the rule: `incident` or `operator`.
@@ -436,14 +407,12 @@ pub struct Rule {
     pub expires_in_s: u64,
     /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
     /// confirmation is pending.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
     /// SYNs that the rule matched and that passed because they were retransmitted.
     pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after such a retransmitted SYN had passed.
-    #[serde(default)]
     pub completed: u64,
 }
 
@@ -471,6 +440,13 @@ pub struct Map {
 impl Map {
     /// Name of the map of rules.
     pub const RULES: &str = "RULES";
+
+    /// Returns the fill of a map with `entries` in use; `None` where they are not counted.
+    pub fn new(name: &str, entries: Option<u64>, max_entries: u64) -> Self {
+        let share = |entries: u64| number(entries as f64 / max_entries as f64);
+        let fill_ratio = entries.filter(|_| max_entries > 0).map(share);
+        Self { name: name.to_owned(), entries, max_entries, fill_ratio }
+    }
 }
 
 /// Share of the traffic that is tracked flow by flow.

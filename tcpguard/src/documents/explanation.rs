@@ -2,10 +2,10 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{ClientsWithin, Mitigation as Name};
+use tcpguard_engine::{ClientsWithin, Mitigation as Name, Mode};
 use tcpguard_host::time::Time;
 
-use super::{Allowed, Mitigation, Mode, Rule, Source};
+use super::{Allowed, Mitigation, Rule, Source};
 
 /// The value of [`Judged::schema`].
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
@@ -17,11 +17,9 @@ pub struct Explanation {
     /// Prefix that the explanation is about; an address is a prefix of full length.
     pub prefix: String,
     /// Local port of the SYNs; `null`: any port.
-    #[serde(default)]
     pub port: Option<u16>,
     /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
     /// where the explanation is about any port.
-    #[serde(default)]
     pub listeners: Vec<String>,
     /// Mode of the agent, on which the effect of a matching rule depends.
     pub mode: Mode,
@@ -41,34 +39,9 @@ pub struct Explanation {
     /// Packets from and to a single address, by type; `null`: none are known, or the prefix has more addresses.
     pub source: Option<Source>,
     /// Validated clients within the prefix.
-    #[serde(default)]
-    pub clients: ValidatedClients,
+    pub clients: ClientsWithin,
     /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
     pub mitigations: Vec<ListenerMitigation>,
-}
-
-/// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ValidatedClients {
-    /// Number of validated clients.
-    pub known: u32,
-    /// Number of these that completed a handshake within the last minute.
-    pub last_minute: u32,
-}
-
-impl From<ClientsWithin> for ValidatedClients {
-    fn from(within: ClientsWithin) -> Self {
-        let ClientsWithin { known, last_minute } = within;
-        Self { known, last_minute }
-    }
-}
-
-impl std::fmt::Display for ValidatedClients {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { known, last_minute } = *self;
-        ClientsWithin { known, last_minute }.fmt(f)
-    }
 }
 
 /// An active mitigation of a listener.
@@ -119,7 +92,6 @@ pub struct Decision {
     /// that is `null`.
     pub renewed: bool,
     /// Time until which the rule holds if an operator confirms it; `null`: it is not pending confirmation.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// True if no later decision applies to these SYNs.
     pub last: bool,
@@ -271,10 +243,8 @@ impl Explanation {
     fn climb(&self, exemption: Option<&str>) -> impl Iterator<Item = Decision> {
         let order = [Name::Overload, Name::Cookies, Name::Budget];
         order.into_iter().flat_map(move |name| {
-            let taken = self
-                .mitigations
-                .iter()
-                .filter(move |taken| taken.mitigation.mitigation == name.name());
+            let taken =
+                self.mitigations.iter().filter(move |taken| taken.mitigation.mitigation == name);
             taken.map(move |ListenerMitigation { listener, mitigation }| Decision {
                 listener: Some(listener.clone()),
                 since: mitigation.since,
@@ -359,9 +329,8 @@ fn to_listener(mitigation: Name, listener: &str, exemption: Option<&str>) -> Str
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{MitigationState, Ports};
 
-    use super::super::MitigationState;
     use super::*;
 
     fn time(text: &str) -> Time {
@@ -389,7 +358,7 @@ mod tests {
 
     fn mitigation(name: Name, until: Option<Time>) -> ListenerMitigation {
         let mitigation = Mitigation {
-            mitigation: name.name().to_owned(),
+            mitigation: name,
             state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,
@@ -411,7 +380,7 @@ mod tests {
             exempt: None,
             completed_at: None,
             source: None,
-            clients: ValidatedClients::default(),
+            clients: ClientsWithin::default(),
             mitigations: Vec::new(),
         }
     }

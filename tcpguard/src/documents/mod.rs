@@ -33,13 +33,11 @@ pub use clients::{Clients, Connect};
 pub use counts::{Counts, IncidentCount};
 pub use document::*;
 pub use explanation::*;
-pub use facts::{
-    ConfigFacts, CookieFacts, Facts, InterfaceFacts, LossCounters, MapFacts, Reading, SourceFacts,
-};
+pub use facts::{Facts, InterfaceFacts, LossCounters, Reading};
 pub use header::SynHeader;
 pub(crate) use header::hex;
 pub use listener::*;
 pub use losses::{CpuLoad, InterfaceLosses, LossState, Losses};
 pub use programs::{Cost, Program};
 pub use record::*;
-pub use transfer::{ExportedRule, ExportedRules, Imported, RULES_SCHEMA};
+pub use transfer::{ExportedRule, ExportedRules, RULES_SCHEMA};

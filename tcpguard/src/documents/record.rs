@@ -413,7 +413,7 @@ impl Moment {
 }
 
 impl Rates {
-    fn build(counts: &engine::Counts) -> Self {
+    fn build(counts: &engine::Sums) -> Self {
         let rate = |count| rounded(counts.per_second(count));
         Self {
             span_s: number(counts.span.as_secs_f64()),

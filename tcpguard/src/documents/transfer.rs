@@ -1,7 +1,7 @@
 //! Export of rules from one agent, and import into another.
 
-use serde::{Deserialize, Serialize};
-use tcpguard_engine::{ImportReport, Ports};
+use serde::Serialize;
+use tcpguard_engine::Ports;
 
 use super::Rule;
 
@@ -47,29 +47,5 @@ impl ExportedRule {
             reason: rule.reason.clone(),
             origin: rule.origin.clone(),
         })
-    }
-}
-
-/// Changes that `tcpguard rules import` made, or would make.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Imported {
-    /// Number of rules that were not there before.
-    pub added: u32,
-    /// Number of rules that replace one on the same prefix and ports. They keep its hits.
-    pub kept: u32,
-    /// Number of rules that were removed.
-    pub removed: u32,
-    /// Number of rules that are there now, of any origin.
-    pub total: u32,
-    /// Number of imported rules that are pending confirmation: they end soon without it.
-    #[serde(default)]
-    pub pending_confirmation: u32,
-}
-
-impl From<ImportReport> for Imported {
-    fn from(report: ImportReport) -> Self {
-        let ImportReport { added, kept, removed, total, pending_confirmation } = report;
-        Self { added, kept, removed, total, pending_confirmation }
     }
 }

@@ -54,7 +54,7 @@ fn name(uid: u32, users: &str) -> String {
 mod tests {
     use super::*;
     use crate::control::RefusalKind;
-    use crate::documents::Mode;
+    use tcpguard_engine::Mode;
 
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 

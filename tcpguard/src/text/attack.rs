@@ -3,13 +3,13 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::IncidentClass;
+use tcpguard_engine::{IncidentClass, Mode};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
 use super::view::{Tone, View, wrap};
-use crate::documents::{Evidence, Incident, Mode, Rule, Status};
+use crate::documents::{Evidence, Incident, Rule, Status};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 14;

@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
-use tcpguard_engine::Mitigation as Name;
+use tcpguard_engine::MitigationState;
 use tcpguard_host::units::short;
 
 use super::attack::paragraph;
 use super::view::View;
-use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, MitigationState, Status};
+use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, Status};
 
 /// The mitigations of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -36,9 +36,7 @@ pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fm
 
 fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
     let at = SocketAddr::new(listener.addr, listener.port);
-    let does = Name::from_name(&mitigation.mitigation)
-        .map_or(mitigation.mitigation.clone(), |name| name.in_words().to_owned());
-    let name = &mitigation.mitigation;
+    let (does, name) = (mitigation.mitigation.in_words(), mitigation.mitigation.name());
     let until =
         mitigation.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
     match mitigation.state {
@@ -51,7 +49,6 @@ fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
         MitigationState::Refused => format!("{at} no {name}{until}: {}", mitigation.why),
         MitigationState::Forbidden => format!("{at} no {name}{until}: {}", mitigation.why),
         MitigationState::Waiting => format!("{at} {name} not yet{until}: {}", mitigation.why),
-        MitigationState::Unknown => format!("{at} {name}{until}: {}", mitigation.why),
     }
 }
 

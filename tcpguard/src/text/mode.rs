@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::span;
 
 use super::view::View;
 use crate::config::mode_name;
-use crate::documents::{Mode, ModeRevert};
+use crate::documents::ModeRevert;
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {

@@ -3,11 +3,12 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_engine::{ClientsWithin, ImportReport};
 use tcpguard_host::units::{short, span};
 
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Imported, Judged, Rule, ValidatedClients};
+use crate::documents::{Allowed, Judged, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -65,7 +66,7 @@ fn origin(rule: &Rule) -> String {
 pub fn blocked(
     out: &mut impl Write,
     rule: &Rule,
-    clients: ValidatedClients,
+    clients: ClientsWithin,
     dry_run: bool,
     view: &View,
 ) -> fmt::Result {
@@ -130,8 +131,8 @@ pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Resu
 }
 
 /// The outcome of `tcpguard rules import`, done or previewed.
-pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
-    let Imported { added, kept, removed, total, .. } = imported;
+pub fn imported(out: &mut impl Write, imported: &ImportReport, dry_run: bool) -> fmt::Result {
+    let ImportReport { added, kept, removed, total, .. } = imported;
     let (did, now) =
         if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
     let rules = added + kept;

@@ -4,25 +4,23 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::IncidentClass;
+use tcpguard_engine::{IncidentClass, ListenerState, Mode};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::attack::{between, heading, paragraph};
+use super::attack::{self, between, heading, paragraph};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::list;
-use super::losses;
 use super::mode::mode_end;
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
-use super::{attack, details};
+use super::{details, losses};
 use crate::config::mode_name;
 use crate::documents::narrative::place;
 use crate::documents::{
-    AttachMode, Connect, Hook, Incident, Interface, Listener, ListenerState, LossState, Mode,
-    State, Status,
+    AttachMode, Connect, Hook, Incident, Interface, Listener, LossState, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
@@ -366,7 +364,6 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
-        ListenerState::Unknown => ("unknown", Tone::Warning),
     }
 }
 

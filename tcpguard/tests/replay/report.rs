@@ -6,10 +6,10 @@ use tcpguard::html::{Story, page};
 use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
-use super::run;
 use super::files::PCAP;
 use super::markup::Markup;
 use super::packets::*;
+use super::run;
 
 /// A client every 50 ms for half a minute, and in it a flood.
 fn flooded() -> Outcome {

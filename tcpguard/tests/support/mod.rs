@@ -4,17 +4,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::documents::{
-    AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
-    DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts, Program,
-    Reading, SourceFacts, Status,
+    AlertEntry, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
+    DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading,
+    Source, Status,
 };
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict,
-    IncidentClass, IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
+    self as engine, ActionReport, Completions, Egress, Evidence, FirstVerdict, IncidentClass,
+    IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
     ListenerReport, ListenerState, Mitigation, MitigationReport, MitigationState, Mode, Moment,
     NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
-    SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
+    SourceShare, Statistics, Sums, TcpExt, Timestamp, VerdictLine,
 };
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
@@ -113,9 +113,10 @@ pub fn calm() -> (Report, Facts) {
         version: "0.1.0".to_owned(),
         pid: 4711,
         started: ago(533_520_000),
-        config: ConfigFacts {
-            path: Some("/etc/tcpguard/tcpguard.toml".into()),
-            loaded: ago(533_520_000),
+        config: ConfigState {
+            path: Some("/etc/tcpguard/tcpguard.toml".to_owned()),
+            loaded_at: clock().time_at(ago(533_520_000)),
+            valid: true,
             error: None,
             stands_in: None,
         },
@@ -132,20 +133,22 @@ pub fn calm() -> (Report, Facts) {
                 Duration::from_secs(1),
             )),
         },
-        cookies: CookieFacts {
+        cookies: Cookies {
             backend: CookieBackend::Own,
             reason: None,
+            sent: 0,
+            valid: 0,
             invalid: 0,
             validated_clients: Some(9_000),
         },
         rules_in_kernel: Some(0),
         drift_since: None,
         maps: vec![
-            MapFacts { name: "FLOWS".to_owned(), entries: Some(120), max_entries: 65_536 },
-            MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 65_536 },
-            MapFacts { name: "DROP_CACHE".to_owned(), entries: None, max_entries: 1_048_576 },
+            Map::new("FLOWS", Some(120), 65_536),
+            Map::new("CLIENTS", Some(9_000), 65_536),
+            Map::new("DROP_CACHE", None, 1_048_576),
         ],
-        sources: vec![SourceFacts {
+        sources: vec![Source {
             addr: addr("2001:db8:7::"),
             syn: 311,
             syn_ack: 311,
@@ -201,12 +204,12 @@ pub fn losing() -> (Report, Facts) {
 
 /// The record of the flood: one rule, still there.
 fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
-    let counts = |seconds: u64, syns: u64, completed: u64| Counts {
+    let counts = |seconds: u64, syns: u64, completed: u64| Sums {
         span: Duration::from_secs(seconds),
         syns: syns * seconds,
         attempts: syns * seconds,
         completed: completed * seconds,
-        ..Counts::default()
+        ..Sums::default()
     };
     let moment = |after: u64, syns| Moment {
         at: started + Duration::from_millis(after),
@@ -456,7 +459,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     };
     facts.programs[0].runs = 20_700_000;
     facts.programs[0].run_ns = 6_500_000_000;
-    facts.sources = vec![SourceFacts {
+    facts.sources = vec![Source {
         addr: addr("198.51.100.7"),
         syn: 9,
         syn_ack: 1,

@@ -1,10 +1,11 @@
 //! Checks of the agent, of its own reports, and of its self-tests.
 
 use tcpguard_common::abi::ABI_VERSION;
+use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
 use super::facts::{Agent, Facts, Probed};
-use crate::documents::{CookieBackend, Mode, Status};
+use crate::documents::{CookieBackend, Status};
 
 fn status(facts: &Facts) -> Option<&Status> {
     match &facts.agent {

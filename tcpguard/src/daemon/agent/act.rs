@@ -6,12 +6,12 @@ use tcpguard_common::abi::{Flow, FlowKey, FlowState};
 use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
 use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
+use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
-use crate::daemon::heap;
 use crate::daemon::firewall::Need;
+use crate::daemon::heap;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
-use super::{Agent, apply_policy, clock};
 
 impl Agent {
     /// Carries out the engine's commands until there are none.

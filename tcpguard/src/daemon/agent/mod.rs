@@ -19,10 +19,6 @@ use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::{short, span};
 
-use crate::bpf::{HeldLink, Object};
-use crate::config::{BeyondBounds, Config, mode_name};
-use crate::documents::{LossCounters, Losses};
-use crate::telemetry::{Alert, AlertSink};
 use super::alerts::AlertFile;
 use super::audit::Audit;
 use super::client_filter::ClientFilter;
@@ -44,6 +40,10 @@ use super::provenance::Provenance;
 use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
+use crate::bpf::{HeldLink, Object};
+use crate::config::{BeyondBounds, Config, mode_name};
+use crate::documents::{LossCounters, Losses};
+use crate::telemetry::{Alert, AlertSink};
 pub use respond::PendingResponse;
 
 /// Rules stop dropping when the agent has not been heard of for this long.

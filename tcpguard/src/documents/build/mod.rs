@@ -50,12 +50,12 @@ impl Status {
             cookies: cookies(report, facts),
             kernel: kernel(facts),
             rules: rules(report, facts),
-            maps: facts.maps.iter().map(map).collect(),
+            maps: facts.maps.clone(),
             sampling: Sampling {
                 shift: report.sample_shift,
                 one_in: 1 << report.sample_shift.min(63),
             },
-            sources: facts.sources.iter().map(source).collect(),
+            sources: facts.sources.clone(),
             sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
             programs: facts.programs.clone(),
             counts: facts.counts.clone(),
@@ -157,14 +157,10 @@ fn cookies(report: &Report, facts: &Facts) -> Cookies {
     let all = |count: fn(&engine::ListenerCounters) -> u64| {
         report.listeners.iter().map(|listener| count(&listener.counters)).sum()
     };
-    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
     Cookies {
-        backend,
-        reason,
         sent: all(|counters| counters.cookies_sent),
         valid: all(|counters| counters.cookies_redeemed),
-        invalid,
-        validated_clients,
+        ..facts.cookies.clone()
     }
 }
 
@@ -174,16 +170,10 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         pid: facts.pid,
         hostname: facts.hostname.clone(),
         uptime_s: facts.clock.now.since(facts.started).as_secs(),
-        mode: report.mode.into(),
+        mode: report.mode,
         mode_reverts: facts.mode_reverts.clone(),
         state,
-        config: ConfigState {
-            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
-            loaded_at: facts.clock.time_at(facts.config.loaded),
-            valid: facts.config.error.is_none(),
-            error: facts.config.error.clone(),
-            stands_in: facts.config.stands_in,
-        },
+        config: ConfigState { valid: facts.config.error.is_none(), ..facts.config.clone() },
         watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
         heap_bytes: facts.heap,
     }
@@ -200,15 +190,8 @@ fn kernel(facts: &Facts) -> Kernel {
             req_q_full_drop: rate(|now| now.req_q_full_drop)?,
         })
     };
-    let now = &tcp_ext.now;
     Kernel {
-        syncookies_sent: now.syncookies_sent,
-        syncookies_recv: now.syncookies_recv,
-        syncookies_failed: now.syncookies_failed,
-        listen_overflows: now.listen_overflows,
-        listen_drops: now.listen_drops,
-        req_q_full_do_cookies: now.req_q_full_do_cookies,
-        req_q_full_drop: now.req_q_full_drop,
+        tcp_ext: tcp_ext.now,
         rates: rates(),
         conntrack_ratio: facts.conntrack.and_then(Conntrack::ratio).map(number),
     }
@@ -229,54 +212,12 @@ fn rules(report: &Report, facts: &Facts) -> Rules {
     }
 }
 
-fn map(map: &MapFacts) -> Map {
-    let share = |entries: u64| number(entries as f64 / map.max_entries as f64);
-    Map {
-        name: map.name.clone(),
-        entries: map.entries,
-        max_entries: map.max_entries,
-        fill_ratio: map.entries.filter(|_| map.max_entries > 0).map(share),
-    }
-}
-
-fn source(source: &SourceFacts) -> Source {
-    Source {
-        addr: source.addr,
-        syn: source.syn,
-        syn_ack: source.syn_ack,
-        ack: source.ack,
-        rst: source.rst,
-        completed: source.completed,
-        validated: source.validated,
-    }
-}
-
 fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
     let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
     AlertCounts {
         critical: count(Severity::Critical),
         warning: count(Severity::Warning),
         notice: count(Severity::Notice),
-    }
-}
-
-impl From<engine::Mode> for Mode {
-    fn from(mode: engine::Mode) -> Self {
-        match mode {
-            engine::Mode::Enforce => Self::Enforce,
-            engine::Mode::Observe => Self::Observe,
-            engine::Mode::Off => Self::Off,
-        }
-    }
-}
-
-impl From<Mode> for engine::Mode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Enforce => Self::Enforce,
-            Mode::Observe => Self::Observe,
-            Mode::Off => Self::Off,
-        }
     }
 }
 

@@ -5,12 +5,11 @@ mod range;
 use std::str::FromStr;
 
 use serde::Serialize;
-use tcpguard_engine::Mode;
+use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 
 use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Incident, Listener, ListenerState, State, Status};
-
+use crate::documents::{Clients, Connect, Incident, Listener, State, Status};
 pub use range::Range;
 
 /// The value of [`Report::schema`].

@@ -3,13 +3,11 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, Severity};
+use tcpguard_engine::{IncidentClass, ListenerState, Severity};
 
 use super::format::{Family, Kind, Sample, Value};
 use crate::config::mode_name;
-use crate::documents::{
-    DocumentClass, Incident, Interface, Listener, ListenerState, State, Status,
-};
+use crate::documents::{DocumentClass, Incident, Interface, Listener, State, Status};
 
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
 const LISTENERS: usize = 64;

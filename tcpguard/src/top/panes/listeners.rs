@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use tcpguard_engine::ListenerKind;
 use tcpguard_host::units::{percent, short, whole};
 
 use super::Note;
-use crate::documents::{Listener, ListenerKind};
+use crate::documents::Listener;
 use crate::text::{self, Tone, View};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::{Snapshot, half_open_share};
@@ -50,7 +51,7 @@ fn row(listener: &Listener) -> Row {
             Cell::number(listener.clients.baseline_pps, short),
             Cell::text(match listener.kind {
                 ListenerKind::Local => "local",
-                _ => "forwarded",
+                ListenerKind::Forwarded => "forwarded",
             }),
             Cell::text(state).toned(tone),
         ],

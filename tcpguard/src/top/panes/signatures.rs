@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tcpguard_engine::Mode;
 use tcpguard_host::units::{percent, short, span, whole};
 
 use super::Note;
-use crate::documents::{Incident, Mode, Rule};
+use crate::documents::{Incident, Rule};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 

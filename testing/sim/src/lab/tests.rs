@@ -379,7 +379,7 @@ fn a_host_that_takes_no_cookies_takes_no_own_cookies() {
     let order = || {
         let (mitigation, order, lifetime) =
             (Mitigation::Cookies, Order::On, Duration::from_secs(600));
-        Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 }
+        Request::OrderMitigation { listener, mitigation, order, lifetime }
     };
     lab.request(order()).expect("ordered");
     assert_eq!((lab.kernel.mitigations(0), lab.mitigations.len()), (Vec::new(), 0));

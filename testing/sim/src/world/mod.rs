@@ -143,13 +143,12 @@ impl World {
                 self.protected = at.iter().map(|at| net(*at, 28)).collect();
                 self.name_protected();
             }
-            Op::Mode(mode) => self.request(Request::SetMode { mode: *mode, uid: 0 }),
+            Op::Mode(mode) => self.request(Request::SetMode { mode: *mode }),
             Op::Block { host, bits, ports, seconds, force } => self.request(Request::Block {
                 net: net(*host, *bits),
                 ports: Ports::new(ports).expect("up to four"),
                 lifetime: Duration::from_secs(*seconds),
                 reason: "test".to_owned(),
-                uid: 0,
                 force: *force,
                 clients: ClientsWithin::default(),
             }),
@@ -165,16 +164,15 @@ impl World {
                 self.request(Request::ImportRules {
                     rules: hosts.iter().map(rule).collect(),
                     merge: *merge,
-                    uid: 0,
                     force: *force,
                 });
             }
             Op::Confirm { host, bits } => {
-                self.request(Request::ConfirmRules { net: Some(net(*host, *bits)), uid: 0 });
+                self.request(Request::ConfirmRules { net: Some(net(*host, *bits)) });
             }
             Op::Allow { host, bits, seconds } => self.allow(net(*host, *bits), *seconds),
             Op::Disallow { host, bits } => {
-                self.request(Request::Disallow { net: net(*host, *bits), uid: 0 });
+                self.request(Request::Disallow { net: net(*host, *bits) });
             }
             Op::NewAgent => self.start_agent_again(),
             Op::Refuse(refusing) => self.refusing = *refusing,
@@ -191,7 +189,6 @@ impl World {
             net,
             lifetime: Duration::from_secs(seconds),
             reason: "test".to_owned(),
-            uid: 0,
             force: true,
         });
     }
@@ -256,7 +253,7 @@ impl World {
         .map(IpNet::to_string)
         .collect();
         let before = self.engine.report(self.now).rules;
-        let result = self.engine.handle_request(self.now, request);
+        let result = self.engine.handle_request(self.now, 0, request);
         assert!(!(refused && result.is_ok()), "{result:?}");
         if result.is_ok() {
             for rule in self.engine.report(self.now).rules {
