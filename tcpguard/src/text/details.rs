@@ -139,7 +139,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
 
 /// The losses and replies of the kernel's own TCP.
 pub fn kernel(status: &Status) -> String {
-    let kernel = &status.kernel;
+    let (kernel, counts) = (&status.kernel, &status.kernel.tcp_ext);
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
         Some(rate) => format!("{name} {}/s ({} ever)", short(rate), whole(total)),
         None => format!("{name} {} ever", whole(total)),
@@ -148,14 +148,14 @@ pub fn kernel(status: &Status) -> String {
     let conntrack =
         kernel.conntrack_ratio.map(|share| format!("conntrack {} full", percent(share)));
     let words = [
-        words("syncookies sent", kernel.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
+        words("syncookies sent", counts.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
         words(
             "listen overflows",
-            kernel.listen_overflows,
+            counts.listen_overflows,
             rates.map(|rates| rates.listen_overflows),
         ),
-        words("listen drops", kernel.listen_drops, rates.map(|rates| rates.listen_drops)),
-        words("SYN queue full", kernel.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
+        words("listen drops", counts.listen_drops, rates.map(|rates| rates.listen_drops)),
+        words("SYN queue full", counts.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
     ];
     words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }
