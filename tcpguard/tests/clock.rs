@@ -211,8 +211,8 @@ fn status_shows_a_mode_that_reverts() {
     assert_eq!(
         lines[place..place + 2],
         [
-            "  Mode     the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
-            "           it: tcpguard mode enforce --yes",
+            "  Mode        the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
+            "              it: tcpguard mode enforce --yes",
         ]
     );
     let json = serde_json::to_value(&status).unwrap();

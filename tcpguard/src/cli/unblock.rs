@@ -109,7 +109,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });
     session.say(&format!(
-        "while attack #{attack} goes on, rule {} is made again after 10 min{at_once}; to stop dropping: \
+        "while attack #{attack} goes on, rule {} is made again after 10m{at_once}; to stop dropping: \
          tcpguard mode observe",
         rule.id
     ));
