@@ -8,19 +8,19 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use tcpguard_engine as engine;
 use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
-use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::control::proto::Change;
 use tcpguard::documents::{AlertEntry, Explanation, ModeRevert, Rule};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
-use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -212,8 +212,8 @@ fn status_shows_a_mode_that_reverts() {
     assert_eq!(
         lines[place..place + 2],
         [
-            "  Mode     the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
-            "           it: tcpguard mode enforce --yes",
+            "  Mode        the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
+            "              it: tcpguard mode enforce --yes",
         ]
     );
     let json = serde_json::to_value(&status).unwrap();

@@ -3,14 +3,14 @@
 use serde::Serialize;
 use tcpguard_engine::{RuleId, Which, Whose};
 
+use crate::text;
+use crate::cli::documents::Printed;
+use crate::control::{Request, Response};
+use crate::control::proto::Change;
+use crate::documents::{Rule, narrative};
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
-use crate::cli::documents::Printed;
-use crate::control::proto::Change;
-use crate::control::{Request, Response};
-use crate::documents::{Rule, narrative};
-use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });
     session.say(&format!(
-        "while attack #{attack} goes on, rule {} is made again after 10 min{at_once}; to stop dropping: \
+        "while attack #{attack} goes on, rule {} is made again after 10m{at_once}; to stop dropping: \
          tcpguard mode observe",
         rule.id
     ));

@@ -128,7 +128,7 @@ fn unblocking_prints_what_was_removed() {
     host.run(&["unblock", "--all", "--origin", "auto"]).is(
         0,
         "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7M hits; it had 54s left)\n",
-        "while attack #3 goes on, rule 7 is made again after 10 min, or at once: tcpguard mitigation :443 \
+        "while attack #3 goes on, rule 7 is made again after 10m, or at once: tcpguard mitigation :443 \
          signature auto; to stop dropping: tcpguard mode observe\n",
     );
     assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
