@@ -17,7 +17,9 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::RuleOrigin;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::{AlertEntry, Explanation, Mode, ModeRevert, Rule, ValidatedClients};
+use tcpguard::documents::{
+    AlertEntry, AlertEvent, Explanation, Mode, ModeRevert, Rule, ValidatedClients,
+};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
@@ -235,7 +237,7 @@ fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
         seq: 0,
         at: clock().time_at(clock().now - Duration::from_secs(ago_s)),
         severity,
-        event: event.to_owned(),
+        event: AlertEvent::own(event),
         message: format!("{event} {ago_s} s ago"),
         incident: None,
     }

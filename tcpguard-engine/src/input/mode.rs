@@ -13,6 +13,7 @@
     serde::Deserialize,
     serde::Serialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Nothing is matched.

@@ -1,5 +1,6 @@
 //! The mitigations of a listener, as they are reported.
 
+use super::reason::MitigationReason;
 use crate::input::{Mitigation, Timestamp};
 
 /// A mitigation of a listener's ladder.
@@ -14,7 +15,7 @@ pub struct MitigationReport {
     /// Time until which an operator's order counts, or it is not tried again.
     pub until: Option<Timestamp>,
     /// Reason for its state.
-    pub why: String,
+    pub why: MitigationReason,
 }
 
 /// State of a mitigation.

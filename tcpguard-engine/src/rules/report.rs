@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::input::{Ports, RuleId, Timestamp};
+use crate::input::{Ports, RuleId, RuleReason, Timestamp};
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -20,7 +20,7 @@ pub struct RuleReport {
     /// The incident it was made for.
     pub incident: Option<u64>,
     /// Reason for which it was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time at which it ends, unless renewed.

@@ -25,6 +25,7 @@ use crate::bpf::{
     Dataplane, KernelError, KernelMatcher, KernelRule, Position, addr, recorded_flow,
     rule_counters, signature_key, signature_scope, source_table,
 };
+use crate::text::rule_reason;
 
 /// A completed handshake counts as recent for this long (`docs/detection.md`).
 const RECENT: Duration = Duration::from_secs(600);
@@ -206,7 +207,7 @@ impl Executor {
 
     fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
-        log::debug!("rule {id} installed: {}", rule.reason);
+        log::debug!("rule {id} installed: {}", rule_reason(&rule.reason));
         if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
             // The former rule with this number, which could not be removed before the number was reused.
             self.remove(rule)?;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Config, Fingerprint, Mask};
 use tcpguard_engine::{
     Engine, IncidentReport, Learned, Listener, ListenerId, Matcher, Mode, Origin, Ports, Rule,
-    Timestamp,
+    RuleReason, Timestamp,
 };
 use tcpguard_host::durable;
 use tcpguard_host::durable::seal::{self, Damage};
@@ -92,7 +92,7 @@ pub struct StoredRule {
     #[serde(default)]
     pub forced: bool,
     /// Reason for the rule.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Time,
     /// The same by the clock of the writer's boot.
@@ -417,7 +417,7 @@ pub(super) mod tests {
             matches,
             origin,
             forced: slot == 9,
-            reason: "covers \"all\"".to_owned(),
+            reason: RuleReason::Given { text: "covers \"all\"".to_owned() },
             created: time("2026-01-02T03:04:05Z"),
             created_ns: Some(Timestamp::from_millis(9_000)),
             expires: time("2026-01-02T03:05:05Z"),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{ListenerReport, MitigationReport};
+use tcpguard_engine::{ListenerReport, MitigationReason, MitigationReport};
 use tcpguard_host::time::{Clock, Time};
 
 use super::Clients;
@@ -66,8 +66,8 @@ pub struct Mitigation {
     /// Time until which an operator's order counts, or else until which a refused mitigation is not
     /// retried; `null` where there is no such time.
     pub until: Option<Time>,
-    /// Reason for the state, in words.
-    pub why: String,
+    /// Reason for the state.
+    pub why: MitigationReason,
 }
 
 /// State of a mitigation.

@@ -26,6 +26,7 @@ use crate::documents::replay::START;
 use crate::driver::distinct;
 use crate::driver::headers::Headers;
 use crate::driver::timeline::{Line, Recorder};
+use crate::text::event_line;
 
 /// Estimates of distinct sources start again this often, as the agent's do.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
@@ -386,7 +387,8 @@ impl<'a> Agent<'a> {
                 self.listeners.sample_syns(listener, shift, self.backend)
             }
             Command::InspectFlows => self.inspect_flows(now),
-            Command::Alert { severity, message, incident, .. } => {
+            Command::Alert { severity, event, incident } => {
+                let message = event_line(&event);
                 self.alerts.push(Alert { after: now.since(START), severity, message });
                 if let Some(incident) = incident {
                     self.keep(now, *incident);

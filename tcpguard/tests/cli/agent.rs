@@ -16,6 +16,7 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
 use super::support;
+use tcpguard_engine::{MitigationReason, RuleReason};
 
 /// The prefix on the allowlist.
 const ALLOWED: &str = "203.0.113.0/24";
@@ -108,14 +109,14 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 "nothing within {prefix} is on the allowlist; see what is: tcpguard rules list"
             ),
         ),
-        Request::OrderMitigation { mitigation, order, .. } => {
+        Request::OrderMitigation { mitigation, .. } => {
             let mut listener = status.listeners[0].clone();
             listener.mitigations = vec![Mitigation {
                 mitigation: mitigation.name().to_owned(),
                 state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),
-                why: format!("uid 0 said {order:?}"),
+                why: MitigationReason::Ordered { uid: 0 },
             }];
             Response::MitigationOrdered(Box::new(listener))
         }
@@ -214,7 +215,7 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
-        reason: reason.to_owned(),
+        reason: RuleReason::Given { text: reason.to_owned() },
         created: clock.now,
         expires: clock.now + std::time::Duration::from_secs(for_s),
         confirmed_until: None,

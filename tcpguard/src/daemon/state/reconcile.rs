@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::{Fingerprint, Mask, RuleRef, SignatureKey, maps};
 use tcpguard_engine::{
-    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId, Timestamp,
+    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId,
+    RuleReason, Timestamp,
 };
 use tcpguard_host::time::{Clock, Time};
 
@@ -117,7 +118,7 @@ pub fn reconcile(
                 matcher,
                 origin: unrecorded(rule.flags),
                 forced: rule.flags & RuleRef::FORCED != 0,
-                reason: "found in the kernel at start, without a record".to_owned(),
+                reason: RuleReason::Found,
                 created: now,
                 expires,
                 confirmation: None,
@@ -236,12 +237,16 @@ mod tests {
         Time(jiff::Timestamp::from_second(1_800_000_000 + ahead).unwrap())
     }
 
+    fn given(text: &str) -> RuleReason {
+        RuleReason::Given { text: text.to_owned() }
+    }
+
     fn web() -> Listener {
         Listener { addr: "::".parse().unwrap(), port: 443 }
     }
 
     fn stored(slot: u32, matches: StoredMatcher, origin: StoredOrigin, left: i64) -> StoredRule {
-        let reason = format!("rule {slot}");
+        let reason = given(&format!("rule {slot}"));
         StoredRule {
             slot,
             matches,
@@ -310,7 +315,7 @@ mod tests {
         let all = run("this boot", rules, vec![in_kernel(5, &SIGNATURE, 42)]);
         let [kept] = &all.kept[..] else { panic!("{all:?}") };
         assert_eq!((kept.id, &kept.origin), (RuleId(5), &Origin::Incident(9)));
-        assert_eq!(kept.reason, "rule 5");
+        assert_eq!(kept.reason, given("rule 5"));
         assert_eq!(kept.created, NOW - Duration::from_secs(30));
         assert_eq!(kept.expires, NOW + Duration::from_secs(42), "the kernel knows best");
         assert!(all.lost.is_empty() && all.dead.is_empty());
@@ -332,7 +337,7 @@ mod tests {
             assert!(
                 matches!(rule.matcher, Matcher::Signature { listener, .. } if of_host(listener))
             );
-            assert_eq!((rule.reason.as_str(), all.dead.len()), ("rule 5", 0));
+            assert_eq!((&rule.reason, all.dead.len()), (&given("rule 5"), 0));
         }
     }
 
@@ -372,7 +377,7 @@ mod tests {
     fn a_record_of_another_rule_in_the_same_place_explains_nothing() {
         let rules = vec![stored(5, source("198.51.100.0/24"), StoredOrigin::Operator(0), 600)];
         let all = run("this boot", rules, vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
-        assert_eq!(all.kept[0].reason, "found in the kernel at start, without a record");
+        assert_eq!(all.kept[0].reason, RuleReason::Found);
         assert_eq!(all.lost.len(), 1, "the operator's block is not forgotten");
         assert_eq!(all.lost[0].id, RuleId(0), "in another place");
     }

@@ -402,18 +402,16 @@ impl World {
                     assert!(expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
                     rule.expires = expires;
                 }
-                Command::RemoveRule { rule, why } => {
+                Command::RemoveRule { rule, .. } => {
                     let (removed, _) = self.rules.remove(&rule.id).expect("only what exists goes");
                     assert_eq!(removed.matcher, rule.matcher);
                     assert_eq!(removed.expires, rule.expires);
-                    assert!(!why.is_empty());
                     self.removed += 1;
                 }
                 Command::ReplaceRules { .. } if self.refusing => {
                     self.engine.replacement_failed("no memory");
                 }
-                Command::ReplaceRules { rules, removed, why } => {
-                    assert!(!why.is_empty());
+                Command::ReplaceRules { rules, removed, .. } => {
                     self.replace(rules, &removed);
                 }
                 Command::SetAllowed(allowed) => self.allowed = allowed,
@@ -453,7 +451,7 @@ impl World {
                     assert_eq!(self.mode, Mode::Enforce);
                     assert!(limit <= 4096);
                 }
-                Command::Alert { message, .. } => assert!(!message.contains('\n')),
+                Command::Alert { .. } => {}
             }
         }
         assert!(inspected <= 1 && counted <= 1, "a question asked twice");
@@ -480,7 +478,6 @@ impl World {
         assert!(rule.id.0 < maps::rule_slots(maps::RULES));
         assert!(rule.expires >= self.now, "every rule ends, none in the past");
         assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
-        assert!(!rule.reason.is_empty());
         if matches!(rule.origin, Origin::Incident(_)) {
             self.check_automatic(&rule);
             assert_ne!(self.mode, Mode::Off);
