@@ -32,27 +32,32 @@ pub use evidence::{
     VerdictLine,
 };
 pub use incident::{
-    ActionReport, FirstVerdict, IncidentReport, PendingClass, Record, RemovedRule, RuleRecord,
+    ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
+    IncidentReport, NamedRule, NoRule, PendingClass, Record, RemovedRule, Restored, RuleObstacle,
+    RuleRecord, RuleTerms, Target,
 };
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
     Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation,
     Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route,
-    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleToImport, Sample, SynHeader,
-    TcpExt, Timestamp, Unit, User, ValidatedClients, Which, Whose, describe, is_martian,
-    signature_in_words,
+    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample,
+    SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe,
+    is_martian, signature_in_words,
 };
 pub use listener::{
     Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
     LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics, Sums,
 };
-pub use mitigation::{CleanUp, MitigationReport, MitigationState, budget};
+pub use mitigation::{
+    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, NoMitigation,
+    budget,
+};
 pub use output::{
     Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError,
     Response,
 };
 pub use policy::SOURCES_PER_INCIDENT;
-pub use rules::{AllowReport, COMPLETED_SHARE, RuleReport};
+pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};
 pub use settings::{
     Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds,
 };

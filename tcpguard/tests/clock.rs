@@ -8,19 +8,19 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tcpguard_engine as engine;
 use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
-use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::control::proto::Change;
-use tcpguard::documents::{AlertEntry, Explanation, ModeRevert, Rule};
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::documents::{AlertEntry, AlertEvent, Explanation, ModeRevert, Rule};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
+use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -236,7 +236,7 @@ fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
         seq: 0,
         at: clock().time_at(clock().now - Duration::from_secs(ago_s)),
         severity,
-        event: event.to_owned(),
+        event: AlertEvent::own(event),
         message: format!("{event} {ago_s} s ago"),
         incident: None,
     }

@@ -15,8 +15,8 @@ use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, ListenerId,
-    Mode, NetworkShare, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
-    Timestamp, VerdictLine,
+    Mitigation, MitigationReason, Mode, NetworkShare, NoMitigation, NoRule, Report, RuleId,
+    RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, VerdictLine,
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
@@ -298,7 +298,10 @@ proptest! {
         let mut sentences = sentences.into_iter();
         let mut sentence = || sentences.next().unwrap_or_default();
         (record.alarm, record.first.because) = (sentence(), sentence());
-        (record.no_rule, record.no_mitigation) = (Some(sentence()), Some(sentence()));
+        record.no_rule = Some(NoRule::Verdict { text: sentence() });
+        let why = MitigationReason::Failed { error: sentence() };
+        let refused = NoMitigation::Refused { mitigation: Mitigation::Cookies, why };
+        record.no_mitigation = Some(refused);
         let line = |why: String| VerdictLine {
             class: IncidentClass::HandshakeDegraded,
             asks: "many sources that attack together?".to_owned(),
@@ -322,7 +325,7 @@ proptest! {
             id: RuleId(id),
             kind: "signature".to_owned(),
             matches,
-            reason,
+            reason: RuleReason::Given { text: reason },
             created: Timestamp::default(),
             ended: Some(Timestamp::default()),
             hits: hits >> 8,

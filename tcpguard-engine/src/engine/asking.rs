@@ -3,7 +3,7 @@
 
 use super::Engine;
 use crate::evidence::{Assessment, without_rule};
-use crate::incident::Incident;
+use crate::incident::{Incident, NoRule};
 use crate::input::Matcher;
 use crate::policy::{Grounds, consider};
 
@@ -21,13 +21,18 @@ pub(super) fn ask_for_rules(
     grounds: &Grounds<'_>,
     all: &Assessment,
     waits: bool,
-) -> Option<String> {
+) -> Option<NoRule> {
     if !waits {
         consider(incident, grounds);
     }
     if !incident.wanted().is_empty() {
         return None;
     }
+    let class = incident.class();
+    if !class.is_flood() {
+        return Some(NoRule::Class { class });
+    }
     let (candidate, known) = (all.signature.as_ref(), grounds.clients.completions());
-    without_rule(incident.class(), all.gate, candidate, known)
+    let lacks = without_rule(class, all.gate, candidate, known);
+    lacks.map(|text| NoRule::Verdict { text })
 }

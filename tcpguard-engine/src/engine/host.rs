@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
 use crate::evidence::{Assessment, Evidence, IncidentClass, SourceShare, VerdictLine, alarm};
-use crate::incident::{Incident, IncidentReport, Opening};
+use crate::incident::{Event, Incident, IncidentReport, Opening};
 use crate::input::{
     ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp, percent,
 };
@@ -128,7 +128,8 @@ pub(crate) struct Finding {
     assessment: Assessment,
     /// The signal's message, in words.
     alarm: String,
-    notes: Vec<String>,
+    /// Actions about it.
+    notes: Vec<Event>,
 }
 
 impl Finding {
@@ -324,7 +325,7 @@ impl Host {
             fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
             assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
-            notes: scanners.iter().map(scanner).collect(),
+            notes: scanners.iter().map(found).collect(),
         })
     }
 
@@ -464,6 +465,13 @@ fn place(scanners: &[ClosedPortSource]) -> Listener {
 /// SYNs per second of a source since its first one.
 fn rate(now: Timestamp, probe: &ClosedPortSource) -> f64 {
     f64::from(probe.syns) / now.since(probe.since).max(SPAN).as_secs_f64()
+}
+
+/// The event that reports a scanner.
+fn found(probe: &ClosedPortSource) -> Event {
+    let many_addresses = probe.servers >= SCAN_ADDRESSES;
+    let port = (many_addresses && probe.ports < SEVERAL).then_some(probe.port);
+    Event::ScannerFound { source: probe.source, port, many_addresses }
 }
 
 fn scanner(probe: &ClosedPortSource) -> String {

@@ -13,14 +13,15 @@ use crate::evidence::{
     AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
     FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
 };
-use crate::incident::{Incident, IncidentReport, Opening};
+use crate::incident::{EndReason, Incident, IncidentReport, NoRule, Opening};
 use crate::input::{
     Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
-    constants, span,
+    constants,
 };
 use crate::listener::Signal;
 use crate::output::Command;
 use crate::policy::{Grounds, Residual};
+use crate::rules::RemovalReason;
 use crate::settings::Limits;
 
 constants! {
@@ -283,7 +284,8 @@ impl Engine {
         let idle = idle(Mitigation::Cookies, mode, self.mode);
         let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
-            let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
+            let held_back = held_back.filter(|_| class.is_flood());
+            let held_back = held_back.map(|by| NoRule::HeldBack { by });
             incident.note_restraint(no_rule.or(held_back), no_mitigation);
         }
     }
@@ -409,7 +411,7 @@ impl Engine {
                 incident.refine(now, assessment);
                 return;
             }
-            self.end(now, id, "handshakes fail now");
+            self.end(now, id, EndReason::HandshakesFail);
         }
         let Some(suspect) = suspect else { return };
         let number = self.place(now, id);
@@ -448,13 +450,12 @@ impl Engine {
         let open = self.monitors.values().filter(|monitor| monitor.incident.is_some());
         let quiet: Vec<ListenerId> = open.filter(over).map(|monitor| monitor.id).collect();
         for id in quiet {
-            let why = format!("quiet for {}", span(long));
-            self.end(now, id, &why);
+            self.end(now, id, EndReason::Quiet { for_s: long.as_secs() });
         }
     }
 
     /// Ends an incident. Its rules go with it, and the listener stays alert for a while.
-    fn end(&mut self, now: Timestamp, id: ListenerId, why: &str) {
+    fn end(&mut self, now: Timestamp, id: ListenerId, why: EndReason) {
         let harmless = |matcher: &Matcher| {
             self.rule_table.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
         };
@@ -477,7 +478,7 @@ impl Engine {
             monitor.ladder.forgive();
         }
         monitor.residual = None;
-        incident.release_rules(why);
+        incident.release_rules(&RemovalReason::IncidentOver);
         self.removal_reasons.append(&mut incident.removal_reasons);
         self.alert_end(&report, why);
         self.keep(report);
@@ -498,7 +499,7 @@ impl Engine {
         let gone: Vec<ListenerId> =
             self.monitors.keys().filter(|id| !here.contains(id)).copied().collect();
         for id in gone {
-            self.end(now, id, "nothing listens there any more");
+            self.end(now, id, EndReason::ListenerGone);
             let Some(monitor) = self.monitors.remove(&id) else { continue };
             let left = monitor
                 .ladder

@@ -11,6 +11,7 @@ use crate::evidence::{
     Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass,
     Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess,
 };
+use crate::incident::NoRule;
 use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
 use crate::listener::{Clients, JoinedClients, Sums};
 use crate::policy::{Grounds, Residual};
@@ -264,7 +265,8 @@ impl Engine {
         };
         let no_rule = ask_for_rules(incident, &grounds, &pool.all, waits);
         let class = incident.class();
-        let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
+        let held_back = held_back.filter(|_| class.is_flood());
+        let held_back = held_back.map(|by| NoRule::HeldBack { by });
         incident.note_restraint(no_rule.or(held_back), None);
         for (inspection, apart) in members.into_iter().zip(apart) {
             let Some(monitor) = self.monitors.get_mut(&inspection.id) else { continue };

@@ -168,7 +168,7 @@ pub(crate) fn without_rule(
     recorded: u64,
 ) -> Option<String> {
     if !class.is_flood() {
-        return class.advice().map(str::to_owned);
+        return None;
     }
     let needed = match class {
         IncidentClass::Distributed => INDICATORS_ATTACK,
@@ -495,7 +495,6 @@ mod tests {
         assert!(why.contains("120 of 200 handshakes"), "{why}");
         assert!(why.contains("300 of 1000 answered SYNs"), "{why}");
         assert_eq!(without(random, 3, Some(&candidate), 200), None);
-        let crowd = without(IncidentClass::FlashCrowd, 0, None, 0);
-        assert!(crowd.is_some_and(|why| why.starts_with("nothing is dropped")));
+        assert_eq!(without(IncidentClass::FlashCrowd, 0, None, 0), None);
     }
 }

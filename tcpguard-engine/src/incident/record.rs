@@ -4,9 +4,11 @@
 //!
 //! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
+use super::restraint::NoRule;
 use crate::evidence::{Evidence, IncidentClass, VerdictLine};
-use crate::input::{Mitigation, RuleId, SynHeader, Timestamp};
+use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
 use crate::listener::{Moment, Sums};
+use crate::mitigation::NoMitigation;
 use crate::rules::RuleReport;
 
 /// Rules of an incident that are remembered one by one after they have ended.
@@ -40,12 +42,12 @@ pub struct Record {
     /// Mitigations beside rules that were active for its listener while it was open.
     pub mitigations: Vec<Mitigation>,
     /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
-    pub no_rule: Option<String>,
+    pub no_rule: Option<NoRule>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
     /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
-    pub no_mitigation: Option<String>,
+    pub no_mitigation: Option<NoMitigation>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
 }
@@ -86,7 +88,7 @@ pub struct RuleRecord {
     /// Its matcher, in words.
     pub matches: String,
     /// Reason for which it was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time of its end, where it ended before its incident did; `None`: it lasted as long.
@@ -217,7 +219,7 @@ mod tests {
             ports: crate::input::Ports::EVERY,
             origin: "incident".to_owned(),
             incident: Some(1),
-            reason: String::new(),
+            reason: RuleReason::Found,
             created: Timestamp::default(),
             expires: Timestamp::default(),
             confirmed_until: None,

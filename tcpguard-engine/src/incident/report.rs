@@ -1,7 +1,8 @@
 //! An incident, as it is reported.
 
+use super::event::Event;
 use super::record::Record;
-use crate::evidence::{Evidence, IncidentClass, Severity};
+use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
 use crate::input::{Listener, ListenerId, RuleId, Timestamp};
 
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
@@ -61,10 +62,25 @@ pub struct IncidentReport {
     pub stopped_rate: f64,
     /// Highest SYN rate over one second.
     pub peak_syn_rate: f64,
-    /// Actions for it, newest last, in words with times relative to `started`.
+    /// Actions for it, newest last.
     pub actions: Vec<ActionReport>,
     /// Rules that are active because of it.
     pub rules: Vec<RuleId>,
+}
+
+/// Share of the failed handshakes from which one source dominates an incident.
+const DOMINATES: f64 = 0.5;
+
+impl IncidentReport {
+    /// The source of most SYNs of failed handshakes at present. The class may say so for a moment longer.
+    pub fn dominating_source(&self) -> Option<&SourceShare> {
+        self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
+    }
+
+    /// Returns whether a rule against sources stands for it, or stood to its end.
+    pub fn has_source_rules(&self) -> bool {
+        self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
+    }
 }
 
 /// One thing that was done about an incident.
@@ -72,6 +88,6 @@ pub struct IncidentReport {
 pub struct ActionReport {
     /// Time of the action.
     pub at: Timestamp,
-    /// The action, in words.
-    pub text: String,
+    /// The action.
+    pub action: Event,
 }

@@ -49,18 +49,6 @@ impl Mitigation {
         Self::ALL.into_iter().find(|mitigation| mitigation.name() == name)
     }
 
-    /// Effect of the mitigation in words, as the predicate of a sentence.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::OutOfState => "looks for segments that belong to no connection",
-            Self::Source => "drops SYNs from the sources of the attack",
-            Self::Signature => "drops SYNs that look like the attack's",
-            Self::Cookies => "answers SYNs with cookies",
-            Self::Overload => "lets only validated clients and repeated SYNs through",
-            Self::Budget => "limits the SYNs of clients that are not validated",
-        }
-    }
-
     /// Returns whether rules do it, which have their own ends and conditions.
     pub const fn is_done_by_rules(self) -> bool {
         matches!(self, Self::Source | Self::Signature)
@@ -74,6 +62,7 @@ impl Mitigation {
 
 /// An operator's order for a mitigation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Take it now.

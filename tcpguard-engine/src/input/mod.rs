@@ -10,6 +10,7 @@ mod mode;
 mod numbers;
 mod ports;
 mod request;
+mod rounded;
 mod routes;
 mod rule;
 pub(crate) mod sample;
@@ -27,9 +28,12 @@ pub use mode::Mode;
 pub(crate) use numbers::{percent, short, span};
 pub use ports::{Ports, PortsError};
 pub use request::{ClientsWithin, Force, Request, RuleToImport, Which, Whose};
+pub(crate) use rounded::{rate, share};
 pub use routes::{About, Route, RouteQuestion, is_martian};
 pub(crate) use routes::{Home, Routes, questions};
-pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
+pub use rule::{
+    Matcher, Origin, Rule, RuleConfirmation, RuleId, RuleReason, SignatureBasis, signature_in_words,
+};
 pub use sample::{
     ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,

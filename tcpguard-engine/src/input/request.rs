@@ -104,14 +104,6 @@ pub struct ClientsWithin {
     pub last_minute: u32,
 }
 
-impl std::fmt::Display for ClientsWithin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let s = if self.known == 1 { "" } else { "s" };
-        write!(f, "{} validated client{s}", self.known)?;
-        write!(f, " ({} connected within the last minute)", self.last_minute)
-    }
-}
-
 /// Choice of the rules to remove.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

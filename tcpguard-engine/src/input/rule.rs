@@ -1,7 +1,5 @@
 //! Rules: the SYNs that they drop, their origin, their reason and their end.
 
-use std::fmt;
-
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, Mask};
@@ -16,6 +14,7 @@ use super::time::Timestamp;
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleId(pub u32);
 
 /// One drop rule. Every rule expires.
@@ -30,8 +29,8 @@ pub struct Rule {
     /// Made in spite of a protected address that it covers. That address is not exempt from it either. A rule
     /// is not forced over a prefix that became protected after the rule was made.
     pub forced: bool,
-    /// Reason, in words.
-    pub reason: String,
+    /// Reason for which it was made.
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time at which the kernel stops applying it, unless it is renewed.
@@ -147,21 +146,52 @@ pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &List
     format!("{look} to {listener}")
 }
 
-/// A user in words: `root`, or `uid 1000`. Other names stand in files, which logic does not read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct User(pub u32);
+/// Reason for which a rule is made.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RuleReason {
+    /// An operator made or imported it.
+    Given {
+        /// Reason, in the operator's words.
+        text: String,
+    },
+    /// An operator imported it without a reason.
+    Imported,
+    /// The agent found it in the kernel without a record.
+    Found,
+    /// Flood SYNs have its signature.
+    Signature {
+        /// Their share of the failed handshakes, 0 to 1.
+        coverage: f64,
+        /// Reason that the signature may be dropped.
+        basis: SignatureBasis,
+    },
+    /// Flood SYNs come from its source, and more arrive than can be answered.
+    Source {
+        /// Their share of the failed handshakes, 0 to 1.
+        share: f64,
+    },
+}
 
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("root"),
-            uid => write!(f, "uid {uid}"),
-        }
-    }
+/// Reason that a signature may be dropped.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureBasis {
+    /// No known client has it.
+    NoClient,
+    /// The SYN queue is full, so that no client is answered.
+    FullQueue,
+    /// No client with it is seen where SYN-ACKs are not seen.
+    NoReplySeen,
+    /// It was that of the last attack.
+    LastAttack,
 }
 
 /// Origin of a rule.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made for an incident, ends with it.

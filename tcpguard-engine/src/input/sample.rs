@@ -45,6 +45,7 @@ impl ListenerId {
 #[derive(
     Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listener {
     /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
     pub addr: IpAddr,

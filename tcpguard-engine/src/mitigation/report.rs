@@ -1,5 +1,6 @@
 //! The mitigations of a listener, as they are reported.
 
+use super::reason::MitigationReason;
 use crate::input::{Mitigation, Timestamp};
 
 /// Mitigation of a listener, and its state. `T` is the form of its times.
@@ -16,7 +17,7 @@ pub struct MitigationReport<T = Timestamp> {
     /// `null` where there is no such time.
     pub until: Option<T>,
     /// Reason for the state.
-    pub why: String,
+    pub why: MitigationReason,
 }
 
 impl MitigationReport {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use crate::input::{
-    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, Timestamp, describe,
+    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, RuleReason, Timestamp, describe,
     signature_in_words,
 };
 
@@ -23,7 +23,7 @@ pub struct RuleReport {
     /// The incident it was made for.
     pub incident: Option<u64>,
     /// Reason for which it was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time at which it ends, unless renewed.

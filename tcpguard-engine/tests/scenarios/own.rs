@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    IncidentReport, Listener, Mitigation, MitigationReport, MitigationState, Mode, Order, Override,
-    Place, Request, Settings, Tuning,
+    Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport,
+    MitigationState, Mode, NoMitigation, NoRule, Order, Override, Place, RemovalReason, Request,
+    Settings, Tuning,
 };
 
 use crate::sim::*;
@@ -63,17 +64,17 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
     assert_eq!(lab.listener_report(1).counters.dropped_signature, 0, "{story}");
     let open = lab.report().incidents.into_iter().find(|open| open.listener.port == 444);
     let open = open.expect(&story);
-    let why = "the guard only observes this listener";
-    let advised = format!("advised, not installed, because {why}: a rule against SYNs like ");
-    let reported = |begin: &str| open.actions.iter().any(|action| action.text.starts_with(begin));
-    assert!(reported(&advised), "{:?}", open.actions);
-    assert!(
-        reported("in enforce mode the guard would answer SYNs with cookies"),
-        "{:?}",
-        open.actions
-    );
-    assert_eq!(open.record.no_rule.as_deref(), Some(why));
-    assert_eq!(open.record.no_mitigation.as_deref(), Some(why));
+    let by = HeldBack::ListenerObserves;
+    let reported = |is_it: &dyn Fn(&Event) -> bool| {
+        assert!(open.actions.iter().any(|action| is_it(&action.action)), "{:?}", open.actions);
+    };
+    reported(&|event| matches!(event, Event::RuleAdvised { why, .. } if *why == by));
+    reported(&|event| match event {
+        Event::MitigationAdvised { mitigation, .. } => *mitigation == Mitigation::Cookies,
+        _ => false,
+    });
+    assert_eq!(open.record.no_rule, Some(NoRule::HeldBack { by }));
+    assert_eq!(open.record.no_mitigation, Some(NoMitigation::HeldBack { by }));
 }
 
 #[test]
@@ -87,7 +88,8 @@ fn actions_end_with_a_milder_mode_and_resume_with_the_stricter_one() {
     lab.run_until(20.5);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
     assert_eq!(lab.kernel.mitigations(1), [], "at once: {}", lab.story());
-    assert_eq!(lab.removed[0].2, "the guard only observes this listener");
+    let by = HeldBack::ListenerObserves;
+    assert_eq!(lab.removed[0].2, RemovalReason::HeldBack { by });
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
     assert_eq!(lab.kernel.mitigations(1), [], "{}", lab.story());
@@ -106,7 +108,8 @@ fn a_restart_leaves_no_rule_where_the_mode_is_observe_by_now() {
     lab.restart();
     lab.run_until(21.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
-    assert_eq!(lab.removed[0].2, "the guard is off at this listener");
+    let by = HeldBack::ListenerOff;
+    assert_eq!(lab.removed[0].2, RemovalReason::HeldBack { by });
 }
 
 #[test]
@@ -115,16 +118,18 @@ fn without_cookies_the_stricter_mitigations_work() {
     let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 60.1)).own(barred);
     lab.run_until(60.0);
     let story = lab.story();
-    for (to, state, why) in [
-        (0, MitigationState::Refused, "net.ipv4.tcp_syncookies is 0"),
-        (1, MitigationState::Forbidden, "the configuration forbids it"),
-    ] {
+    for (to, state) in [(0, MitigationState::Refused), (1, MitigationState::Forbidden)] {
         assert!(!lab.kernel.mitigations(to).contains(&Mitigation::Cookies), "{story}");
         assert!(lab.kernel.mitigations(to).contains(&Mitigation::Overload), "{story}");
         assert!(lab.group_connected(to, 4.0, 20.0, 55.0) >= 0.95, "{to} {story}");
         let cookies = mitigation(&lab, to, Mitigation::Cookies).expect(&story);
         assert_eq!(cookies.state, state, "{story}");
-        assert!(cookies.why.starts_with(why), "{}", cookies.why);
+        match &cookies.why {
+            MitigationReason::Failed { error } if to == 0 => {
+                assert!(error.starts_with("net.ipv4.tcp_syncookies is 0"), "{error}");
+            }
+            why => assert_eq!((to, why), (1, &MitigationReason::Barred)),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn a_flood_that_takes_two_hours_to_grow_is_no_more_natural_for_that() {
     let mut lab = lab(Clients { lost: 0.01, ..Clients::steady(20.0) }).flood(grows);
     let of_six = 600.0 + 7200.0 * 6.0 / 20.0;
     lab.run_until(of_six);
-    let alerted = lab.alerts.first().map(|alerted| alerted.event);
+    let alerted = lab.alerts.first().map(|alerted| alerted.event.name());
     assert!(alerted.is_some(), "nothing at 6 SYN/s: {}", lab.story());
 }
 
@@ -68,7 +68,7 @@ fn a_distant_flash_crowd_is_suspected_and_dismissed_by_its_flows() {
     });
     lab.run_until(100.0);
     assert!(
-        lab.alerts.iter().all(|alerted| alerted.event.starts_with("incident_")),
+        lab.alerts.iter().all(|alerted| alerted.event.name().starts_with("incident_")),
         "{}",
         lab.story()
     );

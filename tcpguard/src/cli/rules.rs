@@ -119,7 +119,8 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
         other => return Err(foreign(&other).into()),
     };
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
-    let rules: Vec<ExportedRule> = wanted.filter_map(ExportedRule::of).collect();
+    let rules: Vec<ExportedRule> =
+        wanted.filter_map(|rule| ExportedRule::of(rule, text::rule_reason(&rule.reason))).collect();
     if session.json {
         let schema = ExportedRules::ID.to_owned();
         return session.print_document(&ExportedRules { schema, rules });
@@ -152,7 +153,7 @@ pub(super) fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{Ports, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -166,7 +167,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),
             incident,
-            reason: String::new(),
+            reason: RuleReason::Imported,
             created_at: at,
             expires_at: at,
             expires_in_s: 0,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
+use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
@@ -180,8 +180,7 @@ fn closed(mut full: FullIncident) -> FullIncident {
         let looked = record.at_last.as_ref().map_or(record.first.at, |moment| moment.at);
         let acted = attack.actions.last().map_or(looked, |action| action.at);
         let at = looked.max(acted).max(attack.detected_at);
-        let text = "the agent ended while this was open; what came after has a number of its own";
-        attack.actions.push(Action { at, text: text.to_owned() });
+        attack.actions.push(Action { at, action: Event::AgentEnded });
         attack.ended_at = Some(at);
         attack.advice = None;
         attack.rules.clear();
@@ -336,7 +335,7 @@ pub(super) mod tests {
         let incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let attack = &incidents.find(5).unwrap().incident;
         assert_eq!(attack.ended_at, Some(attack.detected_at));
-        assert!(attack.actions[0].text.starts_with("the agent ended while this was open"));
+        assert_eq!(attack.actions[0].action, Event::AgentEnded);
         assert_eq!(attack.rules, [0; 0]);
     }
 
@@ -375,7 +374,7 @@ pub(super) mod tests {
         lab.run_until(70.0);
         update_from(&mut incidents, &lab, alerted);
         let ended = incidents.find(1).expect("it is over now");
-        assert!(ended.incident.actions.iter().any(|did| did.text == "the agent started again"));
+        assert!(ended.incident.actions.iter().any(|did| did.action == Event::AgentRestarted));
         assert_eq!(incidents.past().count(), 1);
     }
 

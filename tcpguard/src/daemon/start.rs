@@ -43,6 +43,7 @@ use crate::bpf::{
 use crate::config::{Config, ModeSource};
 use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
+use crate::text::request_error;
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -400,7 +401,8 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
             Request::Allow { net: allow.net, lifetime, reason: allow.reason.clone(), force: true };
         if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
             let net = allow.net;
-            log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
+            let why = request_error(&error);
+            log::warn!("{net} is no longer allowed: {why}; allow it again: tcpguard allow {net}");
         }
     }
     if let Err(error) = engine.restore(state.learned.clone(), times.age()) {

@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{
-    AllowReport, Engine, IncidentReport, Learned, Listener, ListenerId, Mode, Rule, Timestamp,
+    AllowReport, Engine, IncidentReport, Learned, Listener, ListenerId, Mode, Rule, RuleReason,
+    Timestamp,
 };
 use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
@@ -223,7 +224,7 @@ pub(super) mod tests {
             matcher,
             origin,
             forced: slot == 9,
-            reason: "covers \"all\"".to_owned(),
+            reason: RuleReason::Given { text: "covers \"all\"".to_owned() },
             created: Timestamp::from_millis(9_000),
             expires: Timestamp::from_millis(69_000),
             confirmation: None,

@@ -1,6 +1,7 @@
 //! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
 use serde::{Deserialize, Serialize};
+use tcpguard_engine as engine;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -21,12 +22,42 @@ pub struct AlertEntry {
     pub at: Time,
     /// Severity of the event.
     pub severity: Severity,
-    /// Name of the event.
-    pub event: String,
+    /// The event. The fields of its facts stand beside its name.
+    #[serde(flatten)]
+    pub event: AlertEvent,
     /// Description of the event in one line of text.
     pub message: String,
     /// Number of the incident that the alert is about; `null` when it is about none.
     pub incident: Option<u64>,
+}
+
+/// Event of an alert.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum AlertEvent {
+    /// An event of the engine, with its facts.
+    Engine(Box<engine::Event>),
+    /// An event of the agent itself, without facts beside its message.
+    Agent {
+        /// Name of the event.
+        event: String,
+    },
+}
+
+impl AlertEvent {
+    /// Returns an event of the agent itself.
+    pub fn own(name: &str) -> Self {
+        Self::Agent { event: name.to_owned() }
+    }
+
+    /// Returns the name of the event.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Engine(event) => event.name(),
+            Self::Agent { event } => event,
+        }
+    }
 }
 
 /// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::Event;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -218,8 +219,9 @@ pub struct Indicator {
 pub struct Action {
     /// Time of the action.
     pub at: Time,
-    /// Description of the action, in words.
-    pub text: String,
+    /// The action, with its facts.
+    #[serde(flatten)]
+    pub action: Event,
 }
 
 /// Advice for the operator.

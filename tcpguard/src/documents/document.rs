@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Mode, Ports, TcpExt};
+use tcpguard_engine::{Mode, Ports, RuleReason, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
@@ -397,7 +397,7 @@ pub struct Rule {
     /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub incident: Option<u64>,
     /// Reason for which the rule was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which the rule was made.
     pub created_at: Time,
     /// Time at which the rule expires, unless it is renewed; while it is pending confirmation, time by

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{ClientsWithin, Mitigation as Name, Mode};
+use tcpguard_engine::{ClientsWithin, Mitigation as Name, MitigationReason, Mode, RuleReason};
 use tcpguard_host::time::Time;
 
 use super::{Allowed, Mitigation, Rule, Source};
@@ -83,7 +83,7 @@ pub struct Decision {
     /// Outcome for the SYNs.
     pub then: String,
     /// Reason for the decision.
-    pub why: String,
+    pub why: Why,
     /// Time since which the decision holds; `null` where that is not known.
     pub since: Option<Time>,
     /// Time until which the decision holds; `null` where that is open.
@@ -97,14 +97,40 @@ pub struct Decision {
     pub last: bool,
 }
 
+/// Reason for a decision.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Why {
+    /// The agent is in mode `off`.
+    Off,
+    /// The reason of a rule.
+    Rule {
+        /// That reason.
+        reason: RuleReason,
+    },
+    /// The source is exempt.
+    Exempt {
+        /// The exemption, as protected prefixes and the allowlist describe it.
+        what: String,
+    },
+    /// The source completed a handshake.
+    Completed,
+    /// The reason of a mitigation.
+    Mitigation {
+        /// That reason.
+        reason: MitigationReason,
+    },
+}
+
 impl Decision {
-    fn new(by: &str, then: String, why: &str) -> Self {
+    fn new(by: &str, then: String, why: Why) -> Self {
         Self {
             by: by.to_owned(),
             rule: None,
             listener: None,
             then,
-            why: why.to_owned(),
+            why,
             since: None,
             until: None,
             renewed: false,
@@ -120,33 +146,12 @@ impl Decision {
             until: Some(rule.expires_at),
             renewed: rule.incident.is_some(),
             confirmed_until: rule.confirmed_until,
-            ..Self::new(by, then, &rule.reason)
+            ..Self::new(by, then, Why::Rule { reason: rule.reason.clone() })
         }
     }
 
     fn finally(self) -> Self {
         Self { last: true, ..self }
-    }
-
-    /// Returns the decision in words, with times as `time` writes them.
-    pub fn in_words(&self, time: impl Fn(Time) -> String) -> String {
-        let mut text = format!("{}: {}", self.then, self.why);
-        if let Some(since) = self.since {
-            text.push_str(&format!("; since {}", time(since)));
-        }
-        if let Some(until) = self.until {
-            text.push_str(&format!(", until {}", time(until)));
-        }
-        match (self.until, self.renewed) {
-            (_, false) => {}
-            (Some(_), true) => text.push_str(", longer while it hits"),
-            (None, true) => text.push_str(", until it is no longer needed"),
-        }
-        if let Some(until) = self.confirmed_until {
-            let until = time(until);
-            text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
-        }
-        text
     }
 }
 
@@ -162,7 +167,7 @@ impl Explanation {
     /// signatures, and the mitigations of the listener that receives the SYNs.
     pub fn decisions(&self) -> Vec<Decision> {
         if self.mode == Mode::Off {
-            let off = Decision::new("off", "its SYNs pass".to_owned(), "the guard is off");
+            let off = Decision::new("off", "its SYNs pass".to_owned(), Why::Off);
             return vec![off.finally()];
         }
         let mut decisions = Vec::new();
@@ -227,15 +232,18 @@ impl Explanation {
         Some(Decision {
             since: allowed.map(|allowed| allowed.created_at),
             until: allowed.map(|allowed| allowed.expires_at),
-            ..Decision::new("exempt", "no rule drops its SYNs".to_owned(), why)
+            ..Decision::new(
+                "exempt",
+                "no rule drops its SYNs".to_owned(),
+                Why::Exempt { what: why.clone() },
+            )
         })
     }
 
     fn validated_client(&self) -> Option<Decision> {
         let since = self.completed_at?;
         let then = "rules of the guard's own spare up to 20 SYN/s of it".to_owned();
-        let why = "it completed a handshake";
-        Some(Decision { since: Some(since), ..Decision::new("client", then, why) })
+        Some(Decision { since: Some(since), ..Decision::new("client", then, Why::Completed) })
     }
 
     /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
@@ -253,7 +261,7 @@ impl Explanation {
                 ..Decision::new(
                     name.name(),
                     to_listener(name, listener, exemption),
-                    &mitigation.why,
+                    Why::Mitigation { reason: mitigation.why.clone() },
                 )
             })
         })
@@ -278,7 +286,6 @@ impl Explanation {
     /// Returns the outcome for the SYNs, in one sentence.
     pub fn verdict(&self) -> String {
         let decisions = self.decisions();
-        let exact = |time: Time| time.to_string();
         let mitigations = decisions.iter().filter(|decision| decision.listener.is_some()).count();
         let beside = match mitigations {
             0 => String::new(),
@@ -294,7 +301,7 @@ impl Explanation {
                 if signatures == 1 { "es" } else { "" },
             ),
             Some(first) if first.listener.is_some() => format!("no rule concerns it{beside}"),
-            Some(first) => format!("{}{beside}", first.in_words(exact)),
+            Some(first) => format!("{}{beside}", first.then),
         }
     }
 }
@@ -345,7 +352,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: String::new(),
             incident,
-            reason: "why not".to_owned(),
+            reason: RuleReason::Given { text: "why not".to_owned() },
             created_at: time("03:04:05"),
             expires_at: time("04:04:05"),
             expires_in_s: 0,
@@ -362,7 +369,7 @@ mod tests {
             state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,
-            why: "of the flood".to_owned(),
+            why: MitigationReason::QueueFull,
         };
         ListenerMitigation { listener: "[::]:443".to_owned(), mitigation }
     }
@@ -502,38 +509,6 @@ mod tests {
         assert_eq!(
             (decision.since, decision.until),
             (Some(time("01:00:00")), Some(time("23:00:00")))
-        );
-    }
-
-    #[test]
-    fn a_mitigation_states_its_effect_target_start_and_end() {
-        let mut about = nothing();
-        let explained = |about: &Explanation| {
-            let decision = about.decisions().pop().expect("a decision");
-            decision.in_words(|time| time.0.strftime("%H:%M:%S").to_string())
-        };
-        about.mitigations = vec![mitigation(Name::Overload, None)];
-        assert_eq!(
-            explained(&about),
-            "[::]:443 drops first SYNs, and lets those through that come again: of the flood; since \
-             03:04:06, until it is no longer needed"
-        );
-        about.completed_at = Some(time("03:00:00"));
-        assert!(
-            explained(&about)
-                .starts_with("[::]:443 lets its SYNs through, as those of a known client")
-        );
-        about.exempt = Some("default gateway".to_owned());
-        assert!(
-            explained(&about).contains("up to 2,000 a second and CPU"),
-            "{}",
-            explained(&about)
-        );
-        about.mitigations = vec![mitigation(Name::Budget, Some(time("05:00:00")))];
-        assert!(
-            explained(&about).ends_with("since 03:04:06, until 05:00:00"),
-            "{}",
-            explained(&about)
         );
     }
 

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{
-    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReport,
+    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReason,
+    MitigationReport,
 };
 use tcpguard_host::time::{Clock, Time};
 

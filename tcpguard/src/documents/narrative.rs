@@ -17,7 +17,7 @@ pub(crate) fn place(addr: IpAddr, port: u16) -> String {
 /// One sentence about the incident and its meaning for the defence.
 pub(crate) fn summary(incident: &IncidentReport) -> String {
     let evidence = &incident.evidence;
-    let place = incident.place();
+    let place = target(incident);
     let sources = short(evidence.sources_estimate as f64);
     let complete = percent(evidence.completion);
     match incident.class {
@@ -62,7 +62,97 @@ pub(crate) fn summary(incident: &IncidentReport) -> String {
                 incident.class.in_words(),
             )
         }
-        _ => incident.in_words(),
+        _ => in_words(incident),
+    }
+}
+
+/// Target of an incident: the listener, the number of listeners that are reported together, or the address, port or host
+/// that it concerns.
+pub(crate) fn target(incident: &IncidentReport) -> String {
+    if incident.listener == engine::Listener::HOST && incident.listeners > 0 {
+        return several(incident.listeners.into(), "listener");
+    }
+    incident.listener.to_string()
+}
+
+/// The incident and its target, in one line and numbers.
+fn in_words(incident: &IncidentReport) -> String {
+    let evidence = &incident.evidence;
+    let unit = match incident.class {
+        IncidentClass::Reflection => "answers/s",
+        _ => "SYN/s",
+    };
+    // At the end of a capture nothing arrives.
+    let rate = match incident.syn_rate < 0.5 {
+        true => format!("up to {}", short(incident.peak_syn_rate)),
+        false => short(incident.syn_rate),
+    };
+    let head = format!("{} on {}: {rate} {unit}", incident.class.in_words(), target(incident));
+    let complete = format!("{} of SYNs complete a handshake", percent(evidence.completion));
+    let sources = format!(
+        "from at least {} sources ({:.1} SYN each)",
+        short(evidence.sources_estimate as f64),
+        evidence.syns_per_source
+    );
+    match incident.class {
+        IncidentClass::RandomSpoofed
+        | IncidentClass::SingleSource
+        | IncidentClass::HandshakeDegraded => head,
+        IncidentClass::Distributed => {
+            format!("{head} {sources}, {complete}, {}", signature_words(incident))
+        }
+        IncidentClass::FewSource => format!(
+            "{head}, 90 % of the failing ones from {} in {}, {complete}",
+            several(evidence.k90_sources, "source"),
+            several(evidence.k90_networks, "network")
+        ),
+        IncidentClass::FlashCrowd => format!(
+            "{head} where {} are usual, {sources}, {complete}",
+            short(evidence.baseline_syn_rate)
+        ),
+        IncidentClass::ListenerOverload => {
+            format!("{head}, {complete}, but the application does not accept them fast enough")
+        }
+        IncidentClass::Scan => {
+            let who = match evidence.top_sources.as_slice() {
+                [] => String::new(),
+                [one] => format!(" by {}", one.addr),
+                [first, ..] => {
+                    format!(" by {} sources, the busiest {}", evidence.sources_estimate, first.addr)
+                }
+            };
+            format!(
+                "{head}{who}, which tried about {} of about {}",
+                several(evidence.ports_tried, "closed port"),
+                several(evidence.addresses_tried, "address")
+            )
+        }
+        IncidentClass::Reflection => {
+            format!("{head} to SYNs that this host did not send")
+        }
+        IncidentClass::ClosedPorts => format!(
+            "{head} to ports at which nothing listens, {} of them dropped before the stack has to refuse \
+             them",
+            percent(share(incident.stopped_rate, incident.syn_rate))
+        ),
+        IncidentClass::Evasion => format!(
+            "{head} in fragments or behind headers that the guard does not read and the stack does, {} \
+             of them dropped",
+            percent(share(incident.stopped_rate, incident.syn_rate))
+        ),
+    }
+}
+
+/// A part of a whole, of which there may be nothing.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 }
+}
+
+fn several(number: u64, what: &str) -> String {
+    match (number, what.strip_suffix("ss")) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(_)) => format!("{number} {what}es"),
+        (_, None) => format!("{number} {what}s"),
     }
 }
 
@@ -71,6 +161,34 @@ fn signature_words(incident: &IncidentReport) -> String {
         Some(top) if top.share >= 0.5 => format!("one signature covers {}", percent(top.share)),
         Some(top) => format!("no common signature (the top one covers {})", percent(top.share)),
         None => "no signature known yet".to_owned(),
+    }
+}
+
+/// Advice to the operator for a class in which nothing is dropped.
+pub(crate) const fn class_advice(class: IncidentClass) -> Option<&'static str> {
+    match class {
+        IncidentClass::RandomSpoofed
+        | IncidentClass::SingleSource
+        | IncidentClass::FewSource
+        | IncidentClass::Distributed
+        | IncidentClass::ClosedPorts
+        | IncidentClass::Evasion => None,
+        IncidentClass::HandshakeDegraded => {
+            Some("nothing is dropped. Check packet loss and filtering on the path to the clients")
+        }
+        IncidentClass::FlashCrowd => {
+            Some("nothing is dropped. The clients are served. Add capacity if they stay")
+        }
+        IncidentClass::ListenerOverload => Some(
+            "nothing is dropped. The application accepts too slowly; find it: tcpguard listeners",
+        ),
+        IncidentClass::Scan => {
+            Some("nothing is dropped. Nothing listens there; to block it: tcpguard block PREFIX")
+        }
+        IncidentClass::Reflection => Some(
+            "nothing is dropped. A third party spoofs this host's address. Ask the provider to filter \
+             SYN-ACKs if the link suffers",
+        ),
     }
 }
 
@@ -95,7 +213,7 @@ pub(super) fn advice(
             None,
         );
     }
-    if let Some(text) = incident.class.advice() {
+    if let Some(text) = class_advice(incident.class) {
         return advice(text.to_owned(), None);
     }
     if let (engine::Mode::Enforce, Some(removed)) = (mode, &incident.record.removed) {

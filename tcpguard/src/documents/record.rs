@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Report};
+use tcpguard_engine::{IncidentReport, MitigationReason, NoMitigation, NoRule, Report, RuleReason};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
@@ -75,9 +75,9 @@ pub struct Record {
     /// Mitigations beside rules that were active for the listener while the incident was open.
     pub mitigations: Vec<String>,
     /// Reason why no rule is asked for; `null` where one is, or where none is considered.
-    pub no_rule: Option<String>,
+    pub no_rule: Option<NoRule>,
     /// Reason why no mitigation beside rules is asked for; `null` where one is active, or where none is considered.
-    pub no_mitigation: Option<String>,
+    pub no_mitigation: Option<NoMitigation>,
     /// Headers of SYNs to the listener from the first second after the first verdict, at most 16, and fewer
     /// where more would not fit in 9 KiB. They may be of the flood or of clients.
     #[serde(default)]
@@ -258,7 +258,7 @@ pub struct RuleRecord {
     /// Matcher of the rule, in words.
     pub matches: String,
     /// Reason for which the rule was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which the rule was made.
     pub created_at: Time,
     /// Time at which the rule ended; `null` if it lasted as long as its attack.
@@ -371,7 +371,23 @@ impl Record {
     fn cut_sentences(&mut self) {
         let Self { alarm, first, lines, rules, no_rule, no_mitigation, .. } = self;
         let lines = lines.iter_mut().flat_map(|line| [&mut line.asks, &mut line.why]);
-        let rules = rules.iter_mut().flat_map(|rule| [&mut rule.matches, &mut rule.reason]);
+        let rules = rules.iter_mut().flat_map(|RuleRecord { matches, reason, .. }| {
+            let given = match reason {
+                RuleReason::Given { text } => Some(text),
+                _ => None,
+            };
+            std::iter::once(matches).chain(given)
+        });
+        let no_rule = match no_rule {
+            Some(NoRule::Verdict { text }) => Some(text),
+            _ => None,
+        };
+        let no_mitigation = match no_mitigation {
+            Some(NoMitigation::Refused { why: MitigationReason::Failed { error }, .. }) => {
+                Some(error)
+            }
+            _ => None,
+        };
         let others = [alarm, &mut first.because].into_iter().chain(no_rule).chain(no_mitigation);
         for sentence in lines.chain(rules).chain(others) {
             if let Some((end, _)) = sentence.char_indices().nth(SENTENCE) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Timestamp};
+use tcpguard_engine::{Event, IncidentReport, Timestamp};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, whole};
 
@@ -182,8 +182,9 @@ pub struct Grounds {
 pub struct Action {
     /// Time of the action, in seconds after the first packet.
     pub at_s: f64,
-    /// Description of the action, in words.
-    pub text: String,
+    /// The action, with its facts.
+    #[serde(flatten)]
+    pub action: Event,
 }
 
 /// The header of one SYN, as it is in the capture.
@@ -220,7 +221,7 @@ impl Incident {
     pub fn new(report: &IncidentReport) -> Self {
         Self {
             class: report.class.name(),
-            listener: report.place(),
+            listener: narrative::target(report),
             started_s: since_start(report.started),
             detected_after_s: seconds(report.detected.since(report.started)),
             ended_s: report.ended.map(since_start),
@@ -238,7 +239,10 @@ impl Incident {
             actions: report
                 .actions
                 .iter()
-                .map(|action| Action { at_s: since_start(action.at), text: action.text.clone() })
+                .map(|action| Action {
+                    at_s: since_start(action.at),
+                    action: action.action.clone(),
+                })
                 .collect(),
             syn_headers: report.record.headers.iter().map(SynHeader::new).collect(),
         }

@@ -37,14 +37,14 @@ pub struct ExportedRule {
 }
 
 impl ExportedRule {
-    /// Converts a rule of the status. Returns `None` for a rule on a signature, which applies to one attack on
+    /// Converts a rule of the status, with its reason in words. Returns `None` for a rule on a signature, which applies to one attack on
     /// one listener of this host.
-    pub fn of(rule: &Rule) -> Option<Self> {
+    pub fn of(rule: &Rule, reason: String) -> Option<Self> {
         (rule.kind == "source").then(|| Self {
             prefix: rule.matches.clone(),
             ports: rule.ports,
             for_s: rule.expires_in_s.max(1),
-            reason: rule.reason.clone(),
+            reason,
             origin: rule.origin.clone(),
         })
     }

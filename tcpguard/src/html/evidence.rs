@@ -11,7 +11,7 @@ use super::times::{Times, between};
 use super::words;
 use crate::documents::{Evidence, FullIncident, Incident, Record};
 use crate::html::markup::escaped;
-use crate::text::{RATES, STANDS_OUT, signals};
+use crate::text::{RATES, STANDS_OUT, event_line, no_mitigation, no_rule, rule_reason, signals};
 
 /// Writes all of it.
 pub(super) fn write(
@@ -171,8 +171,10 @@ fn verdict(out: &mut impl Write, full: &FullIncident) -> fmt::Result {
 
 fn done(out: &mut impl Write, attack: &Incident, record: &Record, times: &Times) -> fmt::Result {
     if attack.actions.is_empty() && record.rules.is_empty() && record.mitigations.is_empty() {
-        let why = record.no_rule.as_deref().or(attack.advice.as_ref().map(|it| it.text.as_str()));
-        return paragraph(out, &format!("nothing: {}", why.unwrap_or("nothing was called for")));
+        let why = record.no_rule.as_ref().map(no_rule);
+        let why = why.or_else(|| attack.advice.as_ref().map(|it| it.text.clone()));
+        let why = why.unwrap_or_else(|| "nothing was called for".to_owned());
+        return paragraph(out, &format!("nothing: {why}"));
     }
     if !attack.actions.is_empty() {
         out.write_str("<ol class=\"actions\">\n")?;
@@ -182,18 +184,18 @@ fn done(out: &mut impl Write, attack: &Incident, record: &Record, times: &Times)
                 "<li><span class=\"at\">{}</span> <span class=\"after\">+{}</span> {}</li>",
                 escaped(&times.show(action.at)),
                 escaped(&elapsed(between(attack.since, action.at))),
-                escaped(&action.text)
+                escaped(&event_line(&action.action))
             )?;
         }
         out.write_str("</ol>\n")?;
     }
     rules(out, record, times)?;
     if let (true, Some(why)) = (record.rules.is_empty(), &record.no_rule) {
-        paragraph(out, &format!("no rule: {why}"))?;
+        paragraph(out, &format!("no rule: {}", no_rule(why)))?;
     }
     match (record.mitigations.as_slice(), &record.no_mitigation) {
         ([], None) => Ok(()),
-        ([], Some(why)) => paragraph(out, &format!("no step beside rules: {why}")),
+        ([], Some(why)) => paragraph(out, &format!("no step beside rules: {}", no_mitigation(why))),
         (mitigations, _) => {
             paragraph(out, &format!("steps beside rules: {}", mitigations.join(", ")))
         }
@@ -217,7 +219,7 @@ fn rules(out: &mut impl Write, record: &Record, times: &Times) -> fmt::Result {
              class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
             rule.id,
             escaped(&rule.matches),
-            escaped(&rule.reason),
+            escaped(&rule_reason(&rule.reason)),
             escaped(&times.show(rule.created_at)),
             escaped(&until),
             escaped(&short(rule.hits as f64)),

@@ -1,11 +1,13 @@
 //! The story of an incident in sentences, written for a reader who was not there.
 
-use tcpguard_engine::{Completions, IncidentClass, Listener, Mode};
+use tcpguard_engine::{Completions, Event, IncidentClass, Listener, Mode};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
 use super::times::{Times, between};
+use crate::documents::narrative::class_advice;
 use crate::documents::{DocumentClass, FullIncident, Incident, Record};
+use crate::text::{event_line, no_mitigation, no_rule};
 
 /// Things that were done of which each is a moment of its own: so many of the first, and as many of
 /// the last.
@@ -178,7 +180,7 @@ fn treated(attack: &Incident, record: &Record) -> String {
     let flood = IncidentClass::from(attack.class).is_flood();
     match (done.is_empty(), &record.no_rule) {
         (false, _) => sentence(&done.join("; ")),
-        (true, Some(why)) if flood => sentence(&format!("nothing was dropped: {why}")),
+        (true, Some(why)) if flood => sentence(&format!("nothing was dropped: {}", no_rule(why))),
         (true, _) => "Nothing was dropped.".to_owned(),
     }
 }
@@ -242,10 +244,12 @@ pub(super) fn remains(attack: &Incident, record: &Record, live: bool) -> Vec<Rem
                     the next one";
         return vec![remains(text, Some(Mode::TRY_ENFORCE))];
     }
-    if let Some(advice) = class.advice() {
+    if let Some(advice) = class_advice(class) {
         return vec![remains(advice, None)];
     }
-    let undone: Vec<_> = [&record.no_rule, &record.no_mitigation].into_iter().flatten().collect();
+    let no_mitigation = record.no_mitigation.as_ref().map(no_mitigation);
+    let undone = record.no_rule.as_ref().map(no_rule).into_iter().chain(no_mitigation);
+    let undone: Vec<String> = undone.collect();
     match undone.as_slice() {
         reasons @ [_, ..] if attack.dropped == 0 && attack.cookies_sent == 0 => {
             reasons.iter().map(|why| remains(why, None)).collect()
@@ -277,13 +281,14 @@ pub(super) fn moments(full: &FullIncident) -> Vec<Moment> {
     let left_out = attack.actions.len().saturating_sub(2 * LISTED);
     for (number, action) in attack.actions.iter().enumerate() {
         if number < LISTED || number >= LISTED + left_out {
-            moments.push(moment(action.at, action.text.clone()));
+            moments.push(moment(action.at, event_line(&action.action)));
         }
     }
     // An agent that ended in the middle of it has said so.
-    let cut_off = attack.actions.last().is_some_and(|last| {
-        Some(last.at) == attack.ended_at && last.text.starts_with("the agent ended")
-    });
+    let cut_off = attack
+        .actions
+        .last()
+        .is_some_and(|last| Some(last.at) == attack.ended_at && last.action == Event::AgentEnded);
     let over = attack.ended_at.filter(|_| !cut_off);
     moments.extend(over.map(|at| moment(at, "it is over, after a time of quiet".to_owned())));
     moments.sort_by_key(|moment| moment.at);

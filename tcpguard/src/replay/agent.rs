@@ -21,6 +21,7 @@ use crate::bpf::{self, KernelError};
 use crate::documents::replay::START;
 use crate::driver::timeline::{Line, Recorder};
 use crate::driver::{Executor, Tables, kernel_mode};
+use crate::text::event_line;
 
 /// The last packets are given this long to be judged. It is not longer, because a client's retransmitted SYN
 /// can no longer be seen, and its absence would soon count against the client.
@@ -318,7 +319,8 @@ impl<B: Backend> Agent<B> {
             Command::SetSampling { shift } => self.executor.set_sampling(shift),
             Command::SampleSyns { listener, shift } => self.executor.sample_syns(listener, shift),
             Command::InspectFlows => self.inspect_flows(now),
-            Command::Alert { severity, message, incident, .. } => {
+            Command::Alert { severity, event, incident } => {
+                let message = event_line(&event);
                 self.alerts.push(Alert { after: now.since(START), severity, message });
                 if let Some(incident) = incident {
                     self.keep(now, *incident);

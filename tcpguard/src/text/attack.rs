@@ -8,6 +8,7 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
+use super::event::event_line;
 use super::view::{Tone, View, wrap};
 use crate::documents::{Evidence, Incident, Rule, Status};
 
@@ -159,7 +160,7 @@ fn mitigations(out: &mut impl Write, attack: &Incident, view: &View) -> fmt::Res
             paragraph(out, view, "", &format!("({left_out} more steps)"))?;
         }
         let after = span(between(attack.since, action.at));
-        let text = format!("{} (+{after}) {}", view.time(action.at), action.text);
+        let text = format!("{} (+{after}) {}", view.time(action.at), event_line(&action.action));
         paragraph(out, view, if number == 0 { "Done" } else { "" }, &text)?;
     }
     Ok(())

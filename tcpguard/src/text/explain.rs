@@ -7,6 +7,8 @@ use std::time::Duration;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
 use super::attack::{between, heading, paragraph, severity_word, volume};
+use super::event::event_line;
+use super::reason::{no_mitigation, no_rule, rule_reason};
 use super::table::Table;
 use super::view::View;
 use crate::documents::{
@@ -100,7 +102,7 @@ fn gate(out: &mut impl Write, evidence: &Evidence, view: &View) -> fmt::Result {
 fn done(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -> fmt::Result {
     for (number, action) in attack.actions.iter().enumerate() {
         let after = elapsed(between(attack.since, action.at));
-        let text = format!("{} (+{after}) {}", view.time(action.at), action.text);
+        let text = format!("{} (+{after}) {}", view.time(action.at), event_line(&action.action));
         paragraph(out, view, if number == 0 { "Done" } else { "" }, &text)?;
     }
     for (number, rule) in record.rules.iter().enumerate() {
@@ -112,13 +114,14 @@ fn done(out: &mut impl Write, attack: &Incident, record: &Record, view: &View) -
         paragraph(out, view, "", &text)?;
     }
     if record.rules.is_empty() {
-        let why = record.no_rule.as_deref().or(attack.advice.as_ref().map(|it| it.text.as_str()));
-        let why = why.unwrap_or("none was called for");
+        let why = record.no_rule.as_ref().map(no_rule);
+        let why = why.or_else(|| attack.advice.as_ref().map(|it| it.text.clone()));
+        let why = why.unwrap_or_else(|| "none was called for".to_owned());
         paragraph(out, view, "Rules", &format!("none: {why}"))?;
     }
     match (record.mitigations.as_slice(), &record.no_mitigation) {
         ([], None) => Ok(()),
-        ([], Some(why)) => paragraph(out, view, "Steps", &format!("none: {why}")),
+        ([], Some(why)) => paragraph(out, view, "Steps", &format!("none: {}", no_mitigation(why))),
         (mitigations, _) => paragraph(out, view, "Steps", &mitigations.join(", ")),
     }
 }
@@ -133,7 +136,7 @@ fn rule_text(rule: &RuleRecord, view: &View) -> String {
          completed",
         rule.id,
         rule.matches,
-        rule.reason,
+        rule_reason(&rule.reason),
         view.time(rule.created_at),
         short(rule.hits as f64),
         short(rule.accepted_retransmits as f64),

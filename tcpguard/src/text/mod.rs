@@ -7,12 +7,16 @@ mod attack;
 mod check;
 mod clients;
 mod details;
+mod event;
 mod explain;
 mod findings;
+mod incident_line;
 mod listeners;
 mod losses;
 mod mitigations;
 mod mode;
+mod reason;
+mod refusal;
 mod replay;
 mod rules;
 mod selftest;
@@ -26,12 +30,17 @@ pub use attack::{heading, severity_word, volume};
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_words};
+pub use event::event_line;
 pub use explain::in_full as attack_in_full;
 pub(crate) use explain::{RATES, STANDS_OUT, signals};
 pub use findings::{doctor, hints};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
+pub use reason::{
+    User, mitigation_noun, mitigation_reason, no_mitigation, no_rule, removal_reason, rule_reason,
+};
+pub use refusal::request_error;
 pub use replay::replay;
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules,

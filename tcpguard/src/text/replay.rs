@@ -7,6 +7,7 @@ use tcpguard_host::escape;
 use tcpguard_host::units::{elapsed, percent, short, span, whole};
 
 use super::attack::{because, paragraph};
+use super::event::event_line;
 use super::view::{Tone, View};
 use crate::documents::replay::{Incident, Replay};
 
@@ -82,7 +83,12 @@ fn write_incident(out: &mut impl Write, incident: &Incident, view: &View) -> fmt
     because(out, &grounds.numbers, view)?;
     for (number, action) in incident.actions.iter().enumerate() {
         let heading = if number == 0 { "Done" } else { "" };
-        paragraph(out, view, heading, &format!("{} {}", after(action.at_s), action.text))?;
+        paragraph(
+            out,
+            view,
+            heading,
+            &format!("{} {}", after(action.at_s), event_line(&action.action)),
+        )?;
     }
     Ok(())
 }

@@ -4,11 +4,13 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_engine::{ClientsWithin, ImportReport};
+use tcpguard_host::time::Time;
 use tcpguard_host::units::{short, span};
 
+use super::reason::{mitigation_reason, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Judged, Rule};
+use crate::documents::{Allowed, Decision, Judged, Rule, Why};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -40,9 +42,10 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     table.write(out, view)?;
     out.write_char('\n')?;
     for rule in rules {
+        let reason = rule_reason(&rule.reason);
         let text = match rule.kind.as_str() {
-            "source" => format!("rule {}: {}", rule.id, rule.reason),
-            _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
+            "source" => format!("rule {}: {reason}", rule.id),
+            _ => format!("rule {}: {} — {reason}", rule.id, rule.matches),
         };
         let text = match reverts(rule, view) {
             Some(back) => format!("{text}; {back}"),
@@ -183,7 +186,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         writeln!(out, "{}: what decides about its SYNs, in this order", about.subject())?;
     }
     for (number, decision) in (1..).zip(&judged.decisions) {
-        let text = decision.in_words(|time| view.moment(time));
+        let text = decision_line(decision, |time| view.moment(time));
         for (line, text) in wrap(&text, view.width.saturating_sub(5)).iter().enumerate() {
             match line {
                 0 => writeln!(out, "{number:3}. {text}")?,
@@ -225,6 +228,34 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     Ok(())
 }
 
+/// A decision in one line, with times as `time` writes them.
+fn decision_line(decision: &Decision, time: impl Fn(Time) -> String) -> String {
+    let why = match &decision.why {
+        Why::Off => "mode off".to_owned(),
+        Why::Rule { reason } => rule_reason(reason),
+        Why::Exempt { what } => what.clone(),
+        Why::Completed => "it completed a handshake".to_owned(),
+        Why::Mitigation { reason } => mitigation_reason(reason),
+    };
+    let mut text = format!("{}: {why}", decision.then);
+    if let Some(since) = decision.since {
+        text.push_str(&format!("; since {}", time(since)));
+    }
+    if let Some(until) = decision.until {
+        text.push_str(&format!(", until {}", time(until)));
+    }
+    match (decision.until, decision.renewed) {
+        (_, false) => {}
+        (Some(_), true) => text.push_str(", longer while it hits"),
+        (None, true) => text.push_str(", until it is no longer needed"),
+    }
+    if let Some(until) = decision.confirmed_until {
+        let until = time(until);
+        text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
+    }
+    text
+}
+
 /// The rules that `tcpguard unblock` removed, or would remove.
 pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Result {
     if rules.is_empty() {
@@ -247,7 +278,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{MitigationReason, Ports, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -261,7 +292,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: "operator".to_owned(),
             incident: None,
-            reason: "abuse".to_owned(),
+            reason: RuleReason::Given { text: "abuse".to_owned() },
             created_at: at("14:05:31"),
             expires_at: at("14:06:31"),
             expires_in_s,
@@ -296,5 +327,31 @@ mod tests {
         let mut page = String::new();
         rules(&mut page, &[first], &view).unwrap();
         assert!(page.contains("it goes back in 58s"), "{page}");
+    }
+
+    #[test]
+    fn a_decision_states_its_reason_start_and_end() {
+        let at = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
+        let decision = Decision {
+            by: "overload".to_owned(),
+            rule: None,
+            listener: Some("[::]:443".to_owned()),
+            then: "[::]:443 drops first SYNs".to_owned(),
+            why: Why::Mitigation { reason: MitigationReason::QueueFull },
+            since: at("03:04:06"),
+            until: None,
+            renewed: true,
+            confirmed_until: None,
+            last: false,
+        };
+        let line = |decision: &Decision| {
+            decision_line(decision, |time| time.0.strftime("%H:%M:%S").to_string())
+        };
+        assert_eq!(
+            line(&decision),
+            "[::]:443 drops first SYNs: SYN queue full; since 03:04:06, until it is no longer needed"
+        );
+        let ordered = Decision { until: at("05:00:00"), renewed: false, ..decision };
+        assert!(line(&ordered).ends_with("since 03:04:06, until 05:00:00"));
     }
 }

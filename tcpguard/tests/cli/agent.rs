@@ -12,7 +12,9 @@ use tcpguard::documents::{
     AlertEntry, Allowed, Explanation, FullIncident, Mitigation, Rule, Status,
 };
 use tcpguard_engine as engine;
-use tcpguard_engine::{ClientsWithin, Force, ImportReport, MitigationState, Which};
+use tcpguard_engine::{
+    ClientsWithin, Force, ImportReport, MitigationReason, MitigationState, RuleReason, Which,
+};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -128,7 +130,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
                 state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),
-                why: format!("uid 0 said {order:?}"),
+                why: MitigationReason::Ordered { uid: 0 },
             }];
             Response::MitigationOrdered(Box::new(listener))
         }
@@ -220,7 +222,7 @@ fn manual_rule(matches: &str, lifetime: Duration, reason: &str) -> Rule {
         ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
-        reason: reason.to_owned(),
+        reason: RuleReason::Given { text: reason.to_owned() },
         created: clock.now,
         expires: clock.now + lifetime,
         confirmed_until: None,

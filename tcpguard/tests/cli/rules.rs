@@ -40,7 +40,7 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
     let json = host.run(&["block", "2001:db8::7", "--reason", "scan", "--json"]).json();
     assert_eq!(json["rule"]["ports"], serde_json::json!([]), "every port");
     assert_eq!(json["rule"]["matches"], "2001:db8::7/128");
-    assert_eq!(json["rule"]["reason"], "scan");
+    assert_eq!(json["rule"]["reason"]["text"], "scan");
     assert_eq!(json["dry_run"], false);
 }
 

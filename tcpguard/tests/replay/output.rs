@@ -99,7 +99,8 @@ fn text_says_the_same_in_lines_of_100_columns() {
     for shown in ["✗ 1 incident in capture", "random_spoofed on 198.51.100.1:80", "3100 SYNs"] {
         assert!(words.contains(shown), "{shown} is missing:\n{text}");
     }
-    for shown in [&incident.evidence.summary, &incident.actions[0].text] {
+    for shown in [incident.evidence.summary.clone(), text::event_line(&incident.actions[0].action)]
+    {
         let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(&shown), "{shown} is missing:\n{text}");
     }

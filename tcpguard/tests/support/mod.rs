@@ -4,17 +4,19 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::documents::{
-    AlertEntry, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
+    AlertEntry, AlertEvent, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
     DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading,
     Source, Status,
 };
+use tcpguard::text;
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Egress, Evidence, FirstVerdict, IncidentClass,
-    IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerReport, ListenerState, Mitigation, MitigationReport, MitigationState, Mode, Moment,
-    NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
-    SourceShare, Statistics, Sums, TcpExt, Timestamp, VerdictLine,
+    self as engine, ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm,
+    IncidentClass, IncidentFacts, IncidentReport, Indicator, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerReport, ListenerState, Mitigation, MitigationReason,
+    MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare, Origin, Ports,
+    Queues, Record, Report, RuleId, RuleReason, RuleRecord, RuleReport, SignatureBasis,
+    SignatureShare, SourceShare, Statistics, Sums, Target, TcpExt, Timestamp, VerdictLine,
 };
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
@@ -288,6 +290,10 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
     })
 }
 
+fn signature_reason() -> RuleReason {
+    RuleReason::Signature { coverage: 1.0, basis: SignatureBasis::NoClient }
+}
+
 /// The rule against the flood.
 fn signature_rule() -> RuleReport {
     RuleReport {
@@ -297,7 +303,7 @@ fn signature_rule() -> RuleReport {
         ports: Ports::EVERY,
         origin: "incident".to_owned(),
         incident: Some(3),
-        reason: "covers 100% of the failing handshakes and no client".to_owned(),
+        reason: signature_reason(),
         created: ago(199_250),
         expires: ago(0) + Duration::from_secs(54),
         confirmed_until: None,
@@ -309,15 +315,20 @@ fn signature_rule() -> RuleReport {
 
 fn flood(mode: Mode) -> IncidentReport {
     let started = ago(200_000);
-    let mitigation = |after: u64, text: &str| ActionReport {
+    let action = |after: u64, action: Event| ActionReport {
         at: started + Duration::from_millis(after),
-        text: text.to_owned(),
+        action,
     };
-    let mut actions = vec![mitigation(500, "recognised as a random-source SYN flood")];
-    actions.push(match mode {
-        Mode::Enforce => mitigation(750, "rule 7 drops its signature"),
-        _ => mitigation(750, "rule 7 counts its signature"),
-    });
+    let signature = "opts=none win=512 ttl=64".to_owned();
+    let installed = Event::RuleInstalled {
+        rule: NamedRule { id: RuleId(7), target: Target::Signature { signature } },
+        origin: Origin::Incident(3),
+        reason: signature_reason(),
+        mode,
+        terms: None,
+    };
+    let recognised = Event::ClassChanged { class: IncidentClass::RandomSpoofed };
+    let actions = vec![action(500, recognised), action(750, installed)];
     let evidence = Evidence {
         ports_tried: 0,
         addresses_tried: 0,
@@ -424,14 +435,14 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
                 state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
-                why: "no rule covers 7.3% of the failing SYNs".to_owned(),
+                why: MitigationReason::Uncovered { share: 0.073 },
             },
             MitigationReport {
                 mitigation: Mitigation::Overload,
                 state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),
-                why: "completed handshakes fell from 51.0 to 3.0 a second".to_owned(),
+                why: MitigationReason::Harmful { harm: Harm::Fewer { before: 51.0, after: 3.0 } },
             },
         ];
     }
@@ -468,12 +479,13 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         completed: 0,
         validated: false,
     }];
+    let started = Event::AttackStarted(Box::new(IncidentFacts::of(&report.incidents[0], mode)));
     facts.alerts = vec![AlertEntry {
         seq: 41,
         at: clock().time_at(ago(199_500)),
         severity: Severity::Critical,
-        event: "attack_started".to_owned(),
-        message: "random-source SYN flood on :443, 98.2k SYN/s".to_owned(),
+        message: text::event_line(&started),
+        event: AlertEvent::Engine(Box::new(started)),
         incident: Some(3),
     }];
     (report, facts)
@@ -489,7 +501,7 @@ pub fn overloaded() -> (Report, Facts) {
     full.completed_rate = 0.0;
     report.listeners.push(full);
     let flood = &report.incidents[0];
-    let text = "the accept queue was full in 8 polls".to_owned();
+    let action = Event::ClassChanged { class: IncidentClass::ListenerOverload };
     let overload = IncidentReport {
         id: 4,
         listener_id: ListenerId(2),
@@ -510,7 +522,7 @@ pub fn overloaded() -> (Report, Facts) {
         baseline_completed_rate: Some(173.0),
         syn_rate: 173.0,
         peak_syn_rate: 180.0,
-        actions: vec![ActionReport { at: ago(58_000), text }],
+        actions: vec![ActionReport { at: ago(58_000), action }],
         rules: Vec::new(),
         ..flood.clone()
     };
@@ -543,7 +555,7 @@ pub fn degraded() -> (Report, Facts) {
         ports: Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
-        reason: "blocked by hand".to_owned(),
+        reason: RuleReason::Given { text: "blocked by hand".to_owned() },
         created: ago(10_000),
         expires: ago(0) + Duration::from_secs(3590),
         confirmed_until: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard::documents::Status;
 use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Options, Pane, Wish};
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Mode, RuleReason};
 
 use super::support::{calm, degraded, flooded, status};
 use super::{NOW, SIZES, options, page, played, second, story, view};
@@ -274,7 +274,7 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
     let hostile = "\x1b[2J\x07漢字\u{202e}\u{0301}é\r\n\t".repeat(50);
     scene.daemon.hostname.clone_from(&hostile);
     scene.rules.list[0].matches.clone_from(&hostile);
-    scene.rules.list[0].reason.clone_from(&hostile);
+    scene.rules.list[0].reason = RuleReason::Given { text: hostile.clone() };
     scene.incidents[0].summary.clone_from(&hostile);
     for utf8 in [true, false] {
         let view = View { utf8, ..view() };

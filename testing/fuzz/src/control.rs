@@ -5,7 +5,8 @@ use std::task::{Context, Poll, Waker};
 
 use tcpguard::control::proto::{Call, MAX_REASON, VERSION, parse};
 use tcpguard::control::{FrameError, FrameReader, Request, Response, response};
-use tcpguard_engine::{Command, Engine, Mode, Timestamp, Tuning};
+use tcpguard::text::event_line;
+use tcpguard_engine::{Command, Engine, Mode, Rule, RuleReason, Timestamp, Tuning};
 use tcpguard_host::time::Clock;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -43,8 +44,12 @@ fn answer(message: &[u8], engine: &mut Engine) {
     assert_eq!(read, answer);
     while let Some(command) = engine.next_command() {
         match command {
-            Command::Alert { message, .. } => assert!(!message.contains(char::is_control)),
-            Command::InstallRule(rule) => assert!(rule.reason.len() <= MAX_REASON),
+            Command::Alert { event, .. } => {
+                assert!(!event_line(&event).contains(char::is_control));
+            }
+            Command::InstallRule(Rule { reason: RuleReason::Given { text }, .. }) => {
+                assert!(text.len() <= MAX_REASON);
+            }
             _ => {}
         }
     }

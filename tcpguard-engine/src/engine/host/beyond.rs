@@ -8,6 +8,7 @@
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
+use crate::incident::Event;
 use crate::input::{HostCounters, Listener, Mode, Timestamp, short};
 use crate::listener::{BEYOND_RATE, Signal};
 use crate::settings::Settings;
@@ -85,8 +86,10 @@ impl Host {
             ),
         );
         let note = match mode {
-            Mode::Enforce if so_far.dropped > 0 => Some("frames that cannot be read are dropped"),
-            Mode::Observe => Some("enforce mode would drop frames that cannot be read"),
+            Mode::Enforce if so_far.dropped > 0 => {
+                Some(Event::UnreadableDropped { enforced: true })
+            }
+            Mode::Observe => Some(Event::UnreadableDropped { enforced: false }),
             Mode::Enforce | Mode::Off => None,
         };
         Some(Finding {
@@ -98,7 +101,7 @@ impl Host {
             fresh: self.ticks.back().map(evading).unwrap_or_default(),
             rate: per_second(so_far.syns),
             assessment: Assessment::of_counters(line, 1.0, evidence),
-            notes: note.map(str::to_owned).into_iter().collect(),
+            notes: note.into_iter().collect(),
         })
     }
 }

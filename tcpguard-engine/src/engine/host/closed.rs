@@ -7,6 +7,7 @@
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
+use crate::incident::Event;
 use crate::input::{Listener, Mode, Timestamp, constants, short};
 use crate::listener::Signal;
 use crate::settings::Settings;
@@ -55,18 +56,10 @@ impl Host {
                 short(rate)
             ),
         );
-        let limit = CLOSED_PORT_RESETS;
-        let note = match mode {
-            Mode::Enforce => Some(format!(
-                "the stack is left {limit}/s of them to refuse, those of clients, and one a minute to each \
-                 port; all others are dropped"
-            )),
-            Mode::Observe => Some(format!(
-                "enforce mode would leave the stack {limit}/s of them to refuse, those of clients, and one a \
-                 minute to each port"
-            )),
-            Mode::Off => None,
-        };
+        let note = (mode != Mode::Off).then_some(Event::ClosedPortsLimited {
+            per_second: CLOSED_PORT_RESETS,
+            enforced: mode == Mode::Enforce,
+        });
         Some(Finding {
             alarm: alarm(Signal::ClosedPorts, None, &evidence, settings),
             signal: Signal::ClosedPorts,

@@ -12,6 +12,7 @@ use crate::daemon::firewall::Need;
 use crate::daemon::heap;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
+use crate::text::removal_reason;
 
 impl Agent {
     /// Carries out the engine's commands until there are none.
@@ -48,7 +49,7 @@ impl Agent {
                 let foreseen =
                     matches!(rule.origin, Origin::Operator { .. }) && rule.expires <= boot_time();
                 let level = if foreseen { log::Level::Debug } else { log::Level::Info };
-                log::log!(level, "rule {} removed: {why}", rule.id.0);
+                log::log!(level, "rule {} removed: {}", rule.id.0, removal_reason(&why));
                 executor.remove(&rule)
             }
             Command::ReplaceRules { rules, removed, why } => {
@@ -56,10 +57,11 @@ impl Agent {
                 let replaced = executor.replace(&rules);
                 match &replaced {
                     Ok(()) => log::info!(
-                        "{} rules put in the place of those before in {}ms; {} of those were {why}",
-                        rules.len(),
+                        "rules replaced in {} ms: {} now, {} removed ({})",
                         begun.elapsed().as_millis(),
-                        removed.len()
+                        rules.len(),
+                        removed.len(),
+                        removal_reason(&why)
                     ),
                     Err(error) => {
                         self.engine.replacement_failed(&error.to_string());
@@ -116,13 +118,12 @@ impl Agent {
                 executor.clean(listener, &clean_up, limit, &mut self.sockets);
                 Ok(())
             }
-            Command::Alert { severity, event, message, prefix, incident } => {
+            Command::Alert { severity, event, incident } => {
                 if let Some(incident) = &incident {
                     self.incidents.update(incident, &self.engine, clock());
                     self.unstored = true;
                 }
-                let (event, interfaces) = (event.to_owned(), Vec::new());
-                self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
+                self.raise(&Alert::of(severity, event, incident));
                 Ok(())
             }
         };

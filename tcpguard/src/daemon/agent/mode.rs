@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Severity, Timestamp, User};
+use tcpguard_engine::{Mode, Severity, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
@@ -12,6 +12,7 @@ use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
+use crate::text::User;
 
 impl Agent {
     /// The automatic end of the mode, for people and programs.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Severity, Timestamp, User};
+use tcpguard_engine::{Severity, Timestamp};
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::confirm::Terms;
 use crate::daemon::writer::Unwritten;
 use crate::documents::Listener;
+use crate::text::User;
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::{Fingerprint, Mask, RuleRef, SignatureKey, maps};
 use tcpguard_engine::{
-    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleId, Timestamp,
+    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleId, RuleReason,
+    Timestamp,
 };
 use tcpguard_host::time::Clock;
 
@@ -120,7 +121,7 @@ pub fn reconcile(
                 matcher,
                 origin: unrecorded(rule.flags),
                 forced: rule.flags & RuleRef::FORCED != 0,
-                reason: "found in the kernel at start, without a record".to_owned(),
+                reason: RuleReason::Found,
                 created: now,
                 expires,
                 confirmation: None,
@@ -222,6 +223,10 @@ mod tests {
         Time(jiff::Timestamp::from_second(1_800_000_000 + ahead).unwrap())
     }
 
+    fn given(text: &str) -> RuleReason {
+        RuleReason::Given { text: text.to_owned() }
+    }
+
     fn web() -> Listener {
         Listener { addr: "::".parse().unwrap(), port: 443 }
     }
@@ -298,7 +303,7 @@ mod tests {
         let all = run("this boot", rules, vec![in_kernel(5, &signature(OLD_WEB), 42)]);
         let [kept] = &all.kept[..] else { panic!("{all:?}") };
         assert_eq!((kept.id, &kept.origin), (RuleId(5), &Origin::Incident(9)));
-        assert_eq!(kept.reason, "rule 5");
+        assert_eq!(kept.reason, given("rule 5"));
         assert_eq!(kept.created, NOW - Duration::from_secs(30));
         assert_eq!(kept.expires, NOW + Duration::from_secs(42), "the kernel knows best");
         assert!(all.lost.is_empty() && all.dead.is_empty());
@@ -318,7 +323,7 @@ mod tests {
             assert!(
                 matches!(rule.matcher, Matcher::Signature { listener, .. } if of_host(listener))
             );
-            assert_eq!((rule.reason.as_str(), all.dead.len()), ("rule 5", 0));
+            assert_eq!((&rule.reason, all.dead.len()), (&given("rule 5"), 0));
         }
     }
 
@@ -358,7 +363,7 @@ mod tests {
     fn a_record_of_another_rule_in_the_same_place_explains_nothing() {
         let rules = vec![stored(5, source("198.51.100.0/24"), Origin::Operator { uid: 0 }, 600)];
         let all = run("this boot", rules, vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
-        assert_eq!(all.kept[0].reason, "found in the kernel at start, without a record");
+        assert_eq!(all.kept[0].reason, RuleReason::Found);
         assert_eq!(all.lost.len(), 1, "the operator's block is not forgotten");
         assert_eq!(all.lost[0].id, RuleId(0), "in another place");
     }

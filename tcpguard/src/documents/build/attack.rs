@@ -48,7 +48,7 @@ pub(in crate::documents) fn attack(
         actions: incident
             .actions
             .iter()
-            .map(|action| Action { at: clock.time_at(action.at), text: action.text.clone() })
+            .map(|action| Action { at: clock.time_at(action.at), action: action.action.clone() })
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: narrative::advice(incident, report.mode, stops(report, incident), clock.now),

@@ -9,7 +9,7 @@ use tcpguard_host::units::{percent, short, span};
 use super::Note;
 use crate::documents::Incident;
 use crate::documents::narrative::place;
-use crate::text::{Tone, View, severity_word, volume};
+use crate::text::{Tone, View, event_line, severity_word, volume};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 
@@ -68,7 +68,7 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
     notes.extend(advice(attack));
     notes.push(Note::new("Volume", volume(attack)));
     let last = attack.actions.last();
-    notes.extend(last.map(|action| Note::new("Done", action.text.clone())));
+    notes.extend(last.map(|action| Note::new("Done", event_line(&action.action))));
     notes
 }
 

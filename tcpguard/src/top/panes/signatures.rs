@@ -7,6 +7,7 @@ use tcpguard_host::units::{percent, short, span, whole};
 
 use super::Note;
 use crate::documents::{Incident, Rule};
+use crate::text::rule_reason;
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 
@@ -56,7 +57,8 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
             Mode::Enforce => "drops",
             Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce --confirm 60s)",
         };
-        let text = format!("{} {effect} {}: {}", rule.id, rule.subject(), rule.reason);
+        let text =
+            format!("{} {effect} {}: {}", rule.id, rule.subject(), rule_reason(&rule.reason));
         notes.push(Note::new("Rule", text));
         let text = format!(
             "{} SYNs matched and passed when retransmitted; {} completed a handshake",

@@ -106,20 +106,20 @@ impl Status {
 
     /// State of a mitigation at the listener at which it is active or refused, if there is one.
     pub fn mitigation(&self, mitigation: &str) -> Option<&str> {
-        self.mitigation_field(mitigation, "state")
+        self.mitigation_field(mitigation, "state")?.as_str()
     }
 
-    /// Returns the reason for this state.
-    pub fn mitigation_reason(&self, mitigation: &str) -> Option<&str> {
+    /// Returns the reason for this state, with its facts.
+    pub fn mitigation_reason(&self, mitigation: &str) -> Option<&Value> {
         self.mitigation_field(mitigation, "why")
     }
 
-    fn mitigation_field(&self, mitigation: &str, key: &str) -> Option<&str> {
+    fn mitigation_field(&self, mitigation: &str, key: &str) -> Option<&Value> {
         let listeners = self.0["listeners"].as_array()?;
         let mitigations =
             listeners.iter().filter_map(|listener| listener["mitigations"].as_array()).flatten();
         let mut found = mitigations.filter(|found| found["mitigation"] == mitigation);
-        found.next()?[key].as_str()
+        found.next()?.get(key)
     }
 
     /// Number of listeners at which this mitigation is active.
@@ -193,9 +193,9 @@ impl Incident {
         number(&self.0, "/matched")
     }
 
-    /// Actions taken, oldest first.
+    /// Names of the actions, oldest first.
     pub fn actions(&self) -> Vec<&str> {
-        list(&self.0, "/actions").iter().map(|action| text(action, "/text")).collect()
+        list(&self.0, "/actions").iter().map(|action| text(action, "/event")).collect()
     }
 
     /// Returns the confidence of the verdict, 0 to 1.
@@ -225,9 +225,9 @@ impl Rule {
         since_boot(text(&self.0, "/created_at"))
     }
 
-    /// Returns the reason for the rule.
-    pub fn reason(&self) -> &str {
-        text(&self.0, "/reason")
+    /// Returns the reason for the rule, with its facts.
+    pub fn reason(&self) -> &Value {
+        at(&self.0, "/reason")
     }
 
     /// SYNs that it dropped.

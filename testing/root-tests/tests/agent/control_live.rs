@@ -323,9 +323,9 @@ fn changes_and_their_authors_are_on_record_though_the_agent_is_quiet() {
             let deed = request.in_brief();
             assert!(request.is_change(), "{deed}");
             match admin(RUNTIME_DIR).call(request) {
-                Ok(_) => Ok((deed, "done".to_owned())),
+                Ok(_) => Ok((deed, "ok".to_owned())),
                 Err(ClientError::Refused(refusal)) => {
-                    Ok((deed, format!("refused: {}", refusal.message)))
+                    Ok((deed, format!("refused error={:?}", refusal.message)))
                 }
                 Err(error) => Err(error.into()),
             }
@@ -336,11 +336,11 @@ fn changes_and_their_authors_are_on_record_though_the_agent_is_quiet() {
     let log = agent.log();
     let mut done = 0;
     for (deed, outcome) in asked.unwrap() {
-        let who = format!("root (pid {}", std::process::id());
-        let what = format!("): {deed}: {outcome}");
+        let who = format!("audit: uid=0 user=root pid={} ", std::process::id());
+        let what = format!("request={deed:?} result={outcome}");
         let records = |logged: &str| logged.contains(&who) && logged.ends_with(&what);
         assert!(log.lines().any(records), "{who} …{what} is missing in:\n{log}");
-        done += u32::from(outcome == "done");
+        done += u32::from(outcome == "ok");
     }
     assert!(done >= 10, "{done} were done:\n{log}");
 }

@@ -154,7 +154,7 @@ fn an_incident_records_when_the_mode_was_changed_in_it() {
     // Its lines are broken where they are long.
     let page = done(&lab, &["explain", "1"]).split_whitespace().collect::<Vec<_>>().join(" ");
     let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words:?} in: {page}"));
-    let planned = place("would drop SYNs like");
-    let changed = place("mode enforce from now on: rules drop and steps are taken");
+    let planned = place("installed for attack #1 (counts only)");
+    let changed = place("mode changed from observe to enforce");
     assert!(planned < changed, "{page}");
 }

@@ -121,15 +121,12 @@ impl Lab {
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
-                Command::Alert { severity, event, message, incident, .. } => {
-                    self.alerts.push(RaisedAlert {
-                        at: t,
-                        severity,
-                        event,
-                        message,
-                        incident: incident.map(|incident| *incident),
-                    })
-                }
+                Command::Alert { severity, event, incident } => self.alerts.push(RaisedAlert {
+                    at: t,
+                    severity,
+                    event,
+                    incident: incident.map(|incident| *incident),
+                }),
             }
         }
     }
