@@ -28,7 +28,8 @@ mod settings;
 
 pub use engine::{Engine, all_constants};
 pub use evidence::{
-    Evidence, IncidentClass, Indicator, NetworkShare, Severity, SignatureShare, SourceShare,
+    Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity,
+    Question, Restraint, RestraintReason, Severity, SignatureShare, SourceShare, TtlShare,
     VerdictLine,
 };
 pub use incident::{
@@ -44,7 +45,7 @@ pub use input::{
 };
 pub use listener::{
     Counts, Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
-    LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics,
+    LearnedNetworks, LearnedPrint, Moment, Occupied, Signal, Statistics,
 };
 pub use mitigation::{CleanUp, MitigationReport, MitigationState, budget};
 pub use output::{

@@ -1,6 +1,7 @@
 //! Listeners at which the agent does less than elsewhere, because the configuration says so.
 
 use super::Engine;
+use crate::evidence::RestraintReason;
 use crate::input::{Listener, Mitigation, Mode};
 
 /// Reason that no rule is made for all listeners at once.
@@ -39,6 +40,25 @@ pub(super) fn why(mode: Mode, agent_mode: Mode) -> Option<&'static str> {
         Mode::Off => Some("the guard is off at this listener"),
         Mode::Observe | Mode::Enforce => Some("the guard only observes this listener"),
     }
+}
+
+/// The same reason as an incident records it.
+pub(super) fn restraint(mode: Mode, agent_mode: Mode) -> Option<RestraintReason> {
+    match mode {
+        _ if mode >= agent_mode => None,
+        Mode::Off => Some(RestraintReason::ListenerOff),
+        Mode::Observe | Mode::Enforce => Some(RestraintReason::ListenerObserve),
+    }
+}
+
+/// The reason that no mitigation that keeps SYNs away is started at a listener with mode `mode`, as an incident
+/// records it.
+pub(super) fn idle_restraint(mode: Mode, agent_mode: Mode) -> Option<RestraintReason> {
+    restraint(mode, agent_mode).or(match mode {
+        Mode::Off => Some(RestraintReason::Off),
+        Mode::Observe => Some(RestraintReason::Observe),
+        Mode::Enforce => None,
+    })
 }
 
 /// Returns the reason that a mitigation is not started at a listener with mode `mode`; `None` where it may

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::asking::ask_for_rules;
-use super::held_back::idle;
 use super::mitigations::{ruled_since, without_mitigation};
 use super::monitor::{ALERT_WINDOW, ListenerMonitor};
 use super::together::{Pool, TOGETHER};
@@ -280,11 +279,11 @@ impl Engine {
         let is_covered = !shared.is_empty() && monitor.shares_rules();
         let no_rule = no_rule.filter(|_| !is_covered);
         let ruled = ruled_since(monitor, &self.rule_table);
-        let idle = idle(Mitigation::Cookies, mode, self.mode);
+        let idle = held_back::idle_restraint(mode, self.mode);
         let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
-            let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
-            incident.note_restraint(no_rule.or(held_back), no_mitigation);
+            let held_back = held_back::restraint(mode, self.mode).filter(|_| class.is_flood());
+            incident.note_restraint(no_rule.or(held_back.map(Into::into)), no_mitigation);
         }
     }
 
@@ -333,14 +332,13 @@ impl Engine {
             evidence.sources_estimate = sources;
             evidence.syns_per_source = syns_per_source;
         }
-        evidence.half_open = monitor.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
         if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded() {
             assessment.overrule(overload_line());
         }
         assessment.moment = Some(monitor.moment(self.now));
         if self.one_sided || monitor.is_unsure() {
-            assessment.doubt();
+            assessment.evidence.replies_unseen = true;
         }
         assessment
     }

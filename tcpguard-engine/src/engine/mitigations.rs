@@ -7,7 +7,7 @@ use super::Engine;
 use super::held_back::idle;
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
-use crate::evidence::{IncidentClass, Severity};
+use crate::evidence::{IncidentClass, Quantity, Restraint, RestraintReason, Severity};
 use crate::input::{
     Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, User,
     constants, percent, short, span,
@@ -492,8 +492,8 @@ pub(super) fn without_mitigation(
     monitor: &ListenerMonitor,
     now: Timestamp,
     ruled: Option<Timestamp>,
-    idle: Option<&str>,
-) -> Option<String> {
+    idle: Option<RestraintReason>,
+) -> Option<Restraint> {
     if monitor.ladder.keeps_syns_away() {
         return None;
     }
@@ -503,24 +503,21 @@ pub(super) fn without_mitigation(
             return None;
         }
         if !rest.matters() {
-            return Some(format!(
-                "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
-                short(rest.flows as f64),
-                percent(rest.share),
-                RESIDUAL_FLOWS,
-                percent(RESIDUAL_SHARE),
-            ));
+            return Some(RestraintReason::RulesSuffice.with(vec![
+                Quantity::UncoveredFlows.counts(rest.flows).at_least(RESIDUAL_FLOWS as f64),
+                Quantity::UncoveredShare.is(rest.share).at_least(RESIDUAL_SHARE),
+            ]));
         }
     }
-    if let Some(idle) = idle {
-        return Some(idle.to_owned());
-    }
-    if monitor.kind != ListenerKind::Local {
-        return Some("cookies are for listeners of this host only".to_owned());
+    let not_local = || (monitor.kind != ListenerKind::Local).then_some(RestraintReason::NotLocal);
+    if let Some(reason) = idle.or_else(not_local) {
+        return Some(reason.into());
     }
     let mut refused =
         monitor.ladder.report(now).filter(|report| report.mitigation.keeps_syns_away());
-    refused.next().map(|report| format!("no {}: {}", report.mitigation.name(), report.why))
+    refused.next().map(|report| {
+        RestraintReason::Refused { mitigation: report.mitigation, why: report.why }.into()
+    })
 }
 
 /// The effect in enforce mode, for the list of actions.

@@ -8,7 +8,6 @@ use super::rollup::Member;
 use crate::evidence::{Assessment, Severity, VerdictLine};
 use crate::incident::{NOTIFY_GROWTH, Opening};
 use crate::input::{Listener, ListenerId, Timestamp};
-use crate::listener::Signal;
 use crate::output::Command;
 use crate::policy::SOURCES_PER_INCIDENT;
 
@@ -69,7 +68,7 @@ impl Engine {
         let Some(report) = self.incident_report(id, Some(now)) else { return };
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
-        let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
+        let signal = report.signal;
         let moment = monitor.moment(now);
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
@@ -90,8 +89,8 @@ impl Engine {
             baseline_completed: None,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         self.removal_reasons.append(&mut incident.removal_reasons);
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };

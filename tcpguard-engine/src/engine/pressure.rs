@@ -62,15 +62,13 @@ impl Engine {
             sources_estimate,
             syns_per_source,
             baseline_syn_rate: monitor.baseline_syn_rate(),
-            half_open: monitor.half_open(),
             ..Evidence::default()
         };
         let line = match pressure_kind {
             PressureKind::Overload => overload_line(),
             PressureKind::FlashCrowd => flash_crowd_line(&evidence, monitor.syn_rate()),
         };
-        // As sure as it is that these are real clients.
-        let mut assessment = Assessment::of_counters(line, completion, evidence);
+        let mut assessment = Assessment::of_counters(line, evidence);
         assessment.moment = Some(monitor.moment(self.now));
         assessment
     }

@@ -18,6 +18,7 @@ pub enum Severity {
 
 /// Class of an incident.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentClass {
     /// SYNs from random, spoofed sources.

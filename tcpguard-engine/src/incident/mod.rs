@@ -16,7 +16,9 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
-use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, VerdictLine};
+use crate::evidence::{
+    Assessment, Evidence, Failing, IncidentClass, Measured, Restraint, RestraintReason, VerdictLine,
+};
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, Timestamp};
 use crate::listener::{Admitted, Counts, Moment, Signal, Steady, Tick};
 use crate::rules::{RuleReport, Wanted};
@@ -56,7 +58,6 @@ pub(crate) struct Incident {
     signal: Signal,
     started: Timestamp,
     detected: Timestamp,
-    confidence: f64,
     evidence: Evidence,
     record: Box<Record>,
     syns: u64,
@@ -99,8 +100,8 @@ pub(crate) struct Opening {
     pub listener_id: ListenerId,
     pub listener: Listener,
     pub signal: Signal,
-    /// The signal's message, in words.
-    pub alarm: String,
+    /// The numbers of the alarm.
+    pub alarm: Vec<Measured>,
     /// Counts of the time before it began.
     pub before: Option<Counts>,
     /// Counters and signals at the alarm.
@@ -120,13 +121,7 @@ pub(crate) struct Opening {
 impl Incident {
     pub fn open(now: Timestamp, opening: Opening, assessment: &Assessment) -> Self {
         let class = assessment.class;
-        let first = FirstVerdict {
-            at: now,
-            class,
-            confidence: assessment.confidence,
-            because: assessment.lines.last().map_or_else(String::new, |line| line.why.clone()),
-            evidence: assessment.evidence.clone(),
-        };
+        let first = FirstVerdict { at: now, class, evidence: assessment.evidence.clone() };
         let mut record = Record::new(opening.alarm, opening.before, opening.moment, first);
         record.at_last = assessment.moment;
         record.lines.clone_from(&assessment.lines);
@@ -144,7 +139,6 @@ impl Incident {
             signal: opening.signal,
             started: opening.started,
             detected: opening.detected,
-            confidence: assessment.confidence,
             evidence: assessment.evidence.clone(),
             syns: opening.syns,
             matched: opening.matched,
@@ -183,7 +177,7 @@ impl Incident {
             id: report.id,
             listener_id,
             listener: report.listener,
-            signal: Signal::named(&report.signal)?,
+            signal: report.signal,
             alarm: record.alarm.clone(),
             before: record.before,
             moment: record.at_alarm,
@@ -196,8 +190,8 @@ impl Incident {
             baseline_completed: report.baseline_completed_rate,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         let opened = Self::open(now, opening, &verdict);
         let mut resumed = Self {
             record,
@@ -304,7 +298,6 @@ impl Incident {
         self.declined.expire(now);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
-        self.confidence = assessment.confidence;
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
         let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();
@@ -330,7 +323,7 @@ impl Incident {
     }
 
     /// Records why no rule, and no mitigation beside rules, is asked for at the moment.
-    pub fn note_restraint(&mut self, no_rule: Option<String>, no_mitigation: Option<String>) {
+    pub fn note_restraint(&mut self, no_rule: Option<Restraint>, no_mitigation: Option<Restraint>) {
         (self.record.no_rule, self.record.no_mitigation) = (no_rule, no_mitigation);
     }
 
@@ -540,8 +533,8 @@ impl Incident {
         };
         let removed = self.declined.removed().filter(|removed| !made_up(removed));
         record.removed = removed.max_by_key(|removed| removed.at).cloned();
-        if let Some(removed) = &record.removed {
-            record.no_rule = Some(format!("an operator removed rule {}", removed.id.0));
+        if record.removed.is_some() {
+            record.no_rule = Some(RestraintReason::Removed.into());
         }
         for rule in rules {
             record.keep_rule(rule, None);
@@ -557,8 +550,7 @@ impl Incident {
             started: self.started,
             detected: self.detected,
             ended,
-            signal: self.signal.name().to_owned(),
-            confidence: self.confidence,
+            signal: self.signal,
             evidence: self.evidence.clone(),
             syns: self.syns,
             matched: self.matched,

@@ -343,6 +343,7 @@ impl Queues {
 
 /// Cumulative `TcpExt` counters of the network namespace.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TcpExt {
     /// `ListenOverflows`: the accept queue was full.
     pub listen_overflows: u64,

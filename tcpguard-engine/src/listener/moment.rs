@@ -50,9 +50,10 @@ pub struct Counts {
 
 /// The statistics that the signals derive from the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Statistics {
-    /// Time that a handshake was given to complete.
-    pub given: Duration,
+    /// Time that a handshake was given to complete, in milliseconds.
+    pub given_ms: u64,
     /// Fast path: attempts of the span judged.
     pub fast_attempts: u64,
     /// Fast path: number of these that failed.
@@ -69,7 +70,7 @@ pub struct Statistics {
     pub natural_share: f64,
     /// Attempts a second that fail anyway.
     pub natural_rate: f64,
-    /// Failures to be expected in the window.
+    /// Failures to be expected in the window of the evidence.
     pub expected: f64,
     /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
     pub occupancy: Option<Occupied>,
@@ -84,12 +85,13 @@ pub struct Statistics {
 /// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
 /// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Occupied {
     /// Half-open handshakes.
     pub half_open: u32,
     /// Failures of the last minute beyond those to be expected.
     pub of_a_minute: f64,
-    /// Failures of the last seconds beyond those to be expected, extrapolated to a minute.
+    /// Failures of the last 10 s beyond those to be expected, times 6.3: an entry of the queue lives 63 s.
     pub going_on: f64,
     /// Number from which an alarm is raised.
     pub limit: f64,

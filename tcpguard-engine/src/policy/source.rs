@@ -202,8 +202,8 @@ mod tests {
         known: &dyn ValidatedClients,
         ask: impl FnOnce(&Grounds<'_>) -> T,
     ) -> T {
-        let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
-        let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
+        let line = VerdictLine::earlier(IncidentClass::FewSource);
+        let assessment = Assessment::of_counters(line, Evidence::default());
         let grounds = Grounds {
             now: Timestamp::default(),
             listener: ListenerId(0),

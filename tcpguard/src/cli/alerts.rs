@@ -38,7 +38,7 @@ impl EventKind {
 /// Shows the past alerts, or one attack among them.
 pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match args.verb {
-        Some(AlertsVerb::Show { id }) => about_incident(id, session),
+        Some(AlertsVerb::Show { id }) => about_incident(id, false, session),
         Some(AlertsVerb::List) | None => list(args, session),
     }
 }

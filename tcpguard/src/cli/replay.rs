@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tcpguard_common::model::Model;
 use tcpguard_engine::{Severity, Tuning};
+use tcpguard_host::time::Time;
 
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
@@ -44,7 +45,9 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         }
         session.print_document(&outcome.replay)?;
     } else {
-        session.render(|out, view| text::replay(out, &outcome.replay, view))?;
+        let incidents: Vec<_> = outcome.in_full().map(|(incident, _)| incident).collect();
+        let began = Time(outcome.began());
+        session.render(|out, view| text::replay(out, &outcome.replay, &incidents, began, view))?;
     }
     if let Some(damage) = outcome.damage {
         return Err(damage.into());

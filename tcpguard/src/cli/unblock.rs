@@ -9,7 +9,7 @@ use super::status::foreign;
 use crate::cli::documents::Printed;
 use crate::control::proto::RuleOrigin;
 use crate::control::{Request, Response};
-use crate::documents::{Rule, narrative};
+use crate::documents::{Rule, place};
 use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
@@ -100,7 +100,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
             let mut attacks = status.incidents.iter();
             // Mitigations are ordered for one listener.
             let open = attacks.find(|open| open.id == attack && open.port != 0);
-            open.map(|open| narrative::place(open.dst, open.port))
+            open.map(|open| place(open.dst, open.port))
         }
         _ => None,
     };

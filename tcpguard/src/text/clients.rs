@@ -3,7 +3,7 @@
 use tcpguard_host::units::short;
 
 use super::view::Tone;
-use crate::documents::narrative::place;
+use crate::documents::place;
 use crate::documents::{Clients, Connect, Incident, Status};
 
 /// Most listeners under attack that are shown.

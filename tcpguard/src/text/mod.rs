@@ -9,6 +9,7 @@ mod clients;
 mod doctor;
 mod explain;
 mod findings;
+mod incident;
 mod listeners;
 mod losses;
 mod mitigations;
@@ -22,12 +23,16 @@ mod table;
 mod tune;
 mod view;
 
-pub use attack::{heading, severity_word, volume};
+pub(crate) use attack::between;
+pub use attack::severity_word;
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use doctor::{doctor, fixes};
 pub use explain::in_full as attack_in_full;
-pub(crate) use explain::{RATES, STANDS_OUT, signals};
+pub use incident::{
+    Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
+    syn_rate, title,
+};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;

@@ -39,5 +39,9 @@ fn whole(outcome: anyhow::Result<Outcome>) -> Replay {
 
 /// Class and listener of every incident.
 fn verdicts(replay: &Replay) -> Vec<(&'static str, &str)> {
-    replay.incidents.iter().map(|incident| (incident.class, incident.listener.as_str())).collect()
+    replay
+        .incidents
+        .iter()
+        .map(|incident| (incident.class.name(), incident.listener.as_str()))
+        .collect()
 }

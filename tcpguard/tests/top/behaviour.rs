@@ -275,7 +275,7 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
     scene.daemon.hostname.clone_from(&hostile);
     scene.rules.list[0].matches.clone_from(&hostile);
     scene.rules.list[0].reason.clone_from(&hostile);
-    scene.incidents[0].summary.clone_from(&hostile);
+    scene.incidents[0].actions[0].text.clone_from(&hostile);
     for utf8 in [true, false] {
         let view = View { utf8, ..view() };
         let mut model = Model::new(scene.clone(), Duration::ZERO, options(), view, SIZES[0]);

@@ -19,7 +19,7 @@ impl ListenerMonitor {
         let judged = Fast::judged(&self.window, maturity);
         let (overload_polls, flash_crowd_polls) = self.pressure.polls();
         let statistics = Statistics {
-            given: POLL * maturity as u32,
+            given_ms: (POLL * maturity as u32).as_millis() as u64,
             fast_attempts: judged.attempts,
             fast_failures: judged.failures(),
             fast_polls: self.fast.streak(),

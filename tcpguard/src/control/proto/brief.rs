@@ -9,7 +9,7 @@ use tcpguard_host::units::span;
 
 use super::{PendingConfirmation, Request};
 use crate::config::mode_name;
-use crate::documents::narrative::place;
+use crate::documents::place;
 
 impl Request {
     /// The request on one line of a log.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tcpguard_engine::Mode;
 use tcpguard_host::finding::Severity;
 
-use crate::documents::narrative::place;
+use crate::documents::place;
 use crate::documents::{Clients, Connect, Health, Listener, ListenerState, State, Status};
 
 pub use range::Range;
@@ -235,7 +235,10 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
         _ => Level::Warning,
     };
     for attack in &status.incidents {
-        reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
+        reasons.push((
+            state.max(Level::Warning),
+            format!("#{} {} on {}", attack.id, attack.class.name(), attack.place()),
+        ));
     }
     let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
     let findings = status.health.iter().filter(is_reason);

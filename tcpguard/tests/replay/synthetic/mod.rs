@@ -39,7 +39,8 @@ impl Jury {
     /// Replays the packets that can be seen from `view`. Every verdict in `right` is accepted.
     fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
         let replay = observe(&scene.capture(view));
-        let classes: Vec<&str> = replay.incidents.iter().map(|incident| incident.class).collect();
+        let classes: Vec<&str> =
+            replay.incidents.iter().map(|incident| incident.class.name()).collect();
         let context = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
         println!("{context}");
         if !right.contains(&classes.as_slice()) {
