@@ -9,11 +9,12 @@ use std::process::Command;
 use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, losing, status};
-use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
-use tcpguard::documents::{State, Status};
 use tcpguard::text;
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::documents::{State, Status};
+use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
 use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema;
 
@@ -191,8 +192,9 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
 
 #[test]
 fn text_from_elsewhere_ends_neither_the_words_nor_the_line() {
-    let mut status = status(flooded(Mode::Observe));
-    status.incidents[0].summary = "a | b\nOK".to_owned();
+    let mut status = status(degraded());
+    let finding = &mut status.health[0];
+    (finding.severity, finding.text) = (Severity::Critical, "a | b\nOK".to_owned());
     let line = line(&status, &[], &[]);
     assert_eq!((line.matches('|').count(), line.lines().count()), (1, 1), "{line}");
 }

@@ -1,11 +1,11 @@
 //! The rules that an incident asks for once the failing handshakes are judged: the same for an incident of
 //! one listener and for that of the host.
 
-use super::Engine;
-use crate::evidence::{Assessment, without_rule};
-use crate::incident::{Incident, NoRule};
+use crate::evidence::Assessment;
+use crate::incident::{Incident, Restraint, without_rule};
 use crate::input::Matcher;
 use crate::policy::{Grounds, consider};
+use super::Engine;
 
 impl Engine {
     /// Matchers of rules of an earlier run that no incident has asked for yet.
@@ -21,7 +21,7 @@ pub(super) fn ask_for_rules(
     grounds: &Grounds<'_>,
     all: &Assessment,
     waits: bool,
-) -> Option<NoRule> {
+) -> Option<Restraint> {
     if !waits {
         consider(incident, grounds);
     }

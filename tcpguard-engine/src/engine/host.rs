@@ -5,24 +5,19 @@ mod beyond;
 pub(crate) mod closed;
 pub(crate) mod scan;
 
-pub(crate) use beyond::Passing;
-
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use self::beyond::Beyond;
-use self::closed::CLOSED_PORT_RESETS;
-use crate::evidence::{Assessment, Evidence, IncidentClass, SourceShare, VerdictLine, alarm};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Measured, Quantity, Question, SourceShare, VerdictLine, alarm};
 use crate::incident::{Event, Incident, IncidentReport, Opening};
-use crate::input::{
-    ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp, percent,
-};
-use crate::listener::{
-    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted,
-};
+use crate::input::{ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp};
+use crate::listener::{REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted};
 use crate::output::Command;
 use crate::settings::Settings;
+use self::beyond::Beyond;
+use self::closed::CLOSED_PORT_RESETS;
+pub(crate) use beyond::Passing;
 
 /// Rates are judged over this span.
 const SPAN: Duration = Duration::from_secs(1);
@@ -37,10 +32,6 @@ const SEVERAL: u32 = 2;
 const POLLS: u32 = 2;
 /// Fraction of the opening rate at which an open incident is held: 2:1 hysteresis, as in pf.
 const HELD: f64 = 0.5;
-/// Confidence that a source with so many failures in a row, at different ports or addresses, is a scanner
-/// (Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
-/// 2004: four failures suffice for a false positive rate of 1 %).
-const SCAN_CONFIDENCE: f64 = 0.99;
 
 /// Counts of the time between two polls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,8 +117,8 @@ pub(crate) struct Finding {
     fresh: Packets,
     rate: f64,
     assessment: Assessment,
-    /// The signal's message, in words.
-    alarm: String,
+    /// The numbers of the alarm.
+    alarm: Vec<Measured>,
     /// Actions about it.
     notes: Vec<Event>,
 }
@@ -274,11 +265,8 @@ impl Host {
         let evidence = Evidence { unsolicited_rate: rate, ..Evidence::default() };
         let line = VerdictLine::that_holds(
             IncidentClass::Reflection,
-            "answers that nobody asked for?",
-            format!(
-                "{} of the SYN-ACKs and resets that arrive answer no SYN of this host",
-                percent(share)
-            ),
+            Question::UnsolicitedReplies,
+            vec![Quantity::UnsolicitedShare.is(share).at_least(REFLECTION_SHARE)],
         );
         Some(Finding {
             alarm: alarm(Signal::UnsolicitedReplies, None, &evidence, settings),
@@ -288,7 +276,7 @@ impl Host {
             so_far: Packets::left(unsolicited),
             fresh: Packets::left(self.ticks.back().map_or(0, count)),
             rate,
-            assessment: Assessment::of_counters(line, share, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: Vec::new(),
         })
     }
@@ -313,8 +301,8 @@ impl Host {
         };
         let line = VerdictLine::that_holds(
             IncidentClass::Scan,
-            "a source that fails at many places?",
-            scanner(busiest),
+            Question::ManyClosedPorts,
+            alarm(Signal::PortScan, None, &evidence, settings),
         );
         Some(Finding {
             alarm: alarm(Signal::PortScan, None, &evidence, settings),
@@ -324,7 +312,7 @@ impl Host {
             so_far: Packets::left(syns),
             fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
-            assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: scanners.iter().map(found).collect(),
         })
     }

@@ -3,26 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::asking::ask_for_rules;
-use super::held_back::idle;
-use super::mitigations::{ruled_since, without_mitigation};
-use super::monitor::{ALERT_WINDOW, ListenerMonitor};
-use super::together::{Pool, TOGETHER};
-use super::{Engine, held_back};
-use crate::evidence::{
-    AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
-    FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
-};
-use crate::incident::{EndReason, Incident, IncidentReport, NoRule, Opening};
-use crate::input::{
-    Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
-    constants,
-};
+use crate::evidence::{AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing, FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line};
+use crate::incident::{EndReason, Incident, IncidentReport, Opening, RestraintReason};
+use crate::input::{Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients, constants};
 use crate::listener::Signal;
 use crate::output::Command;
 use crate::policy::{Grounds, Residual};
 use crate::rules::RemovalReason;
 use crate::settings::Limits;
+use super::Engine;
+use super::held_back::idle;
+use super::asking::ask_for_rules;
+use super::mitigations::{ruled_since, without_mitigation};
+use super::monitor::{ALERT_WINDOW, ListenerMonitor};
+use super::together::{Pool, TOGETHER};
 
 constants! {
     /// Time after the alarm by which an incident is raised with the evidence so far.
@@ -285,7 +279,7 @@ impl Engine {
         let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
             let held_back = held_back.filter(|_| class.is_flood());
-            let held_back = held_back.map(|by| NoRule::HeldBack { by });
+            let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
             incident.note_restraint(no_rule.or(held_back), no_mitigation);
         }
     }
@@ -335,14 +329,13 @@ impl Engine {
             evidence.sources_estimate = sources;
             evidence.syns_per_source = syns_per_source;
         }
-        evidence.half_open = monitor.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
         if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded() {
             assessment.overrule(overload_line());
         }
         assessment.moment = Some(monitor.moment(self.now));
         if self.one_sided || monitor.is_unsure() {
-            assessment.doubt();
+            assessment.evidence.replies_unseen = true;
         }
         assessment
     }

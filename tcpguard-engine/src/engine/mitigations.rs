@@ -3,25 +3,19 @@
 
 use std::time::Duration;
 
-use super::Engine;
-use super::held_back::idle;
-use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
-use super::upkeep::{acting_since, active_rules};
-use crate::evidence::{IncidentClass, Severity};
-use crate::incident::{Event, Fallback, NamedRule, Target};
-use crate::input::{
-    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants,
-    rate as rounded_rate, share,
-};
+use crate::evidence::{IncidentClass, Quantity, Severity};
+use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
+use crate::input::{Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants, rate as rounded_rate, share};
 use crate::listener::Egress;
-use crate::mitigation::{
-    Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move,
-    Need, Newest, NoMitigation, budget,
-};
+use crate::mitigation::{Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move, Need, Newest, budget};
 use crate::output::{Command, ListenerReport, RequestError, Response};
 use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
 use crate::rules::{Entry, RemovalReason, RuleTable};
 use crate::settings::{Limits, Settings};
+use super::Engine;
+use super::held_back::idle;
+use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
+use super::upkeep::{acting_since, active_rules};
 
 constants! {
     /// Resets per second that a listener sends, from which segments that belong to no connection are
@@ -460,7 +454,7 @@ pub(super) fn without_mitigation(
     now: Timestamp,
     ruled: Option<Timestamp>,
     idle: Option<HeldBack>,
-) -> Option<NoMitigation> {
+) -> Option<Restraint> {
     if monitor.ladder.keeps_syns_away() {
         return None;
     }
@@ -470,25 +464,23 @@ pub(super) fn without_mitigation(
             return None;
         }
         if !rest.matters() {
-            return Some(NoMitigation::Covered {
-                flows: rest.flows,
-                share: share(rest.share),
-                least_flows: RESIDUAL_FLOWS,
-                least_share: RESIDUAL_SHARE,
-            });
+            return Some(RestraintReason::RulesSuffice.with(vec![
+                Quantity::UncoveredFlows.counts(rest.flows).at_least(RESIDUAL_FLOWS as f64),
+                Quantity::UncoveredShare.is(rest.share).at_least(RESIDUAL_SHARE),
+            ]));
         }
     }
     if let Some(by) = idle {
-        return Some(NoMitigation::HeldBack { by });
+        return Some(RestraintReason::HeldBack { by }.into());
     }
     if monitor.kind != ListenerKind::Local {
-        return Some(NoMitigation::NotLocal);
+        return Some(RestraintReason::NotLocal.into());
     }
     let mut refused =
         monitor.ladder.report(now).filter(|report| report.mitigation.keeps_syns_away());
-    refused
-        .next()
-        .map(|report| NoMitigation::Refused { mitigation: report.mitigation, why: report.why })
+    refused.next().map(|report| {
+        RestraintReason::Refused { mitigation: report.mitigation, why: report.why }.into()
+    })
 }
 
 /// The effect in enforce mode, for the list of actions.

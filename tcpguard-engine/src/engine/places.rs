@@ -1,15 +1,14 @@
 //! Listeners that have an incident of their own: as many as are reported one by one, those at which the most
 //! handshakes fail. The others are reported together, as one incident of the host.
 
-use super::Engine;
-use super::monitor::{ListenerMonitor, Suspect};
-use super::rollup::Member;
 use crate::evidence::{Assessment, VerdictLine};
 use crate::incident::{EndReason, NOTIFY_GROWTH, Opening};
 use crate::input::{ListenerId, Timestamp};
-use crate::listener::Signal;
 use crate::policy::SOURCES_PER_INCIDENT;
 use crate::rules::RemovalReason;
+use super::Engine;
+use super::monitor::{ListenerMonitor, Suspect};
+use super::rollup::Member;
 
 /// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
@@ -65,7 +64,7 @@ impl Engine {
         let Some(report) = self.incident_report(id, Some(now)) else { return };
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
-        let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
+        let signal = report.signal;
         let moment = monitor.moment(now);
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
@@ -86,8 +85,8 @@ impl Engine {
             baseline_completed: None,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         self.removal_reasons.append(&mut incident.removal_reasons);
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use super::Engine;
-use super::host::News;
-use super::monitor::ListenerMonitor;
-use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
 use crate::evidence::{Assessment, Evidence, flash_crowd_line, overload_line};
 use crate::incident::{EndReason, IncidentReport};
 use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp};
@@ -13,6 +9,10 @@ use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
 use crate::output::Command;
 use crate::policy::clean_age;
+use super::Engine;
+use super::host::News;
+use super::monitor::ListenerMonitor;
+use super::upkeep::{CLEANED_AT_ONCE, CLEAN_LIMIT, due};
 
 /// An entry of which no SYN is recorded is given so long where all are: a record is there before the stack has the SYN,
 /// so that a second is enough for the agent to ask for it.
@@ -62,15 +62,13 @@ impl Engine {
             sources_estimate,
             syns_per_source,
             baseline_syn_rate: monitor.baseline_syn_rate(),
-            half_open: monitor.half_open(),
             ..Evidence::default()
         };
         let line = match pressure_kind {
             PressureKind::Overload => overload_line(),
             PressureKind::FlashCrowd => flash_crowd_line(&evidence, monitor.syn_rate()),
         };
-        // As sure as it is that these are real clients.
-        let mut assessment = Assessment::of_counters(line, completion, evidence);
+        let mut assessment = Assessment::of_counters(line, evidence);
         assessment.moment = Some(monitor.moment(self.now));
         assessment
     }

@@ -1,21 +1,18 @@
 //! Failing handshakes of several listeners, judged together: at those of the host's incident, and at those
 //! where so few fail that each says little by itself.
 
+use crate::evidence::{Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass, Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess};
+use crate::incident::RestraintReason;
+use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
+use crate::listener::{Clients, JoinedClients, Sums};
+use crate::policy::{Grounds, Residual};
+use crate::rules::RULE_TTL;
 use super::Engine;
 use super::asking::ask_for_rules;
 use super::lifecycle::{COUNTED, Inspection, Judged};
 use super::monitor::{ListenerMonitor, Shared};
 use super::rollup::signature;
 use super::upkeep::CALM;
-use crate::evidence::{
-    Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass,
-    Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess,
-};
-use crate::incident::NoRule;
-use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
-use crate::listener::{Clients, JoinedClients, Sums};
-use crate::policy::{Grounds, Residual};
-use crate::rules::RULE_TTL;
 
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
@@ -185,7 +182,7 @@ impl Engine {
         evidence.sources_estimate = if differ { all } else { most };
         evidence.syns_per_source = (syns / evidence.sources_estimate.max(1) as f64).max(1.0);
         if self.one_sided || most_of(monitors(), ListenerMonitor::is_unsure) {
-            assessment.doubt();
+            assessment.evidence.replies_unseen = true;
         }
         assessment
     }
@@ -266,7 +263,7 @@ impl Engine {
         let no_rule = ask_for_rules(incident, &grounds, &pool.all, waits);
         let class = incident.class();
         let held_back = held_back.filter(|_| class.is_flood());
-        let held_back = held_back.map(|by| NoRule::HeldBack { by });
+        let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
         incident.note_restraint(no_rule.or(held_back), None);
         for (inspection, apart) in members.into_iter().zip(apart) {
             let Some(monitor) = self.monitors.get_mut(&inspection.id) else { continue };

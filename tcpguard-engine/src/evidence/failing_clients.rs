@@ -14,8 +14,9 @@ use ipnet::{IpNet, Ipv6Net};
 use tcpguard_common::abi::Mask;
 
 use super::cohort::Cohort;
+use super::measured::{Measured, Quantity};
 use super::missing::explained;
-use crate::input::{ValidatedClients, one_in, percent, short};
+use crate::input::{ValidatedClients, one_in};
 use crate::listener::{KnownFingerprints, Sums};
 
 /// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
@@ -65,16 +66,14 @@ impl FailingClients {
         Self { hold: known >= MOST, known, failing, completing, baseline }
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        format!(
-            "{} come from sources that completed handshakes in the last ten minutes and look as clients do, \
-             {}/s fail, {}/s complete, {} are usual",
-            percent(self.known),
-            short(self.failing),
-            short(self.completing),
-            short(self.baseline)
-        )
+    /// The numbers, with the share that clients need.
+    pub fn measured(&self) -> Vec<Measured> {
+        vec![
+            Quantity::ValidatedShare.is(self.known).at_least(MOST),
+            Quantity::FailingRate.is(self.failing),
+            Quantity::CompletedRate.is(self.completing),
+            Quantity::BaselineSynRate.is(self.baseline),
+        ]
     }
 }
 

@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use self::declined::Declined;
-use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, VerdictLine};
+use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, Measured, VerdictLine};
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
 use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
-use crate::mitigation::NoMitigation;
 use crate::rules::{RemovalReason, RuleReport, Wanted};
 use crate::settings::Limits;
-pub(crate) use declined::Instead;
+use self::declined::Declined;
 pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
 pub use facts::{EndFacts, EndReason, IncidentFacts};
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
 pub use report::{ActionReport, IncidentReport};
-pub use restraint::NoRule;
+pub use restraint::{Restraint, RestraintReason};
+pub(crate) use restraint::without_rule;
+pub(crate) use declined::Instead;
 
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.
@@ -62,7 +62,6 @@ pub(crate) struct Incident {
     signal: Signal,
     started: Timestamp,
     detected: Timestamp,
-    confidence: f64,
     evidence: Evidence,
     record: Box<Record>,
     syns: u64,
@@ -105,8 +104,8 @@ pub(crate) struct Opening {
     pub listener_id: ListenerId,
     pub listener: Listener,
     pub signal: Signal,
-    /// The signal's message, in words.
-    pub alarm: String,
+    /// The numbers of the alarm.
+    pub alarm: Vec<Measured>,
     /// Counts of the time before it began.
     pub before: Option<Sums>,
     /// Counters and signals at the alarm.
@@ -126,13 +125,7 @@ pub(crate) struct Opening {
 impl Incident {
     pub fn open(now: Timestamp, opening: Opening, assessment: &Assessment) -> Self {
         let class = assessment.class;
-        let first = FirstVerdict {
-            at: now,
-            class,
-            confidence: assessment.confidence,
-            because: assessment.lines.last().map_or_else(String::new, |line| line.why.clone()),
-            evidence: assessment.evidence.clone(),
-        };
+        let first = FirstVerdict { at: now, class, evidence: assessment.evidence.clone() };
         let mut record = Record::new(opening.alarm, opening.before, opening.moment, first);
         record.at_last = assessment.moment;
         record.lines.clone_from(&assessment.lines);
@@ -150,7 +143,6 @@ impl Incident {
             signal: opening.signal,
             started: opening.started,
             detected: opening.detected,
-            confidence: assessment.confidence,
             evidence: assessment.evidence.clone(),
             syns: opening.syns,
             matched: opening.matched,
@@ -189,7 +181,7 @@ impl Incident {
             id: report.id,
             listener_id,
             listener: report.listener,
-            signal: Signal::named(&report.signal)?,
+            signal: report.signal,
             alarm: record.alarm.clone(),
             before: record.before,
             moment: record.at_alarm,
@@ -202,8 +194,8 @@ impl Incident {
             baseline_completed: report.baseline_completed_rate,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         let opened = Self::open(now, opening, &verdict);
         let mut resumed = Self {
             record,
@@ -310,7 +302,6 @@ impl Incident {
         self.declined.expire(now);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
-        self.confidence = assessment.confidence;
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
         let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();
@@ -336,7 +327,7 @@ impl Incident {
     }
 
     /// Records why no rule, and no mitigation beside rules, is asked for at the moment.
-    pub fn note_restraint(&mut self, no_rule: Option<NoRule>, no_mitigation: Option<NoMitigation>) {
+    pub fn note_restraint(&mut self, no_rule: Option<Restraint>, no_mitigation: Option<Restraint>) {
         (self.record.no_rule, self.record.no_mitigation) = (no_rule, no_mitigation);
     }
 
@@ -546,8 +537,8 @@ impl Incident {
         };
         let removed = self.declined.removed().filter(|removed| !made_up(removed));
         record.removed = removed.max_by_key(|removed| removed.at).cloned();
-        if let Some(removed) = &record.removed {
-            record.no_rule = Some(NoRule::Removed { rule: removed.id });
+        if record.removed.is_some() {
+            record.no_rule = Some(RestraintReason::Removed.into());
         }
         for rule in rules {
             record.keep_rule(rule, None);
@@ -563,8 +554,7 @@ impl Incident {
             started: self.started,
             detected: self.detected,
             ended,
-            signal: self.signal.name().to_owned(),
-            confidence: self.confidence,
+            signal: self.signal,
             evidence: self.evidence.clone(),
             syns: self.syns,
             matched: self.matched,

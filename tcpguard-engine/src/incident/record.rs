@@ -4,12 +4,11 @@
 //!
 //! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
-use super::restraint::NoRule;
-use crate::evidence::{Evidence, IncidentClass, VerdictLine};
+use crate::evidence::{Evidence, IncidentClass, Measured, VerdictLine};
 use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
 use crate::listener::{Moment, Sums};
-use crate::mitigation::NoMitigation;
 use crate::rules::RuleReport;
+use super::restraint::Restraint;
 
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;
@@ -17,8 +16,8 @@ const RULES: usize = 16;
 /// Everything that is kept of an incident beside its evidence at the last inspection.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 pub struct Record {
-    /// The cause of the alarm, with its arithmetic, in words.
-    pub alarm: String,
+    /// The numbers by which the signal raised the alarm.
+    pub alarm: Vec<Measured>,
     /// The seconds before it began; `None` where nothing was seen of them.
     pub before: Option<Sums>,
     /// Counters and signals at the alarm; `None` for an incident of no listener.
@@ -42,12 +41,12 @@ pub struct Record {
     /// Mitigations beside rules that were active for its listener while it was open.
     pub mitigations: Vec<Mitigation>,
     /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
-    pub no_rule: Option<NoRule>,
+    pub no_rule: Option<Restraint>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
     /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
-    pub no_mitigation: Option<NoMitigation>,
+    pub no_mitigation: Option<Restraint>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
 }
@@ -59,16 +58,13 @@ pub struct FirstVerdict {
     pub at: Timestamp,
     /// The class.
     pub class: IncidentClass,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
-    /// Reason, in words: the line of the class list that held.
-    pub because: String,
     /// The numbers.
     pub evidence: Evidence,
 }
 
 /// Another verdict than the one that stands.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PendingClass {
     /// The class of the last inspections.
     pub class: IncidentClass,
@@ -118,7 +114,7 @@ pub struct RemovedRule {
 impl Record {
     /// A record that begins with the first verdict.
     pub(crate) fn new(
-        alarm: String,
+        alarm: Vec<Measured>,
         before: Option<Sums>,
         at_alarm: Option<Moment>,
         first: FirstVerdict,
@@ -204,11 +200,9 @@ mod tests {
         let first = FirstVerdict {
             at: Timestamp::default(),
             class: IncidentClass::FewSource,
-            confidence: 0.5,
-            because: String::new(),
             evidence: Evidence::default(),
         };
-        Record::new(String::new(), None, None, first)
+        Record::new(Vec::new(), None, None, first)
     }
 
     fn rule(id: u32, hits: u64) -> RuleReport {

@@ -1,9 +1,10 @@
 //! An incident, as it is reported.
 
-use super::event::Event;
-use super::record::Record;
 use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
 use crate::input::{Listener, ListenerId, RuleId, Timestamp};
+use crate::listener::Signal;
+use super::event::Event;
+use super::record::Record;
 
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -28,12 +29,8 @@ pub struct IncidentReport {
     pub detected: Timestamp,
     /// Time of its end; `None` while it is open.
     pub ended: Option<Timestamp>,
-    /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
-    /// `answers`, `closed_ports` or `beyond_bounds`.
-    pub signal: String,
-    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the indicators
-    /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
-    pub confidence: f64,
+    /// The signal that raised the alarm.
+    pub signal: Signal,
     /// The numbers behind the verdict, at the last inspection.
     pub evidence: Evidence,
     /// Its path to the verdict, and its outcome.

@@ -1,18 +1,18 @@
 use std::net::Ipv4Addr;
 
-use super::*;
 use crate::input::Ports;
+use super::*;
 
 /// One of the host.
 fn incident() -> Incident {
-    let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
-    let verdict = Assessment::of_counters(line, 0.0, Evidence::default());
+    let line = VerdictLine::earlier(IncidentClass::FewSource);
+    let verdict = Assessment::of_counters(line, Evidence::default());
     let opening = Opening {
         id: 1,
         listener_id: ListenerId::HOST,
         listener: Listener::HOST,
         signal: Signal::Fast,
-        alarm: String::new(),
+        alarm: Vec::new(),
         before: None,
         moment: None,
         started: Timestamp::default(),

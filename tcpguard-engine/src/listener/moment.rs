@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::window::Sums;
 use crate::input::{Queues, TcpExt, Timestamp};
+use super::window::Sums;
 
 /// Counters and signals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -23,9 +23,10 @@ pub struct Moment {
 
 /// The statistics that the signals derive from the counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Statistics {
-    /// Time that a handshake was given to complete.
-    pub given: Duration,
+    /// Time that a handshake was given to complete, in milliseconds.
+    pub given_ms: u64,
     /// Fast path: attempts of the span judged.
     pub fast_attempts: u64,
     /// Fast path: number of these that failed.
@@ -42,7 +43,7 @@ pub struct Statistics {
     pub natural_share: f64,
     /// Attempts a second that fail anyway.
     pub natural_rate: f64,
-    /// Failures to be expected in the window.
+    /// Failures to be expected in the window of the evidence.
     pub expected: f64,
     /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
     pub occupancy: Option<Occupied>,
@@ -57,12 +58,13 @@ pub struct Statistics {
 /// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
 /// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Occupied {
     /// Half-open handshakes.
     pub half_open: u32,
     /// Failures of the last minute beyond those to be expected.
     pub of_a_minute: f64,
-    /// Failures of the last seconds beyond those to be expected, extrapolated to a minute.
+    /// Failures of the last 10 s beyond those to be expected, times 6.3: an entry of the queue lives 63 s.
     pub going_on: f64,
     /// Number from which an alarm is raised.
     pub limit: f64,

@@ -14,5 +14,5 @@ pub use budget::budget;
 pub(crate) use budget::retransmit_budget;
 pub use clean_up::CleanUp;
 pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};
-pub use reason::{HeldBack, MitigationReason, NoMitigation};
+pub use reason::{HeldBack, MitigationReason};
 pub use report::{MitigationReport, MitigationState};

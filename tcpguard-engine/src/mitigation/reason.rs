@@ -96,35 +96,3 @@ pub enum MitigationReason {
         for_s: u64,
     },
 }
-
-/// Reason that no mitigation beside rules is active for an incident.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum NoMitigation {
-    /// Rules cover the flood but for a part that is too small.
-    Covered {
-        /// Tracked flows of the rest.
-        flows: u64,
-        /// Its share of the failed handshakes, 0 to 1.
-        share: f64,
-        /// Flows from which a rest calls for SYN cookies.
-        least_flows: u64,
-        /// Share from which it does.
-        least_share: f64,
-    },
-    /// The agent holds them back.
-    HeldBack {
-        /// The cause.
-        by: HeldBack,
-    },
-    /// SYN cookies are for listeners of this host only.
-    NotLocal,
-    /// A mitigation is refused or forbidden.
-    Refused {
-        /// The mitigation.
-        mitigation: Mitigation,
-        /// The cause.
-        why: MitigationReason,
-    },
-}

@@ -12,14 +12,12 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::residual::RESIDUAL_SHARE;
-use super::{Grounds, matters};
-use crate::evidence::{
-    Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits,
-};
+use crate::evidence::{Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits};
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{Matcher, Ports, RuleReason, constants, share};
 use crate::rules::RemovalReason;
+use super::{Grounds, matters};
+use super::residual::RESIDUAL_SHARE;
 
 constants! {
     /// Rules against sources that an incident may have at most.
@@ -199,8 +197,8 @@ mod tests {
         known: &dyn ValidatedClients,
         ask: impl FnOnce(&Grounds<'_>) -> T,
     ) -> T {
-        let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
-        let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
+        let line = VerdictLine::earlier(IncidentClass::FewSource);
+        let assessment = Assessment::of_counters(line, Evidence::default());
         let grounds = Grounds {
             now: Timestamp::default(),
             listener: ListenerId(0),

@@ -1,6 +1,6 @@
 //! Traffic that is no attack, and must not be treated like one.
 
-use tcpguard_engine::{Event, IncidentClass, ListenerState, Mode, Settings, Severity};
+use tcpguard_engine::{Event, IncidentClass, ListenerState, Mode, Settings, Severity, Signal};
 
 use crate::sim::*;
 
@@ -32,7 +32,7 @@ fn a_flash_crowd_is_named_and_served_where_a_syn_rate_would_call_it_an_attack() 
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::FlashCrowd, "{}", lab.story());
         assert_eq!(incident.severity, Severity::Notice);
-        assert_eq!(incident.signal, "syn_rate");
+        assert_eq!(incident.signal, Signal::SynRate);
         assert!((80.0..140.0).contains(&incident.evidence.baseline_syn_rate), "{incident:?}");
         assert!((20.0..21.0).contains(&seconds(incident.started)), "{incident:?}");
         assert_eq!(lab.listener_report(0).state, ListenerState::Ok);

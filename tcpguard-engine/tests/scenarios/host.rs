@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{
-    ClosedPortSource, Event, IncidentClass, Listener, ListenerId, Mode, Severity,
-};
+use tcpguard_engine::{ClosedPortSource, Event, IncidentClass, Listener, ListenerId, Mode, Severity, Signal};
 
 use crate::sim::*;
 
@@ -56,7 +54,7 @@ fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
     lab.run_until(24.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::Scan, "{}", lab.story());
-    assert_eq!((incident.severity, incident.signal.as_str()), (Severity::Notice, "port_scan"));
+    assert_eq!((incident.severity, incident.signal), (Severity::Notice, Signal::PortScan));
     assert_eq!(incident.listener_id, ListenerId::HOST);
     assert_eq!(incident.listener, Listener { addr: [203, 0, 113, 10].into(), port: 0 });
     assert_eq!(incident.started, at(20.0));
@@ -138,8 +136,8 @@ fn unsolicited_replies_are_a_reflection() {
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::Reflection, "{}", lab.story());
     assert_eq!(
-        (incident.severity, incident.signal.as_str()),
-        (Severity::Warning, "unsolicited_replies")
+        (incident.severity, incident.signal),
+        (Severity::Warning, Signal::UnsolicitedReplies)
     );
     assert!(seconds(incident.detected) - 20.0 <= 1.0, "{incident:?}");
     assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");

@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{
-    Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport,
-    MitigationState, Mode, NoMitigation, NoRule, Order, Override, Place, RemovalReason, Request,
-    Settings, Tuning,
-};
+use tcpguard_engine::{Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport, MitigationState, Mode, Order, Override, Place, RemovalReason, Request, RestraintReason, Settings, Signal, Tuning};
 
 use crate::sim::*;
 
@@ -73,8 +69,10 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
         Event::MitigationAdvised { mitigation, .. } => *mitigation == Mitigation::Cookies,
         _ => false,
     });
-    assert_eq!(open.record.no_rule, Some(NoRule::HeldBack { by }));
-    assert_eq!(open.record.no_mitigation, Some(NoMitigation::HeldBack { by }));
+    for restraint in [open.record.no_rule, open.record.no_mitigation] {
+        let reason = restraint.map(|restraint| restraint.reason);
+        assert_eq!(reason, Some(RestraintReason::HeldBack { by }));
+    }
 }
 
 #[test]
@@ -180,7 +178,7 @@ fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file()
 }
 
 /// The signal of the first incident of two listeners with the same traffic and these thresholds.
-fn signal(settings: Settings, server: Server, flood: Flood) -> Option<String> {
+fn signal(settings: Settings, server: Server, flood: Flood) -> Option<Signal> {
     let until = flood.until;
     let mut lab = flooded(two(server, 20.0), flood);
     lab.tune(settings.into());
@@ -199,20 +197,20 @@ fn each_threshold_decides() {
         (
             Flood::random(2000.0, 10.1..20.1),
             Settings { fast_failures: 100_000, ..defaults.clone() },
-            [Some("fast"), Some("slow")],
+            [Some(Signal::Fast), Some(Signal::Slow)],
         ),
         (
             Flood::random(10.0, 10.1..60.1),
             Settings { failure_floor: 200.0, ..defaults.clone() },
-            [Some("slow"), None],
+            [Some(Signal::Slow), None],
         ),
         (
             Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
             Settings { health_check_rate: 200.0, ..defaults.clone() },
-            [Some("slow"), None],
+            [Some(Signal::Slow), None],
         ),
     ] {
         let signals = [&defaults, &settings].map(|with| signal(with.clone(), large, flood.clone()));
-        assert_eq!(signals, expected.map(|name| name.map(str::to_owned)), "{settings:?}");
+        assert_eq!(signals, expected, "{settings:?}");
     }
 }

@@ -4,10 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpguard_engine::{
-    Event, HeldBack, IncidentClass, IncidentReport, ListenerState, Mitigation, MitigationReason,
-    Mode, NoMitigation, Route,
-};
+use tcpguard_engine::{Event, HeldBack, IncidentClass, IncidentReport, ListenerState, Mitigation, MitigationReason, Mode, RestraintReason, Route};
 
 use crate::at_its_end;
 use crate::sim::*;
@@ -334,15 +331,15 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
         let let_in = lab.group_connected(0, 1.0, BEGIN + 5.0, BEGIN + 28.0);
         assert!(let_in < 0.5, "{let_in} {story}");
         assert_eq!((lab.installed.len(), lab.mitigations.len()), (0, 0), "{story}");
-        let why = lab.incident().record.no_mitigation.expect(&story);
-        match (mode, &why) {
-            (Mode::Enforce, NoMitigation::Refused { mitigation, why }) => {
+        let restraint = lab.incident().record.no_mitigation.expect(&story);
+        match (mode, &restraint.reason) {
+            (Mode::Enforce, RestraintReason::Refused { mitigation, why }) => {
                 assert_eq!(*mitigation, Mitigation::Cookies);
                 assert!(is_without_syncookies(why), "{why:?}");
             }
-            _ => {
+            (mode, reason) => {
                 let by = HeldBack::AgentObserves;
-                assert_eq!((mode, why), (Mode::Observe, NoMitigation::HeldBack { by }));
+                assert_eq!((mode, reason), (Mode::Observe, &RestraintReason::HeldBack { by }));
             }
         }
     }

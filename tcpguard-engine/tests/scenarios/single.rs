@@ -3,13 +3,10 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{
-    ActionReport, Event, IncidentClass, Matcher, Mitigation, Mode, Order, RemovalReason, Request,
-    RuleObstacle,
-};
+use tcpguard_engine::{ActionReport, Event, IncidentClass, Matcher, Mitigation, Mode, Order, RemovalReason, Request, RuleObstacle};
 
-use crate::sim::*;
 use crate::{alike, at_its_end, order_mitigation};
+use crate::sim::*;
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -241,7 +238,7 @@ fn a_source_that_sends_what_clients_send_is_named_once_its_syns_prove_not_to_be_
     lab.run_until(11.4);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
-    assert_eq!(incident.confidence, 0.75, "two items of the gate");
+    assert_eq!(incident.evidence.holding(), 2);
     assert_eq!(lab.installed.len(), 0, "an office whose path is broken would look like this");
     let cookies = |(_, mitigation): &(f64, Mitigation)| *mitigation == Mitigation::Cookies;
     assert!(lab.mitigations.iter().all(cookies), "and the queue is full: {}", lab.story());

@@ -1,6 +1,6 @@
 //! The slow path: few failures a second, for long enough.
 
-use tcpguard_engine::{IncidentClass, ListenerState, Mode};
+use tcpguard_engine::{IncidentClass, ListenerState, Mode, Signal};
 
 use crate::sim::*;
 
@@ -15,7 +15,7 @@ fn a_flood_of_a_twentieth_of_the_traffic_is_found_within_seconds() {
             .flood(Flood::random(spoofed, 30.1..120.1));
         lab.run_until(120.0);
         let incident = lab.incident();
-        assert_eq!(incident.signal, "slow", "{}", lab.story());
+        assert_eq!(incident.signal, Signal::Slow, "{}", lab.story());
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
         let started = lab.times("attack_started");
         assert_eq!(started.len(), 1, "{}", lab.story());
@@ -103,5 +103,5 @@ fn where_only_what_arrives_is_seen_a_flood_is_found_and_the_verdict_is_less_sure
     lab.run_until(30.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
-    assert_eq!(incident.confidence, 0.875, "three of four items");
+    assert_eq!(incident.evidence.holding(), 3);
 }

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tcpguard_engine::{Severity, Tuning};
+use tcpguard_host::time::Time;
 
+use crate::text;
+use crate::config::{self, Overrides};
+use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
+use crate::replay::capture::CaptureError;
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
 use super::session::Session;
-use crate::config::{self, Overrides};
-use crate::replay::capture::CaptureError;
-use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
-use crate::text;
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
@@ -44,7 +45,9 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         }
         session.print_document(&outcome.replay)?;
     } else {
-        session.render(|out, view| text::replay(out, &outcome.replay, view))?;
+        let incidents: Vec<_> = outcome.in_full().map(|(incident, _)| incident).collect();
+        let began = Time(outcome.began());
+        session.render(|out, view| text::replay(out, &outcome.replay, &incidents, began, view))?;
     }
     if let Some(damage) = outcome.damage {
         return Err(damage.into());

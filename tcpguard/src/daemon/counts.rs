@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_engine::IncidentClass;
 
-use crate::documents::{Counts as Document, DocumentClass, IncidentCount};
+use crate::documents::{Counts as Document, IncidentCount};
 use crate::telemetry::Alert;
 
 /// Events that report an incident for the first time.
@@ -35,7 +35,7 @@ impl Counts {
     /// The counters as the status shows them.
     pub(super) fn document(&self) -> Document {
         let attack = |&(class, count): &(IncidentClass, u64)| IncidentCount {
-            class: DocumentClass::from(class),
+            class,
             severity: class.severity().into(),
             count,
         };

@@ -1,8 +1,8 @@
 //! Incidents on the disk: the evidence of past ones outlives the agent. One line of JSON each, the oldest first. The
 //! file is replaced as a whole.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
+use crate::daemon::kept_timelines::Timelines;
+use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
+use crate::documents::timeline::Timeline;
 use super::jsonl::{self, Line};
 use super::writer::Writer;
-use crate::daemon::kept_timelines::Timelines;
-use crate::documents::timeline::Timeline;
-use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
 
 pub(super) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
@@ -203,8 +203,8 @@ pub(super) mod tests {
             "failing_flows": 38, "completion": 0.1, "syns_per_source": 1.0, "singleton_share": 0.9,
             "top_source_share": 0.1, "top_sources": [], "top_networks": [], "k90_sources": 30,
             "k90_networks": 30, "distinct_slash8": 20, "signatures": [], "top2_ttl_share": 0.9,
-            "ttls": [], "retransmitted_share": null, "half_open": null, "half_open_limit": null,
-            "gate": [],
+            "ttls": [], "retransmitted_share": null, "sources_estimate": 30, "ports_tried": 0,
+            "addresses_tried": 0, "baseline_syn_rate": 0.0, "unsolicited_rate": 0.0, "indicators": [],
         })
     }
 
@@ -212,24 +212,22 @@ pub(super) mod tests {
     fn full(id: u64, ended: Option<&str>) -> FullIncident {
         let since = "2026-01-02T03:04:05Z";
         let verdict = json!({
-            "at": since, "class": "random_spoofed", "confidence": 0.9, "because": "so",
-            "evidence": evidence(),
+            "at": since, "class": "random_spoofed", "evidence": evidence(),
         });
         let record = json!({
-            "alarm": "many", "lines": [], "doubt": null, "before": null, "at_alarm": null,
+            "alarm": [], "lines": [], "doubt": null, "before": null, "at_alarm": null,
             "at_last": null, "after": null, "rules": [], "more_rules": 0, "more_hits": 0,
             "mitigations": [], "no_rule": null, "no_mitigation": null, "lists_hold": 16, "first": verdict,
         });
         let mut attack = json!({
             "schema": INCIDENT_SCHEMA, "id": id, "class": "random_spoofed", "severity": "critical",
             "dst": "::", "port": 443, "since": since, "detected_at": since, "ended_at": ended,
-            "summary": "a \"flood\"", "signal": "fast", "confidence": 0.9, "actions": [],
+            "signal": "fast", "actions": [],
             "evidence": evidence(), "rules": [7], "advice": null, "record": record,
         });
         let counts = json!({
             "syn_pps": 1.0, "peak_syn_pps": 2.0, "syns": 3, "matched": 2, "dropped": 2,
             "cookies_sent": 0, "cookies_redeemed": 0, "completed": 1, "mitigated_ratio": null,
-            "sources_est": 30,
         });
         for (name, count) in counts.as_object().unwrap() {
             attack[name] = count.clone();

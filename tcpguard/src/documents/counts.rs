@@ -1,9 +1,8 @@
 //! Event counters, for a monitoring system that polls the status.
 
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::IncidentClass;
 use tcpguard_host::finding::Severity;
-
-use super::DocumentClass;
 
 /// Events counted since the agent started.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -23,7 +22,7 @@ pub struct Counts {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentCount {
     /// Class of the incidents.
-    pub class: DocumentClass,
+    pub class: IncidentClass,
     /// Severity of this class.
     pub severity: Severity,
     /// Number of incidents.

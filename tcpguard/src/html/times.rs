@@ -1,11 +1,10 @@
 //! Format of times: by the clock on the wall, or in a capture from its first packet on.
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::elapsed;
 
+use crate::text::between;
 use super::plot::scale;
 
 /// The times that a page shows.
@@ -89,11 +88,6 @@ impl Times {
             }
         }
     }
-}
-
-/// Time from `earlier` to `later`; nothing where it is the other way round.
-pub(super) fn between(earlier: Time, later: Time) -> Duration {
-    later.0.duration_since(earlier.0).try_into().unwrap_or_default()
 }
 
 fn formatted(time: Time, zone: &TimeZone, format: &str) -> String {

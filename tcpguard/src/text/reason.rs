@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Harm, HeldBack, IncidentClass, Mitigation, MitigationReason, NoMitigation, NoRule,
-    RemovalReason, RuleObstacle, RuleReason, SignatureBasis,
+    Harm, HeldBack, IncidentClass, Mitigation, MitigationReason,     RemovalReason, RuleObstacle, RuleReason, SignatureBasis,
 };
 use tcpguard_host::units::{percent, short, span};
 
@@ -211,32 +210,5 @@ pub fn mitigation_reason(reason: &MitigationReason) -> String {
         MitigationReason::IncidentOver => "incident over".to_owned(),
         MitigationReason::NotNeeded { for_s: 0 } => "no longer needed".to_owned(),
         MitigationReason::NotNeeded { for_s } => format!("not needed for {}", seconds(*for_s)),
-    }
-}
-
-/// The reason that an incident has no rule.
-pub fn no_rule(reason: &NoRule) -> String {
-    match reason {
-        NoRule::Class { class } => class_advice(*class).unwrap_or("nothing is dropped").to_owned(),
-        NoRule::Verdict { text } => text.clone(),
-        NoRule::HeldBack { by } => held_back(*by).to_owned(),
-        NoRule::Removed { rule } => format!("an operator removed rule {}", rule.0),
-    }
-}
-
-/// The reason that an incident has no mitigation beside rules.
-pub fn no_mitigation(reason: &NoMitigation) -> String {
-    match reason {
-        NoMitigation::Covered { flows, share, least_flows, least_share } => format!(
-            "only {} failed handshakes ({}) match no rule, SYN cookies need {least_flows} and {}",
-            short(*flows as f64),
-            percent(*share),
-            percent(*least_share)
-        ),
-        NoMitigation::HeldBack { by } => held_back(*by).to_owned(),
-        NoMitigation::NotLocal => "SYN cookies are for listeners of this host only".to_owned(),
-        NoMitigation::Refused { mitigation, why } => {
-            format!("{}: {}", mitigation_noun(*mitigation), mitigation_reason(why))
-        }
     }
 }

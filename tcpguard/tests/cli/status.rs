@@ -96,7 +96,11 @@ fn an_address_and_an_attack_are_explained() {
     let id = host.run(&["status", "--json"]).json()["incidents"][0]["id"].to_string();
     let attack = host.run(&["explain", &id]);
     assert_eq!(attack.code, Some(0), "{attack:#?}");
-    for words in ["Alarm", "Verdict", "Gate", "Looks", "opts=none win=512 ttl=64", "BEFORE"] {
+    for words in ["Mitigation", "Clients", "Action", "Actions", "--evidence"] {
+        assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
+    }
+    let attack = host.run(&["explain", &id, "--evidence"]);
+    for words in ["Alarm", "Criteria", "Indicators", "opts=none win=512 ttl=64", "BEFORE"] {
         assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
     }
     let json = host.run(&["explain", &id, "--json"]).json();

@@ -43,5 +43,9 @@ fn of_whole(outcome: anyhow::Result<Outcome>) -> Outcome {
 
 /// Class and listener of every incident.
 fn verdicts(replay: &Replay) -> Vec<(&'static str, &str)> {
-    replay.incidents.iter().map(|incident| (incident.class, incident.listener.as_str())).collect()
+    replay
+        .incidents
+        .iter()
+        .map(|incident| (incident.class.name(), incident.listener.as_str()))
+        .collect()
 }

@@ -3,21 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard::documents::{
-    AlertEntry, AlertEvent, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
-    DocumentClass, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading,
-    Source, Status,
-};
 use tcpguard::text;
+use tcpguard::documents::{AlertEntry, AlertEvent, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts, Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading, Source, Status};
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
-use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm,
-    IncidentClass, IncidentFacts, IncidentReport, Indicator, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerReport, ListenerState, Mitigation, MitigationReason,
-    MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare, Origin, Ports,
-    Queues, Record, Report, RuleId, RuleReason, RuleRecord, RuleReport, SignatureBasis,
-    SignatureShare, SourceShare, Statistics, Sums, Target, TcpExt, Timestamp, VerdictLine,
-};
+use tcpguard_engine::{ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm, IncidentClass, IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Measured, Mitigation, MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare, Origin, Ports, Quantity, Question, Queues, Record, Report, RuleId, RuleReason, RuleRecord, RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics, Sums, Target, TcpExt, Timestamp, TtlShare, VerdictLine, self as engine};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
@@ -217,7 +206,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         at: started + Duration::from_millis(after),
         counts: counts(8, syns, 51),
         statistics: Statistics {
-            given: Duration::from_millis(250),
+            given_ms: 250,
             fast_attempts: syns / 2,
             fast_failures: syns / 2 - 26,
             fast_polls: 2,
@@ -235,36 +224,33 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         tcp_ext: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
         queues: Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 }),
     };
-    let line = |class, asks: &str, holds, why: &str| VerdictLine {
-        class,
-        asks: asks.to_owned(),
-        holds,
-        why: why.to_owned(),
-    };
+    let line = |class, question, holds, measured| VerdictLine { class, question, holds, measured };
     Box::new(Record {
-        alarm: "49.4k of 49.4k handshakes attempted in two polls had not completed".to_owned(),
+        alarm: vec![measured(Quantity::FailedHandshakes, 49_400.0, 64.0)],
         before: Some(counts(10, 52, 51)),
         at_alarm: Some(moment(500, 98_000)),
         first: FirstVerdict {
             at: started + Duration::from_millis(500),
             class: IncidentClass::RandomSpoofed,
-            confidence: 0.875,
-            because: "99% come from sources seen once".to_owned(),
             evidence: evidence.clone(),
         },
         at_last: Some(moment(199_000, 98_900)),
         lines: vec![
             line(
                 IncidentClass::HandshakeDegraded,
-                "too few signs of an attack?",
+                Question::FewIndicators,
                 false,
-                "3 hold, 2 make an attack",
+                vec![Measured {
+                    what: Quantity::Indicators,
+                    value: Some(2.0),
+                    limit: Some(Limit::Below(2.0)),
+                }],
             ),
             line(
                 IncidentClass::RandomSpoofed,
-                "are the sources forged at random?",
+                Question::SpoofedSources,
                 true,
-                "99% come from sources seen once",
+                vec![measured(Quantity::SeenOnceShare, 0.99, 0.9)],
             ),
         ],
         doubt: None,
@@ -292,6 +278,11 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
 
 fn signature_reason() -> RuleReason {
     RuleReason::Signature { coverage: 1.0, basis: SignatureBasis::NoClient }
+}
+
+/// A quantity with the least value that it needs.
+fn measured(what: Quantity, value: f64, least: f64) -> Measured {
+    Measured { what, value: Some(value), limit: Some(Limit::AtLeast(least)) }
 }
 
 /// The rule against the flood.
@@ -359,24 +350,24 @@ fn flood(mode: Mode) -> IncidentReport {
             completion: 0.0,
         }],
         top2_ttl_share: 1.0,
-        ttls: vec![(64, 1.0)],
+        ttls: vec![TtlShare { ttl: 64, share: 1.0 }],
         retransmitted_share: Some(0.003),
-        half_open: Some((128, 4096)),
-        gate: vec![
+        replies_unseen: false,
+        indicators: vec![
             Indicator {
-                name: "sources".to_owned(),
+                name: IndicatorName::Singletons,
                 holds: true,
-                detail: "99% of the failing SYNs come from sources seen once".to_owned(),
+                measured: vec![measured(Quantity::SeenOnceShare, 0.987, 0.9)],
             },
             Indicator {
-                name: "signature".to_owned(),
+                name: IndicatorName::Fingerprint,
                 holds: true,
-                detail: "no client ever completed with this signature".to_owned(),
+                measured: vec![measured(Quantity::SignatureShare, 1.0, 0.5)],
             },
             Indicator {
-                name: "overflow".to_owned(),
+                name: IndicatorName::Surge,
                 holds: false,
-                detail: "no SYN queue overflowed".to_owned(),
+                measured: vec![measured(Quantity::FailingRate, 4_100.0, 5_200.0)],
             },
         ],
     };
@@ -390,8 +381,7 @@ fn flood(mode: Mode) -> IncidentReport {
         started,
         detected: started + Duration::from_millis(500),
         ended: None,
-        signal: "fast".to_owned(),
-        confidence: 0.969,
+        signal: Signal::Fast,
         record: record(started, &evidence, signature_rule()),
         evidence,
         syns: 19_800_000,
@@ -461,7 +451,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     facts.losses = arrivals([49_460, 49_440], 0, 0);
     facts.counts = EventCounts {
         incidents: vec![IncidentCount {
-            class: DocumentClass::RandomSpoofed,
+            class: IncidentClass::RandomSpoofed,
             severity: Severity::Critical,
             count: 2,
         }],
@@ -510,9 +500,8 @@ pub fn overloaded() -> (Report, Facts) {
         severity: engine::Severity::Warning,
         started: ago(60_000),
         detected: ago(58_000),
-        signal: "accept_queue".to_owned(),
-        confidence: 0.0,
-        evidence: Evidence { gate: Vec::new(), ..flood.evidence.clone() },
+        signal: Signal::AcceptQueue,
+        evidence: Evidence { indicators: Vec::new(), ..flood.evidence.clone() },
         syns: 10_380,
         matched: 0,
         dropped: 0,

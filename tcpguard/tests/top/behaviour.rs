@@ -7,8 +7,8 @@ use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Options, Pane, Wish};
 use tcpguard_engine::{Mode, RuleReason};
 
-use super::support::{calm, degraded, flooded, status};
 use super::{NOW, SIZES, options, page, played, second, story, view};
+use super::support::{calm, degraded, flooded, status};
 
 fn model(scene: Status) -> Model {
     Model::new(scene, Duration::ZERO, options(), view(), SIZES[0])
@@ -274,8 +274,8 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
     let hostile = "\x1b[2J\x07漢字\u{202e}\u{0301}é\r\n\t".repeat(50);
     scene.daemon.hostname.clone_from(&hostile);
     scene.rules.list[0].matches.clone_from(&hostile);
-    scene.rules.list[0].reason = RuleReason::Given { text: hostile.clone() };
-    scene.incidents[0].summary.clone_from(&hostile);
+    scene.rules.list[0].reason.clone_from(&hostile);
+    scene.incidents[0].actions[0].text.clone_from(&hostile);
     for utf8 in [true, false] {
         let view = View { utf8, ..view() };
         let mut model = Model::new(scene.clone(), Duration::ZERO, options(), view, SIZES[0]);

@@ -6,12 +6,12 @@
 //! replies complete no handshake. Or its queue is full without enough readable SYNs. A first fragment with
 //! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
 use crate::incident::Event;
-use crate::input::{HostCounters, Listener, Mode, Timestamp, short};
+use crate::input::{HostCounters, Listener, Mode, Timestamp};
 use crate::listener::{BEYOND_RATE, Signal};
 use crate::settings::Settings;
+use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 
 /// Frames that went to the stack although the XDP program could not read them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,12 +78,8 @@ impl Host {
         };
         let line = VerdictLine::that_holds(
             IncidentClass::Evasion,
-            "SYNs in frames that the guard cannot read?",
-            format!(
-                "{} a second reached the stack and completed no handshake, {}/s were dropped",
-                short(evidence.beyond_rate),
-                short(evidence.beyond_dropped_rate)
-            ),
+            Question::UnreadableFrames,
+            alarm(Signal::BeyondBounds, None, &evidence, settings),
         );
         let note = match mode {
             Mode::Enforce if so_far.dropped > 0 => {
@@ -100,7 +96,7 @@ impl Host {
             so_far,
             fresh: self.ticks.back().map(evading).unwrap_or_default(),
             rate: per_second(so_far.syns),
-            assessment: Assessment::of_counters(line, 1.0, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: note.into_iter().collect(),
         })
     }

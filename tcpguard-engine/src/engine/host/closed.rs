@@ -5,12 +5,12 @@
 //! address. So the kernel's own count of resets is an indicator as well, as far as SYNs to closed ports explain
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
 use crate::incident::Event;
-use crate::input::{Listener, Mode, Timestamp, constants, short};
+use crate::input::{Listener, Mode, Timestamp, constants};
 use crate::listener::Signal;
 use crate::settings::Settings;
+use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 
 constants! {
     /// SYNs per second to closed ports that the host's own stack is left to refuse while there is a
@@ -50,11 +50,8 @@ impl Host {
         let evidence = Evidence { closed_rate: rate, ..Evidence::default() };
         let line = VerdictLine::that_holds(
             IncidentClass::ClosedPorts,
-            "SYNs to where nothing listens?",
-            format!(
-                "{} a second, which the host's own stack refuses or the guard drops",
-                short(rate)
-            ),
+            Question::ClosedPorts,
+            alarm(Signal::ClosedPorts, None, &evidence, settings),
         );
         let note = (mode != Mode::Off).then_some(Event::ClosedPortsLimited {
             per_second: CLOSED_PORT_RESETS,
@@ -68,7 +65,7 @@ impl Host {
             so_far,
             fresh: self.ticks.back().map(closed).unwrap_or_default(),
             rate,
-            assessment: Assessment::of_counters(line, 1.0, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: note.into_iter().collect(),
         })
     }

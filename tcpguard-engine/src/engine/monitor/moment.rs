@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::ListenerMonitor;
 use crate::evidence::EVIDENCE_WINDOW;
 use crate::input::{POLL, Timestamp};
 use crate::listener::{Fast, Moment, SLOW_LIMIT, Statistics, Sums};
+use super::ListenerMonitor;
 
 /// The counters before an incident and at its end are those of this long, or less where less is
 /// known.
@@ -19,7 +19,7 @@ impl ListenerMonitor {
         let judged = Fast::judged(&self.window, maturity);
         let (overload_polls, flash_crowd_polls) = self.pressure.polls();
         let statistics = Statistics {
-            given: POLL * maturity as u32,
+            given_ms: (POLL * maturity as u32).as_millis() as u64,
             fast_attempts: judged.attempts,
             fast_failures: judged.failures(),
             fast_polls: self.fast.streak(),

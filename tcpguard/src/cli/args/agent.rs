@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
 use clap::{ValueEnum, ValueHint};
+use clap::builder::TypedValueParser;
 use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
-use super::{mode_parser, one_of, prefix};
 use crate::bpf::XdpMode;
 use crate::cli::duration;
 use crate::config::{DEFAULT_PATH, XDP_MODES};
+use super::{mode_parser, one_of, prefix};
 
 /// `tcpguard run`
 #[derive(Debug, clap::Args)]
@@ -101,6 +101,9 @@ pub struct ExplainArgs {
     /// Only about SYNs to this port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// Show the evidence of an incident too
+    #[arg(long)]
+    pub evidence: bool,
 }
 
 const EXPLAIN: &str = "\
@@ -108,7 +111,8 @@ Examples:
   tcpguard explain 192.0.2.7 --port 443           # of those to one port only
   tcpguard explain 192.0.2.7                      # what decides about its SYNs, in order
   tcpguard explain 2001:db8::/64
-  tcpguard explain 1042                           # what attack #1042 was judged by
+  tcpguard explain 1042                           # conclusion, actions and rules of incident #1042
+  tcpguard explain 1042 --evidence                # also all numbers behind its class
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.

@@ -5,14 +5,13 @@ mod health;
 mod interface;
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_engine::{IncidentReport, ListenerReport, Report, RuleReport};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
 use super::*;
 pub(super) use attack::attack;
-pub(crate) use attack::evidence;
 
 const ALERTS_LISTED: usize = 20;
 /// Most closed incidents listed.
@@ -218,41 +217,5 @@ fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
         critical: count(Severity::Critical),
         warning: count(Severity::Warning),
         notice: count(Severity::Notice),
-    }
-}
-
-impl From<IncidentClass> for DocumentClass {
-    fn from(class: IncidentClass) -> Self {
-        match class {
-            IncidentClass::RandomSpoofed => Self::RandomSpoofed,
-            IncidentClass::SingleSource => Self::SingleSource,
-            IncidentClass::FewSource => Self::FewSource,
-            IncidentClass::Distributed => Self::Distributed,
-            IncidentClass::Scan => Self::Scan,
-            IncidentClass::FlashCrowd => Self::FlashCrowd,
-            IncidentClass::ListenerOverload => Self::ListenerOverload,
-            IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
-            IncidentClass::Reflection => Self::Reflection,
-            IncidentClass::ClosedPorts => Self::ClosedPorts,
-            IncidentClass::Evasion => Self::Evasion,
-        }
-    }
-}
-
-impl From<DocumentClass> for IncidentClass {
-    fn from(kind: DocumentClass) -> Self {
-        match kind {
-            DocumentClass::RandomSpoofed => Self::RandomSpoofed,
-            DocumentClass::SingleSource => Self::SingleSource,
-            DocumentClass::FewSource => Self::FewSource,
-            DocumentClass::Distributed => Self::Distributed,
-            DocumentClass::Scan => Self::Scan,
-            DocumentClass::FlashCrowd => Self::FlashCrowd,
-            DocumentClass::ListenerOverload => Self::ListenerOverload,
-            DocumentClass::HandshakeDegraded => Self::HandshakeDegraded,
-            DocumentClass::Reflection => Self::Reflection,
-            DocumentClass::ClosedPorts => Self::ClosedPorts,
-            DocumentClass::Evasion => Self::Evasion,
-        }
     }
 }

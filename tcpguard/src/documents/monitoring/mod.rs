@@ -8,8 +8,7 @@ use serde::Serialize;
 use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 
-use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Incident, Listener, State, Status};
+use crate::documents::{Clients, Connect, Incident, Listener, State, Status, place};
 pub use range::Range;
 
 /// The value of [`Report::schema`].
@@ -235,7 +234,10 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
         _ => Level::Warning,
     };
     for attack in &status.incidents {
-        reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
+        reasons.push((
+            state.max(Level::Warning),
+            format!("#{} {} on {}", attack.id, attack.class.name(), attack.place()),
+        ));
     }
     let is_reason =
         |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";

@@ -4,12 +4,12 @@
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{percent, short};
 
-use super::Note;
-use super::incidents::advice;
 use crate::documents::{AttachMode, Interface};
 use crate::text::{self, Tone, View, severity_word};
 use crate::top::history::Series;
 use crate::top::snapshot::{Snapshot, Traffic};
+use super::Note;
+use super::incidents::advice;
 
 /// Most alerts shown at the end.
 const ALERTS_LISTED: usize = 3;
@@ -62,9 +62,9 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
     for attack in &status.incidents {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
-        let text = format!("#{} {severity}: {}", attack.id, attack.summary);
+        let text = format!("#{} {severity}: {}", attack.id, text::title(attack));
         notes.push(Note::new(text::heading(attack), text).toned(tone));
-        notes.extend(advice(attack));
+        notes.extend(advice(attack, view));
     }
     notes.extend(status.interfaces.iter().map(interface));
     notes.extend(status.health.iter().map(|finding| {

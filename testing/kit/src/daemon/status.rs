@@ -168,9 +168,15 @@ impl Incident {
         number(&self.0, "/port") as u16
     }
 
-    /// The story in one sentence.
-    pub fn summary(&self) -> &str {
-        text(&self.0, "/summary")
+    /// Number, class and target of the incident, in one line.
+    pub fn summary(&self) -> String {
+        let (id, dst) = (number(&self.0, "/id"), text(&self.0, "/dst"));
+        format!("#{id} {} on {dst} port {}", self.class(), self.port())
+    }
+
+    /// Number of listeners that it is about.
+    pub fn listeners(&self) -> u64 {
+        number(&self.0, "/listeners")
     }
 
     /// Returns the time of detection, in ns since boot.
@@ -198,9 +204,9 @@ impl Incident {
         list(&self.0, "/actions").iter().map(|action| text(action, "/event")).collect()
     }
 
-    /// Returns the confidence of the verdict, 0 to 1.
-    pub fn confidence(&self) -> f64 {
-        at(&self.0, "/confidence").as_f64().expect("a share")
+    /// Returns whether the agent sees none of the replies.
+    pub fn replies_unseen(&self) -> bool {
+        at(&self.0, "/evidence/replies_unseen").as_bool().expect("a fact")
     }
 
     /// The command that it advises, if any.

@@ -193,8 +193,7 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
         clients.summary()
     );
     assert_eq!(all.class(), "random_spoofed");
-    assert!(all.summary().contains(" listeners"), "{}", all.summary());
-    assert!(!all.summary().contains(":0"), "{}", all.summary());
+    assert!(all.listeners() > 1, "{}", all.summary());
     assert!(10 * dropped > 9 * 5 * u64::from(rate), "{dropped}");
     assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
