@@ -27,13 +27,36 @@ mod rules;
 mod settings;
 
 pub use engine::{Engine, all_constants};
-pub use evidence::{Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity, Question, Severity, SignatureShare, SourceShare, TtlShare, VerdictLine};
-pub use incident::{ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts, IncidentReport, NamedRule, PendingClass, Record, RemovedRule, Restored, Restraint, RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target};
-pub use input::{About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation, Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample, SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe, is_martian, signature_in_words};
-pub use listener::{Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint, Moment, Occupied, Signal, Statistics, Sums};
-pub use mitigation::{CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget};
-pub use output::{Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError, Response};
+pub use evidence::{
+    Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity,
+    Question, Severity, SignatureShare, SourceShare, TtlShare, VerdictLine,
+};
+pub use incident::{
+    ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
+    IncidentReport, NamedRule, PendingClass, Record, RemovedRule, Restored, Restraint,
+    RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target,
+};
+pub use input::{
+    About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation,
+    Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route,
+    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample,
+    SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe,
+    is_martian, signature_in_words,
+};
+pub use listener::{
+    Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
+    LearnedNetworks, LearnedPrint, Moment, Occupied, Signal, Statistics, Sums,
+};
+pub use mitigation::{
+    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,
+};
+pub use output::{
+    Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError,
+    Response,
+};
 pub use policy::SOURCES_PER_INCIDENT;
 pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};
-pub use settings::{Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds};
-
+pub use settings::{
+    Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds,
+};

@@ -13,7 +13,13 @@ use proptest::prelude::*;
 use serde_json::Value;
 use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
 use tcpguard::text::{self, View};
-use tcpguard_engine::{ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, IndicatorName, Limit, ListenerId, Measured, Mitigation, MitigationReason, Mode, NetworkShare, NoMitigation, NoRule, Quantity, Question, Report, Restraint, RestraintReason, RuleId, RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, TtlShare, VerdictLine};
+use tcpguard_engine::{
+    ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator,
+    IndicatorName, Limit, ListenerId, Measured, Mitigation, MitigationReason, Mode, NetworkShare,
+    NoMitigation, NoRule, Quantity, Question, Report, Restraint, RestraintReason, RuleId,
+    RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, TtlShare,
+    VerdictLine,
+};
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
 use tcpguard_support::schema;

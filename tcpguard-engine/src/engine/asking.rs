@@ -1,11 +1,11 @@
 //! The rules that an incident asks for once the failing handshakes are judged: the same for an incident of
 //! one listener and for that of the host.
 
+use super::Engine;
 use crate::evidence::Assessment;
 use crate::incident::{Incident, Restraint, without_rule};
 use crate::input::Matcher;
 use crate::policy::{Grounds, consider};
-use super::Engine;
 
 impl Engine {
     /// Matchers of rules of an earlier run that no incident has asked for yet.
@@ -28,11 +28,6 @@ pub(super) fn ask_for_rules(
     if !incident.wanted().is_empty() {
         return None;
     }
-    let class = incident.class();
-    if !class.is_flood() {
-        return Some(NoRule::Class { class });
-    }
     let (candidate, known) = (all.signature.as_ref(), grounds.clients.completions());
-    let lacks = without_rule(class, all.gate, candidate, known);
-    lacks.map(|text| NoRule::Verdict { text })
+    without_rule(incident.class(), all.gate, candidate, known)
 }

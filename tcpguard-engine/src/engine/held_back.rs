@@ -1,10 +1,9 @@
 //! Listeners at which the agent does less than elsewhere, because the configuration says so.
 
-use crate::evidence::RestraintReason;
+use super::Engine;
 use crate::input::{Listener, Mitigation, Mode};
 use crate::mitigation::HeldBack;
 use crate::rules::RemovalReason;
-use super::Engine;
 
 impl Engine {
     /// Returns the reason that no rules are made for a listener's incidents although the agent's mode allows
@@ -40,25 +39,6 @@ pub(super) fn why(mode: Mode, agent_mode: Mode) -> Option<HeldBack> {
         Mode::Off => Some(HeldBack::ListenerOff),
         Mode::Observe | Mode::Enforce => Some(HeldBack::ListenerObserves),
     }
-}
-
-/// The same reason as an incident records it.
-pub(super) fn restraint(mode: Mode, agent_mode: Mode) -> Option<RestraintReason> {
-    match mode {
-        _ if mode >= agent_mode => None,
-        Mode::Off => Some(RestraintReason::ListenerOff),
-        Mode::Observe | Mode::Enforce => Some(RestraintReason::ListenerObserve),
-    }
-}
-
-/// The reason that no mitigation that keeps SYNs away is started at a listener with mode `mode`, as an incident
-/// records it.
-pub(super) fn idle_restraint(mode: Mode, agent_mode: Mode) -> Option<RestraintReason> {
-    restraint(mode, agent_mode).or(match mode {
-        Mode::Off => Some(RestraintReason::Off),
-        Mode::Observe => Some(RestraintReason::Observe),
-        Mode::Enforce => None,
-    })
 }
 
 /// Returns the reason that a mitigation is not started at a listener with mode `mode`; `None` where it may

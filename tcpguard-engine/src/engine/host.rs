@@ -9,14 +9,21 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::evidence::{Assessment, Evidence, IncidentClass, Measured, Quantity, Question, SourceShare, VerdictLine, alarm};
-use crate::incident::{Event, Incident, IncidentReport, Opening};
-use crate::input::{ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp};
-use crate::listener::{REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted};
-use crate::output::Command;
-use crate::settings::Settings;
 use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
+use crate::evidence::{
+    Assessment, Evidence, IncidentClass, Measured, Quantity, Question, SourceShare, VerdictLine,
+    alarm,
+};
+use crate::incident::{Event, Incident, IncidentReport, Opening};
+use crate::input::{
+    ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp,
+};
+use crate::listener::{
+    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted,
+};
+use crate::output::Command;
+use crate::settings::Settings;
 pub(crate) use beyond::Passing;
 
 /// Rates are judged over this span.
@@ -460,14 +467,4 @@ fn found(probe: &ClosedPortSource) -> Event {
     let many_addresses = probe.servers >= SCAN_ADDRESSES;
     let port = (many_addresses && probe.ports < SEVERAL).then_some(probe.port);
     Event::ScannerFound { source: probe.source, port, many_addresses }
-}
-
-fn scanner(probe: &ClosedPortSource) -> String {
-    if probe.servers < SCAN_ADDRESSES {
-        format!("{} tries many closed ports", probe.source)
-    } else if probe.ports >= SEVERAL {
-        format!("{} tries many ports at many addresses", probe.source)
-    } else {
-        format!("{} tries port {} at many addresses", probe.source, probe.port)
-    }
 }

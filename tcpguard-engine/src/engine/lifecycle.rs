@@ -3,20 +3,26 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::evidence::{AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing, FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line};
+use super::Engine;
+use super::asking::ask_for_rules;
+use super::held_back::{idle, why};
+use super::mitigations::{ruled_since, without_mitigation};
+use super::monitor::{ALERT_WINDOW, ListenerMonitor};
+use super::together::{Pool, TOGETHER};
+use crate::evidence::{
+    AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
+    FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
+};
 use crate::incident::{EndReason, Incident, IncidentReport, Opening, RestraintReason};
-use crate::input::{Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients, constants};
+use crate::input::{
+    Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
+    constants,
+};
 use crate::listener::Signal;
 use crate::output::Command;
 use crate::policy::{Grounds, Residual};
 use crate::rules::RemovalReason;
 use crate::settings::Limits;
-use super::Engine;
-use super::held_back::idle;
-use super::asking::ask_for_rules;
-use super::mitigations::{ruled_since, without_mitigation};
-use super::monitor::{ALERT_WINDOW, ListenerMonitor};
-use super::together::{Pool, TOGETHER};
 
 constants! {
     /// Time after the alarm by which an incident is raised with the evidence so far.
@@ -240,7 +246,7 @@ impl Engine {
         let settings = &self.settings.common;
         let mode = self.settings.mode(monitor.listener, self.mode);
         let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
-        let (held_back, unsure) = (held_back::why(mode, self.mode), monitor.is_unsure());
+        let (held_back, unsure) = (why(mode, self.mode), monitor.is_unsure());
         let (unanswering, waits) = (monitor.is_unanswering(), monitor.waits_for_routes());
         let unanswerable = saturates || monitor.is_unanswerable(now, self.enforced, mode);
         let Some(incident) = &mut monitor.incident else { return };

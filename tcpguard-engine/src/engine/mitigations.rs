@@ -3,19 +3,25 @@
 
 use std::time::Duration;
 
-use crate::evidence::{IncidentClass, Quantity, Severity};
-use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
-use crate::input::{Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants, rate as rounded_rate, share};
-use crate::listener::Egress;
-use crate::mitigation::{Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move, Need, Newest, budget};
-use crate::output::{Command, ListenerReport, RequestError, Response};
-use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
-use crate::rules::{Entry, RemovalReason, RuleTable};
-use crate::settings::{Limits, Settings};
 use super::Engine;
 use super::held_back::idle;
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
+use crate::evidence::{IncidentClass, Quantity, Severity};
+use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
+use crate::input::{
+    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants,
+    rate as rounded_rate, share,
+};
+use crate::listener::Egress;
+use crate::mitigation::{
+    Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move,
+    Need, Newest, budget,
+};
+use crate::output::{Command, ListenerReport, RequestError, Response};
+use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
+use crate::rules::{Entry, RemovalReason, RuleTable};
+use crate::settings::{Limits, Settings};
 
 constants! {
     /// Resets per second that a listener sends, from which segments that belong to no connection are

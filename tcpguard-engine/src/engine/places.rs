@@ -1,14 +1,14 @@
 //! Listeners that have an incident of their own: as many as are reported one by one, those at which the most
 //! handshakes fail. The others are reported together, as one incident of the host.
 
+use super::Engine;
+use super::monitor::{ListenerMonitor, Suspect};
+use super::rollup::Member;
 use crate::evidence::{Assessment, VerdictLine};
 use crate::incident::{EndReason, NOTIFY_GROWTH, Opening};
 use crate::input::{ListenerId, Timestamp};
 use crate::policy::SOURCES_PER_INCIDENT;
 use crate::rules::RemovalReason;
-use super::Engine;
-use super::monitor::{ListenerMonitor, Suspect};
-use super::rollup::Member;
 
 /// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use super::Engine;
+use super::host::News;
+use super::monitor::ListenerMonitor;
+use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
 use crate::evidence::{Assessment, Evidence, flash_crowd_line, overload_line};
 use crate::incident::{EndReason, IncidentReport};
 use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp};
@@ -9,10 +13,6 @@ use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
 use crate::output::Command;
 use crate::policy::clean_age;
-use super::Engine;
-use super::host::News;
-use super::monitor::ListenerMonitor;
-use super::upkeep::{CLEANED_AT_ONCE, CLEAN_LIMIT, due};
 
 /// An entry of which no SYN is recorded is given so long where all are: a record is there before the stack has the SYN,
 /// so that a second is enough for the agent to ask for it.

@@ -1,18 +1,21 @@
 //! Failing handshakes of several listeners, judged together: at those of the host's incident, and at those
 //! where so few fail that each says little by itself.
 
-use crate::evidence::{Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass, Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess};
-use crate::incident::RestraintReason;
-use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
-use crate::listener::{Clients, JoinedClients, Sums};
-use crate::policy::{Grounds, Residual};
-use crate::rules::RULE_TTL;
 use super::Engine;
 use super::asking::ask_for_rules;
 use super::lifecycle::{COUNTED, Inspection, Judged};
 use super::monitor::{ListenerMonitor, Shared};
 use super::rollup::signature;
 use super::upkeep::CALM;
+use crate::evidence::{
+    Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass,
+    Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess,
+};
+use crate::incident::RestraintReason;
+use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
+use crate::listener::{Clients, JoinedClients, Sums};
+use crate::policy::{Grounds, Residual};
+use crate::rules::RULE_TTL;
 
 /// Number of listeners with few failing handshakes from which they are judged together. Eight under the
 /// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing

@@ -106,23 +106,6 @@ impl IncidentClass {
             Self::Scan | Self::FlashCrowd => Severity::Notice,
         }
     }
-
-    /// The name in sentences.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::RandomSpoofed => "random-source SYN flood",
-            Self::SingleSource => "single-source SYN flood",
-            Self::FewSource => "SYN flood from few sources",
-            Self::Distributed => "SYN flood from many sources",
-            Self::Scan => "port scan",
-            Self::FlashCrowd => "rush of clients, not an attack",
-            Self::ListenerOverload => "full accept queue, not an attack",
-            Self::HandshakeDegraded => "failing handshakes, not an attack",
-            Self::Reflection => "reflected SYN-ACKs",
-            Self::ClosedPorts => "SYN flood of closed ports",
-            Self::Evasion => "SYN flood in unreadable frames",
-        }
-    }
 }
 
 impl PressureKind {

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::input::constants;
 use super::assess::Background;
 use super::checks::Checks;
 use super::cohort::Cohort;
@@ -16,6 +15,7 @@ use super::retransmissions::{RETRANSMIT_SHARE, Retransmissions};
 use super::signature::Candidate;
 use super::sources::Sources;
 use super::ttl::Ttls;
+use crate::input::constants;
 
 constants! {
     /// Failing handshakes looked at below which no verdict is made, while there is time. Half as many

@@ -36,7 +36,9 @@ pub(crate) use reach::Reach;
 pub use report::{
     Evidence, Indicator, IndicatorName, NetworkShare, SignatureShare, SourceShare, TtlShare,
 };
-pub(crate) use signature::{CLIENTS_KNOWN, Candidate, REPLIED_UNFINISHED, SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER};
+pub(crate) use signature::{
+    CLIENTS_KNOWN, Candidate, REPLIED_UNFINISHED, SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER,
+};
 pub(crate) use sources::{Culprit, SOURCE_FLOWS, culprits};
 pub(crate) use surge::Surge;
 pub(crate) use verdict::{

@@ -5,11 +5,11 @@
 //! clients behind a broken path can give up than arrive. Where more flows are given up, it is a flood, whatever
 //! else is retransmitted.
 
-use crate::input::constants;
 use super::assess::Background;
 use super::cohort::{Cohort, Failing, Silent};
 use super::measured::{Measured, Quantity};
 use super::missing::Missing;
+use crate::input::constants;
 
 constants! {
     /// Share of the failing handshakes that were tried again, up to which nobody real is behind them.

@@ -9,9 +9,9 @@
 //! two ways to stay below that: a flood that clients could have caused, or as many completed handshakes as
 //! open ones, from addresses that the attacker holds.
 
+use super::measured::{Measured, Quantity};
 use crate::input::constants;
 use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, Sums};
-use super::measured::{Measured, Quantity};
 
 constants! {
     /// Multiple of the baseline of SYNs from which failures are more than clients could begin. It finds

@@ -1,7 +1,5 @@
 //! The class list: its lines in order, each with its result and the numbers behind it.
 
-use crate::input::constants;
-use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
 use super::checks::Checks;
 use super::class::IncidentClass;
 use super::failing_clients::FailingClients;
@@ -10,6 +8,8 @@ use super::measured::{Measured, Quantity};
 use super::report::Evidence;
 use super::retransmissions::RETRANSMIT_SHARE;
 use super::sources::Sources;
+use crate::input::constants;
+use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
 
 constants! {
     /// Share of the failing handshakes from which their source is the attack.

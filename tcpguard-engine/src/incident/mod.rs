@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+use self::declined::Declined;
 use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, Measured, VerdictLine};
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
 use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
 use crate::rules::{RemovalReason, RuleReport, Wanted};
 use crate::settings::Limits;
-use self::declined::Declined;
+pub(crate) use declined::Instead;
 pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
 pub use facts::{EndFacts, EndReason, IncidentFacts};
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
 pub use report::{ActionReport, IncidentReport};
-pub use restraint::{Restraint, RestraintReason};
 pub(crate) use restraint::without_rule;
-pub(crate) use declined::Instead;
+pub use restraint::{Restraint, RestraintReason};
 
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.

@@ -4,11 +4,11 @@
 //!
 //! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
+use super::restraint::Restraint;
 use crate::evidence::{Evidence, IncidentClass, Measured, VerdictLine};
 use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
 use crate::listener::{Moment, Sums};
 use crate::rules::RuleReport;
-use super::restraint::Restraint;
 
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;

@@ -1,10 +1,10 @@
 //! An incident, as it is reported.
 
+use super::event::Event;
+use super::record::Record;
 use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
 use crate::input::{Listener, ListenerId, RuleId, Timestamp};
 use crate::listener::Signal;
-use super::event::Event;
-use super::record::Record;
 
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]

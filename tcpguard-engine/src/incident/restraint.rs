@@ -1,8 +1,8 @@
 //! Reasons that an incident asks for no rule, or for no mitigation beside rules.
 
 use crate::evidence::{
-    CLIENTS_KNOWN, Candidate, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass, Measured, Quantity,
-    REPLIED_UNFINISHED, SIGNATURE_COVERAGE,
+    CLIENTS_KNOWN, Candidate, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass, Measured,
+    Quantity, REPLIED_UNFINISHED, SIGNATURE_COVERAGE,
 };
 use crate::input::Mitigation;
 use crate::mitigation::{HeldBack, MitigationReason};

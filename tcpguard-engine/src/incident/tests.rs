@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
-use crate::input::Ports;
 use super::*;
+use crate::input::Ports;
 
 /// One of the host.
 fn incident() -> Incident {

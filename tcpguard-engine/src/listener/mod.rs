@@ -9,17 +9,26 @@ pub(crate) mod sampling;
 pub(crate) mod signal;
 mod window;
 
-pub use egress::Egress;
-pub use learned::{Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint};
-pub use moment::{Moment, Occupied, Statistics};
-pub use sampling::FOLLOWED_PER_SECOND;
-pub use signal::Signal;
-pub use window::Sums;
 pub(crate) use counter_delta::{CounterDelta, PollContext};
-pub(crate) use learned::{Admitted, Baseline, BaselineContext, Clients, JoinedClients, KnownFingerprints, Natural, Networks, Steady};
+pub use egress::Egress;
+pub(crate) use learned::{
+    Admitted, Baseline, BaselineContext, Clients, JoinedClients, KnownFingerprints, Natural,
+    Networks, Steady,
+};
+pub use learned::{
+    Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
+};
 pub(crate) use moment::Growth;
+pub use moment::{Moment, Occupied, Statistics};
 pub(crate) use refusals::{Refusals, Suspect};
+pub use sampling::FOLLOWED_PER_SECOND;
 pub(crate) use sampling::Sampling;
-pub(crate) use signal::{Around, BEYOND_RATE, FAILURE_SHARE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Fast, Load, OCCUPANCY_MIN, OVERLOAD_POLLS, Occupancy, Pressure, PressureKind, Quiet, REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY, SLOW_LIMIT, Saturation, Slow};
+pub use signal::Signal;
+pub(crate) use signal::{
+    Around, BEYOND_RATE, FAILURE_SHARE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR,
+    FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Fast, Load, OCCUPANCY_MIN,
+    OVERLOAD_POLLS, Occupancy, Pressure, PressureKind, Quiet, REFLECTION_POLLS, REFLECTION_RATE,
+    REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY, SLOW_LIMIT, Saturation, Slow,
+};
+pub use window::Sums;
 pub(crate) use window::{LIFE, Tick, Window};
-

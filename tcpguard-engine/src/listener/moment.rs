@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::input::{Queues, TcpExt, Timestamp};
 use super::window::Sums;
+use crate::input::{Queues, TcpExt, Timestamp};
 
 /// Counters and signals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]

@@ -1,7 +1,6 @@
 //! Reasons for the state of a mitigation.
 
 use super::breaker::Harm;
-use crate::input::Mitigation;
 
 /// Reason that tcpguard does less than the evidence calls for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]

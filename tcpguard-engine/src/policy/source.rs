@@ -12,12 +12,14 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::evidence::{Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits};
+use super::residual::RESIDUAL_SHARE;
+use super::{Grounds, matters};
+use crate::evidence::{
+    Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits,
+};
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{Matcher, Ports, RuleReason, constants, share};
 use crate::rules::RemovalReason;
-use super::{Grounds, matters};
-use super::residual::RESIDUAL_SHARE;
 
 constants! {
     /// Rules against sources that an incident may have at most.

@@ -1,6 +1,8 @@
 //! Floods that no listener sees: of closed ports, and in frames that the XDP program cannot read.
 
-use tcpguard_engine::{Event, IncidentClass, ListenerId, ListenerState, Mitigation, Mode, Route, Severity, Signal};
+use tcpguard_engine::{
+    Event, IncidentClass, ListenerId, ListenerState, Mitigation, Mode, Route, Severity, Signal,
+};
 
 use crate::sim::*;
 

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport, MitigationState, Mode, Order, Override, Place, RemovalReason, Request, RestraintReason, Settings, Signal, Tuning};
+use tcpguard_engine::{
+    Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport,
+    MitigationState, Mode, Order, Override, Place, RemovalReason, Request, RestraintReason,
+    Settings, Signal, Tuning,
+};
 
 use crate::sim::*;
 

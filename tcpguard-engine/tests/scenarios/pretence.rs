@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tcpguard_engine::{Event, HeldBack, IncidentClass, IncidentReport, ListenerState, Mitigation, MitigationReason, Mode, RestraintReason, Route};
+use tcpguard_engine::{
+    Event, HeldBack, IncidentClass, IncidentReport, ListenerState, Mitigation, MitigationReason,
+    Mode, RestraintReason, Route,
+};
 
 use crate::at_its_end;
 use crate::sim::*;

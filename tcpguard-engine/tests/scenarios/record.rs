@@ -1,6 +1,9 @@
 //! The record of an incident, kept so that the incident can be re-traced when it is over.
 
-use tcpguard_engine::{HeldBack, IncidentClass, Limit, Mitigation, Mode, Quantity, Question, RestraintReason, RuleReason};
+use tcpguard_engine::{
+    HeldBack, IncidentClass, Limit, Mitigation, Mode, Quantity, Question, RestraintReason,
+    RuleReason,
+};
 
 use crate::sim::*;
 
@@ -102,7 +105,10 @@ fn why_nothing_is_done_is_said() {
     lab.run_until(30.0);
     let record = lab.incident().record;
     assert_eq!(record.rules, []);
-    assert_eq!(record.no_mitigation.map(|why| why.reason), Some(RestraintReason::HeldBack { by: HeldBack::AgentObserves }));
+    assert_eq!(
+        record.no_mitigation.map(|why| why.reason),
+        Some(RestraintReason::HeldBack { by: HeldBack::AgentObserves })
+    );
 
     let outage = Some(Outage::of(20.0..30.0, 1.0));
     let mut lab = self::lab().clients(Clients { outage, ..Clients::steady(300.0) });

@@ -1,7 +1,9 @@
 //! Sources for which the SYN-ACKs leave unseen although those to clients are seen: behind another interface of the
 //! host, or on a link where no neighbour has their address.
 
-use tcpguard_engine::{ActionReport, Egress, Event, IncidentClass, IndicatorName, Mitigation, Mode, Route};
+use tcpguard_engine::{
+    ActionReport, Egress, Event, IncidentClass, IndicatorName, Mitigation, Mode, Route,
+};
 
 use crate::alike;
 use crate::sim::*;

@@ -3,10 +3,13 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{ActionReport, Event, IncidentClass, Matcher, Mitigation, Mode, Order, RemovalReason, Request, RuleObstacle};
+use tcpguard_engine::{
+    ActionReport, Event, IncidentClass, Matcher, Mitigation, Mode, Order, RemovalReason, Request,
+    RuleObstacle,
+};
 
-use crate::{alike, at_its_end, order_mitigation};
 use crate::sim::*;
+use crate::{alike, at_its_end, order_mitigation};
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 

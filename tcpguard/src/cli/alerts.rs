@@ -3,17 +3,17 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tcpguard_host::units;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
+use tcpguard_host::units;
 
-use crate::text;
-use crate::control::{ClientError, RefusalKind, Request, Response};
-use crate::documents::{AlertEntry, Alerts, Event};
 use super::args::{AlertsArgs, AlertsVerb, EventKind, EventsArgs, Threshold};
 use super::explain::about_incident;
 use super::session::Session;
 use super::status::foreign;
+use crate::control::{ClientError, RefusalKind, Request, Response};
+use crate::documents::{AlertEntry, Alerts, Event};
+use crate::text;
 
 /// Pause between two requests of `events`: as short as the default interval of the agent's polls.
 const STEP: Duration = Duration::from_millis(250);

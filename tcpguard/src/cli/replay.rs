@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use tcpguard_engine::{Severity, Tuning};
 use tcpguard_host::time::Time;
 
-use crate::text;
-use crate::config::{self, Overrides};
-use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
-use crate::replay::capture::CaptureError;
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
 use super::session::Session;
+use crate::config::{self, Overrides};
+use crate::replay::capture::CaptureError;
+use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
+use crate::text;
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;

@@ -1,7 +1,7 @@
 //! Responses that carry the engine's results.
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{RequestError, RuleId, Which, Whose};
+use tcpguard_engine::RequestError;
 use tcpguard_host::time::Clock;
 
 use super::proto::{Refusal, RefusalKind, RefusedRule, Request, Response};

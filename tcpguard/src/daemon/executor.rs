@@ -16,7 +16,6 @@ pub use self::exemptions::Exemptions;
 use super::listeners::{Observed, per_second_of};
 use crate::bpf::{Dataplane, KernelError, addr, recorded_flow, source_table};
 use crate::driver::{self, Wanted};
-use crate::text::rule_reason;
 
 /// The kernel's bit for listeners that the rules for every listener spare.
 const EXEMPT: u8 = ListenerEntry::EXEMPT;

@@ -15,8 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{
-    AllowReport, Engine, IncidentReport, Learned, Listener, ListenerId, Mode, Rule, RuleReason,
-    Timestamp,
+    AllowReport, Engine, IncidentReport, Learned, Listener, ListenerId, Mode, Rule, Timestamp,
 };
 use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;

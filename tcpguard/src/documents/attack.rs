@@ -132,11 +132,16 @@ impl Incident {
     /// Its target: the listener, the number of listeners that are reported together, or the address, port or
     /// host that it concerns.
     pub fn place(&self) -> String {
-        match (self.dst.is_unspecified() && self.port == 0, self.listeners) {
-            (true, 1) => "1 listener".to_owned(),
-            (true, several @ 2..) => format!("{several} listeners"),
-            _ => place(self.dst, self.port),
-        }
+        target(Listener { addr: self.dst, port: self.port }, self.listeners)
+    }
+}
+
+/// The target of an incident at `listener`, or of one of `listeners` that are reported together.
+pub(crate) fn target(listener: Listener, listeners: u32) -> String {
+    match (listener == Listener::HOST, listeners) {
+        (true, 1) => "1 listener".to_owned(),
+        (true, several @ 2..) => format!("{several} listeners"),
+        _ => listener.to_string(),
     }
 }
 

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{
-    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReason,
-    MitigationReport,
+    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReport,
 };
 use tcpguard_host::time::{Clock, Time};
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_engine as engine;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
+use tcpguard_engine as engine;
 use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, whole};
 
+use super::attack::target;
 use crate::documents;
 
 /// Name and version of the document.
@@ -197,7 +198,7 @@ impl Incident {
     pub fn new(report: &IncidentReport) -> Self {
         Self {
             class: report.class,
-            listener: report.place(),
+            listener: target(report.listener, report.listeners),
             started_s: since_start(report.started),
             detected_after_s: seconds(report.detected.since(report.started)),
             ended_s: report.ended.map(since_start),

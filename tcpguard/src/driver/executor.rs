@@ -19,6 +19,7 @@ use super::tables::Tables;
 use crate::bpf::{
     self, KernelError, KernelMatcher, KernelRule, RECENT, signature_key, signature_scope,
 };
+use crate::text::rule_reason;
 
 /// Estimates of distinct sources start again this often.
 const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
@@ -160,7 +161,7 @@ impl<D: Tables, S> Executor<D, S> {
 
     fn try_install(&mut self, rule: &Rule) -> Result<(), KernelError> {
         let id = rule.id.0;
-        log::debug!("rule {id} installed: {}", rule.reason);
+        log::debug!("rule {id} installed: {}", rule_reason(&rule.reason));
         if self.rules.get(&rule.id).is_some_and(|wanted| wanted.matcher != rule.matcher) {
             // The former rule with this number, which could not be removed before the number was reused.
             self.remove(rule)?;

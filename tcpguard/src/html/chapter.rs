@@ -5,15 +5,15 @@ use std::fmt::{self, Write};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{elapsed, span};
 
-use crate::documents::{FullIncident, Incident};
-use crate::documents::timeline::Timeline;
-use crate::html::markup::escaped;
-use crate::text::{self, Section, between};
-use super::{Chapter, blocks, panels};
 use super::moments::{Moment, moments};
 use super::plot::Stage;
 use super::plot::lines::figure;
 use super::times::Times;
+use super::{Chapter, blocks, panels};
+use crate::documents::timeline::Timeline;
+use crate::documents::{FullIncident, Incident};
+use crate::html::markup::escaped;
+use crate::text::{self, Section, between};
 
 /// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,7 +3,7 @@
 use tcpguard_host::time::Time;
 
 use crate::documents::FullIncident;
-use crate::text::class;
+use crate::text::{class, event_line};
 
 /// Actions of which each is an event of its own: so many of the first, and as many of the last.
 const LISTED: usize = 4;
@@ -34,7 +34,7 @@ pub(super) fn moments(full: &FullIncident) -> Vec<Moment> {
     let left_out = incident.actions.len().saturating_sub(2 * LISTED);
     for (number, action) in incident.actions.iter().enumerate() {
         if number < LISTED || number >= LISTED + left_out {
-            moments.push(moment(action.at, action.text.clone()));
+            moments.push(moment(action.at, event_line(&action.action)));
         }
     }
     moments.extend(incident.ended_at.map(|at| moment(at, "end".to_owned())));

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tcpguard_host::units::{percent, short, span, whole};
 
-use crate::text;
+use super::{Chapter, Host, Story, chapter};
 use crate::documents::replay::Replay;
 use crate::html::markup::escaped;
-use super::{Chapter, Host, Story, chapter};
+use crate::text;
 
 /// Incidents of a capture that are shown in full; the others have a line in the list of all.
 const IN_FULL: usize = 32;
@@ -143,7 +143,7 @@ fn volume(replay: &Replay) -> String {
     let began = replay.began.map_or_else(String::new, |began| format!(" from {began} on"));
     let mut text = format!(
         "{} packets in {}{began}: {} SYNs, {} SYN-ACKs, {} handshakes completed",
-        exact(replay.packets),
+        whole(replay.packets),
         span(Duration::from_secs_f64(replay.duration_s)),
         whole(replay.syns),
         whole(replay.syn_acks),

@@ -4,8 +4,8 @@ use jiff::tz::TimeZone;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::elapsed;
 
-use crate::text::between;
 use super::plot::scale;
+use crate::text::between;
 
 /// The times that a page shows.
 #[derive(Clone, Debug)]

@@ -3,15 +3,13 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::Mode;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
-use crate::documents::{Incident, Status};
-use super::event::event_line;
 use super::incident::{self, Block, Section, write};
 use super::view::{Tone, View, wrap};
+use crate::documents::{Incident, Status};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 14;

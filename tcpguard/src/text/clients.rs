@@ -2,8 +2,8 @@
 
 use tcpguard_host::units::short;
 
-use crate::documents::{Clients, Connect, Incident, Status, place};
 use super::view::Tone;
+use crate::documents::{Clients, Connect, Incident, Status, place};
 
 /// Most listeners under attack that are shown.
 const LISTED: usize = 4;

@@ -11,10 +11,11 @@ use tcpguard_engine::{
 };
 use tcpguard_host::units::percent;
 
+use super::incident::{self, on};
 use super::incident_line::{ended, fitted, running};
 use super::reason::{
-    User, class_noun, harm, held_back, mitigation_noun, mitigation_reason, removal_reason,
-    rule_obstacle, rule_reason, seconds,
+    User, harm, held_back, mitigation_noun, mitigation_reason, removal_reason, rule_obstacle,
+    rule_reason, seconds,
 };
 use crate::config::mode_name;
 
@@ -168,10 +169,8 @@ pub fn event_line(event: &Event) -> String {
             let by = uid.map_or_else(String::new, |uid| format!(" by {}", User(uid)));
             format!("mode changed from {} to {}{by}", mode_name(*from), mode_name(*to))
         }
-        Event::ClassChanged { class } => format!("class changed: {}", class_noun(*class)),
-        Event::ListenerJoined { listener, class } => {
-            format!("{} on {listener}", class_noun(*class))
-        }
+        Event::ClassChanged { class } => format!("class changed: {}", incident::class(*class)),
+        Event::ListenerJoined { listener, class } => on(*class, &listener.to_string()),
         Event::ListenersCounted { listeners } => format!("{listeners} listeners in all"),
         Event::ListenerExempted { listener } => {
             format!("{listener} exempt from the rules for every listener: its clients match them")

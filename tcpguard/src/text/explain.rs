@@ -2,11 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::documents::FullIncident;
-use super::event::event_line;
 use super::incident::{self, Section, write};
-use super::reason::{no_mitigation, no_rule, rule_reason};
 use super::view::View;
+use crate::documents::FullIncident;
 
 /// One incident, open or past. Its evidence is left out without `evidence`.
 pub fn in_full(

@@ -4,8 +4,10 @@ use tcpguard_engine::{EndFacts, EndReason, IncidentClass, IncidentFacts, Listene
 use tcpguard_host::units::{percent, short};
 
 use super::event::LINE;
-use super::reason::{class_noun, seconds};
+use super::incident::on;
+use super::reason::seconds;
 use crate::config::mode_name;
+use crate::documents::target;
 
 /// An incident that is open: `did` says what became of it.
 pub(super) fn running(did: &str, facts: &IncidentFacts) -> String {
@@ -53,12 +55,7 @@ fn head(
     listeners: u32,
 ) -> String {
     let what = if class.is_flood() { "attack" } else { "incident" };
-    let at = match (listener == Listener::HOST, listeners) {
-        (true, 1) => "1 listener".to_owned(),
-        (true, 2..) => format!("{listeners} listeners"),
-        _ => listener.to_string(),
-    };
-    format!("{what} #{number} {did}: {} on {at}", class_noun(class))
+    format!("{what} #{number} {did}: {}", on(class, &target(listener, listeners)))
 }
 
 /// The numbers that matter for the class, the most important first.

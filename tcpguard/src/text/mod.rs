@@ -27,6 +27,7 @@ mod table;
 mod tune;
 mod view;
 
+pub(crate) use attack::between;
 pub use attack::severity_word;
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
@@ -34,18 +35,21 @@ pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_wo
 pub use event::event_line;
 pub use explain::in_full as attack_in_full;
 pub use findings::{doctor, hints};
-pub use incident::{Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome, syn_rate, title};
+pub use incident::{
+    Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
+    syn_rate, title,
+};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::request_error;
 pub use replay::replay;
-pub use rules::{allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules};
+pub use rules::{
+    allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules,
+};
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
 pub use status::{brief, headline, listener_state, status};
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};
-pub(crate) use attack::between;
-

@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Harm, HeldBack, IncidentClass, Mitigation, MitigationReason,     RemovalReason, RuleObstacle, RuleReason, SignatureBasis,
+    ClientsWithin, Harm, HeldBack, Mitigation, MitigationReason, RemovalReason, RuleObstacle,
+    RuleReason, SignatureBasis,
 };
 use tcpguard_host::units::{percent, short, span};
-
-use crate::documents::narrative::class_advice;
 
 /// A user: `root`, or `uid 1000`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,23 +25,6 @@ impl fmt::Display for User {
 /// Seconds as a span of time.
 pub(super) fn seconds(seconds: u64) -> String {
     span(Duration::from_secs(seconds))
-}
-
-/// The class of an incident, as the subject of a line.
-pub const fn class_noun(class: IncidentClass) -> &'static str {
-    match class {
-        IncidentClass::RandomSpoofed => "spoofed SYN flood",
-        IncidentClass::SingleSource => "single-source SYN flood",
-        IncidentClass::FewSource => "few-source SYN flood",
-        IncidentClass::Distributed => "distributed SYN flood",
-        IncidentClass::Scan => "port scan",
-        IncidentClass::FlashCrowd => "flash crowd",
-        IncidentClass::ListenerOverload => "full accept queue",
-        IncidentClass::HandshakeDegraded => "handshake failures",
-        IncidentClass::Reflection => "unsolicited SYN-ACKs",
-        IncidentClass::ClosedPorts => "SYN flood of closed ports",
-        IncidentClass::Evasion => "SYN flood in unreadable frames",
-    }
 }
 
 /// A mitigation, as the subject of a line.
@@ -153,6 +135,13 @@ pub(super) const fn held_back(by: HeldBack) -> &'static str {
         HeldBack::OtherListener => "another listener has a milder mode",
         HeldBack::NoReplySeen => "no SYN-ACK of this listener is seen",
     }
+}
+
+/// Validated clients within a prefix.
+pub(super) fn clients_within(clients: ClientsWithin) -> String {
+    let ClientsWithin { known, last_minute } = clients;
+    let s = if known == 1 { "" } else { "s" };
+    format!("{known} validated client{s} ({last_minute} connected within the last minute)")
 }
 
 /// The harm for which a rule or a mitigation is withdrawn.

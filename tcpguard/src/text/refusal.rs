@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use tcpguard_engine::{RequestError, RuleId, Which, Whose};
 
-use crate::documents::ValidatedClients;
+use super::reason::clients_within;
 
 /// The situation for which a request is refused, and the way out.
 pub fn request_error(error: &RequestError) -> String {
@@ -25,7 +25,7 @@ pub fn request_error(error: &RequestError) -> String {
                 true => "",
                 false => "block a smaller prefix, or ",
             };
-            let clients = ValidatedClients::from(*clients);
+            let clients = clients_within(*clients);
             format!(
                 "{net} holds {clients}, which the rule would cut off; {smaller}add --force: it is rolled \
                  back after 1 min unless you confirm it"

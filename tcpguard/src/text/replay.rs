@@ -7,12 +7,11 @@ use tcpguard_host::escape;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, span, whole};
 
-use crate::documents::FullIncident;
-use crate::documents::replay::Replay;
 use super::attack::{between, paragraph};
-use super::event::event_line;
 use super::incident::{self, Section, write};
 use super::view::{Tone, View};
+use crate::documents::FullIncident;
+use crate::documents::replay::Replay;
 
 /// A capture in one line, how it was read, and its incidents. Times count from `began`, that of its first packet.
 pub fn replay(

@@ -7,6 +7,7 @@ use tcpguard_engine::{ClientsWithin, ImportReport};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{short, span};
 
+use super::reason::clients_within;
 use super::reason::{mitigation_reason, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
@@ -84,8 +85,8 @@ pub fn blocked(
     }
     match (clients.known, dry_run) {
         (0, _) => Ok(()),
-        (_, true) => writeln!(out, "it would cut off {clients}"),
-        (_, false) => writeln!(out, "it cuts off {clients}"),
+        (_, true) => writeln!(out, "it would cut off {}", clients_within(clients)),
+        (_, false) => writeln!(out, "it cuts off {}", clients_within(clients)),
     }
 }
 
@@ -206,7 +207,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
     }
     if about.source.is_none() && about.clients.known > 0 {
-        writeln!(out, "it holds {}", about.clients)?;
+        writeln!(out, "it holds {}", clients_within(about.clients))?;
     }
     if let Some(source) = &about.source {
         writeln!(

@@ -4,27 +4,29 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::{IncidentClass, ListenerState, Mode};
+use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::attack::{self, between, heading, paragraph};
+use super::attack::{between, paragraph};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::list;
+use super::incident;
 use super::mode::mode_end;
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 use super::{details, losses};
 use crate::config::mode_name;
-use crate::documents::narrative::place;
 use crate::documents::{
     AttachMode, Connect, Hook, Incident, Interface, Listener, LossState, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
 const LISTENERS_SHOWN: usize = 6;
+/// Share of a flood from which on most of it counts as stopped.
+const MOST: f64 = 0.5;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
 /// Beginnings of commands that only root may give.
@@ -60,7 +62,7 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unattached = status.health.iter().find(|finding| finding.code == "detached");
     let unattached = unattached.and_then(|finding| finding.subject.as_deref());
     match (status.daemon.state, status.clients.connect(), unattached) {
-        (State::Off, ..) if status.incidents.iter().any(Incident::is_flood) => {
+        (State::Off, ..) if status.incidents.iter().any(|it| it.class.is_flood()) => {
             ("✗", "UNDER ATTACK, NOT mitigating: the mode is off".into(), Tone::Bad)
         }
         (State::AttackUnmitigated, Some(Connect::All), _) => {
@@ -151,11 +153,10 @@ pub fn status(
 /// What happens, whether tcpguard acts, whether clients connect, and what to do.
 fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     for incident in &status.incidents {
-        let class = IncidentClass::from(incident.class).in_words();
-        let (at, since) = (place(incident.dst, incident.port), view.time(incident.since));
+        let (title, since) = (incident::title(incident), view.time(incident.since));
         let lasts = span(between(incident.since, status.generated_at));
-        let text = format!("#{} {class} on {at}, since {since} ({lasts})", incident.id);
-        paragraph(out, view, heading(incident), &text)?;
+        let text = format!("#{} {title}, since {since} ({lasts})", incident.id);
+        paragraph(out, view, incident::heading(incident), &text)?;
     }
     if status.incidents.is_empty() {
         let last = status.past_incidents.first().map_or_else(String::new, |last| {
@@ -190,7 +191,7 @@ fn mitigation(status: &Status) -> String {
         Mode::Off => Some("NONE: mode off drops nothing"),
         _ => None,
     };
-    let floods: Vec<&Incident> = status.incidents.iter().filter(|it| it.is_flood()).collect();
+    let floods: Vec<&Incident> = status.incidents.iter().filter(|it| it.class.is_flood()).collect();
     if let Some(why) = why_none {
         let words = if floods.is_empty() { why.to_lowercase() } else { why.to_owned() };
         let [flood] = floods[..] else { return words };
@@ -201,9 +202,9 @@ fn mitigation(status: &Status) -> String {
         );
     }
     let effect = |flood: &&Incident| {
-        let at = place(flood.dst, flood.port);
+        let at = flood.place();
         let Some(share) = flood.mitigated_ratio else { return format!("not known yet at {at}") };
-        let only = if share < attack::MOST { "only " } else { "" };
+        let only = if share < MOST { "only " } else { "" };
         format!("{only}{} of the SYNs at {at} stopped in the last second", percent(share))
     };
     let effects: Vec<String> = floods.iter().map(effect).collect();
@@ -226,7 +227,7 @@ fn actions(status: &Status) -> Vec<String> {
     let mut actions: Vec<String> = Vec::new();
     for advice in status.incidents.iter().filter_map(|incident| incident.advice.as_ref()) {
         actions.extend(advice.command.as_deref().map(as_typed));
-        actions.push(advice.text.clone());
+        actions.push(incident::advised(advice.action).to_owned());
     }
     if !actions.is_empty() {
         return actions;
@@ -242,7 +243,7 @@ fn actions(status: &Status) -> Vec<String> {
             actions.push("look for what keeps clients out: tcpguard listeners".to_owned());
         }
         None if status.daemon.mode == Mode::Off => {
-            actions.push(as_typed(tcpguard_engine::Mode::TRY_ENFORCE));
+            actions.push(as_typed(Mode::TRY_ENFORCE));
         }
         None => actions.push("none needed".to_owned()),
     }

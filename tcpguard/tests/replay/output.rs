@@ -12,9 +12,9 @@ use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema::check;
 
-use super::{observe, run};
 use super::files::{PCAP, gzip};
 use super::packets::*;
+use super::{observe, run};
 
 fn flooded() -> Vec<u8> {
     PCAP.write(&in_order(flooded_among(100)))

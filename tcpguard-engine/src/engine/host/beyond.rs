@@ -6,12 +6,12 @@
 //! replies complete no handshake. Or its queue is full without enough readable SYNs. A first fragment with
 //! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
+use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
 use crate::incident::Event;
 use crate::input::{HostCounters, Listener, Mode, Timestamp};
 use crate::listener::{BEYOND_RATE, Signal};
 use crate::settings::Settings;
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 
 /// Frames that went to the stack although the XDP program could not read them.
 #[derive(Clone, Copy, Debug, Default)]

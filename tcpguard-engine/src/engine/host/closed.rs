@@ -5,12 +5,12 @@
 //! address. So the kernel's own count of resets is an indicator as well, as far as SYNs to closed ports explain
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
+use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
 use crate::incident::Event;
 use crate::input::{Listener, Mode, Timestamp, constants};
 use crate::listener::Signal;
 use crate::settings::Settings;
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
 
 constants! {
     /// SYNs per second to closed ports that the host's own stack is left to refuse while there is a

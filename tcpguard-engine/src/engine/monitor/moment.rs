@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::ListenerMonitor;
 use crate::evidence::EVIDENCE_WINDOW;
 use crate::input::{POLL, Timestamp};
 use crate::listener::{Fast, Moment, SLOW_LIMIT, Statistics, Sums};
-use super::ListenerMonitor;
 
 /// The counters before an incident and at its end are those of this long, or less where less is
 /// known.

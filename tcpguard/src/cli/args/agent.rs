@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ValueEnum, ValueHint};
 use clap::builder::TypedValueParser;
+use clap::{ValueEnum, ValueHint};
 use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
+use super::{mode_parser, one_of, prefix};
 use crate::bpf::XdpMode;
 use crate::cli::duration;
 use crate::config::{DEFAULT_PATH, XDP_MODES};
-use super::{mode_parser, one_of, prefix};
 
 /// `tcpguard run`
 #[derive(Debug, clap::Args)]

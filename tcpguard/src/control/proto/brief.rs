@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use tcpguard_engine::{Force, Order, RuleId, Which, Whose};
 use tcpguard_host::units::span;
 
+use super::{Change, Request};
 use crate::config::mode_name;
 use crate::documents::place;
-use super::{Change, Request};
 
 impl Request {
     /// The request on one line of a log.

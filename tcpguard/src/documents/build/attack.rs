@@ -4,8 +4,8 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentClass, IncidentReport, Report};
 use tcpguard_host::time::Clock;
 
-use super::{number, stopped_share, stops};
 use super::super::*;
+use super::{number, stopped_share, stops};
 
 /// The document's form of an incident of `report`.
 pub(in crate::documents) fn attack(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 
-use crate::documents::{Clients, Connect, Incident, Listener, State, Status, place};
+use crate::documents::{Clients, Connect, Listener, State, Status, place};
 pub use range::Range;
 
 /// The value of [`Report::schema`].
@@ -227,7 +227,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
-        State::Off if status.incidents.iter().any(Incident::is_flood) => Level::Critical,
+        State::Off if status.incidents.iter().any(|it| it.class.is_flood()) => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use tcpguard_engine::{IncidentClass, ListenerState, Severity};
 
+use super::format::{Family, Kind, Sample, Value};
 use crate::config::mode_name;
 use crate::documents::{Incident, Interface, Listener, State, Status};
-use super::format::{Family, Kind, Sample, Value};
 
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
 const LISTENERS: usize = 64;

@@ -5,6 +5,8 @@ use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
 use super::super::attack::{between, severity_word};
+use super::super::event::event_line;
+use super::super::reason::rule_reason;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
@@ -24,9 +26,7 @@ pub const fn heading(incident: &Incident) -> &'static str {
 
 /// Class and target: `SYN flood, spoofed sources, on :443`.
 pub fn title(incident: &Incident) -> String {
-    let class = phrases::class(incident.class);
-    let comma = if class.contains(',') { "," } else { "" };
-    format!("{class}{comma} on {}", incident.place())
+    phrases::on(incident.class, &incident.place())
 }
 
 /// The conclusion: incident, mitigation, clients and action, each in one line. `now` is the time of the page,
@@ -196,7 +196,7 @@ fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {
     let mut blocks = Vec::new();
     let actions = incident.actions.iter().map(|action| {
         let after = elapsed(between(incident.since, action.at));
-        Item::plain(format!("{} (+{after}) {}", shown(action.at), action.text))
+        Item::plain(format!("{} (+{after}) {}", shown(action.at), event_line(&action.action)))
     });
     let actions: Vec<_> = actions.collect();
     if !actions.is_empty() {
@@ -229,7 +229,7 @@ fn rule_row(rule: &RuleRecord, shown: Shown<'_>) -> [String; 5] {
         format!("{} to {until}", shown(rule.created_at)),
         short(rule.hits as f64),
         format!("{} ({})", short(rule.accepted_retransmits as f64), short(rule.completed as f64)),
-        format!("{}: {}", rule.matches, rule.reason),
+        format!("{}: {}", rule.matches, rule_reason(&rule.reason)),
     ]
 }
 

@@ -9,3 +9,4 @@ pub use block::{Block, Item, Section};
 pub(super) use content::facts;
 pub use content::{action, conclusion, evidence, heading, mitigation, outcome, syn_rate, title};
 pub use phrases::class;
+pub(super) use phrases::{advised, on};

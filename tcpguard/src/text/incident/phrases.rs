@@ -5,6 +5,7 @@ use tcpguard_engine::{
 };
 use tcpguard_host::units::{percent, short};
 
+use super::super::reason::{held_back, mitigation_noun, mitigation_reason};
 use crate::documents::Advised;
 
 /// Unit of a quantity.
@@ -127,6 +128,13 @@ pub const fn class(class: IncidentClass) -> &'static str {
     }
 }
 
+/// Class and target of an incident: `SYN flood, spoofed sources, on :443`.
+pub(in crate::text) fn on(class: IncidentClass, place: &str) -> String {
+    let class = self::class(class);
+    let comma = if class.contains(',') { "," } else { "" };
+    format!("{class}{comma} on {place}")
+}
+
 pub(super) const fn indicator(name: IndicatorName) -> &'static str {
     match name {
         IndicatorName::Fingerprint => "one fingerprint",
@@ -174,21 +182,18 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
         RestraintReason::ClientsSignature => "clients have the top signature",
         RestraintReason::ClientsUnknown => "the clients' signatures are not known yet",
         RestraintReason::Removed => "an operator removed the rule",
-        RestraintReason::Off => "mode off",
-        RestraintReason::Observe => "mode observe",
-        RestraintReason::ListenerOff => "mode off at this listener",
-        RestraintReason::ListenerObserve => "mode observe at this listener",
-        RestraintReason::MilderListeners => "mode observe or off at some listeners",
+        RestraintReason::HeldBack { by } => held_back(*by),
         RestraintReason::RulesSuffice => "rules cover enough SYNs",
         RestraintReason::NotLocal => "the listener is not on this host",
         RestraintReason::Refused { mitigation, why } => {
-            return format!("{} refused: {why}", mitigation.name());
+            let why = mitigation_reason(why);
+            return format!("{} refused: {why}", mitigation_noun(*mitigation));
         }
     };
     line(reason, &restraint.measured)
 }
 
-pub(super) const fn advised(action: Advised) -> &'static str {
+pub(in crate::text) const fn advised(action: Advised) -> &'static str {
     match action {
         Advised::CheckPath => "check the path to the clients and the firewalls on it",
         Advised::AddCapacity => "add capacity if these clients are to stay",

@@ -5,11 +5,13 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
+use super::Note;
 use crate::documents::{Incident, place};
-use crate::text::{Tone, View, action, class, event_line, heading, mitigation, severity_word, syn_rate, title};
+use crate::text::{
+    Tone, View, action, class, event_line, heading, mitigation, severity_word, syn_rate, title,
+};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
-use super::Note;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::number("ID", 6),

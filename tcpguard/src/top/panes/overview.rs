@@ -4,12 +4,12 @@
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{percent, short};
 
+use super::Note;
+use super::incidents::advice;
 use crate::documents::{AttachMode, Interface};
 use crate::text::{self, Tone, View, severity_word};
 use crate::top::history::Series;
 use crate::top::snapshot::{Snapshot, Traffic};
-use super::Note;
-use super::incidents::advice;
 
 /// Most alerts shown at the end.
 const ALERTS_LISTED: usize = 3;

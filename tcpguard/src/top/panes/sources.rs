@@ -1,12 +1,12 @@
 //! The sources with the most SYNs.
 
-use tcpguard_host::units::{percent, short, whole};
+use tcpguard_host::units::{percent, short};
 
+use super::Note;
 use crate::documents::{Incident, Source};
 use crate::text::Tone;
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
-use super::Note;
 
 pub(super) const COLUMNS: [Column; 8] = [
     Column::text("SOURCE", 20).growing(),
