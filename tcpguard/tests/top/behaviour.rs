@@ -7,8 +7,8 @@ use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Options, Pane, Wish};
 use tcpguard_engine::{Mode, RuleReason};
 
-use super::support::{calm, degraded, flooded, status};
 use super::{NOW, SIZES, options, page, played, second, story, view};
+use super::support::{calm, degraded, flooded, status};
 
 fn model(scene: Status) -> Model {
     Model::new(scene, Duration::ZERO, options(), view(), SIZES[0])
@@ -221,8 +221,8 @@ fn one_interface_alone_can_be_counted() {
         let model = Model::new(scene.clone(), Duration::ZERO, options, view(), SIZES[0]);
         page(&model, 0, SIZES[0]).lines().nth(3).unwrap()[..22].trim().to_owned()
     };
-    assert_eq!(shown(None), "SYN/s          99k");
-    assert_eq!(shown(Some("eth0")), "SYN/s          98.9k");
+    assert_eq!(shown(None), "SYN/s             99k");
+    assert_eq!(shown(Some("eth0")), "SYN/s           98.9k");
     assert_eq!(shown(Some("eth1")), "SYN/s              52");
 }
 
