@@ -109,9 +109,8 @@ fn each_situation_has_its_line() {
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random-source SYN flood on \
-             :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
-             100 %; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random_spoofed on \
+             :443; see: tcpguard status | clients=100%;;;0 \
              syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 incidents=1;;;0\n",
         ),
     ] {

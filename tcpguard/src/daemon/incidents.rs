@@ -213,7 +213,7 @@ pub(super) mod tests {
     fn full(id: u64, ended: Option<&str>) -> FullIncident {
         let since = "2026-01-02T03:04:05Z";
         let verdict = json!({
-            "at": since, "class": "random_spoofed", "evidence": evidence(),
+            "at": since, "class": "random_spoofed", "indicators": [],
         });
         let record = json!({
             "alarm": [], "lines": [], "doubt": null, "before": null, "at_alarm": null,
