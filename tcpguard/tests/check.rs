@@ -9,10 +9,10 @@ use std::process::Command;
 use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, losing, status};
-use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
-use tcpguard::documents::{State, Status};
 use tcpguard::text;
+use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::documents::{State, Status};
+use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
 use tcpguard_engine::{ListenerState, Mode, Queues};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -109,9 +109,8 @@ fn each_situation_has_its_line() {
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52 handshakes/s (baseline 52/s), 98.9k SYN/s; #3 random-source SYN flood on \
-             :443, at least 37.6k sources, 1.01 SYN each, 0.2% of SYNs complete a handshake, one signature covers \
-             100%; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52 handshakes/s (baseline 52/s), 98.9k SYN/s; #3 random_spoofed on \
+             :443; see: tcpguard status | clients=100%;;;0 \
              syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 incidents=1;;;0\n",
         ),
     ] {

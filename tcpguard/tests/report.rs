@@ -268,7 +268,7 @@ fn whatever_comes_from_outside_is_text() {
     assert_eq!(page.matches("</style>").count(), 1);
     let text = Markup::read(&page).unwrap().text();
     let shown = HOSTILE.replace('\u{202e}', "\u{fffd}");
-    assert!(text.matches(&shown).count() > 20, "it is shown as it is");
+    assert!(text.matches(&shown).count() > 5, "it is shown as it is");
 
     // Numbers that no page should trip over.
     let mut line = line;
@@ -286,7 +286,7 @@ fn whatever_comes_from_outside_is_text() {
 
 /// Replaces every string that is not one of a few known words by `text`.
 fn fill(value: &mut Value, text: &str) {
-    const WORDS: [&str; 21] = [
+    const WORDS: [&str; 22] = [
         "schema",
         "class",
         "severity",
@@ -308,6 +308,7 @@ fn fill(value: &mut Value, text: &str) {
         "mitigations",
         "no_rule",
         "action",
+        "indicators",
     ];
     match value {
         Value::String(string) => *string = text.to_owned(),

@@ -28,19 +28,13 @@ const MOST: f64 = 0.8;
 /// hundred milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
 
-/// The failing sources, and their rate.
+/// The failing sources.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailingClients {
     /// They are clients, by all that is known.
     pub hold: bool,
     /// Share of the failing flows from sources that completed a handshake lately.
     known: f64,
-    /// Failing handshakes per second.
-    failing: f64,
-    /// Completed ones per second.
-    completing: f64,
-    /// Baseline of SYNs per second.
-    baseline: f64,
 }
 
 impl FailingClients {
@@ -60,20 +54,16 @@ impl FailingClients {
             && failing <= explained(sums, baseline, PERSISTENCE)
             && !sums.is_unanswered();
         if !rare || !look_alike(cohort, clients) {
-            return Self { failing, completing, baseline, ..Self::default() };
+            return Self::default();
         }
         let known = known_share(cohort, known);
-        Self { hold: known >= MOST, known, failing, completing, baseline }
+        Self { hold: known >= MOST, known }
     }
 
-    /// The numbers, with the share that clients need.
+    /// The share that clients need; empty where it was not taken.
     pub fn measured(&self) -> Vec<Measured> {
-        vec![
-            Quantity::ValidatedShare.is(self.known).at_least(MOST),
-            Quantity::FailingRate.is(self.failing),
-            Quantity::CompletedRate.is(self.completing),
-            Quantity::BaselineSynRate.is(self.baseline),
-        ]
+        let share = Quantity::ValidatedShare.is(self.known).at_least(MOST);
+        [share].into_iter().filter(|_| self.known > 0.0).collect()
     }
 }
 

@@ -41,27 +41,36 @@ pub struct Evidence {
     /// Share of failing flows older than 1.5 s whose SYN was retransmitted. `None` without any.
     pub retransmitted_share: Option<f64>,
     /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub ports_tried: u64,
     /// Local addresses that it tried, estimated.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub addresses_tried: u64,
     /// Baseline of SYNs per second at the listener of a flash crowd or an overload.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub baseline_syn_rate: f64,
     /// Unsolicited replies per second.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unsolicited_rate: f64,
     /// SYNs per second to closed ports, refused or dropped.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub closed_rate: f64,
     /// SYNs per second that reached the stack in frames that the XDP program cannot read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub beyond_rate: f64,
     /// Such frames per second that were dropped.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub beyond_dropped_rate: f64,
     /// True if the replies are not seen, so that less is known of the handshakes.
     #[serde(default)]
     pub replies_unseen: bool,
     /// The attack indicators, each with whether it holds.
     pub indicators: Vec<Indicator>,
+}
+
+/// Returns whether a number of another class of incident may be left out.
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// One attack indicator.

@@ -1,17 +1,14 @@
 //! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
 //! is stored when the attack is over.
 
-use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{
-    Evidence, IncidentClass, IncidentReport, Measured, Mitigation, MitigationReason, PendingClass,
-    Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine,
-};
+use serde::{Deserialize, Serialize};
+use tcpguard_engine::{Evidence, IncidentClass, IncidentReport, IndicatorName, Measured, Mitigation, MitigationReason, PendingClass, Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
-use super::build::{attack, number};
 use super::{Incident, SynHeader};
+use super::build::{attack, number};
 
 /// The value of [`FullIncident::schema`].
 pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";
@@ -98,8 +95,8 @@ pub struct FirstVerdict {
     pub at: Time,
     /// Class of the incident.
     pub class: IncidentClass,
-    /// Numbers at that time.
-    pub evidence: Evidence,
+    /// Indicators that held then.
+    pub indicators: Vec<IndicatorName>,
 }
 
 /// Counters and signals at one moment.
@@ -201,7 +198,6 @@ impl FullIncident {
                 return self;
             }
         }
-        self.record.first.evidence.indicators.clear();
         self.record.cut_sentences();
         if self.evidence_bytes() > EVIDENCE_BYTES {
             let lines = self.record.lines.iter_mut().filter(|line| !line.holds);
@@ -215,16 +211,6 @@ impl FullIncident {
     fn cut_lists(&mut self, most: usize) {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.incident.evidence, most);
-        // The evidence of the last inspection is worth more than that of the first one.
-        let first = &mut self.record.first;
-        cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
-        // The indicators that held stay.
-        if most < 16 {
-            first.evidence.indicators.retain(|item| item.holds);
-        }
-        if most < 8 {
-            first.evidence.indicators.iter_mut().for_each(|item| item.measured.clear());
-        }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest rules show the present state.
         let surplus = rules.len().saturating_sub(most);
@@ -250,7 +236,13 @@ impl Record {
             first: FirstVerdict {
                 at: clock.time_at(first.at),
                 class: first.class,
-                evidence: first.evidence.clone(),
+                indicators: first
+                    .evidence
+                    .indicators
+                    .iter()
+                    .filter(|one| one.holds)
+                    .map(|one| one.name)
+                    .collect(),
             },
             lines: record.lines.clone(),
             doubt: record.doubt,

@@ -4,14 +4,12 @@ use tcpguard_engine::{IncidentClass, Measured};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
+use crate::documents::{Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader};
+use super::phrases;
+use super::block::{Block, Item, Section};
 use super::super::attack::{between, severity_word};
 use super::super::event::event_line;
 use super::super::reason::rule_reason;
-use super::block::{Block, Item, Section};
-use super::phrases;
-use crate::documents::{
-    Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
-};
 
 /// Share of the SYNs of failing handshakes from which a source dominates.
 const DOMINATES: f64 = 0.5;
@@ -344,8 +342,14 @@ fn header_row(nth: usize, header: &SynHeader, shown: Shown<'_>) -> [String; 5] {
 /// The moments of which counters are shown.
 const COLUMNS: [&str; 5] = ["COUNTER", "BEFORE", "AT ALARM", "LAST", "AT END"];
 
+/// One of the rates.
+type Rate = fn(&Rates) -> f64;
+
+/// A number of a moment.
+type Number = fn(&Moment) -> Option<f64>;
+
 /// The rates that are shown of a moment, and their names. Those with `true` are shown even where all are 0.
-const RATES: [(&str, bool, fn(&Rates) -> f64); 10] = [
+const RATES: [(&str, bool, Rate); 10] = [
     ("SYNs/s", true, |rates| rates.syn_pps),
     ("retransmitted/s", false, |rates| rates.retransmitted_pps),
     ("handshakes attempted/s", true, |rates| rates.attempted_pps),
@@ -359,7 +363,7 @@ const RATES: [(&str, bool, fn(&Rates) -> f64); 10] = [
 ];
 
 /// The numbers that are shown of the alarm and of the last inspection.
-const NUMBERS: [(&str, fn(&Moment) -> Option<f64>); 15] = [
+const NUMBERS: [(&str, Number); 15] = [
     ("attempts judged", |at| Some(at.statistics.fast_attempts as f64)),
     ("failures judged", |at| Some(at.statistics.fast_failures as f64)),
     ("failures expected", |at| Some(at.statistics.expected)),

@@ -180,7 +180,7 @@ fn an_attack_is_seen_and_shown() {
     terminal.press(&["5"]).unwrap();
     terminal.wait_for("OPEN").unwrap();
     terminal.press(&["Enter"]).unwrap();
-    let story = terminal.wait_for("Verdict").unwrap();
+    let story = terminal.wait_for("Mitigation").unwrap();
     assert!(story.contains("Incident #1"), "{story}");
     terminal.press(&["Escape"]).unwrap();
     terminal.press(&["4"]).unwrap();
