@@ -90,16 +90,10 @@ impl Cohort {
         // small queue within a minute need not be faster. But no further than it may have begun, or fifty SYNs
         // would be lost among the lost clients of a minute.
         let slowly = LIFE.min(now.since(onset)).max(EVIDENCE_WINDOW);
-        let mut reaches = [EVIDENCE_WINDOW, slowly].map(Failed::within);
-        for flow in flows.clone().filter(has_failed) {
-            let age = now.since(flow.syn_at);
-            for failed in reaches.iter_mut().filter(|failed| age <= failed.reach) {
-                failed.note(flow.syn_at, age, mature);
-            }
-        }
-        let [recent, long] = reaches;
+        let within = |reach| Failed::within(reach, now, mature, flows.clone());
+        let recent = within(EVIDENCE_WINDOW);
         let Failed { reach, old, any, .. } =
-            if recent.all < 2 * DISTINCT_MIN { long } else { recent };
+            if recent.all < 2 * DISTINCT_MIN { within(slowly) } else { recent };
 
         let enough = old.count >= DISTINCT_MIN && old.count * 2 >= any.count;
         let (limit, judged_by) = if enough { (mature, old) } else { (POLL, any) };
@@ -206,19 +200,28 @@ struct Failed {
 }
 
 impl Failed {
-    const fn within(reach: Duration) -> Self {
-        Self { reach, all: 0, old: Times::NONE, any: Times::NONE }
-    }
-
-    fn note(&mut self, at: Timestamp, age: Duration, mature: Duration) {
-        self.all += 1;
-        for (times, limit) in [(&mut self.old, mature), (&mut self.any, POLL)] {
-            if age >= limit {
-                times.count += 1;
-                times.first = times.first.min(at);
-                times.last = times.last.max(at);
+    fn within(
+        reach: Duration,
+        now: Timestamp,
+        mature: Duration,
+        flows: impl Iterator<Item = Flow>,
+    ) -> Self {
+        let (mut all, mut old, mut any) = (0, Times::NONE, Times::NONE);
+        for flow in flows.filter(has_failed) {
+            let age = now.since(flow.syn_at);
+            if age > reach {
+                continue;
+            }
+            all += 1;
+            for (times, limit) in [(&mut old, mature), (&mut any, POLL)] {
+                if age >= limit {
+                    times.count += 1;
+                    times.first = times.first.min(flow.syn_at);
+                    times.last = times.last.max(flow.syn_at);
+                }
             }
         }
+        Self { reach, all, old, any }
     }
 }
 

@@ -10,7 +10,6 @@ use tcpguard_goals::{Goal, Row, seed, size, when};
 use tcpguard_kit::daemon::agent::{Agent, cli};
 use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
-use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::random::Random;
 use tcpguard_kit::traffic::timer::Timer;
 
@@ -242,22 +241,20 @@ fn g14_an_unconfirmed_mode_is_reverted() {
     // starts then has most of a second to revert the mode.
     let (first, last) = (limit / 10, limit - Duration::from_millis(300));
     let mut random = Random::new(seed());
-    let moment = |trial| {
-        let share = (trial as f64 + random.share()) / trials as f64;
-        first + (last - first).mul_f64(share)
-    };
-    let moments: Vec<_> = (0..trials).map(moment).collect();
-    let back =
-        side_by_side(2, &moments, |killed| (*killed, back_after(&own, None, Some(*killed), limit)));
+    let back: Vec<_> = (0..trials)
+        .map(|trial| {
+            let share = (trial as f64 + random.share()) / trials as f64;
+            let killed = first + (last - first).mul_f64(share);
+            (killed, back_after(&own, None, Some(killed), limit))
+        })
+        .collect();
     let in_time = |back: Option<Duration>| back.is_some_and(|it| it.abs_diff(limit) <= EXACT);
     let exact = back.iter().filter(|(_, back)| in_time(*back)).count() as u64;
     let when = |back| when(back, limit + EXACT);
     let reported = |(killed, back): &(Duration, _)| format!("{} ({killed:.2?})", when(*back));
     let all = back.iter().map(reported).collect::<Vec<_>>().join(", ");
-    let with_timer = side_by_side(2, [None, Some(limit / 4)], |killed| {
-        back_after(&["mode", "enforce"], Some(&["mode", "observe"]), killed, limit)
-    });
-    let [lives, killed] = with_timer[..] else { panic!("two naive variants") };
+    let [lives, killed] = [None, Some(limit / 4)]
+        .map(|killed| back_after(&["mode", "enforce"], Some(&["mode", "observe"]), killed, limit));
     row.result(
         trials,
         format!(
