@@ -179,7 +179,7 @@ pub enum RuleReason {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureBasis {
-    /// No known client has it.
+    /// No client has it.
     NoClient,
     /// The SYN queue is full, so that no client is answered.
     FullQueue,

@@ -3,10 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tcpguard_engine::{
-    ClientsWithin, Harm, HeldBack, Mitigation, MitigationReason, RemovalReason, RuleObstacle,
-    RuleReason, SignatureBasis,
-};
+use tcpguard_engine::{ClientsWithin, Harm, HeldBack, Mitigation, MitigationReason, RemovalReason, RuleObstacle, RuleReason, SignatureBasis};
 use tcpguard_host::units::{percent, short, span};
 
 /// A user: `root`, or `uid 1000`.
@@ -47,8 +44,8 @@ pub fn rule_reason(reason: &RuleReason) -> String {
         RuleReason::Found => "found in the kernel at start, without a record".to_owned(),
         RuleReason::Signature { coverage, basis } => {
             let basis = match basis {
-                SignatureBasis::NoClient => "no known client",
-                SignatureBasis::FullQueue => "on trial, SYN queue full",
+                SignatureBasis::NoClient => "no client match",
+                SignatureBasis::FullQueue => "SYN queue full",
                 SignatureBasis::NoReplySeen => "no client seen",
                 SignatureBasis::LastAttack => "as in the last attack",
             };

@@ -45,8 +45,7 @@ pub fn request_error(error: &RequestError) -> String {
             format!("{net} is there twice; leave one, or see what is there: tcpguard rules list")
         }
         RequestError::NoListener { listener } => format!(
-            "nothing that the guard follows listens at {listener}; see what does: \
-             tcpguard status --listeners"
+            "no monitored listener at {listener}; see which there are: tcpguard status --listeners"
         ),
         RequestError::DoneByRules { mitigation } => format!(
             "{} is done by rules, which can only be forbidden here; to drop a source: tcpguard block \
