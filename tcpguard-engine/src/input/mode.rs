@@ -1,6 +1,7 @@
 //! The mode: the effect of a matching rule.
 
-/// Mode of operation: the effect of a rule that matches. The milder mode is the lesser.
+/// Mode of operation: the effect of a rule that matches.
+// The milder mode is the lesser.
 #[derive(
     Clone,
     Copy,

@@ -98,7 +98,7 @@ pub enum Request {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientsWithin {
-    /// Number of these clients.
+    /// Number of validated clients.
     pub known: u32,
     /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,

@@ -2,7 +2,8 @@
 
 use crate::input::{Mitigation, Timestamp};
 
-/// Mitigation of a listener, and its state. `T` is the form of its times.
+/// Mitigation of a listener, and its state.
+// `T` is the form of its times.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MitigationReport<T = Timestamp> {

@@ -35,6 +35,7 @@ pub struct Status {
     /// Completed handshakes compared with their baseline, over the listeners with an open incident, or
     /// over all listeners while no incident is open. `ratio` is the lowest of the listeners with an
     /// open incident.
+    #[serde(default)]
     pub clients: Clients,
     /// Problems of the agent and the host, the worst first; empty when there are none.
     pub health: Vec<Health>,
