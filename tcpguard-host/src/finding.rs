@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::{Error, Owners, PROC, Process, processes};
 
 /// Severity of a problem, an incident or an alert.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Problem or event that is worth knowing.
@@ -33,8 +35,7 @@ impl From<tcpguard_engine::Severity> for Severity {
 }
 
 /// A problem that was found on the host.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Finding {
     /// Stable name of the finding.
     pub code: &'static str,
@@ -54,8 +55,7 @@ pub fn worst_first(findings: &mut [Finding]) {
 }
 
 /// A process, with its name and id.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner {
     /// Name of the process.
     pub name: String,

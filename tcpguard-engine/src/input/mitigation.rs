@@ -1,10 +1,12 @@
 //! The mitigations and their names.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A mitigation of a listener's ladder, the mildest first.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mitigation {
     /// Out-of-state segments are looked for.
@@ -73,7 +75,7 @@ impl Mitigation {
 }
 
 /// An operator's order for a mitigation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Take it now.

@@ -1,11 +1,13 @@
 //! The mitigations of a listener, as they are reported.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::input::{Mitigation, Timestamp};
 
 /// Mitigation of a listener, and its state.
 // `T` is the form of its times.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct MitigationReport<T = Timestamp> {
     /// The mitigation.
     pub mitigation: Mitigation,
@@ -35,8 +37,7 @@ impl MitigationReport {
 }
 
 /// State of a mitigation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MitigationState {
     /// The mitigation is active.

@@ -1,5 +1,6 @@
 //! The types of the document `tcpguard.doctor/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
@@ -44,8 +45,7 @@ pub fn is_command(fix: &str) -> bool {
 }
 
 /// Report of `tcpguard doctor`: the checks that were made, and their findings.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Doctor {
     /// Name and version of this document: `tcpguard.doctor/1`.
     pub schema: String,
@@ -65,8 +65,7 @@ pub struct Doctor {
 }
 
 /// Finding of one check about one subject.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Finding {
     /// Stable name of the check.
     pub id: String,
@@ -82,8 +81,9 @@ pub struct Finding {
 }
 
 /// Result of a check; each is worse than the one before.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The subject is as it should be.

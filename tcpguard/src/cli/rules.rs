@@ -1,6 +1,7 @@
 //! `tcpguard rules`: lists, exports, confirms and removes rules.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Whose;
 
@@ -16,8 +17,7 @@ use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
 use crate::text;
 
 /// Document that `tcpguard rules list --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct RuleList {
     /// Name and version of this document: `tcpguard.rule-list/1`.
     schema: &'static str,
@@ -28,8 +28,7 @@ pub(crate) struct RuleList {
 }
 
 /// Document that `tcpguard rules confirm --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Confirmed {
     /// Name and version of this document: `tcpguard.rules-confirm/1`.
     schema: &'static str,

@@ -1,5 +1,6 @@
 //! `tcpguard unblock`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{RuleId, Which, Whose};
 
@@ -13,8 +14,7 @@ use crate::documents::{Rule, narrative};
 use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Unblocked {
     /// Name and version of this document: `tcpguard.unblock/1`.
     schema: &'static str,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -9,8 +10,7 @@ use tcpguard_host::time::Time;
 use super::Clients;
 
 /// One incident: an attack, or one of the other classes.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Number of the incident, rising from 1.
     pub id: u64,
@@ -78,8 +78,7 @@ pub struct Incident {
 }
 
 /// Class of an incident.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentClass {
     /// SYN flood from random, spoofed sources.
@@ -108,8 +107,7 @@ pub enum DocumentClass {
 
 /// Numbers behind a verdict, over the failing handshakes of the last 8 s (by default), or of up to 63 s where
 /// these are few. Shares are 0 to 1.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Evidence {
     /// Number of failing flows that were inspected.
     pub failing_flows: u64,
@@ -148,8 +146,7 @@ pub struct Evidence {
 }
 
 /// A source and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SourceShare {
     /// Address of the source; of IPv6 its /64 network.
     pub addr: IpAddr,
@@ -158,8 +155,7 @@ pub struct SourceShare {
 }
 
 /// A network and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct NetworkShare {
     /// Prefix of the network: a /24 (IPv6: /48).
     pub prefix: String,
@@ -168,8 +164,7 @@ pub struct NetworkShare {
 }
 
 /// A SYN signature and its coverage.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SignatureShare {
     /// Fields of the signature, in p0f-like words.
     pub text: String,
@@ -184,8 +179,7 @@ pub struct SignatureShare {
 }
 
 /// A TTL and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct TtlShare {
     /// The TTL as received.
     pub ttl: u8,
@@ -194,8 +188,7 @@ pub struct TtlShare {
 }
 
 /// One indicator for or against an attack.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Indicator {
     /// Short name of the indicator.
     pub name: String,
@@ -206,8 +199,7 @@ pub struct Indicator {
 }
 
 /// One action about an incident.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action.
     pub at: Time,
@@ -216,8 +208,7 @@ pub struct Action {
 }
 
 /// Advice for the operator.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Advice {
     /// Advice and its reason, in words.
     pub text: String,

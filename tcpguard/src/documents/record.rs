@@ -1,6 +1,7 @@
 //! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
 //! is stored when the attack is over.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report};
@@ -34,8 +35,7 @@ const CUTS: [(usize, usize); 11] = [
 const SENTENCE: usize = 100;
 
 /// One attack, or another incident, with all the evidence that it was judged by.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FullIncident {
     /// Name and version of this document: `tcpguard.incident/1`.
     pub schema: String,
@@ -47,8 +47,7 @@ pub struct FullIncident {
 }
 
 /// Path of an incident to its verdict, and its outcome.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Record {
     /// Cause of the alarm, with its arithmetic, in words.
     pub alarm: String,
@@ -88,8 +87,7 @@ pub struct Record {
 }
 
 /// The first verdict on an attack.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
@@ -104,8 +102,7 @@ pub struct FirstVerdict {
 }
 
 /// One line of the class list, as an inspection evaluated it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct VerdictLine {
     /// Class if the line fits.
     pub class: DocumentClass,
@@ -118,8 +115,7 @@ pub struct VerdictLine {
 }
 
 /// Pending class: another class than the present one, not yet found often enough to replace it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct PendingClass {
     /// Class that the last inspections found.
     pub class: DocumentClass,
@@ -130,8 +126,7 @@ pub struct PendingClass {
 }
 
 /// Counters and signals at one moment.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Moment {
     /// Time of the last of these counts.
     pub at: Time,
@@ -151,8 +146,7 @@ pub struct Moment {
 }
 
 /// Rates of a listener, per second.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rates {
     /// Time over which the rates are taken, in seconds.
     pub span_s: f64,
@@ -180,8 +174,7 @@ pub struct Rates {
 }
 
 /// Statistics that the signals derive from the counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Statistics {
     /// Time that a handshake was given to complete, in milliseconds.
     pub given_ms: u64,
@@ -214,8 +207,7 @@ pub struct Statistics {
 }
 
 /// Estimates of the slots of a SYN queue that failing handshakes hold. The least of the first three counts.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Occupancy {
     /// Number of half-open handshakes.
     pub half_open: u32,
@@ -228,8 +220,7 @@ pub struct Occupancy {
 }
 
 /// Growth of the kernel's own counters of this network namespace.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct KernelGrowth {
     /// `ListenOverflows`: connections lost because an accept queue was full.
     pub listen_overflows: u64,
@@ -248,8 +239,7 @@ pub struct KernelGrowth {
 }
 
 /// A rule of an attack, which may have ended.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RuleRecord {
     /// Number of the rule.
     pub id: u32,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
@@ -21,8 +22,7 @@ pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 pub const CUT_OFF: &str = "cut_off";
 
 /// Verdicts and actions that tcpguard would have produced for a capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Replay {
     /// Name and version of this document: `tcpguard.replay/1`.
     pub schema: &'static str,
@@ -125,11 +125,10 @@ impl Unread<'_> {
 }
 
 /// One incident. Times are in seconds after the first packet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Class of the last verdict.
-    #[cfg_attr(test, schemars(extend("enum" = CLASSES)))]
+    #[schemars(extend("enum" = CLASSES))]
     pub class: &'static str,
     /// Target: the listener, as in `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a
     /// scan; `500 listeners` for those that are reported together; `this host` for an incident of the whole
@@ -158,8 +157,7 @@ pub struct Incident {
 }
 
 /// Evidence for a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Grounds {
     /// The verdict in one sentence.
     pub summary: String,
@@ -177,8 +175,7 @@ pub struct Grounds {
 }
 
 /// One action.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action, in seconds after the first packet.
     pub at_s: f64,
@@ -187,8 +184,7 @@ pub struct Action {
 }
 
 /// The header of one SYN, as it is in the capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct SynHeader {
     /// Time of its arrival, in seconds after the first packet.
     pub at_s: f64,
@@ -200,7 +196,6 @@ pub struct SynHeader {
 }
 
 /// Every class of [`Incident::class`].
-#[cfg(test)]
 const CLASSES: [&str; 11] = [
     "random_spoofed",
     "single_source",
