@@ -1,17 +1,19 @@
 //! Findings about the host.
 
+use std::fmt;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::{Error, Owners, PROC, Process, processes};
 
 /// Severity of a problem, an incident or an alert.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Problem or event that is worth knowing.
@@ -97,8 +99,7 @@ pub fn worst_first(findings: &mut [Finding]) {
 }
 
 /// A process, with its name and id.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner {
     /// Name of the process.
     pub name: String,

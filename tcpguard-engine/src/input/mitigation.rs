@@ -1,10 +1,12 @@
 //! The mitigations and their names.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A mitigation of a listener's ladder, the mildest first.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mitigation {
     /// Out-of-state segments are looked for.

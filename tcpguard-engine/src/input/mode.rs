@@ -1,19 +1,13 @@
 //! The mode: the effect of a matching rule.
 
-/// Mode of operation: the effect of a rule that matches. The milder mode is the lesser.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Mode of operation: the effect of a rule that matches.
+// The milder mode is the lesser.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    serde::Deserialize,
-    serde::Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// No SYN is matched against rules.

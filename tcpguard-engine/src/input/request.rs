@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mitigation::{Mitigation, Order};
@@ -95,10 +96,9 @@ pub enum Request {
 }
 
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ClientsWithin {
-    /// Number of these clients.
+    /// Number of validated clients.
     pub known: u32,
     /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,

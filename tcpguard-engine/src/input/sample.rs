@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, LATE_POLLS};
 
 use super::constants::constants;
@@ -22,17 +24,7 @@ constants! {
 
 /// Names a listener for as long as it is followed; ids are not reused while an agent runs.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Hash,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    serde::Deserialize,
-    serde::Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct ListenerId(pub u32);
 
@@ -72,8 +64,7 @@ impl std::fmt::Display for Listener {
 }
 
 /// Location of a listener's sockets.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerKind {
     /// This network namespace.
@@ -111,7 +102,7 @@ pub struct Sample {
 }
 
 /// Cumulative counters of packets that belong to no listener, summed over CPUs and interfaces.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct HostCounters {
     /// SYNs that this host sent. `None` where outgoing packets are not seen.
     pub own_syn: Option<u64>,
@@ -187,8 +178,7 @@ pub struct ListenerSample {
 }
 
 /// Cumulative counters of a listener, summed over CPUs. Those marked "sampled" are estimates.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ListenerCounters {
     /// SYNs that arrived, including retransmitted ones.
     pub syn: u64,
@@ -292,8 +282,7 @@ impl ListenerCounters {
 }
 
 /// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/cookie_networks.rs`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ReturnedCookies {
     /// Number of these cookies; of one network up to four a second count.
     pub valid: u64,
@@ -324,7 +313,7 @@ impl ReturnedCookies {
 }
 
 /// The queues of a listening socket (summed over an SO_REUSEPORT group).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Queues {
     /// Half-open handshakes in the kernel, if they were counted at this poll.
     pub half_open: Option<u32>,
@@ -344,8 +333,7 @@ impl Queues {
 }
 
 /// Cumulative `TcpExt` counters of the network namespace.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct TcpExt {
     /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
     pub listen_overflows: u64,

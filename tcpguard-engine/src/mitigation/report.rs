@@ -1,11 +1,14 @@
 //! The mitigations of a listener, as they are reported.
 
-use super::reason::MitigationReason;
-use crate::input::{Mitigation, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Mitigation of a listener, and its state. `T` is the form of its times.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+use crate::input::{Mitigation, Timestamp};
+use super::reason::MitigationReason;
+
+/// Mitigation of a listener, and its state.
+// `T` is the form of its times.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct MitigationReport<T = Timestamp> {
     /// The mitigation.
     pub mitigation: Mitigation,
@@ -35,8 +38,7 @@ impl MitigationReport {
 }
 
 /// State of a mitigation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MitigationState {
     /// The mitigation is active.

@@ -1,5 +1,8 @@
 //! The engine's state, for `status`, alerts and JSON. Plain data, no formatting of layout.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::incident::IncidentReport;
 use crate::input::{Listener, ListenerCounters, ListenerId, ListenerKind, Mode, Queues};
 use crate::listener::Egress;
@@ -7,7 +10,7 @@ use crate::mitigation::MitigationReport;
 use crate::rules::{AllowReport, RuleReport};
 
 /// State of the engine at one moment.
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Report {
     /// The mode.
     pub mode: Mode,
@@ -27,7 +30,7 @@ pub struct Report {
 }
 
 /// One listener.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ListenerReport {
     /// Its id.
     pub id: ListenerId,
@@ -64,7 +67,7 @@ pub struct ListenerReport {
 /// Handshakes that a listener completes, compared with its baseline: the one measure of whether clients
 /// connect. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are dropped or
 /// answered with a cookie never complete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Completions {
     /// Completed handshakes per second, mean of [`Completions::SPAN`].
     pub rate: f64,
@@ -88,8 +91,7 @@ impl Completions {
 }
 
 /// State of a listener.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerState {
     /// Handshakes complete.

@@ -1,14 +1,15 @@
 //! Responses to requests of operators, and reasons for which one is refused.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::report::ListenerReport;
 use crate::input::{ClientsWithin, Listener, Mitigation, Mode, RuleId, Which, Whose};
 use crate::rules::{AllowReport, RuleReport};
+use super::report::ListenerReport;
 
 /// Changes that an import made, or would make ([`crate::Request::ImportRules`]).
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ImportReport {
     /// Number of rules that were not there before.
     pub added: u32,

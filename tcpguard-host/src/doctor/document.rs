@@ -1,5 +1,6 @@
 //! The types of the document `tcpguard.doctor/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{Finding, Severity, worst_first};
@@ -45,8 +46,7 @@ pub fn is_command(hint: &str) -> bool {
 }
 
 /// Report of `tcpguard doctor`: the checks that were made, and their findings.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Doctor {
     /// Name and version of this document: `tcpguard.doctor/1`.
     pub schema: String,

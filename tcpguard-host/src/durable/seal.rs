@@ -43,10 +43,12 @@ impl Damage {
         match self {
             Self::Missing => {}
             Self::Refused(error) => log::warn!("cannot read {name}: {error}; {follows}"),
-            Self::Bad(why) => log::warn!(
-                "{name} is not {what} ({why}); it is kept as {}; {follows}",
-                super::set_aside(path).display()
-            ),
+            Self::Bad(why) => {
+                // Whatever is logged.
+                let aside = super::set_aside(path);
+                let aside = aside.display();
+                log::warn!("{name} is not {what} ({why}); it is kept as {aside}; {follows}");
+            }
         }
     }
 }

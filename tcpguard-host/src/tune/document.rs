@@ -1,18 +1,18 @@
 //! The types of the document `tcpguard.tune/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::advice::{Advice, Verdict};
-use super::catalogue::Setting;
 use crate::finding::{Finding, Severity};
 use crate::time::Time;
+use super::advice::{Advice, Verdict};
+use super::catalogue::Setting;
 
 /// The value of [`Tune::schema`].
 pub const SCHEMA: &str = "tcpguard.tune/1";
 
 /// Every setting with its advice, and the recipes that should not be followed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Tune {
     /// Name and version of this document: `tcpguard.tune/1`.
     pub schema: String,
@@ -27,8 +27,7 @@ pub struct Tune {
 }
 
 /// Properties of the host that the advice depends on.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Summary {
     /// Kernel release, as `uname -r` prints it; empty where it is not known.
     pub kernel: String,
@@ -42,8 +41,7 @@ pub struct Summary {
 }
 
 /// A setting with its value and the advice for it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Row {
     /// Name of the sysctl, or of the interface and its property: `eth0 rx ring`.
     pub name: String,
@@ -68,8 +66,7 @@ pub struct Row {
 }
 
 /// Kind of a setting.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A sysctl, which `tcpguard tune --apply` can set.
@@ -79,8 +76,7 @@ pub enum Kind {
 }
 
 /// Advice about a setting, in a word.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// The value is good.
@@ -97,8 +93,7 @@ pub enum Word {
 }
 
 /// A recipe that is not advised, because it does harm or has no effect.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Refused {
     /// Name of the sysctl.
     pub name: String,

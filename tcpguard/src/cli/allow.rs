@@ -1,5 +1,6 @@
 //! `tcpguard allow` and `tcpguard disallow`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{AllowArgs, UnallowArgs};
@@ -12,8 +13,7 @@ use crate::documents::Allowed;
 use crate::text;
 
 /// Output of `tcpguard allow --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Allowance {
     /// Name and version of this document: `tcpguard.allow/1`.
     schema: &'static str,
@@ -22,8 +22,7 @@ pub(crate) struct Allowance {
 }
 
 /// Output of `tcpguard disallow --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Disallowed {
     /// Name and version of this document: `tcpguard.disallow/1`.
     schema: &'static str,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{ClientsWithin, Force, Mode, Ports};
 
@@ -19,8 +20,7 @@ use crate::documents::Rule;
 use crate::text;
 
 /// Output of `tcpguard block --json`, once for each prefix.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Blocked {
     /// Name and version of this document: `tcpguard.block/1`.
     schema: &'static str,

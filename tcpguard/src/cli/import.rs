@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::maps;
 use tcpguard_engine::{ImportReport, Limits};
@@ -22,8 +23,7 @@ use crate::control::{ClientError, Request, Response};
 use crate::text;
 
 /// Output of `tcpguard rules import --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Import {
     /// Name and version of this document: `tcpguard.import/1`.
     schema: &'static str,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{Listener, Order};
 
@@ -16,8 +17,7 @@ use crate::documents::{self, Status};
 use crate::text;
 
 /// Output of `tcpguard mitigation --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Ordered {
     /// Name and version of this document: `tcpguard.mitigation/1`.
     schema: &'static str,

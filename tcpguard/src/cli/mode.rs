@@ -1,5 +1,6 @@
 //! `tcpguard mode`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::ModeArgs;
@@ -15,8 +16,7 @@ use crate::text;
 use tcpguard_engine::Mode;
 
 /// Output of `tcpguard mode --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct ModeShown {
     /// Name and version of this document: `tcpguard.mode/1`.
     schema: &'static str,

@@ -1,23 +1,23 @@
 //! `tcpguard rules`: lists, exports, confirms and removes rules.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Whose;
 
+use crate::text;
+use crate::cli::documents::Printed;
+use crate::control::{Request, Response};
+use crate::control::proto::Change;
+use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
+use super::unblock;
 use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
-use super::unblock;
-use crate::cli::documents::Printed;
-use crate::control::proto::Change;
-use crate::control::{Request, Response};
-use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
-use crate::text;
 
 /// Document that `tcpguard rules list --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct RuleList {
     /// Name and version of this document: `tcpguard.rule-list/1`.
     schema: &'static str,
@@ -28,8 +28,7 @@ pub(crate) struct RuleList {
 }
 
 /// Document that `tcpguard rules confirm --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Confirmed {
     /// Name and version of this document: `tcpguard.rules-confirm/1`.
     schema: &'static str,

@@ -1,20 +1,20 @@
 //! `tcpguard unblock`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{RuleId, Which, Whose};
 
+use crate::text;
+use crate::cli::documents::Printed;
+use crate::control::{Request, Response};
+use crate::control::proto::Change;
+use crate::documents::{Rule, place};
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
-use crate::cli::documents::Printed;
-use crate::control::proto::Change;
-use crate::control::{Request, Response};
-use crate::documents::{Rule, place};
-use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Unblocked {
     /// Name and version of this document: `tcpguard.unblock/1`.
     schema: &'static str,

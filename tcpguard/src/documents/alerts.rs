@@ -1,7 +1,8 @@
 //! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
-use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -11,8 +12,7 @@ pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
 pub const ALERTS_SCHEMA: &str = "tcpguard.alerts/1";
 
 /// One alert: a message about an event.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct AlertEntry {
     /// Number of the alert. A later alert has a higher number, also after a restart of the agent. After
     /// an agent was killed, the next one may use the numbers of its last seconds again.
@@ -61,8 +61,7 @@ impl AlertEvent {
 }
 
 /// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Event {
     /// Name and version of this document: `tcpguard.event/1`.
     pub schema: String,
@@ -79,8 +78,7 @@ impl Event {
 }
 
 /// Document that `tcpguard alerts --json` prints.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Alerts {
     /// Name and version of this document: `tcpguard.alerts/1`.
     pub schema: String,

@@ -1,12 +1,12 @@
 //! The allowlist.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::AllowReport;
 use tcpguard_host::time::{Clock, Time};
 
 /// An entry of the allowlist: a prefix that is exempt from automatic rules.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Allowed {
     /// Sources that are exempt.
     pub prefix: String,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal};
 use tcpguard_host::finding::Severity;
@@ -10,8 +11,7 @@ use tcpguard_host::time::Time;
 use super::Clients;
 
 /// One incident: an attack, or one of the other classes.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Number of the incident, rising from 1.
     pub id: u64,

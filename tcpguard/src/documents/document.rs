@@ -9,20 +9,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Mode, Ports, RuleReason, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
-use super::build::number;
 use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
+use super::build::number;
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
 
 /// State of tcpguard at one moment: the agent, incidents, interfaces, listeners, rules and counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Status {
     /// Name and version of this document: `tcpguard.status/1`.
     pub schema: String,
@@ -35,6 +35,7 @@ pub struct Status {
     /// Completed handshakes compared with their baseline, over the listeners with an open incident, or
     /// over all listeners while no incident is open. `ratio` is the lowest of the listeners with an
     /// open incident.
+    #[serde(default)]
     pub clients: Clients,
     /// Problems of the agent and the host, the most severe first; empty when there are none. `critical` makes
     /// the state `degraded`, unless the mode is `off`, an attack is unmitigated, or many packets are dropped
@@ -95,8 +96,7 @@ impl Status {
 }
 
 /// The agent, the daemon in user space.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Daemon {
     /// Version of the agent.
     pub version: String,
@@ -124,8 +124,7 @@ pub struct Daemon {
 
 /// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
 /// `until` is set.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ModeRevert {
     /// Mode to which it reverts.
     pub revert_to: Mode,
@@ -139,8 +138,7 @@ pub struct ModeRevert {
 }
 
 /// State of protection in one word.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// No incident is open; rules would drop SYNs (mode `enforce`).
@@ -162,14 +160,13 @@ pub enum State {
     /// Protection is off (mode `off`).
     Off,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Configuration in effect, and the outcome of its last reading.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ConfigState {
     /// Path of the main file; `null` when there is no file and the defaults are in effect.
     pub path: Option<String>,
@@ -186,8 +183,7 @@ pub struct ConfigState {
 }
 
 /// Interface to which the agent is to attach the XDP program.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Interface {
     /// Name of the interface.
     pub name: String,
@@ -213,8 +209,7 @@ pub struct Interface {
 }
 
 /// Hook to which a program is attached.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// XDP: before the network stack.
@@ -224,14 +219,13 @@ pub enum Hook {
     /// The clsact queueing discipline.
     Tc,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Attach mode of an XDP program.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttachMode {
     /// The driver runs the program.
@@ -239,14 +233,13 @@ pub enum AttachMode {
     /// The network stack runs the program: possible on every interface, at a higher cost per packet.
     Generic,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Packets per second on one interface.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceRates {
     /// Packets received per second.
     pub rx_pps: f64,
@@ -262,8 +255,7 @@ pub struct InterfaceRates {
 
 /// Packet counters of one interface. `rx_packets = pass + drop_total + answered + unaccounted`, `pass`
 /// is the sum of `pass_reasons`, and `drop_total` is the sum of `drop`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceTotals {
     /// Packets received, counted before any decision.
     pub rx_packets: u64,
@@ -289,8 +281,7 @@ pub struct InterfaceTotals {
 }
 
 /// Counters of the kernel's TCP stack (`TcpExt`) in this network namespace, since it exists.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Kernel {
     /// The counters.
     #[serde(flatten)]
@@ -303,8 +294,7 @@ pub struct Kernel {
 }
 
 /// Growth of the stack's counters per second.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct KernelRates {
     /// SYN cookies that the stack sent per second.
     pub syncookies_sent: f64,
@@ -317,8 +307,7 @@ pub struct KernelRates {
 }
 
 /// Availability of SYN cookies, their counters, and the number of validated clients.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cookies {
     /// Backend that makes the cookies.
     pub backend: CookieBackend,
@@ -336,8 +325,7 @@ pub struct Cookies {
 }
 
 /// Backend that makes SYN cookies.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CookieBackend {
     /// The XDP program makes the cookies, and a program at tc accepts the returned ones (Linux 6.9).
@@ -350,14 +338,13 @@ pub enum CookieBackend {
     /// Cookies are off: `tcp_syncookies=0`.
     None,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Number of rules, and the list of them.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rules {
     /// Number of rules that are wanted in the kernel.
     pub wanted: u32,
@@ -379,8 +366,7 @@ pub struct Rules {
 }
 
 /// One rule: the SYNs that it drops, its reason, lifetime and counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rule {
     /// Number of the rule.
     pub id: u32,
@@ -390,7 +376,7 @@ pub struct Rule {
     pub matches: String,
     /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
     /// signature's listener.
-    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
     /// Origin of the rule: `incident` or `operator`.
     pub origin: String,
@@ -424,8 +410,7 @@ impl Rule {
 }
 
 /// Fill of one BPF map.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Map {
     /// Name of the map.
     pub name: String,
@@ -450,8 +435,7 @@ impl Map {
 }
 
 /// Share of the traffic that is tracked flow by flow.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Sampling {
     /// Binary logarithm of `one_in`: one flow in `2^shift` is tracked.
     pub shift: u8,
@@ -460,8 +444,7 @@ pub struct Sampling {
 }
 
 /// Traffic from and to one source, estimated from a weighted sample.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Source {
     /// Address of the source; for IPv6, its /64 prefix.
     pub addr: IpAddr,
@@ -480,8 +463,7 @@ pub struct Source {
 }
 
 /// Number of alerts by severity.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct AlertCounts {
     /// Number of alerts with severity `critical`.
     pub critical: u32,

@@ -1,6 +1,7 @@
 //! Explanation of the decisions about the SYNs of an address.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{ClientsWithin, Mitigation as Name, MitigationReason, Mode, RuleReason};
 use tcpguard_host::time::Time;
@@ -11,8 +12,7 @@ use super::{Allowed, Mitigation, Rule, Source};
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
 
 /// The facts that decide about the SYNs of an address or prefix.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Explanation {
     /// Prefix that the explanation is about; an address is a prefix of full length.
     pub prefix: String,
@@ -45,8 +45,7 @@ pub struct Explanation {
 }
 
 /// An active mitigation of a listener.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ListenerMitigation {
     /// Address and port of the listener.
     pub listener: String,
@@ -55,8 +54,7 @@ pub struct ListenerMitigation {
 }
 
 /// Output of `tcpguard explain PREFIX --json`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Judged {
     /// Name and version of this document: `tcpguard.explanation/1`.
     pub schema: String,
@@ -70,8 +68,7 @@ pub struct Judged {
 }
 
 /// One decision about SYNs.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Decision {
     /// Origin of the decision: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
     /// `budget`.

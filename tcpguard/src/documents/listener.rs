@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{
     ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReport,
@@ -12,8 +13,7 @@ use super::Clients;
 use super::build::number;
 
 /// State, rates and counters of one listener.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Listener {
     /// Number of the listener while the agent runs.
     pub id: u32,

@@ -2,6 +2,7 @@
 //! is stored when the attack is over.
 
 use tcpguard_engine as engine;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Evidence, IncidentClass, IncidentReport, IndicatorName, Measured, Mitigation, MitigationReason, PendingClass, Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine};
 use tcpguard_host::json;
@@ -34,8 +35,7 @@ const CUTS: [(usize, usize); 11] = [
 const SENTENCE: usize = 100;
 
 /// One attack, or another incident, with all the evidence that it was judged by.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FullIncident {
     /// Name and version of this document: `tcpguard.incident/1`.
     pub schema: String,
@@ -47,8 +47,7 @@ pub struct FullIncident {
 }
 
 /// Path of an incident to its verdict, and its outcome.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Record {
     /// Numbers by which the signal raised the alarm.
     pub alarm: Vec<Measured>,
@@ -88,8 +87,7 @@ pub struct Record {
 }
 
 /// The first verdict on an attack.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
@@ -100,8 +98,7 @@ pub struct FirstVerdict {
 }
 
 /// Counters and signals at one moment.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Moment {
     /// Time of the last of these counts.
     pub at: Time,
@@ -121,8 +118,7 @@ pub struct Moment {
 }
 
 /// Rates of a listener, per second.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rates {
     /// Time over which the rates are taken, in seconds.
     pub span_s: f64,
@@ -150,8 +146,7 @@ pub struct Rates {
 }
 
 /// A rule of an attack, which may have ended.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RuleRecord {
     /// Number of the rule.
     pub id: u32,

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tcpguard_engine as engine;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
-use tcpguard_engine as engine;
 use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, whole};
 
-use super::attack::target;
 use crate::documents;
+use super::attack::target;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.replay/1";
@@ -22,8 +23,7 @@ pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 pub const CUT_OFF: &str = "cut_off";
 
 /// Verdicts and actions that tcpguard would have produced for a capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Replay {
     /// Name and version of this document: `tcpguard.replay/1`.
     pub schema: &'static str,
@@ -126,8 +126,7 @@ impl Unread<'_> {
 }
 
 /// One incident. Times are in seconds after the first packet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Class of the last verdict.
     pub class: IncidentClass,
@@ -153,8 +152,7 @@ pub struct Incident {
 }
 
 /// Evidence for a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Grounds {
     /// Signal that raised the alarm.
     pub signal: Signal,
@@ -170,8 +168,7 @@ pub struct Grounds {
 }
 
 /// One action.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action, in seconds after the first packet.
     pub at_s: f64,
@@ -181,8 +178,7 @@ pub struct Action {
 }
 
 /// The header of one SYN, as it is in the capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct SynHeader {
     /// Time of its arrival, in seconds after the first packet.
     pub at_s: f64,

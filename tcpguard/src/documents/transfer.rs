@@ -1,5 +1,6 @@
 //! Export of rules from one agent, and import into another.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Ports;
 
@@ -9,8 +10,7 @@ use super::Rule;
 pub const RULES_SCHEMA: &str = "tcpguard.rules/1";
 
 /// Output of `tcpguard rules export --json`, which `tcpguard rules import` reads.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ExportedRules {
     /// Name and version of this document: `tcpguard.rules/1`.
     pub schema: String,
@@ -19,14 +19,13 @@ pub struct ExportedRules {
 }
 
 /// A source rule as it is exported, and as one line of it may be imported.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ExportedRule {
     /// Sources that the rule matches.
     pub prefix: String,
     /// Local ports to which the rule drops SYNs, ascending; left out: every port.
     #[serde(skip_serializing_if = "Ports::is_every")]
-    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
     /// Seconds until the rule expires; at least 1.
     pub for_s: u64,

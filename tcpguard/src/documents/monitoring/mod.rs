@@ -4,6 +4,7 @@ mod range;
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
@@ -15,8 +16,7 @@ pub use range::Range;
 pub const SCHEMA: &str = "tcpguard.check/1";
 
 /// Output of `tcpguard check --json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Report {
     /// Name and version of this document: `tcpguard.check/1`.
     pub schema: String,
@@ -35,8 +35,7 @@ pub struct Report {
 }
 
 /// Result of a check. The order is that of severity: `ok` is the least severe, `critical` the most.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Nothing needs attention.
@@ -50,8 +49,7 @@ pub enum Level {
 }
 
 /// A metric with its value, and the ranges that it was compared with.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Measured {
     /// Name of the metric.
     pub metric: Metric,
@@ -66,8 +64,7 @@ pub struct Measured {
 }
 
 /// A metric of the check.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// SYNs per second, summed over all interfaces.
