@@ -1,8 +1,8 @@
 //! Findings about the host.
 
-use std::fmt;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -35,8 +35,7 @@ impl From<tcpguard_engine::Severity> for Severity {
 }
 
 /// A problem of the host or of the agent, wherever it is shown.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Finding {
     /// Stable name of the problem, or of the check that found it.
     pub code: String,

@@ -1,11 +1,12 @@
 //! The class of an incident, and its severity.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::listener::PressureKind;
 
 /// Syslog severities used for alerts.
-#[derive(
-    Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -17,8 +18,7 @@ pub enum Severity {
 }
 
 /// Class of an incident.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentClass {
     /// SYNs from random, spoofed sources.

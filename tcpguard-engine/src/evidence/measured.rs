@@ -1,8 +1,10 @@
 //! Facts behind a verdict: measured quantities, each with the limit that it is compared with.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A measured quantity. The agent's text room has a label for each.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Measured {
     /// The quantity.
     pub what: Quantity,
@@ -14,8 +16,7 @@ pub struct Measured {
 }
 
 /// A limit of a measured quantity.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// The quantity must be as large, or larger.
@@ -29,8 +30,7 @@ pub enum Limit {
 }
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// Number of indicators that hold.

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::measured::Measured;
 
 /// Evidence for the verdict of an incident: failing handshakes of the last 8 s, or of up to 63 s where these are few.
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Evidence {
     /// Number of failing flows that were inspected.
     pub failing_flows: u64,
@@ -74,8 +76,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 }
 
 /// One attack indicator.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Indicator {
     /// Its name.
     pub name: IndicatorName,
@@ -87,8 +88,7 @@ pub struct Indicator {
 }
 
 /// Name of an attack indicator.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IndicatorName {
     /// One fingerprint, and not the clients'.
@@ -119,8 +119,7 @@ impl Evidence {
 }
 
 /// A source and its share.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SourceShare {
     /// Address (IPv6: /64 network address).
     pub addr: IpAddr,
@@ -129,19 +128,17 @@ pub struct SourceShare {
 }
 
 /// A network and its share.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct NetworkShare {
     /// The /24 (IPv6: /48).
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[schemars(with = "String")]
     pub net: IpNet,
     /// Share of the failing flows.
     pub share: f64,
 }
 
 /// A TTL and its share.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct TtlShare {
     /// The TTL as received.
     pub ttl: u8,
@@ -150,8 +147,7 @@ pub struct TtlShare {
 }
 
 /// A signature and its coverage.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SignatureShare {
     /// The signature in p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
     pub text: String,

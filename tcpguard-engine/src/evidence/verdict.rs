@@ -1,5 +1,8 @@
 //! The class list: its lines in order, each with its result and the numbers behind it.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::checks::Checks;
 use super::class::IncidentClass;
 use super::failing_clients::FailingClients;
@@ -34,8 +37,7 @@ const _: () =
     assert!(INDICATORS_ATTACK <= INDICATORS_DROP, "something is dropped that is not an attack");
 
 /// One line of the class list, as an inspection evaluated it.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct VerdictLine {
     /// The class if the line fits.
     pub class: IncidentClass,
@@ -49,8 +51,7 @@ pub struct VerdictLine {
 }
 
 /// The question of a line of the class list.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
     /// Fewer indicators than of an attack hold.

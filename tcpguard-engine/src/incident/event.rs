@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::facts::{EndFacts, IncidentFacts};
 use crate::evidence::IncidentClass;
 use crate::input::{
@@ -13,8 +16,7 @@ use crate::mitigation::{Harm, HeldBack, MitigationReason};
 use crate::rules::RemovalReason;
 
 /// One event with its facts. Its name is the same in JSON and in the journal.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A flood was detected.
@@ -200,7 +202,7 @@ pub enum Event {
     /// An operator exempted sources.
     AllowAdded {
         /// The sources.
-        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        #[schemars(with = "String")]
         net: IpNet,
         /// User id of the operator.
         uid: u32,
@@ -212,7 +214,7 @@ pub enum Event {
     /// An exemption ended.
     AllowRemoved {
         /// The sources.
-        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        #[schemars(with = "String")]
         net: IpNet,
         /// User id of the operator who revoked it; `None`: it expired.
         uid: Option<u32>,
@@ -281,8 +283,7 @@ pub enum Event {
 }
 
 /// A rule with its number.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct NamedRule {
     /// Its number.
     pub id: RuleId,
@@ -291,17 +292,16 @@ pub struct NamedRule {
 }
 
 /// SYNs that a rule matches.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Target {
     /// SYNs from these sources.
     Source {
         /// The sources.
-        #[cfg_attr(feature = "schema", schemars(with = "String"))]
+        #[schemars(with = "String")]
         net: IpNet,
         /// Local ports; empty: every port.
-        #[cfg_attr(feature = "schema", schemars(with = "Vec<u16>"))]
+        #[schemars(with = "Vec<u16>")]
         ports: Ports,
     },
     /// SYNs with this signature.
@@ -324,8 +324,7 @@ impl Target {
 }
 
 /// Terms of an operator's rule.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RuleTerms {
     /// Seconds until it expires.
     pub lifetime_s: u64,
@@ -336,8 +335,7 @@ pub struct RuleTerms {
 }
 
 /// Reason that a rule is not made.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RuleObstacle {
     /// All rule slots are taken.
@@ -374,8 +372,7 @@ pub enum RuleObstacle {
 }
 
 /// What takes the place of a withdrawn rule.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fallback {
     /// SYN cookies answer its SYNs.
@@ -390,8 +387,7 @@ pub enum Fallback {
 }
 
 /// A rule that takes the place of one that was rolled back.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Restored {
     /// SYNs that it matches.
     pub target: Target,

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::report::IncidentReport;
 use crate::evidence::IncidentClass;
 use crate::input::{Listener, Mode, rate, share};
 
 /// An incident as it is now.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct IncidentFacts {
     /// Its number.
     pub number: u64,
@@ -45,8 +47,7 @@ pub struct IncidentFacts {
 }
 
 /// An incident that is over.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct EndFacts {
     /// Its number.
     pub number: u64,
@@ -71,8 +72,7 @@ pub struct EndFacts {
 }
 
 /// Reason for the end of an incident.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EndReason {
     /// Nothing of it was seen for a while.

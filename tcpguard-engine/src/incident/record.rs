@@ -4,6 +4,9 @@
 //!
 //! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::restraint::Restraint;
 use crate::evidence::{Evidence, IncidentClass, Measured, VerdictLine};
 use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
@@ -14,7 +17,7 @@ use crate::rules::RuleReport;
 const RULES: usize = 16;
 
 /// Everything that is kept of an incident beside its evidence at the last inspection.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Record {
     /// The numbers by which the signal raised the alarm.
     pub alarm: Vec<Measured>,
@@ -52,7 +55,7 @@ pub struct Record {
 }
 
 /// The first verdict of an incident.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Timestamp,
@@ -63,8 +66,7 @@ pub struct FirstVerdict {
 }
 
 /// Another verdict than the one that stands.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct PendingClass {
     /// The class of the last inspections.
     pub class: IncidentClass,
@@ -75,7 +77,7 @@ pub struct PendingClass {
 }
 
 /// A rule of an incident, which may have ended.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RuleRecord {
     /// Its number.
     pub id: RuleId,
@@ -99,7 +101,7 @@ pub struct RuleRecord {
 }
 
 /// A rule of an incident that an operator removed.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RemovedRule {
     /// Its number.
     pub id: RuleId,

@@ -1,5 +1,8 @@
 //! Reasons that an incident asks for no rule, or for no mitigation beside rules.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::evidence::{
     CLIENTS_KNOWN, Candidate, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass, Measured,
     Quantity, REPLIED_UNFINISHED, SIGNATURE_COVERAGE,
@@ -8,8 +11,7 @@ use crate::input::Mitigation;
 use crate::mitigation::{HeldBack, MitigationReason};
 
 /// Reason that no rule, or no mitigation beside rules, is asked for, with its numbers.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Restraint {
     /// The reason.
     pub reason: RestraintReason,
@@ -19,8 +21,7 @@ pub struct Restraint {
 }
 
 /// Reason that nothing is done.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestraintReason {
     /// The incident is no flood.

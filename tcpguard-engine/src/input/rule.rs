@@ -1,6 +1,7 @@
 //! Rules: the SYNs that they drop, their origin, their reason and their end.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, Mask};
 
@@ -12,9 +13,8 @@ use super::time::Timestamp;
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleId(pub u32);
 
 /// One drop rule. Every rule expires.
@@ -147,8 +147,7 @@ pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &List
 }
 
 /// Reason for which a rule is made.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RuleReason {
     /// An operator made or imported it.
@@ -175,8 +174,7 @@ pub enum RuleReason {
 }
 
 /// Reason that a signature may be dropped.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureBasis {
     /// No client has it.
@@ -190,8 +188,7 @@ pub enum SignatureBasis {
 }
 
 /// Origin of a rule.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made for an incident, ends with it.

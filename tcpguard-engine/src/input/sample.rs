@@ -35,9 +35,8 @@ impl ListenerId {
 
 /// Local address and port to which clients connect.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listener {
     /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
     pub addr: IpAddr,

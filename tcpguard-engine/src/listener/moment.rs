@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::window::Sums;
 use crate::input::{Queues, TcpExt, Timestamp};
 
 /// Counters and signals at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Moment {
     /// Time of the last of these counts.
     pub at: Timestamp,
@@ -22,8 +25,7 @@ pub struct Moment {
 }
 
 /// The statistics that the signals derive from the counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Statistics {
     /// Time that a handshake was given to complete, in milliseconds.
     pub given_ms: u64,
@@ -57,8 +59,7 @@ pub struct Statistics {
 
 /// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
 /// three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Occupied {
     /// Half-open handshakes.
     pub half_open: u32,

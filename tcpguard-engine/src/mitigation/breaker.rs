@@ -12,6 +12,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::input::{Timestamp, constants, rate};
 
 constants! {
@@ -83,8 +86,7 @@ impl Before {
 }
 
 /// Harm for which a mitigation or a rule is withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Harm {
     /// Fewer than half as many handshakes of validated clients complete.

@@ -1,10 +1,12 @@
 //! Reasons for the state of a mitigation.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::breaker::Harm;
 
 /// Reason that tcpguard does less than the evidence calls for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBack {
     /// The agent is in mode `off`.
@@ -22,8 +24,7 @@ pub enum HeldBack {
 }
 
 /// Reason for which a mitigation is active, ended or is not active.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MitigationReason {
     /// A flood may bring out-of-state segments.

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::input::{Mitigation, Timestamp};
 use super::reason::MitigationReason;
+use crate::input::{Mitigation, Timestamp};
 
 /// Mitigation of a listener, and its state.
 // `T` is the form of its times.

@@ -4,9 +4,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::report::ListenerReport;
 use crate::input::{ClientsWithin, Listener, Mitigation, Mode, RuleId, Which, Whose};
 use crate::rules::{AllowReport, RuleReport};
-use super::report::ListenerReport;
 
 /// Changes that an import made, or would make ([`crate::Request::ImportRules`]).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -1,11 +1,13 @@
 //! Reasons for the end of a rule.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::input::RuleId;
 use crate::mitigation::{Harm, HeldBack};
 
 /// Reason for which a rule is removed.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RemovalReason {
     /// No SYN hits it any longer.

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{Finding, Severity};
-use crate::time::Time;
 use super::advice::{Advice, Verdict};
 use super::catalogue::Setting;
+use crate::finding::{Finding, Severity};
+use crate::time::Time;
 
 /// The value of [`Tune::schema`].
 pub const SCHEMA: &str = "tcpguard.tune/1";

@@ -5,16 +5,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Whose;
 
-use crate::text;
-use crate::cli::documents::Printed;
-use crate::control::{Request, Response};
-use crate::control::proto::Change;
-use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
-use super::unblock;
 use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
+use super::unblock;
+use crate::cli::documents::Printed;
+use crate::control::proto::Change;
+use crate::control::{Request, Response};
+use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
+use crate::text;
 
 /// Document that `tcpguard rules list --json` prints.
 #[derive(Debug, JsonSchema, Serialize)]

@@ -4,14 +4,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{RuleId, Which, Whose};
 
-use crate::text;
-use crate::cli::documents::Printed;
-use crate::control::{Request, Response};
-use crate::control::proto::Change;
-use crate::documents::{Rule, place};
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
+use crate::cli::documents::Printed;
+use crate::control::proto::Change;
+use crate::control::{Request, Response};
+use crate::documents::{Rule, place};
+use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
 #[derive(Debug, JsonSchema, Serialize)]

@@ -1,8 +1,8 @@
 //! Incidents on the disk: the evidence of past ones outlives the agent. One line of JSON each, the oldest first. The
 //! file is replaced as a whole.
 
-use std::io;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
-use crate::daemon::kept_timelines::Timelines;
-use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
-use crate::documents::timeline::Timeline;
 use super::jsonl::{self, Line};
 use super::writer::Writer;
+use crate::daemon::kept_timelines::Timelines;
+use crate::documents::timeline::Timeline;
+use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
 
 pub(super) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.

@@ -1,8 +1,8 @@
 //! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
-use tcpguard_engine as engine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine as engine;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -32,8 +32,7 @@ pub struct AlertEntry {
 }
 
 /// Event of an alert.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum AlertEvent {
     /// An event of the engine, with its facts.

@@ -76,8 +76,7 @@ pub struct Incident {
 }
 
 /// One action about an incident.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action.
     pub at: Time,
@@ -87,8 +86,7 @@ pub struct Action {
 }
 
 /// Advice for the operator about an open incident.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Advice {
     /// What to do.
     pub action: Advised,
@@ -97,8 +95,7 @@ pub struct Advice {
 }
 
 /// What an operator should do about an incident.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Advised {
     /// Check the path to the clients and the firewalls on it.

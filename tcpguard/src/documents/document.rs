@@ -15,8 +15,8 @@ use tcpguard_engine::{Mode, Ports, RuleReason, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
-use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 use super::build::number;
+use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";

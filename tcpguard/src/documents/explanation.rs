@@ -95,8 +95,7 @@ pub struct Decision {
 }
 
 /// Reason for a decision.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Why {
     /// The agent is in mode `off`.

@@ -1,15 +1,18 @@
 //! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
 //! is stored when the attack is over.
 
-use tcpguard_engine as engine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Evidence, IncidentClass, IncidentReport, IndicatorName, Measured, Mitigation, MitigationReason, PendingClass, Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine};
+use tcpguard_engine as engine;
+use tcpguard_engine::{
+    Evidence, IncidentClass, IncidentReport, IndicatorName, Measured, Mitigation, MitigationReason,
+    PendingClass, Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine,
+};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
-use super::{Incident, SynHeader};
 use super::build::{attack, number};
+use super::{Incident, SynHeader};
 
 /// The value of [`FullIncident::schema`].
 pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_engine as engine;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
+use tcpguard_engine as engine;
 use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, whole};
 
-use crate::documents;
 use super::attack::target;
+use crate::documents;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.replay/1";

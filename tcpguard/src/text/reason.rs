@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use tcpguard_engine::{ClientsWithin, Harm, HeldBack, Mitigation, MitigationReason, RemovalReason, RuleObstacle, RuleReason, SignatureBasis};
+use tcpguard_engine::{
+    ClientsWithin, Harm, HeldBack, Mitigation, MitigationReason, RemovalReason, RuleObstacle,
+    RuleReason, SignatureBasis,
+};
 use tcpguard_host::units::{percent, short, span};
 
 /// A user: `root`, or `uid 1000`.

@@ -7,8 +7,8 @@ use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Options, Pane, Wish};
 use tcpguard_engine::{Mode, RuleReason};
 
-use super::{NOW, SIZES, options, page, played, second, story, view};
 use super::support::{calm, degraded, flooded, status};
+use super::{NOW, SIZES, options, page, played, second, story, view};
 
 fn model(scene: Status) -> Model {
     Model::new(scene, Duration::ZERO, options(), view(), SIZES[0])

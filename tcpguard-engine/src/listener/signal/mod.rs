@@ -1,6 +1,9 @@
 //! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
 //! is for the evidence.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub(crate) mod fast;
 pub(crate) mod host;
 pub(crate) mod occupancy;
@@ -24,8 +27,7 @@ pub(crate) use saturation::Saturation;
 pub(crate) use slow::{FAILURE_SHARE, SLOW_LIMIT, Slow};
 
 /// Signal that raised an alarm.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// Many handshakes fail at once.

@@ -4,12 +4,14 @@ use tcpguard_engine::{IncidentClass, Measured};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
-use crate::documents::{Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader};
-use super::phrases;
-use super::block::{Block, Item, Section};
 use super::super::attack::{between, severity_word};
 use super::super::event::event_line;
 use super::super::reason::rule_reason;
+use super::block::{Block, Item, Section};
+use super::phrases;
+use crate::documents::{
+    Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
+};
 
 /// Share of the SYNs of failing handshakes from which a source dominates.
 const DOMINATES: f64 = 0.5;
