@@ -76,7 +76,7 @@ impl<S> Monitored<S> {
         *count = count.saturating_sub(1);
     }
 
-    /// What the tables say of it. `is_reported` states whether the kernel reports its completed handshakes.
+    /// The reading of its tables. `is_reported` states whether the kernel reports its completed handshakes.
     pub fn sample(
         &self,
         tables: &impl Tables,
