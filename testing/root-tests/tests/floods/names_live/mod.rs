@@ -53,7 +53,7 @@ const LOOKS: u64 = FLOOD.as_millis() as u64 / LOOK.as_millis() as u64 / 2;
 /// Bytes a second of a session in either direction: 2 MB a minute, as of an operator at work.
 const PACE: u64 = 33_000;
 /// Time for which a session sends: until after the flood, which begins some three seconds later.
-const SESSION: Duration = Duration::from_secs(11);
+const SESSION: Duration = Duration::from_secs(13);
 
 /// Owner of the spoofed addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
