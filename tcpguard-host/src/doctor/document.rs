@@ -42,7 +42,8 @@ const PROGRAMS: [&str; 27] = [
 
 /// Returns whether a hint is a command line that can be typed as it is.
 pub fn is_command(hint: &str) -> bool {
-    hint.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
+    let starts = hint.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program));
+    starts && !hint.contains("; ")
 }
 
 /// Report of `tcpguard doctor`: the checks that were made, and their findings.

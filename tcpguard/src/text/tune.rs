@@ -107,7 +107,7 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     // Commands are to be copied: a line each, however long.
     for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {
         if let Some(command) = command {
-            writeln!(out, "  {heading:<9}{command}")?;
+            writeln!(out, "  {heading:<12}{command}")?;
         }
     }
     Ok(())

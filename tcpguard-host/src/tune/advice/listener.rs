@@ -137,7 +137,7 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
             SYNACK_RETRIES_CROWDED,
             format!(
                 "{full} SYNs found a queue full since boot: entries of a flood would leave \
-                 after {} s, not {} s",
+                 after {}s, not {}s",
                 until(SYNACK_RETRIES_CROWDED),
                 until(value)
             ),
