@@ -16,7 +16,7 @@ use tcpguard::text::{self, View};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator,
     IndicatorName, Limit, ListenerId, Measured, Mitigation, MitigationReason, Mode, NetworkShare,
-    NoMitigation, NoRule, Quantity, Question, Report, Restraint, RestraintReason, RuleId,
+    Quantity, Question, Report, Restraint, RestraintReason, RuleId,
     RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, TtlShare,
     VerdictLine,
 };

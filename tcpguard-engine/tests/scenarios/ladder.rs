@@ -263,7 +263,7 @@ fn in_observe_mode_nothing_is_taken_that_touches_a_syn_and_it_says_what_would_be
         *mitigation == Mitigation::Cookies
     };
     assert!(actions.iter().any(advised), "{actions:?}");
-    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("enforced");
+    lab.request(Request::SetMode { mode: Mode::Enforce }).expect("enforced");
     lab.run_until(20.5);
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     lab.request(Request::SetMode { mode: Mode::Observe }).expect("observed");

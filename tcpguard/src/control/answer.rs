@@ -84,7 +84,7 @@ mod tests {
     use ipnet::IpNet;
 
     use super::*;
-    use tcpguard_engine::ClientsWithin;
+    use tcpguard_engine::{ClientsWithin, RuleId, Which, Whose};
     use tcpguard_support::hint_check;
 
     #[test]

@@ -202,7 +202,7 @@ pub(super) mod tests {
     use std::fs;
 
     use tcpguard_common::abi::{Fingerprint, Mask};
-    use tcpguard_engine::{Matcher, Origin, Ports, RuleConfirmation, RuleId};
+    use tcpguard_engine::{Matcher, Origin, Ports, RuleConfirmation, RuleId, RuleReason};
 
     use super::super::confirm::Pending;
     use super::*;

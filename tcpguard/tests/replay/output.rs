@@ -100,8 +100,8 @@ fn text_says_the_same_in_lines_of_100_columns() {
     }
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let title = text::title(&incidents[0].incident);
-    let action = outcome.replay.incidents[0].actions[0].text.split_whitespace();
-    let action = action.collect::<Vec<_>>().join(" ");
+    let action = text::event_line(&outcome.replay.incidents[0].actions[0].action);
+    let action = action.split_whitespace().collect::<Vec<_>>().join(" ");
     for shown in ["✗ 1 incident in capture", "198.51.100.1:80", &title, &action] {
         assert!(words.contains(shown), "{shown} is missing:\n{text}");
     }

@@ -274,8 +274,7 @@ fn text_from_elsewhere_cannot_write_outside_its_place() {
     let hostile = "\x1b[2J\x07漢字\u{202e}\u{0301}é\r\n\t".repeat(50);
     scene.daemon.hostname.clone_from(&hostile);
     scene.rules.list[0].matches.clone_from(&hostile);
-    scene.rules.list[0].reason.clone_from(&hostile);
-    scene.incidents[0].actions[0].text.clone_from(&hostile);
+    scene.rules.list[0].reason = RuleReason::Given { text: hostile.clone() };
     for utf8 in [true, false] {
         let view = View { utf8, ..view() };
         let mut model = Model::new(scene.clone(), Duration::ZERO, options(), view, SIZES[0]);

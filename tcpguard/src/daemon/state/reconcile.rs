@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn stored(slot: u32, matcher: Matcher, origin: Origin, left: i64) -> Rule {
-        let (id, reason) = (RuleId(slot), format!("rule {slot}"));
+        let (id, reason) = (RuleId(slot), given(&format!("rule {slot}")));
         let (created, expires) = (ahead(-30), ahead(left));
         Rule { id, matcher, origin, forced: false, reason, created, expires, confirmation: None }
     }

@@ -39,7 +39,13 @@ struct Jury {
 impl Jury {
     /// Replays the packets that can be seen from `view`. Every verdict in `right` is accepted.
     fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
-        let replay = observe(&scene.capture(view));
+        self.hear_all(name, scene, view, right).replay
+    }
+
+    /// Like [`Self::hear`], with the verdicts in between.
+    fn hear_all(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Outcome {
+        let outcome = of_whole(run(&scene.capture(view), Mode::Observe));
+        let replay = &outcome.replay;
         let classes: Vec<&str> =
             replay.incidents.iter().map(|incident| incident.class.name()).collect();
         let context = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
