@@ -4,8 +4,8 @@ use std::fs;
 
 use log::Level;
 
-use super::stderr;
 use crate::control::{Peer, Request, Response};
+use super::stderr;
 
 /// The login of a process that no login began.
 const NO_LOGIN: u32 = u32::MAX;
@@ -52,7 +52,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The name of a user in this text of /etc/passwd.
-fn name<'a>(uid: u32, users: &'a str) -> Option<&'a str> {
+fn name(uid: u32, users: &str) -> Option<&str> {
     users.lines().map(|line| line.split(':')).find_map(|mut fields| {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
