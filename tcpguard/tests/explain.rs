@@ -15,10 +15,9 @@ use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator,
-    IndicatorName, Limit, ListenerId, Measured, Mitigation, MitigationReason, Mode, NetworkShare,
-    Quantity, Question, Report, Restraint, RestraintReason, RuleId,
-    RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, TtlShare,
-    VerdictLine,
+    IndicatorName, Limit, ListenerId, Measured, Mode, NetworkShare, Quantity, Question, Report,
+    Restraint, RestraintReason, RuleId, RuleReason, RuleRecord, SignatureShare, SourceShare,
+    SynHeader, Timestamp, TtlShare, VerdictLine,
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};

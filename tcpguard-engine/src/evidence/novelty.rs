@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::input::{constants, one_in};
-use crate::listener::Networks;
 use super::cohort::Cohort;
 use super::gate::DISTINCT_MIN;
 use super::measured::{Measured, Quantity};
 use super::sources::network;
+use crate::input::{constants, one_in};
+use crate::listener::Networks;
 
 constants! {
     /// Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from which

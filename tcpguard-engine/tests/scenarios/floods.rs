@@ -1,7 +1,10 @@
 //! Floods from random sources: found, explained, dropped, released.
 
 use tcpguard_common::abi::Mask;
-use tcpguard_engine::{Event, FlowState, IncidentClass, IndicatorName, Matcher, Mode, RuleId, RuleObstacle, RuleReason, Severity, Signal, SignatureBasis, Target};
+use tcpguard_engine::{
+    Event, FlowState, IncidentClass, IndicatorName, Matcher, Mode, RuleId, RuleObstacle,
+    RuleReason, Severity, Signal, SignatureBasis, Target,
+};
 
 use crate::sim::*;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{ClosedPortSource, Event, IncidentClass, Listener, ListenerId, Mode, Severity, Signal};
+use tcpguard_engine::{
+    ClosedPortSource, Event, IncidentClass, Listener, ListenerId, Mode, Severity, Signal,
+};
 
 use crate::sim::*;
 

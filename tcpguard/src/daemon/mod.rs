@@ -1,43 +1,17 @@
 //! The agent: one loop that owns the engine, polls the kernel, and carries out the engine's decisions.
 
 mod agent;
-mod alerts;
-mod audit;
-mod client_filter;
-mod confirm;
-mod counts;
-#[cfg(test)]
-mod damage;
+mod configuration;
 mod executor;
-mod explain;
-mod facts;
-mod firewall;
-mod handover_record;
 mod heap;
-mod host_view;
-mod hot_sources;
-mod incidents;
 mod interfaces;
-mod jsonl;
-mod kept_config;
-mod kept_timelines;
 mod listeners;
-mod loss_watch;
-pub mod memory;
 mod mitigations;
 mod notify;
-pub mod obstacles;
-mod pace;
-mod priority;
-mod provenance;
-mod read_cache;
-mod reload;
-mod routes;
+mod reading;
+mod requests;
 pub(crate) mod start;
-mod state;
-pub mod stored;
-pub mod syncookies;
-mod writer;
+mod store;
 
 use std::fmt::Display;
 
@@ -56,7 +30,9 @@ use crate::config::Config;
 use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::telemetry;
 use crate::telemetry::metrics::MetricsServer;
-pub use provenance::{Provenance, Refused};
+pub use configuration::provenance::{Provenance, Refused};
+pub use mitigations::syncookies;
+pub use store::{memory, stored};
 
 const INTERFACE_CHANGES: &str = "interface changes";
 /// Requests of one kind that may wait for the loop.

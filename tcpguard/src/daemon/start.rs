@@ -16,31 +16,33 @@ use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netn
 use tcpguard_host::time::Clock;
 
 use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
-use super::alerts::AlertFile;
-use super::audit::Audit;
-use super::client_filter::ClientFilter;
-use super::confirm::ModeClock;
-use super::counts::Counts;
 use super::executor::{Executor, Exemptions};
-use super::firewall::{Firewall, Need};
-use super::handover_record::{HandoverRecord, LeftHandover};
-use super::host_view::HostView;
-use super::hot_sources::HotSources;
-use super::incidents::Incidents;
 use super::interfaces::Interfaces;
-use super::kept_config::ConfigFile;
 use super::listeners::Selection;
-use super::loss_watch::LossWatch;
 use super::mitigations::{Cookies, MitigationContext, Mitigations};
-use super::pace::Pace;
-use super::provenance::Provenance;
-use super::read_cache::{Cells, Handshakes};
-use super::routes::Routes;
-use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use crate::bpf::{
     self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
 };
 use crate::config::{Config, ModeSource};
+use crate::daemon::configuration::kept_config::ConfigFile;
+use crate::daemon::configuration::provenance::Provenance;
+use crate::daemon::executor::audit::Audit;
+use crate::daemon::executor::client_filter::ClientFilter;
+use crate::daemon::mitigations::firewall::{Firewall, Need};
+use crate::daemon::reading::host_view::HostView;
+use crate::daemon::reading::hot_sources::HotSources;
+use crate::daemon::reading::loss_watch::LossWatch;
+use crate::daemon::reading::pace::Pace;
+use crate::daemon::reading::read_cache::{Cells, Handshakes};
+use crate::daemon::reading::routes::Routes;
+use crate::daemon::requests::confirm::ModeClock;
+use crate::daemon::requests::counts::Counts;
+use crate::daemon::store::alerts::AlertFile;
+use crate::daemon::store::handover_record::{HandoverRecord, LeftHandover};
+use crate::daemon::store::incidents::Incidents;
+use crate::daemon::store::state::{
+    InKernel, Reconciled, State, StateWriter, Times, reconcile, store,
+};
 use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
 use crate::text::request_error;

@@ -4,8 +4,8 @@ use std::fs;
 
 use log::Level;
 
-use crate::control::{Peer, Request, Response};
 use super::stderr;
+use crate::control::{Peer, Request, Response};
 
 /// The login of a process that no login began.
 const NO_LOGIN: u32 = u32::MAX;

@@ -123,7 +123,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
             RefusalKind::NotFound,
             format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list"),
         ),
-        Change::OrderMitigation { mitigation, order, .. } => {
+        Change::OrderMitigation { mitigation, .. } => {
             let mut listener = status.listeners[0].clone();
             listener.mitigations = vec![Mitigation {
                 mitigation: *mitigation,

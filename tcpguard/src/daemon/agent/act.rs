@@ -8,8 +8,8 @@ use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
 use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
-use crate::daemon::firewall::Need;
 use crate::daemon::heap;
+use crate::daemon::mitigations::firewall::Need;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
 use crate::text::removal_reason;

@@ -10,7 +10,7 @@ use super::respond::{PendingResponse, Written};
 use super::{Agent, clock};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
-use crate::daemon::confirm::{ConfirmError, Lapsed, Pending, Terms};
+use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
 use crate::text::User;
 

@@ -10,8 +10,8 @@ use tcpguard_engine::{
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
 use super::{Agent, Snapshot, clock};
-use crate::daemon::audit;
 use crate::daemon::executor::Executor;
+use crate::daemon::executor::audit;
 use crate::daemon::interfaces::Received;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.

@@ -4,7 +4,7 @@ use tcpguard_engine::{Severity, Timestamp};
 
 use super::Agent;
 use crate::bpf::{HeldLink, KernelError};
-use crate::daemon::audit::Outcome;
+use crate::daemon::executor::audit::Outcome;
 
 /// Most changes that are named in one alert.
 const NAMED: usize = 4;

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::{Agent, clock};
 use crate::control::proto::Change;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
-use crate::daemon::confirm::Terms;
-use crate::daemon::writer::Unwritten;
+use crate::daemon::requests::confirm::Terms;
+use crate::daemon::store::writer::Unwritten;
 use crate::documents::Listener;
 use crate::text::User;
 

@@ -5,8 +5,8 @@ use std::ops::Bound;
 use tcpguard_engine::RuleId;
 
 use super::Executor;
+use super::audit::Deviation;
 use crate::bpf::{KernelError, KernelMatcher, KernelRule};
-use crate::daemon::audit::Deviation;
 
 impl Executor {
     /// The rules as they should be in the kernel, from the one after `after` on.

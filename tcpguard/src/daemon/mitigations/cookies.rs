@@ -9,14 +9,14 @@ use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
 use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device};
 
 use super::Refusal;
+use super::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
 use super::syn_ack_records::{SynAckEntry, SynAckRecords};
+use super::syncookies::{Returned, SyncookiesLease};
 use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::config::CookieChoice;
 use crate::daemon::executor::Executor;
 use crate::daemon::interfaces::in_words;
 use crate::daemon::listeners::MonitoredListener;
-use crate::daemon::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
-use crate::daemon::syncookies::{Returned, SyncookiesLease};
 use crate::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
 use crate::selftest;
 

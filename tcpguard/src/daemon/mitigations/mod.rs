@@ -3,7 +3,10 @@
 
 mod cookies;
 mod effort;
+pub mod firewall;
+pub mod obstacles;
 mod syn_ack_records;
+pub mod syncookies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,11 +17,11 @@ use tcpguard_common::cookie;
 use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
 use tcpguard_host::linux::{self, Interface, Sysctls};
 
+use self::firewall::Firewall;
+use self::obstacles::Obstacle;
+use self::syncookies::LeaseError;
 use super::executor::Executor;
-use super::firewall::Firewall;
 use super::listeners::MonitoredListener;
-use super::obstacles::Obstacle;
-use super::syncookies::LeaseError;
 use crate::bpf::{KernelError, Object, Pins, SelfTestError};
 pub use cookies::{Cookies, Maker};
 

@@ -12,7 +12,7 @@ use crate::telemetry::Alert;
 const BEGINNINGS: [&str; 3] = ["attack_started", "handshakes_degraded", "incident_started"];
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
+pub(in crate::daemon) struct Counts {
     incidents: BTreeMap<&'static str, (IncidentClass, u64)>,
     reloads_applied: u64,
     reloads_refused: u64,
@@ -20,7 +20,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Counts the event of `alert`.
-    pub(super) fn note(&mut self, alert: &Alert) {
+    pub(in crate::daemon) fn note(&mut self, alert: &Alert) {
         match (alert.event.name(), &alert.incident) {
             (event, Some(incident)) if BEGINNINGS.contains(&event) => {
                 let class = incident.class;
@@ -33,7 +33,7 @@ impl Counts {
     }
 
     /// The counters as the status shows them.
-    pub(super) fn document(&self) -> Document {
+    pub(in crate::daemon) fn document(&self) -> Document {
         let attack = |&(class, count): &(IncidentClass, u64)| IncidentCount {
             class,
             severity: class.severity().into(),

@@ -13,7 +13,7 @@ use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
 use tcpguard_host::time::Clock;
 
-use crate::daemon::writer::Writer;
+use super::writer::Writer;
 use crate::documents::timeline::{TIMELINE_SCHEMA, Timeline};
 use crate::driver::timeline::Recorder;
 

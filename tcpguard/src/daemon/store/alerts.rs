@@ -14,7 +14,7 @@ use super::writer::Writer;
 use crate::documents::{AlertEntry, EVENT_SCHEMA, Event};
 use crate::telemetry::History;
 
-pub(super) const NAME: &str = "alerts.jsonl";
+pub(in crate::daemon) const NAME: &str = "alerts.jsonl";
 /// Least time between two writes of the file: a flood with many rules raises alerts all the time. The journal has
 /// everything at once.
 const PACE: Duration = Duration::from_secs(5);
@@ -64,13 +64,13 @@ fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
     jsonl::store(&dir.join(NAME), lines)
 }
 
-pub(super) fn load(dir: &Path) -> Vec<AlertEntry> {
+pub(in crate::daemon) fn load(dir: &Path) -> Vec<AlertEntry> {
     let lines: Vec<Event> = jsonl::load(&dir.join(NAME));
     lines.into_iter().map(|line| line.alert).collect()
 }
 
 /// The same for a query, which sets no damaged line aside.
-pub(super) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
+pub(in crate::daemon) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
     let lines: Vec<Event> = jsonl::read(&dir.join(NAME))?;
     Ok(lines.into_iter().map(|line| line.alert).collect())
 }

@@ -4,11 +4,11 @@
 use tcpguard_engine::{Severity, thresholds};
 use tcpguard_host::linux::boot_time;
 
-use super::agent::Agent;
 use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
+use crate::daemon::agent::Agent;
 use crate::documents::AlertEvent;
 use crate::telemetry::Alert;
 
@@ -129,7 +129,7 @@ impl Agent {
     }
 
     /// The effective settings and the origin of each.
-    pub(super) fn effective(&self) -> Response {
+    pub(in crate::daemon) fn effective(&self) -> Response {
         let mode = self.engine.mode();
         let held = Config { mode, ..self.config.clone() };
         let mut origins = self.provenance.origins.clone();
@@ -151,7 +151,7 @@ impl Agent {
             return self.refuse(text.clone(), text);
         }
         self.config = merged;
-        super::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
+        crate::daemon::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
         let kernel = self.executor.dataplane.set_config(&self.executor.config);
         // Ignored listeners are determined at each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
@@ -186,12 +186,17 @@ impl Agent {
     }
 
     /// Raises an alert of the agent's own.
-    pub(super) fn raise_own(&mut self, severity: Severity, event: &str, message: String) {
+    pub(in crate::daemon) fn raise_own(
+        &mut self,
+        severity: Severity,
+        event: &str,
+        message: String,
+    ) {
         self.alert_interfaces(severity, event, message, Vec::new());
     }
 
     /// Raises one that is about interfaces.
-    pub(super) fn alert_interfaces(
+    pub(in crate::daemon) fn alert_interfaces(
         &mut self,
         severity: Severity,
         event: &str,

@@ -9,13 +9,13 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Clock;
 
-use super::agent::{Agent, clock};
 use crate::control::{RefusalKind, Response};
+use crate::daemon::agent::{Agent, clock};
 use crate::documents::{Allowed, Explanation, FullIncident, ListenerMitigation, Rule, Source};
 
 impl Agent {
     /// Everything that decides about the SYNs from `net`, to one port or to any.
-    pub(super) fn explain(&self, net: &IpNet, port: Option<u16>) -> Explanation {
+    pub(in crate::daemon) fn explain(&self, net: &IpNet, port: Option<u16>) -> Explanation {
         let clock = clock();
         let report = self.engine.report(clock.now);
         let asked = |listener: &Listener| port.is_none_or(|port| listener.port == port);
@@ -99,7 +99,7 @@ impl Agent {
     }
 
     /// The evidence of an attack: one of this run, or one on record.
-    pub(super) fn explain_incident(&self, id: u64) -> Response {
+    pub(in crate::daemon) fn explain_incident(&self, id: u64) -> Response {
         let clock = clock();
         let report = self.engine.report(clock.now);
         let open = report.incidents.iter().find(|incident| incident.id == id);
@@ -122,7 +122,7 @@ impl Agent {
 
 impl Agent {
     /// The timeline of an attack's counters.
-    pub(super) fn timeline(&self, id: u64) -> Response {
+    pub(in crate::daemon) fn timeline(&self, id: u64) -> Response {
         match self.incidents.timeline(id, clock()) {
             Some(line) => Response::Timeline(Box::new(line)),
             None => Response::refused(

@@ -1,6 +1,7 @@
 //! The listeners that the agent monitors: local sockets, as far as there are slots, and services that are forwarded.
 
 mod inherited;
+pub mod priority;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 use tcpguard_host::linux::ListenerGroup;
 
 pub use self::inherited::Inherited;
-use super::priority::{LeftOut, ListenerPriority, leaving, ranked, unfollowed};
+use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unfollowed};
 use crate::bpf::{Dataplane, KernelError, ip};
 use crate::driver::{ListenerTable, Monitored};
 

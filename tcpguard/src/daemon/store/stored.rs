@@ -7,11 +7,13 @@ use tcpguard_common::abi::maps;
 use tcpguard_engine::{Engine, ListenerId, Mode, Settings};
 use tcpguard_host::time::Clock;
 
-use super::kept_config::KeptConfig;
+use super::kept_timelines;
 use super::state::{InKernel, State, reconcile};
-use super::{alerts, incidents, start, syncookies};
+use super::{alerts, incidents};
 use crate::config::{Config, DEFAULT_PATH, Overrides};
-use crate::daemon::kept_timelines;
+use crate::daemon::configuration::kept_config::KeptConfig;
+use crate::daemon::mitigations::syncookies;
+use crate::daemon::start;
 use crate::documents::selftest::{Host, SelfTest};
 use crate::selftest;
 

@@ -19,7 +19,7 @@ const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / 
 
 /// Result of one pass.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in crate::daemon) struct Found {
     /// Time at which the pass began.
     pub at: Timestamp,
     pub busiest: Vec<Source>,
@@ -30,7 +30,7 @@ pub(super) struct Found {
 
 /// The last pass, and the one that is on.
 #[derive(Debug, Default)]
-pub(super) struct HotSources {
+pub(in crate::daemon) struct HotSources {
     found: Option<Found>,
     pass: Option<Pass>,
 }
@@ -51,7 +51,7 @@ impl HotSources {
     ///
     /// # Errors
     /// When the kernel refuses; then the next poll begins again.
-    pub(super) fn read(
+    pub(in crate::daemon) fn read(
         &mut self,
         now: Timestamp,
         poll: Duration,
@@ -76,7 +76,7 @@ impl HotSources {
     }
 
     /// Result of the last pass. `None` before the first has ended.
-    pub(super) const fn found(&self) -> Option<&Found> {
+    pub(in crate::daemon) const fn found(&self) -> Option<&Found> {
         self.found.as_ref()
     }
 }

@@ -12,12 +12,12 @@ use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
 use super::jsonl::{self, Line};
+use super::kept_timelines::Timelines;
 use super::writer::Writer;
-use crate::daemon::kept_timelines::Timelines;
 use crate::documents::timeline::Timeline;
 use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
 
-pub(super) const NAME: &str = "incidents.jsonl";
+pub(in crate::daemon) const NAME: &str = "incidents.jsonl";
 /// Incidents in the file.
 const KEPT: usize = Limits::PAST_INCIDENTS;
 /// Changes of open incidents are written at most this often.
@@ -153,14 +153,14 @@ fn store(dir: &Path, attacks: &[Arc<FullIncident>]) -> io::Result<()> {
 }
 
 /// The incidents on record in `dir`, the newest first.
-pub(super) fn load(dir: &Path) -> Vec<FullIncident> {
+pub(in crate::daemon) fn load(dir: &Path) -> Vec<FullIncident> {
     let mut attacks: Vec<_> = jsonl::load(&dir.join(NAME)).into_iter().map(closed).collect();
     attacks.sort_by_key(|attack| std::cmp::Reverse(attack.incident.id));
     attacks
 }
 
 /// The same in any order for a query, which sets no damaged line aside.
-pub(super) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
+pub(in crate::daemon) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
     Ok(jsonl::read(&dir.join(NAME))?.into_iter().map(closed).collect())
 }
 
@@ -189,7 +189,7 @@ fn closed(mut full: FullIncident) -> FullIncident {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::daemon) mod tests {
     use std::fs;
 
     use serde_json::{Value, json};

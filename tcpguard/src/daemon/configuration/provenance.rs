@@ -26,13 +26,13 @@ pub struct Provenance {
     /// Time at which the effective configuration was read.
     loaded: Timestamp,
     /// The files that the effective configuration was read from.
-    pub(super) files: Vec<PathBuf>,
+    pub(in crate::daemon) files: Vec<PathBuf>,
     /// Source of each effective setting.
-    pub(super) origins: Origins,
+    pub(in crate::daemon) origins: Origins,
     /// The files that were read last, applied or refused, and when they had been written.
     written: Vec<(PathBuf, Option<SystemTime>)>,
     /// The first mistake of newer files.
-    pub(super) refused: Option<String>,
+    pub(in crate::daemon) refused: Option<String>,
     /// Time at which the last valid configuration was read, if it is effective because the start refused
     /// the files.
     stands_in: Option<Time>,
@@ -44,7 +44,7 @@ pub struct Provenance {
 
 /// A configuration that may hold.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(in crate::daemon) struct Read {
     pub loaded: Loaded,
     /// The record to keep once the configuration is effective.
     pub kept: KeptConfig,
@@ -139,12 +139,12 @@ impl Provenance {
     }
 
     /// The configuration that was read at the start and is to be kept.
-    pub(super) fn unkept(&mut self) -> Option<KeptConfig> {
+    pub(in crate::daemon) fn unkept(&mut self) -> Option<KeptConfig> {
         self.unkept.take()
     }
 
     /// The message about a start with the last valid configuration; `None` after an ordinary start.
-    pub(super) fn refused_at_start(&self) -> Option<String> {
+    pub(in crate::daemon) fn refused_at_start(&self) -> Option<String> {
         let (refused, read_at) = (self.refused.as_ref()?, self.stands_in?);
         Some(format!(
             "the configuration was refused at the start, the last valid one, of {read_at}, applies: \
@@ -152,7 +152,7 @@ impl Provenance {
         ))
     }
 
-    pub(super) fn read(&mut self) -> Result<Read, Refused> {
+    pub(in crate::daemon) fn read(&mut self) -> Result<Read, Refused> {
         // Before the files are read: a write during the read counts as newer.
         self.written = self.last_written();
         let sources = Sources::read(self.file.as_deref())?;
@@ -167,7 +167,7 @@ impl Provenance {
 
     /// Makes the configuration from these files effective, except the keys that are `waiting` for a
     /// restart.
-    pub(super) fn take_over(
+    pub(in crate::daemon) fn take_over(
         &mut self,
         files: Vec<PathBuf>,
         mut origins: Origins,
@@ -181,7 +181,7 @@ impl Provenance {
         self.waiting = waiting.to_vec();
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::daemon) fn path(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
@@ -233,7 +233,7 @@ impl Provenance {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::daemon) mod tests {
     use super::super::kept_config;
     use super::*;
     use tcpguard_support::hint_check;

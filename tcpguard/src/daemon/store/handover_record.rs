@@ -17,9 +17,9 @@ use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 use tcpguard_host::durable::seal;
 use tcpguard_host::json;
 
-use super::executor::Executor;
-use super::listeners::{Inherited, MonitoredListener};
 use crate::bpf::{KernelError, Pins, addr, ip};
+use crate::daemon::executor::Executor;
+use crate::daemon::listeners::{Inherited, MonitoredListener};
 
 /// Raised only when the record means something else than before.
 const SCHEMA: &str = "tcpguard.handover/1";

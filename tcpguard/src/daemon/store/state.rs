@@ -21,8 +21,8 @@ use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
-use super::confirm::PendingMode;
 use super::writer::Writer;
+use crate::daemon::requests::confirm::PendingMode;
 pub use reconcile::{InKernel, Reconciled, reconcile};
 pub use times::Times;
 
@@ -198,14 +198,14 @@ pub fn store(dir: &Path, state: &State) -> io::Result<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::daemon) mod tests {
     use std::fs;
 
     use tcpguard_common::abi::{Fingerprint, Mask};
     use tcpguard_engine::{Matcher, Origin, Ports, RuleConfirmation, RuleId, RuleReason};
 
-    use super::super::confirm::Pending;
     use super::*;
+    use crate::daemon::requests::confirm::Pending;
 
     fn clock() -> Clock {
         let wall = "2026-01-02T03:04:06Z".parse().unwrap();

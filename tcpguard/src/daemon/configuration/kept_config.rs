@@ -12,8 +12,8 @@ use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
-use super::writer::Writer;
 use crate::config::Sources;
+use crate::daemon::store::writer::Writer;
 
 const NAME: &str = "config.json";
 const SCHEMA: &str = "tcpguard.config/1";
@@ -72,7 +72,7 @@ impl KeptConfig {
     }
 }
 
-pub(super) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {
+pub(in crate::daemon) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {
     seal::replace(&dir.join(NAME), 0o600, &json::bytes(kept)?)
 }
 
@@ -107,7 +107,7 @@ impl ConfigFile {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::daemon) mod tests {
     use super::*;
     use crate::config::Overrides;
 

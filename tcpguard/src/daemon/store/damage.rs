@@ -13,20 +13,21 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_host::time::Time;
 
-use super::kept_config::{self, KeptConfig};
+use super::kept_timelines;
 use super::state::{self, State};
-use super::{incidents, jsonl, syncookies};
+use super::{incidents, jsonl};
 use crate::config::{self, ConfigError, Overrides};
-use crate::daemon::kept_timelines;
+use crate::daemon::configuration::kept_config::{self, KeptConfig};
+use crate::daemon::mitigations::syncookies;
 use crate::documents::selftest::tests::selftest as example;
 use crate::documents::{AlertEntry, AlertEvent, Event};
 use crate::selftest;
 
 /// Numbers that look random and are the same for each seed (SplitMix64).
-pub(super) struct Random(pub(super) u64);
+pub(in crate::daemon) struct Random(pub(in crate::daemon) u64);
 
 impl Random {
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    pub(in crate::daemon) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -294,7 +295,7 @@ impl Read {
 
 /// The file of the package, and the same with every key and block that it shows.
 fn packaged() -> [String; 2] {
-    const SHIPPED: &str = include_str!("../../../packaging/tcpguard.toml");
+    const SHIPPED: &str = include_str!("../../../../packaging/tcpguard.toml");
     let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && *line != "#";
     let shown = SHIPPED.lines().map(|line| if is_key(&line) { &line[1..] } else { line });
     [SHIPPED.to_owned(), shown.collect::<Vec<_>>().join("\n")]

@@ -8,9 +8,9 @@ use tcpguard_engine::RuleReport;
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Time;
 
+use super::kept_timelines;
 use super::{alerts, incidents, state};
 use crate::control::{RefusalKind, Request, Response};
-use crate::daemon::kept_timelines;
 use crate::documents::{Allowed, Rule};
 
 /// An answer, and of when it is.

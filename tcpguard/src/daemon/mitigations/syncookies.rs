@@ -315,4 +315,4 @@ fn read(path: &Path) -> Result<Option<Saved>, String> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::daemon) mod tests;

@@ -11,8 +11,8 @@ use std::{fmt, mem};
 
 use tcpguard_engine::{Ports, RuleId, Timestamp};
 
-use super::executor::Executor;
 use crate::bpf::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Source, Walked};
+use crate::daemon::executor::Executor;
 
 /// The least number of keys that a step checks: a millisecond of system calls.
 pub const KEYS: usize = 2000;

@@ -10,10 +10,10 @@ use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
-use super::listeners::MonitoredListener;
 use super::obstacles::Obstacle;
-use super::pace::Pace;
 use crate::config::Config;
+use crate::daemon::listeners::MonitoredListener;
+use crate::daemon::reading::pace::Pace;
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =

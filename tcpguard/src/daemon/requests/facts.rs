@@ -6,12 +6,12 @@ use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
-use super::agent::{Agent, Snapshot, clock};
-use super::heap;
-use super::mitigations::Maker;
-use super::obstacles::Obstacle;
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
+use crate::daemon::agent::{Agent, Snapshot, clock};
+use crate::daemon::heap;
+use crate::daemon::mitigations::Maker;
+use crate::daemon::mitigations::obstacles::Obstacle;
 use crate::documents::{
     Allowed, CookieBackend, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
     Status,
@@ -23,7 +23,7 @@ const RATE_WINDOW_MS: u128 = 1000;
 
 impl Agent {
     /// Answers a request that changes nothing.
-    pub(super) fn read(&self, request: &Request) -> Response {
+    pub(in crate::daemon) fn read(&self, request: &Request) -> Response {
         let clock = clock();
         let report = self.engine.report(clock.now);
         match request {
@@ -124,7 +124,7 @@ impl Agent {
     }
 
     /// Losses over the longest time that is remembered, because losses come in bursts.
-    pub(super) fn losses(&self) -> Reading<LossCounters> {
+    pub(in crate::daemon) fn losses(&self) -> Reading<LossCounters> {
         let Some(last) = self.snapshots.back() else { return Reading::default() };
         let first = self.snapshots.front().filter(|first| first.at < last.at);
         Reading {

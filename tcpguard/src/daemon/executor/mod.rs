@@ -1,5 +1,7 @@
 //! The executor's part that only a host has: rules that an earlier agent left, replacement, audit and clean-up.
 
+pub mod audit;
+pub mod client_filter;
 mod clients;
 mod exemptions;
 mod repair;
