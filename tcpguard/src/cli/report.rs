@@ -56,7 +56,7 @@ fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     let host = Host {
         name: status.daemon.hostname,
         interfaces: status.interfaces.into_iter().map(|interface| interface.name).collect(),
-        mode: mode_name(status.daemon.mode.into()),
+        mode: mode_name(status.daemon.mode),
         kernel: format!(
             "{} {}",
             uname.sysname().to_string_lossy(),

@@ -69,7 +69,7 @@ impl Agent {
         };
         let written = did.map(|did| self.alert_mode(now, "mode_changed", did));
         let ends = self.mode_reverts(clock());
-        let response = Response::ModeSet { was: was.into(), mode: mode.into(), ends };
+        let response = Response::ModeSet { was, mode, ends };
         match written {
             Some(written) => PendingResponse::OnceWritten(response, written),
             None => response.into(),
@@ -94,7 +94,7 @@ impl Agent {
         let did = format!("{} confirmed mode {}", User(peer.uid), mode_name(mode));
         let written = self.alert_mode(now, "mode_confirmed", did);
         let ends = self.mode_reverts(clock());
-        let response = Response::ModeSet { was: mode.into(), mode: mode.into(), ends };
+        let response = Response::ModeSet { was: mode, mode, ends };
         PendingResponse::OnceWritten(response, written)
     }
 
