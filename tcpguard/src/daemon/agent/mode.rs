@@ -6,13 +6,13 @@ use tcpguard_engine::{Mode, Severity, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
-use super::respond::{PendingResponse, Written};
-use super::{Agent, clock};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
 use crate::text::User;
+use super::{Agent, clock};
+use super::respond::{PendingResponse, Written};
 
 impl Agent {
     /// The automatic end of the mode, for people and programs.
@@ -70,7 +70,7 @@ impl Agent {
         };
         let written = did.map(|did| self.alert_mode(now, "mode_changed", did));
         let ends = self.mode_reverts(clock());
-        let response = Response::ModeSet { was: was.into(), mode: mode.into(), ends };
+        let response = Response::ModeSet { was, mode, ends };
         match written {
             Some(written) => PendingResponse::OnceWritten(response, written),
             None => response.into(),
@@ -95,7 +95,7 @@ impl Agent {
         let did = format!("{} confirmed mode {}", User(peer.uid), mode_name(mode));
         let written = self.alert_mode(now, "mode_confirmed", did);
         let ends = self.mode_reverts(clock());
-        let response = Response::ModeSet { was: mode.into(), mode: mode.into(), ends };
+        let response = Response::ModeSet { was: mode, mode, ends };
         PendingResponse::OnceWritten(response, written)
     }
 

@@ -78,7 +78,7 @@ impl Pending {
     pub fn document(&self, clock: Clock) -> ModeRevert {
         let time = |at: Option<Timestamp>| at.map(|at| clock.time_at(at));
         ModeRevert {
-            revert_to: self.revert_to.into(),
+            revert_to: self.revert_to,
             confirm_by: time(self.confirm_by),
             until: time(self.until),
             // Rounded up: a mode requested for a minute ends in a minute, not in 59 s.

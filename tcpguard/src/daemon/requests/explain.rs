@@ -4,9 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
-use tcpguard_engine::{
-    Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
-};
+use tcpguard_engine::{Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp};
 use tcpguard_host::time::Clock;
 
 use crate::control::{RefusalKind, Response};
@@ -48,7 +46,7 @@ impl Agent {
             mitigations: mitigations(&report, &asked, clock),
             forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
-            mode: report.mode.into(),
+            mode: report.mode,
             rules: rules(&|rule| match &rule.matcher {
                 Matcher::Source(other, ports) => {
                     touches(other) && port.is_none_or(|port| ports.contains(port))
@@ -68,7 +66,7 @@ impl Agent {
                 .map(|allowed| Allowed::build(allowed, clock))
                 .collect(),
             exempt: self.engine.exemption(net).map(|(prefix, why)| format!("{why} ({prefix})")),
-            clients: self.executor.clients_within(net).into(),
+            clients: self.executor.clients_within(net),
             completed_at: client
                 .map(|client| clock.time_at(Timestamp::from_nanos(client.completed_ns))),
             source: counters.map(|counters| Source {
