@@ -286,7 +286,7 @@ fn whatever_comes_from_outside_is_text() {
 
 /// Replaces every string that is not one of a few known words by `text`.
 fn fill(value: &mut Value, text: &str) {
-    const WORDS: [&str; 22] = [
+    const WORDS: [&str; 27] = [
         "schema",
         "class",
         "severity",
@@ -309,6 +309,11 @@ fn fill(value: &mut Value, text: &str) {
         "no_rule",
         "action",
         "indicators",
+        "event",
+        "mode",
+        "kind",
+        "basis",
+        "origin",
     ];
     match value {
         Value::String(string) => *string = text.to_owned(),

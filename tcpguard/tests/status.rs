@@ -453,9 +453,6 @@ fn a_word_that_is_not_known_yet_is_tolerated() {
         "/daemon/state",
         "/interfaces/0/hook",
         "/interfaces/0/mode",
-        "/listeners/0/kind",
-        "/listeners/0/state",
-        "/listeners/1/mitigations/0/state",
         "/cookies/backend",
         "/losses/state",
     ] {

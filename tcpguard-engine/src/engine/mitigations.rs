@@ -202,7 +202,7 @@ impl Engine {
         let is_alerted = self.failed_before(now, id, mitigation, soon);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let (listener, error) = (monitor.listener, error.to_owned());
-        let why = MitigationReason::Failed { error: error.clone() };
+        let why = MitigationReason::Failed { error: error.as_str().into() };
         let retry_s = (!soon).then(|| monitor.ladder.pause(mitigation).as_secs());
         match soon {
             true => monitor.ladder.defer(now, mitigation, why),

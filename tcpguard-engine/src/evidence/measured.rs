@@ -29,7 +29,7 @@ pub enum Limit {
     Below(f64),
 }
 
-/// What is measured.
+/// Measured quantity.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
@@ -67,7 +67,7 @@ pub enum Quantity {
     NetworksOfMost,
     /// Number of distinct sources.
     Sources,
-    /// Failing SYNs per source.
+    /// SYNs of half-open handshakes per source.
     SynsPerSource,
     /// Share of the top source beyond the failures to be expected.
     TopSourceShare,

@@ -86,7 +86,7 @@ pub enum Event {
         rule: NamedRule,
         /// The harm.
         why: RemovalReason,
-        /// What takes its place.
+        /// Replacement of the rule.
         then: Fallback,
     },
     /// The kernel did not take rules.
@@ -261,7 +261,7 @@ pub enum Event {
     },
     /// Handshakes failed evenly for so long that their share counts as baseline.
     BaselineRaised {
-        /// That share, 0 to 1.
+        /// The share, 0 to 1.
         share: f64,
     },
     /// SYNs to closed ports are limited.
@@ -359,7 +359,7 @@ pub enum RuleObstacle {
     Alone,
     /// The incident has as many rules against sources as it may have.
     SourceLimit {
-        /// That number.
+        /// The number of listeners.
         limit: u64,
     },
     /// The source is exempt.
@@ -371,7 +371,7 @@ pub enum RuleObstacle {
     ClientsBehind,
 }
 
-/// What takes the place of a withdrawn rule.
+/// Replacement of a withdrawn rule.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fallback {

@@ -403,7 +403,7 @@ mod tests {
     }
 
     fn failed() -> MitigationReason {
-        MitigationReason::Failed { error: "no".to_owned() }
+        MitigationReason::Failed { error: "no".into() }
     }
 
     fn need(mitigation: Mitigation) -> Need {

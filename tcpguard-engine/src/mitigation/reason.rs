@@ -76,7 +76,7 @@ pub enum MitigationReason {
     /// It could not be started.
     Failed {
         /// The obstacle, in the words of the agent or the kernel.
-        error: String,
+        error: Box<str>,
     },
     /// It did harm.
     Harmful {

@@ -38,7 +38,7 @@ pub enum RemovalReason {
     Merged,
     /// Another rule replaces it.
     Replaced {
-        /// That rule.
+        /// The rule.
         by: RuleId,
     },
     /// No operator confirmed it in time.

@@ -71,13 +71,13 @@ pub struct Doctor {
 /// Result of one check about one subject.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Checked {
-    /// Whether there is a problem.
+    /// Outcome of the check.
     pub status: Status,
     /// The problem, or the observation.
     pub finding: Finding,
 }
 
-/// Whether a check found a problem.
+/// Outcome of a check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Status {
     /// There is no problem.

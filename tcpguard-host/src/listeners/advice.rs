@@ -269,37 +269,37 @@ mod tests {
                 "nginx",
                 511,
                 "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; \
-                 net.core.somaxconn allows 4 096) and apply it: nginx -s reload",
+                 net.core.somaxconn allows 4096) and apply it: nginx -s reload",
             ),
             (
                 "redis-server",
                 128,
                 "raise `tcp-backlog` in redis.conf (now 128, 511 by default; net.core.somaxconn \
-                 allows 4 096) and restart Redis",
+                 allows 4096) and restart Redis",
             ),
             (
                 "something",
                 16,
                 "raise the second argument of its listen(2) (now 16; net.core.somaxconn allows \
-                 4 096)",
+                 4096)",
             ),
             (
                 "nginx",
                 4096,
-                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and \
+                "raise net.core.somaxconn (now 4096; tcpguard tune says how far) and \
                  `listen … backlog=` in nginx.conf, and apply it: nginx -s reload: the limit is \
                  taken when it begins to listen",
             ),
             (
                 "something",
                 4096,
-                "raise net.core.somaxconn (now 4 096; tcpguard tune says how far) and restart the \
+                "raise net.core.somaxconn (now 4096; tcpguard tune says how far) and restart the \
                  application: the limit is taken when it begins to listen",
             ),
             (
                 "nginx",
                 8192,
-                "raise net.core.somaxconn (now 4 096) and the application's own limit, and \
+                "raise net.core.somaxconn (now 4096) and the application's own limit, and \
                  restart it",
             ),
         ] {

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use tcpguard_engine::Mode;
 
+use super::args::{ReportArgs, ReportSubject};
+use super::exit::CliError;
+use super::session::Session;
+use super::status::{fetch, foreign};
+use super::{explain, replay as capture};
 use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::timeline::Timeline;
 use crate::html::{Host, Story, page};
 use crate::replay::{OnHost, replay_with};
-use super::{explain, replay as capture};
-use super::args::{ReportArgs, ReportSubject};
-use super::exit::CliError;
-use super::session::Session;
-use super::status::{fetch, foreign};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {

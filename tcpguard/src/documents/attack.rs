@@ -88,13 +88,13 @@ pub struct Action {
 /// Advice for the operator about an open incident.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Advice {
-    /// What to do.
+    /// Action for the operator.
     pub action: Advised,
     /// Command that does it; `null` where no command of tcpguard does.
     pub command: Option<String>,
 }
 
-/// What an operator should do about an incident.
+/// Action that an operator should take about an incident.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Advised {

@@ -102,7 +102,7 @@ pub enum Why {
     Off,
     /// The reason of a rule.
     Rule {
-        /// That reason.
+        /// The reason.
         reason: RuleReason,
     },
     /// The source is exempt.
@@ -114,7 +114,7 @@ pub enum Why {
     Completed,
     /// The reason of a mitigation.
     Mitigation {
-        /// That reason.
+        /// The reason.
         reason: MitigationReason,
     },
 }
@@ -426,23 +426,22 @@ mod tests {
         expect(
             &|about| about.rules.push(rule(2, "203.0.113.0/24", Some(7))),
             &["source 2"],
-            "rule 2, of attack #7, on 203.0.113.0/24 drops its SYNs: why not; since \
-             2026-01-02T03:04:05.000Z, until 2026-01-02T04:04:05.000Z, longer while it hits",
+            "rule 2, of attack #7, on 203.0.113.0/24 drops its SYNs",
         );
         expect(
             &|about| about.completed_at = Some(time("03:00:00")),
             &["client", "overload", "cookies", "budget"],
-            "it completed a handshake; since 2026-01-02T03:00:00.000Z; 3 steps",
+            "spare up to 20 SYN/s of it; 3 steps",
         );
         expect(
             &|about| about.exempt = Some("default gateway (203.0.113.7/32)".to_owned()),
             &["exempt", "overload", "cookies", "budget"],
-            "no rule drops its SYNs: default gateway",
+            "no rule drops its SYNs",
         );
         expect(
             &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
             &["exempt", "overload", "cookies", "budget"],
-            "default gateway",
+            "no rule drops its SYNs",
         );
         expect(
             &|about| about.forced.push(3),
@@ -452,10 +451,9 @@ mod tests {
         expect(
             &|about| (about.mode, about.mitigations) = (Mode::Observe, Vec::new()),
             &["source 3"],
-            "would drop its SYNs in enforce mode: why not; since 2026-01-02T03:04:05.000Z, until \
-             2026-01-02T04:04:05.000Z",
+            "would drop its SYNs in enforce mode",
         );
-        expect(&|about| about.mode = Mode::Off, &["off"], "its SYNs pass: the guard is off");
+        expect(&|about| about.mode = Mode::Off, &["off"], "its SYNs pass");
     }
 
     #[test]

@@ -268,20 +268,24 @@ impl Record {
             };
             std::iter::once(matches).chain(given)
         });
-        let refused =
-            no_mitigation.iter_mut().filter_map(|restraint| match &mut restraint.reason {
-                RestraintReason::Refused { why: MitigationReason::Failed { error }, .. } => {
-                    Some(error)
-                }
-                _ => None,
-            });
-        for text in rules.chain(refused) {
-            if let Some((end, _)) = text.char_indices().nth(SENTENCE) {
-                text.truncate(end);
-                text.push('…');
+        for text in rules {
+            if let Some(short) = shortened(text) {
+                *text = short;
             }
         }
+        if let Some(RestraintReason::Refused { why: MitigationReason::Failed { error }, .. }) =
+            no_mitigation.as_mut().map(|restraint| &mut restraint.reason)
+            && let Some(short) = shortened(error)
+        {
+            *error = short.into();
+        }
     }
+}
+
+/// The first characters of a text that is too long; `None` for any other.
+fn shortened(text: &str) -> Option<String> {
+    let (end, _) = text.char_indices().nth(SENTENCE)?;
+    Some(format!("{}…", &text[..end]))
 }
 
 impl Moment {

@@ -6,7 +6,6 @@ use tcpguard_host::units::{percent, short};
 use super::event::LINE;
 use super::incident::on;
 use super::reason::seconds;
-use crate::config::mode_name;
 use crate::documents::target;
 
 /// An incident that is open: `did` says what became of it.
@@ -103,7 +102,7 @@ fn numbers(facts: &IncidentFacts) -> Vec<String> {
     }
 }
 
-/// What follows for the operator.
+/// Consequence for the operator.
 fn consequence(facts: &IncidentFacts) -> String {
     match facts.class {
         IncidentClass::HandshakeDegraded => {
@@ -121,7 +120,7 @@ fn consequence(facts: &IncidentFacts) -> String {
             ". A third party spoofs this host's address, nothing is dropped".to_owned()
         }
         _ if facts.mode == Mode::Enforce => String::new(),
-        _ => format!(". NOT MITIGATED ({}): {}", mode_name(facts.mode), Mode::TRY_ENFORCE),
+        _ => format!(". NOT MITIGATED: {}", Mode::TRY_ENFORCE),
     }
 }
 

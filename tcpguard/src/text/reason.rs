@@ -193,7 +193,7 @@ pub fn mitigation_reason(reason: &MitigationReason) -> String {
         MitigationReason::Ordered { uid } => format!("ordered by {}", User(*uid)),
         MitigationReason::Forbidden { uid } => format!("forbidden by {}", User(*uid)),
         MitigationReason::Barred => "forbidden by the configuration".to_owned(),
-        MitigationReason::Failed { error } => error.clone(),
+        MitigationReason::Failed { error } => error.to_string(),
         MitigationReason::Harmful { harm } => self::harm(harm),
         MitigationReason::HeldBack { by } => held_back(*by).to_owned(),
         MitigationReason::IncidentOver => "incident over".to_owned(),

@@ -150,7 +150,7 @@ pub fn status(
     paragraph(out, view, "Details", &format!("{explain}tcpguard status --full"))
 }
 
-/// What happens, whether tcpguard acts, whether clients connect, and what to do.
+/// The situation: incident, mitigation, clients, and action.
 fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     for incident in &status.incidents {
         let (title, since) = (incident::title(incident), view.time(incident.since));
@@ -222,7 +222,7 @@ fn mitigation(status: &Status) -> String {
     }
 }
 
-/// What to do: a command a line where there is one, and why.
+/// Actions for the operator: a command a line where there is one, and the reason.
 fn actions(status: &Status) -> Vec<String> {
     let mut actions: Vec<String> = Vec::new();
     for advice in status.incidents.iter().filter_map(|incident| incident.advice.as_ref()) {

@@ -26,7 +26,7 @@ fn the_page_of_an_attack_is_written_in_place_of_an_older_one() {
     );
     let page = std::fs::read_to_string(&file).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
-    for expected in ["Random-source SYN flood", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
+    for expected in ["SYN flood, spoofed sources", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
         assert!(page.contains(expected), "{expected} in {page}");
     }
 }
@@ -87,6 +87,6 @@ fn a_capture_needs_no_agent() {
         &format!("the same in text: tcpguard replay {capture}\n"),
     );
     let page = std::fs::read_to_string(&page).unwrap();
-    assert!(page.contains("<h1>No incident <span"), "{page}");
+    assert!(page.contains("<h1>no incident <span"), "{page}");
     host.run(&["report", capture, "--json"]).is(0, "", "");
 }

@@ -194,7 +194,7 @@ fn which_incidents_count_is_the_callers_to_say() {
     for (counts, code) in [("notice", 1), ("critical", 1), ("never", 0)] {
         let output = tcpguard(&["-", "--fail-on", counts], &flooded);
         assert_eq!(output.status.code(), Some(code), "{counts}: {}", line(&output.stderr));
-        assert!(line(&output.stdout).contains("random_spoofed"));
+        assert!(line(&output.stdout).contains("SYN flood, spoofed sources"));
     }
     // A scan is worth a notice.
     let probes = (0..300u16).flat_map(|n| {
@@ -218,7 +218,7 @@ fn at_a_pace_alerts_are_printed_as_they_happen() {
     let output = tcpguard(&["-", "--speed", "10x"], &flooded);
     assert!(begun.elapsed() >= Duration::from_millis(480), "{:?}", begun.elapsed());
     let alerts = line(&output.stderr);
-    let started = alerts.lines().find(|line| line.contains("random-source SYN flood")).unwrap();
+    let started = alerts.lines().find(|line| line.contains("attack #1 started")).unwrap();
     assert!(started.trim_start().starts_with("1."), "{started}");
     assert!(tcpguard(&["-"], &flooded).stderr.is_empty());
     for wrong in ["0x", "-1", "fast", "nan", "1e9"] {
@@ -233,7 +233,11 @@ fn of_a_damaged_capture_the_readable_part_is_reported_as_well_as_the_damage() {
     capture.extend_from_slice(&[0xff; 16]);
     let output = tcpguard(&["-"], &capture);
     assert_eq!(output.status.code(), Some(3));
-    assert!(line(&output.stdout).contains("random_spoofed"), "{}", line(&output.stdout));
+    assert!(
+        line(&output.stdout).contains("SYN flood, spoofed sources"),
+        "{}",
+        line(&output.stdout)
+    );
     assert!(line(&output.stderr).contains(&format!("at byte {length}: ")));
 }
 

@@ -1,13 +1,36 @@
 //! Validation of a document against its schema.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 /// Checks `value` against the keywords that the schema uses; a keyword it does not know is a fault
 /// too. Stricter than the schema in one thing: a property that it does not name is a fault, so that
 /// nothing is printed that is not documented.
 pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec<String>) {
-    let Value::Object(keywords) = schema else {
-        return;
+    let Some(named) = named(value, schema, root, at, faults) else { return };
+    for name in value.as_object().into_iter().flat_map(|members| members.keys()) {
+        if !named.contains(name) {
+            faults.push(format!("{at}/{name} is not in the schema"));
+        }
+    }
+}
+
+/// Checks `value`, and returns the properties that the schema names, also in its parts: the fields of a flattened
+/// type stand in a choice beside the others. `None` where it is about no properties.
+fn named(
+    value: &Value,
+    schema: &Value,
+    root: &Value,
+    at: &str,
+    faults: &mut Vec<String>,
+) -> Option<BTreeSet<String>> {
+    let Value::Object(keywords) = schema else { return None };
+    let mut all = None;
+    let mut add = |names: Option<BTreeSet<String>>| {
+        if let Some(names) = names {
+            all.get_or_insert_with(BTreeSet::new).extend(names);
+        }
     };
     for (keyword, wanted) in keywords {
         let holds = match keyword.as_str() {
@@ -20,7 +43,7 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
             | "additionalProperties" => true,
             "$ref" => {
                 let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-                check(value, root.pointer(pointer).expect(pointer), root, at, faults);
+                add(named(value, root.pointer(pointer).expect(pointer), root, at, faults));
                 true
             }
             "type" => match wanted {
@@ -31,11 +54,18 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
             "enum" => wanted.as_array().unwrap().contains(value),
             "minimum" => value.as_f64().is_none_or(|value| value >= wanted.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|value| value <= wanted.as_f64().unwrap()),
-            "anyOf" | "oneOf" => wanted.as_array().unwrap().iter().any(|choice| {
-                let mut against = Vec::new();
-                check(value, choice, root, at, &mut against);
-                against.is_empty()
-            }),
+            "anyOf" | "oneOf" => {
+                let mut holds = false;
+                for choice in wanted.as_array().unwrap() {
+                    let mut against = Vec::new();
+                    let names = named(value, choice, root, at, &mut against);
+                    if against.is_empty() {
+                        holds = true;
+                        add(names);
+                    }
+                }
+                holds
+            }
             "minItems" => {
                 value.as_array().is_none_or(|list| list.len() as u64 >= wanted.as_u64().unwrap())
             }
@@ -54,14 +84,13 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
                 .iter()
                 .all(|name| value.get(name.as_str().unwrap()).is_some()),
             "properties" => {
-                for (name, member) in value.as_object().into_iter().flatten() {
-                    match wanted.get(name) {
-                        Some(wanted) => {
-                            check(member, wanted, root, &format!("{at}/{name}"), faults)
-                        }
-                        None => faults.push(format!("{at}/{name} is not in the schema")),
+                let wanted = wanted.as_object().unwrap();
+                for (name, wanted) in wanted {
+                    if let Some(member) = value.get(name) {
+                        check(member, wanted, root, &format!("{at}/{name}"), faults);
                     }
                 }
+                add(Some(wanted.keys().cloned().collect()));
                 true
             }
             other => panic!("teach this check the keyword {other}"),
@@ -77,7 +106,9 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
         for (name, member) in members {
             check(member, wanted, root, &format!("{at}/{name}"), faults);
         }
+        add(Some(members.keys().cloned().collect()));
     }
+    all
 }
 
 fn is_a(value: &Value, wanted: &Value) -> bool {

@@ -6,13 +6,13 @@ use tcpguard_engine::{Mode, Severity, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
+use super::respond::{PendingResponse, Written};
+use super::{Agent, clock};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
 use crate::text::User;
-use super::{Agent, clock};
-use super::respond::{PendingResponse, Written};
 
 impl Agent {
     /// The automatic end of the mode, for people and programs.

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
-use tcpguard_engine::{Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp};
+use tcpguard_engine::{
+    Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
+};
 use tcpguard_host::time::Clock;
 
 use crate::control::{RefusalKind, Response};

@@ -362,8 +362,11 @@ fn a_flood_that_is_not_mitigated_says_so_with_the_command() {
         |mode| IncidentFacts { number: 3, listener, ..*facts(IncidentClass::RandomSpoofed, mode) };
     let line = |mode| event_line(&Event::AttackStarted(Box::new(facts(mode))));
     let observed = line(Mode::Observe);
-    assert!(observed.starts_with("attack #3 started: spoofed SYN flood on 203.0.113.10:443: "));
-    let run = format!(". NOT MITIGATED (observe): {}", Mode::TRY_ENFORCE);
+    assert!(
+        observed
+            .starts_with("attack #3 started: SYN flood, spoofed sources, on 203.0.113.10:443: ")
+    );
+    let run = format!(". NOT MITIGATED: {}", Mode::TRY_ENFORCE);
     assert!(observed.ends_with(&run), "{observed}");
     assert!(!line(Mode::Enforce).contains("NOT MITIGATED"));
 }

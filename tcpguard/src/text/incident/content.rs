@@ -16,7 +16,7 @@ use crate::documents::{
 /// Share of the SYNs of failing handshakes from which a source dominates.
 const DOMINATES: f64 = 0.5;
 
-/// How a page shows a time.
+/// Form of a time on a page.
 pub type Shown<'a> = &'a dyn Fn(Time) -> String;
 
 /// `Attack`, or `Incident` for the other classes.
@@ -96,7 +96,7 @@ fn clients(incident: &Incident) -> Option<String> {
     Some(format!("{}/s handshakes completed (baseline {baseline}, {total})", short(completed_pps)))
 }
 
-/// What an operator should do.
+/// Action for the operator.
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     let Some(advice) = &incident.advice else { return "none needed".to_owned() };
     let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));

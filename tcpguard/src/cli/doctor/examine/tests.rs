@@ -30,7 +30,7 @@ use crate::documents::Status;
 
 const NETNS: u64 = 7;
 
-/// What a check says.
+/// Outcome of a check in words.
 type Outcome = (CheckStatus, Severity);
 const PASSED: Outcome = (CheckStatus::Passed, Severity::Notice);
 const NOTICE: Outcome = (CheckStatus::Found, Severity::Notice);
