@@ -28,31 +28,35 @@ mod settings;
 
 pub use engine::{Engine, all_constants};
 pub use evidence::{
-    Evidence, IncidentClass, Indicator, NetworkShare, Severity, SignatureShare, SourceShare,
-    VerdictLine,
+    Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity,
+    Question, Severity, SignatureShare, SourceShare, TtlShare, VerdictLine,
 };
 pub use incident::{
-    ActionReport, FirstVerdict, IncidentReport, PendingClass, Record, RemovedRule, RuleRecord,
+    ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
+    IncidentReport, NamedRule, PendingClass, Record, RemovedRule, Restored, Restraint,
+    RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target,
 };
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
     Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation,
     Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route,
-    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleToImport, Sample, SynHeader,
-    TcpExt, Timestamp, Unit, User, ValidatedClients, Which, Whose, describe, is_martian,
-    signature_in_words,
+    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample,
+    SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe,
+    is_martian, signature_in_words,
 };
 pub use listener::{
-    Counts, Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
-    LearnedNetworks, LearnedPrint, Moment, Occupied, Statistics,
+    Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
+    LearnedNetworks, LearnedPrint, Moment, Occupied, Signal, Statistics, Sums,
 };
-pub use mitigation::{CleanUp, MitigationReport, MitigationState, budget};
+pub use mitigation::{
+    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,
+};
 pub use output::{
     Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError,
     Response,
 };
 pub use policy::SOURCES_PER_INCIDENT;
-pub use rules::{AllowReport, COMPLETED_SHARE, RuleReport};
+pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};
 pub use settings::{
     Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds,
 };

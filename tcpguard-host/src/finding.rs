@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::linux::{Error, Owners, PROC, Process, processes};
 
 /// Severity of a problem, an incident or an alert.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Problem or event that is worth knowing.
@@ -32,20 +34,62 @@ impl From<tcpguard_engine::Severity> for Severity {
     }
 }
 
-/// A problem that was found on the host.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+/// A problem of the host or of the agent, wherever it is shown.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Finding {
-    /// Stable name of the finding.
-    pub code: &'static str,
-    /// Severity of the finding.
+    /// Stable name of the problem, or of the check that found it.
+    pub code: String,
+    /// Severity of the problem.
     pub severity: Severity,
-    /// Listener, port, process or destination that the finding is about; `null`: the host, or several of them.
+    /// Subject of the finding: an interface, listener, process, file, map or sysctl; `null`: the host, the
+    /// agent, or several of them.
     pub subject: Option<String>,
     /// Description of the problem.
     pub text: String,
-    /// Advice on how to solve the problem.
-    pub hint: String,
+    /// Remedy, or a command that shows more; `null`: there is nothing to do.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    /// Makes a finding without subject and hint.
+    pub fn new(severity: Severity, code: &str, text: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), severity, subject: None, text: text.into(), hint: None }
+    }
+
+    /// Makes a finding of [`Severity::Critical`].
+    pub fn critical(code: &str, text: impl Into<String>) -> Self {
+        Self::new(Severity::Critical, code, text)
+    }
+
+    /// Makes a finding of [`Severity::Warning`].
+    pub fn warning(code: &str, text: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, text)
+    }
+
+    /// Makes a finding of [`Severity::Notice`].
+    pub fn notice(code: &str, text: impl Into<String>) -> Self {
+        Self::new(Severity::Notice, code, text)
+    }
+
+    /// Sets the subject of the finding.
+    pub fn about(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Sets the hint of the finding.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// `eth0 is not protected → systemctl restart tcpguard`
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.hint.iter().try_for_each(|hint| write!(f, " → {hint}"))
+    }
 }
 
 /// Sorts findings, the most severe first. Findings of equal severity keep their order.
@@ -54,8 +98,7 @@ pub fn worst_first(findings: &mut [Finding]) {
 }
 
 /// A process, with its name and id.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner {
     /// Name of the process.
     pub name: String,

@@ -6,9 +6,12 @@ use std::io;
 
 use serde::Serialize;
 use serde_json::Serializer;
-use serde_json::ser::Formatter;
+use serde_json::ser::{CompactFormatter, Formatter};
 
 use crate::escape;
+
+/// Whole numbers below this are exact as a float.
+const EXACT: f64 = (1_u64 << 53) as f64;
 
 /// Writes a value piece by piece, as it comes: a document of 10,000 listeners is never there a second
 /// time.
@@ -29,10 +32,20 @@ pub fn bytes(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As compact as can be, in characters that have a form.
+/// As compact as can be, in characters that have a form, and with six decimals at most.
 struct Seen;
 
 impl Formatter for Seen {
+    fn write_f64<W>(&mut self, writer: &mut W, value: f64) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        let millionths = value * 1e6;
+        let is_exact = millionths.abs() < EXACT;
+        let value = if is_exact { millionths.round() / 1e6 } else { value };
+        CompactFormatter.write_f64(writer, value)
+    }
+
     fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
     where
         W: ?Sized + io::Write,
@@ -54,6 +67,13 @@ impl Formatter for Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_float_has_six_decimals_at_most() {
+        for (value, expected) in [(1.0 / 3.0, "0.333333"), (2.5, "2.5"), (1e300, "1e+300")] {
+            assert_eq!(String::from_utf8(bytes(&value).unwrap()).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn what_has_no_form_is_an_escape_that_means_the_same() {

@@ -29,7 +29,6 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-#[cfg(feature = "schema")]
 impl schemars::JsonSchema for Time {
     fn inline_schema() -> bool {
         true

@@ -14,6 +14,7 @@ use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
 use tcpguard::documents::{State, Status};
 use tcpguard::text;
 use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema;
 
@@ -62,16 +63,16 @@ fn the_line_says_whether_clients_connect() {
     let served = status(flooded(Mode::Enforce));
     assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
     let printed = line(&locked_out(), &[], &["clients=50:"]);
-    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2/s connect (baseline \
-                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9 k SYN/s; ";
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2 handshakes/s (baseline \
+                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9k SYN/s; ";
     assert!(printed.starts_with(begins), "{printed}");
     assert!(printed.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {printed}");
 
     let (mut report, facts) = flooded(Mode::Observe);
     report.listeners[1].completions.rate = 50.0;
     let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
-    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50/s connect \
-                  (baseline 52/s), 98.9 k SYN/s; #3 ";
+    let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50 handshakes/s \
+                  (baseline 52/s), 98.9k SYN/s; #3 ";
     assert!(printed.starts_with(begins), "{printed}");
 
     report.listeners[1].completions.baseline = Some(1.5);
@@ -82,11 +83,11 @@ fn the_line_says_whether_clients_connect() {
 #[test]
 fn a_configuration_that_was_refused_is_a_warning_until_it_is_corrected() {
     let printed = line(&refused(), &[], &[]);
-    let begins = "TCPGUARD WARNING - protecting, 52/s connect (baseline 52/s), 52 SYN/s; the \
+    let begins = "TCPGUARD WARNING - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s; the \
                   configuration was refused, the one before holds: line 3: unknown key; ";
     assert!(printed.starts_with(begins), "{printed}");
     let printed = line(&started_over_a_mistake(), &[], &[]);
-    let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52/s connect (baseline 52/s), 52 \
+    let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52 handshakes/s (baseline 52/s), 52 \
                   SYN/s; the configuration was refused at the start, the last valid one, of \
                   2026-11-20T14:05:31.204Z, applies: line 3: unknown key; see: tcpguard status | ";
     assert!(printed.starts_with(begins), "{printed}");
@@ -97,20 +98,19 @@ fn each_situation_has_its_line() {
     for (status, expected) in [
         (
             status(calm()),
-            "TCPGUARD OK - protecting, 52/s connect (baseline 52/s), 52 SYN/s | clients=U;;;0 \
+            "TCPGUARD OK - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s | clients=U;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
             elevated(),
-            "TCPGUARD WARNING - ELEVATED, 52/s connect (baseline 52/s), 52 SYN/s; handshakes fail, \
+            "TCPGUARD WARNING - ELEVATED, 52 handshakes/s (baseline 52/s), 52 SYN/s; handshakes fail, \
              and it is no attack or not known to be one; see: tcpguard status | clients=U;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
             status(flooded(Mode::Enforce)),
-            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52/s connect (baseline 52/s), 98.9 k SYN/s; #3 random-source SYN flood on \
-             :443, at least 37.6 k sources, 1.01 SYN each, 0.2 % of SYNs complete a handshake, one signature covers \
-             100 %; banning sources would not help; see: tcpguard status | clients=100%;;;0 \
+            "TCPGUARD WARNING - UNDER ATTACK, mitigating, 52 handshakes/s (baseline 52/s), 98.9k SYN/s; #3 random_spoofed on \
+             :443; see: tcpguard status | clients=100%;;;0 \
              syn_pps=98900;;;0 drop_pps=98840;;;0 half_open=3.13%;;;0 rules=1;;;0 incidents=1;;;0\n",
         ),
     ] {
@@ -131,7 +131,7 @@ fn the_level_follows_the_situation() {
         ("mitigated", status(flooded(Mode::Enforce)), Level::Warning),
         ("not mitigated", status(flooded(Mode::Observe)), Level::Critical),
         ("clients are lost before the guard", status(losing()), Level::Critical),
-        ("off", status(flooded(Mode::Off)), Level::Warning),
+        ("off", status(flooded(Mode::Off)), Level::Critical),
         ("filter gone", status(degraded()), Level::Critical),
         ("degraded, but the filter is there", late, Level::Warning),
         ("stopped, but clients do not connect", locked_out(), Level::Critical),
@@ -166,7 +166,7 @@ fn a_full_syn_queue_that_nothing_explains_is_critical() {
 fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let calm = status(calm());
     let warned = line(&calm, &["syn_pps=50"], &["syn_pps=100"]);
-    let expected = "TCPGUARD WARNING - protecting, 52/s connect (baseline 52/s), 52 SYN/s; syn_pps \
+    let expected = "TCPGUARD WARNING - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s; syn_pps \
                     52 against 50; see: tcpguard status | clients=U;;;0 syn_pps=52;50;100;0 ";
     assert!(warned.starts_with(expected), "{warned}");
     let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
@@ -181,7 +181,7 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let printed = line(&unknown, &["syn_pps=50"], &[]);
     assert!(
         printed.starts_with(
-            "TCPGUARD UNKNOWN - protecting, 52/s connect (baseline 52/s); syn_pps is not known"
+            "TCPGUARD UNKNOWN - protecting, 52 handshakes/s (baseline 52/s); syn_pps is not known"
         ),
         "{printed}"
     );
@@ -191,8 +191,9 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
 
 #[test]
 fn text_from_elsewhere_ends_neither_the_words_nor_the_line() {
-    let mut status = status(flooded(Mode::Observe));
-    status.incidents[0].summary = "a | b\nOK".to_owned();
+    let mut status = status(degraded());
+    let finding = &mut status.health[0];
+    (finding.severity, finding.text) = (Severity::Critical, "a | b\nOK".to_owned());
     let line = line(&status, &[], &[]);
     assert_eq!((line.matches('|').count(), line.lines().count()), (1, 1), "{line}");
 }

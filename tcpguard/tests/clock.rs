@@ -15,12 +15,13 @@ use std::time::Duration;
 use serde_json::Value;
 use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
-use tcpguard::control::proto::RuleOrigin;
+use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::{AlertEntry, Explanation, Mode, ModeRevert, Rule, ValidatedClients};
+use tcpguard::documents::{AlertEntry, AlertEvent, Explanation, ModeRevert, Rule};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
+use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema;
@@ -149,7 +150,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
         0,
         "mode enforce (was observe)\n",
         &format!(
-            "{enforced}the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms \
+            "{enforced}the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms \
              it: tcpguard mode enforce --yes\n"
         ),
     );
@@ -171,7 +172,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
     run(&["mode"], mode_agent).is(
         0,
         "enforce\n",
-        "the mode goes back to observe in 8m 20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
+        "the mode goes back to observe in 8m20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
     );
     let json = run(&["mode", "enforce", "--confirm", "60s", "--json"], mode_agent).json();
     assert_eq!(json["ends"]["revert_to"], "observe");
@@ -205,14 +206,14 @@ fn status_shows_a_mode_that_reverts() {
     let view =
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let mut page = String::new();
-    text::status(&mut page, &status, &view, false).unwrap();
+    text::status(&mut page, &status, &view, false, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();
     let place = lines.iter().position(|line| line.contains("the mode goes back")).expect(&page);
     assert_eq!(
         lines[place..place + 2],
         [
-            "  Mode     the mode goes back to observe in 54 s, at 14:06:25, or at 14:15:25 if somebody confirms",
-            "           it: tcpguard mode enforce --yes",
+            "  Mode        the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
+            "              it: tcpguard mode enforce --yes",
         ]
     );
     let json = serde_json::to_value(&status).unwrap();
@@ -235,7 +236,7 @@ fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
         seq: 0,
         at: clock().time_at(clock().now - Duration::from_secs(ago_s)),
         severity,
-        event: event.to_owned(),
+        event: AlertEvent::own(event),
         message: format!("{event} {ago_s} s ago"),
         incident: None,
     }
@@ -282,7 +283,7 @@ fn alerts_are_listed_by_time_and_severity() {
     run(&["alerts", "--severity", "critical"], alerted).is(
         0,
         "",
-        "nothing was told in the last 1d 00h; further back: tcpguard alerts --since 7d, journalctl -t \
+        "nothing was told in the last 1d; further back: tcpguard alerts --since 7d, journalctl -t \
          tcpguard\n",
     );
     let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
@@ -399,7 +400,7 @@ fn events_of_an_agent_that_does_not_run_end_with_code_3() {
 /// As an agent with a rule of an operator, one of its own on a source, and one on a signature.
 fn with_rules(request: &Request) -> Response {
     let operators = status(degraded()).rules.list.remove(0);
-    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let own = Rule {
         id: 2,
         matches: "192.0.2.7/32".to_owned(),
@@ -410,13 +411,14 @@ fn with_rules(request: &Request) -> Response {
     let rules = vec![operators, own, signature];
     match request {
         Request::Rules => Response::Rules { rules, allowed: Vec::new() },
-        Request::Unblock { origin: Some(RuleOrigin::Auto), .. } => {
-            Response::Unblocked { rules: rules[1..2].to_vec() }
+        Request::Change { change: Change::Unblock { whose, .. }, .. } => {
+            let removed = match whose {
+                Whose::Incidents => &rules[1..2],
+                Whose::Operators => &rules[..1],
+                Whose::All => &rules[..],
+            };
+            Response::Unblocked { rules: removed.to_vec() }
         }
-        Request::Unblock { origin: Some(RuleOrigin::Manual), .. } => {
-            Response::Unblocked { rules: rules[..1].to_vec() }
-        }
-        Request::Unblock { .. } => Response::Unblocked { rules },
         other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
     }
 }
@@ -464,41 +466,42 @@ fn rules_are_listed_by_address_network_and_origin() {
 
 #[test]
 fn unblocking_can_be_tried_and_kept_to_one_origin() {
-    let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m 50s left)\n";
+    let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m50s left)\n";
     let nothing = "nothing was changed; do it: the same command without --dry-run\n";
     let outcome = run(&["unblock", "--all", "--origin", "auto", "--dry-run"], with_rules);
     outcome.is(0, would, nothing);
-    let all_auto = |prefix: Option<&str>, dry_run| Request::Unblock {
-        prefix: prefix.map(|prefix| prefix.parse().unwrap()),
-        rule: None,
-        origin: Some(RuleOrigin::Auto),
+    let unblock = |which, whose, dry_run| Request::Change {
+        change: Change::Unblock { which, whose },
         dry_run,
     };
-    assert_eq!(outcome.asked, [all_auto(None, true)]);
+    assert_eq!(outcome.asked, [unblock(Which::All, Whose::Incidents, true)]);
 
     let line = ["unblock", "203.0.113.0/24", "--origin", "auto", "--json"];
     let outcome = run(&line, with_rules);
-    assert_eq!(outcome.asked, [all_auto(Some("203.0.113.0/24"), false)]);
+    let within = Which::Within("203.0.113.0/24".parse().unwrap());
+    assert_eq!(outcome.asked, [unblock(within, Whose::Incidents, false)]);
     let json = outcome.json();
     assert_eq!((&json["removed"][0]["id"], &json["dry_run"]), (&2.into(), &false.into()));
 
-    let rule = |rule, origin| Request::Unblock { prefix: None, rule, origin, dry_run: false };
     for line in [&["unblock", "--all"][..], &["rules", "flush"]] {
         let outcome = run(line, with_rules);
         outcome.is(
             0,
-            "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m 50s left)\n",
+            "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m50s left)\n",
             "2 rules against attacks stay; also remove those: tcpguard unblock --all --origin auto\n",
         );
-        assert_eq!(outcome.asked[0], rule(None, Some(RuleOrigin::Manual)), "attacks stay stopped");
+        let manual = unblock(Which::All, Whose::Operators, false);
+        assert_eq!(outcome.asked[0], manual, "attacks stay stopped");
     }
     for line in
         [&["unblock", "--all", "--origin", "all"][..], &["rules", "flush", "--origin", "all"]]
     {
-        assert_eq!(run(line, with_rules).asked[0], rule(None, None));
+        let all = unblock(Which::All, Whose::All, false);
+        assert_eq!(run(line, with_rules).asked[0], all);
     }
     let outcome = run(&["unblock", "--rule", "7"], with_rules);
-    assert_eq!(outcome.asked[0], rule(Some(7), None));
+    let seventh = Which::Numbered(engine::RuleId(7));
+    assert_eq!(outcome.asked[0], unblock(seventh, Whose::All, false));
 }
 
 #[test]
@@ -516,7 +519,7 @@ fn an_address_is_explained_at_one_port() {
                 allowed: Vec::new(),
                 exempt: None,
                 completed_at: None,
-                clients: ValidatedClients::default(),
+                clients: ClientsWithin::default(),
                 source: None,
                 mitigations: Vec::new(),
             })),

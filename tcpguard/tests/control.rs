@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard::control::proto::{Call, MAX_REQUEST, VERSION};
+use tcpguard::control::proto::{Call, Change, MAX_REQUEST, VERSION};
 use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
-use tcpguard::documents::Mode;
-use tcpguard_engine::Ports;
+use tcpguard_engine::{ClientsWithin, Force, Mode, Ports, Which, Whose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -124,19 +123,21 @@ async fn requests_sent_together_are_answered_one_after_the_other() {
 async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() {
     let mut agent = Agent::start(8);
     let mut client = agent.connect(STATUS_SOCKET).await;
-    let prefix = "192.0.2.0/24".parse().unwrap();
-    let block = |dry_run| Request::Block {
-        prefix,
-        ports: Ports::EVERY,
-        for_s: 60,
-        reason: "x".to_owned(),
-        force: false,
-        pending_confirmation: None,
+    let net = "192.0.2.0/24".parse().unwrap();
+    let block = |dry_run| Request::Change {
+        change: Change::Block {
+            net,
+            ports: Ports::EVERY,
+            lifetime: Duration::from_secs(60),
+            reason: "x".to_owned(),
+            force: Force::No,
+            clients: ClientsWithin::default(),
+        },
         dry_run,
     };
     for change in [
         Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None },
-        Request::Unblock { prefix: Some(prefix), rule: None, origin: None, dry_run: false },
+        Change::Unblock { which: Which::Within(net), whose: Whose::All }.into(),
         block(false),
     ] {
         client.send(change).await;
@@ -186,7 +187,7 @@ async fn an_idle_connection_is_closed() {
         client.refusal().await,
         (
             RefusalKind::BadRequest,
-            "no request within 5 s, so the connection ends; ask again: tcpguard status".to_owned()
+            "no request within 5s, so the connection ends; ask again: tcpguard status".to_owned()
         )
     );
     client.assert_closed().await;
@@ -264,7 +265,7 @@ async fn an_agent_that_does_not_answer_costs_the_client_five_seconds() {
         client.refusal().await,
         (
             RefusalKind::Busy,
-            "the agent gave no answer within 5 s; look at its log: journalctl -u tcpguard"
+            "the agent gave no answer within 5s; look at its log: journalctl -u tcpguard"
                 .to_owned()
         )
     );

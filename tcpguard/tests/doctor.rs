@@ -26,10 +26,15 @@ fn document(output: &Output) -> Value {
 
 /// The exit code that a document requires.
 fn code(document: &Value) -> i32 {
-    match (document["result"].as_str().unwrap(), document["complete"].as_bool().unwrap()) {
-        ("blocking", _) => 3,
+    let unknown = document["unknown"].as_array().unwrap();
+    let findings = document["findings"].as_array().unwrap();
+    // The most severe first.
+    let worst = findings.first().map(|finding| finding["severity"].as_str().unwrap());
+    match (worst, document["complete"].as_bool().unwrap()) {
+        (Some("critical"), _) => 3,
         (_, false) => 4,
-        ("warning" | "unknown", true) => 1,
+        (Some("warning"), true) => 1,
+        _ if !unknown.is_empty() => 1,
         _ => 0,
     }
 }
@@ -40,8 +45,8 @@ fn the_document_is_what_the_schema_says_and_the_exit_code_what_it_says() {
     let document = document(&output);
     assert_eq!(output.status.code(), Some(code(&document)), "{document:#}");
     // No agent listens where this one was sent.
-    let agent = document["findings"].as_array().unwrap().iter().find(|it| it["id"] == "agent");
-    assert_eq!(agent.unwrap()["result"], "blocking", "{document:#}");
+    let agent = document["findings"].as_array().unwrap().iter().find(|it| it["code"] == "agent");
+    assert_eq!(agent.unwrap()["severity"], "critical", "{document:#}");
 }
 
 #[test]
@@ -53,8 +58,8 @@ fn an_interface_that_is_not_there_keeps_the_agent_from_working() {
         let findings = document["findings"].as_array().unwrap();
         assert_eq!(findings.len(), 1, "{document:#}");
         assert_eq!(findings[0]["subject"], "no-such-if");
-        let evidence = findings[0]["evidence"].as_str().unwrap();
-        assert!(evidence.contains("lo"), "the names that exist: {evidence}");
+        let text = findings[0]["text"].as_str().unwrap();
+        assert!(text.contains("lo"), "the names that exist: {text}");
     }
 }
 
@@ -105,8 +110,8 @@ fn a_broken_configuration_is_reported_line_by_line() {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|finding| finding["id"] == "configuration")
-        .map(|finding| finding["evidence"].as_str().unwrap())
+        .filter(|finding| finding["code"] == "configuration")
+        .map(|finding| finding["text"].as_str().unwrap())
         .collect();
     assert_eq!(reported.len(), 2, "{document:#}");
     assert!(reported[0].contains(":1:8: ") && reported[1].contains(":3:1: "), "{reported:?}");

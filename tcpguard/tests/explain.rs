@@ -14,9 +14,11 @@ use serde_json::Value;
 use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
-    ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator, ListenerId,
-    Mode, NetworkShare, Report, RuleId, RuleRecord, SignatureShare, SourceShare, SynHeader,
-    Timestamp, VerdictLine,
+    ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator,
+    IndicatorName, Limit, ListenerId, Measured, Mitigation, MitigationReason, Mode, NetworkShare,
+    Quantity, Question, Report, Restraint, RestraintReason, RuleId,
+    RuleReason, RuleRecord, SignatureShare, SourceShare, SynHeader, Timestamp, TtlShare,
+    VerdictLine,
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
@@ -179,7 +181,11 @@ fn each_class_is_explained_in_words_and_in_json() {
         let mut page = String::new();
         let zone = jiff::tz::TimeZone::UTC;
         let view = View { utf8: true, colour: false, zone, width: View::WIDTH };
-        text::attack_in_full(&mut page, &full, &view).unwrap();
+        let mut brief = String::new();
+        text::attack_in_full(&mut brief, &full, &view, false).unwrap();
+        let conclusion = brief.split("\n\n").next().unwrap_or_default();
+        assert!((4..=8).contains(&conclusion.lines().count()), "{brief}");
+        text::attack_in_full(&mut page, &full, &view, true).unwrap();
         assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
         let path = repository(&format!("tcpguard/tests/expected/explain-{name}.txt"));
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
@@ -229,6 +235,15 @@ fn share() -> impl Strategy<Value = f64> {
     0.0..=1.0
 }
 
+/// A quantity with a long name.
+fn fact() -> impl Strategy<Value = Measured> {
+    (0.0..1e12, any::<bool>()).prop_map(|(value, has_limit)| Measured {
+        what: Quantity::UnreadableDroppedRate,
+        value: Some(value),
+        limit: has_limit.then_some(Limit::AtLeast(value)),
+    })
+}
+
 fn evidence() -> impl Strategy<Value = Evidence> {
     let source = (any::<u128>(), share())
         .prop_map(|(bits, share)| SourceShare { addr: Ipv6Addr::from_bits(bits).into(), share });
@@ -240,22 +255,22 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         let mask = "no_window_mss_ttl".to_owned();
         SignatureShare { text, mask, share, completed, completion: share }
     });
-    let item = (text(110), any::<bool>()).prop_map(|(detail, holds)| Indicator {
-        name: "no_retransmission".to_owned(),
+    let item = (list(fact(), 0..=4), any::<bool>()).prop_map(|(measured, holds)| Indicator {
+        name: IndicatorName::NoRetransmission,
         holds,
-        detail,
+        measured,
     });
     (
         list(source, 0..=8),
         list(network, 0..=8),
         list(signature, 0..=4),
-        list((any::<u8>(), share()), 0..=8),
-        list(item, 0..=7),
+        list((any::<u8>(), share()).prop_map(|(ttl, share)| TtlShare { ttl, share }), 0..=8),
+        list(item, 0..=9),
         any::<u64>(),
         share(),
     )
-        .prop_map(|(top_sources, top_networks, signatures, ttls, gate, number, share)| {
-            Evidence {
+        .prop_map(
+            |(top_sources, top_networks, signatures, ttls, indicators, number, share)| Evidence {
                 failing_flows: number,
                 completion: share,
                 sources_estimate: number,
@@ -271,11 +286,10 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                 top2_ttl_share: share,
                 ttls,
                 retransmitted_share: Some(share),
-                half_open: Some((u32::MAX, u32::MAX)),
-                gate,
+                indicators,
                 ..Evidence::default()
-            }
-        })
+            },
+        )
 }
 
 proptest! {
@@ -285,7 +299,7 @@ proptest! {
     fn whatever_is_known_of_an_attack_its_evidence_has_at_most_9_kib(
         last in evidence(),
         first in evidence(),
-        sentences in proptest::collection::vec(text(400), 12),
+        facts in list(list(fact(), 0..=6), 12),
         rules in proptest::collection::vec((any::<u32>(), text(300), text(200), any::<u64>()), 0..=16),
         headers in list(list(any::<u8>(), 40..=112), 0..=16),
         number in any::<u64>(),
@@ -295,17 +309,19 @@ proptest! {
         let record = &mut incident.record;
         incident.evidence = last;
         record.first.evidence = first;
-        let mut sentences = sentences.into_iter();
-        let mut sentence = || sentences.next().unwrap_or_default();
-        (record.alarm, record.first.because) = (sentence(), sentence());
-        (record.no_rule, record.no_mitigation) = (Some(sentence()), Some(sentence()));
-        let line = |why: String| VerdictLine {
+        let mut facts = facts.into_iter();
+        let mut facts = || facts.next().unwrap_or_default();
+        record.alarm = facts();
+        let restraint =
+            |measured| Some(Restraint { reason: RestraintReason::ClientsUnknown, measured });
+        (record.no_rule, record.no_mitigation) = (restraint(facts()), restraint(facts()));
+        let line = |measured| VerdictLine {
             class: IncidentClass::HandshakeDegraded,
-            asks: "many sources that attack together?".to_owned(),
+            question: Question::MissingHandshakes,
             holds: false,
-            why,
+            measured,
         };
-        record.lines = (0..7).map(|_| line(sentence())).collect();
+        record.lines = (0..12).map(|_| line(facts())).collect();
         for moment in [&mut record.at_alarm, &mut record.at_last].into_iter().flatten() {
             moment.counts.syns = number;
             moment.counts.span = Duration::from_nanos(1 + number % 1_000_000_000);
@@ -322,7 +338,7 @@ proptest! {
             id: RuleId(id),
             kind: "signature".to_owned(),
             matches,
-            reason,
+            reason: RuleReason::Given { text: reason },
             created: Timestamp::default(),
             ended: Some(Timestamp::default()),
             hits: hits >> 8,

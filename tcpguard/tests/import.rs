@@ -8,14 +8,16 @@ mod support;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use stand_in::StandIn;
 use support::{degraded, flooded, status};
-use tcpguard::control::proto::{ImportedRule, PendingConfirmation, RefusedRule};
+use tcpguard::control::proto::{Change, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
-use tcpguard::documents::{Imported, Mode, Rule};
+use tcpguard::documents::Rule;
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
+use tcpguard_engine::{Force, ImportReport, Mode, RuleToImport};
 
 /// An agent with these rules. It takes every import except for prefixes within 203.0.113.0/24.
 struct Agent {
@@ -57,12 +59,12 @@ impl Agent {
         (status.code(), text(stdout), text(stderr))
     }
 
-    /// The imports it was asked for: the rules, and the options `merge`, `force` and `dry_run`.
-    fn imports(&self) -> Vec<(Vec<ImportedRule>, [bool; 3])> {
+    /// The imports it was asked for: the rules, the options `merge` and `dry_run`, and the permission.
+    fn imports(&self) -> Vec<(Vec<RuleToImport>, [bool; 2], Force)> {
         let asked = self.asked.lock().unwrap();
         let import = |request: &Request| match request {
-            Request::ImportRules { rules, merge, force, dry_run, .. } => {
-                Some((rules.clone(), [*merge, *force, *dry_run]))
+            Request::Change { change: Change::ImportRules { rules, merge, force }, dry_run } => {
+                Some((rules.clone(), [*merge, *dry_run], *force))
             }
             _ => None,
         };
@@ -74,20 +76,20 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
     match request {
         Request::Rules => Response::Rules { rules: rules.to_vec(), allowed: Vec::new() },
         Request::Mode => Response::Mode { mode: Mode::Observe, ends: None },
-        Request::ImportRules { rules, force, dry_run, .. } => {
+        Request::Change { change: Change::ImportRules { rules, force, .. }, dry_run } => {
             let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
-            let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.prefix));
+            let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.net));
             let bad: Vec<RefusedRule> = bad
                 .map(|(index, _)| RefusedRule { index, message: "protected; leave it".to_owned() })
                 .collect();
-            if !bad.is_empty() && !force {
+            if !bad.is_empty() && *force == Force::No {
                 let refusal = Refusal::new(RefusalKind::Protected, "not all of them");
                 return Response::Refused(Refusal { rules: bad, ..refusal });
             }
             let added = rules.len() as u32;
             let pending_confirmation = bad.len() as u32;
             let imported =
-                Imported { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
+                ImportReport { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
             Response::Imported { imported, dry_run: *dry_run }
         }
         other => panic!("{other:?}"),
@@ -97,7 +99,7 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
 /// A rule of an operator, one of the agent's own against a source, and one against a signature.
 fn rules() -> Vec<Rule> {
     let operators = status(degraded()).rules.list.remove(0);
-    let signature = status(flooded(engine::Mode::Enforce)).rules.list.remove(0);
+    let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let matches = "198.51.100.7/32".to_owned();
     let own = Rule { kind: "source".to_owned(), matches, ..signature.clone() };
     vec![operators, signature, own]
@@ -139,8 +141,8 @@ fn what_operators_made_is_exported_line_by_line() {
     }
     let imports = agent.imports();
     assert_eq!(imports[0], imports[1]);
-    assert_eq!(imports[0].0[0].for_s, Some(3590));
-    assert_eq!(imports[0].1, [true, false, false]);
+    assert_eq!(imports[0].0[0].lifetime, Some(Duration::from_secs(3590)));
+    assert_eq!((imports[0].1, imports[0].2), ([true, false], Force::No));
 }
 
 #[test]
@@ -163,10 +165,11 @@ fn an_import_says_what_became_of_the_rules() {
         talk,
         "the mode is observe, so the rules drop nothing until: tcpguard mode enforce --confirm 60s\n"
     );
-    let (rules, words) = agent.imports().remove(0);
-    assert_eq!(words, [true, false, false], "others stay");
-    let reported = |rule: &ImportedRule| {
-        rule.for_s == Some(21_600) && rule.reason.as_deref() == Some("a list")
+    let (rules, words, force) = agent.imports().remove(0);
+    assert_eq!((words, force), ([true, false], Force::No), "others stay");
+    let reported = |rule: &RuleToImport| {
+        rule.lifetime == Some(Duration::from_secs(21_600))
+            && rule.reason.as_deref() == Some("a list")
     };
     assert!(rules.iter().all(reported), "{rules:?}");
 
@@ -178,12 +181,16 @@ fn an_import_says_what_became_of_the_rules() {
         ),
         "{talk}"
     );
-    let (rules, words) = agent.imports().remove(1);
-    assert_eq!(words, [false; 3], "the others go");
-    assert_eq!((rules[1].for_s, &rules[1].reason), (None, &None), "as it is there, or the default");
+    let (rules, words, force) = agent.imports().remove(1);
+    assert_eq!((words, force), ([false; 2], Force::No), "the others go");
+    assert_eq!(
+        (rules[1].lifetime, &rules[1].reason),
+        (None, &None),
+        "as it is there, or the default"
+    );
     let (code, _, refused) = agent.run(&["rules", "import", "-", "--for", "25h"], list);
     assert_eq!(code, Some(2));
-    assert!(refused.contains("24h is the longest"), "{refused}");
+    assert!(refused.contains("1d is the longest"), "{refused}");
 
     let (code, said, talk) = agent.run(&["rules", "import", "-", "--dry-run"], list);
     assert_eq!(
@@ -239,22 +246,17 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.starts_with(
-            "1 of them for 1m 00s only, then all is as before, unless you confirm: tcpguard rules \
+            "1 of them for 1m only, then all is as before, unless you confirm: tcpguard rules \
              confirm\n"
         ),
         "{said}"
     );
     agent.run(&["rules", "import", "-", "--force", "--no-rollback"], risky);
     agent.run(&["rules", "import", "-"], "192.0.2.1\n");
-    let asked = agent.asked.lock().unwrap();
-    let pending_confirmation = |request: &Request| match request {
-        Request::ImportRules { pending_confirmation, .. } => Some(*pending_confirmation),
-        _ => None,
-    };
-    let minute = PendingConfirmation { within_s: 60, caller: "203.0.113.5".parse().ok() };
-    let terms: Vec<_> = asked.iter().filter_map(pending_confirmation).collect();
-    assert_eq!(terms[terms.len() - 3..], [Some(minute), None, None]);
-    drop(asked);
+    let within = Duration::from_secs(60);
+    let minute = Force::PendingConfirmation { within, caller: "203.0.113.5".parse().ok() };
+    let forces: Vec<Force> = agent.imports().into_iter().map(|(.., force)| force).collect();
+    assert_eq!(forces[forces.len() - 3..], [minute, Force::ForGood, Force::No]);
     let (code, _, said) = agent.run(&["rules", "import", "no-such-file"], "");
     assert_eq!(code, Some(1));
     assert!(said.starts_with("tcpguard: cannot read no-such-file: "), "{said}");

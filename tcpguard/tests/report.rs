@@ -204,17 +204,16 @@ fn a_flood_is_reported_in_words_and_in_three_plots() {
     let text = markup.text();
     for phrase in [
         "✗ critical · #1",
-        "Random-source SYN flood on 203.0.113.10:443",
-        "What happened",
-        "were dropped",
-        "Clients kept connecting",
-        "What remains to do",
+        "SYN flood, spoofed sources, on 203.0.113.10:443",
+        "Conclusion",
+        "of all SYNs dropped",
+        "handshakes completed",
+        "none needed",
         "SYNs per second, and what became of them",
         "Handshakes completed per second",
         "Places taken in the listener's queues",
         "handshakes begin to fail",
         "alarm by the fast signal",
-        "it is over",
         "opts=none win=512 ttl=244",
         "TTL 244",
         "no retransmission",
@@ -231,10 +230,10 @@ fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     let (full, line) = observed().story();
     let text = Markup::read(&drawn(full, Ok(line))).unwrap().text();
     for phrase in [
-        "while the mode was not enforce",
+        "matched in observe mode, not dropped",
         "matched by rules (observe mode)",
         "tcpguard mode enforce --confirm 60s",
-        "and it goes on",
+        "since ",
     ] {
         assert!(text.contains(phrase), "{phrase:?} is missing in {text}");
     }
@@ -246,7 +245,7 @@ fn without_a_line_the_page_says_why() {
     let page = drawn(full.clone(), Err("its agent was older".to_owned()));
     check(&page);
     let markup = Markup::read(&page).unwrap();
-    assert!(markup.text().contains("There are no plots: Its agent was older."));
+    assert!(markup.text().contains("No plots: its agent was older"));
     assert!(!markup.has("figure"));
     line.points.clear();
     let page = drawn(full, Ok(line));
@@ -269,7 +268,7 @@ fn whatever_comes_from_outside_is_text() {
     assert_eq!(page.matches("</style>").count(), 1);
     let text = Markup::read(&page).unwrap().text();
     let shown = HOSTILE.replace('\u{202e}', "\u{fffd}");
-    assert!(text.matches(&shown).count() > 20, "it is shown as it is");
+    assert!(text.matches(&shown).count() > 5, "it is shown as it is");
 
     // Numbers that no page should trip over.
     let mut line = line;
@@ -287,7 +286,7 @@ fn whatever_comes_from_outside_is_text() {
 
 /// Replaces every string that is not one of a few known words by `text`.
 fn fill(value: &mut Value, text: &str) {
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 22] = [
         "schema",
         "class",
         "severity",
@@ -300,6 +299,16 @@ fn fill(value: &mut Value, text: &str) {
         "addr",
         "hex",
         "address",
+        "signal",
+        "name",
+        "question",
+        "what",
+        "reason",
+        "net",
+        "mitigations",
+        "no_rule",
+        "action",
+        "indicators",
     ];
     match value {
         Value::String(string) => *string = text.to_owned(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{calm, clock, degraded, flooded, losing, overloaded, status};
 use tcpguard::cli::overflow::name_processes;
-use tcpguard::documents::{State, Status};
+use tcpguard::documents::{Advised, State, Status};
 use tcpguard::text::{self, View};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
@@ -18,6 +18,7 @@ use tcpguard_engine::{Egress, ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::Time;
+use tcpguard_host::units::percent;
 use tcpguard_support::hint_check;
 use tcpguard_support::schema::check;
 
@@ -31,7 +32,13 @@ fn page(status: &Status) -> String {
 
 fn page_of(width: usize, status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
+    text::status(&mut page, status, &View { width, ..view(true) }, false, false).unwrap();
+    page
+}
+
+fn full_page(status: &Status) -> String {
+    let mut page = String::new();
+    text::status(&mut page, status, &view(true), true, false).unwrap();
     page
 }
 
@@ -69,6 +76,9 @@ fn each_scene_has_its_state_and_its_page() {
     for (name, state, status) in scenes() {
         assert_eq!(status.daemon.state, state, "{name}");
         assert_expected(name, &page(&status));
+        if ["mitigating", "degraded"].contains(&name) {
+            assert_expected(&format!("{name}-full"), &full_page(&status));
+        }
     }
 }
 
@@ -77,23 +87,20 @@ fn each_scene_has_its_state_and_its_page() {
 #[test]
 fn a_full_accept_queue_is_no_attack_and_has_a_process() {
     let mut status = status(overloaded());
-    let before = page(&status);
-    assert!(before.contains("  Incident #4 warning since"), "{before}");
-    assert!(!before.contains("confidence 0 %") && before.contains("OVERLOADED"), "{before}");
-    let finding = |subject: &str| Finding {
-        code: "accept_queue_full",
-        severity: Severity::Critical,
-        subject: Some(subject.to_owned()),
-        text: "nginx (900) accepts too slowly".to_owned(),
-        hint: "raise `listen … backlog=` and apply it: nginx -s reload".to_owned(),
+    let before = full_page(&status);
+    assert!(before.contains("#4 full accept queue on :8080"), "{before}");
+    assert!(before.contains("OVERLOADED"), "{before}");
+    let finding = |subject: &str| {
+        Finding::critical("accept_queue_full", "nginx (900) accepts too slowly")
+            .about(subject)
+            .hint("raise `listen … backlog=` and apply it: nginx -s reload")
     };
     name_processes(&mut status, &[finding("0.0.0.0:81")]);
-    assert_eq!(page(&status), before, "another listener");
+    assert_eq!(full_page(&status), before, "another listener");
     name_processes(&mut status, &[finding("0.0.0.0:8080")]);
     let full = status.health.iter().find(|it| it.code == "accept_queue_full").unwrap();
     assert_eq!(full.text, "nginx (900) accepts too slowly");
     let advice = status.incidents[1].advice.as_ref().unwrap();
-    assert!(advice.text.starts_with("nginx (900) accepts too slowly; raise"), "{advice:?}");
     assert_eq!(advice.command.as_deref(), Some("tcpguard listeners"));
 }
 
@@ -170,7 +177,7 @@ fn without_utf8_and_colour_nothing_is_lost_but_looks() {
 
         let mut coloured = String::new();
         let colour = View { colour: true, ..view(true) };
-        text::status(&mut coloured, &status, &colour, false).unwrap();
+        text::status(&mut coloured, &status, &colour, false, false).unwrap();
         assert_ne!(coloured, page, "{name} has colours");
         assert_eq!(without_colours(&coloured), page, "{name}: colours only add to the words");
     }
@@ -252,19 +259,23 @@ fn what_is_not_known_is_null_and_not_zero() {
     }
 }
 
-/// In a calm moment a page fits on a terminal of 100 columns and as many lines as there are now.
+/// Without findings, the page fits a terminal of 80 columns and 24 lines, with the prompt.
 #[test]
-fn a_calm_page_is_short() {
-    let lines = page(&status(calm())).lines().count();
-    assert!(lines <= 23, "{lines} lines");
+fn a_page_fits_a_terminal() {
+    let scenes = scenes().into_iter().filter(|(_, _, status)| status.health.is_empty());
+    for (name, _, status) in scenes {
+        let page = page_of(80, &status);
+        let widest = page.lines().map(|line| line.chars().count()).max();
+        assert!(page.lines().count() <= 22 && widest <= Some(80), "{name}:\n{page}");
+    }
 }
 
 /// Rules or mitigations that let most of it through do not stop it.
 #[test]
 fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
-    for (state, reaching, expected, ratio, words) in [
-        (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99, "; 99 % stopped"),
-        (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1, "; only 10 % stopped"),
+    for (state, reaching, expected, ratio) in [
+        (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99),
+        (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1),
     ] {
         let (mut report, facts) = flooded(Mode::Enforce);
         let victim = &mut report.listeners[1];
@@ -273,8 +284,9 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
         assert_eq!(status.daemon.state, expected);
         let attack = &status.incidents[0];
         assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
-        let reported = text::volume(attack);
-        assert!(reported.contains(words), "{reported}");
+        let reported = text::mitigation(attack);
+        let stopped = format!("{} of SYNs stopped", percent(ratio));
+        assert!(reported.starts_with(&stopped), "{reported}");
     }
 }
 
@@ -301,7 +313,7 @@ fn an_attack_on_the_host_is_mitigated_by_what_is_dropped_of_it() {
             let left = built(mode, class, stopped_rate);
             assert_eq!(left.daemon.state, State::AttackUnmitigated);
             let advice = left.incidents[0].advice.as_ref().expect("advice");
-            assert!(!advice.text.contains("backlog"), "{advice:?}");
+            assert_ne!(advice.action, Advised::RaiseBacklog);
         }
     }
 }
@@ -362,8 +374,8 @@ fn listeners_that_reply_to_unread_syns_are_named() {
         "{}",
         finding.text
     );
-    assert!(finding.hint.contains("beyond_bounds = \"drop\""), "{}", finding.hint);
-    assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+    let hint = finding.hint.as_deref().expect("a hint");
+    assert!(hint.contains("beyond_bounds = \"drop\"") && hint_check::is_named(hint), "{hint}");
 }
 
 /// The note and `tcpguard check` have the same severity, and the headline is DEGRADED only where the last
@@ -379,7 +391,7 @@ fn a_refused_configuration_is_a_warning_at_a_reload_and_at_a_start() {
         let status = status((report, facts));
         let [finding] = &status.health[..] else { panic!("{:?}", status.health) };
         assert_eq!((&*finding.code, finding.severity), ("config_refused", Severity::Warning));
-        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+        assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
         assert_eq!(status.daemon.state, state);
         assert_eq!(page(&status).contains("DEGRADED: config_refused"), stands_in.is_some());
     }
@@ -402,14 +414,13 @@ fn every_finding_says_how_to_go_on() {
         "conntrack_full",
         "detached",
         "egress_unseen",
-        "listeners_full",
         "dropped_before_xdp",
         "no_tracepoint",
         "rule_drift",
         "xdp_generic",
     ] {
         let finding = health.iter().find(|finding| finding.code == code).expect(code);
-        assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+        assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
     }
 }
 
@@ -429,7 +440,8 @@ fn a_program_that_runs_before_the_agents_at_tc_is_named() {
             text.contains("ends the chain, other (id 7") && !text.contains("not guarded")
         };
         assert!(unseen.is_none_or(names), "{unseen:?}");
-        assert!(health.iter().all(|finding| hint_check::is_named(&finding.hint)), "{health:#?}");
+        let mut hints = health.iter().map(|finding| finding.hint.as_deref());
+        assert!(hints.all(|hint| hint.is_some_and(hint_check::is_named)), "{health:#?}");
     }
 }
 
@@ -462,7 +474,7 @@ fn costs_are_shown_of_each_program_that_has_one() {
     after.programs[0].run_ns += 31_200_000;
     after.add_costs(&before, std::time::Duration::from_secs(1));
     let page = page(&after);
-    let reported = "  Cost     tcpguard_ingress: 100 k runs/s, 312 ns each, 3.1 % of one CPU\n";
+    let reported = "  Cost        tcpguard_ingress: 100k runs/s, 312ns each, 3.1% of one CPU\n";
     assert!(page.contains(reported), "{page}");
     assert!(!self::page(&before).contains("  Cost "), "unless asked for");
 }

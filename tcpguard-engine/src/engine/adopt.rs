@@ -6,11 +6,12 @@ use std::time::Duration;
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use crate::evidence::Severity;
-use crate::incident::IncidentReport;
+use crate::incident::{Event, IncidentReport, NamedRule, Target};
 use crate::input::{ListenerId, Matcher, Mode, Origin, Rule, RuleId, Timestamp};
 use crate::listener::{Learned, LearnedError, Networks};
+use crate::mitigation::HeldBack;
 use crate::output::Command;
-use crate::rules::RULE_TTL;
+use crate::rules::{RULE_TTL, RemovalReason};
 
 /// A rule that the kernel did not take is tried again after this long.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -33,11 +34,10 @@ impl Engine {
                 _ => None,
             };
             let refused = match exempt {
-                Some((_, what)) => Some((rule, format!("the source is protected now ({what})"))),
+                Some((_, what)) => Some((rule, RemovalReason::Exempt { what })),
                 None => {
-                    let why = "it has ended, or another rule stands in its place";
                     let adopted = self.rule_table.adopt(now, rule);
-                    adopted.err().map(|rule| (rule, why.to_owned()))
+                    adopted.err().map(|rule| (rule, RemovalReason::NotAdopted))
                 }
             };
             if let Some((rule, why)) = refused {
@@ -90,21 +90,20 @@ impl Engine {
 
     /// Says that the kernel did not take rule `id`, of which nothing is left there. An automatic rule
     /// is tried again after ten seconds; an operator's is gone.
-    pub fn rule_failed(&mut self, now: Timestamp, id: RuleId, why: &str) {
+    pub fn rule_failed(&mut self, now: Timestamp, id: RuleId, error: &str) {
         let Some(entry) = self.rule_table.remove(id) else { return };
-        let then = match entry.rule.origin {
-            Origin::Incident(_) => "it is tried again in 10 s",
-            Origin::Operator { .. } => "block the prefix again once that is mended",
+        let event = Event::RuleFailed {
+            rule: Some(NamedRule { id, target: Target::of(&entry.rule.matcher) }),
+            error: error.to_owned(),
+            retry_s: entry.incident().map(|_| AGAIN.as_secs()),
         };
-        let text = format!("rule {} is not in the kernel: {why}; {then}", id.0);
         for incident in self.open_incidents_mut() {
             if incident.wants(&entry.rule.matcher) {
                 incident.postpone(&entry.rule.matcher, now + AGAIN);
-                incident.note(now, text.clone());
+                incident.note(now, event.clone());
             }
         }
-        let prefix = entry.rule.matcher.prefix();
-        self.alert_rule(Severity::Warning, "rule_failed", text, prefix, entry.incident());
+        self.alert_rule(Severity::Warning, event, entry.incident());
         if let Some(before) =
             entry.rule.confirmation.and_then(|confirmation| confirmation.to_restore(now))
         {
@@ -167,7 +166,7 @@ impl Engine {
     /// in mode off, nor for those of a listener at which rules are held back.
     pub(super) fn reclaim_orphans(&mut self) {
         let unwanted = |matcher: &Matcher| match matcher {
-            _ if self.mode == Mode::Off => Some("the guard is off"),
+            _ if self.mode == Mode::Off => Some(HeldBack::AgentOff),
             Matcher::Signature { listener: ListenerId::HOST, .. } => self.no_shared_rules(),
             Matcher::Signature { listener, .. } => {
                 self.monitors.get(listener).and_then(|monitor| self.held_back(monitor.listener))
@@ -175,11 +174,11 @@ impl Engine {
             Matcher::Source(..) => None,
         };
         let orphans = self.rule_table.orphans().map(|entry| entry.rule.matcher);
-        let orphans: Vec<(Matcher, &str)> =
+        let orphans: Vec<(Matcher, HeldBack)> =
             orphans.filter_map(|matcher| Some((matcher, unwanted(&matcher)?))).collect();
-        for (matcher, why) in orphans {
+        for (matcher, by) in orphans {
             self.rule_table.disown(&matcher);
-            self.removal_reasons.insert(matcher, why.to_owned());
+            self.removal_reasons.insert(matcher, RemovalReason::HeldBack { by });
         }
         let own = self.monitors.values().filter_map(|monitor| monitor.incident.as_deref());
         let incidents = own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident));

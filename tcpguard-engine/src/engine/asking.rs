@@ -2,8 +2,8 @@
 //! one listener and for that of the host.
 
 use super::Engine;
-use crate::evidence::{Assessment, without_rule};
-use crate::incident::Incident;
+use crate::evidence::Assessment;
+use crate::incident::{Incident, Restraint, without_rule};
 use crate::input::Matcher;
 use crate::policy::{Grounds, consider};
 
@@ -21,7 +21,7 @@ pub(super) fn ask_for_rules(
     grounds: &Grounds<'_>,
     all: &Assessment,
     waits: bool,
-) -> Option<String> {
+) -> Option<Restraint> {
     if !waits {
         consider(incident, grounds);
     }

@@ -8,11 +8,10 @@ use ipnet::IpNet;
 use super::Engine;
 use super::unblock::{ALERTED_SINGLY, lies_within};
 use crate::evidence::Severity;
-use crate::input::{
-    Force, Matcher, Rule, RuleConfirmation, RuleId, RuleToImport, Timestamp, User, span,
-};
+use crate::incident::{Event, NamedRule, Restored, Target};
+use crate::input::{Force, Rule, RuleConfirmation, RuleId, RuleToImport, Timestamp};
 use crate::output::{Command, RequestError, Response};
-use crate::rules::{Entry, Life, RuleReport, Terms};
+use crate::rules::{Entry, Life, RemovalReason, RuleReport, Terms};
 use crate::settings::Limits;
 
 impl Engine {
@@ -88,22 +87,21 @@ impl Engine {
             }
         }
         let stays = |entry: &&Entry| waiting.binary_search(&entry.rule.id).is_ok();
-        let reports: Vec<RuleReport> =
-            self.rule_table.iter().filter(stays).map(|entry| self.rule_report(entry)).collect();
-        if reports.len() > ALERTED_SINGLY {
-            let text = format!("{} confirmed {} rules", User(uid), reports.len());
-            self.alert_rule(Severity::Notice, "rule_confirmed", text, None, None);
-        } else {
-            for RuleReport { id, matches, ports, expires, .. } in &reports {
-                let left = span(expires.since(now));
-                let text = format!(
-                    "{} confirmed rule {}: {matches}{ports} is blocked for {left}",
-                    User(uid),
-                    id.0
-                );
-                let prefix = matches.parse().ok();
-                self.alert_rule(Severity::Notice, "rule_confirmed", text, prefix, None);
-            }
+        let staying = || self.rule_table.iter().filter(stays);
+        let reports: Vec<RuleReport> = staying().map(|entry| self.rule_report(entry)).collect();
+        let event = |rules, rule, left_s| Event::RuleConfirmed { uid, rules, rule, left_s };
+        let events: Vec<Event> = match reports.len() {
+            rules if rules > ALERTED_SINGLY => vec![event(rules as u64, None, None)],
+            _ => staying()
+                .map(|Entry { rule, .. }| {
+                    let left_s = rule.expires.since(now).as_secs();
+                    let rule = NamedRule { id: rule.id, target: Target::of(&rule.matcher) };
+                    event(1, Some(rule), Some(left_s))
+                })
+                .collect(),
+        };
+        for event in events {
+            self.alert(Severity::Notice, event, None);
         }
         Ok(Response::Confirmed(reports))
     }
@@ -113,35 +111,22 @@ impl Engine {
         let Some(rule) = self.rule_table.entry_mut(id).map(|entry| entry.rule.clone()) else {
             return;
         };
-        self.remove_rule(now, id, "nobody confirmed it in time".to_owned());
+        self.remove_rule(now, id, RemovalReason::Unconfirmed);
         self.reverted(now, rule);
     }
 
     fn reverted(&mut self, now: Timestamp, rule: Rule) {
-        let Matcher::Source(net, ports) = rule.matcher else { return };
-        let mut text = format!(
-            "nobody confirmed rule {} in time, so {net}{ports} is no longer blocked",
-            rule.id.0
-        );
+        let named = NamedRule { id: rule.id, target: Target::of(&rule.matcher) };
         let back = rule.confirmation.and_then(|confirmation| confirmation.to_restore(now));
-        if let Some(before) = back {
-            let words = self.put_back(now, before);
-            text.push_str(&format!("; {words}"));
-        }
-        text.push_str("; to try it once more: tcpguard block PREFIX --force");
-        self.alert_rule(Severity::Warning, "rule_reverted", text, Some(net), None);
+        let restored = back.map(|before| self.put_back(now, before));
+        let event = Event::RuleReverted { rule: named, restored };
+        self.alert(Severity::Warning, event, None);
     }
 
-    /// Makes an operator's rule once more, under any number, and returns the result in words.
-    pub(super) fn put_back(&mut self, now: Timestamp, before: Rule) -> String {
-        let what = match before.matcher {
-            Matcher::Source(net, ports) => format!("{net}{ports}"),
-            Matcher::Signature { .. } => format!("rule {}", before.id.0),
-        };
-        match self.install_operators(now, before) {
-            Some(id) => format!("{what} is blocked as before (rule {})", id.0),
-            None => format!("{what} cannot be blocked as before: all rules are taken"),
-        }
+    /// Makes an operator's rule once more, under any number.
+    pub(super) fn put_back(&mut self, now: Timestamp, before: Rule) -> Restored {
+        let target = Target::of(&before.matcher);
+        Restored { target, rule: self.install_operators(now, before) }
     }
 
     /// Puts an operator's rule into the kernel. It replaces a rule with the same matcher, or gets a number of its

@@ -8,6 +8,7 @@
 
 use super::Engine;
 use super::monitor::Shared;
+use crate::incident::Event;
 use crate::input::{ListenerId, Mode, Timestamp};
 use crate::output::Command;
 use crate::rules::{COMPLETED_SHARE, MOSTLY};
@@ -45,12 +46,10 @@ impl Engine {
             }
             monitor.shared = shared;
         }
-        for (listener, at, exempt) in changed {
-            self.commands.push_back(Command::ExemptListener { listener, exempt });
+        for (id, listener, exempt) in changed {
+            self.commands.push_back(Command::ExemptListener { listener: id, exempt });
             if let Some(rolled) = self.rolled.as_mut().filter(|_| exempt) {
-                let why = "its clients look like what they drop";
-                let text = format!("{at} is spared the rules for every listener: {why}");
-                rolled.incident.note(now, text);
+                rolled.incident.note(now, Event::ListenerExempted { listener });
             }
         }
     }

@@ -5,24 +5,26 @@ mod beyond;
 pub(crate) mod closed;
 pub(crate) mod scan;
 
-pub(crate) use beyond::Passing;
-
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
-use crate::evidence::{Assessment, Evidence, IncidentClass, SourceShare, VerdictLine, alarm};
-use crate::incident::{Incident, IncidentReport, Opening};
+use crate::evidence::{
+    Assessment, Evidence, IncidentClass, Measured, Quantity, Question, SourceShare, VerdictLine,
+    alarm,
+};
+use crate::incident::{Event, Incident, IncidentReport, Opening};
 use crate::input::{
-    ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp, percent,
+    ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp,
 };
 use crate::listener::{
     REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted,
 };
 use crate::output::Command;
 use crate::settings::Settings;
+pub(crate) use beyond::Passing;
 
 /// Rates are judged over this span.
 const SPAN: Duration = Duration::from_secs(1);
@@ -37,10 +39,6 @@ const SEVERAL: u32 = 2;
 const POLLS: u32 = 2;
 /// Fraction of the opening rate at which an open incident is held: 2:1 hysteresis, as in pf.
 const HELD: f64 = 0.5;
-/// Confidence that a source with so many failures in a row, at different ports or addresses, is a scanner
-/// (Jung, Paxson, Berger, Balakrishnan, "Fast portscan detection using sequential hypothesis testing",
-/// 2004: four failures suffice for a false positive rate of 1 %).
-const SCAN_CONFIDENCE: f64 = 0.99;
 
 /// Counts of the time between two polls.
 #[derive(Clone, Copy, Debug, Default)]
@@ -126,9 +124,10 @@ pub(crate) struct Finding {
     fresh: Packets,
     rate: f64,
     assessment: Assessment,
-    /// The signal's message, in words.
-    alarm: String,
-    notes: Vec<String>,
+    /// The numbers of the alarm.
+    alarm: Vec<Measured>,
+    /// Actions about it.
+    notes: Vec<Event>,
 }
 
 impl Finding {
@@ -273,11 +272,8 @@ impl Host {
         let evidence = Evidence { unsolicited_rate: rate, ..Evidence::default() };
         let line = VerdictLine::that_holds(
             IncidentClass::Reflection,
-            "answers that nobody asked for?",
-            format!(
-                "{} of the SYN-ACKs and resets that arrive answer no SYN of this host",
-                percent(share)
-            ),
+            Question::UnsolicitedReplies,
+            vec![Quantity::UnsolicitedShare.is(share).at_least(REFLECTION_SHARE)],
         );
         Some(Finding {
             alarm: alarm(Signal::UnsolicitedReplies, None, &evidence, settings),
@@ -287,7 +283,7 @@ impl Host {
             so_far: Packets::left(unsolicited),
             fresh: Packets::left(self.ticks.back().map_or(0, count)),
             rate,
-            assessment: Assessment::of_counters(line, share, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: Vec::new(),
         })
     }
@@ -312,8 +308,8 @@ impl Host {
         };
         let line = VerdictLine::that_holds(
             IncidentClass::Scan,
-            "a source that fails at many places?",
-            scanner(busiest),
+            Question::ManyClosedPorts,
+            alarm(Signal::PortScan, None, &evidence, settings),
         );
         Some(Finding {
             alarm: alarm(Signal::PortScan, None, &evidence, settings),
@@ -323,8 +319,8 @@ impl Host {
             so_far: Packets::left(syns),
             fresh: Packets::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
-            assessment: Assessment::of_counters(line, SCAN_CONFIDENCE, evidence),
-            notes: scanners.iter().map(scanner).collect(),
+            assessment: Assessment::of_counters(line, evidence),
+            notes: scanners.iter().map(found).collect(),
         })
     }
 
@@ -466,12 +462,9 @@ fn rate(now: Timestamp, probe: &ClosedPortSource) -> f64 {
     f64::from(probe.syns) / now.since(probe.since).max(SPAN).as_secs_f64()
 }
 
-fn scanner(probe: &ClosedPortSource) -> String {
-    if probe.servers < SCAN_ADDRESSES {
-        format!("{} tries many closed ports", probe.source)
-    } else if probe.ports >= SEVERAL {
-        format!("{} tries many ports at many addresses", probe.source)
-    } else {
-        format!("{} tries port {} at many addresses", probe.source, probe.port)
-    }
+/// The event that reports a scanner.
+fn found(probe: &ClosedPortSource) -> Event {
+    let many_addresses = probe.servers >= SCAN_ADDRESSES;
+    let port = (many_addresses && probe.ports < SEVERAL).then_some(probe.port);
+    Event::ScannerFound { source: probe.source, port, many_addresses }
 }

@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use super::Engine;
 use crate::evidence::Severity;
-use crate::input::{Force, Rule, RuleToImport, Timestamp, User, span};
+use crate::incident::Event;
+use crate::input::{Force, Rule, RuleToImport, Timestamp};
 use crate::output::{Command, ImportReport, RequestError, Response};
-use crate::rules::{Entry, RuleTable};
+use crate::rules::{Entry, RemovalReason, RuleTable};
 
 impl Engine {
     /// Replaces the operators' rules by `rules`, or with `merge` adds `rules` to them.
@@ -43,25 +44,14 @@ impl Engine {
             total: rule_table.len() as u32,
             pending_confirmation: rule_table.iter().filter(waits).count() as u32,
         };
-        let ImportReport { added, kept, removed, total, pending_confirmation } = report;
-        let mut text = format!(
-            "{} imports {} rules: {added} new, {kept} of before, {removed} others removed; there \
-             are {total} now",
-            User(uid),
-            rules.len()
-        );
-        if let (1.., Force::PendingConfirmation { within, .. }) = (pending_confirmation, force) {
-            let within = span(within);
-            text.push_str(&format!(
-                "; {pending_confirmation} of them end in {within} unless they are confirmed"
-            ));
-        }
-        self.replace_rules(
-            now,
-            rule_table,
-            format!("not among the rules that {} imports", User(uid)),
-        );
-        self.alert_rule(Severity::Notice, "rules_imported", text, None, None);
+        let ImportReport { added, kept, removed, total, pending_confirmation: pending } = report;
+        let confirm_s = match force {
+            Force::PendingConfirmation { within, .. } if pending > 0 => Some(within.as_secs()),
+            _ => None,
+        };
+        self.replace_rules(now, rule_table, RemovalReason::NotImported { uid });
+        let event = Event::RulesImported { uid, added, kept, removed, total, pending, confirm_s };
+        self.alert(Severity::Notice, event, None);
         Ok(Response::Imported(report))
     }
 
@@ -80,7 +70,12 @@ impl Engine {
     }
 
     /// Makes `rule_table` the rules, in the kernel as well.
-    pub(super) fn replace_rules(&mut self, now: Timestamp, rule_table: RuleTable, why: String) {
+    pub(super) fn replace_rules(
+        &mut self,
+        now: Timestamp,
+        rule_table: RuleTable,
+        why: RemovalReason,
+    ) {
         let removed = rule_table.missing_of(&self.rule_table);
         for entry in &removed {
             self.note_end(now, entry, &why);
@@ -94,15 +89,14 @@ impl Engine {
     /// Says that the kernel did not take the last [`Command::ReplaceRules`], and that its rules are
     /// as they were before. So the engine restores them, and the pending alerts about their end are
     /// dropped.
-    pub fn replacement_failed(&mut self, why: &str) {
+    pub fn replacement_failed(&mut self, error: &str) {
         let Some(rule_table) = self.replaced.take() else { return };
         self.rule_table = rule_table;
         self.commands.retain(|command| {
-            !matches!(command, Command::Alert { event: "rules_imported" | "rule_removed", .. })
+            let Command::Alert { event, .. } = command else { return true };
+            !matches!(event, Event::RulesImported { .. } | Event::RuleRemoved { .. })
         });
-        let text = format!(
-            "the kernel did not take the new rules: {why}; the rules are what they were, try again"
-        );
-        self.alert_rule(Severity::Warning, "rule_failed", text, None, None);
+        let event = Event::RuleFailed { rule: None, error: error.to_owned(), retry_s: None };
+        self.alert(Severity::Warning, event, None);
     }
 }

@@ -3,24 +3,25 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Engine;
 use super::asking::ask_for_rules;
-use super::held_back::idle;
+use super::held_back::{idle, why};
 use super::mitigations::{ruled_since, without_mitigation};
 use super::monitor::{ALERT_WINDOW, ListenerMonitor};
 use super::together::{Pool, TOGETHER};
-use super::{Engine, held_back};
 use crate::evidence::{
     AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
     FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
 };
-use crate::incident::{Incident, IncidentReport, Opening};
+use crate::incident::{EndReason, Incident, IncidentReport, Opening, RestraintReason};
 use crate::input::{
     Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
-    constants, span,
+    constants,
 };
 use crate::listener::Signal;
 use crate::output::Command;
 use crate::policy::{Grounds, Residual};
+use crate::rules::RemovalReason;
 use crate::settings::Limits;
 
 constants! {
@@ -245,7 +246,7 @@ impl Engine {
         let settings = &self.settings.common;
         let mode = self.settings.mode(monitor.listener, self.mode);
         let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
-        let (held_back, unsure) = (held_back::why(mode, self.mode), monitor.is_unsure());
+        let (held_back, unsure) = (why(mode, self.mode), monitor.is_unsure());
         let (unanswering, waits) = (monitor.is_unanswering(), monitor.waits_for_routes());
         let unanswerable = saturates || monitor.is_unanswerable(now, self.enforced, mode);
         let Some(incident) = &mut monitor.incident else { return };
@@ -283,7 +284,8 @@ impl Engine {
         let idle = idle(Mitigation::Cookies, mode, self.mode);
         let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
-            let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
+            let held_back = held_back.filter(|_| class.is_flood());
+            let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
             incident.note_restraint(no_rule.or(held_back), no_mitigation);
         }
     }
@@ -333,14 +335,13 @@ impl Engine {
             evidence.sources_estimate = sources;
             evidence.syns_per_source = syns_per_source;
         }
-        evidence.half_open = monitor.half_open();
         // Handshakes that the application does not take up fail as if the path were broken.
         if assessment.class == IncidentClass::HandshakeDegraded && monitor.overloaded() {
             assessment.overrule(overload_line());
         }
         assessment.moment = Some(monitor.moment(self.now));
         if self.one_sided || monitor.is_unsure() {
-            assessment.doubt();
+            assessment.evidence.replies_unseen = true;
         }
         assessment
     }
@@ -409,7 +410,7 @@ impl Engine {
                 incident.refine(now, assessment);
                 return;
             }
-            self.end(now, id, "handshakes fail now");
+            self.end(now, id, EndReason::HandshakesFail);
         }
         let Some(suspect) = suspect else { return };
         let number = self.place(now, id);
@@ -448,13 +449,12 @@ impl Engine {
         let open = self.monitors.values().filter(|monitor| monitor.incident.is_some());
         let quiet: Vec<ListenerId> = open.filter(over).map(|monitor| monitor.id).collect();
         for id in quiet {
-            let why = format!("quiet for {}", span(long));
-            self.end(now, id, &why);
+            self.end(now, id, EndReason::Quiet { for_s: long.as_secs() });
         }
     }
 
     /// Ends an incident. Its rules go with it, and the listener stays alert for a while.
-    fn end(&mut self, now: Timestamp, id: ListenerId, why: &str) {
+    fn end(&mut self, now: Timestamp, id: ListenerId, why: EndReason) {
         let harmless = |matcher: &Matcher| {
             self.rule_table.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
         };
@@ -477,7 +477,7 @@ impl Engine {
             monitor.ladder.forgive();
         }
         monitor.residual = None;
-        incident.release_rules(why);
+        incident.release_rules(&RemovalReason::IncidentOver);
         self.removal_reasons.append(&mut incident.removal_reasons);
         self.alert_end(&report, why);
         self.keep(report);
@@ -498,7 +498,7 @@ impl Engine {
         let gone: Vec<ListenerId> =
             self.monitors.keys().filter(|id| !here.contains(id)).copied().collect();
         for id in gone {
-            self.end(now, id, "nothing listens there any more");
+            self.end(now, id, EndReason::ListenerGone);
             let Some(monitor) = self.monitors.remove(&id) else { continue };
             let left = monitor
                 .ladder

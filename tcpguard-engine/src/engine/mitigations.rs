@@ -7,18 +7,20 @@ use super::Engine;
 use super::held_back::idle;
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
-use crate::evidence::{IncidentClass, Severity};
+use crate::evidence::{IncidentClass, Quantity, Severity};
+use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
 use crate::input::{
-    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, User,
-    constants, percent, short, span,
+    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants,
+    rate as rounded_rate, share,
 };
 use crate::listener::Egress;
 use crate::mitigation::{
-    Harm, MITIGATION_RETRY, MitigationReport, MitigationState, Move, Need, Newest, budget,
+    Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move,
+    Need, Newest, budget,
 };
 use crate::output::{Command, ListenerReport, RequestError, Response};
 use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
-use crate::rules::{Entry, RuleTable};
+use crate::rules::{Entry, RemovalReason, RuleTable};
 use crate::settings::{Limits, Settings};
 
 constants! {
@@ -103,11 +105,8 @@ impl Engine {
             }
             Move::Leave { mitigation, .. } => mitigation.keeps_syns_away(),
         };
-        let listener = match monitor.rolled {
-            Some(_) => format!("{} and others that are told together", monitor.listener),
-            None => monitor.listener.to_string(),
-        };
-        let (command, event, text) = match change {
+        let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
+        let (command, event) = match change {
             Move::Take { mitigation, rate, why } => {
                 if mitigation.keeps_syns_away() && monitor.ladder.since(mitigation) == Some(now) {
                     monitor.try_out(now, Newest::Mitigation(mitigation));
@@ -115,28 +114,22 @@ impl Engine {
                 if let Some(incident) = self.incident_at(id) {
                     incident.record_mitigation(mitigation);
                 }
-                let limit = match mitigation {
-                    Mitigation::Budget => format!(" to {} a second", short(f64::from(rate))),
-                    _ => String::new(),
-                };
-                let text = format!("{listener}: the guard {}{limit}: {why}", mitigation.in_words());
-                (
-                    Command::StartMitigation { listener: id, mitigation, rate },
-                    "mitigation_started",
-                    text,
-                )
+                let command = Command::StartMitigation { listener: id, mitigation, rate };
+                let rate = (mitigation == Mitigation::Budget).then_some(rate);
+                let event =
+                    Event::MitigationStarted { listener, with_others, mitigation, rate, why };
+                (command, event)
             }
             Move::Leave { mitigation, why } => {
                 monitor.ladder.breaker.forget(&Newest::Mitigation(mitigation));
                 monitor.ladder.canary.forget(&mitigation);
-                let text =
-                    format!("{listener}: the guard no longer {}: {why}", mitigation.in_words());
-                (Command::StopMitigation { listener: id, mitigation }, "mitigation_stopped", text)
+                let event = Event::MitigationStopped { listener, with_others, mitigation, why };
+                (Command::StopMitigation { listener: id, mitigation }, event)
             }
         };
         self.commands.push_back(command);
         if matters && !is_alerted {
-            self.alert_mitigation(now, id, Severity::Notice, event, text);
+            self.alert_mitigation(now, id, Severity::Notice, event);
         }
     }
 
@@ -153,9 +146,9 @@ impl Engine {
         for (id, newest, harm) in harmful {
             match newest {
                 Newest::Mitigation(mitigation) => {
-                    self.withdraw_mitigation(now, id, mitigation, &harm)
+                    self.withdraw_mitigation(now, id, mitigation, harm)
                 }
-                Newest::Rule(matcher) => self.withdraw_rule(now, id, &matcher, &harm.to_string()),
+                Newest::Rule(matcher) => self.withdraw_rule(now, id, &matcher, harm),
             }
         }
     }
@@ -165,42 +158,34 @@ impl Engine {
         now: Timestamp,
         id: ListenerId,
         mitigation: Mitigation,
-        harm: &Harm,
+        harm: Harm,
     ) {
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let listener = monitor.listener;
-        let again = match harm.is_lasting() {
-            true => format!(
-                "it is not tried again until the firewall or the configuration changes, or: tcpguard \
-                 step {listener} {} auto",
-                mitigation.name()
-            ),
-            false => {
-                format!("it is tried again in {}", span(monitor.ladder.pause(mitigation)))
-            }
-        };
-        let why = harm.to_string();
-        let text =
-            format!("{listener}: the guard no longer {}: {why}; {again}", mitigation.in_words());
-        let taken = match harm.is_lasting() {
-            true => monitor.ladder.withhold(mitigation, &why),
-            false => monitor.ladder.refuse(now, mitigation, &why),
+        let pause = monitor.ladder.pause(mitigation).as_secs();
+        let why = MitigationReason::Harmful { harm };
+        let (retry_s, taken) = match harm.is_lasting() {
+            true => (None, monitor.ladder.withhold(mitigation, why)),
+            false => (Some(pause), monitor.ladder.refuse(now, mitigation, why)),
         };
         if taken {
             self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
-            self.alert_mitigation(now, id, Severity::Warning, "mitigation_withdrawn", text);
+            let event = Event::MitigationWithdrawn { listener, mitigation, harm, retry_s };
+            self.alert_mitigation(now, id, Severity::Warning, event);
         }
     }
 
-    fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, why: &str) {
+    fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, harm: Harm) {
         let Some(rule) = self.rule_table.find(matcher).map(|entry| entry.rule.id) else { return };
         let retry = MITIGATION_RETRY;
-        self.postpone(matcher, now + retry, why);
-        let pause = span(retry);
-        let text = format!("rule {} withdrawn: {why}; it may come again in {pause}", rule.0);
-        self.note_at(now, id, text.clone());
+        let why = RemovalReason::Harmful { harm };
+        self.postpone(matcher, now + retry, &why);
+        let rule = NamedRule { id: rule, target: Target::of(matcher) };
+        let then = Fallback::Retry { after_s: retry.as_secs() };
+        let event = Event::RuleWithdrawn { rule, why, then };
+        self.note_at(now, id, event.clone());
         let incident = self.incident_at(id).map(|incident| incident.id());
-        self.alert_rule(Severity::Warning, "rule_withdrawn", text, matcher.prefix(), incident);
+        self.alert_rule(Severity::Warning, event, incident);
     }
 
     /// Says that a mitigation could not be started and that nothing of it is in the kernel. It is tried again
@@ -211,28 +196,23 @@ impl Engine {
         now: Timestamp,
         id: ListenerId,
         mitigation: Mitigation,
-        why: &str,
+        error: &str,
         soon: bool,
     ) {
         let is_alerted = self.failed_before(now, id, mitigation, soon);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        if soon {
-            monitor.ladder.defer(now, mitigation, why);
-            let text = format!("{}: no {} yet: {why}", monitor.listener, mitigation.name());
-            if !is_alerted {
-                self.note_at(now, id, text);
-            }
-            return;
+        let (listener, error) = (monitor.listener, error.to_owned());
+        let why = MitigationReason::Failed { error: error.clone() };
+        let retry_s = (!soon).then(|| monitor.ladder.pause(mitigation).as_secs());
+        match soon {
+            true => monitor.ladder.defer(now, mitigation, why),
+            false => _ = monitor.ladder.refuse(now, mitigation, why),
         }
-        let pause = span(monitor.ladder.pause(mitigation));
-        monitor.ladder.refuse(now, mitigation, why);
-        let text = format!(
-            "{}: no {}: {why}; it is tried again in {pause}",
-            monitor.listener,
-            mitigation.name()
-        );
-        if !is_alerted {
-            self.alert_mitigation(now, id, Severity::Warning, "mitigation_failed", text);
+        let event = Event::MitigationFailed { listener, mitigation, error, retry_s };
+        match (is_alerted, soon) {
+            (true, _) => {}
+            (false, true) => self.note_at(now, id, event),
+            (false, false) => self.alert_mitigation(now, id, Severity::Warning, event),
         }
     }
 
@@ -303,17 +283,12 @@ impl Engine {
         let id = monitor.id;
         let lifetime = lifetime.min(Limits::MAX_ORDER);
         monitor.ladder.order(mitigation, order, uid, now + lifetime);
-        let user = User(uid);
-        let text = match order {
-            Order::On => format!("{user} takes {} for {}", mitigation.name(), span(lifetime)),
-            Order::Off => format!("{user} forbids {} for {}", mitigation.name(), span(lifetime)),
-            Order::Auto => format!("{user} leaves {} to the guard", mitigation.name()),
-        };
         if order == Order::Auto {
             monitor.take_up(now + ALERT_WINDOW, Some(mitigation));
         }
-        let text = format!("{listener}: {text}");
-        self.alert_mitigation(now, id, Severity::Notice, "mitigation_ordered", text);
+        let lifetime_s = lifetime.as_secs();
+        let event = Event::MitigationOrdered { listener, mitigation, order, uid, lifetime_s };
+        self.alert_mitigation(now, id, Severity::Notice, event);
         if order == Order::Off && mitigation.is_done_by_rules() {
             self.release_forbidden(now, id, mitigation);
         }
@@ -334,14 +309,14 @@ impl Engine {
         // A rule for every listener is one for this, too.
         let all = self.rolled.as_mut().map(|rolled| &mut rolled.incident);
         for incident in own.into_iter().chain(all) {
-            incident.release_mitigation(mitigation, "an operator forbids it");
+            incident.release_mitigation(mitigation, &RemovalReason::Forbidden);
         }
         self.carry_out_plan(now);
     }
 
-    fn note_at(&mut self, now: Timestamp, id: ListenerId, text: String) {
+    fn note_at(&mut self, now: Timestamp, id: ListenerId, event: Event) {
         if let Some(incident) = self.incident_at(id) {
-            incident.note(now, text);
+            incident.note(now, event);
             incident.note_actions_notified();
         }
     }
@@ -351,18 +326,11 @@ impl Engine {
         now: Timestamp,
         id: ListenerId,
         severity: Severity,
-        event: &'static str,
-        message: String,
+        event: Event,
     ) {
-        self.note_at(now, id, message.clone());
-        let incident = self.report_at(id).map(Box::new);
-        self.commands.push_back(Command::Alert {
-            severity,
-            event,
-            message,
-            prefix: None,
-            incident,
-        });
+        self.note_at(now, id, event.clone());
+        let incident = self.report_at(id);
+        self.alert(severity, event, incident);
     }
 }
 
@@ -393,9 +361,9 @@ fn retransmitted(
     rule_table: &RuleTable,
     sharing: usize,
     now: Timestamp,
-) -> Option<&'static str> {
+) -> Option<MitigationReason> {
     if active_rules(monitor, rule_table).any(|entry| entry.hits_clients(now)) {
-        return Some("clients look like the SYNs that a rule drops");
+        return Some(MitigationReason::ClientsMatchRule);
     }
     let retransmitting = |entry: &Entry| match entry.is_shared() {
         true => entry.meter.retransmitting(now) / sharing as f64,
@@ -404,7 +372,7 @@ fn retransmitted(
     let passed: f64 = active_rules(monitor, rule_table).map(retransmitting).sum();
     let backlog = monitor.queues.map_or(0, |queues| queues.backlog);
     let many = passed >= USED * f64::from(budget(backlog));
-    many.then_some("many SYNs are retransmitted, and the SYN queue takes only a part of them")
+    many.then_some(MitigationReason::Retransmitted)
 }
 
 /// Returns the mitigations that a listener's situation calls for. `retransmitted` is the reason that SYNs
@@ -412,7 +380,7 @@ fn retransmitted(
 fn needs(
     monitor: &ListenerMonitor,
     around: &Situation,
-    retransmitted: Option<&'static str>,
+    retransmitted: Option<MitigationReason>,
     settings: &Settings,
 ) -> Vec<Need> {
     let now = around.now;
@@ -423,18 +391,17 @@ fn needs(
     let resets = last.per_second(last.resets);
     if monitor.kind == ListenerKind::Local && (flood.is_some() || resets >= OUT_OF_STATE_RATE) {
         let why = match flood {
-            Some(_) => "an attack may bring them".to_owned(),
-            None => format!("{} resets a second answer such segments", short(resets)),
+            Some(_) => MitigationReason::Flood,
+            None => MitigationReason::Resets { per_second: rounded_rate(resets) },
         };
         needs.push(Need { mitigation: Mitigation::OutOfState, why, rate: 0, hold });
     }
     let rest = monitor.residual.filter(|rest| rest.matters());
-    let uncovered =
-        rest.map(|rest| format!("no rule covers {} of the failing SYNs", percent(rest.share)));
-    let why = uncovered.or(retransmitted.map(str::to_owned)).filter(|_| flood.is_some());
-    let why = why.or_else(|| monitor.resembles_the_flood().map(str::to_owned));
+    let uncovered = rest.map(|rest| MitigationReason::Uncovered { share: share(rest.share) });
+    let why = uncovered.or(retransmitted).filter(|_| flood.is_some());
+    let why = why.or_else(|| monitor.resembles_the_flood());
     let pressed = monitor.pressed(now, around.ruled);
-    let why = why.or(pressed.map(str::to_owned));
+    let why = why.or(pressed.clone());
     // How a listener answers is learned from its answers.
     let is_known = monitor.kind == ListenerKind::Local && monitor.egress() != Egress::Unseen;
     if let Some(why) = why.filter(|_| is_known) {
@@ -459,13 +426,13 @@ fn needs(
     let goes_on = |mitigation| has(mitigation) && !has(Mitigation::Cookies);
     let saturates = around.overloading.is_some_and(|least| monitor.syn_rate() >= least);
     if saturates && flood.is_some() && rest.is_some() {
-        let why = "more SYNs arrive than can be answered".to_owned();
+        let why = MitigationReason::Saturated;
         // That has a hold of its own, and every new client waits for a second meanwhile.
         needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: Duration::ZERO });
     } else if full && begins
         || goes_on(Mitigation::Overload) && (fails || monitor.is_half_full(now))
     {
-        let why = "the SYN queue is full, and cookies are not to be had".to_owned();
+        let why = MitigationReason::NoCookies;
         needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: PATIENCE });
     }
     // There is no use in waiting for a barred mitigation.
@@ -478,7 +445,7 @@ fn needs(
     let rate = budget(monitor.queues.map_or(0, |queues| queues.backlog));
     let is_of_use = fails && monitor.takes_budget(rate) || monitor.is_nearly_full(now);
     if tried && full || goes_on(Mitigation::Budget) && is_of_use {
-        let why = "the SYN queue still fills".to_owned();
+        let why = MitigationReason::QueueStillFills;
         needs.push(Need { mitigation: Mitigation::Budget, why, rate, hold: PATIENCE });
     }
     needs
@@ -492,8 +459,8 @@ pub(super) fn without_mitigation(
     monitor: &ListenerMonitor,
     now: Timestamp,
     ruled: Option<Timestamp>,
-    idle: Option<&str>,
-) -> Option<String> {
+    idle: Option<HeldBack>,
+) -> Option<Restraint> {
     if monitor.ladder.keeps_syns_away() {
         return None;
     }
@@ -503,33 +470,28 @@ pub(super) fn without_mitigation(
             return None;
         }
         if !rest.matters() {
-            return Some(format!(
-                "no rule covers {} of the followed SYNs that fail ({}); {} and {} call for cookies",
-                short(rest.flows as f64),
-                percent(rest.share),
-                RESIDUAL_FLOWS,
-                percent(RESIDUAL_SHARE),
-            ));
+            return Some(RestraintReason::RulesSuffice.with(vec![
+                Quantity::UncoveredFlows.counts(rest.flows).at_least(RESIDUAL_FLOWS as f64),
+                Quantity::UncoveredShare.is(rest.share).at_least(RESIDUAL_SHARE),
+            ]));
         }
     }
-    if let Some(idle) = idle {
-        return Some(idle.to_owned());
+    if let Some(by) = idle {
+        return Some(RestraintReason::HeldBack { by }.into());
     }
     if monitor.kind != ListenerKind::Local {
-        return Some("cookies are for listeners of this host only".to_owned());
+        return Some(RestraintReason::NotLocal.into());
     }
     let mut refused =
         monitor.ladder.report(now).filter(|report| report.mitigation.keeps_syns_away());
-    refused.next().map(|report| format!("no {}: {}", report.mitigation.name(), report.why))
+    refused.next().map(|report| {
+        RestraintReason::Refused { mitigation: report.mitigation, why: report.why }.into()
+    })
 }
 
 /// The effect in enforce mode, for the list of actions.
-fn would(need: &Need) -> Option<String> {
-    let would = match need.mitigation {
-        Mitigation::Cookies => "answer SYNs with cookies",
-        Mitigation::Overload => "let only validated clients and repeated SYNs through",
-        Mitigation::Budget => "limit the SYNs of clients that are not validated",
-        Mitigation::OutOfState | Mitigation::Source | Mitigation::Signature => return None,
-    };
-    Some(format!("in enforce mode the guard would {would}: {}", need.why))
+fn would(need: &Need) -> Option<Event> {
+    let Need { mitigation, why, .. } = need;
+    let event = Event::MitigationAdvised { mitigation: *mitigation, why: why.clone() };
+    mitigation.keeps_syns_away().then_some(event)
 }

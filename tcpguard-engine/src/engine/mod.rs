@@ -47,7 +47,7 @@ use crate::listener::{
 };
 use crate::mitigation::retransmit_budget;
 use crate::output::Command;
-use crate::rules::{Exempt, Recurrence, RuleTable};
+use crate::rules::{Exempt, Recurrence, RemovalReason, RuleTable};
 use crate::settings::{SettingsError, Tuned, Tuning};
 
 /// The state machine: observations go in, commands come out.
@@ -100,7 +100,7 @@ pub struct Engine {
     /// pass; no entry where none do.
     completing: BTreeMap<Listener, f64>,
     /// Reasons for which rules are no longer wanted, until the plan has taken note.
-    removal_reasons: BTreeMap<Matcher, String>,
+    removal_reasons: BTreeMap<Matcher, RemovalReason>,
     commands: VecDeque<Command>,
     /// The rules as they were before the last replacement, until the kernel has surely taken it.
     replaced: Option<RuleTable>,
@@ -180,12 +180,12 @@ impl Engine {
         let automatic = self.rule_table.iter().filter(|entry| entry.incident().is_some());
         let wanted = self.open_incidents().flat_map(Incident::wanted);
         let matchers = automatic.map(|entry| entry.rule.matcher);
-        let touching: BTreeMap<Matcher, String> = matchers
+        let touching: BTreeMap<Matcher, RemovalReason> = matchers
             .chain(wanted.map(|wanted| wanted.matcher))
             .filter_map(|matcher| {
                 let Matcher::Source(net, _) = matcher else { return None };
                 let (_, what) = self.exempt.touched_by(&net)?;
-                Some((matcher, format!("the source is protected now ({what})")))
+                Some((matcher, RemovalReason::Exempt { what }))
             })
             .collect();
         for (matcher, why) in &touching {

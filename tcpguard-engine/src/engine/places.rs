@@ -2,24 +2,19 @@
 //! handshakes fail. The others are reported together, as one incident of the host.
 
 use super::Engine;
-use super::alerts::end_event;
 use super::monitor::{ListenerMonitor, Suspect};
 use super::rollup::Member;
-use crate::evidence::{Assessment, Severity, VerdictLine};
-use crate::incident::{NOTIFY_GROWTH, Opening};
-use crate::input::{Listener, ListenerId, Timestamp};
-use crate::listener::Signal;
-use crate::output::Command;
+use crate::evidence::{Assessment, VerdictLine};
+use crate::incident::{EndReason, NOTIFY_GROWTH, Opening};
+use crate::input::{ListenerId, Timestamp};
 use crate::policy::SOURCES_PER_INCIDENT;
+use crate::rules::RemovalReason;
 
 /// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
 /// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
 /// possible eight times. A rate that has grown as much is reported at once in any incident.
 const MUCH: f64 = NOTIFY_GROWTH;
-/// Reason for the end of a rule when its listener loses the incident of its own.
-const TOO_MANY: &str =
-    "its listener is told together with others, who have as many rules as there may be";
 
 impl Engine {
     /// The number of a new incident at a listener, where there is a slot or another listener gives up its
@@ -69,7 +64,7 @@ impl Engine {
         let Some(report) = self.incident_report(id, Some(now)) else { return };
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
-        let signal = Signal::named(&report.signal).unwrap_or(Signal::Fast);
+        let signal = report.signal;
         let moment = monitor.moment(now);
         let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
         let alarm = (!report.class.is_pressure()).then_some(suspect);
@@ -90,8 +85,8 @@ impl Engine {
             baseline_completed: None,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         self.removal_reasons.append(&mut incident.removal_reasons);
         self.roll_up(now, id, alarm, opening, &verdict);
         let Some(rolled) = &mut self.rolled else { return };
@@ -102,22 +97,10 @@ impl Engine {
             if rolled.incident.take_over(wanted, most) {
                 self.rule_table.hand_over(&matcher, number);
             } else {
-                self.removal_reasons.insert(matcher, TOO_MANY.to_owned());
+                self.removal_reasons.insert(matcher, RemovalReason::Merged);
             }
         }
-        let by = by.map_or_else(String::new, |by: Listener| format!(": more fails at {by}"));
-        let message = format!(
-            "{} on {} is told together with what happens at others from now on, as incident {number}{by}",
-            report.class.in_words(),
-            report.place(),
-        );
-        self.commands.push_back(Command::Alert {
-            severity: Severity::Notice,
-            event: end_event(report.class),
-            message,
-            prefix: None,
-            incident: Some(Box::new(report.clone())),
-        });
+        self.alert_end(&report, EndReason::Merged { into: number, by });
         self.keep(report);
     }
 

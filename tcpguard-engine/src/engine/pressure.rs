@@ -7,8 +7,8 @@ use super::host::News;
 use super::monitor::ListenerMonitor;
 use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
 use crate::evidence::{Assessment, Evidence, flash_crowd_line, overload_line};
-use crate::incident::IncidentReport;
-use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp, span};
+use crate::incident::{EndReason, IncidentReport};
+use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp};
 use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
 use crate::output::Command;
@@ -62,15 +62,13 @@ impl Engine {
             sources_estimate,
             syns_per_source,
             baseline_syn_rate: monitor.baseline_syn_rate(),
-            half_open: monitor.half_open(),
             ..Evidence::default()
         };
         let line = match pressure_kind {
             PressureKind::Overload => overload_line(),
             PressureKind::FlashCrowd => flash_crowd_line(&evidence, monitor.syn_rate()),
         };
-        // As sure as it is that these are real clients.
-        let mut assessment = Assessment::of_counters(line, completion, evidence);
+        let mut assessment = Assessment::of_counters(line, evidence);
         assessment.moment = Some(monitor.moment(self.now));
         assessment
     }
@@ -79,7 +77,7 @@ impl Engine {
     pub(super) fn follow_host(&mut self, now: Timestamp) {
         let quiet = self.settings.common.quiet;
         for report in self.host.end_quiet(now, quiet) {
-            self.alert_end(&report, &format!("quiet for {}", span(quiet)));
+            self.alert_end(&report, EndReason::Quiet { for_s: quiet.as_secs() });
             self.keep(report);
         }
         for finding in self.host.findings(now, self.mode, &self.settings.common) {

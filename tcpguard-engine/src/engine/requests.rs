@@ -6,26 +6,29 @@ use ipnet::IpNet;
 
 use super::Engine;
 use crate::evidence::Severity;
+use crate::incident::{Event, NamedRule, RuleTerms, Target};
 use crate::input::{
-    ClientsWithin, Force, Matcher, Mode, Origin, Request, Rule, RuleId, RuleToImport, Timestamp,
-    User, span,
+    ClientsWithin, Force, Matcher, Mode, Origin, Request, Rule, RuleId, RuleReason, RuleToImport,
+    Timestamp,
 };
+use crate::mitigation::HeldBack;
 use crate::output::{Command, RequestError, Response};
-use crate::rules::{AllowReport, Terms};
+use crate::rules::{AllowReport, RemovalReason, Terms};
 use crate::settings::Limits;
 
 impl Engine {
-    /// Carries out a change that an operator asked for.
+    /// Carries out a change that the operator with user id `uid` asked for.
     ///
     /// # Errors
     /// When it would do harm or nothing; see [`RequestError`].
     pub fn handle_request(
         &mut self,
         now: Timestamp,
+        uid: u32,
         request: Request,
     ) -> Result<Response, RequestError> {
         match request {
-            Request::Block { net, ports, lifetime, reason, uid, force, clients } => {
+            Request::Block { net, ports, lifetime, reason, force, clients } => {
                 let rule = RuleToImport {
                     net: net.trunc(),
                     ports,
@@ -35,18 +38,18 @@ impl Engine {
                 self.block(now, rule, uid, force, clients)
             }
             Request::Unblock { which, whose } => self.unblock(now, which, whose),
-            Request::ImportRules { rules, merge, uid, force } => {
+            Request::ImportRules { rules, merge, force } => {
                 self.import(now, &rules, merge, uid, force)
             }
-            Request::ConfirmRules { net, uid } => self.confirm(now, net, uid),
-            Request::Allow { net, lifetime, reason, uid, force } => {
+            Request::ConfirmRules { net } => self.confirm(now, net, uid),
+            Request::Allow { net, lifetime, reason, force } => {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
-            Request::Disallow { net, uid } => self.disallow(net.trunc(), uid),
-            Request::OrderMitigation { listener, mitigation, order, lifetime, uid } => {
+            Request::Disallow { net } => self.disallow(net.trunc(), uid),
+            Request::OrderMitigation { listener, mitigation, order, lifetime } => {
                 self.order_mitigation(now, listener, mitigation, order, lifetime, uid)
             }
-            Request::SetMode { mode, uid } => Ok(self.set_mode(now, mode, uid)),
+            Request::SetMode { mode } => Ok(self.set_mode(now, mode, uid)),
         }
     }
 
@@ -73,36 +76,36 @@ impl Engine {
         }
         let Terms { forced, expires, confirmation } =
             self.terms(now, &rule, force, self.rule_table.operators_over(&net), cuts_off);
-        let reason = rule.reason.unwrap_or_default();
-        let lasts = match &confirmation {
-            Some(confirmation) => format!(
-                "{}, if that is confirmed within {}",
-                span(confirmation.until.since(now)),
-                span(expires.since(now))
-            ),
-            None => span(expires.since(now)),
+        let reason = RuleReason::Given { text: rule.reason.unwrap_or_default() };
+        let left_s = expires.since(now).as_secs();
+        let confirmed = confirmation.as_ref().map(|it| it.until.since(now).as_secs());
+        let terms = RuleTerms {
+            lifetime_s: confirmed.unwrap_or(left_s),
+            confirm_s: confirmed.map(|_| left_s),
+            replaces: self.rule_table.for_other_ports(&matcher).map(|entry| entry.rule.id),
         };
-        let mut text = format!("{} blocks {net}{ports} for {lasts}: {reason}", User(uid));
+        let origin = Origin::Operator { uid };
         let made = Rule {
             // It gets its number with its slot.
             id: RuleId(0),
             matcher,
-            origin: Origin::Operator { uid },
+            origin: origin.clone(),
             forced,
-            reason,
+            reason: reason.clone(),
             created: now,
             expires,
             confirmation,
         };
         let full = RequestError::Full { limit: self.rule_table.room() };
         let id = self.install_operators(now, made).ok_or(full)?;
-        text.insert_str(0, &format!("rule {}: ", id.0));
         // The new one is in the kernel before the old one goes.
-        if let Some(old) = self.rule_table.for_other_ports(&matcher).map(|entry| entry.rule.id) {
-            self.remove_rule(now, old, format!("rule {} takes its place", id.0));
-            text.push_str(&format!("; it takes the place of rule {}", old.0));
+        if let Some(old) = terms.replaces {
+            self.remove_rule(now, old, RemovalReason::Replaced { by: id });
         }
-        self.alert_rule(Severity::Notice, "rule_installed", text, Some(net), None);
+        let rule = NamedRule { id, target: Target::of(&matcher) };
+        let (mode, terms) = (self.mode, Some(terms));
+        let event = Event::RuleInstalled { rule, origin, reason, mode, terms };
+        self.alert(Severity::Notice, event, None);
         let report = self.rule_table.find(&matcher).map(|entry| self.rule_report(entry));
         report
             .map(|rule| Response::Blocked { rule, clients })
@@ -140,14 +143,15 @@ impl Engine {
             return Err(RequestError::TooWide { net });
         }
         let lifetime = lifetime.min(Limits::MAX_ALLOW);
-        let text = format!("{} allows {net} for {}: {reason}", User(uid), span(lifetime));
+        let lifetime_s = lifetime.as_secs();
+        let event = Event::AllowAdded { net, uid, lifetime_s, reason: reason.clone() };
         let entry = AllowReport { net, reason, uid, created: now, expires: now + lifetime };
         if !self.exempt.allow(entry.clone()) {
             return Err(RequestError::AllowlistFull { limit: Limits::ALLOWED });
         }
         self.hand_out_allowed();
         self.release_exempt(now);
-        self.alert_rule(Severity::Notice, "allow_added", text, Some(entry.net), None);
+        self.alert(Severity::Notice, event, None);
         Ok(Response::Allowed(entry))
     }
 
@@ -158,8 +162,8 @@ impl Engine {
         }
         self.hand_out_allowed();
         for entry in &removed {
-            let text = format!("{} no longer allows {}", User(uid), entry.net);
-            self.alert_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
+            let event = Event::AllowRemoved { net: entry.net, uid: Some(uid) };
+            self.alert(Severity::Notice, event, None);
         }
         Ok(Response::Disallowed(removed))
     }
@@ -172,8 +176,8 @@ impl Engine {
         }
         self.hand_out_allowed();
         for entry in ended {
-            let text = format!("{} is no longer allowed: its time is over", entry.net);
-            self.alert_rule(Severity::Notice, "allow_removed", text, Some(entry.net), None);
+            let event = Event::AllowRemoved { net: entry.net, uid: None };
+            self.alert(Severity::Notice, event, None);
         }
     }
 
@@ -183,15 +187,8 @@ impl Engine {
     }
 
     fn set_mode(&mut self, now: Timestamp, mode: Mode, uid: u32) -> Response {
-        let name = |mode| match mode {
-            Mode::Off => "off",
-            Mode::Observe => "observe",
-            Mode::Enforce => "enforce",
-        };
-        let (from, to) = (name(self.mode), name(mode));
-        let text = format!("{} changed the mode from {from} to {to}", User(uid));
         self.take_up_removed(now);
-        Response::ModeSet { was: self.enter_mode(now, mode, Some(text)) }
+        Response::ModeSet { was: self.enter_mode(now, mode, Some(uid)) }
     }
 
     /// Changes the action on a rule match, and returns the mode before. Reporting the change is
@@ -200,34 +197,31 @@ impl Engine {
         self.enter_mode(now, mode, None)
     }
 
-    fn enter_mode(&mut self, now: Timestamp, mode: Mode, text: Option<String>) -> Mode {
+    fn enter_mode(&mut self, now: Timestamp, mode: Mode, uid: Option<u32>) -> Mode {
         let was = std::mem::replace(&mut self.mode, mode);
         if was == mode {
             return was;
         }
         self.enforced = now;
-        let so = match mode {
-            Mode::Enforce => "mode enforce from now on: rules drop and steps are taken",
-            Mode::Observe => "mode observe from now on: rules only count",
-            Mode::Off => "mode off from now on: nothing is matched",
-        };
+        let event = Event::ModeChanged { uid, from: was, to: mode };
         for incident in self.open_incidents_mut() {
-            incident.mark(now, so.to_owned());
+            incident.mark(now, event.clone());
         }
         self.take_up_removed(now);
         self.commands.push_back(Command::SetMode(mode));
-        if let Some(text) = text {
-            self.alert_rule(Severity::Notice, "mode_changed", text, None, None);
+        if uid.is_some() {
+            self.alert(Severity::Notice, event, None);
         }
+        let off = RemovalReason::HeldBack { by: HeldBack::AgentOff };
         if mode == Mode::Off {
             let automatic = self.rule_table.iter().filter(|entry| entry.incident().is_some());
-            let gone = automatic.map(|entry| (entry.rule.matcher, "the guard is off".to_owned()));
+            let gone = automatic.map(|entry| (entry.rule.matcher, off.clone()));
             self.removal_reasons.extend(gone);
         }
         if mode == Mode::Off || was == Mode::Off {
             // Earlier findings may no longer hold. The next inspection, at once, decides.
             for incident in self.open_incidents_mut() {
-                incident.release_rules("the guard is off");
+                incident.release_rules(&off);
             }
             self.inspected = Timestamp::default();
         }

@@ -9,16 +9,14 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+use super::Engine;
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, Rolled, Shared, Suspect};
-use super::{Engine, held_back};
 use crate::evidence::{Assessment, IncidentClass, Severity};
-use crate::incident::{Incident, IncidentReport, Opening};
-use crate::input::{
-    Listener, ListenerCounters, ListenerId, Matcher, Mitigation, Mode, Timestamp, span,
-};
+use crate::incident::{EndReason, Event, Incident, IncidentFacts, IncidentReport, Opening};
+use crate::input::{Listener, ListenerCounters, ListenerId, Matcher, Mitigation, Mode, Timestamp};
 use crate::listener::Tick;
-use crate::output::{Command, story};
-use crate::rules::Entry;
+use crate::mitigation::HeldBack;
+use crate::rules::{Entry, RemovalReason};
 
 /// Listeners that are named one by one. The list of actions holds more, because it also lists the
 /// mitigations.
@@ -69,7 +67,8 @@ impl RollUp {
             monitor.rolled = Some(Rolled { class, since: alarm.since });
         }
         if self.seen.insert(monitor.id) && self.seen.len() <= NAMED {
-            self.incident.note(now, format!("{} on {}", class.in_words(), monitor.listener));
+            let listener = monitor.listener;
+            self.incident.note(now, Event::ListenerJoined { listener, class });
         }
         self.incident.set_listeners(self.seen.len());
     }
@@ -119,19 +118,11 @@ impl Engine {
         rolled.incident.note_actions_notified();
         let report = rolled.incident.report(Vec::new(), None);
         self.rolled = Some(rolled);
-        self.commands.push_back(Command::Alert {
-            severity: Severity::Critical,
-            event: "too_many_incidents",
-            message: format!(
-                "{} incidents are open: what happens at further listeners is told together, as incident \
-                 {}: {}",
-                self.settings.common.incidents,
-                report.id,
-                story(&report, self.mode)
-            ),
-            prefix: None,
-            incident: Some(Box::new(report)),
-        });
+        let event = Event::TooManyIncidents {
+            limit: self.settings.common.incidents as u64,
+            about: Box::new(IncidentFacts::of(&report, self.mode)),
+        };
+        self.alert(Severity::Critical, event, Some(report));
     }
 
     /// Counts the SYNs of its listeners, releases those that are quiet, have gone or have an incident of
@@ -166,7 +157,7 @@ impl Engine {
             self.alert_with(report, Some(before));
         }
         if is_over {
-            self.end_rolled(now, &format!("quiet for {}", span(quiet)));
+            self.end_rolled(now, EndReason::Quiet { for_s: quiet.as_secs() });
         }
     }
 
@@ -187,10 +178,10 @@ impl Engine {
         monitor.residual = None;
     }
 
-    fn end_rolled(&mut self, now: Timestamp, why: &str) {
+    fn end_rolled(&mut self, now: Timestamp, why: EndReason) {
         if let Some(rolled) = &mut self.rolled {
-            let listeners = rolled.seen.len();
-            rolled.incident.note(now, format!("{listeners} listeners in all"));
+            let listeners = rolled.seen.len() as u64;
+            rolled.incident.note(now, Event::ListenersCounted { listeners });
         }
         let Some(report) = self.rolled_report(Some(now)) else { return };
         let Some(mut rolled) = self.rolled.take() else { return };
@@ -202,7 +193,7 @@ impl Engine {
                 monitor.arm(until, signatures.clone());
             }
         }
-        rolled.incident.release_rules(why);
+        rolled.incident.release_rules(&RemovalReason::IncidentOver);
         self.removal_reasons.append(&mut rolled.incident.removal_reasons);
         self.alert_end(&report, why);
         self.keep(report);
@@ -284,10 +275,10 @@ impl Engine {
     }
 
     /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
-    pub(super) fn no_shared_rules(&self) -> Option<&'static str> {
+    pub(super) fn no_shared_rules(&self) -> Option<HeldBack> {
         let exempt =
             self.monitors.values().any(|monitor| self.held_back(monitor.listener).is_some());
-        exempt.then_some(held_back::SOME)
+        exempt.then_some(HeldBack::OtherListener)
     }
 
     /// Returns whether an operator forbids rules of a kind anywhere.

@@ -11,6 +11,7 @@ use crate::evidence::{
     Assessment, Background, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, FailingClients, IncidentClass,
     Missing, Novelty, Reach, SINGLETON_SHARE, Surge, assess,
 };
+use crate::incident::RestraintReason;
 use crate::input::{ListenerId, Mitigation, Timestamp, ValidatedClients};
 use crate::listener::{Clients, JoinedClients, Sums};
 use crate::policy::{Grounds, Residual};
@@ -184,7 +185,7 @@ impl Engine {
         evidence.sources_estimate = if differ { all } else { most };
         evidence.syns_per_source = (syns / evidence.sources_estimate.max(1) as f64).max(1.0);
         if self.one_sided || most_of(monitors(), ListenerMonitor::is_unsure) {
-            assessment.doubt();
+            assessment.evidence.replies_unseen = true;
         }
         assessment
     }
@@ -264,7 +265,8 @@ impl Engine {
         };
         let no_rule = ask_for_rules(incident, &grounds, &pool.all, waits);
         let class = incident.class();
-        let held_back = held_back.filter(|_| class.is_flood()).map(str::to_owned);
+        let held_back = held_back.filter(|_| class.is_flood());
+        let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
         incident.note_restraint(no_rule.or(held_back), None);
         for (inspection, apart) in members.into_iter().zip(apart) {
             let Some(monitor) = self.monitors.get_mut(&inspection.id) else { continue };

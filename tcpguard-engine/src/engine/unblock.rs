@@ -6,16 +6,14 @@ use ipnet::IpNet;
 use super::Engine;
 use super::monitor::ALERT_WINDOW;
 use crate::evidence::Severity;
-use crate::incident::RemovedRule;
+use crate::incident::{Event, NamedRule, RemovedRule, Target};
 use crate::input::{ListenerId, Matcher, RuleId, Timestamp, Which, Whose};
 use crate::output::{RequestError, Response};
-use crate::rules::{Entry, RuleReport};
+use crate::rules::{Entry, RemovalReason, RuleReport};
 use crate::settings::Limits;
 
 /// Rules removed together that are reported one by one; more are reported in one line.
 pub(super) const ALERTED_SINGLY: usize = 8;
-
-const WHY: &str = "removed by an operator";
 
 impl Engine {
     pub(super) fn unblock(
@@ -39,19 +37,21 @@ impl Engine {
         }
         if which == Which::All {
             let staying = self.rule_table.only(|entry| !whose.includes(entry));
-            self.replace_rules(now, staying, WHY.to_owned());
+            self.replace_rules(now, staying, RemovalReason::Operator);
         } else {
-            removed.iter().for_each(|(_, report)| self.remove_rule(now, report.id, WHY.to_owned()));
+            for (_, report) in &removed {
+                self.remove_rule(now, report.id, RemovalReason::Operator);
+            }
         }
         if removed.len() > ALERTED_SINGLY {
-            let text = format!("{} rules {WHY}", removed.len());
-            self.alert_rule(Severity::Notice, "rule_removed", text, None, None);
+            let (rules, why) = (removed.len() as u64, RemovalReason::Operator);
+            let event = Event::RuleRemoved { rules, rule: None, why };
+            self.alert(Severity::Notice, event, None);
         } else {
             for (matcher, report) in &removed {
-                let RuleReport { id, kind, matches, ports, .. } = report;
-                let text = format!("rule {} {WHY}: {kind} {matches}{ports}", id.0);
-                let (prefix, incident) = (matcher.prefix(), report.incident);
-                self.alert_rule(Severity::Notice, "rule_removed", text, prefix, incident);
+                let rule = Some(NamedRule { id: report.id, target: Target::of(matcher) });
+                let event = Event::RuleRemoved { rules: 1, rule, why: RemovalReason::Operator };
+                self.alert_rule(Severity::Notice, event, report.incident);
             }
         }
         Ok(Response::Unblocked(removed.into_iter().map(|(_, report)| report).collect()))
@@ -61,7 +61,7 @@ impl Engine {
     fn give_up(&mut self, now: Timestamp, id: RuleId, matcher: &Matcher) {
         let orphan = self.rule_table.disown(matcher);
         if orphan {
-            self.removal_reasons.insert(*matcher, WHY.to_owned());
+            self.removal_reasons.insert(*matcher, RemovalReason::Operator);
         }
         let mitigation = matcher.mitigation();
         let removed = RemovedRule { id, mitigation, at: now, until: now + Limits::REMOVED };
@@ -71,7 +71,7 @@ impl Engine {
         };
         for incident in self.open_incidents_mut() {
             if incident.wants(matcher) || (orphan && of(incident.listener_id())) {
-                incident.give_up(matcher, removed.clone(), WHY);
+                incident.give_up(matcher, removed.clone());
             }
         }
     }

@@ -4,20 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use super::rollup::signature;
 use crate::evidence::Severity;
-use crate::incident::{Incident, IncidentReport, Instead};
+use crate::incident::{
+    Event, Fallback, Incident, IncidentReport, Instead, NamedRule, RuleObstacle, Target,
+};
 use crate::input::{
     ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin, POLL, RuleId, Timestamp,
 };
 use crate::mitigation::{CleanUp, Newest};
 use crate::output::Command;
-use crate::policy::{COOKIES_LEFT, clean_age, in_words};
-use crate::rules::{COMPLETED_WINDOW, Change, Entry, Life, RuleTable, Wanted, plan};
+use crate::policy::clean_age;
+use crate::rules::{COMPLETED_WINDOW, Change, Entry, Life, RemovalReason, RuleTable, Wanted, plan};
 
 /// Interval of the questions in calm: often enough to learn and to see a queue fill, rare enough to cost nothing.
 pub(super) const CALM: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Engine {
             self.rule_table.iter().filter(over).map(|entry| entry.rule.matcher).collect();
         for matcher in &expired {
             for incident in self.open_incidents_mut() {
-                incident.forget(matcher, "nothing hits it any more");
+                incident.forget(matcher, RemovalReason::NoHits);
             }
         }
     }
@@ -77,7 +77,6 @@ impl Engine {
     fn install_rule(&mut self, now: Timestamp, wanted: Wanted) {
         let origin = Origin::Incident(wanted.incident);
         let life = Life::WhileNeeded(wanted.ttl);
-        let words = in_words(&wanted.matcher);
         let entry = self.rule_table.add(now, wanted.matcher, origin, wanted.reason.clone(), life);
         let rule = entry.map(|entry| entry.rule.clone());
         if self.mode == Mode::Enforce
@@ -88,18 +87,20 @@ impl Engine {
             monitor.try_out(now, Newest::Rule(wanted.matcher));
         }
         let Some(rule) = rule else {
-            self.note(now, wanted.incident, "no rule: all rule slots are taken".to_owned());
+            let why = RuleObstacle::SlotsTaken;
+            self.note(now, wanted.incident, Event::RuleDeclined { target: None, why });
             return;
         };
-        let does = match self.mode {
-            Mode::Enforce => "drops",
-            Mode::Observe | Mode::Off => "would drop",
+        let event = Event::RuleInstalled {
+            rule: NamedRule { id: rule.id, target: Target::of(&rule.matcher) },
+            origin: rule.origin.clone(),
+            reason: wanted.reason,
+            mode: self.mode,
+            terms: None,
         };
-        let text = format!("rule {} {does} {words}: {}", rule.id.0, wanted.reason);
         self.commands.push_back(Command::InstallRule(rule));
-        self.note(now, wanted.incident, text.clone());
-        let (prefix, incident) = (wanted.matcher.prefix(), Some(wanted.incident));
-        self.alert_rule(Severity::Notice, "rule_installed", text, prefix, incident);
+        self.note(now, wanted.incident, event.clone());
+        self.alert_rule(Severity::Notice, event, Some(wanted.incident));
     }
 
     /// The listener at which clients show whether a rule of an incident keeps them out: its own, or the one
@@ -118,7 +119,7 @@ impl Engine {
         rolled.failing().max_by(|one, other| baseline(one).total_cmp(&baseline(other)))
     }
 
-    pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: String) {
+    pub(super) fn remove_rule(&mut self, now: Timestamp, id: RuleId, why: RemovalReason) {
         let Some(entry) = self.rule_table.remove(id) else { return };
         for monitor in self.monitors.values_mut() {
             monitor.ladder.breaker.forget(&Newest::Rule(entry.rule.matcher));
@@ -128,12 +129,14 @@ impl Engine {
     }
 
     /// Remembers that a rule has ended, where that matters later.
-    pub(super) fn note_end(&mut self, now: Timestamp, entry: &Entry, why: &str) {
+    pub(super) fn note_end(&mut self, now: Timestamp, entry: &Entry, why: &RemovalReason) {
         if let (Matcher::Source(net, _), Some(ttl)) = (entry.rule.matcher, entry.ttl) {
             self.recurrence.ended(now, net, ttl);
         }
         if let Some(incident) = entry.incident() {
-            self.note(now, incident, format!("rule {} removed: {why}", entry.rule.id.0));
+            let rule = NamedRule { id: entry.rule.id, target: Target::of(&entry.rule.matcher) };
+            let event = Event::RuleRemoved { rules: 1, rule: Some(rule), why: why.clone() };
+            self.note(now, incident, event);
             let report = self.rule_report(entry);
             if let Some(open) = self.open_incident(incident) {
                 open.keep_rule(now, report);
@@ -162,17 +165,10 @@ impl Engine {
         });
         let hurting: Vec<(Entry, Instead)> = hurting.collect();
         for (entry, instead) in hurting {
-            let (completed, hits) = (entry.meter.completed(), entry.meter.hits());
-            let why = match enforced {
-                true => format!(
-                    "of {} SYNs that passed when they were retransmitted, {completed} completed a \
-                     handshake, as clients' do (it hit {hits})",
-                    entry.meter.accepted_retransmits()
-                ),
-                false => format!(
-                    "{completed} clients completed a handshake whose SYN it would have dropped (it hit \
-                     {hits})"
-                ),
+            let why = RemovalReason::MatchesClients {
+                accepted: enforced.then(|| entry.meter.accepted_retransmits()),
+                completed: entry.meter.completed(),
+                hits: entry.meter.hits(),
             };
             if self.rule_table.disown(&entry.rule.matcher) {
                 self.removal_reasons.insert(entry.rule.matcher, why.clone());
@@ -180,21 +176,23 @@ impl Engine {
             for incident in self.open_incidents_mut() {
                 if incident.wants(&entry.rule.matcher) {
                     match instead {
-                        Instead::Cookies if !enforced => incident.refuse(&entry.rule.matcher, &why),
-                        _ => incident.yield_to(instead, &entry.rule.matcher, &why),
+                        Instead::Cookies if !enforced => {
+                            incident.refuse(&entry.rule.matcher, why.clone());
+                        }
+                        _ => incident.yield_to(instead, &entry.rule.matcher, why.clone()),
                     }
                 }
             }
-            let left = match instead {
-                Instead::Cookies => COOKIES_LEFT,
-                Instead::Nothing => "hardly anything else hits it now",
+            let then = match instead {
+                Instead::Cookies => Fallback::Cookies,
+                Instead::Nothing => Fallback::Nothing,
             };
-            let text = format!("rule {} withdrawn: {why}; {left}", entry.rule.id.0);
+            let rule = NamedRule { id: entry.rule.id, target: Target::of(&entry.rule.matcher) };
+            let event = Event::RuleWithdrawn { rule, why, then };
             if let Some(incident) = entry.incident() {
-                self.note(now, incident, text.clone());
+                self.note(now, incident, event.clone());
             }
-            let prefix = entry.rule.matcher.prefix();
-            self.alert_rule(Severity::Warning, "rule_withdrawn", text, prefix, entry.incident());
+            self.alert_rule(Severity::Warning, event, entry.incident());
         }
     }
 
@@ -275,30 +273,30 @@ impl Engine {
     }
 
     /// Ends the requests of all incidents for this rule, for good.
-    pub(super) fn refuse(&mut self, matcher: &Matcher, why: &str) {
+    pub(super) fn refuse(&mut self, matcher: &Matcher, why: &RemovalReason) {
         if self.rule_table.disown(matcher) {
-            self.removal_reasons.insert(*matcher, why.to_owned());
+            self.removal_reasons.insert(*matcher, why.clone());
         }
         for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
-                incident.refuse(matcher, why);
+                incident.refuse(matcher, why.clone());
             }
         }
     }
 
     /// Ends the requests of all incidents for this rule until `until`.
-    pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &str) {
+    pub(super) fn postpone(&mut self, matcher: &Matcher, until: Timestamp, why: &RemovalReason) {
         for incident in self.open_incidents_mut() {
             if incident.wants(matcher) {
-                incident.forget(matcher, why);
+                incident.forget(matcher, why.clone());
                 incident.postpone(matcher, until);
             }
         }
     }
 
-    fn note(&mut self, now: Timestamp, incident: u64, text: String) {
+    fn note(&mut self, now: Timestamp, incident: u64, event: Event) {
         if let Some(incident) = self.open_incident(incident) {
-            incident.note(now, text);
+            incident.note(now, event);
         }
     }
 
@@ -317,21 +315,15 @@ impl Engine {
         self.incident_report(self.monitors.values().find(is_it)?.id, None)
     }
 
-    pub(super) fn alert_rule(
-        &mut self,
-        severity: Severity,
-        event: &'static str,
-        message: String,
-        prefix: Option<IpNet>,
-        incident: Option<u64>,
-    ) {
+    /// Reports an event about a rule, and the incident for which it was made.
+    pub(super) fn alert_rule(&mut self, severity: Severity, event: Event, incident: Option<u64>) {
         if let Some(id) = incident
             && let Some(open) = self.open_incident(id)
         {
             open.note_actions_notified();
         }
-        let incident = incident.and_then(|id| self.open_report(id)).map(Box::new);
-        self.commands.push_back(Command::Alert { severity, event, message, prefix, incident });
+        let incident = incident.and_then(|id| self.open_report(id));
+        self.alert(severity, event, incident);
     }
 
     /// Follows as many flows as can be followed.

@@ -29,13 +29,8 @@ pub(crate) struct Assessment {
     pub lines: Vec<VerdictLine>,
     /// Counters and signals, where there is a listener.
     pub moment: Option<Moment>,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
-    /// Number of attack indicators that hold.
+    /// Number of indicators that hold and for which SYNs may be dropped.
     pub gate: u32,
-    /// Number of signs, the basis of the confidence: the indicators that hold, silence where it stands in for one,
-    /// a surge and unreachable sources.
-    signs: u32,
     /// True if everything that can be known speaks for a flood from spoofed sources.
     pub unanimous: bool,
     /// True if the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
@@ -57,15 +52,13 @@ pub(crate) struct Assessment {
 
 impl Assessment {
     /// A verdict that rests on counters and not on failing flows: the one line that fits.
-    pub fn of_counters(line: VerdictLine, confidence: f64, evidence: Evidence) -> Self {
+    pub fn of_counters(line: VerdictLine, evidence: Evidence) -> Self {
         Self {
             evidence,
             class: line.class,
             lines: vec![line],
             moment: None,
-            confidence: confidence.clamp(0.0, 1.0),
             gate: 0,
-            signs: 0,
             unanimous: false,
             provisional: false,
             retransmitted: false,
@@ -82,16 +75,6 @@ impl Assessment {
         self.class = line.class;
         self.lines.push(line);
     }
-
-    /// Lowers the confidence by one item, which is not known where only one direction was seen.
-    pub fn doubt(&mut self) {
-        self.confidence = confidence(self.signs.saturating_sub(1));
-    }
-}
-
-/// Returns the confidence for a number of items: each item halves the doubt.
-fn confidence(gate: u32) -> f64 {
-    1.0 - 0.5_f64.powi(gate as i32)
 }
 
 /// The background of the flows: the counters, and the networks that have been here before.
@@ -140,7 +123,7 @@ pub(crate) fn assess(
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.retransmissions.share,
-        gate: gate.items(signature.as_ref(), &sources, &ttls, &background),
+        indicators: gate.indicators(signature.as_ref(), &sources, &ttls, &background),
         ..Evidence::default()
     };
     Assessment {
@@ -148,9 +131,7 @@ pub(crate) fn assess(
         class: lines.last().map_or(IncidentClass::HandshakeDegraded, |line| line.class),
         lines,
         moment: None,
-        confidence: confidence(gate.signs()),
         gate: gate.count(),
-        signs: gate.signs(),
         unanimous: gate.unanimous(),
         provisional: gate.signs() >= INDICATORS_ATTACK
             && (gate.looks_like_a_path() || gate.may_be_clients())

@@ -1,11 +1,12 @@
 //! The class of an incident, and its severity.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::listener::PressureKind;
 
 /// Syslog severities used for alerts.
-#[derive(
-    Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -17,7 +18,7 @@ pub enum Severity {
 }
 
 /// Class of an incident.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentClass {
     /// SYNs from random, spoofed sources.
@@ -103,23 +104,6 @@ impl IncidentClass {
             | Self::Reflection
             | Self::ClosedPorts => Severity::Warning,
             Self::Scan | Self::FlashCrowd => Severity::Notice,
-        }
-    }
-
-    /// The name in sentences.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::RandomSpoofed => "random-source SYN flood",
-            Self::SingleSource => "single-source SYN flood",
-            Self::FewSource => "SYN flood from few sources",
-            Self::Distributed => "SYN flood from many sources",
-            Self::Scan => "port scan",
-            Self::FlashCrowd => "rush of clients, not an attack",
-            Self::ListenerOverload => "full accept queue, not an attack",
-            Self::HandshakeDegraded => "failing handshakes, not an attack",
-            Self::Reflection => "reflected SYN-ACKs",
-            Self::ClosedPorts => "SYN flood of closed ports",
-            Self::Evasion => "SYN flood in unreadable frames",
         }
     }
 }

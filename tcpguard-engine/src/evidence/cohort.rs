@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tcpguard_common::abi::Fingerprint;
 
 use super::gate::DISTINCT_MIN;
-use crate::input::{Flow, FlowState, POLL, Timestamp, constants, one_in};
+use crate::input::{Flow, FlowState, POLL, Timestamp, constants, is_drawn};
 use crate::listener::{Admitted, LIFE};
 
 constants! {
@@ -86,39 +86,37 @@ impl Cohort {
         mature: Duration,
         onset: Timestamp,
     ) -> Self {
-        let age = |flow: &Flow| now.since(flow.syn_at);
-        let failed =
-            |flow: &Flow| !matches!(flow.state, FlowState::Completed | FlowState::Acknowledged);
-        let within = |window| move |flow: &Flow| age(flow) <= window;
-        let dense = flows.clone().filter(within(EVIDENCE_WINDOW)).filter(failed).count();
-        let slow = dense < 2 * DISTINCT_MIN;
         // Where the last seconds hold too few, as far back as a half-open handshake lives: a flood that fills a
         // small queue within a minute need not be faster. But no further than it may have begun, or fifty SYNs
         // would be lost among the lost clients of a minute.
         let slowly = LIFE.min(now.since(onset)).max(EVIDENCE_WINDOW);
-        let reach = if slow { slowly } else { EVIDENCE_WINDOW };
-        let recent = within(reach);
-        let older = |limit| move |flow: &Flow| age(flow) >= limit;
-        let all = || flows.clone().filter(recent).filter(failed);
+        let within = |reach| Failed::within(reach, now, mature, flows.clone());
+        let recent = within(EVIDENCE_WINDOW);
+        let Failed { reach, old, any, .. } =
+            if recent.all < 2 * DISTINCT_MIN { within(slowly) } else { recent };
 
-        let old = all().filter(older(mature)).count();
-        let any = all().filter(older(POLL)).count();
-        let enough = old >= DISTINCT_MIN && old * 2 >= any;
-        let (limit, count) = if enough { (mature, old) } else { (POLL, any) };
-        let step = count.div_ceil(EXAMINED).max(1);
+        let enough = old.count >= DISTINCT_MIN && old.count * 2 >= any.count;
+        let (limit, judged_by) = if enough { (mature, old) } else { (POLL, any) };
+        let span = judged_by.last.since(judged_by.first);
+        let step = judged_by.count.div_ceil(EXAMINED).max(1);
         let judge = Judge { now, rtt, onset, again: RETRANSMIT_AGE };
         let judged = (now - RETRANSMIT_AGE).since(onset.max(now - reach));
-        let times = || all().filter(older(limit)).map(|flow| flow.syn_at);
-        let span = times().max().unwrap_or_default().since(times().min().unwrap_or_default());
-        let failing = one_in(step, all().filter(older(limit)))
-            .map(|flow| judge.failing(&flow, step as u64))
-            .collect();
-        let completed = flows
-            .clone()
-            .filter(recent)
-            .filter(|flow| flow.state == FlowState::Completed)
-            .map(|flow| (flow.client, flow.fingerprint, flow.weight()))
-            .collect();
+        let (mut failing, mut completed) = (Vec::new(), Vec::new());
+        let mut place = 0;
+        for flow in flows {
+            let age = now.since(flow.syn_at);
+            if age > reach {
+                continue;
+            }
+            if flow.state == FlowState::Completed {
+                completed.push((flow.client, flow.fingerprint, flow.weight()));
+            } else if has_failed(&flow) && age >= limit {
+                if is_drawn(step, place) {
+                    failing.push(judge.failing(&flow, step as u64));
+                }
+                place += 1;
+            }
+        }
         Self { failing, completed, span, judged, admitted: Admitted::default() }
     }
 
@@ -183,6 +181,60 @@ impl Cohort {
     pub fn completed_within(&self, net: &IpNet) -> bool {
         self.completed.iter().any(|(client, ..)| net.contains(client))
     }
+}
+
+/// Returns whether the attempt did not succeed, or not yet.
+const fn has_failed(flow: &Flow) -> bool {
+    !matches!(flow.state, FlowState::Completed | FlowState::Acknowledged)
+}
+
+/// The attempts up to an age that failed.
+#[derive(Clone, Copy)]
+struct Failed {
+    reach: Duration,
+    all: usize,
+    /// Those that have had their time.
+    old: Times,
+    /// Those that have lasted one poll.
+    any: Times,
+}
+
+impl Failed {
+    fn within(
+        reach: Duration,
+        now: Timestamp,
+        mature: Duration,
+        flows: impl Iterator<Item = Flow>,
+    ) -> Self {
+        let (mut all, mut old, mut any) = (0, Times::NONE, Times::NONE);
+        for flow in flows.filter(has_failed) {
+            let age = now.since(flow.syn_at);
+            if age > reach {
+                continue;
+            }
+            all += 1;
+            for (times, limit) in [(&mut old, mature), (&mut any, POLL)] {
+                if age >= limit {
+                    times.count += 1;
+                    times.first = times.first.min(flow.syn_at);
+                    times.last = times.last.max(flow.syn_at);
+                }
+            }
+        }
+        Self { reach, all, old, any }
+    }
+}
+
+/// Number of attempts, and the times of the first and the last.
+#[derive(Clone, Copy)]
+struct Times {
+    count: usize,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Times {
+    const NONE: Self = Self { count: 0, first: Timestamp::MAX, last: Timestamp::from_nanos(0) };
 }
 
 /// Failing handshakes a second of senders that do not go on as clients do.

@@ -14,8 +14,9 @@ use ipnet::{IpNet, Ipv6Net};
 use tcpguard_common::abi::Mask;
 
 use super::cohort::Cohort;
+use super::measured::{Measured, Quantity};
 use super::missing::explained;
-use crate::input::{ValidatedClients, one_in, percent, short};
+use crate::input::{ValidatedClients, one_in};
 use crate::listener::{KnownFingerprints, Sums};
 
 /// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
@@ -27,19 +28,13 @@ const MOST: f64 = 0.8;
 /// hundred milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
 
-/// The failing sources, and their rate.
+/// The failing sources.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailingClients {
     /// They are clients, by all that is known.
     pub hold: bool,
     /// Share of the failing flows from sources that completed a handshake lately.
     known: f64,
-    /// Failing handshakes per second.
-    failing: f64,
-    /// Completed ones per second.
-    completing: f64,
-    /// Baseline of SYNs per second.
-    baseline: f64,
 }
 
 impl FailingClients {
@@ -59,22 +54,16 @@ impl FailingClients {
             && failing <= explained(sums, baseline, PERSISTENCE)
             && !sums.is_unanswered();
         if !rare || !look_alike(cohort, clients) {
-            return Self { failing, completing, baseline, ..Self::default() };
+            return Self::default();
         }
         let known = known_share(cohort, known);
-        Self { hold: known >= MOST, known, failing, completing, baseline }
+        Self { hold: known >= MOST, known }
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        format!(
-            "{} come from sources that completed handshakes in the last ten minutes and look as clients do, \
-             {}/s fail, {}/s complete, {} are usual",
-            percent(self.known),
-            short(self.failing),
-            short(self.completing),
-            short(self.baseline)
-        )
+    /// The share that clients need; empty where it was not taken.
+    pub fn measured(&self) -> Vec<Measured> {
+        let share = Quantity::ValidatedShare.is(self.known).at_least(MOST);
+        [share].into_iter().filter(|_| self.known > 0.0).collect()
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::assess::Background;
 use super::checks::Checks;
 use super::cohort::Cohort;
+use super::measured::Quantity;
 use super::missing::Missing;
-use super::report::Indicator;
+use super::report::{Indicator, IndicatorName};
 use super::retransmissions::{RETRANSMIT_SHARE, Retransmissions};
 use super::signature::Candidate;
 use super::sources::Sources;
@@ -153,10 +154,6 @@ impl Gate {
             && retransmissions.share.is_some_and(|share| share <= SILENT_RETRANSMITTED);
         let ttl = impossible || enough && ttls.top2 >= TTL_SHARE;
         let few_sources = enough && few;
-        let silent_share = match sources.come_round() {
-            true => SCATTERED_SHARE,
-            false => SILENT_SHARE,
-        };
         let marked = fingerprint || ttl || few_sources;
         let singletons = sources.distinct >= DISTINCT_MIN
             && sources.singletons >= SINGLETON_SHARE
@@ -185,7 +182,7 @@ impl Gate {
                 && !marked
                 && is_open
                 && unanswered_syns
-                && failing_share >= silent_share,
+                && failing_share >= silent_share(sources),
             surge: background.surge.holds || lasting,
             lasting,
             unreachable: background.reach.unreachable,
@@ -194,39 +191,41 @@ impl Gate {
         }
     }
 
-    /// Number of items that hold.
+    /// Number of indicators for which SYNs may be dropped: those that hold, without silence, a surge and
+    /// unreachable sources.
     pub fn count(&self) -> u32 {
         self.signs() - u32::from(self.silent) - u32::from(self.surge) - u32::from(self.unreachable)
     }
 
-    /// Number of signs of an attack: the items that hold, silence, a surge and unreachable sources.
+    /// Number of indicators that hold.
     pub fn signs(&self) -> u32 {
-        self.names().len() as u32
+        self.found().into_iter().map(|(_, holds)| u32::from(holds)).sum()
     }
 
-    /// Names of the signs of an attack: the items that hold, silence, a surge and unreachable sources.
-    pub fn names(&self) -> Vec<&'static str> {
-        let signs = [
-            (self.fingerprint, "fingerprint"),
-            (self.ttl, "ttl"),
-            (self.few_sources, "few_sources"),
-            (self.singletons, "singletons"),
-            (self.no_retransmission == Some(true), "no_retransmission"),
-            (self.novel == Some(true), "novel"),
-            (self.silent, "silence"),
-            (self.surge, "surge"),
-            (self.unreachable, "unreachable"),
-        ];
-        signs.into_iter().filter(|(holds, _)| *holds).map(|(_, name)| name).collect()
+    /// The indicators, each with whether it holds.
+    fn found(&self) -> [(IndicatorName, bool); 9] {
+        [
+            (IndicatorName::Fingerprint, self.fingerprint),
+            (IndicatorName::Ttl, self.ttl),
+            (IndicatorName::FewSources, self.few_sources),
+            (IndicatorName::Singletons, self.singletons),
+            (IndicatorName::NoRetransmission, self.no_retransmission == Some(true)),
+            (IndicatorName::Novel, self.novel == Some(true)),
+            (IndicatorName::Silence, self.silent),
+            (IndicatorName::Surge, self.surge),
+            (IndicatorName::Unreachable, self.unreachable),
+        ]
     }
 
     /// Returns whether clients behind a broken path explain it, as far as is known: they were served a moment ago
-    /// and are no more than then; or as many completed handshakes are missing as fail; or they have been here
-    /// before, and may retransmit their SYNs.
+    /// and are no more than then; or as many completed handshakes are missing as fail; or they are known.
     pub fn may_be_clients(&self) -> bool {
-        self.failing_clients
-            || self.missing
-            || self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
+        self.failing_clients || self.missing || self.are_known()
+    }
+
+    /// Returns whether the failing sources have been here before, and may retransmit their SYNs.
+    pub fn are_known(&self) -> bool {
+        self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
     }
 
     /// Returns whether the clients behind one broken path may have these properties, as far as is known: they come
@@ -245,8 +244,8 @@ impl Gate {
         self.fingerprint && self.ttl && self.singletons && self.no_retransmission != Some(false)
     }
 
-    /// The items with their numbers, for people.
-    pub fn items(
+    /// The indicators with their numbers.
+    pub fn indicators(
         &self,
         signature: Option<&Candidate>,
         sources: &Sources,
@@ -254,74 +253,34 @@ impl Gate {
         background: &Background,
     ) -> Vec<Indicator> {
         let Background { novelty, surge, reach, .. } = background;
-        let item = |name: &str, holds, detail| Indicator { name: name.to_owned(), holds, detail };
-        let percent = |share: f64| format!("{:.1} %", share * 100.0);
-        vec![
-            item(
-                "fingerprint",
-                self.fingerprint,
-                signature.map_or_else(
-                    || "no failing flow".to_owned(),
-                    |top| {
-                        format!(
-                            "one covers {} of the failing SYNs, {} of the flows with it complete",
-                            percent(top.coverage),
-                            percent(top.completion)
-                        )
-                    },
-                ),
-            ),
-            item(
-                "ttl",
-                self.ttl,
-                format!(
-                    "two TTLs cover {}, {} are impossible for real hosts",
-                    percent(ttls.top2),
-                    percent(ttls.impossible)
-                ),
-            ),
-            item(
-                "few_sources",
-                self.few_sources,
-                format!(
-                    "90 % come from {} sources in {} networks",
-                    sources.k90, sources.k90_networks
-                ),
-            ),
-            item(
-                "singletons",
-                self.singletons,
-                format!(
-                    "{} come from sources seen once, {}",
-                    percent(sources.singletons),
-                    sources.again_in_words()
-                ),
-            ),
-            item(
-                "no_retransmission",
-                self.no_retransmission == Some(true),
-                self.retransmissions.in_words(),
-            ),
-            item(
-                "novel",
-                self.novel == Some(true),
-                match novelty.novel == self.novel {
-                    true => novelty.in_words(),
-                    false => format!(
-                        "{}; it counts where their SYNs are known not to be repeated",
-                        novelty.in_words()
-                    ),
-                },
-            ),
-            item(
-                "silence",
-                self.silent,
-                format!("{} of the handshakes fail", percent(self.failing_share)),
-            ),
-            item("surge", self.surge, surge.in_words()),
-            item("unreachable", self.unreachable, reach.in_words()),
-        ]
+        let measured = |name| match name {
+            IndicatorName::Fingerprint => signature.map_or_else(Vec::new, Candidate::measured),
+            IndicatorName::Ttl => vec![
+                Quantity::TopTtlsShare.is(ttls.top2).at_least(TTL_SHARE),
+                Quantity::ImpossibleTtlsShare.is(ttls.impossible).at_least(TTL_IMPOSSIBLE_SHARE),
+            ],
+            IndicatorName::FewSources => sources.concentration(),
+            IndicatorName::Singletons => vec![sources.seen_once(), sources.seen_again()],
+            IndicatorName::NoRetransmission => self.retransmissions.measured(),
+            // New networks count where no SYN is retransmitted.
+            IndicatorName::Novel if novelty.novel != self.novel => {
+                [novelty.measured(), self.retransmissions.measured()].concat()
+            }
+            IndicatorName::Novel => novelty.measured(),
+            IndicatorName::Silence => {
+                vec![Quantity::FailingShare.is(self.failing_share).at_least(silent_share(sources))]
+            }
+            IndicatorName::Surge => surge.measured().to_vec(),
+            IndicatorName::Unreachable => reach.measured(),
+        };
+        let found = self.found().into_iter();
+        found.map(|(name, holds)| Indicator { name, holds, measured: measured(name) }).collect()
     }
+}
+
+/// Share of all handshakes that must fail without a retransmission.
+fn silent_share(sources: &Sources) -> f64 {
+    if sources.come_round() { SCATTERED_SHARE } else { SILENT_SHARE }
 }
 
 /// Handshakes a second that fail, where their sources reset them, and neither all together nor one comes faster

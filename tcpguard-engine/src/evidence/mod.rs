@@ -7,9 +7,9 @@ mod class;
 pub(crate) mod cohort;
 mod failing_clients;
 pub(crate) mod gate;
+mod measured;
 mod missing;
 pub(crate) mod novelty;
-mod numbers;
 mod outcomes;
 mod pool;
 mod reach;
@@ -28,16 +28,20 @@ pub use class::{IncidentClass, Severity};
 pub(crate) use cohort::{Cohort, EVIDENCE_WINDOW, Failing, RETRANSMIT_AGE, source};
 pub(crate) use failing_clients::FailingClients;
 pub(crate) use gate::{DISTINCT_MIN, EVIDENCE_FLOWS, SINGLETON_SHARE};
+pub use measured::{Limit, Measured, Quantity};
 pub(crate) use missing::Missing;
 pub(crate) use novelty::Novelty;
 pub(crate) use outcomes::{AlarmTest, Outcomes};
 pub(crate) use reach::Reach;
-pub use report::{Evidence, Indicator, NetworkShare, SignatureShare, SourceShare};
-pub(crate) use signature::{Candidate, SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER};
+pub use report::{
+    Evidence, Indicator, IndicatorName, NetworkShare, SignatureShare, SourceShare, TtlShare,
+};
+pub(crate) use signature::{
+    CLIENTS_KNOWN, Candidate, REPLIED_UNFINISHED, SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER,
+};
 pub(crate) use sources::{Culprit, SOURCE_FLOWS, culprits};
 pub(crate) use surge::Surge;
-pub use verdict::VerdictLine;
 pub(crate) use verdict::{
     INDICATORS_ATTACK, INDICATORS_DROP, SINGLE_SOURCE_SHARE, flash_crowd_line, overload_line,
-    without_rule,
 };
+pub use verdict::{Question, VerdictLine};

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::input::{constants, one_in};
+use crate::listener::Networks;
 use super::cohort::Cohort;
 use super::gate::DISTINCT_MIN;
+use super::measured::{Measured, Quantity};
 use super::sources::network;
-use crate::input::{constants, one_in, percent, short};
-use crate::listener::Networks;
 
 constants! {
     /// Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from which
@@ -42,8 +43,8 @@ pub(crate) struct Novelty {
     pub novel: Option<bool>,
     /// Approximate number of known networks.
     known: u64,
-    /// Reason that nothing can be said.
-    silent: Option<String>,
+    /// True if enough is known of the networks to compare.
+    is_known: bool,
     /// Share of the failing networks that are new.
     unseen: f64,
     /// Share of the failing flows from networks that are known.
@@ -56,9 +57,9 @@ impl Novelty {
     /// Compares a cohort, of which the share `natural` fails in the baseline, with the known networks.
     pub fn of(cohort: &Cohort, networks: &Networks, natural: f64) -> Self {
         let known = networks.count();
-        let silent = |why| Self { known, silent: Some(why), ..Self::default() };
+        let silent = Self { known, ..Self::default() };
         if !networks.add_new_clients(NOVEL_COMPLETIONS) {
-            return silent("too little is known of clients' networks, or of too many".to_owned());
+            return silent;
         }
         let least = DISTINCT_MIN as f64;
         let failing = Mix::of(&cohort.failing, |flow| (flow.source, flow.weight), networks);
@@ -72,7 +73,7 @@ impl Novelty {
         let left = failing.weight - expected;
         let each = failing.flows / failing.weight.max(1.0);
         if left * each < least {
-            return silent(format!("fewer than {least} flows fail beyond those to be expected"));
+            return silent;
         }
         let familiar = ((failing.familiar - of_known) / left).clamp(0.0, 1.0);
         // A natural failure is mostly a network of its own.
@@ -85,30 +86,20 @@ impl Novelty {
             _ if familiar >= NOVEL_SHARE => Some(false),
             _ => None,
         };
-        Self { novel, known, silent: None, unseen, familiar, seen }
+        Self { novel, known, is_known: true, unseen, familiar, seen }
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        if let Some(why) = &self.silent {
-            return why.clone();
+    /// The numbers, with the limits that new networks need; empty where too little is known.
+    pub fn measured(&self) -> Vec<Measured> {
+        if !self.is_known {
+            return Vec::new();
         }
-        let Self { novel, known, silent: _, unseen, familiar, seen } = self;
-        let known = short(*known as f64);
-        if *novel == Some(false) {
-            let familiar = percent(*familiar);
-            return format!(
-                "{familiar} come from networks known before, of about {known}, which speaks against"
-            );
-        }
-        let completing = seen.map_or_else(
-            || "too few networks complete to compare".to_owned(),
-            |seen| format!("{} of those that complete are known", percent(seen)),
-        );
-        format!(
-            "{} of the failing networks are new to about {known} known, {completing}",
-            percent(*unseen)
-        )
+        vec![
+            Quantity::NewNetworksShare.is(self.unseen).at_least(NOVEL_SHARE),
+            Quantity::CompletingKnownShare.maybe(self.seen).at_least(NOVEL_SEEN),
+            Quantity::KnownNetworksShare.is(self.familiar).below(NOVEL_SHARE),
+            Quantity::KnownNetworks.counts(self.known),
+        ]
     }
 }
 
@@ -215,9 +206,11 @@ mod tests {
         let said_of = said(NEW, 0..1000, 5000);
         assert_eq!(said_of.novel, Some(true));
         assert_eq!(
-            said_of.in_words(),
-            "100 % of the failing networks are new to about 5.01 k known, 100 % of those that complete are \
-             known"
+            said_of.measured()[..2],
+            [
+                Quantity::NewNetworksShare.is(1.0).at_least(NOVEL_SHARE),
+                Quantity::CompletingKnownShare.is(1.0).at_least(NOVEL_SEEN)
+            ]
         );
         let with_clients = said(NEW.chain(0..20), 0..1000, 5000);
         assert_eq!(with_clients.novel, Some(true), "as many as always fail are no doubt");
@@ -229,7 +222,7 @@ mod tests {
     fn validated_clients_that_fail_speak_against() {
         let outage = said(0..300, 300..1000, 5000);
         assert_eq!(outage.novel, Some(false));
-        assert!(outage.in_words().contains("which speaks against"), "{}", outage.in_words());
+        assert!(outage.familiar >= NOVEL_SHARE, "{outage:?}");
         let office = said((0..100).map(|n| n % 3), 300..1000, 5000);
         assert_eq!(office.novel, Some(false), "few networks, many flows");
         let whole = said(0..300, 0..0, 5000);
@@ -240,10 +233,7 @@ mod tests {
     fn a_flash_crowd_of_new_clients_is_no_indicator() {
         let flash_crowd = said(NEW, 600_000..601_000, 5000);
         assert_eq!(flash_crowd.novel, None);
-        assert!(
-            flash_crowd.in_words().ends_with(" 0 % of those that complete are known"),
-            "{flash_crowd:?}"
-        );
+        assert_eq!(flash_crowd.seen, Some(0.0), "{flash_crowd:?}");
         let alone = said(NEW, 0..0, 5000);
         assert_eq!((alone.novel, alone.seen), (None, None), "nobody to compare with");
     }
@@ -258,7 +248,7 @@ mod tests {
             said(NEW.take(60), 0..1000, 5000),
         ] {
             assert_eq!(cohort.novel, None);
-            assert!(cohort.silent.is_some(), "{cohort:?}");
+            assert!(!cohort.is_known && cohort.measured().is_empty(), "{cohort:?}");
         }
     }
 

@@ -5,7 +5,8 @@
 //! sources. So it is a sign that SYNs are spoofed and no more: nothing is dropped on its account.
 
 use super::cohort::Cohort;
-use crate::input::{Routes, is_martian, percent};
+use super::measured::{Measured, Quantity};
+use crate::input::{Routes, is_martian};
 
 /// Share of the failing flows from martian addresses that is no chance. No client has one, and of those that are
 /// drawn from all of IPv4 18 in 256 are martian: half of that.
@@ -37,15 +38,12 @@ impl Reach {
         Self { unreachable: many && cohort.failing.len() >= enough, martian, astray }
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        let astray = self.astray.map_or(String::new(), |share| {
-            format!(", {} are not where answers to clients go", percent(share))
-        });
-        format!(
-            "{} of the failing sources are addresses that no host has{astray}",
-            percent(self.martian)
-        )
+    /// The shares, of which one must reach its limit.
+    pub fn measured(&self) -> Vec<Measured> {
+        let martian = Quantity::MartianShare.is(self.martian).at_least(MARTIAN);
+        let astray = self.astray.map(|share| Quantity::UnreachableShare.is(share));
+        let astray = astray.map(|share| share.at_least(UNREACHABLE));
+        [martian].into_iter().chain(astray).collect()
     }
 }
 

@@ -4,8 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::measured::Measured;
+
 /// Evidence for the verdict of an incident: failing handshakes of the last 8 s, or of up to 63 s where these are few.
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Evidence {
     /// Number of failing flows that were inspected.
     pub failing_flows: u64,
@@ -33,46 +38,88 @@ pub struct Evidence {
     pub signatures: Vec<SignatureShare>,
     /// Share of the two most frequent TTLs.
     pub top2_ttl_share: f64,
-    /// TTL histogram: (TTL, share), at most 8, the most frequent first.
-    pub ttls: Vec<(u8, f64)>,
+    /// The top TTLs, at most 8, the most frequent first.
+    pub ttls: Vec<TtlShare>,
     /// Share of failing flows older than 1.5 s whose SYN was retransmitted. `None` without any.
     pub retransmitted_share: Option<f64>,
     /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub ports_tried: u64,
     /// Local addresses that it tried, estimated.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub addresses_tried: u64,
     /// Baseline of SYNs per second at the listener of a flash crowd or an overload.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub baseline_syn_rate: f64,
     /// Unsolicited replies per second.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub unsolicited_rate: f64,
     /// SYNs per second to closed ports, refused or dropped.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub closed_rate: f64,
     /// SYNs per second that reached the stack in frames that the XDP program cannot read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub beyond_rate: f64,
     /// Such frames per second that were dropped.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub beyond_dropped_rate: f64,
-    /// Half-open handshakes and the limit, where known.
-    pub half_open: Option<(u32, u32)>,
+    /// True if the replies are not seen, so that less is known of the handshakes.
+    #[serde(default)]
+    pub replies_unseen: bool,
     /// The attack indicators, each with whether it holds.
-    pub gate: Vec<Indicator>,
+    pub indicators: Vec<Indicator>,
 }
 
-/// One item of the evidence gate.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+/// Returns whether a number of another class of incident may be left out.
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
+}
+
+/// One attack indicator.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Indicator {
-    /// Short name.
-    pub name: String,
-    /// True if it speaks for an attack.
+    /// Its name.
+    pub name: IndicatorName,
+    /// True if it supports an attack.
     pub holds: bool,
-    /// The numbers, in words.
-    pub detail: String,
+    /// The numbers behind it, with the limits that it needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<Measured>,
+}
+
+/// Name of an attack indicator.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndicatorName {
+    /// One fingerprint, and not the clients'.
+    Fingerprint,
+    /// TTLs of one machine, or of none.
+    Ttl,
+    /// Few sources or networks.
+    FewSources,
+    /// Sources that are seen once.
+    Singletons,
+    /// No SYN is retransmitted as clients retransmit theirs.
+    NoRetransmission,
+    /// The failing networks are new, and those that complete are not.
+    Novel,
+    /// Hardly any handshake completes, and hardly any SYN is retransmitted.
+    Silence,
+    /// More handshakes fail than clients could begin.
+    Surge,
+    /// No reply reaches the sources.
+    Unreachable,
+}
+
+impl Evidence {
+    /// Number of indicators that hold.
+    pub fn holding(&self) -> usize {
+        self.indicators.iter().filter(|indicator| indicator.holds).count()
+    }
 }
 
 /// A source and its share.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SourceShare {
     /// Address (IPv6: /64 network address).
     pub addr: IpAddr,
@@ -81,16 +128,26 @@ pub struct SourceShare {
 }
 
 /// A network and its share.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct NetworkShare {
     /// The /24 (IPv6: /48).
+    #[schemars(with = "String")]
     pub net: IpNet,
     /// Share of the failing flows.
     pub share: f64,
 }
 
+/// A TTL and its share.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct TtlShare {
+    /// The TTL as received.
+    pub ttl: u8,
+    /// Share of the failing flows.
+    pub share: f64,
+}
+
 /// A signature and its coverage.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SignatureShare {
     /// The signature in p0f-like words: `opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df`.
     pub text: String,

@@ -7,8 +7,9 @@
 
 use super::assess::Background;
 use super::cohort::{Cohort, Failing, Silent};
+use super::measured::{Measured, Quantity};
 use super::missing::Missing;
-use crate::input::{constants, short};
+use crate::input::constants;
 
 constants! {
     /// Share of the failing handshakes that were tried again, up to which nobody real is behind them.
@@ -59,14 +60,12 @@ impl Retransmissions {
         Self { share, aged: false, deserted, missing }
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        let Some(share) = self.share else { return "too early to say".to_owned() };
-        let deserted = self.deserted.map_or(String::new(), |rate| {
-            format!(", but {}/s have not gone on as clients do", short(rate))
-        });
-        let after = if self.aged { "3.5" } else { "1.5" };
-        format!("{:.1} % were repeated after {after} s{deserted}", share * 100.0)
+    /// The share with the limit that SYNs without retransmissions need, and the rate that speaks against clients
+    /// although the share does not.
+    pub fn measured(&self) -> Vec<Measured> {
+        let share = Quantity::RetransmittedShare.maybe(self.share).at_most(RETRANSMIT_SHARE);
+        let abandoned = self.deserted.map(|rate| Quantity::AbandonedRate.is(rate));
+        [share].into_iter().chain(abandoned).collect()
     }
 }
 
@@ -149,8 +148,11 @@ mod tests {
         }
         let flood = of(&cohort(500, 200, 0), Some(100.0));
         assert_eq!(
-            flood.in_words(),
-            "40.0 % were repeated after 1.5 s, but 300/s have not gone on as clients do"
+            flood.measured(),
+            [
+                Quantity::RetransmittedShare.is(0.4).at_most(RETRANSMIT_SHARE),
+                Quantity::AbandonedRate.is(300.0)
+            ]
         );
         assert_eq!(of(&cohort(3, 0, 0), Some(100.0)), Retransmissions::default(), "12 flows");
     }

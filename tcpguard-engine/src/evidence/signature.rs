@@ -4,6 +4,7 @@
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::cohort::Cohort;
+use super::measured::{Measured, Quantity};
 use super::report::SignatureShare;
 use crate::input::{constants, describe};
 use crate::listener::{Admitted, KnownFingerprints};
@@ -129,6 +130,14 @@ impl Candidate {
         self.coverage >= FINGERPRINT_SHARE
             && self.completion <= FINGERPRINT_COMPLETION
             && self.recorded_share <= FINGERPRINT_COMPLETION
+    }
+
+    /// Its share of the failing handshakes, and of the flows with it that complete, with the limits of a tool's.
+    pub fn measured(&self) -> Vec<Measured> {
+        vec![
+            Quantity::SignatureShare.is(self.coverage).at_least(FINGERPRINT_SHARE),
+            Quantity::SignatureCompletion.is(self.completion).at_most(FINGERPRINT_COMPLETION),
+        ]
     }
 
     fn of(

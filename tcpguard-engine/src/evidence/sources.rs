@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cohort::{Cohort, Failing};
+use super::gate::{FEW_NETWORKS, FEW_SOURCES, SINGLETON_SHARE};
+use super::measured::{Measured, Quantity};
 use super::report::{NetworkShare, SourceShare};
 use super::retransmissions::{RETRANSMIT_SHARE, retransmitted_share};
 use crate::input::{constants, one_in};
@@ -126,11 +128,24 @@ impl Sources {
         seen as f64 > expected.max(1.0)
     }
 
-    /// Describes the number of sources that come round, in words.
-    pub fn again_in_words(&self) -> String {
+    /// The fewest sources and networks that send most of the failing handshakes, with the limits of few ones.
+    pub fn concentration(&self) -> Vec<Measured> {
+        vec![
+            Quantity::NetworksOfMost.counts(self.k90_networks).at_most(FEW_NETWORKS as f64),
+            Quantity::SourcesOfMost.counts(self.k90).at_most(FEW_SOURCES as f64),
+            Quantity::SynsPerSource.is(self.per_source()).at_least(2.0),
+        ]
+    }
+
+    /// The share of SYNs from sources seen once.
+    pub fn seen_once(&self) -> Measured {
+        Quantity::SeenOnceShare.is(self.singletons).at_least(SINGLETON_SHARE)
+    }
+
+    /// The number of sources that are seen again, with the number of a pool that passes for random.
+    pub fn seen_again(&self) -> Measured {
         let (seen, expected) = self.again;
-        let most = expected.max(1.0).floor();
-        format!("{seen} sources come again, of {POOL} addresses up to {most} would")
+        Quantity::SourcesSeenAgain.is(seen as f64).at_most(expected.max(1.0).floor())
     }
 
     /// Flows per source.

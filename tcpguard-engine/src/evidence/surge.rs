@@ -9,7 +9,8 @@
 //! two ways to stay below that: a flood that clients could have caused, or as many completed handshakes as
 //! open ones, from addresses that the attacker holds.
 
-use crate::input::{constants, short};
+use super::measured::{Measured, Quantity};
+use crate::input::constants;
 use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, Sums};
 
 constants! {
@@ -52,11 +53,10 @@ impl Surge {
     pub fn of(seconds: &[Sums; Self::LASTING], baseline: Option<f64>) -> Self {
         let exceeds = |sums: &Sums, part: f64| {
             baseline.is_some_and(|baseline| {
-                let limit = (SURGE_FACTOR * baseline).max(SURGE_FLOOR);
                 let failing = sums.first_failures();
                 let many_complete = sums.per_second(sums.completed) > FLASH_CROWD_FACTOR * baseline;
                 let is_served = many_complete && sums.completed >= failing;
-                sums.per_second(failing) >= part * limit && !is_served
+                sums.per_second(failing) >= part * surge_rate(baseline) && !is_served
             })
         };
         let [last, ..] = seconds;
@@ -77,18 +77,21 @@ impl Surge {
         })
     }
 
-    /// The numbers, in words.
-    pub fn in_words(&self) -> String {
-        let Some(baseline) = self.baseline else {
-            return "what is usual is not known yet".to_owned();
-        };
-        format!(
-            "{}/s fail, {}/s complete, {} are usual",
-            short(self.failing),
-            short(self.completing),
-            short(baseline)
-        )
+    /// The rates, with the limit that a surge needs.
+    pub fn measured(&self) -> [Measured; 3] {
+        let failing = Quantity::FailingRate.is(self.failing);
+        let limit = self.baseline.map(surge_rate);
+        [
+            limit.map_or(failing, |limit| failing.at_least(limit)),
+            Quantity::CompletedRate.is(self.completing),
+            Quantity::BaselineSynRate.maybe(self.baseline),
+        ]
     }
+}
+
+/// Failing handshakes per second from which they are more than clients could begin.
+fn surge_rate(baseline: f64) -> f64 {
+    (SURGE_FACTOR * baseline).max(SURGE_FLOOR)
 }
 
 #[cfg(test)]
@@ -114,7 +117,7 @@ mod tests {
     fn a_hundred_times_the_baseline_is_no_broken_path() {
         let flood = surge(156_000, 310, Some(400.0));
         assert!(flood.holds && !flood.lasts);
-        assert_eq!(flood.in_words(), "156 k/s fail, 310/s complete, 400 are usual");
+        assert_eq!(flood.measured()[0], Quantity::FailingRate.is(156_000.0).at_least(40_000.0));
         assert!(!surge(39_999, 310, Some(400.0)).holds);
         assert!(surge(40_000, 310, Some(400.0)).holds);
     }
@@ -146,7 +149,7 @@ mod tests {
         let unknown = surge(500_000, 0, None);
         assert!(!unknown.holds && !unknown.lasts);
         assert!(!unknown.exceeds_flash_crowd(1e9, 1.0));
-        assert_eq!(unknown.in_words(), "what is usual is not known yet");
+        assert_eq!(unknown.measured()[2], Quantity::BaselineSynRate.maybe(None));
     }
 
     #[test]

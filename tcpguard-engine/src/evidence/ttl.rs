@@ -5,6 +5,7 @@
 //! with which no packet of a real host arrives.
 
 use super::cohort::Failing;
+use super::report::TtlShare;
 
 /// TTLs reported.
 const TOP: usize = 8;
@@ -15,8 +16,8 @@ const HOPS: u8 = 32;
 /// The TTLs of the failing flows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ttls {
-    /// (TTL, share), the most frequent first, at most eight.
-    pub top: Vec<(u8, f64)>,
+    /// The most frequent ones, the first one first, at most eight.
+    pub top: Vec<TtlShare>,
     /// Share of the two most frequent.
     pub top2: f64,
     /// Share of those that no real host's packet arrives with.
@@ -33,17 +34,17 @@ impl Ttls {
         if total == 0 {
             return Self::default();
         }
-        let mut seen: Vec<(u8, f64)> = (0..=u8::MAX)
+        let mut seen: Vec<TtlShare> = (0..=u8::MAX)
             .zip(weights)
             .filter(|(_, weight)| *weight > 0)
-            .map(|(ttl, weight)| (ttl, weight as f64 / total as f64))
+            .map(|(ttl, weight)| TtlShare { ttl, share: weight as f64 / total as f64 })
             .collect();
-        seen.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        seen.sort_by(|a, b| b.share.total_cmp(&a.share));
         Self {
-            top2: seen.iter().take(2).map(|(_, share)| share).sum(),
-            // The sum of no floats is -0.0, which prints as "-0.0 %".
+            top2: seen.iter().take(2).map(|top| top.share).sum(),
+            // The sum of no floats is -0.0.
             impossible: 0.0
-                + seen.iter().filter(|(ttl, _)| !possible(*ttl)).map(|(_, s)| s).sum::<f64>(),
+                + seen.iter().filter(|top| !possible(top.ttl)).map(|top| top.share).sum::<f64>(),
             top: {
                 seen.truncate(TOP);
                 seen
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn two_ttls_are_concentrated() {
         let ttls = ttls([242, 244, 244, 242, 242, 50, 244, 244, 242, 242]);
-        assert_eq!(ttls.top[0], (242, 0.5));
+        assert_eq!(ttls.top[0], TtlShare { ttl: 242, share: 0.5 });
         assert!((ttls.top2 - 0.9).abs() < 1e-9);
         assert_eq!(ttls.impossible, 0.0);
     }

@@ -153,7 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::input::{ListenerId, Ports, RuleId};
+    use crate::input::{ListenerId, Ports, RuleId, RuleReason};
 
     const NOW: Timestamp = Timestamp::from_millis(60_000);
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn wanted(matcher: Matcher) -> Wanted {
-        Wanted { matcher, incident: 1, reason: String::new(), ttl: Duration::from_secs(60) }
+        Wanted { matcher, incident: 1, reason: RuleReason::Found, ttl: Duration::from_secs(60) }
     }
 
     /// Returns declined rules, of which the second made way for cookies, the third for nothing.

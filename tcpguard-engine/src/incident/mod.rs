@@ -1,14 +1,13 @@
 //! An open incident: its evidence, the actions for it, and the alerts about it.
 
 mod declined;
+mod event;
+mod facts;
 mod record;
 mod report;
+mod restraint;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use declined::Instead;
-pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
-pub use report::{ActionReport, IncidentReport};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +15,18 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
-use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, VerdictLine};
-use crate::input::{Listener, ListenerId, Matcher, Mitigation, Timestamp};
-use crate::listener::{Admitted, Counts, Moment, Signal, Steady, Tick};
-use crate::rules::{RuleReport, Wanted};
+use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, Measured, VerdictLine};
+use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
+use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
+use crate::rules::{RemovalReason, RuleReport, Wanted};
 use crate::settings::Limits;
+pub(crate) use declined::Instead;
+pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
+pub use facts::{EndFacts, EndReason, IncidentFacts};
+pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
+pub use report::{ActionReport, IncidentReport};
+pub(crate) use restraint::without_rule;
+pub use restraint::{Restraint, RestraintReason};
 
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.
@@ -56,7 +62,6 @@ pub(crate) struct Incident {
     signal: Signal,
     started: Timestamp,
     detected: Timestamp,
-    confidence: f64,
     evidence: Evidence,
     record: Box<Record>,
     syns: u64,
@@ -79,7 +84,7 @@ pub(crate) struct Incident {
     pub admitted: Admitted,
     declined: Declined,
     /// Reasons that rules are no longer asked for, kept until the plan has taken note.
-    pub removal_reasons: BTreeMap<Matcher, String>,
+    pub removal_reasons: BTreeMap<Matcher, RemovalReason>,
     notified: Notified,
 }
 
@@ -99,10 +104,10 @@ pub(crate) struct Opening {
     pub listener_id: ListenerId,
     pub listener: Listener,
     pub signal: Signal,
-    /// The signal's message, in words.
-    pub alarm: String,
+    /// The numbers of the alarm.
+    pub alarm: Vec<Measured>,
     /// Counts of the time before it began.
-    pub before: Option<Counts>,
+    pub before: Option<Sums>,
     /// Counters and signals at the alarm.
     pub moment: Option<Moment>,
     pub started: Timestamp,
@@ -120,13 +125,7 @@ pub(crate) struct Opening {
 impl Incident {
     pub fn open(now: Timestamp, opening: Opening, assessment: &Assessment) -> Self {
         let class = assessment.class;
-        let first = FirstVerdict {
-            at: now,
-            class,
-            confidence: assessment.confidence,
-            because: assessment.lines.last().map_or_else(String::new, |line| line.why.clone()),
-            evidence: assessment.evidence.clone(),
-        };
+        let first = FirstVerdict { at: now, class, evidence: assessment.evidence.clone() };
         let mut record = Record::new(opening.alarm, opening.before, opening.moment, first);
         record.at_last = assessment.moment;
         record.lines.clone_from(&assessment.lines);
@@ -144,7 +143,6 @@ impl Incident {
             signal: opening.signal,
             started: opening.started,
             detected: opening.detected,
-            confidence: assessment.confidence,
             evidence: assessment.evidence.clone(),
             syns: opening.syns,
             matched: opening.matched,
@@ -183,7 +181,7 @@ impl Incident {
             id: report.id,
             listener_id,
             listener: report.listener,
-            signal: Signal::named(&report.signal)?,
+            signal: report.signal,
             alarm: record.alarm.clone(),
             before: record.before,
             moment: record.at_alarm,
@@ -196,8 +194,8 @@ impl Incident {
             baseline_completed: report.baseline_completed_rate,
             syn_rate: report.syn_rate,
         };
-        let line = VerdictLine::that_holds(report.class, "what was found before:", String::new());
-        let verdict = Assessment::of_counters(line, report.confidence, report.evidence.clone());
+        let line = VerdictLine::earlier(report.class);
+        let verdict = Assessment::of_counters(line, report.evidence.clone());
         let opened = Self::open(now, opening, &verdict);
         let mut resumed = Self {
             record,
@@ -209,7 +207,7 @@ impl Incident {
             notified: Notified { actions: report.actions.len() + 1, ..opened.notified },
             ..opened
         };
-        resumed.actions.push(ActionReport { at: now, text: "the agent started again".to_owned() });
+        resumed.actions.push(ActionReport { at: now, action: Event::AgentRestarted });
         resumed.actions.truncate(Limits::ACTIONS);
         Some(resumed)
     }
@@ -304,7 +302,6 @@ impl Incident {
         self.declined.expire(now);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
-        self.confidence = assessment.confidence;
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
         let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();
@@ -322,15 +319,15 @@ impl Incident {
                 self.required_agreements = self.required_agreements.saturating_mul(2);
             }
             self.class = class;
-            self.note(now, format!("verdict now: {}", class.in_words()));
+            self.note(now, Event::ClassChanged { class });
             if !class.is_flood() {
-                self.release_rules("the evidence no longer speaks for an attack");
+                self.release_rules(&RemovalReason::NoAttack);
             }
         }
     }
 
     /// Records why no rule, and no mitigation beside rules, is asked for at the moment.
-    pub fn note_restraint(&mut self, no_rule: Option<String>, no_mitigation: Option<String>) {
+    pub fn note_restraint(&mut self, no_rule: Option<Restraint>, no_mitigation: Option<Restraint>) {
         (self.record.no_rule, self.record.no_mitigation) = (no_rule, no_mitigation);
     }
 
@@ -347,29 +344,29 @@ impl Incident {
     }
 
     /// Remembers the counts of its last seconds.
-    pub fn keep_end(&mut self, after: Counts) {
+    pub fn keep_end(&mut self, after: Sums) {
         self.record.after = Some(after);
     }
 
-    /// Adds a line to the list of actions, unless it stands there already.
-    pub fn note(&mut self, now: Timestamp, text: String) {
-        let known = self.actions.iter().any(|action| action.text == text);
+    /// Adds an event to the list of actions, unless it stands there already.
+    pub fn note(&mut self, now: Timestamp, action: Event) {
+        let known = self.actions.iter().any(|known| known.action == action);
         if !known && self.actions.len() < Limits::ACTIONS {
-            self.actions.push(ActionReport { at: now, text });
+            self.actions.push(ActionReport { at: now, action });
         }
     }
 
-    /// Adds a line to the list of actions that an operator knows of, though it may stand there already.
-    pub fn mark(&mut self, now: Timestamp, text: String) {
+    /// Adds an event to the list of actions that an operator knows of, though it may stand there already.
+    pub fn mark(&mut self, now: Timestamp, action: Event) {
         if self.actions.len() < Limits::ACTIONS {
             let all_notified = self.notified.actions == self.actions.len();
-            self.actions.push(ActionReport { at: now, text });
+            self.actions.push(ActionReport { at: now, action });
             self.notified.actions += usize::from(all_notified);
         }
     }
 
     /// Asks for a rule.
-    pub fn want(&mut self, matcher: Matcher, reason: String, ttl: Duration) {
+    pub fn want(&mut self, matcher: Matcher, reason: RuleReason, ttl: Duration) {
         self.removal_reasons.remove(&matcher);
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
@@ -396,23 +393,23 @@ impl Incident {
     }
 
     /// Asks for a rule no longer; it may be asked for again.
-    pub fn forget(&mut self, matcher: &Matcher, why: &str) {
+    pub fn forget(&mut self, matcher: &Matcher, why: RemovalReason) {
         if self.wants(matcher) {
             self.wanted.retain(|wanted| wanted.matcher != *matcher);
-            self.removal_reasons.insert(*matcher, why.to_owned());
+            self.removal_reasons.insert(*matcher, why);
         }
     }
 
     /// Asks for a rule no longer, and never again in this incident.
-    pub fn refuse(&mut self, matcher: &Matcher, why: &str) {
+    pub fn refuse(&mut self, matcher: &Matcher, why: RemovalReason) {
         self.forget(matcher, why);
         self.declined.refuse(*matcher, Timestamp::MAX);
     }
 
     /// No longer asks for a rule that an operator removed, until the removal expires or the operator leaves
     /// the rule to the agent again. An operator's word ends a rule, not the defence against the attack.
-    pub fn give_up(&mut self, matcher: &Matcher, removed: RemovedRule, why: &str) {
-        self.forget(matcher, why);
+    pub fn give_up(&mut self, matcher: &Matcher, removed: RemovedRule) {
+        self.forget(matcher, RemovalReason::Operator);
         self.declined.give_up(*matcher, removed);
     }
 
@@ -423,7 +420,7 @@ impl Incident {
     }
 
     /// No longer asks for a rule that drops the SYNs of clients, until [`Self::reclaim`].
-    pub fn yield_to(&mut self, instead: Instead, matcher: &Matcher, why: &str) {
+    pub fn yield_to(&mut self, instead: Instead, matcher: &Matcher, why: RemovalReason) {
         let wanted = self.wanted.iter().find(|wanted| wanted.matcher == *matcher).cloned();
         if let Some(wanted) = wanted {
             self.forget(matcher, why);
@@ -456,22 +453,22 @@ impl Incident {
     }
 
     /// Releases all rules, and those that made way for clients.
-    pub fn release_rules(&mut self, why: &str) {
+    pub fn release_rules(&mut self, why: &RemovalReason) {
         self.release(why, |_| true);
     }
 
     /// Releases the rules of one mitigation, and those that made way for clients.
-    pub fn release_mitigation(&mut self, mitigation: Mitigation, why: &str) {
+    pub fn release_mitigation(&mut self, mitigation: Mitigation, why: &RemovalReason) {
         self.release(why, |matcher| matcher.mitigation() == mitigation);
     }
 
-    fn release(&mut self, why: &str, which: impl Fn(&Matcher) -> bool) {
+    fn release(&mut self, why: &RemovalReason, which: impl Fn(&Matcher) -> bool) {
         let wanted = std::mem::take(&mut self.wanted).into_iter();
         let (released, kept): (Vec<Wanted>, Vec<Wanted>) =
             wanted.partition(|wanted| which(&wanted.matcher));
         self.wanted = kept;
         for wanted in released {
-            self.removal_reasons.insert(wanted.matcher, why.to_owned());
+            self.removal_reasons.insert(wanted.matcher, why.clone());
         }
         self.declined.refuse_for_good(which);
     }
@@ -540,8 +537,8 @@ impl Incident {
         };
         let removed = self.declined.removed().filter(|removed| !made_up(removed));
         record.removed = removed.max_by_key(|removed| removed.at).cloned();
-        if let Some(removed) = &record.removed {
-            record.no_rule = Some(format!("an operator removed rule {}", removed.id.0));
+        if record.removed.is_some() {
+            record.no_rule = Some(RestraintReason::Removed.into());
         }
         for rule in rules {
             record.keep_rule(rule, None);
@@ -557,8 +554,7 @@ impl Incident {
             started: self.started,
             detected: self.detected,
             ended,
-            signal: self.signal.name().to_owned(),
-            confidence: self.confidence,
+            signal: self.signal,
             evidence: self.evidence.clone(),
             syns: self.syns,
             matched: self.matched,

@@ -4,21 +4,25 @@
 //!
 //! Lists are bounded here. The component that stores a record bounds its size in bytes.
 
-use crate::evidence::{Evidence, IncidentClass, VerdictLine};
-use crate::input::{Mitigation, RuleId, SynHeader, Timestamp};
-use crate::listener::{Counts, Moment};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::restraint::Restraint;
+use crate::evidence::{Evidence, IncidentClass, Measured, VerdictLine};
+use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
+use crate::listener::{Moment, Sums};
 use crate::rules::RuleReport;
 
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;
 
 /// Everything that is kept of an incident beside its evidence at the last inspection.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Record {
-    /// The cause of the alarm, with its arithmetic, in words.
-    pub alarm: String,
+    /// The numbers by which the signal raised the alarm.
+    pub alarm: Vec<Measured>,
     /// The seconds before it began; `None` where nothing was seen of them.
-    pub before: Option<Counts>,
+    pub before: Option<Sums>,
     /// Counters and signals at the alarm; `None` for an incident of no listener.
     pub at_alarm: Option<Moment>,
     /// The first verdict and its basis. Later inspections leave it alone.
@@ -30,7 +34,7 @@ pub struct Record {
     /// Another verdict that has not been taken over yet; `None` when the last inspection agreed.
     pub doubt: Option<PendingClass>,
     /// The last seconds before its end; `None` while it is open.
-    pub after: Option<Counts>,
+    pub after: Option<Sums>,
     /// Its rules, those that have ended first.
     pub rules: Vec<RuleRecord>,
     /// Number of further rules, which are not in that list.
@@ -40,33 +44,29 @@ pub struct Record {
     /// Mitigations beside rules that were active for its listener while it was open.
     pub mitigations: Vec<Mitigation>,
     /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
-    pub no_rule: Option<String>,
+    pub no_rule: Option<Restraint>,
     /// The rule that an operator removed last and that has not been made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<RemovedRule>,
     /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
-    pub no_mitigation: Option<String>,
+    pub no_mitigation: Option<Restraint>,
     /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
     pub headers: Vec<SynHeader>,
 }
 
 /// The first verdict of an incident.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Timestamp,
     /// The class.
     pub class: IncidentClass,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
-    /// Reason, in words: the line of the class list that held.
-    pub because: String,
     /// The numbers.
     pub evidence: Evidence,
 }
 
 /// Another verdict than the one that stands.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct PendingClass {
     /// The class of the last inspections.
     pub class: IncidentClass,
@@ -77,7 +77,7 @@ pub struct PendingClass {
 }
 
 /// A rule of an incident, which may have ended.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RuleRecord {
     /// Its number.
     pub id: RuleId,
@@ -86,7 +86,7 @@ pub struct RuleRecord {
     /// Its matcher, in words.
     pub matches: String,
     /// Reason for which it was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time of its end, where it ended before its incident did; `None`: it lasted as long.
@@ -101,7 +101,7 @@ pub struct RuleRecord {
 }
 
 /// A rule of an incident that an operator removed.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RemovedRule {
     /// Its number.
     pub id: RuleId,
@@ -116,8 +116,8 @@ pub struct RemovedRule {
 impl Record {
     /// A record that begins with the first verdict.
     pub(crate) fn new(
-        alarm: String,
-        before: Option<Counts>,
+        alarm: Vec<Measured>,
+        before: Option<Sums>,
         at_alarm: Option<Moment>,
         first: FirstVerdict,
     ) -> Self {
@@ -202,11 +202,9 @@ mod tests {
         let first = FirstVerdict {
             at: Timestamp::default(),
             class: IncidentClass::FewSource,
-            confidence: 0.5,
-            because: String::new(),
             evidence: Evidence::default(),
         };
-        Record::new(String::new(), None, None, first)
+        Record::new(Vec::new(), None, None, first)
     }
 
     fn rule(id: u32, hits: u64) -> RuleReport {
@@ -217,7 +215,7 @@ mod tests {
             ports: crate::input::Ports::EVERY,
             origin: "incident".to_owned(),
             incident: Some(1),
-            reason: String::new(),
+            reason: RuleReason::Found,
             created: Timestamp::default(),
             expires: Timestamp::default(),
             confirmed_until: None,

@@ -1,8 +1,10 @@
 //! An incident, as it is reported.
 
+use super::event::Event;
 use super::record::Record;
-use crate::evidence::{Evidence, IncidentClass, Severity};
+use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
 use crate::input::{Listener, ListenerId, RuleId, Timestamp};
+use crate::listener::Signal;
 
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -27,12 +29,8 @@ pub struct IncidentReport {
     pub detected: Timestamp,
     /// Time of its end; `None` while it is open.
     pub ended: Option<Timestamp>,
-    /// The signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
-    /// `answers`, `closed_ports` or `beyond_bounds`.
-    pub signal: String,
-    /// Confidence in the class, 0 to 1. A verdict on flows with n signs of an attack has `1 - 2^-n`: the indicators
-    /// that hold, silence, a surge and unreachable sources. A verdict on counters has a value of its own.
-    pub confidence: f64,
+    /// The signal that raised the alarm.
+    pub signal: Signal,
     /// The numbers behind the verdict, at the last inspection.
     pub evidence: Evidence,
     /// Its path to the verdict, and its outcome.
@@ -61,10 +59,25 @@ pub struct IncidentReport {
     pub stopped_rate: f64,
     /// Highest SYN rate over one second.
     pub peak_syn_rate: f64,
-    /// Actions for it, newest last, in words with times relative to `started`.
+    /// Actions for it, newest last.
     pub actions: Vec<ActionReport>,
     /// Rules that are active because of it.
     pub rules: Vec<RuleId>,
+}
+
+/// Share of the failed handshakes from which one source dominates an incident.
+const DOMINATES: f64 = 0.5;
+
+impl IncidentReport {
+    /// The source of most SYNs of failed handshakes at present. The class may say so for a moment longer.
+    pub fn dominating_source(&self) -> Option<&SourceShare> {
+        self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
+    }
+
+    /// Returns whether a rule against sources stands for it, or stood to its end.
+    pub fn has_source_rules(&self) -> bool {
+        self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
+    }
 }
 
 /// One thing that was done about an incident.
@@ -72,6 +85,6 @@ pub struct IncidentReport {
 pub struct ActionReport {
     /// Time of the action.
     pub at: Timestamp,
-    /// The action, in words.
-    pub text: String,
+    /// The action.
+    pub action: Event,
 }

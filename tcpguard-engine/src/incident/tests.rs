@@ -5,14 +5,14 @@ use crate::input::Ports;
 
 /// One of the host.
 fn incident() -> Incident {
-    let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
-    let verdict = Assessment::of_counters(line, 0.0, Evidence::default());
+    let line = VerdictLine::earlier(IncidentClass::FewSource);
+    let verdict = Assessment::of_counters(line, Evidence::default());
     let opening = Opening {
         id: 1,
         listener_id: ListenerId::HOST,
         listener: Listener::HOST,
         signal: Signal::Fast,
-        alarm: String::new(),
+        alarm: Vec::new(),
         before: None,
         moment: None,
         started: Timestamp::default(),
@@ -31,7 +31,7 @@ fn incident() -> Incident {
 fn wanted(host: u8) -> Wanted {
     let net = ipnet::Ipv4Net::from(Ipv4Addr::new(192, 0, 2, host)).into();
     let matcher = Matcher::Source(net, Ports::EVERY);
-    Wanted { matcher, incident: 2, reason: String::new(), ttl: Duration::from_secs(60) }
+    Wanted { matcher, incident: 2, reason: RuleReason::Found, ttl: Duration::from_secs(60) }
 }
 
 #[test]
@@ -42,6 +42,6 @@ fn it_takes_over_no_more_rules_than_an_incident_may_have() {
     assert!(incident.take_over(wanted(2), 3), "it has that one");
     assert_eq!(incident.wanted().len(), 3);
     assert!(incident.wanted().iter().all(|wanted| wanted.incident == 1), "it is its own now");
-    incident.forget(&wanted(1).matcher, "nothing hits it any more");
+    incident.forget(&wanted(1).matcher, RemovalReason::NoHits);
     assert!(incident.take_over(wanted(4), 3), "there is room again");
 }

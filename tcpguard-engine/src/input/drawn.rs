@@ -7,8 +7,12 @@ pub(crate) fn one_in<I: Iterator + Clone>(
     items: I,
 ) -> impl Iterator<Item = I::Item> + Clone {
     let step = step.max(1);
-    let is_drawn = move |at: usize| at % step == place(at / step) % step;
-    items.enumerate().filter(move |(at, _)| is_drawn(*at)).map(|(_, item)| item)
+    items.enumerate().filter(move |(at, _)| is_drawn(step, *at)).map(|(_, item)| item)
+}
+
+/// Returns whether [`one_in`] draws the item at this position.
+pub(crate) const fn is_drawn(step: usize, at: usize) -> bool {
+    at % step == place(at / step) % step
 }
 
 /// A number for each group without a pattern (multiplicative hashing: Knuth, The Art of Computer Programming 3, §6.4).

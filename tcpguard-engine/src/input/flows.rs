@@ -17,6 +17,8 @@ pub struct Flows {
     /// Local addresses, each once, and the position of each.
     servers: Vec<IpAddr>,
     places: BTreeMap<IpAddr, u32>,
+    /// Position of the local address of the last flow.
+    latest: u32,
 }
 
 /// A [`Flow`] without the fields that many flows have in common.
@@ -84,17 +86,20 @@ impl Flows {
     }
 
     fn add(&mut self, flow: &Flow) {
-        let server = *self.places.entry(flow.server).or_insert_with(|| {
-            self.servers.push(flow.server);
-            self.servers.len() as u32 - 1
-        });
+        // Most have the local address of the previous one.
+        if self.servers.get(self.latest as usize) != Some(&flow.server) {
+            self.latest = *self.places.entry(flow.server).or_insert_with(|| {
+                self.servers.push(flow.server);
+                self.servers.len() as u32 - 1
+            });
+        }
         let after = |at: Option<Timestamp>| at.map(|at| Micros::between(flow.syn_at, at));
         self.by_listener.entry(flow.listener).or_default().push(Packed {
             syn_at: flow.syn_at,
             fingerprint: flow.fingerprint,
             syn_ack: after(flow.syn_ack_at),
             done: after(flow.done_at),
-            server,
+            server: self.latest,
             client: flow.client,
             state: flow.state,
             syn_retransmits: flow.syn_retransmits,

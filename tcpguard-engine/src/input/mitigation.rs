@@ -1,8 +1,11 @@
 //! The mitigations and their names.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A mitigation of a listener's ladder, the mildest first.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Mitigation {
@@ -48,18 +51,6 @@ impl Mitigation {
         Self::ALL.into_iter().find(|mitigation| mitigation.name() == name)
     }
 
-    /// Effect of the mitigation in words, as the predicate of a sentence.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::OutOfState => "looks for segments that belong to no connection",
-            Self::Source => "drops SYNs from the sources of the attack",
-            Self::Signature => "drops SYNs that look like the attack's",
-            Self::Cookies => "answers SYNs with cookies",
-            Self::Overload => "lets only validated clients and repeated SYNs through",
-            Self::Budget => "limits the SYNs of clients that are not validated",
-        }
-    }
-
     /// Returns whether rules do it, which have their own ends and conditions.
     pub const fn is_done_by_rules(self) -> bool {
         matches!(self, Self::Source | Self::Signature)
@@ -72,7 +63,7 @@ impl Mitigation {
 }
 
 /// An operator's order for a mitigation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Take it now.

@@ -7,9 +7,9 @@ mod flows;
 mod headers;
 mod mitigation;
 mod mode;
-mod numbers;
 mod ports;
 mod request;
+mod rounded;
 mod routes;
 mod rule;
 pub(crate) mod sample;
@@ -19,17 +19,19 @@ mod unit;
 pub use constants::Constant;
 pub(crate) use constants::{constants, value};
 pub use describe::describe;
-pub(crate) use drawn::one_in;
+pub(crate) use drawn::{is_drawn, one_in};
 pub use flows::Flows;
 pub use headers::SynHeader;
 pub use mitigation::{Mitigation, Order};
 pub use mode::Mode;
-pub(crate) use numbers::{percent, short, span};
 pub use ports::{Ports, PortsError};
 pub use request::{ClientsWithin, Force, Request, RuleToImport, Which, Whose};
+pub(crate) use rounded::{rate, share};
 pub use routes::{About, Route, RouteQuestion, is_martian};
 pub(crate) use routes::{Home, Routes, questions};
-pub use rule::{Matcher, Origin, Rule, RuleConfirmation, RuleId, User, signature_in_words};
+pub use rule::{
+    Matcher, Origin, Rule, RuleConfirmation, RuleId, RuleReason, SignatureBasis, signature_in_words,
+};
 pub use sample::{
     ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
     ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,

@@ -1,26 +1,21 @@
 //! The mode: the effect of a matching rule.
 
-/// Effect of a matching rule. The milder mode is the lesser.
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Mode of operation: the effect of a rule that matches.
+// The milder mode is the lesser.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    serde::Deserialize,
-    serde::Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Nothing is matched.
+    /// No SYN is matched against rules.
     Off,
-    /// Matches are counted.
+    /// Matching SYNs pass and are counted.
     #[default]
     Observe,
-    /// Matches are dropped.
+    /// Matching SYNs are dropped.
     Enforce,
 }
 

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::mitigation::{Mitigation, Order};
 use super::mode::Mode;
@@ -12,7 +14,8 @@ use super::rule::{Matcher, Rule, RuleId};
 use super::sample::Listener;
 
 /// A change asked for on the control socket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// Drop SYNs from `net` to `ports` for `lifetime` from now. If just that is blocked already, that
     /// rule becomes this one. If an operator blocks other ports of the same prefix, this replaces that
@@ -26,11 +29,10 @@ pub enum Request {
         lifetime: Duration,
         /// Reason, in the operator's words.
         reason: String,
-        /// User id of the operator.
-        uid: u32,
         /// Permission for the rule to touch a protected or very wide prefix, or to hold clients.
         force: Force,
-        /// The validated clients within `net`, which the rule would cut off.
+        /// The validated clients within `net`, which the rule would cut off. The agent counts them.
+        #[serde(skip)]
         clients: ClientsWithin,
     },
     /// Remove rules. An open incident asks for its own again after [`crate::Limits::REMOVED`] at the
@@ -48,8 +50,6 @@ pub enum Request {
         rules: Vec<RuleToImport>,
         /// True if the operators' other rules stay as they are: then rules are only added and changed.
         merge: bool,
-        /// User id of the operator.
-        uid: u32,
         /// Permission for the rules to touch a protected or very wide prefix.
         force: Force,
     },
@@ -57,8 +57,6 @@ pub enum Request {
     ConfirmRules {
         /// Prefix of the rules that may stay; without it all of them may.
         net: Option<IpNet>,
-        /// User id of the operator.
-        uid: u32,
     },
     /// Exempt sources from drops by source or signature for `lifetime` from now. Automatic rules
     /// that touch them are taken back; if they are allowed already, this replaces it.
@@ -69,8 +67,6 @@ pub enum Request {
         lifetime: Duration,
         /// Reason, in the operator's words.
         reason: String,
-        /// User id of the operator.
-        uid: u32,
         /// True if the prefix may be very wide.
         force: bool,
     },
@@ -78,8 +74,6 @@ pub enum Request {
     Disallow {
         /// Sources that are no longer exempt.
         net: IpNet,
-        /// User id of the operator.
-        uid: u32,
     },
     /// Start a mitigation for a listener, or forbid it, for `lifetime` from now; or leave it to the agent
     /// again. A mitigation that rules do can only be forbidden: `Block` does the opposite.
@@ -92,37 +86,27 @@ pub enum Request {
         order: Order,
         /// Lifetime of the order, cut to [`crate::Limits::MAX_ORDER`].
         lifetime: Duration,
-        /// User id of the operator.
-        uid: u32,
     },
-    /// Change the effect of a matching rule.
+    /// Change the effect of a matching rule. The agent asks for it, as it keeps the time of a mode.
+    #[serde(skip)]
     SetMode {
         /// The new mode.
         mode: Mode,
-        /// User id of the operator.
-        uid: u32,
     },
 }
 
 /// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ClientsWithin {
-    /// Number of these clients.
+    /// Number of validated clients.
     pub known: u32,
     /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,
 }
 
-impl std::fmt::Display for ClientsWithin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let s = if self.known == 1 { "" } else { "s" };
-        write!(f, "{} validated client{s}", self.known)?;
-        write!(f, " ({} connected within the last minute)", self.last_minute)
-    }
-}
-
 /// Choice of the rules to remove.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Which {
     /// Rules over sources that lie within.
     Within(IpNet),
@@ -133,7 +117,8 @@ pub enum Which {
 }
 
 /// Origin of the rules to remove.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Whose {
     /// Rules that operators made.
     Operators,
@@ -144,7 +129,8 @@ pub enum Whose {
 }
 
 /// Permission for a rule that would cut off sources that the host or its operator needs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Force {
     /// A rule that touches a protected or allowed prefix, or is very wide, is refused.
     No,
@@ -161,7 +147,8 @@ pub enum Force {
 }
 
 /// One rule of [`Request::ImportRules`], or that of [`Request::Block`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct RuleToImport {
     /// Sources to block.
     pub net: IpNet,

@@ -1,8 +1,8 @@
 //! Rules: the SYNs that they drop, their origin, their reason and their end.
 
-use std::fmt;
-
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::describe::describe;
@@ -13,12 +13,12 @@ use super::time::Timestamp;
 
 /// Names a rule for as long as it exists; also its slot in the kernel's rule tables.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct RuleId(pub u32);
 
 /// One drop rule. Every rule expires.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Rule {
     /// Its name.
     pub id: RuleId,
@@ -29,8 +29,8 @@ pub struct Rule {
     /// Made in spite of a protected address that it covers. That address is not exempt from it either. A rule
     /// is not forced over a prefix that became protected after the rule was made.
     pub forced: bool,
-    /// Reason, in words.
-    pub reason: String,
+    /// Reason for which it was made.
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time at which the kernel stops applying it, unless it is renewed.
@@ -41,7 +41,7 @@ pub struct Rule {
 }
 
 /// Future of a rule that waits for an operator's confirmation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RuleConfirmation {
     /// Time at which it ends if it may stay.
     pub until: Timestamp,
@@ -61,7 +61,8 @@ impl RuleConfirmation {
 /// There is no automatic rule against the *sources* of a flood with random spoofed sources. Each address is
 /// used about once, so a rule would come after the fact and fill the table. It would also cut off the hosts
 /// whose addresses the attacker chose to spoof.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Matcher {
     /// SYNs from these sources to these local ports. Rules of the agent are for every port.
     Source(IpNet, Ports),
@@ -70,10 +71,43 @@ pub enum Matcher {
         /// The listener under attack; [`ListenerId::HOST`]: every one.
         listener: ListenerId,
         /// Mask of the fields that count.
+        #[serde(with = "mask_code")]
         mask: Mask,
         /// Values of these fields; fields that do not count are zero.
+        #[serde(with = "fingerprint_words")]
         fingerprint: Fingerprint,
     },
+}
+
+/// A mask by its code, as in the kernel's tables.
+mod mask_code {
+    use serde::de::{Deserialize, Deserializer, Error as _};
+    use serde::ser::Serializer;
+    use tcpguard_common::abi::Mask;
+
+    pub fn serialize<S: Serializer>(mask: &Mask, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(mask.code())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mask, D::Error> {
+        let code = u8::deserialize(deserializer)?;
+        Mask::from_code(code).ok_or_else(|| D::Error::custom(format!("{code} is no mask")))
+    }
+}
+
+/// A fingerprint by its words, as in the kernel's tables.
+mod fingerprint_words {
+    use serde::de::{Deserialize, Deserializer};
+    use serde::ser::{Serialize, Serializer};
+    use tcpguard_common::abi::Fingerprint;
+
+    pub fn serialize<S: Serializer>(it: &Fingerprint, serializer: S) -> Result<S::Ok, S::Error> {
+        it.words().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Fingerprint, D::Error> {
+        <[u64; 3]>::deserialize(it).map(Fingerprint::from_words)
+    }
 }
 
 impl Matcher {
@@ -112,21 +146,50 @@ pub fn signature_in_words(mask: Mask, fingerprint: &Fingerprint, listener: &List
     format!("{look} to {listener}")
 }
 
-/// A user in words: `root`, or `uid 1000`. Other names stand in files, which logic does not read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct User(pub u32);
+/// Reason for which a rule is made.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RuleReason {
+    /// An operator made or imported it.
+    Given {
+        /// Reason, in the operator's words.
+        text: String,
+    },
+    /// An operator imported it without a reason.
+    Imported,
+    /// The agent found it in the kernel without a record.
+    Found,
+    /// Flood SYNs have its signature.
+    Signature {
+        /// Their share of the failed handshakes, 0 to 1.
+        coverage: f64,
+        /// Reason that the signature may be dropped.
+        basis: SignatureBasis,
+    },
+    /// Flood SYNs come from its source, and more arrive than can be answered.
+    Source {
+        /// Their share of the failed handshakes, 0 to 1.
+        share: f64,
+    },
+}
 
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => f.write_str("root"),
-            uid => write!(f, "uid {uid}"),
-        }
-    }
+/// Reason that a signature may be dropped.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureBasis {
+    /// No client has it.
+    NoClient,
+    /// The SYN queue is full, so that no client is answered.
+    FullQueue,
+    /// No client with it is seen where SYN-ACKs are not seen.
+    NoReplySeen,
+    /// It was that of the last attack.
+    LastAttack,
 }
 
 /// Origin of a rule.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Made for an incident, ends with it.
     Incident(u64),

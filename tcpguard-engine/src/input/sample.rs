@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, LATE_POLLS};
 
 use super::constants::constants;
@@ -22,17 +24,7 @@ constants! {
 
 /// Names a listener for as long as it is followed; ids are not reused while an agent runs.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    Eq,
-    Hash,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    serde::Deserialize,
-    serde::Serialize,
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct ListenerId(pub u32);
 
@@ -43,7 +35,7 @@ impl ListenerId {
 
 /// Local address and port to which clients connect.
 #[derive(
-    Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize,
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct Listener {
     /// Local address; unspecified for a wildcard. A dual-stack socket is one listener (`::`).
@@ -71,12 +63,12 @@ impl std::fmt::Display for Listener {
 }
 
 /// Location of a listener's sockets.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerKind {
-    /// A listening socket of this network namespace: every means applies.
+    /// This network namespace.
     Local,
-    /// A listener that is only seen by its SYN-ACKs: no half-open clean-up.
+    /// Elsewhere: another host or network namespace. The listener is known only by its SYN-ACKs.
     Forwarded,
 }
 
@@ -109,7 +101,7 @@ pub struct Sample {
 }
 
 /// Cumulative counters of packets that belong to no listener, summed over CPUs and interfaces.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct HostCounters {
     /// SYNs that this host sent. `None` where outgoing packets are not seen.
     pub own_syn: Option<u64>,
@@ -123,32 +115,23 @@ pub struct HostCounters {
     /// SYNs for an address and port on which nothing listens.
     pub no_listener: u64,
     /// SYNs among these to addresses of this host itself.
-    #[serde(default)]
     pub no_listener_own: u64,
     /// Resets with which this host's own stack has refused SYNs to closed ports, as far as they are seen.
-    #[serde(default)]
     pub refused: u64,
     /// Resets that its stack has sent, wherever they have left (`OutRsts`).
-    #[serde(default)]
     pub resets: u64,
     /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
-    #[serde(default)]
     pub closed_over: u64,
     /// SYNs among these that were dropped.
-    #[serde(default)]
     pub closed_dropped: u64,
     /// Frames that went to the stack although their headers go on beyond the parser's bounds: each may hold
     /// a SYN.
-    #[serde(default)]
     pub beyond_passed: u64,
     /// Frames among these that may come through a router: VLAN tags do not.
-    #[serde(default)]
     pub beyond_routed: u64,
     /// First fragments among these with part of a TCP header, which no stack sends.
-    #[serde(default)]
     pub short_fragments: u64,
     /// Frames beyond the bounds that were dropped.
-    #[serde(default)]
     pub beyond_dropped: u64,
 }
 
@@ -194,39 +177,36 @@ pub struct ListenerSample {
 }
 
 /// Cumulative counters of a listener, summed over CPUs. Those marked "sampled" are estimates.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ListenerCounters {
-    /// SYNs that arrived, whatever became of them, retransmissions included.
+    /// SYNs that arrived, including retransmitted ones.
     pub syn: u64,
-    /// Retransmissions of a pending SYN among these (sampled).
+    /// Retransmitted SYNs among these (sampled).
     pub syn_retransmit: u64,
-    /// SYN-ACKs that left, retransmissions included.
+    /// SYN-ACKs that left, including retransmitted ones.
     pub syn_ack: u64,
-    /// Retransmissions among these (sampled).
+    /// Retransmitted SYN-ACKs among these (sampled).
     pub syn_ack_retransmit: u64,
-    /// Handshakes that the kernel completed; `None` where the tracepoint is not available.
+    /// Handshakes that the kernel completed; `null` where its tracepoint is not available.
     pub established: Option<u64>,
     /// Handshakes that returning clients completed: those that completed their first one a minute ago or more,
     /// each counted once in ten seconds.
-    #[serde(default)]
     pub established_returning: u64,
     /// Handshakes that new clients completed although a rule had dropped their first SYN, or in observe mode would
     /// have.
-    #[serde(default)]
     pub let_through: u64,
     /// Third ACKs with the right number (sampled).
     pub acknowledged: u64,
     /// Third ACKs among these whose SYN came before the last poll, or before the one before it (each counts once;
     /// sampled).
-    #[serde(default)]
     pub late: [u64; LATE_POLLS],
     /// Half-open handshakes reset by the client (sampled).
     pub reset: u64,
     /// Out-of-state segments: the listener sent a reset, or the XDP program dropped them.
     pub refused: u64,
-    /// SYNs dropped by source rules (in observe mode: that would have been).
+    /// SYNs dropped by source rules; in mode `observe`, SYNs that would have been dropped.
     pub dropped_source: u64,
-    /// SYNs dropped by signature rules (in observe mode: that would have been).
+    /// SYNs dropped by signature rules; in mode `observe`, SYNs that would have been dropped.
     pub dropped_signature: u64,
     /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub accepted_retransmits: u64,
@@ -241,13 +221,23 @@ pub struct ListenerCounters {
     /// completed.
     pub cookies_redeemed: u64,
     /// Cookies that clients returned, by IPv4 and by IPv6.
-    #[serde(default)]
     pub returned_cookies: [ReturnedCookies; 2],
-    /// SYNs dropped because there were too many.
+    /// SYNs dropped because there were too many: by the first-SYN drop, the SYN rate limit, or the limit of
+    /// replies to one network.
     pub limited: u64,
 }
 
 impl ListenerCounters {
+    /// Returns the completed handshakes: those that the kernel counted, or the third ACKs where it does not.
+    pub fn completed(&self) -> u64 {
+        self.established.unwrap_or(self.acknowledged)
+    }
+
+    /// Returns the SYNs that were dropped, or in mode `observe` would have been.
+    pub const fn matched(&self) -> u64 {
+        self.dropped_source + self.dropped_signature + self.limited
+    }
+
     /// Returns the counts since `before`; `None` when a counter went backwards.
     pub(crate) fn since(&self, before: &Self) -> Option<Self> {
         let established = match (before.established, self.established) {
@@ -291,7 +281,7 @@ impl ListenerCounters {
 }
 
 /// Valid cookies that clients of one family sent back; see `tcpguard_common`'s `fastpath/cookie_networks.rs`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ReturnedCookies {
     /// Number of these cookies; of one network up to four a second count.
     pub valid: u64,
@@ -322,7 +312,7 @@ impl ReturnedCookies {
 }
 
 /// The queues of a listening socket (summed over an SO_REUSEPORT group).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Queues {
     /// Half-open handshakes in the kernel, if they were counted at this poll.
     pub half_open: Option<u32>,
@@ -342,21 +332,22 @@ impl Queues {
 }
 
 /// Cumulative `TcpExt` counters of the network namespace.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct TcpExt {
-    /// `ListenOverflows`: the accept queue was full.
+    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
     pub listen_overflows: u64,
-    /// `ListenDrops`: SYNs or ACKs that a listener dropped for any reason.
+    /// SYNs and ACKs that a listener dropped for any reason (`ListenDrops`).
     pub listen_drops: u64,
-    /// `TCPReqQFullDoCookies`: the SYN queue was full and a cookie went out.
+    /// SYNs to which the stack replied with a cookie because the SYN queue was full, or because
+    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
     pub req_q_full_do_cookies: u64,
-    /// `TCPReqQFullDrop`: the SYN queue was full and the SYN was dropped.
+    /// SYNs that the stack dropped because the SYN queue was full (`TCPReqQFullDrop`).
     pub req_q_full_drop: u64,
-    /// `SyncookiesSent`: SYN cookies that the stack sent.
+    /// SYN cookies that the stack sent (`SyncookiesSent`).
     pub syncookies_sent: u64,
-    /// `SyncookiesRecv`: valid cookies that clients returned.
+    /// Valid SYN cookies that clients returned (`SyncookiesRecv`).
     pub syncookies_recv: u64,
-    /// `SyncookiesFailed`: ACKs with an invalid cookie.
+    /// ACKs with an invalid SYN cookie (`SyncookiesFailed`).
     pub syncookies_failed: u64,
 }
 

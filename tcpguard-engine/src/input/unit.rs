@@ -38,13 +38,9 @@ impl Unit {
         }
     }
 
-    /// `value` with it, "250 ms".
+    /// `value` with it, "250ms".
     pub fn in_words(self, value: f64) -> String {
-        match self.symbol() {
-            Some("/s") => format!("{value}/s"),
-            Some(symbol) => format!("{value} {symbol}"),
-            None => value.to_string(),
-        }
+        format!("{value}{}", self.symbol().unwrap_or_default())
     }
 
     pub(crate) const fn nanoseconds(self) -> u64 {

@@ -19,15 +19,16 @@ pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
 pub(crate) use moment::Growth;
-pub use moment::{Counts, Moment, Occupied, Statistics};
+pub use moment::{Moment, Occupied, Statistics};
 pub(crate) use refusals::{Refusals, Suspect};
 pub use sampling::FOLLOWED_PER_SECOND;
 pub(crate) use sampling::Sampling;
+pub use signal::Signal;
 pub(crate) use signal::{
     Around, BEYOND_RATE, FAILURE_SHARE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR,
     FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Fast, Load, OCCUPANCY_MIN,
-    OCCUPANCY_ON, OCCUPANCY_POLLS, OVERLOAD_POLLS, Occupancy, Pressure, PressureKind, Quiet,
-    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
-    SCAN_PORTS_LIKELY, SLOW_LIMIT, Saturation, Signal, Slow,
+    OVERLOAD_POLLS, Occupancy, Pressure, PressureKind, Quiet, REFLECTION_POLLS, REFLECTION_RATE,
+    REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY, SLOW_LIMIT, Saturation, Slow,
 };
-pub(crate) use window::{LIFE, Sums, Tick, Window};
+pub use window::Sums;
+pub(crate) use window::{LIFE, Tick, Window};

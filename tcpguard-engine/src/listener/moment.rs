@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::window::Sums;
 use crate::input::{Queues, TcpExt, Timestamp};
 
 /// Counters and signals at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Moment {
     /// Time of the last of these counts.
     pub at: Timestamp,
     /// The listener's counts in the window of the evidence up to then.
-    pub counts: Counts,
+    pub counts: Sums,
     /// Statistics of the signals.
     pub statistics: Statistics,
     /// Growth of the kernel's own counters of this network namespace in as much time.
@@ -21,38 +24,11 @@ pub struct Moment {
     pub queues: Option<Queues>,
 }
 
-/// The counts of a listener in a span of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct Counts {
-    /// Length of the span.
-    pub span: Duration,
-    /// SYNs that arrived.
-    pub syns: u64,
-    /// Retransmissions among these (sampled).
-    pub retransmitted: u64,
-    /// Handshakes attempted.
-    pub attempts: u64,
-    /// SYNs among these that a full queue left without a reply.
-    pub unanswered: u64,
-    /// SYNs left without a reply for another reason.
-    pub ignored: u64,
-    /// Handshakes that completed.
-    pub completed: u64,
-    /// SYNs that rules matched, in whatever mode.
-    pub matched: u64,
-    /// SYNs dropped.
-    pub dropped: u64,
-    /// SYNs answered with a cookie of tcpguard.
-    pub cookies_sent: u64,
-    /// Segments that belonged to no connection.
-    pub resets: u64,
-}
-
 /// The statistics that the signals derive from the counters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Statistics {
-    /// Time that a handshake was given to complete.
-    pub given: Duration,
+    /// Time that a handshake was given to complete, in milliseconds.
+    pub given_ms: u64,
     /// Fast path: attempts of the span judged.
     pub fast_attempts: u64,
     /// Fast path: number of these that failed.
@@ -69,7 +45,7 @@ pub struct Statistics {
     pub natural_share: f64,
     /// Attempts a second that fail anyway.
     pub natural_rate: f64,
-    /// Failures to be expected in the window.
+    /// Failures to be expected in the window of the evidence.
     pub expected: f64,
     /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
     pub occupancy: Option<Occupied>,
@@ -83,41 +59,16 @@ pub struct Statistics {
 
 /// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
 /// three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Occupied {
     /// Half-open handshakes.
     pub half_open: u32,
     /// Failures of the last minute beyond those to be expected.
     pub of_a_minute: f64,
-    /// Failures of the last seconds beyond those to be expected, extrapolated to a minute.
+    /// Failures of the last 10 s beyond those to be expected, times 6.3: an entry of the queue lives 63 s.
     pub going_on: f64,
     /// Number from which an alarm is raised.
     pub limit: f64,
-}
-
-impl Counts {
-    /// A count per second; 0 where no time has passed.
-    pub fn per_second(&self, count: u64) -> f64 {
-        if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
-    }
-}
-
-impl From<Sums> for Counts {
-    fn from(sums: Sums) -> Self {
-        Self {
-            span: sums.span,
-            syns: sums.syns,
-            retransmitted: sums.retransmitted,
-            attempts: sums.attempts,
-            unanswered: sums.unanswered,
-            ignored: sums.ignored,
-            completed: sums.completed,
-            matched: sums.matched,
-            dropped: sums.dropped,
-            cookies_sent: sums.cookies_sent,
-            resets: sums.resets,
-        }
-    }
 }
 
 /// The kernel's own counters over a while, from which their growth is computed.

@@ -3,7 +3,7 @@
 mod past;
 mod sums;
 
-pub(crate) use sums::Sums;
+pub use sums::Sums;
 
 use std::time::Duration;
 

@@ -12,7 +12,10 @@
 
 use std::time::Duration;
 
-use crate::input::{Timestamp, constants};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::input::{Timestamp, constants, rate};
 
 constants! {
     /// Time after which some client must have completed a handshake answered with a cookie, or
@@ -82,13 +85,24 @@ impl Before {
     }
 }
 
-/// Reason that an addition is withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Harm {
-    /// Fewer than half as many handshakes complete: completions a second, before and after.
-    Fewer(f64, f64),
-    /// No handshake completes: completions a second in the last quarter of a minute, and the time without.
-    None(f64, Duration),
+/// Harm for which a mitigation or a rule is withdrawn.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Harm {
+    /// Fewer than half as many handshakes of validated clients complete.
+    Fewer {
+        /// Handshakes per second before it.
+        before: f64,
+        /// Handshakes per second since.
+        after: f64,
+    },
+    /// No handshake completes.
+    None {
+        /// Handshakes per second in the last quarter of a minute.
+        baseline: f64,
+        /// Seconds without one.
+        for_s: f64,
+    },
     /// The host completes hardly any handshakes of clients with valid cookies.
     Unfinished {
         /// Valid cookies that clients returned; of one network up to four a second count.
@@ -187,7 +201,10 @@ impl<T: Clone + PartialEq> Breaker<T> {
             && trial.span >= LEAST
             && trial.baseline * seconds >= EXPECTED_ANY;
         let harm = if none {
-            Some(Harm::None(trial.baseline, trial.span))
+            Some(Harm::None {
+                baseline: rate(trial.baseline),
+                for_s: rate(trial.span.as_secs_f64()),
+            })
         } else {
             let expected = trial.before.rate() * seconds;
             let fewer = (trial.completed as f64) < expected / 2.0
@@ -196,39 +213,14 @@ impl<T: Clone + PartialEq> Breaker<T> {
                 self.trial.take_if(|trial| trial.span >= PATIENCE);
                 return None;
             }
-            fewer.then(|| Harm::Fewer(trial.before.rate(), trial.completed as f64 / seconds))
+            fewer.then(|| Harm::Fewer {
+                before: rate(trial.before.rate()),
+                after: rate(trial.completed as f64 / seconds),
+            })
         };
         // Judged once, one way or the other.
         let trial = self.trial.take()?;
         harm.map(|harm| (trial.what, harm))
-    }
-}
-
-impl std::fmt::Display for Harm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fewer(before, after) => {
-                write!(
-                    f,
-                    "completed handshakes of known clients fell from {before:.1} to {after:.1} a second"
-                )
-            }
-            Self::None(baseline, span) => write!(
-                f,
-                "no handshake completed in {:.1} s, where {baseline:.1} a second did",
-                span.as_secs_f64()
-            ),
-            Self::Unfinished { completed: 0, valid, .. } => write!(
-                f,
-                "{valid} cookies were validated, but the host completes no handshake: its firewall or \
-                 another program drops their ACKs; see tcpguard doctor"
-            ),
-            Self::Unfinished { completed, valid, .. } => write!(
-                f,
-                "{valid} cookies were validated, but the host completes only {completed} of their \
-                 handshakes: its firewall or another program drops their ACKs; see tcpguard doctor"
-            ),
-        }
     }
 }
 
@@ -268,14 +260,14 @@ mod tests {
     fn half_as_many_completions_are() {
         let (poll, harm) = withdrawn(40.0, 40.0, |_| 4).expect("withdrawn");
         assert_eq!(poll, 5, "after a second");
-        assert_eq!(harm, Harm::Fewer(40.0, 16.0));
+        assert_eq!(harm, Harm::Fewer { before: 40.0, after: 16.0 });
     }
 
     #[test]
     fn none_at_all_is_noticed_after_three_seconds_though_the_attack_had_locked_all_out() {
         let (poll, harm) = withdrawn(0.0, 4.0, |_| 0).expect("withdrawn");
         assert_eq!(poll, 12, "three seconds");
-        assert!(matches!(harm, Harm::None(baseline, _) if baseline == 4.0));
+        assert!(matches!(harm, Harm::None { baseline, .. } if baseline == 4.0));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::breaker::Breaker;
 use super::budget::ORDERED_BUDGET;
 use super::cookie_completion::CookieCompletion;
+use super::reason::{HeldBack, MitigationReason};
 use super::report::{MitigationReport, MitigationState};
-use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, User, constants};
+use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, constants};
 
 constants! {
     /// Time after which a step that failed or did harm is tried again, doubled each time, at most 16
@@ -20,9 +21,6 @@ constants! {
 /// The mitigations that are started here; rules do the others.
 const OWN: [Mitigation; 4] =
     [Mitigation::OutOfState, Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
-
-/// Reason that a mitigation is barred.
-const BARRED: &str = "the configuration forbids it";
 
 /// The latest addition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +57,7 @@ struct Taken {
     since: Timestamp,
     /// Time at which it was last needed.
     needed: Timestamp,
-    why: String,
+    why: MitigationReason,
     /// SYNs a second that a budget leaves.
     rate: u32,
     /// Time for which it is held when it is no longer needed.
@@ -73,7 +71,7 @@ struct Taken {
 struct Refused {
     /// End of the refusal; `None`: it lasts until something has changed that may be the cause.
     until: Option<Timestamp>,
-    why: String,
+    why: MitigationReason,
     times: u32,
 }
 
@@ -95,7 +93,7 @@ struct Ordered {
 #[derive(Clone, Debug)]
 pub(crate) struct Need {
     pub mitigation: Mitigation,
-    pub why: String,
+    pub why: MitigationReason,
     /// Rate for [`Mitigation::Budget`], in SYNs a second.
     pub rate: u32,
     /// Time for which it is held when it is no longer needed.
@@ -105,8 +103,8 @@ pub(crate) struct Need {
 /// A change to make in the kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Move {
-    Take { mitigation: Mitigation, rate: u32, why: String },
-    Leave { mitigation: Mitigation, why: String },
+    Take { mitigation: Mitigation, rate: u32, why: MitigationReason },
+    Leave { mitigation: Mitigation, why: MitigationReason },
 }
 
 impl Ladder {
@@ -170,12 +168,13 @@ impl Ladder {
         now: Timestamp,
         needs: &[Need],
         ended: Option<Timestamp>,
-        idle: impl Fn(Mitigation) -> Option<&'static str>,
+        idle: impl Fn(Mitigation) -> Option<HeldBack>,
     ) -> Vec<Move> {
         OWN.into_iter()
             .filter_map(|mitigation| {
-                if let Some(why) = idle(mitigation) {
-                    return self.entries[place(mitigation)].leave(mitigation, why.to_owned());
+                if let Some(by) = idle(mitigation) {
+                    let why = MitigationReason::HeldBack { by };
+                    return self.entries[place(mitigation)].leave(mitigation, why);
                 }
                 let need = needs.iter().find(|need| need.mitigation == mitigation);
                 self.entries[place(mitigation)].poll(now, mitigation, need, ended)
@@ -190,14 +189,19 @@ impl Ladder {
 
     /// Takes over a mitigation of an earlier run that is in the kernel.
     pub fn adopt(&mut self, now: Timestamp, mitigation: Mitigation, rate: u32, hold: Duration) {
-        let why = "taken over from an earlier agent".to_owned();
+        let why = MitigationReason::Inherited;
         let taken = Taken { since: now, needed: now, why, rate, hold, inherited: true };
         self.entries[place(mitigation)].taken = Some(taken);
     }
 
     /// Refuses a mitigation that could not be started, or did harm. It is not tried again for a while,
     /// longer each time. Returns whether it was active.
-    pub fn refuse(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) -> bool {
+    pub fn refuse(
+        &mut self,
+        now: Timestamp,
+        mitigation: Mitigation,
+        why: MitigationReason,
+    ) -> bool {
         let until = now + self.entry(mitigation).pause();
         self.give_up(mitigation, Some(until), why)
     }
@@ -205,16 +209,21 @@ impl Ladder {
     /// Refuses a mitigation that does harm whenever it is active. It is not tried again before
     /// [`Self::reconsider`], or before an operator orders it or leaves it to the agent. Returns whether it
     /// was active.
-    pub fn withhold(&mut self, mitigation: Mitigation, why: &str) -> bool {
+    pub fn withhold(&mut self, mitigation: Mitigation, why: MitigationReason) -> bool {
         self.give_up(mitigation, None, why)
     }
 
-    fn give_up(&mut self, mitigation: Mitigation, until: Option<Timestamp>, why: &str) -> bool {
+    fn give_up(
+        &mut self,
+        mitigation: Mitigation,
+        until: Option<Timestamp>,
+        why: MitigationReason,
+    ) -> bool {
         self.breaker.forget(&Newest::Mitigation(mitigation));
         self.canary.forget(&mitigation);
         let entry = &mut self.entries[place(mitigation)];
         let times = entry.refused.as_ref().map_or(0, |refused| refused.times) + 1;
-        entry.refused = Some(Refused { until, why: why.to_owned(), times });
+        entry.refused = Some(Refused { until, why, times });
         entry.taken.take().is_some()
     }
 
@@ -242,11 +251,11 @@ impl Ladder {
     }
 
     /// Defers a mitigation that could not be started, for a reason that may be gone in a moment.
-    pub fn defer(&mut self, now: Timestamp, mitigation: Mitigation, why: &str) {
+    pub fn defer(&mut self, now: Timestamp, mitigation: Mitigation, why: MitigationReason) {
         let entry = &mut self.entries[place(mitigation)];
         let times = entry.refused.as_ref().map_or(0, |refused| refused.times);
         let until = now + POLL * 4;
-        entry.refused = Some(Refused { until: Some(until), why: why.to_owned(), times });
+        entry.refused = Some(Refused { until: Some(until), why, times });
         entry.taken = None;
     }
 
@@ -293,12 +302,12 @@ impl LadderEntry {
         let wanted = match (ordered, need) {
             (Some((true, uid)), need) => {
                 let rate = need.map_or(ORDERED_BUDGET, |need| need.rate);
-                Some((format!("{} asked for it", User(uid)), rate, Duration::ZERO))
+                Some((MitigationReason::Ordered { uid }, rate, Duration::ZERO))
             }
             (Some((false, uid)), _) => {
-                return self.leave(mitigation, format!("{} forbids it", User(uid)));
+                return self.leave(mitigation, MitigationReason::Forbidden { uid });
             }
-            (None, _) if self.barred => return self.leave(mitigation, BARRED.to_owned()),
+            (None, _) if self.barred => return self.leave(mitigation, MitigationReason::Barred),
             (None, Some(need)) => Some((need.why.clone(), need.rate, need.hold)),
             (None, None) => None,
         };
@@ -318,12 +327,9 @@ impl LadderEntry {
                 // run has seen.
                 let over = !taken.inherited && ended.is_some_and(|ended| taken.needed <= ended);
                 let why = if over && mitigation.keeps_syns_away() {
-                    "what it was taken for is over".to_owned()
+                    MitigationReason::IncidentOver
                 } else if idle >= taken.hold {
-                    match taken.hold.is_zero() {
-                        true => "not needed any more".to_owned(),
-                        false => format!("not needed for {}", crate::input::span(taken.hold)),
-                    }
+                    MitigationReason::NotNeeded { for_s: taken.hold.as_secs() }
                 } else {
                     return None;
                 };
@@ -344,7 +350,7 @@ impl LadderEntry {
         MITIGATION_RETRY * 2u32.pow(times.min(4))
     }
 
-    fn leave(&mut self, mitigation: Mitigation, why: String) -> Option<Move> {
+    fn leave(&mut self, mitigation: Mitigation, why: MitigationReason) -> Option<Move> {
         self.taken.take()?;
         Some(Move::Leave { mitigation, why })
     }
@@ -355,12 +361,16 @@ impl LadderEntry {
         let (state, since, why) = match (&self.taken, ordered, refused) {
             (Some(taken), ..) => (MitigationState::Active, Some(taken.since), taken.why.clone()),
             (None, Some(order), _) if !order.on => {
-                (MitigationState::Forbidden, None, format!("{} forbids it", User(order.uid)))
+                let why = MitigationReason::Forbidden { uid: order.uid };
+                (MitigationState::Forbidden, None, why)
             }
-            (None, None, _) if self.barred => (MitigationState::Forbidden, None, BARRED.to_owned()),
+            (None, None, _) if self.barred => {
+                (MitigationState::Forbidden, None, MitigationReason::Barred)
+            }
             (None, _, Some(refused)) => (MitigationState::Refused, None, refused.why.clone()),
             (None, Some(order), None) => {
-                (MitigationState::Waiting, None, format!("{} asked for it", User(order.uid)))
+                let why = MitigationReason::Ordered { uid: order.uid };
+                (MitigationState::Waiting, None, why)
             }
             (None, None, None) => return None,
         };
@@ -392,8 +402,13 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
+    fn failed() -> MitigationReason {
+        MitigationReason::Failed { error: "no".to_owned() }
+    }
+
     fn need(mitigation: Mitigation) -> Need {
-        Need { mitigation, why: "of the flood".to_owned(), rate: 0, hold: Duration::from_secs(30) }
+        let (why, hold) = (MitigationReason::QueueFull, Duration::from_secs(30));
+        Need { mitigation, why, rate: 0, hold }
     }
 
     fn poll(ladder: &mut Ladder, ms: u64, needs: &[Need], over: bool) -> Vec<Move> {
@@ -451,7 +466,7 @@ mod tests {
     #[test]
     fn a_deferred_mitigation_waits_and_is_not_refused() {
         let mut ladder = Ladder::default();
-        ladder.defer(at(1000), Mitigation::Cookies, "no time");
+        ladder.defer(at(1000), Mitigation::Cookies, failed());
         assert!(
             ladder.waits(Mitigation::Cookies, at(1999))
                 && !ladder.refuses(Mitigation::Cookies, at(1999))
@@ -464,10 +479,10 @@ mod tests {
         let mut ladder = Ladder::default();
         let needs = [need(Mitigation::Cookies)];
         poll(&mut ladder, 1000, &needs, false);
-        assert!(ladder.refuse(at(1000), Mitigation::Cookies, "no"));
+        assert!(ladder.refuse(at(1000), Mitigation::Cookies, failed()));
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), []);
         assert_eq!(takes(&poll(&mut ladder, 61_000, &needs, false)), [Mitigation::Cookies]);
-        ladder.refuse(at(61_000), Mitigation::Cookies, "no");
+        ladder.refuse(at(61_000), Mitigation::Cookies, failed());
         assert_eq!(poll(&mut ladder, 180_750, &needs, false), []);
         assert_eq!(takes(&poll(&mut ladder, 181_000, &needs, false)), [Mitigation::Cookies]);
     }
@@ -478,7 +493,7 @@ mod tests {
         let withheld = || {
             let mut ladder = Ladder::default();
             poll(&mut ladder, 1000, &needs, false);
-            assert!(ladder.withhold(Mitigation::Cookies, "no"));
+            assert!(ladder.withhold(Mitigation::Cookies, failed()));
             ladder.forgive();
             assert_eq!(poll(&mut ladder, 100_000_000, &needs, false), []);
             let reported = ladder.report(at(100_000_000)).next().expect("refused");
@@ -497,12 +512,12 @@ mod tests {
     fn what_may_have_changed_ends_what_has_no_end_and_later_each_time() {
         let mut ladder = Ladder::default();
         let needs = [need(Mitigation::Cookies)];
-        ladder.refuse(at(1000), Mitigation::Cookies, "no");
+        ladder.refuse(at(1000), Mitigation::Cookies, failed());
         ladder.reconsider(at(2000), Mitigation::Cookies, false);
         assert_eq!(poll(&mut ladder, 60_750, &needs, false), [], "it has an end of its own");
         ladder.reconsider(at(60_750), Mitigation::Cookies, true);
         assert_eq!(takes(&poll(&mut ladder, 60_750, &needs, false)), [Mitigation::Cookies]);
-        ladder.withhold(Mitigation::Cookies, "no");
+        ladder.withhold(Mitigation::Cookies, failed());
         for ms in [61_000, 200_000] {
             ladder.reconsider(at(ms), Mitigation::Cookies, false);
         }
@@ -556,8 +571,9 @@ mod tests {
         ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
         for ms in [1000, 1250, 1500] {
             let needs = [need(Mitigation::Overload), need(Mitigation::OutOfState)];
-            let idle =
-                |mitigation: Mitigation| mitigation.keeps_syns_away().then_some("it only observes");
+            let idle = |mitigation: Mitigation| {
+                mitigation.keeps_syns_away().then_some(HeldBack::AgentObserves)
+            };
             let moves = ladder.poll(at(ms), &needs, None, idle);
             assert_eq!(takes(&moves).len(), usize::from(ms == 1000), "{moves:?}");
         }

@@ -5,11 +5,14 @@ pub(crate) mod budget;
 mod clean_up;
 mod cookie_completion;
 pub(crate) mod ladder;
+mod reason;
 mod report;
 
-pub(crate) use breaker::{Before, CANARY, Harm};
+pub use breaker::Harm;
+pub(crate) use breaker::{Before, CANARY};
 pub use budget::budget;
 pub(crate) use budget::retransmit_budget;
 pub use clean_up::CleanUp;
 pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};
+pub use reason::{HeldBack, MitigationReason};
 pub use report::{MitigationReport, MitigationState};

@@ -1,32 +1,52 @@
 //! The mitigations of a listener, as they are reported.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::reason::MitigationReason;
 use crate::input::{Mitigation, Timestamp};
 
-/// A mitigation of a listener's ladder.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct MitigationReport {
+/// Mitigation of a listener, and its state.
+// `T` is the form of its times.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct MitigationReport<T = Timestamp> {
     /// The mitigation.
     pub mitigation: Mitigation,
-    /// Its state.
+    /// State of the mitigation.
     pub state: MitigationState,
-    /// Time since which it is active.
-    pub since: Option<Timestamp>,
-    /// Time until which an operator's order counts, or it is not tried again.
-    pub until: Option<Timestamp>,
-    /// Reason for its state.
-    pub why: String,
+    /// Time since which the mitigation is active; `null` while it is not.
+    pub since: Option<T>,
+    /// Time until which an operator's order counts, or else until which a refused mitigation is not retried;
+    /// `null` where there is no such time.
+    pub until: Option<T>,
+    /// Reason for the state.
+    pub why: MitigationReason,
+}
+
+impl MitigationReport {
+    /// Returns the report with times in another form.
+    pub fn at<T>(&self, time: impl Fn(Timestamp) -> T) -> MitigationReport<T> {
+        let Self { mitigation, state, since, until, why } = self.clone();
+        MitigationReport {
+            mitigation,
+            state,
+            since: since.map(&time),
+            until: until.map(&time),
+            why,
+        }
+    }
 }
 
 /// State of a mitigation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MitigationState {
-    /// It is taken.
+    /// The mitigation is active.
     Active,
-    /// It could not be taken, or did harm.
+    /// The mitigation could not be started, or did harm.
     Refused,
-    /// An operator forbids it, or the configuration.
+    /// An operator, or the configuration, forbids the mitigation.
     Forbidden,
-    /// An operator asked for it, and it is not taken yet.
+    /// An operator ordered the mitigation, and it is not active yet.
     Waiting,
 }

@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 
 use crate::evidence::Severity;
-use crate::incident::IncidentReport;
+use crate::incident::{Event, IncidentReport};
 use crate::input::{ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp};
 use crate::mitigation::CleanUp;
+use crate::rules::RemovalReason;
 
 /// One effect, in the order in which it must happen.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,8 @@ pub enum Command {
     RemoveRule {
         /// The rule as it was installed.
         rule: Rule,
-        /// Reason, in words.
-        why: String,
+        /// The reason.
+        why: RemovalReason,
     },
     /// Let exactly these rules be in the kernel, from one packet to the next: a SYN that any rule of both
     /// sets matches is matched by one of them at any time. A rule that was there under the same id has the
@@ -37,8 +38,8 @@ pub enum Command {
         rules: Vec<Rule>,
         /// The earlier rules that are not among them.
         removed: Vec<Rule>,
-        /// Reason, in words.
-        why: String,
+        /// The reason.
+        why: RemovalReason,
     },
     /// Exempt exactly these prefixes, beside the protected ones, from drops by source or signature,
     /// each until its time. The list is the whole allowlist.
@@ -116,17 +117,8 @@ pub enum Command {
     Alert {
         /// Severity of the alert.
         severity: Severity,
-        /// The event, for the journal's event field: `attack_started`, `attack_updated`, `attack_ended`,
-        /// `handshakes_degraded`, `handshakes_updated`, `handshakes_recovered`, `incident_started`,
-        /// `incident_updated`, `incident_ended` (the other classes), `rule_installed`, `rule_removed`,
-        /// `rule_withdrawn`, `rule_failed`, `rules_imported`, `rule_confirmed`, `rule_reverted`,
-        /// `mitigation_started`, `mitigation_stopped`, `mitigation_withdrawn`, `mitigation_failed`, `mitigation_ordered`, `allow_added`,
-        /// `allow_removed`, `mode_changed`, `too_many_incidents`.
-        event: &'static str,
-        /// One line in words.
-        message: String,
-        /// The prefix that it is about, where a rule or exemption for one is.
-        prefix: Option<IpNet>,
+        /// The event.
+        event: Event,
         /// The incident it belongs to, as it is now.
         incident: Option<Box<IncidentReport>>,
     },

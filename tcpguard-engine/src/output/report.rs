@@ -1,5 +1,8 @@
 //! The engine's state, for `status`, alerts and JSON. Plain data, no formatting of layout.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::incident::IncidentReport;
 use crate::input::{Listener, ListenerCounters, ListenerId, ListenerKind, Mode, Queues};
 use crate::listener::Egress;
@@ -7,7 +10,7 @@ use crate::mitigation::MitigationReport;
 use crate::rules::{AllowReport, RuleReport};
 
 /// State of the engine at one moment.
-#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Report {
     /// The mode.
     pub mode: Mode,
@@ -27,7 +30,7 @@ pub struct Report {
 }
 
 /// One listener.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ListenerReport {
     /// Its id.
     pub id: ListenerId,
@@ -50,7 +53,6 @@ pub struct ListenerReport {
     pub cookie_rate: f64,
     /// SYNs per second over the last second that were left to the stack and completed no handshake. Those in
     /// frames that the XDP program cannot read are among them.
-    #[serde(default)]
     pub reaching_rate: f64,
     /// Completed handshakes, compared with their baseline: whether its clients connect.
     pub completions: Completions,
@@ -65,7 +67,7 @@ pub struct ListenerReport {
 /// Handshakes that a listener completes, compared with its baseline: the one measure of whether clients
 /// connect. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are dropped or
 /// answered with a cookie never complete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Completions {
     /// Completed handshakes per second, mean of [`Completions::SPAN`].
     pub rate: f64,
@@ -88,19 +90,20 @@ impl Completions {
     }
 }
 
-/// The state of a listener in one word.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+/// State of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerState {
     /// Handshakes complete.
     Ok,
-    /// Handshakes fail and it is not known yet why, its SYN queue is full, or SYNs that the XDP program cannot
-    /// read reach its stack.
+    /// Handshakes fail and the cause is not known yet, the SYN queue is full, or SYNs that the XDP program
+    /// cannot read reach the stack.
     Suspect,
-    /// An incident is open. Either nothing is done about it, or most of its SYNs reach the stack.
+    /// An incident other than a flash crowd is open. Either no mitigation is active, or most of its SYNs reach
+    /// the stack.
     Attacked,
-    /// An incident is open, and mitigations keep most of its SYNs from the stack.
+    /// An incident is open, and rules or other mitigations keep most of its SYNs from the stack.
     Mitigating,
-    /// Its accept queue is full: the application does not accept as fast as clients connect.
+    /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
 }

@@ -1,24 +1,25 @@
 //! Responses to requests of operators, and reasons for which one is refused.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::report::ListenerReport;
 use crate::input::{ClientsWithin, Listener, Mitigation, Mode, RuleId, Which, Whose};
 use crate::rules::{AllowReport, RuleReport};
 
-/// Result of [`crate::Request::ImportRules`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Changes that an import made, or would make ([`crate::Request::ImportRules`]).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ImportReport {
-    /// Rules that were not there before.
+    /// Number of rules that were not there before.
     pub added: u32,
-    /// Rules over a prefix that was blocked to the same ports before, with the new lifetime and reason.
-    /// Their hits go on.
+    /// Number of rules that replace one on the same prefix and ports. They keep its hits.
     pub kept: u32,
-    /// Rules that are there no longer.
+    /// Number of rules that were removed.
     pub removed: u32,
-    /// Rules that are there now, of any origin.
+    /// Number of rules that are there now, of any origin.
     pub total: u32,
-    /// Number of imported rules that wait for an operator's confirmation.
+    /// Number of imported rules that are pending confirmation: they end soon without it.
     pub pending_confirmation: u32,
 }
 
@@ -51,13 +52,10 @@ pub enum Response {
     },
 }
 
-/// Reason that a [`crate::Request`] was refused. Each message names the situation and the way out.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+/// Reason that a [`crate::Request`] was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RequestError {
     /// `net` has addresses in common with a protected prefix.
-    #[error(
-        "{net} touches {covers}, which is protected ({what}): block something else, or force it"
-    )]
     Protected {
         /// The requested prefix.
         net: IpNet,
@@ -67,7 +65,6 @@ pub enum RequestError {
         what: String,
     },
     /// `net` holds validated clients.
-    #[error("{net} holds {clients}: block something else, or force it")]
     Clients {
         /// The requested prefix.
         net: IpNet,
@@ -75,19 +72,16 @@ pub enum RequestError {
         clients: ClientsWithin,
     },
     /// `net` is wider than rules may be without force: see [`crate::Limits`].
-    #[error("{net} is wider than a rule may be: block smaller prefixes, or force it")]
     TooWide {
         /// The requested prefix.
         net: IpNet,
     },
     /// Some rules of an import cannot be; none of it was done.
-    #[error("{} of the rules cannot be imported, so none was", .refused.len())]
     Import {
         /// Refused rules, by their position in the request counted from 0, and the reasons.
         refused: Vec<(usize, RequestError)>,
     },
     /// A prefix that stands in an import a second time.
-    #[error("{net} is there twice: leave one")]
     Twice {
         /// The prefix that stands there twice.
         net: IpNet,
@@ -95,7 +89,6 @@ pub enum RequestError {
         first: usize,
     },
     /// No rule matches.
-    #[error("there is no such rule: see which exist")]
     NotFound {
         /// The rules to remove.
         which: Which,
@@ -107,47 +100,31 @@ pub enum RequestError {
         automatic: u32,
     },
     /// No rule waits for an operator's word.
-    #[error("no rule waits to be confirmed: see which exist")]
     NotPending {
         /// The requested prefix. `None`: anywhere.
         net: Option<IpNet>,
     },
     /// Nothing within `net` is on the allowlist.
-    #[error("nothing within {net} is on the allowlist: see what is")]
     NotAllowed {
         /// The requested prefix.
         net: IpNet,
     },
     /// No such listener is followed.
-    #[error(
-        "nothing listens at {listener} that the guard follows: see tcpguard status --listeners"
-    )]
     NoListener {
         /// The requested listener.
         listener: Listener,
     },
     /// A mitigation that cannot be started by an operator's order.
-    #[error(
-        "{} is done by rules: block a prefix by hand (tcpguard block PREFIX), or forbid the step",
-        .mitigation.name()
-    )]
     DoneByRules {
         /// The mitigation that was ordered.
         mitigation: Mitigation,
     },
     /// The allowlist is full.
-    #[error(
-        "all {limit} places of the allowlist are taken: take some back, or allow wider prefixes"
-    )]
     AllowlistFull {
         /// Number of slots of the allowlist.
         limit: u32,
     },
     /// There are as many rules as there can be.
-    #[error(
-        "there is room for {limit} rules, of which one for certain ports counts once for each: take some \
-         back first, or make more room (policy.rules)"
-    )]
     Full {
         /// Number of rules for which there is room.
         limit: u32,

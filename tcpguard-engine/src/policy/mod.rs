@@ -12,20 +12,12 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, IncidentClass};
-use crate::incident::Incident;
-use crate::input::{ListenerId, Matcher, Timestamp, ValidatedClients, describe};
+use crate::incident::{Event, Incident, RuleObstacle, Target};
+use crate::input::{ListenerId, Matcher, Timestamp, ValidatedClients};
 use crate::listener::KnownFingerprints;
+use crate::mitigation::HeldBack;
 use crate::rules::{Exempt, Recurrence};
 use crate::settings::Settings;
-
-const UNSURE: &str = "no SYN-ACK of this listener is seen";
-const REPEATED: &str = "its SYNs are repeated, as real clients repeat theirs";
-/// Reference to the measure beside signatures.
-pub(crate) const COOKIES_LEFT: &str = "that is for SYN cookies";
-
-/// Note about a flood of many real sources.
-const HOLD_OUT: &str =
-    "no rule: nothing separates the flood from the clients; that is for SYN cookies";
 
 /// Inputs of a decision about rules, beside the incident.
 pub(crate) struct Grounds<'a> {
@@ -43,7 +35,7 @@ pub(crate) struct Grounds<'a> {
     /// True if no reply of the listener was seen: then rules are only advised.
     pub unsure: bool,
     /// Reason that rules are only advised although replies of the listener may have been seen.
-    pub held_back: Option<&'static str>,
+    pub held_back: Option<HeldBack>,
     pub recurrence: &'a Recurrence,
     /// Matchers of an earlier run's rules that still act. They keep away the SYNs for which they were made.
     pub inherited: &'a [Matcher],
@@ -66,23 +58,11 @@ pub(crate) struct Grounds<'a> {
 pub(crate) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let asked = incident.wanted().len();
     decide(incident, grounds);
-    let Some(why) = grounds.held_back.or(grounds.unsure.then_some(UNSURE)) else { return };
+    let unsure = grounds.unsure.then_some(HeldBack::NoReplySeen);
+    let Some(why) = grounds.held_back.or(unsure) else { return };
     for advised in incident.take_wanted(asked) {
-        let text = format!(
-            "advised, not installed, because {why}: a rule against {}",
-            in_words(&advised.matcher)
-        );
-        incident.note(grounds.now, text);
-    }
-}
-
-/// Describes the SYNs that a rule drops, in words.
-pub(crate) fn in_words(matcher: &Matcher) -> String {
-    match matcher {
-        Matcher::Source(net, ports) => format!("SYNs from {net}{ports}"),
-        Matcher::Signature { mask, fingerprint, .. } => {
-            format!("SYNs like {}", describe(*mask, fingerprint))
-        }
+        let target = Target::of(&advised.matcher);
+        incident.note(grounds.now, Event::RuleAdvised { target, why });
     }
 }
 
@@ -99,7 +79,8 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
             if incident.wanted().is_empty()
                 && !grounds.assessment.signature.as_ref().is_some_and(separates)
             {
-                incident.note(grounds.now, HOLD_OUT.to_owned());
+                let why = RuleObstacle::Inseparable;
+                incident.note(grounds.now, Event::RuleDeclined { target: None, why });
             }
         }
         IncidentClass::SingleSource | IncidentClass::FewSource => {

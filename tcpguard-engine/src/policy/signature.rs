@@ -1,12 +1,12 @@
 //! Rules against the common fields of one tool's SYNs.
 
-use super::{COOKIES_LEFT, Grounds, REPEATED};
+use super::Grounds;
 use crate::evidence::{
     Assessment, Background, Candidate, Cohort, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass,
     SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER, assess,
 };
-use crate::incident::Incident;
-use crate::input::{ListenerId, Matcher, describe, percent};
+use crate::incident::{Event, Incident, RuleObstacle, Target};
+use crate::input::{ListenerId, Matcher, RuleReason, SignatureBasis, share};
 use crate::rules::RULE_TTL;
 
 /// Number of failing flows outside all rules from which a further signature is looked for, and their share.
@@ -47,7 +47,11 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     let Some(candidate) = assessment.signature else { return };
     match verdict(incident, &candidate, assessment, grounds) {
         Ok(reason) => incident.want(matcher(&candidate, grounds.listener), reason, RULE_TTL),
-        Err(Some(why)) => incident.note(grounds.now, why),
+        Err(Some(why)) => {
+            let named = matches!(why, RuleObstacle::ClientsMatch | RuleObstacle::Retransmitted);
+            let target = named.then(|| Target::of(&matcher(&candidate, grounds.listener)));
+            incident.note(grounds.now, Event::RuleDeclined { target, why });
+        }
         Err(None) => {}
     }
 }
@@ -63,29 +67,23 @@ fn verdict(
     candidate: &Candidate,
     assessment: &Assessment,
     grounds: &Grounds<'_>,
-) -> Result<String, Option<String>> {
-    let text = describe(candidate.mask, &candidate.print);
+) -> Result<RuleReason, Option<RuleObstacle>> {
     let rule = matcher(candidate, grounds.listener);
     if incident.has_removed(grounds.now, &rule).is_some() {
         return Err(None);
     }
     if incident.has_refused(grounds.now, &rule) {
-        return Err(Some(COOKIES_LEFT.to_owned()));
+        return Err(Some(RuleObstacle::Refused));
     }
     if !candidate.covers_enough() {
-        return Err(Some(format!(
-            "no rule: the top signature covers only {}",
-            percent(candidate.coverage)
-        )));
+        return Err(Some(RuleObstacle::SmallCoverage { coverage: share(candidate.coverage) }));
     }
     if candidate.is_of_clients() {
-        return Err(Some(format!(
-            "no rule against {text}: real clients look the same; {COOKIES_LEFT}"
-        )));
+        return Err(Some(RuleObstacle::ClientsMatch));
     }
     // Where the flood cannot be answered, this is no objection: an attacker can send each SYN twice as well.
     if assessment.retransmitted && !grounds.unanswerable {
-        return Err(Some(format!("no rule against {text}: {REPEATED}")));
+        return Err(Some(RuleObstacle::Retransmitted));
     }
     // Many real sources have fewer marks: there, a signature that no client shares must do.
     let class = if incident.wanted().is_empty() { incident.class() } else { assessment.class };
@@ -96,19 +94,17 @@ fn verdict(
     if assessment.gate < marks {
         return Err(None);
     }
-    let covers = percent(candidate.coverage);
-    if candidate.may_be_dropped(grounds.clients) {
-        Ok(format!("covers {covers} of the failing SYNs and no client"))
+    let basis = if candidate.may_be_dropped(grounds.clients) {
+        SignatureBasis::NoClient
     } else if grounds.unanswering && assessment.unanimous {
-        Ok(format!(
-            "covers {covers} of the failing SYNs; on trial, because the full queue answers nobody"
-        ))
+        SignatureBasis::FullQueue
     } else if grounds.unsure && assessment.unanimous {
         // Flows whose SYN-ACKs are not seen never show that the source fell silent after a SYN-ACK.
-        Ok(format!("covers {covers} of the failing SYNs, as far as can be seen"))
+        SignatureBasis::NoReplySeen
     } else {
-        Err(None)
-    }
+        return Err(None);
+    };
+    Ok(RuleReason::Signature { coverage: share(candidate.coverage), basis })
 }
 
 /// The signature of the last attack here, if it covers this one.
@@ -116,7 +112,7 @@ fn remembered(
     incident: &Incident,
     cohort: &Cohort,
     grounds: &Grounds<'_>,
-) -> Option<(Matcher, String)> {
+) -> Option<(Matcher, RuleReason)> {
     let all = cohort.weight() as f64;
     grounds.remembered.iter().find_map(|&(mask, fingerprint)| {
         let matcher = Matcher::Signature { listener: grounds.listener, mask, fingerprint };
@@ -130,9 +126,7 @@ fn remembered(
             && grounds.clients.with_signature(mask, &fingerprint) == 0
             && !incident.wants(&matcher)
             && !incident.has_refused(grounds.now, &matcher);
-        let reason = || {
-            format!("the last attack's signature, covers {} of the failing SYNs", percent(coverage))
-        };
-        fits.then(|| (matcher, reason()))
+        let (coverage, basis) = (share(coverage), SignatureBasis::LastAttack);
+        fits.then_some((matcher, RuleReason::Signature { coverage, basis }))
     })
 }

@@ -13,23 +13,19 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::residual::RESIDUAL_SHARE;
-use super::{Grounds, REPEATED, matters};
+use super::{Grounds, matters};
 use crate::evidence::{
     Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits,
 };
-use crate::incident::Incident;
-use crate::input::{Matcher, Ports, constants, percent};
+use crate::incident::{Event, Incident, RuleObstacle, Target};
+use crate::input::{Matcher, Ports, RuleReason, constants, share};
+use crate::rules::RemovalReason;
 
 constants! {
     /// Rules against sources that an incident may have at most.
     pub const SOURCES_PER_INCIDENT: usize = 64 Count in 1..=1024,
         "As FEW_SOURCES, so that each of so few can have one.";
 }
-
-/// Reason that a source that may be dropped is not dropped.
-const ANSWERED: &str =
-    "no rule against a source: SYNs do not prove where they come from, and they can be answered";
-const ALONE: &str = "no rule against a source: nobody else comes";
 
 /// Withdraws the request for rules against sources whose reasons no longer hold. Neither retransmitted SYNs
 /// nor a completed handshake from such a source ends a rule: a client there gets in with its first
@@ -40,9 +36,9 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
     for wanted in incident.wanted().to_vec() {
         let Matcher::Source(net, _) = wanted.matcher else { continue };
         if !concentrated {
-            incident.forget(&wanted.matcher, "the flood does not come from few sources any more");
+            incident.forget(&wanted.matcher, RemovalReason::ManySources);
         } else if weight_from(grounds.cohort, &net) < SOURCE_FLOWS / 2 {
-            incident.forget(&wanted.matcher, "the flood does not come from there any more");
+            incident.forget(&wanted.matcher, RemovalReason::SourceCeased);
         }
     }
 }
@@ -72,7 +68,9 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
             None => vec![(culprit.net, culprit.share)],
             Some(_) if !culprit.members.is_empty() => harmful(&culprit.members, grounds),
             Some(objection) => {
-                incident.note(grounds.now, format!("no rule against {}: {objection}", culprit.net));
+                let net = culprit.net;
+                let target = Some(Target::Source { net, ports: Ports::EVERY });
+                incident.note(grounds.now, Event::RuleDeclined { target, why: objection });
                 Vec::new()
             }
         };
@@ -82,23 +80,25 @@ pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
                 continue;
             }
             if !grounds.unanswerable && !grounds.inherited.contains(&matcher) {
-                incident.note(grounds.now, ANSWERED.to_owned());
-                return;
+                return decline(incident, RuleObstacle::Answered, grounds);
             }
             if alone {
-                incident.note(grounds.now, ALONE.to_owned());
-                return;
+                return decline(incident, RuleObstacle::Alone, grounds);
             }
             let made =
                 incident.wanted().iter().filter(|w| matches!(w.matcher, Matcher::Source(..)));
             if made.count() >= SOURCES_PER_INCIDENT {
-                let most = SOURCES_PER_INCIDENT;
-                incident.note(grounds.now, format!("no more source rules: {most} are made"));
-                return;
+                let limit = SOURCES_PER_INCIDENT as u64;
+                return decline(incident, RuleObstacle::SourceLimit { limit }, grounds);
             }
             want(incident, net, share, grounds);
         }
     }
+}
+
+/// Notes that no further source gets a rule.
+fn decline(incident: &mut Incident, why: RuleObstacle, grounds: &Grounds<'_>) {
+    incident.note(grounds.now, Event::RuleDeclined { target: None, why });
 }
 
 /// The source that dominates now, whatever source the reported class was based on.
@@ -138,26 +138,23 @@ fn harmful(members: &[Culprit], grounds: &Grounds<'_>) -> Vec<(IpNet, f64)> {
     harmful.map(|member| (member.net, member.share)).collect()
 }
 
-fn want(incident: &mut Incident, net: IpNet, share: f64, grounds: &Grounds<'_>) {
+fn want(incident: &mut Incident, net: IpNet, part: f64, grounds: &Grounds<'_>) {
     let ttl = grounds.recurrence.ttl(grounds.now, &net, grounds.settings);
-    let reason = format!(
-        "{} of the failing SYNs come from it, and more come than can be answered",
-        percent(share)
-    );
+    let reason = RuleReason::Source { share: share(part) };
     incident.want(Matcher::Source(net, Ports::EVERY), reason, ttl);
 }
 
-fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<String> {
+fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<RuleObstacle> {
     let net = &culprit.net;
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
-        return Some(format!("it is protected ({what})"));
+        return Some(RuleObstacle::Exempt { what });
     }
     // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failing handshakes.
     if culprit.retransmitted && culprit.share < RESIDUAL_SHARE {
-        return Some(REPEATED.to_owned());
+        return Some(RuleObstacle::Retransmitted);
     }
     let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);
-    clients.then(|| "clients behind the same address complete handshakes".to_owned())
+    clients.then_some(RuleObstacle::ClientsBehind)
 }
 
 #[cfg(test)]
@@ -202,8 +199,8 @@ mod tests {
         known: &dyn ValidatedClients,
         ask: impl FnOnce(&Grounds<'_>) -> T,
     ) -> T {
-        let line = VerdictLine::that_holds(IncidentClass::FewSource, "", String::new());
-        let assessment = Assessment::of_counters(line, 0.0, Evidence::default());
+        let line = VerdictLine::earlier(IncidentClass::FewSource);
+        let assessment = Assessment::of_counters(line, Evidence::default());
         let grounds = Grounds {
             now: Timestamp::default(),
             listener: ListenerId(0),

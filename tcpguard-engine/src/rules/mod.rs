@@ -3,6 +3,7 @@
 mod exempt;
 pub(crate) mod meter;
 mod plan;
+mod reason;
 pub(crate) mod recurrence;
 mod report;
 mod rule_table;
@@ -11,6 +12,7 @@ pub(crate) use exempt::Exempt;
 pub use meter::COMPLETED_SHARE;
 pub(crate) use meter::{COMPLETED_MIN, COMPLETED_WINDOW, MOSTLY};
 pub(crate) use plan::{Change, Wanted, plan};
+pub use reason::RemovalReason;
 pub(crate) use recurrence::{RULE_TTL, Recurrence};
 pub use report::{AllowReport, RuleReport};
 pub(crate) use rule_table::{Entry, Life, RuleTable, Terms};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::reason::RemovalReason;
 use super::rule_table::RuleTable;
-use crate::input::{Matcher, RuleId, Timestamp};
+use crate::input::{Matcher, RuleId, RuleReason, Timestamp};
 
 /// Time left below which a rule's end is moved, so that a steady flood costs a write or two a minute and not
 /// four a second.
@@ -17,8 +18,8 @@ pub(crate) struct Wanted {
     pub matcher: Matcher,
     /// Incident that wants it.
     pub incident: u64,
-    /// Reason, in words.
-    pub reason: String,
+    /// Reason for the rule.
+    pub reason: RuleReason,
     /// Its life without hits.
     pub ttl: Duration,
 }
@@ -29,7 +30,7 @@ pub(crate) enum Change {
     /// Adds a rule to the kernel.
     Install(Wanted),
     /// Removes a rule from the kernel, with this reason.
-    Remove(RuleId, String),
+    Remove(RuleId, RemovalReason),
     /// Moves the end of a rule to this time.
     Renew(RuleId, Timestamp),
     /// Removes a rule that no operator confirmed from the kernel. The rule that it replaced is restored.
@@ -50,7 +51,7 @@ const SOURCES_AT_ONCE: usize = 8;
 pub(crate) fn plan(
     now: Timestamp,
     wanted: &[Wanted],
-    removal_reasons: &BTreeMap<Matcher, String>,
+    removal_reasons: &BTreeMap<Matcher, RemovalReason>,
     rule_table: &RuleTable,
 ) -> Vec<Change> {
     let matchers: BTreeSet<Matcher> = wanted.iter().map(|wanted| wanted.matcher).collect();
@@ -63,12 +64,14 @@ pub(crate) fn plan(
             unconfirmed.push(Change::RollBack(rule.id));
             staying.extend(confirmation.clone().to_restore(now).map(|back| back.matcher));
         } else if rule.expires <= now {
-            let why =
-                if entry.ttl.is_some() { "nothing hits it any more" } else { "its time is over" };
-            changes.push(Change::Remove(rule.id, why.to_owned()));
+            let why = match entry.ttl {
+                Some(_) => RemovalReason::NoHits,
+                None => RemovalReason::Expired,
+            };
+            changes.push(Change::Remove(rule.id, why));
         } else if entry.incident().is_some() && !entry.orphan && !matchers.contains(&rule.matcher) {
-            let why = removal_reasons.get(&rule.matcher).map_or("no longer needed", String::as_str);
-            changes.push(Change::Remove(rule.id, why.to_owned()));
+            let why = removal_reasons.get(&rule.matcher).cloned();
+            changes.push(Change::Remove(rule.id, why.unwrap_or(RemovalReason::NotNeeded)));
         } else {
             staying.insert(rule.matcher);
             if entry.due() > rule.expires && rule.expires.since(now) < RENEW_BELOW {
@@ -105,7 +108,7 @@ mod tests {
         Wanted {
             matcher: Matcher::Source(net, crate::input::Ports::EVERY),
             incident,
-            reason: String::new(),
+            reason: RuleReason::Found,
             ttl,
         }
     }
@@ -117,7 +120,7 @@ mod tests {
         for rule in rules {
             let origin = Origin::Incident(rule.incident);
             let life = Life::WhileNeeded(rule.ttl);
-            rule_table.add(Timestamp::default(), rule.matcher, origin, String::new(), life);
+            rule_table.add(Timestamp::default(), rule.matcher, origin, RuleReason::Found, life);
         }
         rule_table
     }
@@ -138,7 +141,7 @@ mod tests {
         assert_eq!(
             changes(1000, &new, &rule_table(&[old])),
             [
-                Change::Remove(RuleId(0), "no longer needed".to_owned()),
+                Change::Remove(RuleId(0), RemovalReason::NotNeeded),
                 Change::Install(new[0].clone()),
                 Change::Install(new[1].clone()),
             ]
@@ -172,7 +175,7 @@ mod tests {
             matcher: wanted(host, 7).matcher,
             origin: origin.clone(),
             forced: false,
-            reason: String::new(),
+            reason: RuleReason::Found,
             created: Timestamp::default(),
             expires: Timestamp::from_millis(60_000),
             confirmation: None,
@@ -184,9 +187,9 @@ mod tests {
         assert!(rule_table.adopt(Timestamp::from_millis(60_000), found(3, 3)).is_err());
         assert_eq!(changes(1000, &[], &rule_table), []);
         assert!(rule_table.disown(&found(1, 5).matcher));
-        let gone = Change::Remove(RuleId(5), "no longer needed".to_owned());
+        let gone = Change::Remove(RuleId(5), RemovalReason::NotNeeded);
         assert_eq!(changes(1000, &[], &rule_table), [gone]);
-        let ended = Change::Remove(RuleId(9), "nothing hits it any more".to_owned());
+        let ended = Change::Remove(RuleId(9), RemovalReason::NoHits);
         assert!(changes(60_000, &[], &rule_table).contains(&ended));
     }
 
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(changes(29_000, &rules, &rule_table), [], "there is time");
         let end = Timestamp::from_millis(80_000);
         assert_eq!(changes(31_000, &rules, &rule_table), [Change::Renew(RuleId(0), end)]);
-        let gone = Change::Remove(RuleId(1), "nothing hits it any more".to_owned());
+        let gone = Change::Remove(RuleId(1), RemovalReason::NoHits);
         assert!(changes(60_000, &rules, &rule_table).contains(&gone));
     }
 }

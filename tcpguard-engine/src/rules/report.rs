@@ -2,7 +2,10 @@
 
 use ipnet::IpNet;
 
-use crate::input::{Ports, RuleId, Timestamp};
+use crate::input::{
+    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, RuleReason, Timestamp, describe,
+    signature_in_words,
+};
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -20,13 +23,12 @@ pub struct RuleReport {
     /// The incident it was made for.
     pub incident: Option<u64>,
     /// Reason for which it was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which it was made.
     pub created: Timestamp,
     /// Time at which it ends, unless renewed.
     pub expires: Timestamp,
     /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
-    #[serde(default)]
     pub confirmed_until: Option<Timestamp>,
     /// SYNs dropped (in observe mode: would have been).
     pub hits: u64,
@@ -35,6 +37,45 @@ pub struct RuleReport {
     /// Handshakes that new clients completed after that.
     #[serde(default)]
     pub completed: u64,
+}
+
+impl RuleReport {
+    /// Returns the report of a rule without hits. `listener` names the listener of a signature.
+    pub fn of(rule: &Rule, listener: impl Fn(ListenerId) -> Option<Listener>) -> Self {
+        let (kind, matches, ports) = match &rule.matcher {
+            Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
+            Matcher::Signature { listener: id, mask, fingerprint } => {
+                let at = match *id {
+                    ListenerId::HOST => Some(Listener::HOST),
+                    id => listener(id),
+                };
+                let matches = at.map_or_else(
+                    || format!("{} to listener {}", describe(*mask, fingerprint), id.0),
+                    |at| signature_in_words(*mask, fingerprint, &at),
+                );
+                ("signature", matches, Ports::EVERY)
+            }
+        };
+        let (origin, incident) = match rule.origin {
+            Origin::Incident(id) => ("incident", Some(id)),
+            Origin::Operator { .. } => ("operator", None),
+        };
+        Self {
+            id: rule.id,
+            kind: kind.to_owned(),
+            matches,
+            ports,
+            origin: origin.to_owned(),
+            incident,
+            reason: rule.reason.clone(),
+            created: rule.created,
+            expires: rule.expires,
+            confirmed_until: rule.confirmation.as_ref().map(|confirmation| confirmation.until),
+            hits: 0,
+            accepted_retransmits: 0,
+            completed: 0,
+        }
+    }
 }
 
 /// A prefix of the allowlist.

@@ -10,13 +10,10 @@ use super::meter::Meter;
 use super::recurrence::RULE_TTL;
 use super::report::RuleReport;
 use crate::input::{
-    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleCounters, RuleId,
-    RuleToImport, Timestamp, describe, signature_in_words,
+    Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleCounters, RuleId,
+    RuleReason, RuleToImport, Timestamp,
 };
 use crate::settings::Limits;
-
-/// The reason of an imported rule for which none was given.
-const IMPORTED: &str = "imported by hand";
 
 /// A rule and its life.
 #[derive(Clone, Debug)]
@@ -39,7 +36,7 @@ impl Entry {
         now: Timestamp,
         matcher: Matcher,
         origin: Origin,
-        reason: String,
+        reason: RuleReason,
         life: Life,
     ) -> Self {
         let (ttl, expires) = match life {
@@ -109,35 +106,11 @@ impl Entry {
 
     /// Its report. `listener` returns the address behind a listener's id.
     pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
-        let (kind, matches, ports) = match &self.rule.matcher {
-            Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
-            Matcher::Signature { listener: id, mask, fingerprint } => {
-                let at = match *id {
-                    ListenerId::HOST => Some(Listener::HOST),
-                    id => listener(id),
-                };
-                let matches = at.map_or_else(
-                    || format!("{} to listener {}", describe(*mask, fingerprint), id.0),
-                    |at| signature_in_words(*mask, fingerprint, &at),
-                );
-                ("signature", matches, Ports::EVERY)
-            }
-        };
-        let origin = if self.incident().is_some() { "incident" } else { "operator" };
         RuleReport {
-            id: self.rule.id,
-            kind: kind.to_owned(),
-            matches,
-            ports,
-            origin: origin.to_owned(),
-            incident: self.incident(),
-            reason: self.rule.reason.clone(),
-            created: self.rule.created,
-            expires: self.rule.expires,
-            confirmed_until: self.rule.confirmation.as_ref().map(|confirmation| confirmation.until),
             hits: self.meter.hits(),
             accepted_retransmits: self.meter.accepted_retransmits(),
             completed: self.meter.completed(),
+            ..RuleReport::of(&self.rule, listener)
         }
     }
 }
@@ -177,7 +150,7 @@ impl RuleTable {
         now: Timestamp,
         matcher: Matcher,
         origin: Origin,
-        reason: String,
+        reason: RuleReason,
         life: Life,
     ) -> Option<&mut Entry> {
         let is_signature = |entry: &&Entry| matches!(entry.rule.matcher, Matcher::Signature { .. });
@@ -232,8 +205,9 @@ impl RuleTable {
             let before = operators.get(&net).copied();
             let Terms { forced, expires, confirmation } = terms(rule, before);
             let end = Life::Until(expires);
-            let kept = before.filter(|before| rule.is(before)).map(|before| &before.reason);
-            let reason = rule.reason.as_ref().or(kept).map_or(IMPORTED, String::as_str).to_owned();
+            let given = rule.reason.clone().map(|text| RuleReason::Given { text });
+            let kept = || before.filter(|before| rule.is(before)).map(|it| it.reason.clone());
+            let reason = given.or_else(kept).unwrap_or(RuleReason::Imported);
             let mut entry = match self.find(&matcher) {
                 Some(known) => {
                     let id = known.rule.id;
@@ -414,6 +388,7 @@ pub(crate) enum Life {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Ports;
 
     const ROOM: u32 = maps::MIN_RULES;
 
@@ -430,7 +405,7 @@ mod tests {
         let life = Life::WhileNeeded(Duration::from_secs(60));
         let origin = Origin::Incident(1);
         rule_table
-            .add(Timestamp::default(), matcher, origin, String::new(), life)
+            .add(Timestamp::default(), matcher, origin, RuleReason::Found, life)
             .map(|e| e.rule.id)
     }
 
@@ -458,7 +433,7 @@ mod tests {
                     Ports::new(&[22, 80, 443]).expect("ports"),
                 ),
                 origin.clone(),
-                String::new(),
+                RuleReason::Found,
                 Life::Until(Timestamp::from_millis(1)),
             )
         };
@@ -481,7 +456,8 @@ mod tests {
         for (origin, goes) in [(Origin::Incident(1), true), (Origin::Operator { uid: 0 }, false)] {
             let mut rule_table = RuleTable::new(ROOM);
             let life = Life::WhileNeeded(Duration::from_secs(60));
-            let made = rule_table.add(Timestamp::default(), source(1), origin, String::new(), life);
+            let made =
+                rule_table.add(Timestamp::default(), source(1), origin, RuleReason::Found, life);
             let id = made.expect("a slot").rule.id;
             let counters = RuleCounters { id, hits: 20, accepted_retransmits: 20, completed: 20 };
             rule_table.read(now, &[counters]);

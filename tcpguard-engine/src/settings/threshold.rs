@@ -72,7 +72,7 @@ impl Threshold {
         format!("{} from {} to {}", self.unit, self.least, self.most)
     }
 
-    /// `value` with its unit, "30 s".
+    /// `value` with its unit, "30s".
     pub fn in_words(&self, value: f64) -> String {
         self.unit.in_words(value)
     }

@@ -81,7 +81,7 @@ mod tests {
         let settings = Settings { quiet: Duration::ZERO, ..Settings::default() };
         assert_eq!(
             settings.validate().unwrap_err().to_string(),
-            "quiet = 0 s: must be a whole number of seconds from 5 to 3600"
+            "quiet = 0s: must be a whole number of seconds from 5 to 3600"
         );
     }
 }

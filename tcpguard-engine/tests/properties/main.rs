@@ -162,9 +162,8 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
             let listener = world.engine.report(world.now).listeners[0].listener;
             for mitigation in [Mitigation::Signature, Mitigation::Cookies] {
                 let (order, lifetime) = (Order::Off, Duration::from_secs(600));
-                let forbid =
-                    Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 };
-                world.engine.handle_request(world.now, forbid).expect("forbidden");
+                let forbid = Request::OrderMitigation { listener, mitigation, order, lifetime };
+                world.engine.handle_request(world.now, 0, forbid).expect("forbidden");
             }
         }
         world.play(&flood(sources, Shape::Constant));

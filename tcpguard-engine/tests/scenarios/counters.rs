@@ -1,6 +1,8 @@
 //! Counters that stop, start again or vanish.
 
-use tcpguard_engine::{IncidentClass, Listener, ListenerState, Mitigation, Mode};
+use tcpguard_engine::{
+    ActionReport, EndReason, Event, IncidentClass, Listener, ListenerState, Mitigation, Mode,
+};
 
 use crate::sim::*;
 
@@ -55,8 +57,8 @@ fn a_listener_that_closes_ends_its_attack() {
     lab.kernel.close(1);
     lab.run_until(20.3);
     let ended = lab.alerts.last().expect("an alert");
-    assert_eq!(ended.event, "attack_ended");
-    assert!(ended.message.contains("nothing listens there any more"), "{}", ended.message);
+    let Event::AttackEnded(facts) = &ended.event else { panic!("{ended:?}") };
+    assert_eq!(facts.why, EndReason::ListenerGone);
     assert_eq!(lab.kernel.rules().count(), 0);
     assert_eq!(lab.report().listeners.len(), 1);
 }
@@ -97,9 +99,12 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     let [all] = &alert(&lab)[..] else { panic!("one incident: {}", lab.story()) };
     assert_eq!(all.class, IncidentClass::RandomSpoofed);
     assert!((2350.0..2450.0).contains(&all.syn_rate), "six listeners: {}", all.syn_rate);
-    assert!(all.in_words().contains(" on 6 listeners: "), "{}", all.in_words());
-    let at_one = |text: &str| text.starts_with("random-source SYN flood on 203.0.113.10:");
-    let named = all.actions.iter().filter(|action| at_one(&action.text)).count();
+    assert_eq!(all.listeners, 6);
+    let at_one = |action: &&ActionReport| match action.action {
+        Event::ListenerJoined { class, .. } => class == IncidentClass::RandomSpoofed,
+        _ => false,
+    };
+    let named = all.actions.iter().filter(at_one).count();
     assert_eq!(named, 6, "{:?}", all.actions);
     // 64 floods end. The last one goes on and gets the slot of one of those, and the combined rest
     // is over.
@@ -107,7 +112,8 @@ fn more_incidents_than_can_be_followed_are_one_of_the_host() {
     assert_eq!(alert(&lab).len(), 0, "{}", lab.story());
     let report = lab.report();
     let past = report.past.iter().find(|past| past.listener == Listener::HOST).expect("it is kept");
-    assert!(past.actions.last().is_some_and(|last| last.text == "7 listeners in all"), "{past:?}");
+    let last = past.actions.last().map(|last| &last.action);
+    assert_eq!(last, Some(&Event::ListenersCounted { listeners: 7 }), "{past:?}");
     assert!((28_000..31_000).contains(&past.syns), "5 × 10 s and 22.5 s: {}", past.syns);
     assert!(past.peak_syn_rate < 2500.0);
     assert_eq!(report.incidents.len(), 1, "{}", lab.story());
@@ -128,11 +134,12 @@ fn the_end_of_combined_incidents_is_reported() {
 
 /// All alerts are about handshakes that fail, and report one attack by random sources.
 fn assert_one_attack(lab: &Lab, name: &str) {
-    let others = lab.alerts.iter().filter(|alert| alert.event.starts_with("incident_")).count();
+    let others =
+        lab.alerts.iter().filter(|alert| alert.event.name().starts_with("incident_")).count();
     assert_eq!(others, 0, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_started").len(), 1, "{name}: {}", lab.story());
     assert_eq!(lab.times("attack_ended").len(), 1, "{name}: {}", lab.story());
-    let attacks = lab.alerts.iter().filter(|alert| alert.event.starts_with("attack_"));
+    let attacks = lab.alerts.iter().filter(|alert| alert.event.name().starts_with("attack_"));
     let mut classes = attacks.filter_map(|alert| alert.incident.as_ref()).map(|alert| alert.class);
     assert!(classes.all(|class| class == IncidentClass::RandomSpoofed), "{name}: {}", lab.story());
 }

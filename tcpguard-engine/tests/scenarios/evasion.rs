@@ -1,7 +1,7 @@
 //! Floods that no listener sees: of closed ports, and in frames that the XDP program cannot read.
 
 use tcpguard_engine::{
-    IncidentClass, ListenerId, ListenerState, Mitigation, Mode, Route, Severity,
+    Event, IncidentClass, ListenerId, ListenerState, Mitigation, Mode, Route, Severity, Signal,
 };
 
 use crate::sim::*;
@@ -29,7 +29,7 @@ fn of_a_flood_of_closed_ports_the_stack_refuses_a_few_and_the_others_are_dropped
     lab.run_until(12.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
-    assert_eq!((incident.severity, incident.signal.as_str()), (Severity::Warning, "closed_ports"));
+    assert_eq!((incident.severity, incident.signal), (Severity::Warning, Signal::ClosedPorts));
     assert_eq!(incident.listener_id, ListenerId::HOST);
     assert!((10.5..11.0).contains(&seconds(incident.detected)), "{incident:?}");
     assert!(incident.stopped_rate > 0.9 * incident.syn_rate, "{incident:?}");
@@ -42,10 +42,10 @@ fn of_a_flood_of_closed_ports_the_stack_refuses_a_few_and_the_others_are_dropped
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
     assert!(lab.connected(10.0, 19.0) >= 0.999, "{}", lab.story());
     lab.run_until(60.0);
-    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event.name()).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
-    let alert = &lab.alerts[1].message;
-    assert!(alert.contains(" of them dropped") && !alert.contains("clients got in"), "{alert}");
+    let Event::AttackEnded(facts) = &lab.alerts[1].event else { panic!("{}", lab.story()) };
+    assert!(facts.dropped > 0 && facts.completed == 0, "{facts:?}");
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn in_observe_mode_alerts_say_what_enforce_mode_would_do() {
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
     assert_eq!((incident.dropped, lab.kernel.host.closed_dropped), (0, 0));
     assert!(incident.matched > 100_000, "{incident:?}");
-    let alert = &lab.alerts[0].message;
-    assert!(alert.contains("observe mode drops nothing, this would drop them"), "{alert}");
-    let done = &incident.actions[0].text;
-    assert!(done.contains("enforce mode would leave the stack 200/s of them"), "{done}");
+    let Event::AttackStarted(facts) = &lab.alerts[0].event else { panic!("{}", lab.story()) };
+    assert_eq!(facts.mode, Mode::Observe);
+    let limited = Event::ClosedPortsLimited { per_second: 200, enforced: false };
+    assert_eq!(incident.actions[0].action, limited);
 }
 
 /// The resets leave unseen, to sources behind a bridge and on a link where no neighbour has the addresses.
@@ -99,7 +99,7 @@ fn a_flood_of_a_closed_port_whose_resets_are_not_seen_is_dropped_like_any_other(
         assert!((1500..=1700).contains(&resets) && dropped > 150_000, "{resets}, {dropped}");
         assert_eq!(after.refused, 0, "none is seen");
         lab.run_until(60.0);
-        let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
+        let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event.name()).collect();
         assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     }
 }
@@ -109,7 +109,7 @@ fn a_fast_scan_of_closed_ports_is_no_flood() {
     let scan = Flood { sources: Sources::Bots(1), ..closed(5000.0, 20.1) };
     let mut lab = lab(Mode::Enforce, Server::default(), Flood { closed: Some(5000), ..scan });
     lab.run_until(30.0);
-    let floods = lab.alerts.iter().filter(|alert| alert.event == "attack_started").count();
+    let floods = lab.alerts.iter().filter(|alert| alert.event.name() == "attack_started").count();
     assert_eq!(floods, 0, "{}", lab.story());
     assert_eq!(lab.kernel.host.closed_over, 0);
 }
@@ -122,17 +122,18 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     let [incident] = &incidents[..] else { panic!("one incident: {}", lab.story()) };
     assert_eq!(incident.class, IncidentClass::Evasion, "{}", lab.story());
     assert_eq!(incident.severity, Severity::Critical);
-    assert_eq!(incident.signal, "beyond_bounds");
+    assert_eq!(incident.signal, Signal::BeyondBounds);
     assert!((10.5..11.3).contains(&seconds(incident.detected)), "{incident:?}");
     assert!((900.0..1100.0).contains(&incident.syn_rate), "{incident:?}");
     assert_eq!(incident.dropped, 0);
     let listener = lab.listener_report(0);
     assert_eq!(listener.state, ListenerState::Suspect, "{}", lab.story());
     assert!(listener.reaching_rate > 800.0, "its stack answers them: {listener:?}");
-    assert!(lab.alerts[0].message.contains("this would drop them"), "{}", lab.story());
+    let dropped = Event::UnreadableDropped { enforced: false };
+    assert_eq!(incident.actions[0].action, dropped, "{}", lab.story());
     // Its half-open handshakes take the slots for another minute.
     lab.run_until(85.0);
-    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event).collect();
+    let events: Vec<_> = lab.alerts.iter().map(|alert| alert.event.name()).collect();
     assert_eq!(events, ["attack_started", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
-    Force, ImportReport, Mode, Ports, Request, RequestError, Response, RuleReport, RuleToImport,
-    Settings, Which, Whose,
+    Force, ImportReport, Mode, Ports, Request, RequestError, Response, RuleReason, RuleReport,
+    RuleToImport, Settings, Which, Whose,
 };
 
 use crate::sim::*;
@@ -32,7 +32,7 @@ fn import(
     force: bool,
 ) -> Result<ImportReport, RequestError> {
     let force = if force { Force::ForGood } else { Force::No };
-    let request = Request::ImportRules { rules, merge, uid: 1000, force };
+    let request = Request::ImportRules { rules, merge, force };
     lab.request(request).map(|response| match response {
         Response::Imported(report) => report,
         other => panic!("{other:?}"),
@@ -193,11 +193,12 @@ fn a_rule_that_is_there_already_keeps_its_reason_and_a_later_end_where_nothing_e
         "a list that is imported again goes on"
     );
     assert_eq!(
-        (rules[2].reason.as_str(), rules[2].expires.since(lab.kernel.now)),
-        ("imported by hand", hour)
+        (&rules[2].reason, rules[2].expires.since(lab.kernel.now)),
+        (&RuleReason::Imported, hour)
     );
     import(&mut lab, vec![rule("192.0.2.0/24", 60)], true, false).expect("imported");
-    assert_eq!(lab.report().rules[0].reason, "a list", "what is said holds");
+    let given = RuleReason::Given { text: "a list".to_owned() };
+    assert_eq!(lab.report().rules[0].reason, given, "what is said holds");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn at_its_end() -> Lab {
 fn order_mitigation(lab: &mut Lab, mitigation: Mitigation, order: Order) {
     let listener = lab.listener_report(0).listener;
     let lifetime = Duration::from_secs(600);
-    let request = Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 };
+    let request = Request::OrderMitigation { listener, mitigation, order, lifetime };
     lab.request(request).expect("ordered");
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{IncidentClass, IncidentReport, Indicator, Learned, LearnedError, Mode};
+use tcpguard_engine::{
+    IncidentClass, IncidentReport, Indicator, IndicatorName, Learned, LearnedError, Mode, Quantity,
+};
 use tcpguard_goals::size;
 
 use crate::sim::*;
@@ -30,8 +32,14 @@ fn mimicking(rate: f64, time: std::ops::Range<f64>) -> Flood {
 }
 
 fn novel(incident: &IncidentReport) -> Indicator {
-    let item = incident.evidence.gate.iter().find(|item| item.name == "novel");
+    let mut all = incident.evidence.indicators.iter();
+    let item = all.find(|item| item.name == IndicatorName::Novel);
     item.expect("the sixth item").clone()
+}
+
+/// The value of a quantity of that indicator.
+fn value(incident: &IncidentReport, what: Quantity) -> Option<f64> {
+    novel(incident).measured.iter().find(|one| one.what == what)?.value
 }
 
 fn learned_in(seconds: f64, clients: Clients) -> Learned {
@@ -50,7 +58,7 @@ fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
         lab.run_until(WARM + 30.0);
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{rate}: {}", lab.story());
-        assert!(novel(&incident).holds, "{:?}", incident.evidence.gate);
+        assert!(novel(&incident).holds, "{:?}", incident.evidence.indicators);
         assert_eq!(lab.times("attack_started").len(), 1, "{}", lab.story());
         assert_eq!(
             lab.installed.len(),
@@ -68,7 +76,7 @@ fn without_memory_it_is_only_a_broken_path() {
     lab.run_until(30.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{}", lab.story());
-    assert!(!novel(&incident).holds, "{:?}", incident.evidence.gate);
+    assert!(!novel(&incident).holds, "{:?}", incident.evidence.indicators);
 }
 
 #[test]
@@ -95,7 +103,7 @@ fn a_region_that_comes_for_the_first_time_over_a_broken_path_is_no_attack() {
         lab.run_until(WARM + 20.0);
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{rate}: {}", lab.story());
-        assert!(novel(&incident).detail.ends_with("known not to be repeated"), "{incident:?}");
+        assert!(value(&incident, Quantity::RetransmittedShare) > Some(0.35), "{incident:?}");
         lab.run_until(WARM + 100.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{rate}: {}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{rate}: {}", lab.story());
@@ -112,8 +120,8 @@ fn an_outage_of_known_networks_is_evidence_against_an_attack() {
         lab.run_until(WARM + 10.0);
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::HandshakeDegraded, "{whom:?}: {}", lab.story());
-        let item = novel(&incident);
-        assert!(!item.holds && item.detail.ends_with("which speaks against"), "{whom:?}: {item:?}");
+        assert!(!novel(&incident).holds, "{whom:?}: {incident:?}");
+        assert!(value(&incident, Quantity::KnownNetworksShare) >= Some(0.7), "{whom:?}");
         lab.run_until(WARM + 60.0);
         assert_eq!(lab.times("attack_started").len(), 0, "{whom:?}: {}", lab.story());
         assert_eq!(lab.installed.len(), 0, "{whom:?}: {}", lab.story());
@@ -128,7 +136,7 @@ fn a_flood_spoofing_clients_is_classified_once_no_syn_is_retransmitted() {
     lab.run_until(WARM + 10.0);
     let incident = lab.incident();
     assert!(incident.class.is_flood(), "{}", lab.story());
-    assert!(novel(&incident).detail.ends_with("which speaks against"));
+    assert!(value(&incident, Quantity::KnownNetworksShare) >= Some(0.7), "{incident:?}");
     assert!(lab.times("attack_started")[0] <= WARM + 3.1, "{}", lab.story());
 }
 
@@ -149,9 +157,10 @@ fn ramp(legit: f64, played: f64) {
     lab.run_until(until + 230.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::RandomSpoofed, "{}", lab.story());
-    assert!(novel(&incident).holds, "{:?}", incident.evidence.gate);
+    assert!(novel(&incident).holds, "{:?}", incident.evidence.indicators);
     // Of 5,000 and 120 networks, none was learned from the flood.
-    assert!(novel(&incident).detail.contains("new to about 5."), "{:?}", incident.evidence.gate);
+    let known = value(&incident, Quantity::KnownNetworks).expect("the number of networks");
+    assert!((4995.0..6000.0).contains(&known), "{known}");
 }
 
 #[test]

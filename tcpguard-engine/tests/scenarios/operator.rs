@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    ClientsWithin, Command, Force, Limits, ListenerState, Matcher, Mitigation, Mode, Order, Origin,
-    Ports, Request, RequestError, Response, Rule, RuleId, RuleReport, Which, Whose,
+    ClientsWithin, Command, Event, Force, HeldBack, Limits, ListenerState, Matcher, Mitigation,
+    Mode, Order, Origin, Ports, RemovalReason, Request, RequestError, Response, Rule, RuleId,
+    RuleReason, RuleReport, Which, Whose,
 };
 
 use crate::sim::*;
@@ -36,7 +37,6 @@ fn block_ports(
         ports: Ports::new(ports).expect("up to four"),
         lifetime: Duration::from_secs(seconds),
         reason: "abuse report".to_owned(),
-        uid: 1000,
         force: if force { Force::ForGood } else { Force::No },
         clients: ClientsWithin::default(),
     };
@@ -62,12 +62,12 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     let rule = block(&mut lab, "192.0.2.77/24", 20, false).expect("blocked");
     assert_eq!((rule.kind.as_str(), rule.matches.as_str()), ("source", "192.0.2.0/24"));
     assert_eq!((rule.origin.as_str(), rule.incident), ("operator", None));
-    assert_eq!(rule.reason, "abuse report");
+    assert_eq!(rule.reason, RuleReason::Given { text: "abuse report".to_owned() });
     lab.run_until(29.9);
     assert_eq!(lab.report().rules.len(), 1);
     lab.run_until(30.3);
     assert_eq!(lab.kernel.rules().count(), 0);
-    assert_eq!(lab.removed[0].2, "its time is over");
+    assert_eq!(lab.removed[0].2, RemovalReason::Expired);
 
     let rule = block(&mut lab, "192.0.2.0/24", 7 * 24 * 3600, false).expect("blocked");
     assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
@@ -127,7 +127,8 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
     let other = block_ports(&mut lab, "192.0.2.0/24", &[80, 8080], 600, false).expect("blocked");
     assert_ne!(other.id, first.id, "it is in the kernel before the other one goes");
     assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![80, 8080], true)]);
-    assert_eq!(lab.removed.last().map(|(.., why)| why.as_str()), Some("rule 1 takes its place"));
+    let replaced = RemovalReason::Replaced { by: RuleId(1) };
+    assert_eq!(lab.removed.last().map(|(.., why)| why), Some(&replaced));
 
     block(&mut lab, "192.0.2.0/24", 600, false).expect("blocked");
     assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![], true)]);
@@ -308,7 +309,6 @@ fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(600),
         reason: "panic".to_owned(),
-        uid: 0,
         force,
         clients,
     };
@@ -368,8 +368,8 @@ fn a_rule_that_an_operator_removes_is_made_again_after_ten_minutes_if_the_attack
 
 fn auto(lab: &mut Lab, mitigation: Mitigation) {
     let listener = lab.listener_report(0).listener;
-    let (order, lifetime, uid) = (Order::Auto, Duration::from_secs(600), 0);
-    lab.request(Request::OrderMitigation { listener, mitigation, order, lifetime, uid })
+    let (order, lifetime) = (Order::Auto, Duration::from_secs(600));
+    lab.request(Request::OrderMitigation { listener, mitigation, order, lifetime })
         .expect("ordered");
 }
 
@@ -406,7 +406,7 @@ fn a_rule_that_an_operator_removes_is_made_again_at_once_when_a_mode_is_set() {
     for modes in [&[Mode::Observe, Mode::Enforce][..], &[Mode::Enforce][..]] {
         let mut lab = without_its_rule(Flood::random(5000.0, 10.1..90.1));
         for mode in modes {
-            lab.request(Request::SetMode { mode: *mode, uid: 0 }).expect("set");
+            lab.request(Request::SetMode { mode: *mode }).expect("set");
         }
         lab.run_until(35.0);
         assert_eq!(lab.signature_rules().len(), 1, "{modes:?}: {}", lab.story());
@@ -427,21 +427,22 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     assert_eq!(lab.listener_report(0).state, ListenerState::Attacked);
     assert!(lab.connected(12.0, 28.0) < 0.05);
 
-    let was = lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 });
+    let was = lab.request(Request::SetMode { mode: Mode::Enforce });
     assert_eq!(was, Ok(Response::ModeSet { was: Mode::Observe }));
     lab.run_until(50.0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
     assert!(lab.connected(32.0, 48.0) > 0.99, "the queue is cleaned up: {}", lab.story());
     assert_eq!(lab.times("mode_changed").len(), 1);
 
-    lab.request(Request::SetMode { mode: Mode::Off, uid: 0 }).expect("set");
+    lab.request(Request::SetMode { mode: Mode::Off }).expect("set");
     assert_eq!(lab.kernel.rules().count(), 0);
-    assert_eq!(lab.removed[0].2, "the guard is off");
+    let by = HeldBack::AgentOff;
+    assert_eq!(lab.removed[0].2, RemovalReason::HeldBack { by });
     lab.run_until(70.0);
     assert_eq!(lab.kernel.rules().count(), 0);
     assert_eq!(lab.report().incidents.len(), 1, "still seen");
 
-    lab.request(Request::SetMode { mode: Mode::Enforce, uid: 0 }).expect("set");
+    lab.request(Request::SetMode { mode: Mode::Enforce }).expect("set");
     lab.run_until(70.5);
     assert_eq!(lab.kernel.rules().count(), 1, "the next look at the flows calls for it again");
     lab.run_until(99.0);
@@ -460,20 +461,20 @@ fn an_incident_records_when_the_mode_was_changed_in_it() {
     let mut changed = Vec::new();
     for (at, mode) in [(20.0, Mode::Enforce), (25.0, Mode::Observe), (30.0, Mode::Enforce)] {
         lab.run_until(at);
-        lab.request(Request::SetMode { mode, uid: 0 }).expect("set");
+        lab.request(Request::SetMode { mode }).expect("set");
         changed.push(lab.kernel.now);
     }
     let actions = lab.incident().actions;
-    let [enforce, observe] = [
-        "mode enforce from now on: rules drop and steps are taken",
-        "mode observe from now on: rules only count",
-    ];
-    let marks = actions.iter().filter(|action| action.text.starts_with("mode "));
-    let marks: Vec<_> = marks.map(|action| (action.at, action.text.as_str())).collect();
-    assert_eq!(marks, [(changed[0], enforce), (changed[1], observe), (changed[2], enforce)]);
-    let place = |words: &str| actions.iter().position(|action| action.text.contains(words));
-    let planned = place("would drop");
-    assert!(planned.is_some() && planned < place(enforce), "{actions:?}");
+    let marks = actions.iter().filter_map(|action| match action.action {
+        Event::ModeChanged { to, .. } => Some((action.at, to)),
+        _ => None,
+    });
+    let (enforce, observe) = (Mode::Enforce, Mode::Observe);
+    let expected = [(changed[0], enforce), (changed[1], observe), (changed[2], enforce)];
+    assert_eq!(marks.collect::<Vec<_>>(), expected);
+    let place = |name: &str| actions.iter().position(|action| action.action.name() == name);
+    let planned = place("rule_installed");
+    assert!(planned.is_some() && planned < place("mode_changed"), "{actions:?}");
 }
 
 /// For a caller that reports the change in its own words.
@@ -492,8 +493,9 @@ fn a_mode_that_is_changed_without_a_word_does_the_same() {
     }
     assert_eq!(commands[0], Command::SetMode(Mode::Off));
     assert!(commands.iter().any(|command| matches!(command, Command::RemoveRule { .. })));
-    let reported =
-        |command: &Command| matches!(command, Command::Alert { event: "mode_changed", .. });
+    let reported = |command: &Command| {
+        matches!(command, Command::Alert { event: Event::ModeChanged { .. }, .. })
+    };
     assert!(!commands.iter().any(reported), "{commands:?}");
     assert_eq!(engine.change_mode(lab.kernel.now, Mode::Off), Mode::Off);
     assert!(engine.next_command().is_none(), "nothing to change");

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    IncidentReport, Listener, Mitigation, MitigationReport, MitigationState, Mode, Order, Override,
-    Place, Request, Settings, Tuning,
+    Event, HeldBack, IncidentReport, Listener, Mitigation, MitigationReason, MitigationReport,
+    MitigationState, Mode, Order, Override, Place, RemovalReason, Request, RestraintReason,
+    Settings, Signal, Tuning,
 };
 
 use crate::sim::*;
@@ -63,17 +64,19 @@ fn a_listener_that_is_only_observed_is_left_alone_and_it_says_what_would_be_done
     assert_eq!(lab.listener_report(1).counters.dropped_signature, 0, "{story}");
     let open = lab.report().incidents.into_iter().find(|open| open.listener.port == 444);
     let open = open.expect(&story);
-    let why = "the guard only observes this listener";
-    let advised = format!("advised, not installed, because {why}: a rule against SYNs like ");
-    let reported = |begin: &str| open.actions.iter().any(|action| action.text.starts_with(begin));
-    assert!(reported(&advised), "{:?}", open.actions);
-    assert!(
-        reported("in enforce mode the guard would answer SYNs with cookies"),
-        "{:?}",
-        open.actions
-    );
-    assert_eq!(open.record.no_rule.as_deref(), Some(why));
-    assert_eq!(open.record.no_mitigation.as_deref(), Some(why));
+    let by = HeldBack::ListenerObserves;
+    let reported = |is_it: &dyn Fn(&Event) -> bool| {
+        assert!(open.actions.iter().any(|action| is_it(&action.action)), "{:?}", open.actions);
+    };
+    reported(&|event| matches!(event, Event::RuleAdvised { why, .. } if *why == by));
+    reported(&|event| match event {
+        Event::MitigationAdvised { mitigation, .. } => *mitigation == Mitigation::Cookies,
+        _ => false,
+    });
+    for restraint in [open.record.no_rule, open.record.no_mitigation] {
+        let reason = restraint.map(|restraint| restraint.reason);
+        assert_eq!(reason, Some(RestraintReason::HeldBack { by }));
+    }
 }
 
 #[test]
@@ -87,7 +90,8 @@ fn actions_end_with_a_milder_mode_and_resume_with_the_stricter_one() {
     lab.run_until(20.5);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
     assert_eq!(lab.kernel.mitigations(1), [], "at once: {}", lab.story());
-    assert_eq!(lab.removed[0].2, "the guard only observes this listener");
+    let by = HeldBack::ListenerObserves;
+    assert_eq!(lab.removed[0].2, RemovalReason::HeldBack { by });
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
     assert_eq!(lab.kernel.mitigations(1), [], "{}", lab.story());
@@ -106,7 +110,8 @@ fn a_restart_leaves_no_rule_where_the_mode_is_observe_by_now() {
     lab.restart();
     lab.run_until(21.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
-    assert_eq!(lab.removed[0].2, "the guard is off at this listener");
+    let by = HeldBack::ListenerOff;
+    assert_eq!(lab.removed[0].2, RemovalReason::HeldBack { by });
 }
 
 #[test]
@@ -115,16 +120,18 @@ fn without_cookies_the_stricter_mitigations_work() {
     let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 60.1)).own(barred);
     lab.run_until(60.0);
     let story = lab.story();
-    for (to, state, why) in [
-        (0, MitigationState::Refused, "net.ipv4.tcp_syncookies is 0"),
-        (1, MitigationState::Forbidden, "the configuration forbids it"),
-    ] {
+    for (to, state) in [(0, MitigationState::Refused), (1, MitigationState::Forbidden)] {
         assert!(!lab.kernel.mitigations(to).contains(&Mitigation::Cookies), "{story}");
         assert!(lab.kernel.mitigations(to).contains(&Mitigation::Overload), "{story}");
         assert!(lab.group_connected(to, 4.0, 20.0, 55.0) >= 0.95, "{to} {story}");
         let cookies = mitigation(&lab, to, Mitigation::Cookies).expect(&story);
         assert_eq!(cookies.state, state, "{story}");
-        assert!(cookies.why.starts_with(why), "{}", cookies.why);
+        match &cookies.why {
+            MitigationReason::Failed { error } if to == 0 => {
+                assert!(error.starts_with("net.ipv4.tcp_syncookies is 0"), "{error}");
+            }
+            why => assert_eq!((to, why), (1, &MitigationReason::Barred)),
+        }
     }
 }
 
@@ -163,7 +170,7 @@ fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file()
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
     let listener = Listener { addr: [203, 0, 113, 10].into(), port: 444 };
     let (mitigation, order, lifetime) = (Mitigation::Cookies, Order::On, Duration::from_secs(10));
-    let ordered = Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 1000 };
+    let ordered = Request::OrderMitigation { listener, mitigation, order, lifetime };
     lab.request(ordered).expect("taken");
     assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{}", lab.story());
     lab.run_until(31.0);
@@ -175,7 +182,7 @@ fn a_barred_mitigation_stops_at_once_and_an_operators_order_overrides_the_file()
 }
 
 /// The signal of the first incident of two listeners with the same traffic and these thresholds.
-fn signal(settings: Settings, server: Server, flood: Flood) -> Option<String> {
+fn signal(settings: Settings, server: Server, flood: Flood) -> Option<Signal> {
     let until = flood.until;
     let mut lab = flooded(two(server, 20.0), flood);
     lab.tune(settings.into());
@@ -194,20 +201,20 @@ fn each_threshold_decides() {
         (
             Flood::random(2000.0, 10.1..20.1),
             Settings { fast_failures: 100_000, ..defaults.clone() },
-            [Some("fast"), Some("slow")],
+            [Some(Signal::Fast), Some(Signal::Slow)],
         ),
         (
             Flood::random(10.0, 10.1..60.1),
             Settings { failure_floor: 200.0, ..defaults.clone() },
-            [Some("slow"), None],
+            [Some(Signal::Slow), None],
         ),
         (
             Flood { resets: true, ..Flood::random(90.0, 10.1..60.1) },
             Settings { health_check_rate: 200.0, ..defaults.clone() },
-            [Some("slow"), None],
+            [Some(Signal::Slow), None],
         ),
     ] {
         let signals = [&defaults, &settings].map(|with| signal(with.clone(), large, flood.clone()));
-        assert_eq!(signals, expected.map(|name| name.map(str::to_owned)), "{settings:?}");
+        assert_eq!(signals, expected, "{settings:?}");
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    ClientsWithin, Engine, Force, IncidentClass, LearnedError, ListenerState, Mode, Origin, Ports,
-    Request, RequestError, Response, Rule, RuleId, Settings, Timestamp,
+    ClientsWithin, Engine, Event, Force, IncidentClass, LearnedError, ListenerState, Mode, Origin,
+    Ports, RemovalReason, Request, RequestError, Response, Rule, RuleId, RuleReason, Settings,
+    Timestamp,
 };
 
 use crate::sim::*;
@@ -94,7 +95,7 @@ fn a_rule_that_nothing_hits_ends_at_its_time() {
     assert_eq!(lab.kernel.rules().count(), 1, "a minute after its last hits");
     lab.run_until(81.0);
     assert_eq!(lab.kernel.rules().count(), 0);
-    assert_eq!(lab.removed[0].2, "nothing hits it any more");
+    assert_eq!(lab.removed[0].2, RemovalReason::NoHits);
     assert_eq!(lab.report().incidents.len(), 0);
 }
 
@@ -109,7 +110,7 @@ fn what_cannot_be_kept_is_taken_out() {
         matcher: tcpguard_engine::Matcher::Source(net.parse().expect("prefix"), Ports::EVERY),
         origin,
         forced: false,
-        reason: "found".to_owned(),
+        reason: RuleReason::Found,
         created: at(1.0),
         expires: at(expires),
         confirmation: None,
@@ -147,8 +148,12 @@ fn a_rule_that_the_kernel_does_not_take_is_not_claimed_and_retried() {
     assert_eq!(lab.report().rules.len(), 0, "{}", lab.story());
     assert_eq!(lab.incident().rules, []);
     assert_eq!(lab.times("rule_failed").len(), 1, "not at every poll: {}", lab.story());
-    let alert = lab.alerts.iter().find(|alert| alert.event == "rule_failed").expect("the alert");
-    assert_eq!(alert.message, "rule 0 is not in the kernel: no memory; it is tried again in 10 s");
+    let alert =
+        lab.alerts.iter().find(|alert| alert.event.name() == "rule_failed").expect("the alert");
+    let Event::RuleFailed { rule: Some(rule), error, retry_s } = &alert.event else {
+        panic!("{alert:?}")
+    };
+    assert_eq!((rule.id, error.as_str(), *retry_s), (RuleId(0), "no memory", Some(10)));
     lab.refuse_rules = false;
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
@@ -164,19 +169,13 @@ fn an_operators_block_that_the_kernel_does_not_take_is_gone() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: "abuse".to_owned(),
-        uid: 0,
         force: Force::No,
         clients: ClientsWithin::default(),
     };
     lab.request(request).expect("accepted");
     assert_eq!(lab.report().rules.len(), 0);
-    assert!(
-        lab.alerts
-            .last()
-            .expect("an alert")
-            .message
-            .ends_with("block the prefix again once that is mended")
-    );
+    let alert = lab.alerts.last().expect("an alert");
+    assert!(matches!(alert.event, Event::RuleFailed { retry_s: None, .. }), "{alert:?}");
 }
 
 #[test]
@@ -254,7 +253,6 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
         ports: Ports::EVERY,
         lifetime: Duration::from_secs(60),
         reason: String::new(),
-        uid: 0,
         force: Force::No,
         clients: ClientsWithin::default(),
     };
@@ -266,7 +264,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
     assert_eq!(lab.times("allow_removed").len(), 1, "{}", lab.story());
 
     lab.allow("192.0.2.0/24", 600);
-    let disallow = |net: &str| Request::Disallow { net: net.parse().expect("prefix"), uid: 0 };
+    let disallow = |net: &str| Request::Disallow { net: net.parse().expect("prefix") };
     let Ok(Response::Disallowed(removed)) = lab.request(disallow("192.0.0.0/16")) else {
         panic!("disallowed");
     };

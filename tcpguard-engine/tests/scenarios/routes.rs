@@ -1,7 +1,9 @@
 //! Sources for which the SYN-ACKs leave unseen although those to clients are seen: behind another interface of the
 //! host, or on a link where no neighbour has their address.
 
-use tcpguard_engine::{Egress, IncidentClass, Mitigation, Mode, Route};
+use tcpguard_engine::{
+    ActionReport, Egress, Event, IncidentClass, IndicatorName, Mitigation, Mode, Route,
+};
 
 use crate::alike;
 use crate::sim::*;
@@ -38,7 +40,9 @@ fn a_flood_from_sources_that_are_answered_elsewhere_is_dropped() {
             let served = lab.connected(ruled + 1.0, 58.0);
             assert!(served >= 0.99, "{net}, {rate} clients/s: {served}");
             let actions = lab.incident().actions;
-            assert!(!actions.iter().any(|action| action.text.contains("advised")), "{actions:#?}");
+            let advised =
+                |action: &ActionReport| matches!(action.action, Event::RuleAdvised { .. });
+            assert!(!actions.iter().any(advised), "{actions:#?}");
         }
         // The naive way: the counts are believed, because no route shows where SYN-ACKs go.
         let mut naive =
@@ -84,8 +88,8 @@ fn a_flood_of_copies_that_is_answered_elsewhere_gets_cookies() {
         let (at, _) = cookies.unwrap_or_else(|| panic!("no cookies: {}", lab.story()));
         assert!(at - 30.1 <= 4.0, "{at}: {}", lab.story());
         let incident = lab.incident();
-        let first = &incident.record.first.evidence.gate;
-        let sign = first.iter().find(|item| item.name == "unreachable");
+        let first = &incident.record.first.evidence.indicators;
+        let sign = first.iter().find(|item| item.name == IndicatorName::Unreachable);
         assert!(sign.is_some_and(|item| item.holds), "{first:#?}");
         assert_eq!(lab.installed.len(), 0, "clients look like it: {}", lab.story());
         lab.run_until(58.0);
@@ -131,8 +135,8 @@ fn sources_that_no_host_has_are_a_sign_of_a_flood_and_no_reason_for_a_rule() {
             .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) })
             .flood(alike(2000.0, 30.1, 60.1, sources));
         lab.run_until(40.0);
-        let gate = lab.incident().evidence.gate;
-        let sign = gate.iter().find(|item| item.name == "unreachable");
+        let gate = lab.incident().evidence.indicators;
+        let sign = gate.iter().find(|item| item.name == IndicatorName::Unreachable);
         assert_eq!(sign.map(|item| item.holds), Some(holds), "{gate:#?}");
         assert_eq!(lab.installed.len(), 0, "{}", lab.story());
     }

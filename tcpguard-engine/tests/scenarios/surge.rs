@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tcpguard_engine::{IncidentClass, Mitigation, Mode};
+use tcpguard_engine::{IncidentClass, IndicatorName, Mitigation, Mode};
 
 use crate::sim::*;
 
@@ -38,8 +38,9 @@ fn a_much_larger_mimicking_flood_is_classified_within_a_second() {
             lab.mitigations.iter().find(|(_, mitigation)| *mitigation == Mitigation::Cookies);
         assert!(armed.expect(&story).0 <= BEGIN + 1.1, "{story}");
         assert_eq!(lab.installed.len(), 0, "nothing distinguishes it from clients: {story}");
-        let surge = incident.evidence.gate.iter().find(|item| item.name == "surge");
-        assert!(surge.expect(&story).holds, "{:?}", incident.evidence.gate);
+        let mut all = incident.evidence.indicators.iter();
+        let surge = all.find(|item| item.name == IndicatorName::Surge);
+        assert!(surge.expect(&story).holds, "{:?}", incident.evidence.indicators);
     }
 }
 

@@ -30,14 +30,14 @@ fn block(lab: &mut Lab, rule: RuleToImport, force: Force) -> RuleReport {
     let RuleToImport { net, ports, lifetime, reason } = rule;
     let (lifetime, reason) = (lifetime.expect("a time"), reason.expect("a reason"));
     let clients = ClientsWithin::default();
-    match lab.request(Request::Block { net, ports, lifetime, reason, uid: 1000, force, clients }) {
+    match lab.request(Request::Block { net, ports, lifetime, reason, force, clients }) {
         Ok(Response::Blocked { rule, .. }) => rule,
         other => panic!("{other:?}"),
     }
 }
 
 fn confirm(lab: &mut Lab, prefix: Option<&str>) -> Result<Vec<RuleReport>, RequestError> {
-    let request = Request::ConfirmRules { net: prefix.map(net), uid: 1000 };
+    let request = Request::ConfirmRules { net: prefix.map(net) };
     lab.request(request).map(|response| match response {
         Response::Confirmed(rules) => rules,
         other => panic!("{other:?}"),
@@ -45,7 +45,7 @@ fn confirm(lab: &mut Lab, prefix: Option<&str>) -> Result<Vec<RuleReport>, Reque
 }
 
 fn import(lab: &mut Lab, rules: Vec<RuleToImport>, force: Force) -> ImportReport {
-    match lab.request(Request::ImportRules { rules, merge: false, uid: 1000, force }) {
+    match lab.request(Request::ImportRules { rules, merge: false, force }) {
         Ok(Response::Imported(report)) => report,
         other => panic!("{other:?}"),
     }
@@ -77,14 +77,13 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     assert_eq!(lab.report().rules.len(), 1);
     lab.run_until(70.3);
     assert_eq!(kernel(&lab), []);
-    let alert =
-        lab.alerts.iter().find(|alert| alert.event == "rule_reverted").expect("it is alerted");
+    let alert = lab
+        .alerts
+        .iter()
+        .find(|alert| alert.event.name() == "rule_reverted")
+        .expect("it is alerted");
     assert_eq!(alert.severity, Severity::Warning);
-    assert!(
-        alert.message.starts_with("nobody confirmed rule 0 in time, so 10.0.0.0/8 is no longer"),
-        "{}",
-        alert.message
-    );
+    assert_eq!(alert.event.prefix(), Some(net("10.0.0.0/8")), "{alert:?}");
     assert_eq!(confirm(&mut lab, None), Err(RequestError::NotPending { net: None }), "too late");
 
     block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());

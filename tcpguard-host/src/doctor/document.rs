@@ -1,13 +1,15 @@
 //! The types of the document `tcpguard.doctor/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::finding::{Finding, Severity, worst_first};
 use crate::time::Time;
 
 /// The value of [`Doctor::schema`].
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
-/// Programs with which a fix that is a command line begins. Other fixes are instructions in prose.
+/// Programs with which a hint that is a command line begins. Other hints are instructions in prose.
 const PROGRAMS: [&str; 27] = [
     "apt-cache",
     "bpftool",
@@ -38,14 +40,14 @@ const PROGRAMS: [&str; 27] = [
     "zgrep",
 ];
 
-/// Returns whether a fix is a command line that can be typed as it is.
-pub fn is_command(fix: &str) -> bool {
-    fix.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program))
+/// Returns whether a hint is a command line that can be typed as it is.
+pub fn is_command(hint: &str) -> bool {
+    let starts = hint.split(' ').next().is_some_and(|program| PROGRAMS.contains(&program));
+    starts && !hint.contains("; ")
 }
 
 /// Report of `tcpguard doctor`: the checks that were made, and their findings.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Doctor {
     /// Name and version of this document: `tcpguard.doctor/1`.
     pub schema: String,
@@ -55,130 +57,128 @@ pub struct Doctor {
     pub version: String,
     /// Release of the kernel, as `uname -r` prints it; `null` when it cannot be read.
     pub kernel: Option<String>,
-    /// Worst result of the findings.
-    pub result: Outcome,
-    /// True if no check lacked privileges: `true` when the command ran as root or no finding is
-    /// `unknown`.
+    /// True if no check lacked privileges: `true` when the command ran as root or `unknown` is empty.
     pub complete: bool,
-    /// Findings, in the order of the checks.
+    /// Findings, the most severe first. `critical`: tcpguard cannot work in this state; `warning`: a function is
+    /// missing, or protection is weaker than it could be.
     pub findings: Vec<Finding>,
+    /// Checks that could not be made, with the reason; their severity is `warning`.
+    pub unknown: Vec<Finding>,
+    /// Checks that found no problem, with what they observed; their severity is `notice`.
+    pub passed: Vec<Finding>,
 }
 
-/// Finding of one check about one subject.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Finding {
-    /// Stable name of the check.
-    pub id: String,
-    /// Interface, file, listener or sysctl that was checked; `null` when the finding is about the host
-    /// or the agent as a whole.
-    pub subject: Option<String>,
-    /// Result of the check.
-    pub result: Outcome,
-    /// Observation on which the result is based, in words.
-    pub evidence: String,
-    /// Remedy: a command, `edit FILE: …`, or the hint of the agent; `null` when there is nothing to do.
-    pub fix: Option<String>,
+/// Result of one check about one subject.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checked {
+    /// Whether there is a problem.
+    pub status: Status,
+    /// The problem, or the observation.
+    pub finding: Finding,
 }
 
-/// Result of a check; each is worse than the one before.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The subject is as it should be.
+/// Whether a check found a problem.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// There is no problem.
     Passed,
-    /// An observation that is worth knowing.
-    Note,
     /// The check could not be made.
     Unknown,
-    /// A function is missing, or protection is weaker than it could be.
-    Warning,
-    /// tcpguard cannot work in this state.
-    Blocking,
+    /// There is a problem.
+    Found,
 }
 
-impl Outcome {
-    /// All results, the worst first.
-    pub const WORST_FIRST: [Self; 5] =
-        [Self::Blocking, Self::Warning, Self::Unknown, Self::Note, Self::Passed];
-
-    /// Returns the name, as in JSON and in the text report.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Note => "note",
-            Self::Unknown => "unknown",
-            Self::Warning => "warning",
-            Self::Blocking => "blocking",
-        }
+impl From<Finding> for Checked {
+    fn from(finding: Finding) -> Self {
+        Self { status: Status::Found, finding }
     }
 }
 
-impl Finding {
-    /// Makes a finding with [`Outcome::Passed`].
-    pub fn passed(id: &str, evidence: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Passed, evidence)
+impl Checked {
+    /// Makes the result of a check that found no problem.
+    pub fn passed(code: &str, text: impl Into<String>) -> Self {
+        Self { status: Status::Passed, finding: Finding::notice(code, text) }
     }
 
-    /// Makes a finding with [`Outcome::Note`].
-    pub fn note(id: &str, evidence: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Note, evidence)
+    /// Makes the result of a check that could not be made.
+    pub fn unknown(code: &str, text: impl Into<String>) -> Self {
+        Self { status: Status::Unknown, finding: Finding::warning(code, text) }
     }
 
-    /// Makes a finding with [`Outcome::Unknown`].
-    pub fn unknown(id: &str, evidence: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Unknown, evidence)
+    /// Makes a finding of [`Severity::Notice`].
+    pub fn notice(code: &str, text: impl Into<String>) -> Self {
+        Finding::notice(code, text).into()
     }
 
-    /// Makes a finding with [`Outcome::Warning`].
-    pub fn warning(id: &str, evidence: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Warning, evidence)
+    /// Makes a finding of [`Severity::Warning`].
+    pub fn warning(code: &str, text: impl Into<String>) -> Self {
+        Finding::warning(code, text).into()
     }
 
-    /// Makes a finding with [`Outcome::Blocking`].
-    pub fn blocking(id: &str, evidence: impl Into<String>) -> Self {
-        Self::new(id, Outcome::Blocking, evidence)
+    /// Makes a finding of [`Severity::Critical`].
+    pub fn critical(code: &str, text: impl Into<String>) -> Self {
+        Finding::critical(code, text).into()
     }
 
-    fn new(id: &str, result: Outcome, evidence: impl Into<String>) -> Self {
-        Self { id: id.to_owned(), subject: None, result, evidence: evidence.into(), fix: None }
+    /// Sets the subject.
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { finding: self.finding.about(subject), ..self }
     }
 
-    /// Sets the subject of the finding.
-    pub fn about(mut self, subject: impl Into<String>) -> Self {
-        self.subject = Some(subject.into());
-        self
-    }
-
-    pub fn fix(mut self, command: impl Into<String>) -> Self {
-        self.fix = Some(command.into());
-        self
+    /// Sets the hint.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { finding: self.finding.hint(hint), ..self }
     }
 }
 
 impl Doctor {
-    /// Returns the number of findings with this result.
-    pub fn count(&self, result: Outcome) -> usize {
-        self.findings.iter().filter(|finding| finding.result == result).count()
+    /// Makes the report of these checks; `root`: they ran as root.
+    pub fn new(
+        at: Time,
+        version: &str,
+        kernel: Option<String>,
+        root: bool,
+        checked: &[Checked],
+    ) -> Self {
+        let of = |status| -> Vec<Finding> {
+            let of_status = checked.iter().filter(|one| one.status == status);
+            of_status.map(|one| one.finding.clone()).collect()
+        };
+        let (mut findings, unknown) = (of(Status::Found), of(Status::Unknown));
+        worst_first(&mut findings);
+        Self {
+            schema: SCHEMA.to_owned(),
+            generated_at: at,
+            version: version.to_owned(),
+            kernel,
+            complete: root || unknown.is_empty(),
+            findings,
+            unknown,
+            passed: of(Status::Passed),
+        }
     }
 
-    /// Returns the remedies for [`Outcome::Blocking`] and [`Outcome::Warning`], the most urgent first
-    /// and each once.
-    pub fn fixes(&self) -> Vec<&str> {
-        let mut fixes: Vec<&str> = Vec::new();
-        for result in [Outcome::Blocking, Outcome::Warning] {
-            let of_result = self.findings.iter().filter(|finding| finding.result == result);
+    /// Returns the worst severity; `None` when every check passed.
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().chain(&self.unknown).map(|finding| finding.severity).max()
+    }
+
+    /// Returns the hints for [`Severity::Critical`] and [`Severity::Warning`], the most urgent first and each
+    /// once.
+    pub fn hints(&self) -> Vec<&str> {
+        let mut hints: Vec<&str> = Vec::new();
+        for severity in [Severity::Critical, Severity::Warning] {
+            let of_severity = self.findings.iter().filter(|finding| finding.severity == severity);
             // An agent starts once no other finding prevents it.
             let (agent, others): (Vec<_>, Vec<_>) =
-                of_result.partition(|finding| finding.id == "agent");
+                of_severity.partition(|finding| finding.code == "agent");
             let in_order = others.into_iter().chain(agent);
-            for fix in in_order.filter_map(|finding| finding.fix.as_deref()) {
-                if !fixes.contains(&fix) {
-                    fixes.push(fix);
+            for hint in in_order.filter_map(|finding| finding.hint.as_deref()) {
+                if !hints.contains(&hint) {
+                    hints.push(hint);
                 }
             }
         }
-        fixes
+        hints
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
+use serde::de::DeserializeOwned;
 
 /// Start of the first line: the name, and the version of the seal.
 const MARK: &[u8] = b"tcpguard 1 ";
@@ -34,6 +35,22 @@ impl Damage {
             Self::Bad(why) => Some(why),
         }
     }
+
+    /// Reports in one line that the file at `path`, which would be `what`, is not believed, and what `follows`.
+    /// A file that differs from the file as written is set aside.
+    pub fn report(self, path: &Path, what: &str, follows: &str) {
+        let name = path.display();
+        match self {
+            Self::Missing => {}
+            Self::Refused(error) => log::warn!("cannot read {name}: {error}; {follows}"),
+            Self::Bad(why) => {
+                // Whatever is logged.
+                let aside = super::set_aside(path);
+                let aside = aside.display();
+                log::warn!("{name} is not {what} ({why}); it is kept as {aside}; {follows}");
+            }
+        }
+    }
 }
 
 /// Replaces a file as [`super::replace`] does, with the line in front.
@@ -53,6 +70,25 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Damage> {
             _ => Damage::Refused(error),
         })?;
     opened(file).map_err(Damage::Bad)
+}
+
+/// The JSON document in the file at `path`, whose field `schema`, as `schema_of` finds it, is `schema`.
+///
+/// # Errors
+/// As for [`read`], and when the content is no such document.
+pub fn document<T: DeserializeOwned>(
+    path: &Path,
+    most: u64,
+    schema: &str,
+    schema_of: impl Fn(&T) -> &str,
+) -> Result<T, Damage> {
+    let content = read(path, most)?;
+    let document: T =
+        serde_json::from_slice(&content).map_err(|error| Damage::Bad(error.to_string()))?;
+    match schema_of(&document) {
+        found if found == schema => Ok(document),
+        found => Err(Damage::Bad(format!("its schema is {found:?}, not {schema}"))),
+    }
 }
 
 /// `content` with the line in front.

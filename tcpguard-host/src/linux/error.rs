@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The kernel has not answered within [`super::ANSWER_TIMEOUT`].
     #[error(
-        "cannot {what}: the kernel has not answered for {} s; see what keeps it: journalctl -k",
+        "cannot {what}: the kernel has not answered for {}s; see what keeps it: journalctl -k",
         super::ANSWER_TIMEOUT.as_secs()
     )]
     NoAnswer {

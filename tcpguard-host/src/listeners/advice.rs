@@ -3,11 +3,10 @@
 use super::application::Application;
 use super::limits::{self, Limit, SetBy};
 use super::{Listener, ListenerFacts};
-use crate::finding::Severity;
-use crate::finding::{Finding, Owner};
+use crate::finding::{Finding, Owner, Severity};
 use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
-use crate::units::{exact, short};
+use crate::units::{short, whole};
 
 /// The findings about a listener that consists of these sockets: about its queues, or else about its
 /// drops.
@@ -46,8 +45,8 @@ impl Case<'_> {
         let overrun =
             |socket: &&&ListeningSocket| i64::from(socket.accept) - i64::from(socket.backlog);
         let worst = sockets.iter().filter(nearly).max_by_key(overrun)?;
-        let (owner, waiting) = (self.owner(), exact(worst.accept.into()));
-        let queue = format!("{waiting} wait, {} may", exact(worst.backlog.into()));
+        let (owner, waiting) = (self.owner(), whole(worst.accept.into()));
+        let queue = format!("{waiting} wait, {} may", whole(worst.backlog.into()));
         let raise = raise(limits::of(worst, &facts.tcp).accept, listener.application, &facts.tcp);
         let hint =
             format!("look at what {owner} does (tcpguard states --queues); for bursts {raise}");
@@ -74,7 +73,7 @@ impl Case<'_> {
             return None;
         }
         let numbers =
-            format!("{} half-open, {} may be", exact(waiting.into()), exact(limit.into()));
+            format!("{} half-open, {} may be", whole(waiting.into()), whole(limit.into()));
         let cookies = tcp.syncookies.unwrap_or(0) != 0;
         // Newer kernels take one more than the limit, which makes no difference here.
         let (code, severity, text) = match (waiting >= limit, cookies) {
@@ -107,7 +106,7 @@ impl Case<'_> {
             Some(rate) if rate > 0.0 => Some(self.finding(
                 "listener_drops",
                 Severity::Warning,
-                format!("{listener} drops {} packets/s, {} so far", short(rate), exact(drops)),
+                format!("{listener} drops {} packets/s, {} so far", short(rate), whole(drops)),
                 format!(
                     "a queue of it was full in between: look at what {} does, tcpguard states \
                      --queues",
@@ -119,7 +118,7 @@ impl Case<'_> {
             None => Some(self.finding(
                 "listener_has_dropped",
                 Severity::Notice,
-                format!("{listener} has dropped packets since it listens: {}", exact(drops)),
+                format!("{listener} has dropped packets since it listens: {}", whole(drops)),
                 "tcpguard listeners --watch shows whether it goes on".to_owned(),
             )),
         }
@@ -133,8 +132,8 @@ impl Case<'_> {
             "{}: {} may wait; net.core.somaxconn has been lowered to {} since, after a restart no \
              more than that may",
             self.listener,
-            exact(most.into()),
-            exact(somaxconn)
+            whole(most.into()),
+            whole(somaxconn)
         );
         let hint = format!("sysctl -w net.core.somaxconn={most}");
         Some(self.finding("somaxconn_lowered", Severity::Notice, text, hint))
@@ -151,25 +150,19 @@ impl Case<'_> {
         }
     }
 
-    fn finding(
-        &self,
-        code: &'static str,
-        severity: Severity,
-        text: String,
-        hint: String,
-    ) -> Finding {
-        Finding { code, severity, subject: Some(self.listener.to_string()), text, hint }
+    fn finding(&self, code: &str, severity: Severity, text: String, hint: String) -> Finding {
+        Finding::new(severity, code, text).about(self.listener.to_string()).hint(hint)
     }
 }
 
 /// The limit to raise so that a queue takes more.
 fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> String {
-    let now = exact(limit.places.into());
-    let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), exact);
+    let now = whole(limit.places.into());
+    let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), whole);
     match (limit.set_by, application) {
         (SetBy::Application, Some(Application { name, setting, default, reload })) => {
             let default = default.map_or_else(String::new, |default| {
-                format!(", {} by default", exact(default.into()))
+                format!(", {} by default", whole(default.into()))
             });
             format!(
                 "raise {setting} (now {now}{default}; net.core.somaxconn allows {somaxconn}) and {}",
@@ -215,11 +208,12 @@ mod tests {
     use crate::linux::{Owners, Process};
 
     fn codes(facts: &ListenerFacts) -> Vec<(&'static str, Severity)> {
-        judge(facts).findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+        let code = |finding: Finding| (&*finding.code.leak(), finding.severity);
+        judge(facts).findings.into_iter().map(code).collect()
     }
 
     fn hint(facts: &ListenerFacts) -> String {
-        judge(facts).findings.first().map_or_else(String::new, |finding| finding.hint.clone())
+        judge(facts).findings.first().and_then(|finding| finding.hint.clone()).unwrap_or_default()
     }
 
     /// The processes that hold socket 1.

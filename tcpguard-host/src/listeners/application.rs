@@ -1,12 +1,12 @@
 //! Settings of applications that become the second argument of `listen`, the backlog.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::linux::Process;
 
 /// Application with a known setting for the backlog of its listeners.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Application {
     /// Name of the application.
     pub name: &'static str,

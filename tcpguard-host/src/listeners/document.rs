@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::application::Application;
@@ -17,8 +18,7 @@ use crate::time::Time;
 pub const SCHEMA: &str = "tcpguard.listeners/1";
 
 /// The listeners of this network namespace, with the fill levels and limits of their queues.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ListenersReport {
     /// Name and version of this document: `tcpguard.listeners/1`.
     pub schema: &'static str,
@@ -39,8 +39,7 @@ pub struct ListenersReport {
 }
 
 /// Settings of this network namespace; `null` where the kernel has no such setting.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Settings {
     /// Sysctl `net.core.somaxconn`.
     pub somaxconn: Option<u64>,
@@ -53,8 +52,7 @@ pub struct Settings {
 }
 
 /// Losses of all listeners since this network namespace was created (`TcpExt` of `/proc/net/netstat`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Losses {
     /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
     pub overflows: u64,
@@ -72,8 +70,7 @@ pub struct Losses {
 }
 
 /// A listener: one socket, or an SO_REUSEPORT group of them.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Listener {
     /// Local address; unspecified for a wildcard.
     pub addr: IpAddr,
@@ -116,8 +113,7 @@ impl fmt::Display for Listener {
 }
 
 /// A queue of a listener; for a group, with the sums over its sockets.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Queue {
     /// Number of connections that wait.
     pub waiting: u32,
@@ -129,8 +125,7 @@ pub struct Queue {
 }
 
 /// One socket of a group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Socket {
     /// Inode of the socket, as in `/proc/PID/fd`.
     pub inode: u32,

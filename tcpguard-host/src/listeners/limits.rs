@@ -14,14 +14,14 @@
 //! moment (`__sys_listen`, net/socket.c): to raise `somaxconn` changes nothing until the application
 //! listens again.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
 
 /// Setting that determines a limit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SetBy {
     /// The application, by the second argument of `listen`. (Or `net.core.somaxconn`, if it was

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::finding::Severity;
@@ -16,8 +17,7 @@ use crate::time::Time;
 pub const SCHEMA: &str = "tcpguard.states/1";
 
 /// Report on the TCP connections of this network namespace: their states and the resources they use.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct StatesReport {
     /// Name and version of this document: `tcpguard.states/1`.
     pub schema: &'static str,
@@ -38,8 +38,7 @@ pub struct StatesReport {
 }
 
 /// Number of connections in one state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct StateCount {
     /// State of the connections.
     pub state: TcpState,
@@ -66,8 +65,7 @@ impl StateCount {
 pub const NO_LIMIT: u64 = 1 << 62;
 
 /// Use of one limited resource.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Resource {
     /// Kind of the resource.
     pub resource: ResourceKind,
@@ -87,8 +85,7 @@ pub struct Resource {
 }
 
 /// Limited resource that connections use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
     /// Slots for connections in TIME_WAIT (`net.ipv4.tcp_max_tw_buckets`).
@@ -108,8 +105,7 @@ pub enum ResourceKind {
 }
 
 /// A process, or an accept queue, that holds connections in CLOSE_WAIT.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Holder {
     /// Process that holds the connections; `null` for all processes together that this user may not
     /// see, and for connections in an accept queue.
@@ -127,8 +123,7 @@ pub struct Holder {
 }
 
 /// Data that waits in connections.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, JsonSchema, PartialEq, Serialize)]
 pub struct Queues {
     /// Data by process, those with the most unread or unacknowledged bytes first.
     pub processes: Vec<ProcessQueues>,
@@ -137,8 +132,7 @@ pub struct Queues {
 }
 
 /// Data that waits in the connections of one process.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ProcessQueues {
     /// Process that holds the connections; `null` for connections that no process holds, or none that
     /// this user may see.
@@ -159,8 +153,7 @@ pub struct ProcessQueues {
 }
 
 /// Data that waits in one connection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ConnectionQueues {
     /// Local address and port.
     pub local: SocketAddr,

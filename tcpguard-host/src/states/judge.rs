@@ -7,7 +7,7 @@ use super::{
 use crate::finding::{Finding, Owner, Severity, worst_first};
 use crate::linux::{DescriptorUse, TcpState};
 use crate::time::Time;
-use crate::units::{bytes, exact, percent};
+use crate::units::{bytes, percent, whole};
 
 /// Limits from which on a value is reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,13 +146,8 @@ fn count(
                 "tcpguard states --queues shows which processes have them",
             ),
         };
-        findings.push(Finding {
-            code,
-            severity,
-            subject: None,
-            text: format!("{} {what}; up to {} are usual", exact(total), exact(usual)),
-            hint: hint.to_owned(),
-        });
+        let text = format!("{} {what}; up to {} are usual", whole(total), whole(usual));
+        findings.push(Finding::new(severity, code, text).hint(hint));
     }
     StateCount { state, ipv4, ipv6, usual, severity }
 }
@@ -203,7 +198,7 @@ fn used_up(resource: &Resource) -> Option<Finding> {
     let severity = resource.severity?;
     let (used, limit) = (resource.used?, resource.limit?);
     let share =
-        format!("{} of {} ({})", exact(used), exact(limit), percent(used as f64 / limit as f64));
+        format!("{} of {} ({})", whole(used), whole(limit), percent(used as f64 / limit as f64));
     let (code, text, hint) = match resource.resource {
         ResourceKind::TimeWait => (
             "time_wait_full",
@@ -271,37 +266,29 @@ fn used_up(resource: &Resource) -> Option<Finding> {
         (Some(process), _) => Some(process.to_string()),
         (None, destination) => destination.map(|destination| destination.to_string()),
     };
-    Some(Finding { code, severity, subject, text, hint })
+    Some(Finding { subject, ..Finding::new(severity, code, text).hint(hint) })
 }
 
 /// An application that does not close connections that its clients have closed.
 fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
+    const CODE: &str = "close_wait_pile";
     if holder.connections < limits.close_wait {
         return None;
     }
-    let number = exact(holder.connections);
+    let number = whole(holder.connections);
     if let Some(port) = holder.accept_queue {
-        return Some(Finding {
-            code: "close_wait_pile",
-            severity: Severity::Warning,
-            subject: Some(format!(":{port}")),
-            text: format!(
-                "{number} connections in CLOSE_WAIT wait in the accept queue of :{port}: the clients \
-                 have closed them before a process accepted them"
-            ),
-            hint: "sudo tcpguard listeners names the process and how full the queue is".to_owned(),
-        });
+        let text = format!(
+            "{number} connections in CLOSE_WAIT wait in the accept queue of :{port}: the clients have \
+             closed them before a process accepted them"
+        );
+        let hint = "sudo tcpguard listeners names the process and how full the queue is";
+        return Some(Finding::warning(CODE, text).about(format!(":{port}")).hint(hint));
     }
     let Some(owner) = &holder.process else {
-        return Some(Finding {
-            code: "close_wait_pile",
-            severity: Severity::Warning,
-            subject: None,
-            text: format!(
-                "{number} connections in CLOSE_WAIT: their applications do not close them"
-            ),
-            hint: "sudo tcpguard states says which processes these are".to_owned(),
-        });
+        let text =
+            format!("{number} connections in CLOSE_WAIT: their applications do not close them");
+        let hint = "sudo tcpguard states says which processes these are";
+        return Some(Finding::warning(CODE, text).hint(hint));
     };
     let share = holder.descriptors.zip(holder.descriptor_limit);
     let severity = match share {
@@ -309,55 +296,40 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
         _ => Severity::Warning,
     };
     let cost = share.map_or_else(String::new, |(used, limit)| {
-        format!("; {} of its {} descriptors are in use", exact(used), exact(limit))
+        format!("; {} of its {} descriptors are in use", whole(used), whole(limit))
     });
-    Some(Finding {
-        code: "close_wait_pile",
-        severity,
-        subject: Some(owner.to_string()),
-        text: format!(
-            "{owner} has {number} connections in CLOSE_WAIT: the clients have closed them, it has \
-             not{cost}"
-        ),
-        hint: "a restart frees them, a correction of the program keeps them away; which ones: \
-               ss -tnp state close-wait"
-            .to_owned(),
-    })
+    let text = format!(
+        "{owner} has {number} connections in CLOSE_WAIT: the clients have closed them, it has not{cost}"
+    );
+    let hint = "a restart frees them, a correction of the program keeps them away; which ones: \
+                ss -tnp state close-wait";
+    Some(Finding::new(severity, CODE, text).about(owner.to_string()).hint(hint))
 }
 
 /// An application that does not read, or has peers that do not acknowledge.
 fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
     // Without a process there is no reader; data of a closed socket is still being sent.
     let Some(owner) = &queues.process else { return Vec::new() };
-    let subject = Some(owner.to_string());
     let mut findings = Vec::new();
     if queues.unread_max >= limits.unread {
-        findings.push(Finding {
-            code: "unread_data",
-            severity: Severity::Notice,
-            subject: subject.clone(),
-            text: format!(
-                "{owner} has not read {}, {} of it in one connection",
-                bytes(queues.unread),
-                bytes(queues.unread_max.into())
-            ),
-            hint:
-                "if it still has not in a moment it is stuck or too slow: tcpguard states --queues"
-                    .to_owned(),
-        });
+        let text = format!(
+            "{owner} has not read {}, {} of it in one connection",
+            bytes(queues.unread),
+            bytes(queues.unread_max.into())
+        );
+        let hint =
+            "if it still has not in a moment it is stuck or too slow: tcpguard states --queues";
+        findings.push(Finding::notice("unread_data", text).about(owner.to_string()).hint(hint));
     }
     if queues.unacknowledged_max >= limits.unacknowledged {
-        findings.push(Finding {
-            code: "unacknowledged_data",
-            severity: Severity::Notice,
-            subject,
-            text: format!(
-                "{} that {owner} sent are not acknowledged, {} of it in one connection",
-                bytes(queues.unacknowledged),
-                bytes(queues.unacknowledged_max.into())
-            ),
-            hint: "a slow path, or clients that have gone: ss -tnoi shows their timers".to_owned(),
-        });
+        let text = format!(
+            "{} that {owner} sent are not acknowledged, {} of it in one connection",
+            bytes(queues.unacknowledged),
+            bytes(queues.unacknowledged_max.into())
+        );
+        let hint = "a slow path, or clients that have gone: ss -tnoi shows their timers";
+        let finding = Finding::notice("unacknowledged_data", text);
+        findings.push(finding.about(owner.to_string()).hint(hint));
     }
     findings
 }
@@ -386,7 +358,8 @@ mod tests {
 
     fn codes(facts: &StateFacts) -> Vec<(&'static str, Severity)> {
         let report = judge(facts, &Limits::default());
-        report.findings.iter().map(|finding| (finding.code, finding.severity)).collect()
+        let code = |finding: Finding| (&*finding.code.leak(), finding.severity);
+        report.findings.into_iter().map(code).collect()
     }
 
     fn owner() -> Option<Owner> {
@@ -531,7 +504,7 @@ mod tests {
             let holder =
                 Holder { process, accept_queue, connections: 100, descriptors, descriptor_limit };
             let facts = StateFacts { close_wait: vec![holder], ..calm() };
-            let hint = judge(&facts, &Limits::default()).findings[0].hint.clone();
+            let hint = judge(&facts, &Limits::default()).findings[0].hint.clone().expect("a hint");
             assert!(hint.starts_with(&format!("sudo tcpguard {next}")), "{hint}");
         }
     }
@@ -577,7 +550,7 @@ mod tests {
         let order: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
         assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
         for finding in &report.findings {
-            assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+            assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub static CATALOGUE: [Setting; 23] = [
     number("net.ipv4.tcp_sack", "Selective acknowledgements.", NO_RISK, listener::sack),
     number(
         "net.ipv4.tcp_window_scaling",
-        "Windows of more than 64 KiB.",
+        "Windows of more than 64KiB.",
         NO_RISK,
         listener::window_scaling,
     ),
@@ -159,7 +159,7 @@ pub static CATALOGUE: [Setting; 23] = [
     number(
         "net.ipv4.tcp_max_orphans",
         "The most closed connections whose data are still on their way.",
-        "Each may hold up to 64 KiB.",
+        "Each may hold up to 64KiB.",
         connection::max_orphans,
     ),
     Setting {

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use file::{Entry, text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Kind, Tune};
@@ -43,8 +44,7 @@ pub struct Wanted {
 }
 
 /// Sysctls that `tcpguard tune --apply` changed, or that `tcpguard tune --undo` reverted.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Changed {
     /// Name and version of this document: `tcpguard.tuned/1`.
     pub schema: String,
@@ -55,8 +55,7 @@ pub struct Changed {
 }
 
 /// Change of one sysctl, and its outcome.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Change {
     /// Name of the sysctl.
     pub name: String,
@@ -72,8 +71,7 @@ pub struct Change {
 }
 
 /// Outcome of the change of one sysctl.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The sysctl has the value now.
@@ -358,22 +356,14 @@ impl Tuner {
 
     fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
         let path = self.record();
-        let text = match seal::read(&path, MAX_BYTES) {
-            Ok(text) => text,
-            Err(Damage::Missing) => return Ok(Vec::new()),
-            Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
-            Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
-        };
-        let record: Record = match serde_json::from_slice(&text) {
-            Ok(record) => record,
-            Err(error) => {
-                return Err(ChangeError::Unreadable { path, reason: error.to_string() });
-            }
-        };
-        if record.schema != RECORD_SCHEMA {
-            let reason = format!("its schema is {:?}, not {RECORD_SCHEMA}", record.schema);
-            return Err(ChangeError::Unreadable { path, reason });
-        }
+        let record =
+            match seal::document(&path, MAX_BYTES, RECORD_SCHEMA, |record: &Record| &record.schema)
+            {
+                Ok(record) => record,
+                Err(Damage::Missing) => return Ok(Vec::new()),
+                Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
+                Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
+            };
         if record.netns != self.netns {
             return Err(ChangeError::Elsewhere { path });
         }

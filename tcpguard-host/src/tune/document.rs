@@ -1,17 +1,18 @@
 //! The types of the document `tcpguard.tune/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::advice::{Advice, Verdict};
 use super::catalogue::Setting;
+use crate::finding::{Finding, Severity};
 use crate::time::Time;
 
 /// The value of [`Tune::schema`].
 pub const SCHEMA: &str = "tcpguard.tune/1";
 
 /// Every setting with its advice, and the recipes that should not be followed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Tune {
     /// Name and version of this document: `tcpguard.tune/1`.
     pub schema: String,
@@ -26,8 +27,7 @@ pub struct Tune {
 }
 
 /// Properties of the host that the advice depends on.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Summary {
     /// Kernel release, as `uname -r` prints it; empty where it is not known.
     pub kernel: String,
@@ -41,8 +41,7 @@ pub struct Summary {
 }
 
 /// A setting with its value and the advice for it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Row {
     /// Name of the sysctl, or of the interface and its property: `eth0 rx ring`.
     pub name: String,
@@ -67,8 +66,7 @@ pub struct Row {
 }
 
 /// Kind of a setting.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A sysctl, which `tcpguard tune --apply` can set.
@@ -78,8 +76,7 @@ pub enum Kind {
 }
 
 /// Advice about a setting, in a word.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// The value is good.
@@ -96,8 +93,7 @@ pub enum Word {
 }
 
 /// A recipe that is not advised, because it does harm or has no effect.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Refused {
     /// Name of the sysctl.
     pub name: String,
@@ -110,6 +106,17 @@ pub struct Refused {
     pub found: Vec<String>,
 }
 
+impl Word {
+    /// Severity of the present value; `None`: no change is advised.
+    pub const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::Harmful => Some(Severity::Warning),
+            Self::Change => Some(Severity::Notice),
+            Self::Good | Self::LeaveAlone | Self::Absent => None,
+        }
+    }
+}
+
 impl Tune {
     /// Returns the settings that should change, the harmful ones first.
     pub fn to_change(&self) -> Vec<&Row> {
@@ -120,6 +127,15 @@ impl Tune {
 }
 
 impl Row {
+    /// The advice as a finding: a harmful value is a warning, one that could be better a notice.
+    pub fn finding(&self, code: &str) -> Option<Finding> {
+        let (value, to) = [&self.value, &self.to].map(|it| it.as_deref().unwrap_or("-")).into();
+        let text = format!("{value}, {to} is advised: {}", self.why);
+        let hint = self.command.as_deref().unwrap_or("tcpguard tune");
+        let finding = Finding::new(self.verdict.severity()?, code, text);
+        Some(finding.about(&self.name).hint(hint))
+    }
+
     /// Builds the row of a sysctl. Without advice the setting is left alone, with the reason for its absence.
     pub(super) fn of_sysctl(
         setting: &Setting,

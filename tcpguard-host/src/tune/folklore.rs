@@ -69,7 +69,7 @@ pub const NO_SACK: Folklore = Folklore {
 pub const NO_SCALING: Folklore = Folklore {
     name: "net.ipv4.tcp_window_scaling",
     recipe: "0, to save memory",
-    why: "A window of 64 KiB at most is 5 Mbit/s at 100 ms; buffers grow only where they are used.",
+    why: "A window of 64KiB at most is 5 Mbit/s at 100ms; buffers grow only where they are used.",
     followed: |_, value| value == 0,
 };
 /// Sysctl `tcp_synack_retries`
@@ -84,7 +84,7 @@ pub const FEW_SYNACKS: Folklore = Folklore {
 pub const FIN_TIMEOUT: Folklore = Folklore {
     name: "net.ipv4.tcp_fin_timeout",
     recipe: "5 to 30, against TIME_WAIT",
-    why: "It limits FIN_WAIT_2 and does not touch TIME_WAIT, which lasts 60 s in every Linux.",
+    why: "It limits FIN_WAIT_2 and does not touch TIME_WAIT, which lasts 60s in every Linux.",
     followed: |_, value| value < 60,
 };
 /// Sysctl `tcp_max_tw_buckets`

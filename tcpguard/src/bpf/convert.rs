@@ -88,6 +88,11 @@ pub fn source_table(net: &IpNet) -> u8 {
     if is_client { Config::HOSTS } else { Config::NETS }
 }
 
+/// Returns whether a prefix is one client's, or a part of it.
+pub fn is_one_client(net: &IpNet) -> bool {
+    source_table(net) == Config::HOSTS || client_around(net).is_some()
+}
+
 /// The client in which a longer prefix than a client's is.
 pub fn client_around(net: &IpNet) -> Option<IpNet> {
     match net {

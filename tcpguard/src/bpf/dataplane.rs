@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
     FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey,
@@ -12,7 +13,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::hash;
 
-use super::convert::addr;
+use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
 use super::table::{PerCpu, Position, Table};
 use super::{KernelError, Object};
@@ -349,6 +350,24 @@ impl Dataplane {
         each: impl FnMut(Addr, Client),
     ) -> Result<bool, KernelError> {
         self.clients.batch(position, each)
+    }
+
+    /// Gives the validated clients within `net` to `each`, until it returns false.
+    pub fn clients_within(
+        &self,
+        net: &IpNet,
+        mut each: impl FnMut(&Client) -> bool,
+    ) -> Result<(), KernelError> {
+        if is_one_client(net) {
+            self.client(net.addr())?.as_ref().map(each);
+            return Ok(());
+        }
+        let (mut goes_on, mut position) = (true, Position::default());
+        while self.clients_from(&mut position, |addr, client| {
+            goes_on = goes_on && (!net.contains(&ip(&addr)) || each(&client));
+        })? && goes_on
+        {}
+        Ok(())
     }
 
     pub fn client(&self, ip: IpAddr) -> Result<Option<Client>, KernelError> {

@@ -27,8 +27,8 @@ mod table;
 
 pub use attach::{Attachment, Receiving, XdpMode, attach, attach_tracepoint, receive_natively};
 pub use convert::{
-    RECENT, Source, addr, client_around, closed_port_source, flow, ip, listener_counters,
-    listener_keys, recorded_flow, rule_counters, signature_scope, source_table,
+    RECENT, Source, addr, client_around, closed_port_source, flow, ip, is_one_client,
+    listener_counters, listener_keys, recorded_flow, rule_counters, signature_scope, source_table,
 };
 pub use dataplane::{
     Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,

@@ -118,7 +118,7 @@ pub fn self_test(
         return Err(SelfTestError::Idle("the mode is not enforce"));
     }
     if now_ns.saturating_sub(config.heartbeat_ns) > COOKIE_HEARTBEAT_NS {
-        return Err(SelfTestError::Idle("the agent has written no heartbeat for 6 s"));
+        return Err(SelfTestError::Idle("the agent has written no heartbeat for 6s"));
     }
     let key = ListenerKey::new(server.addr, [0; 2]);
     let entry = ListenerEntry {

@@ -38,7 +38,7 @@ impl EventKind {
 /// Shows the past alerts, or one attack among them.
 pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match args.verb {
-        Some(AlertsVerb::Show { id }) => about_incident(id, session),
+        Some(AlertsVerb::Show { id }) => about_incident(id, false, session),
         Some(AlertsVerb::List) | None => list(args, session),
     }
 }
@@ -120,7 +120,8 @@ fn is_away(error: &ClientError) -> bool {
 
 impl EventsArgs {
     fn wants(&self, alert: &AlertEntry) -> bool {
-        let of_kind = || EventKind::of(&alert.event).is_some_and(|kind| self.kinds.contains(&kind));
+        let of_kind =
+            || EventKind::of(alert.event.name()).is_some_and(|kind| self.kinds.contains(&kind));
         alert.severity >= Severity::from(self.severity) && (self.kinds.is_empty() || of_kind())
     }
 }
@@ -196,6 +197,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::AlertEvent;
     use crate::telemetry::History;
     use crate::telemetry::events::MESSAGE_IDS;
 
@@ -204,7 +206,7 @@ mod tests {
             seq: 0,
             at: Time("2026-01-02T03:04:05Z".parse().unwrap()),
             severity: Severity::Warning,
-            event: event.to_owned(),
+            event: AlertEvent::own(event),
             message: event.to_owned(),
             incident: None,
         }

@@ -1,18 +1,19 @@
 //! `tcpguard allow` and `tcpguard disallow`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{AllowArgs, UnallowArgs};
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::control::{Request, Response};
+use crate::control::Response;
+use crate::control::proto::Change;
 use crate::documents::Allowed;
 use crate::text;
 
 /// Output of `tcpguard allow --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Allowance {
     /// Name and version of this document: `tcpguard.allow/1`.
     schema: &'static str,
@@ -21,8 +22,7 @@ pub(crate) struct Allowance {
 }
 
 /// Output of `tcpguard disallow --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Disallowed {
     /// Name and version of this document: `tcpguard.disallow/1`.
     schema: &'static str,
@@ -31,13 +31,13 @@ pub(crate) struct Disallowed {
 }
 
 pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let request = Request::Allow {
-        prefix: args.prefix,
-        for_s: args.lifetime.as_secs(),
+    let change = Change::Allow {
+        net: args.prefix,
+        lifetime: args.lifetime,
         reason: args.reason,
         force: args.force,
     };
-    let allowed = match session.client.call(request)? {
+    let allowed = match session.client.call(change.into())? {
         Response::Allowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),
     };
@@ -53,7 +53,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
 }
 
 pub(super) fn disallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let removed = match session.client.call(Request::Disallow { prefix: args.prefix })? {
+    let removed = match session.client.call(Change::Disallow { net: args.prefix }.into())? {
         Response::Disallowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),
     };

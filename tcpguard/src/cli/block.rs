@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::Ports;
+use tcpguard_engine::{ClientsWithin, Force, Mode, Ports};
 
 use super::args::BlockArgs;
 use super::caller;
@@ -13,14 +14,13 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::control::proto::PendingConfirmation;
+use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::{Mode, Rule, ValidatedClients};
+use crate::documents::Rule;
 use crate::text;
 
 /// Output of `tcpguard block --json`, once for each prefix.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Blocked {
     /// Name and version of this document: `tcpguard.block/1`.
     schema: &'static str,
@@ -29,7 +29,7 @@ pub(crate) struct Blocked {
     /// True if this was a dry run, in which no rule was made.
     dry_run: bool,
     /// Numbers of validated clients that the rule cuts off.
-    clients: ValidatedClients,
+    clients: ClientsWithin,
 }
 
 pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
@@ -41,14 +41,17 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     let ports = Ports::new(&args.ports)
         .map_err(|error| CliError::Usage(format!("{error}; see: tcpguard block --help")))?;
-    let request = |prefix: &IpNet, dry_run| Request::Block {
-        prefix: *prefix,
-        ports,
-        for_s: args.lifetime.as_secs(),
-        reason: args.reason.clone(),
-        force: args.force,
-        pending_confirmation: pending_confirmation(args.confirm.within(args.force), caller),
-        dry_run,
+    let force = forced(args.force, args.confirm.within(args.force), caller);
+    let request = |net: &IpNet, dry_run| {
+        let change = Change::Block {
+            net: *net,
+            ports,
+            lifetime: args.lifetime,
+            reason: args.reason.clone(),
+            force,
+            clients: ClientsWithin::default(),
+        };
+        Request::Change { change, dry_run }
     };
     if let [_, _, ..] = args.prefixes.as_slice() {
         // All or none.
@@ -92,12 +95,13 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     Ok(())
 }
 
-/// Returns the terms under which a new rule is pending confirmation; `None` if it needs none.
-pub(super) fn pending_confirmation(
-    within: Option<Duration>,
-    caller: Option<IpAddr>,
-) -> Option<PendingConfirmation> {
-    within.map(|within| PendingConfirmation { within_s: within.as_secs(), caller })
+/// Returns the permission for rules that need force: with `within`, they are pending confirmation.
+pub(super) fn forced(force: bool, within: Option<Duration>, caller: Option<IpAddr>) -> Force {
+    match (force, within) {
+        (false, _) => Force::No,
+        (true, None) => Force::ForGood,
+        (true, Some(within)) => Force::PendingConfirmation { within, caller },
+    }
 }
 
 /// Says that a new rule drops nothing yet, unless the mode is `enforce`.
@@ -107,8 +111,8 @@ pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
     {
         session.say(&format!(
             "the mode is {}, so {who_drops} nothing until: {}",
-            crate::config::mode_name(mode.into()),
-            tcpguard_engine::Mode::TRY_ENFORCE
+            crate::config::mode_name(mode),
+            Mode::TRY_ENFORCE
         ));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_host::linux::{self, interfaces};
 
@@ -17,8 +18,7 @@ use crate::config::{
 use crate::control::{ClientError, Request, Response};
 
 /// Output of `tcpguard config check --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Check {
     /// Name and version of this document: `tcpguard.config-check/1`.
     schema: &'static str,
@@ -36,8 +36,7 @@ pub(crate) struct Check {
 }
 
 /// One mistake in a configuration.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Mistake {
     /// Path of the file with the mistake.
     path: PathBuf,
@@ -50,8 +49,7 @@ pub(crate) struct Mistake {
 }
 
 /// Output of `tcpguard config show --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Settings {
     /// Name and version of this document: `tcpguard.config-show/1`.
     schema: &'static str,
@@ -66,8 +64,7 @@ pub(crate) struct Settings {
 }
 
 /// One setting with its value and the source of the value.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Setting {
     /// Value in effect, written as in the file.
     value: serde_json::Value,
@@ -78,8 +75,7 @@ pub(crate) struct Setting {
 }
 
 /// Output of `tcpguard config init --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Written {
     /// Name and version of this document: `tcpguard.config-init/1`.
     schema: &'static str,

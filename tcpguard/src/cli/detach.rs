@@ -1,5 +1,6 @@
 //! `tcpguard detach`: detaches the BPF programs, by the agent and, where none runs, without it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::DetachArgs;
@@ -11,8 +12,7 @@ use crate::cli::documents::Printed;
 use crate::control::{ClientError, Request, Response};
 
 /// Document that `tcpguard detach --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Detached {
     /// Name and version of this document: `tcpguard.detach/1`.
     schema: &'static str,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tcpguard_host::units::span;
+
 /// Reads `90s`, `10m`, `1h30m`, `2d`: whole numbers, each with its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     // clap quotes the input.
@@ -37,17 +39,9 @@ pub(super) fn at_most(
         match time <= longest {
             true => Ok(time),
             false => {
-                Err(format!("{} is the longest; do it again when that is over", in_brief(longest)))
+                Err(format!("{} is the longest; do it again when that is over", span(longest)))
             }
         }
-    }
-}
-
-/// A time as it is typed: `24h`, `30d`.
-fn in_brief(time: Duration) -> String {
-    match time.as_secs() / 3_600 {
-        hours if hours > 48 && hours % 24 == 0 => format!("{}d", hours / 24),
-        hours => format!("{hours}h"),
     }
 }
 
@@ -61,7 +55,7 @@ mod tests {
     fn what_is_too_long_is_refused_and_not_cut() {
         let day = at_most(Duration::from_secs(86_400));
         assert_eq!(day("24h"), Ok(Duration::from_secs(86_400)));
-        assert_eq!(day("25h"), Err("24h is the longest; do it again when that is over".to_owned()));
+        assert_eq!(day("25h"), Err("1d is the longest; do it again when that is over".to_owned()));
         let month = at_most(Duration::from_secs(30 * 86_400));
         assert!(month("31d").is_err_and(|why| why.starts_with("30d is")));
     }

@@ -13,7 +13,7 @@ use crate::text;
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     match (args.subject, args.port) {
         (Subject::Prefix(prefix), port) => about_prefix(prefix, port, session),
-        (Subject::Incident(id), None) => about_incident(id, session),
+        (Subject::Incident(id), None) => about_incident(id, args.evidence, session),
         (Subject::Incident(id), Some(_)) => {
             let why = format!("--port goes with an address; leave it out: tcpguard explain {id}");
             Err(CliError::Usage(why).into())
@@ -51,11 +51,15 @@ pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<FullIncid
     }
 }
 
-/// One attack with everything that it was judged by.
-pub(super) fn about_incident(id: u64, session: &mut Session<'_>) -> anyhow::Result<()> {
+/// One incident, with everything that it was judged by where `evidence` is asked for.
+pub(super) fn about_incident(
+    id: u64,
+    evidence: bool,
+    session: &mut Session<'_>,
+) -> anyhow::Result<()> {
     let attack = attack(id, session)?;
     if session.json {
         return session.print_document(&attack);
     }
-    session.render(|out, view| text::attack_in_full(out, &attack, view))
+    session.render(|out, view| text::attack_in_full(out, &attack, view, evidence))
 }

@@ -4,32 +4,31 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::maps;
-use tcpguard_engine::Limits;
+use tcpguard_engine::{ImportReport, Limits};
 use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
-use super::block::{pending_confirmation, say_unless_enforced};
+use super::block::{forced, say_unless_enforced};
 use super::caller;
 use super::exit::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::control::proto::MAX_CHANGE;
+use crate::control::proto::{Change, MAX_CHANGE};
 use crate::control::{ClientError, Request, Response};
-use crate::documents::Imported;
 use crate::text;
 
 /// Output of `tcpguard rules import --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Import {
     /// Name and version of this document: `tcpguard.import/1`.
     schema: &'static str,
     /// Changes that the import made, or would make.
-    imported: Imported,
+    imported: ImportReport,
     /// True if nothing was changed (`--dry-run`).
     dry_run: bool,
 }
@@ -51,17 +50,13 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     {
         refuse_own_address(&args.file, &rules, peer)?;
     }
-    let longest = Limits::MAX_MANUAL_RULE.as_secs();
-    let cut = rules.iter().filter(|(_, rule)| rule.for_s > Some(longest)).count();
+    let longest = Some(Limits::MAX_MANUAL_RULE);
+    let cut = rules.iter().filter(|(_, rule)| rule.lifetime > longest).count();
     let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
     let within = args.confirm.within(args.force);
-    let request = Request::ImportRules {
-        rules,
-        merge: !args.replace,
-        force: args.force,
-        pending_confirmation: pending_confirmation(within, caller),
-        dry_run: args.dry_run,
-    };
+    let force = forced(args.force, within, caller);
+    let change = Change::ImportRules { rules, merge: !args.replace, force };
+    let request = Request::Change { change, dry_run: args.dry_run };
     let (imported, dry_run) = match session.client.call(request) {
         Ok(Response::Imported { imported, dry_run }) => (imported, dry_run),
         Ok(other) => return Err(foreign(&other).into()),
@@ -124,14 +119,14 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(), CliError> {
-    let own = rules.iter().filter(|(_, rule)| rule.prefix.contains(&peer));
+    let own = rules.iter().filter(|(_, rule)| rule.net.contains(&peer));
     let problems: Vec<Problem> = own
         .map(|(place, rule)| Problem {
             place: place.clone(),
             message: format!(
                 "{} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
                  leave it out, or add --force if you are sure",
-                rule.prefix
+                rule.net
             ),
         })
         .collect();

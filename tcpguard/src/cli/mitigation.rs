@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::{Listener, Order};
 
@@ -10,13 +11,13 @@ use super::exit::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
+use crate::control::proto::Change;
 use crate::control::{Request, Response};
 use crate::documents::{self, Status};
 use crate::text;
 
 /// Output of `tcpguard mitigation --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Ordered {
     /// Name and version of this document: `tcpguard.mitigation/1`.
     schema: &'static str,
@@ -29,13 +30,13 @@ pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::R
         Response::Status(status) => status,
         other => return Err(foreign(&other).into()),
     };
-    let request = Request::OrderMitigation {
+    let change = Change::OrderMitigation {
         listener: find(&args.listener, &status)?,
         mitigation: args.mitigation,
         order: args.order,
-        for_s: args.lifetime.as_secs(),
+        lifetime: args.lifetime,
     };
-    let listener = match session.client.call(request)? {
+    let listener = match session.client.call(change.into())? {
         Response::MitigationOrdered(listener) => *listener,
         other => return Err(foreign(&other).into()),
     };

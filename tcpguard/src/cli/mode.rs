@@ -1,5 +1,6 @@
 //! `tcpguard mode`
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::ModeArgs;
@@ -10,12 +11,12 @@ use crate::cli::documents::Printed;
 use crate::config::mode_name;
 use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
-use crate::documents::{Mode, ModeRevert};
+use crate::documents::ModeRevert;
 use crate::text;
+use tcpguard_engine::Mode;
 
 /// Output of `tcpguard mode --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct ModeShown {
     /// Name and version of this document: `tcpguard.mode/1`.
     schema: &'static str,
@@ -38,10 +39,10 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
         let schema = ModeShown::ID;
         return session.print_document(&ModeShown { schema, mode, was, ends });
     }
-    let name = mode_name(mode.into());
+    let name = mode_name(mode);
     session.print(&match was {
         Some(_) if args.yes => format!("mode {name} confirmed\n"),
-        Some(was) => format!("mode {name} (was {})\n", mode_name(was.into())),
+        Some(was) => format!("mode {name} (was {})\n", mode_name(was)),
         None => format!("{name}\n"),
     })?;
     if was.is_some() {
@@ -51,7 +52,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
         Some(ends) => session.say(&text::mode_end(mode, ends, &session.view)),
         None if args.lasts.or(args.confirm).is_some() => session.say(&format!(
             "the mode was {0} before, so it stays; see when one goes back: tcpguard mode",
-            mode_name(mode.into())
+            mode_name(mode)
         )),
         None => {}
     }
@@ -59,7 +60,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
 }
 
 fn request(args: &ModeArgs) -> Result<Request, CliError> {
-    let Some(mode) = args.mode.map(Mode::from) else { return Ok(Request::Mode) };
+    let Some(mode) = args.mode else { return Ok(Request::Mode) };
     let [for_s, confirm_s] = [args.lasts, args.confirm].map(|time| time.map(|time| time.as_secs()));
     match (for_s.or(confirm_s), args.yes) {
         (Some(_), _) => {

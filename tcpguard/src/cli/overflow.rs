@@ -1,10 +1,8 @@
 //! A full accept queue in the status: the agent sees the queue, but not the process that should empty it.
 
-use std::net::SocketAddr;
-
 use tcpguard_host::finding::Finding;
 
-use crate::documents::{Advice, DocumentClass, Status};
+use crate::documents::Status;
 
 /// The finding of the agent about a full accept queue.
 const FULL: &str = "accept_queue_full";
@@ -26,15 +24,6 @@ pub fn name_processes(status: &mut Status, found: &[Finding]) {
     for health in status.health.iter_mut().filter(|health| health.code == FULL) {
         if let Some(finding) = health.subject.as_deref().and_then(of) {
             (health.text, health.hint) = (finding.text.clone(), finding.hint.clone());
-        }
-    }
-    for attack in &mut status.incidents {
-        let at = SocketAddr::new(attack.dst, attack.port).to_string();
-        if let (DocumentClass::ListenerOverload, Some(finding)) = (attack.class, of(&at)) {
-            attack.advice = Some(Advice {
-                text: format!("{}; {}; all listeners", finding.text, finding.hint),
-                command: Some("tcpguard listeners".to_owned()),
-            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `tcpguard reload`: the agent reads its configuration again.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::Session;
@@ -8,8 +9,7 @@ use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
 
 /// Document that `tcpguard reload --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Reloaded {
     /// Name and version of this document: `tcpguard.reload/1`.
     schema: &'static str,

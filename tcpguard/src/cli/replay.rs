@@ -5,23 +5,19 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tcpguard_common::model::Model;
 use tcpguard_engine::{Severity, Tuning};
+use tcpguard_host::time::Time;
 
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::{CliError, Exit};
 use super::session::Session;
 use crate::config::{self, Overrides};
 use crate::replay::capture::CaptureError;
-use crate::replay::{Backend, Kernel, ReplayEvent, replay_beside};
+use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
 use crate::text;
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
-    let mut backend: Box<dyn Backend> = match args.backend {
-        ReplayBackend::Host => Box::<Model>::default(),
-        ReplayBackend::Kernel => Box::new(Kernel::load()?),
-    };
     let file = args.file.display().to_string();
     let source = open(&args.file)?;
     let begun = Instant::now();
@@ -33,18 +29,25 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
             }
             ReplayEvent::Alert(alert) => {
                 let after = alert.after.as_secs_f64();
-                session.say(&format!("{after:>9.3} s  {}", alert.message));
+                session.say(&format!("{after:>9.3}s  {}", alert.message));
             }
         }
     };
-    let outcome = replay_beside(&file, source, backend.as_mut(), args.mode, settings, watch)?;
+    let outcome = match args.backend {
+        ReplayBackend::Host => replay_beside(&file, source, OnHost, args.mode, settings, watch)?,
+        ReplayBackend::Kernel => {
+            replay_beside(&file, source, Kernel::load()?, args.mode, settings, watch)?
+        }
+    };
     if session.json {
         for note in &outcome.replay.notes {
             session.say(note);
         }
         session.print_document(&outcome.replay)?;
     } else {
-        session.render(|out, view| text::replay(out, &outcome.replay, view))?;
+        let incidents: Vec<_> = outcome.in_full().map(|(incident, _)| incident).collect();
+        let began = Time(outcome.began());
+        session.render(|out, view| text::replay(out, &outcome.replay, &incidents, began, view))?;
     }
     if let Some(damage) = outcome.damage {
         return Err(damage.into());

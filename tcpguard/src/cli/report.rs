@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use tcpguard_common::model::Model;
 use tcpguard_engine::Mode;
 
 use super::args::{ReportArgs, ReportSubject};
@@ -15,7 +14,7 @@ use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::timeline::Timeline;
 use crate::html::{Host, Story, page};
-use crate::replay::replay_with;
+use crate::replay::{OnHost, replay_with};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
@@ -72,7 +71,7 @@ fn of_capture(file: &Path, args: &ReportArgs, session: &mut Session<'_>) -> anyh
     let settings = capture::settings(args.config.as_deref())?;
     let (name, source) = (file.display().to_string(), capture::open(file)?);
     let mode = args.mode.unwrap_or(Mode::Observe);
-    let outcome = replay_with(&name, source, &mut Model::default(), mode, settings)?;
+    let outcome = replay_with(&name, source, OnHost, mode, settings)?;
     if session.json {
         let lines: Vec<Timeline> = outcome.in_full().filter_map(|(_, line)| line).collect();
         session.print_lines(&lines)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::Session;
@@ -9,8 +10,7 @@ use crate::cli::documents::Printed;
 use crate::daemon::syncookies::{Returned, SYSCTL, SyncookiesLease};
 
 /// Output of `tcpguard restore-sysctls --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Restored {
     /// Name and version of this document: `tcpguard.restore-sysctls/1`.
     schema: &'static str,

@@ -6,14 +6,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
-use tcpguard_engine::Ports;
+use tcpguard_engine::{Ports, RuleToImport};
 
 use crate::config::parse_prefix;
-use crate::control::proto::{ImportedRule, check};
+use crate::control::proto::check;
 use crate::documents::RULES_SCHEMA;
 
 /// A rule and its position, in words.
-pub(super) type Placed = (String, ImportedRule);
+pub(super) type Placed = (String, RuleToImport);
 
 /// A mistake at one position of a file, and its remedy.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,15 +61,13 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
     let (mut rules, mut problems) = (Vec::new(), Vec::new());
     let mut places: BTreeMap<IpNet, String> = BTreeMap::new();
     for (place, rule) in read {
-        let rule = rule.and_then(|rule| match places.get(&rule.prefix) {
-            Some(first) => {
-                Err(format!("{} is there twice, first in {first}; leave one", rule.prefix))
-            }
+        let rule = rule.and_then(|rule| match places.get(&rule.net) {
+            Some(first) => Err(format!("{} is there twice, first in {first}; leave one", rule.net)),
             None => Ok(rule),
         });
         match rule {
             Ok(rule) => {
-                places.insert(rule.prefix, place.clone());
+                places.insert(rule.net, place.clone());
                 rules.push((place, rule));
             }
             Err(message) => problems.push(Problem { place, message }),
@@ -79,7 +77,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
 }
 
 /// Each rule of a file, or the mistake in it, with its position in words.
-type Read = Vec<(String, Result<ImportedRule, String>)>;
+type Read = Vec<(String, Result<RuleToImport, String>)>;
 
 fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {
     if document.schema != RULES_SCHEMA {
@@ -127,15 +125,15 @@ fn of_one_line(error: &serde_json::Error) -> String {
     )
 }
 
-fn rule(line: Line, defaults: &Defaults<'_>) -> Result<ImportedRule, String> {
-    let prefix = parse_prefix(&line.prefix)?;
-    let for_s = line.for_s.or(defaults.lifetime.map(|lifetime| lifetime.as_secs()));
-    if for_s == Some(0) {
+fn rule(line: Line, defaults: &Defaults<'_>) -> Result<RuleToImport, String> {
+    let net = parse_prefix(&line.prefix)?;
+    if line.for_s == Some(0) {
         return Err("for_s is 0, and nothing lives for less than a second; write 1 or more".into());
     }
+    let lifetime = line.for_s.map(Duration::from_secs).or(defaults.lifetime);
     let reason = line.reason.or(defaults.reason.map(str::to_owned));
-    check(reason.as_deref().unwrap_or_default(), for_s.unwrap_or(1))?;
-    Ok(ImportedRule { prefix, ports: line.ports, for_s, reason })
+    check(reason.as_deref().unwrap_or_default(), lifetime.unwrap_or(Duration::MAX))?;
+    Ok(RuleToImport { net, ports: line.ports, lifetime, reason })
 }
 
 #[cfg(test)]
@@ -148,7 +146,7 @@ mod tests {
     fn rules(text: &str) -> Vec<(String, String, u64, String)> {
         let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
         let plain = |(place, rule): Placed| {
-            (place, rule.prefix.to_string(), rule.for_s.unwrap(), rule.reason.unwrap())
+            (place, rule.net.to_string(), rule.lifetime.unwrap().as_secs(), rule.reason.unwrap())
         };
         rules.into_iter().map(plain).collect()
     }

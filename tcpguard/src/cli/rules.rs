@@ -1,7 +1,9 @@
 //! `tcpguard rules`: lists, exports, confirms and removes rules.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
+use tcpguard_engine::Whose;
 
 use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
 use super::exit::CliError;
@@ -9,14 +11,13 @@ use super::session::Session;
 use super::status::foreign;
 use super::unblock;
 use crate::cli::documents::Printed;
-use crate::control::proto::RuleOrigin;
+use crate::control::proto::Change;
 use crate::control::{Request, Response};
 use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
 use crate::text;
 
 /// Document that `tcpguard rules list --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct RuleList {
     /// Name and version of this document: `tcpguard.rule-list/1`.
     schema: &'static str,
@@ -27,8 +28,7 @@ pub(crate) struct RuleList {
 }
 
 /// Document that `tcpguard rules confirm --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Confirmed {
     /// Name and version of this document: `tcpguard.rules-confirm/1`.
     schema: &'static str,
@@ -37,12 +37,12 @@ pub(crate) struct Confirmed {
 }
 
 impl Origin {
-    /// Returns the origin of the rules that are requested; `None`: either.
-    pub(super) const fn asked(self) -> Option<RuleOrigin> {
+    /// Returns the origin of the rules that are requested.
+    pub(super) const fn asked(self) -> Whose {
         match self {
-            Self::Auto => Some(RuleOrigin::Auto),
-            Self::Manual => Some(RuleOrigin::Manual),
-            Self::All => None,
+            Self::Auto => Whose::Incidents,
+            Self::Manual => Whose::Operators,
+            Self::All => Whose::All,
         }
     }
 }
@@ -83,11 +83,11 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
 
 impl ListArgs {
     fn lists(&self, rule: &Rule) -> bool {
-        let origin = match rule.origin.as_str() {
-            "operator" => RuleOrigin::Manual,
-            _ => RuleOrigin::Auto,
+        let of_origin = match self.origin {
+            None | Some(Origin::All) => true,
+            Some(Origin::Manual) => rule.origin == "operator",
+            Some(Origin::Auto) => rule.origin != "operator",
         };
-        let of_origin = self.origin.and_then(Origin::asked).is_none_or(|wanted| wanted == origin);
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
             && match prefix {
@@ -118,7 +118,8 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
         other => return Err(foreign(&other).into()),
     };
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
-    let rules: Vec<ExportedRule> = wanted.filter_map(ExportedRule::of).collect();
+    let rules: Vec<ExportedRule> =
+        wanted.filter_map(|rule| ExportedRule::of(rule, text::rule_reason(&rule.reason))).collect();
     if session.json {
         let schema = ExportedRules::ID.to_owned();
         return session.print_document(&ExportedRules { schema, rules });
@@ -131,7 +132,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
 
 /// Confirms rules that are pending confirmation, so that they stay.
 pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let confirmed = match session.client.call(Request::ConfirmRules { prefix: args.prefix })? {
+    let confirmed = match session.client.call(Change::ConfirmRules { net: args.prefix }.into())? {
         Response::Confirmed { rules } => rules,
         other => return Err(foreign(&other).into()),
     };
@@ -151,7 +152,7 @@ pub(super) fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{Ports, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -165,7 +166,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),
             incident,
-            reason: String::new(),
+            reason: RuleReason::Imported,
             created_at: at,
             expires_at: at,
             expires_in_s: 0,

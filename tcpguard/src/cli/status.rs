@@ -103,12 +103,13 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
         return session.print_document(&status);
     }
     if args.watch.is_some() && !args.brief {
-        return session
-            .render_at_most(|out, view| text::status(out, &status, view, args.listeners));
+        return session.render_at_most(|out, view| {
+            text::status(out, &status, view, args.full, args.listeners)
+        });
     }
     session.render(|out, view| match args.brief {
         true => text::brief(out, &status, view),
-        false => text::status(out, &status, view, args.listeners),
+        false => text::status(out, &status, view, args.full, args.listeners),
     })
 }
 

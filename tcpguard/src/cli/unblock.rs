@@ -1,20 +1,20 @@
 //! `tcpguard unblock`
 
-use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Serialize;
+use tcpguard_engine::{RuleId, Which, Whose};
 
 use super::args::UnblockArgs;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::control::proto::RuleOrigin;
+use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::{Rule, narrative};
+use crate::documents::{Rule, place};
 use crate::text;
 
 /// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Unblocked {
     /// Name and version of this document: `tcpguard.unblock/1`.
     schema: &'static str,
@@ -26,20 +26,21 @@ pub(crate) struct Unblocked {
 
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let &UnblockArgs { ref prefixes, all, rule, origin, dry_run } = args;
-    let origin = match origin {
+    let whose = match origin {
         Some(origin) => origin.asked(),
         // An operator who clears away manual rules does not remove the rules against an attack.
-        None if all => Some(RuleOrigin::Manual),
-        None => None,
+        None if all => Whose::Operators,
+        None => Whose::All,
     };
-    let request = |prefix: Option<IpNet>| Request::Unblock { prefix, rule, origin, dry_run };
-    let requests: Vec<Request> = match prefixes.as_slice() {
-        [] => vec![request(None)],
-        several => several.iter().map(|prefix| request(Some(*prefix))).collect(),
+    let which: Vec<Which> = match (rule, prefixes.as_slice()) {
+        (Some(rule), _) => vec![Which::Numbered(RuleId(rule))],
+        (None, []) => vec![Which::All],
+        (None, several) => several.iter().map(|prefix| Which::Within(*prefix)).collect(),
     };
     let (mut removed, mut refused) = (Vec::new(), None);
-    for request in requests {
-        match session.client.call(request) {
+    for which in which {
+        let change = Change::Unblock { which, whose };
+        match session.client.call(Request::Change { change, dry_run }) {
             Ok(Response::Unblocked { rules }) => removed.extend(rules),
             Ok(other) => return Err(foreign(&other).into()),
             // The rules that the other requests remove are reported first.
@@ -51,13 +52,13 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
     {
         return Err(error.into());
     }
-    say_removed(args, origin, &removed, session)?;
+    say_removed(args, whose, &removed, session)?;
     refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn say_removed(
     args: &UnblockArgs,
-    origin: Option<RuleOrigin>,
+    whose: Whose,
     removed: &[Rule],
     session: &mut Session<'_>,
 ) -> anyhow::Result<()> {
@@ -71,7 +72,7 @@ fn say_removed(
         session.say("nothing was changed; do it: the same command without --dry-run");
         return Ok(());
     }
-    if all && origin == Some(RuleOrigin::Manual) {
+    if all && whose == Whose::Operators {
         say_what_stays(session);
     }
     say_when_again(removed, session);
@@ -100,7 +101,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
             let mut attacks = status.incidents.iter();
             // Mitigations are ordered for one listener.
             let open = attacks.find(|open| open.id == attack && open.port != 0);
-            open.map(|open| narrative::place(open.dst, open.port))
+            open.map(|open| place(open.dst, open.port))
         }
         _ => None,
     };
@@ -109,7 +110,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });
     session.say(&format!(
-        "while attack #{attack} goes on, rule {} is made again after 10 min{at_once}; to stop dropping: \
+        "while attack #{attack} goes on, rule {} is made again after 10m{at_once}; to stop dropping: \
          tcpguard mode observe",
         rule.id
     ));

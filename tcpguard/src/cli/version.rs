@@ -1,6 +1,7 @@
 //! `tcpguard version`: versions of the command, the map layout, the control protocol and the status
 //! document.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::Session;
@@ -9,8 +10,7 @@ use crate::control::proto;
 use crate::documents::SCHEMA;
 
 /// Document that `tcpguard version --json` prints.
-#[derive(Debug, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Version {
     /// Name and version of this document: `tcpguard.version/1`.
     schema: &'static str,

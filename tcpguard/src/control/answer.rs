@@ -1,116 +1,12 @@
-//! Conversion between the messages and the engine's requests and results.
+//! Responses that carry the engine's results.
 
-use std::time::Duration;
-
-use ipnet::IpNet;
 use tcpguard_engine as engine;
-use tcpguard_engine::{ClientsWithin, Force, RequestError, RuleId, Which, Whose};
+use tcpguard_engine::RequestError;
 use tcpguard_host::time::Clock;
 
-use super::proto::{
-    ImportedRule, PendingConfirmation, Refusal, RefusalKind, RefusedRule, Request, Response,
-    RuleOrigin,
-};
+use super::proto::{Refusal, RefusalKind, RefusedRule, Request, Response};
 use crate::documents::{Allowed, Listener, Rule};
-
-/// The engine's form of `request` from user `uid`; `None` when the engine does not handle it.
-pub fn engine_request(request: &Request, uid: u32) -> Option<engine::Request> {
-    match request {
-        Request::Status
-        | Request::Rules
-        | Request::Mode
-        | Request::Alerts { .. }
-        | Request::Explain { .. }
-        | Request::ExplainIncident { .. }
-        | Request::Timeline { .. }
-        | Request::Effective
-        | Request::Reload
-        | Request::Detach { .. }
-        | Request::ConfirmMode { .. } => None,
-        Request::Block {
-            prefix,
-            ports,
-            for_s,
-            reason,
-            force,
-            pending_confirmation,
-            dry_run: _,
-        } => {
-            Some(engine::Request::Block {
-                net: *prefix,
-                ports: *ports,
-                lifetime: Duration::from_secs(*for_s),
-                reason: reason.clone(),
-                uid,
-                force: forced(*force, *pending_confirmation),
-                // For the agent to count.
-                clients: ClientsWithin::default(),
-            })
-        }
-        Request::Allow { prefix, for_s, reason, force } => Some(engine::Request::Allow {
-            net: *prefix,
-            lifetime: Duration::from_secs(*for_s),
-            reason: reason.clone(),
-            uid,
-            force: *force,
-        }),
-        Request::Disallow { prefix } => Some(engine::Request::Disallow { net: *prefix, uid }),
-        Request::Unblock { prefix, rule, origin, dry_run: _ } => {
-            let which = match (*rule, *prefix) {
-                (Some(id), _) => Which::Numbered(RuleId(id)),
-                (None, Some(net)) => Which::Within(net),
-                (None, None) => Which::All,
-            };
-            let whose = match origin {
-                Some(RuleOrigin::Auto) => Whose::Incidents,
-                Some(RuleOrigin::Manual) => Whose::Operators,
-                None => Whose::All,
-            };
-            Some(engine::Request::Unblock { which, whose })
-        }
-        Request::ImportRules { rules, merge, force, pending_confirmation, dry_run: _ } => {
-            let rule = |rule: &ImportedRule| engine::RuleToImport {
-                net: rule.prefix,
-                ports: rule.ports,
-                lifetime: rule.for_s.map(Duration::from_secs),
-                reason: rule.reason.clone(),
-            };
-            Some(engine::Request::ImportRules {
-                rules: rules.iter().map(rule).collect(),
-                merge: *merge,
-                uid,
-                force: forced(*force, *pending_confirmation),
-            })
-        }
-        Request::ConfirmRules { prefix } => {
-            Some(engine::Request::ConfirmRules { net: *prefix, uid })
-        }
-        Request::OrderMitigation { listener, mitigation, order, for_s } => {
-            Some(engine::Request::OrderMitigation {
-                listener: *listener,
-                mitigation: *mitigation,
-                order: *order,
-                lifetime: Duration::from_secs(*for_s),
-                uid,
-            })
-        }
-        Request::SetMode { mode, for_s: None, confirm_s: None } => {
-            Some(engine::Request::SetMode { mode: (*mode).into(), uid })
-        }
-        // The agent keeps the time of a mode.
-        Request::SetMode { .. } => None,
-    }
-}
-
-fn forced(force: bool, pending_confirmation: Option<PendingConfirmation>) -> Force {
-    match (force, pending_confirmation) {
-        (false, _) => Force::No,
-        (true, None) => Force::ForGood,
-        (true, Some(PendingConfirmation { within_s, caller })) => {
-            Force::PendingConfirmation { within: Duration::from_secs(within_s), caller }
-        }
-    }
-}
+use crate::text::request_error;
 
 /// The response to `request` that carries the engine's result.
 pub fn response(
@@ -124,15 +20,14 @@ pub fn response(
     match result {
         Ok(engine::Response::Blocked { rule, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
-            clients: clients.into(),
-            dry_run: matches!(request, Request::Block { dry_run: true, .. }),
+            clients,
+            dry_run: request.is_dry_run(),
         },
         Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
-        Ok(engine::Response::Imported(report)) => Response::Imported {
-            imported: report.into(),
-            dry_run: matches!(request, Request::ImportRules { dry_run: true, .. }),
-        },
+        Ok(engine::Response::Imported(report)) => {
+            Response::Imported { imported: report, dry_run: request.is_dry_run() }
+        }
         Ok(engine::Response::Allowed(allowed)) => {
             Response::Allowed { allowed: Allowed::build(&allowed, clock) }
         }
@@ -143,42 +38,14 @@ pub fn response(
             Response::MitigationOrdered(Box::new(Listener::build(&listener, clock)))
         }
         Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
-            was: was.into(),
+            was,
             mode: match request {
                 Request::SetMode { mode, .. } => *mode,
-                _ => was.into(),
+                _ => was,
             },
             ends: None,
         },
         Err(error) => Response::Refused(refusal(&error)),
-    }
-}
-
-/// Returns the message that no such rule exists, with the rule that may have been meant.
-fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic: u32) -> String {
-    let of_origin = match whose {
-        Whose::Operators => " of origin manual",
-        Whose::Incidents => " of origin auto",
-        Whose::All => "",
-    };
-    let all = "see what exists: tcpguard rules list";
-    let none = match which {
-        Which::Numbered(id) => return format!("there is no rule {}{of_origin}; {all}", id.0),
-        Which::Within(net) => format!("no rule{of_origin} lies within {net}"),
-        Which::All => format!("there is no rule{of_origin}"),
-    };
-    match (wider, automatic) {
-        (Some((id, rule)), _) => format!(
-            "{none}, but all of it lies within rule {} on {rule}; remove that: tcpguard unblock --rule {}",
-            id.0, id.0
-        ),
-        (None, 0) => format!("{none}; {all}"),
-        (None, _) => {
-            let s = if automatic == 1 { "" } else { "s" };
-            format!(
-                "{none}; {automatic} rule{s} against attacks stay: to remove those too, add --origin auto"
-            )
-        }
     }
 }
 
@@ -187,13 +54,13 @@ fn refusal(error: &RequestError) -> Refusal {
         RequestError::Import { refused } => {
             let rule = |(index, why): &(usize, RequestError)| RefusedRule {
                 index: *index,
-                message: words(why),
+                message: request_error(why),
             };
             refused.iter().map(rule).collect()
         }
         _ => Vec::new(),
     };
-    Refusal { rules, ..Refusal::new(kind(error), words(error)) }
+    Refusal { rules, ..Refusal::new(kind(error), request_error(error)) }
 }
 
 fn kind(error: &RequestError) -> RefusalKind {
@@ -212,79 +79,12 @@ fn kind(error: &RequestError) -> RefusalKind {
     }
 }
 
-fn words(error: &RequestError) -> String {
-    match error {
-        RequestError::Protected { net, covers, what } if covers.contains(net) => {
-            let is = if covers == net {
-                "is".to_owned()
-            } else {
-                format!("lies within {covers}, which is")
-            };
-            format!("{net} {is} protected ({what}); add --force if you are sure")
-        }
-        RequestError::Protected { net, covers, what } => format!(
-            "{net} covers {covers}, which is protected ({what}); block a smaller prefix, or add \
-             --force if you are sure"
-        ),
-        RequestError::Clients { net, clients } => {
-            let smaller = match net.prefix_len() == net.max_prefix_len() {
-                true => "",
-                false => "block a smaller prefix, or ",
-            };
-            format!(
-                "{net} holds {clients}, which the rule would cut off; {smaller}add --force: it is rolled \
-                 back after 1 min unless you confirm it"
-            )
-        }
-        RequestError::TooWide { net } => format!(
-            "{net} is wider than a rule may be; name smaller prefixes, or add --force if you are sure"
-        ),
-        RequestError::Import { refused } => {
-            format!(
-                "{} of the rules cannot be imported, so none was; try it without a change: tcpguard \
-                 rules import FILE --dry-run",
-                refused.len()
-            )
-        }
-        RequestError::Twice { net, .. } => {
-            format!("{net} is there twice; leave one, or see what is there: tcpguard rules list")
-        }
-        RequestError::NoListener { listener } => format!(
-            "nothing that the guard follows listens at {listener}; see what does: \
-             tcpguard status --listeners"
-        ),
-        RequestError::DoneByRules { mitigation } => format!(
-            "{} is done by rules, which can only be forbidden here; to drop a source: tcpguard block \
-             PREFIX",
-            mitigation.name()
-        ),
-        RequestError::NotFound { which, whose, wider, automatic } => {
-            no_rule(*which, *whose, *wider, *automatic)
-        }
-        RequestError::NotPending { net } => {
-            let within = net.map_or_else(String::new, |net| format!(" within {net}"));
-            format!(
-                "no rule{within} waits to be confirmed, and what nobody confirmed in time has gone back; \
-                 see what exists: tcpguard rules list"
-            )
-        }
-        RequestError::NotAllowed { net } => {
-            format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list")
-        }
-        RequestError::AllowlistFull { limit } => format!(
-            "all {limit} places of the allowlist are taken; make room: tcpguard disallow PREFIX, or allow \
-             wider prefixes"
-        ),
-        RequestError::Full { limit } => format!(
-            "there is room for {limit} rules, of which one for certain ports counts once for each; take some \
-             back: tcpguard unblock PREFIX, or raise policy.rules, then: systemctl restart tcpguard"
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
+    use tcpguard_engine::{ClientsWithin, RuleId, Which, Whose};
     use tcpguard_support::hint_check;
 
     #[test]
@@ -338,62 +138,5 @@ mod tests {
                 | RequestError::Full { .. } => {}
             }
         }
-    }
-
-    #[test]
-    fn a_protected_prefix_differs_from_one_that_covers_it() {
-        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
-        let said = |asked: &str, covers: &str| {
-            let what = "default gateway".to_owned();
-            words(&RequestError::Protected { net: net(asked), covers: net(covers), what })
-        };
-        let gateway = "is protected (default gateway)";
-        for (asked, covers, expected) in [
-            ("192.0.2.1/32", "192.0.2.1/32", format!("192.0.2.1/32 {gateway}; add --force")),
-            (
-                "192.0.2.7/32",
-                "192.0.2.0/24",
-                format!("192.0.2.7/32 lies within 192.0.2.0/24, which {gateway}; add --force"),
-            ),
-            (
-                "192.0.0.0/16",
-                "192.0.2.0/24",
-                format!(
-                    "192.0.0.0/16 covers 192.0.2.0/24, which {gateway}; block a smaller prefix"
-                ),
-            ),
-        ] {
-            let said = said(asked, covers);
-            assert!(said.starts_with(&expected), "{said}");
-        }
-    }
-
-    #[test]
-    fn clients_that_a_rule_would_cut_off_are_counted() {
-        let clients = ClientsWithin { known: 51, last_minute: 43 };
-        let net = "10.62.0.0/16".parse().expect("a prefix");
-        assert_eq!(
-            words(&RequestError::Clients { net, clients }),
-            "10.62.0.0/16 holds 51 validated clients (43 connected within the last minute), which the \
-             rule would cut off; block a smaller prefix, or add --force: it is rolled back after 1 min \
-             unless you confirm it"
-        );
-    }
-
-    #[test]
-    fn the_reply_about_an_address_within_a_rule_names_the_rule_and_its_removal() {
-        let net = |text: &str| text.parse().expect("a prefix");
-        let wider = Some((RuleId(3), net("192.0.2.0/24")));
-        let within = Which::Within(net("192.0.2.7/32"));
-        assert_eq!(
-            no_rule(within, Whose::All, wider, 0),
-            "no rule lies within 192.0.2.7/32, but all of it lies within rule 3 on 192.0.2.0/24; remove \
-             that: tcpguard unblock --rule 3"
-        );
-        assert_eq!(
-            no_rule(Which::All, Whose::Operators, None, 2),
-            "there is no rule of origin manual; 2 rules against attacks stay: to remove those too, add \
-             --origin auto"
-        );
     }
 }

@@ -14,7 +14,7 @@ pub mod server;
 mod socket;
 
 pub(crate) use admission::Admission;
-pub use answer::{engine_request, response};
+pub use answer::response;
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, FrameReader};
 pub use proto::{Refusal, RefusalKind, Request, Response};

@@ -4,21 +4,18 @@
 mod brief;
 mod parse;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Listener, Mitigation, Order, Ports};
+pub use tcpguard_engine::Request as Change;
+use tcpguard_engine::{ClientsWithin, ImportReport, Mode, Which};
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::Held;
 use crate::documents::timeline::Timeline;
-use crate::documents::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mode, ModeRevert, Rule, Status,
-    ValidatedClients,
-};
+use crate::documents::{AlertEntry, Allowed, Explanation, FullIncident, ModeRevert, Rule, Status};
 pub use parse::{check, check_terms, parse};
 
 /// Version of these messages; a server refuses every other.
@@ -77,65 +74,14 @@ pub enum Request {
     },
     /// The settings that hold, and where each comes from. Always legal.
     Effective,
-    /// Drop SYNs from a prefix. A change, unless `dry_run` is set.
-    Block {
-        /// Prefix of the sources.
-        prefix: IpNet,
-        /// Local ports to which the SYNs go; none: every port.
-        #[serde(default, skip_serializing_if = "Ports::is_every")]
-        ports: Ports,
-        /// Lifetime in s; at least 1.
-        for_s: u64,
-        /// Reason; at most [`MAX_REASON`] bytes without control characters.
-        reason: String,
-        /// True if even a prefix is blocked that is protected, very wide or holds validated clients.
-        force: bool,
-        /// With `force`: terms on which the rule ends unless it is confirmed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pending_confirmation: Option<PendingConfirmation>,
+    /// Change rules, exemptions or mitigations. A change, unless only its effect is asked for. An import is one
+    /// in any case, because only the control socket takes messages so long.
+    Change {
+        /// The change, which the engine carries out. Reasons have at most [`MAX_REASON`] bytes without control
+        /// characters, and a rule or exemption lives for at least 1 s.
+        change: Change,
         /// True if only the effect is reported, without changing anything.
         dry_run: bool,
-    },
-    /// Exempt a prefix from drops by source or signature. A change.
-    Allow {
-        /// Prefix of the sources.
-        prefix: IpNet,
-        /// Lifetime in s; at least 1.
-        for_s: u64,
-        /// Reason; at most [`MAX_REASON`] bytes without control characters.
-        reason: String,
-        /// True if even a very wide prefix is exempted.
-        force: bool,
-    },
-    /// Remove every exemption within a prefix that an operator asked for. A change.
-    Disallow {
-        /// Prefix of the sources.
-        prefix: IpNet,
-    },
-    /// Add these rules, or replace all rules of operators by them: all at once or not at all. It counts as a
-    /// change even when `dry_run` is set, because only the control socket takes messages so long.
-    ImportRules {
-        rules: Vec<ImportedRule>,
-        /// True if the operators' other rules stay as they are.
-        merge: bool,
-        /// True if even rules for protected or very wide prefixes are imported.
-        force: bool,
-        /// With `force`: terms on which such rules end unless they are confirmed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pending_confirmation: Option<PendingConfirmation>,
-        /// True if only the effect is reported, without changing anything.
-        dry_run: bool,
-    },
-    /// Start a mitigation for a listener, forbid it, or leave it to the agent again. A change.
-    OrderMitigation {
-        /// Listener of the mitigation.
-        listener: Listener,
-        /// Mitigation that is ordered.
-        mitigation: Mitigation,
-        /// The order: start it, forbid it, or leave it to the agent.
-        order: Order,
-        /// Lifetime of the order in s; at least 1.
-        for_s: u64,
     },
     /// Set the mode: for good, or so that it reverts by itself to the last one that was set for good. A change.
     SetMode {
@@ -152,23 +98,6 @@ pub enum Request {
     Detach {
         /// Names of the interfaces; none for all.
         interfaces: Vec<String>,
-    },
-    /// Remove rules, or only list them. A change, unless `dry_run` is set.
-    Unblock {
-        /// Prefix of the sources: every source rule within it; `null`: every rule.
-        prefix: Option<IpNet>,
-        /// Number of the only rule that is removed, whatever it drops.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        rule: Option<u32>,
-        /// Origin of the rules; `null`: either.
-        origin: Option<RuleOrigin>,
-        /// True if the rules that would be removed are only listed.
-        dry_run: bool,
-    },
-    /// Keep the rules that are pending confirmation. A change.
-    ConfirmRules {
-        /// Prefix within which the rules lie; `null`: all.
-        prefix: Option<IpNet>,
     },
     /// Keep the mode that is pending confirmation. A change.
     ConfirmMode {
@@ -189,87 +118,37 @@ impl Request {
             | Self::ExplainIncident { .. }
             | Self::Timeline { .. }
             | Self::Effective => false,
-            Self::Block { dry_run, .. } | Self::Unblock { dry_run, .. } => !*dry_run,
-            Self::ImportRules { .. }
-            | Self::Allow { .. }
-            | Self::Disallow { .. }
-            | Self::OrderMitigation { .. }
-            | Self::SetMode { .. }
+            Self::Change { change, dry_run } => {
+                !*dry_run || matches!(change, Change::ImportRules { .. })
+            }
+            Self::SetMode { .. }
             | Self::Reload
             | Self::Detach { .. }
-            | Self::ConfirmMode { .. }
-            | Self::ConfirmRules { .. } => true,
+            | Self::ConfirmMode { .. } => true,
         }
     }
 
     /// Returns whether it only asks for the effect of a change.
     pub const fn is_dry_run(&self) -> bool {
-        matches!(
-            self,
-            Self::Block { dry_run: true, .. }
-                | Self::ImportRules { dry_run: true, .. }
-                | Self::Unblock { dry_run: true, .. }
-        )
+        matches!(self, Self::Change { dry_run: true, .. })
     }
 
     /// Returns whether it replaces a rule set by another one.
     pub const fn replaces_rules(&self) -> bool {
         matches!(
             self,
-            Self::ImportRules { dry_run: false, .. }
-                | Self::Unblock { prefix: None, rule: None, dry_run: false, .. }
+            Self::Change {
+                change: Change::ImportRules { .. } | Change::Unblock { which: Which::All, .. },
+                dry_run: false,
+            }
         )
     }
 }
 
-/// Terms of a rule that needs force: it ends unless [`Request::ConfirmRules`] comes in time.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct PendingConfirmation {
-    /// Time for the confirmation, in s. The rule then ends, and the rules that it replaced are restored.
-    pub within_s: u64,
-    /// Address from which the client is logged in: a rule over it must be confirmed, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller: Option<IpAddr>,
-}
-
-/// The origin of a rule: the agent or an operator.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleOrigin {
-    /// Rule of the agent, for an incident.
-    Auto,
-    /// Rule of an operator.
-    Manual,
-}
-
-impl RuleOrigin {
-    /// Returns the word for it, as it is typed.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Manual => "manual",
-        }
+impl From<Change> for Request {
+    fn from(change: Change) -> Self {
+        Self::Change { change, dry_run: false }
     }
-}
-
-/// One rule of [`Request::ImportRules`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImportedRule {
-    /// Prefix of the sources.
-    pub prefix: IpNet,
-    /// Local ports to which the SYNs go; none: every port.
-    #[serde(default, skip_serializing_if = "Ports::is_every")]
-    pub ports: Ports,
-    /// Lifetime in s; at least 1. Left out: 3600, or the remaining time of the rule that is there already if
-    /// that is longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub for_s: Option<u64>,
-    /// Reason; at most [`MAX_REASON`] bytes without control characters. Left out: that of the rule that is
-    /// there already.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
 
 /// The agent's response: an object with one key, the word for its type. As a field beside its content, the
@@ -285,12 +164,12 @@ pub enum Response {
         rules: Vec<Rule>,
         allowed: Vec<Allowed>,
     },
-    /// Response to [`Request::Allow`].
+    /// Response to [`Change::Allow`].
     Allowed {
         /// The exemption that now exists.
         allowed: Allowed,
     },
-    /// Response to [`Request::Disallow`].
+    /// Response to [`Change::Disallow`].
     Disallowed {
         /// The exemptions that were removed.
         allowed: Vec<Allowed>,
@@ -299,7 +178,6 @@ pub enum Response {
     Mode {
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
-        #[serde(default)]
         ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Explain`].
@@ -317,41 +195,39 @@ pub enum Response {
         /// Every setting, in the order of the file.
         settings: Vec<Held>,
     },
-    /// Response to [`Request::Block`].
+    /// Response to [`Change::Block`].
     Blocked {
         /// The rule that now exists, or would exist.
         rule: Rule,
         /// True if only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.
-        #[serde(default)]
-        clients: ValidatedClients,
+        clients: ClientsWithin,
     },
-    /// Response to [`Request::Unblock`].
+    /// Response to [`Change::Unblock`].
     Unblocked {
         /// The rules that were removed, or would be.
         rules: Vec<Rule>,
     },
-    /// Response to [`Request::ConfirmRules`].
+    /// Response to [`Change::ConfirmRules`].
     Confirmed {
         /// The rules that stay now.
         rules: Vec<Rule>,
     },
-    /// Response to [`Request::ImportRules`].
+    /// Response to [`Change::ImportRules`].
     Imported {
         /// Effect of the import, or the effect that it would have.
-        imported: Imported,
+        imported: ImportReport,
         /// True if only the effect was asked for.
         dry_run: bool,
     },
-    /// Response to [`Request::OrderMitigation`]: the listener with its mitigations as they are now.
+    /// Response to [`Change::OrderMitigation`]: the listener with its mitigations as they are now.
     MitigationOrdered(Box<crate::documents::Listener>),
     /// Response to [`Request::SetMode`] and [`Request::ConfirmMode`].
     ModeSet {
         was: Mode,
         mode: Mode,
         /// The end of the mode, if it reverts by itself.
-        #[serde(default)]
         ends: Option<ModeRevert>,
     },
     /// Response to [`Request::Reload`].
@@ -392,7 +268,7 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// Message for people: the situation and the way out.
     pub message: String,
-    /// The rules of [`Request::ImportRules`] that are refused, each with the reason.
+    /// The rules of [`Change::ImportRules`] that are refused, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RefusedRule>,
 }

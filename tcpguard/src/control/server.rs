@@ -136,7 +136,7 @@ impl SocketRole {
                 Ok(Err(FrameError::TooLong)) => (self.too_long(longest), true),
                 Err(_) => {
                     let why = format!(
-                        "no request within {} s, so the connection ends; ask again: tcpguard status",
+                        "no request within {}s, so the connection ends; ask again: tcpguard status",
                         DEADLINE.as_secs()
                     );
                     (Response::refused(RefusalKind::BadRequest, why), true)
@@ -213,7 +213,7 @@ pub(crate) async fn ask(
         Ok(Err(_)) => stopping(),
         Err(_) => {
             let why = format!(
-                "the agent gave no answer within {} s; look at its log: journalctl -u tcpguard",
+                "the agent gave no answer within {}s; look at its log: journalctl -u tcpguard",
                 DEADLINE.as_secs()
             );
             Response::refused(RefusalKind::Busy, why)

@@ -89,6 +89,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::documents::AlertEvent;
     use tcpguard_host::durable::seal;
     use tcpguard_host::finding::Severity;
     use tcpguard_host::time::Time;
@@ -98,7 +99,7 @@ mod tests {
             seq,
             at: Time(jiff::Timestamp::from_second(1_800_000_000 + seq as i64).unwrap()),
             severity: Severity::Warning,
-            event: "rule_withdrawn".to_owned(),
+            event: AlertEvent::own("rule_withdrawn"),
             message: format!("rule {seq} hit \"clients\"\n"),
             incident: seq.is_multiple_of(2).then_some(seq),
         }

@@ -65,7 +65,7 @@ pub struct Audit {
     marks: Vec<u8>,
     /// Wanted rules that are there.
     found: u32,
-    /// [`Executor::changes`] when it began.
+    /// `Executor::changes` when it began.
     changes: u64,
 }
 
@@ -95,7 +95,7 @@ struct Looked {
 
 impl Audit {
     /// The next step. Returns the result of the round that ended with it, if one did.
-    pub fn advance(&mut self, now: Timestamp, executor: &Executor) -> Option<Outcome> {
+    pub fn advance(&mut self, now: Timestamp, executor: &mut Executor) -> Option<Outcome> {
         let since = self.stepped.replace(now).map_or(Duration::ZERO, |last| now.since(last));
         if !self.running {
             if self.begun.is_some_and(|begun| now.since(begun) < PERIOD) {
@@ -133,7 +133,7 @@ impl Audit {
 
     fn begin(&mut self, now: Timestamp, executor: &Executor) {
         (self.begun, self.running) = (Some(now), true);
-        self.changes = executor.changes();
+        self.changes = executor.changes;
         self.marks = vec![0; executor.rule_numbers()];
         self.all = executor.rule_numbers() + 2 * executor.rule_places();
     }
@@ -142,7 +142,7 @@ impl Audit {
         (self.running, self.pass) = (false, Pass::default());
         let mut outcome = mem::take(&mut self.outcome);
         let found = mem::take(&mut self.found);
-        let undisturbed = executor.changes() == self.changes && outcome.failed.is_none();
+        let undisturbed = executor.changes == self.changes && outcome.failed.is_none();
         outcome.counted = undisturbed.then_some(found);
         outcome
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_engine::IncidentClass;
 
-use crate::documents::{Counts as Document, DocumentClass, IncidentCount};
+use crate::documents::{Counts as Document, IncidentCount};
 use crate::telemetry::Alert;
 
 /// Events that report an incident for the first time.
@@ -21,7 +21,7 @@ pub(super) struct Counts {
 impl Counts {
     /// Counts the event of `alert`.
     pub(super) fn note(&mut self, alert: &Alert) {
-        match (alert.event.as_str(), &alert.incident) {
+        match (alert.event.name(), &alert.incident) {
             (event, Some(incident)) if BEGINNINGS.contains(&event) => {
                 let class = incident.class;
                 self.incidents.entry(class.name()).or_insert((class, 0)).1 += 1;
@@ -35,7 +35,7 @@ impl Counts {
     /// The counters as the status shows them.
     pub(super) fn document(&self) -> Document {
         let attack = |&(class, count): &(IncidentClass, u64)| IncidentCount {
-            class: DocumentClass::from(class),
+            class,
             severity: class.severity().into(),
             count,
         };
@@ -52,13 +52,13 @@ mod tests {
     use tcpguard_engine::Severity;
 
     use super::*;
+    use crate::documents::AlertEvent;
 
     fn alert(event: &str) -> Alert {
         Alert {
             severity: Severity::Notice,
-            event: event.to_owned(),
+            event: AlertEvent::own(event),
             message: String::new(),
-            prefix: None,
             interfaces: Vec::new(),
             incident: None,
         }

@@ -19,7 +19,7 @@ use super::{incidents, jsonl, syncookies};
 use crate::config::{self, ConfigError, Overrides};
 use crate::daemon::kept_timelines;
 use crate::documents::selftest::tests::selftest as example;
-use crate::documents::{AlertEntry, Event};
+use crate::documents::{AlertEntry, AlertEvent, Event};
 use crate::selftest;
 
 /// Numbers that look random and are the same for each seed (SplitMix64).
@@ -143,7 +143,7 @@ fn alerts() -> Vec<Event> {
         seq,
         at: Time(jiff::Timestamp::UNIX_EPOCH),
         severity: Severity::Warning,
-        event: "rule_withdrawn".to_owned(),
+        event: AlertEvent::own("rule_withdrawn"),
         message: format!("rule {seq} hit clients"),
         incident: Some(seq),
     };

@@ -11,9 +11,7 @@ use tcpguard_host::time::Clock;
 
 use super::agent::{Agent, clock};
 use crate::control::{RefusalKind, Response};
-use crate::documents::{
-    Allowed, Explanation, FullIncident, ListenerMitigation, Mitigation, Rule, Source,
-};
+use crate::documents::{Allowed, Explanation, FullIncident, ListenerMitigation, Rule, Source};
 
 impl Agent {
     /// Everything that decides about the SYNs from `net`, to one port or to any.
@@ -172,7 +170,7 @@ fn mitigations(
     of_listeners
         .map(|(listener, mitigation)| ListenerMitigation {
             listener: socket(&listener).to_string(),
-            mitigation: Mitigation::build(mitigation, clock),
+            mitigation: mitigation.at(|at| clock.time_at(at)),
         })
         .collect()
 }

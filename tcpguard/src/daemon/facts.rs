@@ -3,7 +3,7 @@
 use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
 
 use super::agent::{Agent, Snapshot, clock};
@@ -13,8 +13,8 @@ use super::obstacles::Obstacle;
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
 use crate::documents::{
-    Allowed, CookieBackend, CookieFacts, Facts, Health, LossCounters, Map, MapFacts, PAST_LISTED,
-    Program, Reading, Rule, Status,
+    Allowed, CookieBackend, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
+    Status,
 };
 use crate::telemetry::stderr;
 
@@ -38,9 +38,7 @@ impl Agent {
             Request::Timeline { id } => self.timeline(*id),
             Request::Effective => self.effective(),
             Request::Alerts { since } => self.alerts_since(*since),
-            Request::Mode => {
-                Response::Mode { mode: report.mode.into(), ends: self.mode_reverts(clock) }
-            }
+            Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
             _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
         }
     }
@@ -57,15 +55,16 @@ impl Agent {
                 .filter(|snapshot| snapshot.at < last.at)
         });
         let found = self.hot_sources.found();
-        let count = |name, entries: Option<usize>, max_entries: u32| MapFacts {
-            entries: entries.map(|entries| entries as u64),
-            ..fill(name, 0, max_entries)
+        let map = |name, entries: Option<usize>, max_entries: u32| {
+            Map::new(name, entries.map(|entries| entries as u64), max_entries.into())
         };
+        let (listeners, rules) =
+            (self.executor.listeners.iter().count(), self.executor.rule_places());
         let maps = vec![
-            count("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
-            count("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
-            fill("LISTENERS", self.executor.listeners.iter().count(), maps::MAX_LISTENERS),
-            fill(Map::RULES, self.executor.rule_places(), self.config.settings.rules),
+            map("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
+            map("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
+            map("LISTENERS", Some(listeners), maps::MAX_LISTENERS),
+            map(Map::RULES, Some(rules), self.config.settings.rules),
         ];
         Facts {
             clock,
@@ -75,7 +74,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: self.started_at,
-            config: self.provenance.facts(self.config.path.clone()),
+            config: self.provenance.facts(self.config.path.as_deref(), clock),
             mode_reverts: self.mode_reverts(clock),
             heartbeat: last.map(|last| last.at),
             heap: heap::in_use(),
@@ -103,7 +102,7 @@ impl Agent {
         }
     }
 
-    fn cookies(&self, maps: &[MapFacts]) -> CookieFacts {
+    fn cookies(&self, maps: &[Map]) -> Cookies {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.mitigations.cookies;
         let (backend, reason) = match (syncookies, cookies.maker()) {
@@ -121,7 +120,7 @@ impl Agent {
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
-        CookieFacts { backend, reason, invalid, validated_clients: clients }
+        Cookies { backend, reason, sent: 0, valid: 0, invalid, validated_clients: clients }
     }
 
     /// Losses over the longest time that is remembered, because losses come in bursts.
@@ -145,53 +144,37 @@ impl Agent {
         costs.map(program).collect()
     }
 
-    fn health(&self) -> Vec<Health> {
+    fn health(&self) -> Vec<Finding> {
         let mut health = self.health.clone();
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
         health.extend(self.firewall.health());
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
-            health.push(Health {
-                code: "journal_lost".to_owned(),
-                severity: Severity::Warning,
-                subject: None,
-                text: format!("{lost} alerts and log lines did not reach the journal"),
-                hint: "look at it: systemctl status systemd-journald".to_owned(),
-            });
+            let text = format!("{lost} alerts and log lines did not reach the journal");
+            let hint = "look at it: systemctl status systemd-journald";
+            health.push(Finding::warning("journal_lost", text).hint(hint));
         }
         if let Some(why) = self.writer.trouble() {
-            health.push(Health {
-                code: "state_unwritten".to_owned(),
-                severity: Severity::Warning,
-                subject: None,
-                text: format!("rules and mode may be forgotten when the agent starts again: {why}"),
-                hint: format!("make room: df -h {}", self.config.state_dir.display()),
-            });
+            let text =
+                format!("rules and mode may be forgotten when the agent starts again: {why}");
+            let hint = format!("make room: df -h {}", self.config.state_dir.display());
+            health.push(Finding::warning("state_unwritten", text).hint(hint));
         }
         if let Some((interface, program)) = self.mitigations.cookies.behind() {
-            health.push(Health {
-                code: "tc_before".to_owned(),
-                severity: Severity::Warning,
-                subject: Some(interface.to_owned()),
-                text: format!(
-                    "another tc program runs before the guard's for what arrives at {interface}: \
-                     {program}; if it ends the chain, cookies are not taken back"
-                ),
-                hint: format!("see whose it is: bpftool net show dev {interface}"),
-            });
+            let text = format!(
+                "another tc program runs before the guard's for what arrives at {interface}: {program}; \
+                 if it ends the chain, cookies are not taken back"
+            );
+            let hint = format!("see whose it is: bpftool net show dev {interface}");
+            health.push(Finding::warning("tc_before", text).about(interface).hint(hint));
         }
-        let left_out = &self.executor.listeners.left_out;
+        let left_out = &self.selection.left_out;
         if left_out.count() > 0 {
-            health.push(Health {
-                code: "listeners_full".to_owned(),
-                severity: Severity::Critical,
-                subject: Some("LISTENERS".to_owned()),
-                text: left_out.to_string(),
-                hint: "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
-                       tcpguard reload"
-                    .to_owned(),
-            });
+            let hint = "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
+                        tcpguard reload";
+            let finding = Finding::critical("listeners_full", left_out.to_string());
+            health.push(finding.about("LISTENERS").hint(hint));
         }
         health
     }
@@ -213,12 +196,4 @@ fn packet_readings(
             }),
         })
         .collect()
-}
-
-fn fill(name: &str, entries: usize, max_entries: u32) -> MapFacts {
-    MapFacts {
-        name: name.to_owned(),
-        entries: Some(entries as u64),
-        max_entries: max_entries.into(),
-    }
 }

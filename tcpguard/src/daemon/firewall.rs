@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 
 use tcpguard_engine::{ListenerKind, Timestamp};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
-use super::listeners::Followed;
+use super::listeners::MonitoredListener;
 use super::obstacles::Obstacle;
 use super::pace::Pace;
 use crate::config::Config;
-use crate::documents::Health;
 
 /// Kinds of interfaces that show packets of other ones under their own name.
 const STACKED: [&str; 10] =
@@ -169,18 +168,13 @@ impl Firewall {
     }
 
     /// The part of the rules that cannot be read, where cookies depend on them.
-    pub fn health(&self) -> Option<Health> {
+    pub fn health(&self) -> Option<Finding> {
         let refuses = |seen: &Seen| seen.choice == FirewallChoice::Refuse;
         let what = unread(&self.rules).filter(|_| self.seen.as_ref().is_some_and(refuses))?;
-        Some(Health {
-            code: "firewall_unread".to_owned(),
-            severity: Severity::Warning,
-            subject: None,
-            text: format!(
-                "{what}: SYN cookies may bypass rules that deny SYNs, or lock clients out"
-            ),
-            hint: "systemctl restart tcpguard; if the note stays: sudo tcpguard doctor".to_owned(),
-        })
+        let text =
+            format!("{what}: SYN cookies may bypass rules that deny SYNs, or lock clients out");
+        let hint = "systemctl restart tcpguard; if the note stays: sudo tcpguard doctor";
+        Some(Finding::warning("firewall_unread", text).hint(hint))
     }
 
     /// The obstacle that forbids cookies at a listener, in the poll of `now`. `own`: they are made by the XDP program,
@@ -188,21 +182,21 @@ impl Firewall {
     pub fn forbids(
         &mut self,
         now: Timestamp,
-        followed: &Followed,
+        monitored: &MonitoredListener,
         own: bool,
         attached: &[Interface],
     ) -> Option<Obstacle> {
         let Seen { choice, mark, .. } = *self.read.as_ref()?;
-        if choice == FirewallChoice::Allow || followed.kind != ListenerKind::Local {
+        if choice == FirewallChoice::Allow || monitored.kind != ListenerKind::Local {
             return None;
         }
         if self.looked != Some(now) {
             self.looked = Some(now);
             self.come_by(ways(attached));
         }
-        let addr = followed.listener.addr;
+        let addr = monitored.listener.addr;
         let offence = self.verdict(Asked {
-            port: followed.listener.port,
+            port: monitored.listener.port,
             ipv4: addr.is_ipv4() || addr.is_unspecified(),
             ipv6: addr.is_ipv6(),
             mark: if own { mark } else { 0 },
@@ -279,7 +273,7 @@ mod tests {
         let note = firewall.health().expect("a note");
         assert_eq!(note.code, "firewall_unread");
         assert!(note.text.contains("(ip filter: Permission denied"), "{}", note.text);
-        assert!(hint_check::is_named(&note.hint), "{}", note.hint);
+        assert!(note.hint.as_deref().is_some_and(hint_check::is_named), "{note:?}");
         firewall.seen = Some(Seen { choice: FirewallChoice::Allow, ..seen(1, 0).expect("seen") });
         assert!(firewall.health().is_none(), "the operator allows cookies regardless of rules");
     }

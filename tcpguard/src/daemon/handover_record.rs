@@ -18,7 +18,7 @@ use tcpguard_host::durable::seal;
 use tcpguard_host::json;
 
 use super::executor::Executor;
-use super::listeners::{Followed, Inherited};
+use super::listeners::{Inherited, MonitoredListener};
 use crate::bpf::{KernelError, Pins, addr, ip};
 
 /// Raised only when the record means something else than before.
@@ -88,7 +88,7 @@ impl HandoverRecord {
         let mut listeners: Vec<RecordedListener> = executor
             .listeners
             .iter()
-            .filter(|one| one.mitigations() != 0)
+            .filter(|one| one.mitigations != 0)
             .map(|one| one.into())
             .collect();
         if !listeners.is_empty() {
@@ -199,7 +199,7 @@ impl HandoverRecord {
             );
         }
         let inherited = self.listeners.iter().map(|taken| taken.inherited(self.knows_cookies()));
-        executor.listeners.inherit(now, inherited, &executor.dataplane)?;
+        executor.listeners.inherit(now, inherited, &mut executor.dataplane)?;
         for taken in self.listeners.iter().filter(|_| self.knows_cookies()) {
             for params in &taken.syn_ack_params {
                 let (key, record) = params.record(now, taken.listener.port);
@@ -210,9 +210,9 @@ impl HandoverRecord {
     }
 }
 
-impl From<&Followed> for RecordedListener {
-    fn from(followed: &Followed) -> Self {
-        let Inherited { listener, kind, dual_stack, mitigations, budget } = followed.into();
+impl From<&MonitoredListener> for RecordedListener {
+    fn from(monitored: &MonitoredListener) -> Self {
+        let Inherited { listener, kind, dual_stack, mitigations, budget } = monitored.into();
         let names = MITIGATIONS.iter().filter(|(_, bit)| mitigations & bit != 0);
         Self {
             listener,

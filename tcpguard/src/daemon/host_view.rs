@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tcpguard_engine::{TcpExt, Timestamp};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{
     self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
     ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
@@ -12,7 +12,6 @@ use tcpguard_host::linux::{
 use tcpguard_host::units::span;
 
 use crate::config::Config;
-use crate::documents::Health;
 
 /// The values that were read last.
 #[derive(Debug, Default)]
@@ -106,14 +105,10 @@ impl HostView {
     }
 
     /// Sources that cannot be read at the moment, and prefixes that there is no room for.
-    pub fn health(&self, now: Timestamp) -> Vec<Health> {
-        let left_out = self.left_out.iter().map(|(what, count)| Health {
-            code: "exempt_full".to_owned(),
-            severity: Severity::Warning,
-            subject: Some((*what).to_owned()),
-            text: no_room(what, *count),
-            hint: "name the networks that matter (protect.prefixes), then: tcpguard reload"
-                .to_owned(),
+    pub fn health(&self, now: Timestamp) -> Vec<Finding> {
+        let hint = "name the networks that matter (protect.prefixes), then: tcpguard reload";
+        let left_out = self.left_out.iter().map(|(what, count)| {
+            Finding::warning("exempt_full", no_room(what, *count)).about(*what).hint(hint)
         });
         self.unread.health(now).into_iter().chain(left_out).collect()
     }
@@ -145,17 +140,15 @@ impl Unread {
         }
     }
 
-    fn health(&self, now: Timestamp) -> Vec<Health> {
-        let finding = |(source, failure): (&&str, &Failure)| Health {
-            code: "source_unread".to_owned(),
-            severity: Severity::Warning,
-            subject: Some((*source).to_owned()),
-            text: format!(
+    fn health(&self, now: Timestamp) -> Vec<Finding> {
+        let finding = |(source, failure): (&&str, &Failure)| {
+            let text = format!(
                 "{source} cannot be read for {}: {}; what was read before counts until it can",
                 span(now.since(failure.since)),
                 failure.why
-            ),
-            hint: "see what is in the way: tcpguard doctor".to_owned(),
+            );
+            let hint = "see what is in the way: tcpguard doctor";
+            Finding::warning("source_unread", text).about(*source).hint(hint)
         };
         self.0.iter().map(finding).collect()
     }
@@ -196,7 +189,7 @@ mod tests {
         assert_eq!((last, health.len()), (7, 1));
         assert_eq!(health[0].code, "source_unread");
         let text = &health[0].text;
-        assert!(text.contains("resolvers cannot be read for 7 s"), "since the first time: {text}");
+        assert!(text.contains("resolvers cannot be read for 7s"), "since the first time: {text}");
         assert!(text.contains("/etc/resolv.conf"), "{text}");
 
         unread.take(at(10), "resolvers", Ok(8), &mut last);

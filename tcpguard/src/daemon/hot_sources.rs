@@ -8,7 +8,7 @@ use tcpguard_common::abi::{Addr, SourceCounters, maps};
 use tcpguard_engine::Timestamp;
 
 use crate::bpf::{BATCH, Dataplane, KernelError, Position, ip};
-use crate::documents::SourceFacts;
+use crate::documents::Source;
 
 const SHOWN: usize = 10;
 /// A pass through full tables takes this long, and the next begins no sooner. The values shown are at most twice as old
@@ -22,7 +22,7 @@ const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / 
 pub(super) struct Found {
     /// Time at which the pass began.
     pub at: Timestamp,
-    pub busiest: Vec<SourceFacts>,
+    pub busiest: Vec<Source>,
     /// Sources that never completed a handshake.
     pub sources: usize,
     pub clients: usize,
@@ -132,7 +132,7 @@ impl Pass {
 /// Entries with the most SYNs among the sources and clients offered.
 #[derive(Debug, Default)]
 struct Busiest {
-    kept: Vec<SourceFacts>,
+    kept: Vec<Source>,
     /// Sources with fewer SYNs than this get no slot.
     least: u64,
 }
@@ -145,7 +145,7 @@ impl Busiest {
         if counters.syn < self.least {
             return;
         }
-        self.kept.push(SourceFacts {
+        self.kept.push(Source {
             addr: ip(&addr),
             syn: counters.syn,
             syn_ack: counters.syn_ack,
@@ -167,7 +167,7 @@ impl Busiest {
     }
 
     /// The busiest first. One that has become a client is counted there from then on.
-    fn sorted(mut self, is_client: impl Fn(IpAddr) -> bool) -> Vec<SourceFacts> {
+    fn sorted(mut self, is_client: impl Fn(IpAddr) -> bool) -> Vec<Source> {
         self.kept.retain(|source| source.validated || !is_client(source.addr));
         self.sort();
         self.kept.truncate(SHOWN);

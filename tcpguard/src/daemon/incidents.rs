@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{Engine, IncidentReport, Limits, Sample, Timestamp};
+use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
@@ -180,8 +180,7 @@ fn closed(mut full: FullIncident) -> FullIncident {
         let looked = record.at_last.as_ref().map_or(record.first.at, |moment| moment.at);
         let acted = attack.actions.last().map_or(looked, |action| action.at);
         let at = looked.max(acted).max(attack.detected_at);
-        let text = "the agent ended while this was open; what came after has a number of its own";
-        attack.actions.push(Action { at, text: text.to_owned() });
+        attack.actions.push(Action { at, action: Event::AgentEnded });
         attack.ended_at = Some(at);
         attack.advice = None;
         attack.rules.clear();
@@ -204,8 +203,8 @@ pub(super) mod tests {
             "failing_flows": 38, "completion": 0.1, "syns_per_source": 1.0, "singleton_share": 0.9,
             "top_source_share": 0.1, "top_sources": [], "top_networks": [], "k90_sources": 30,
             "k90_networks": 30, "distinct_slash8": 20, "signatures": [], "top2_ttl_share": 0.9,
-            "ttls": [], "retransmitted_share": null, "half_open": null, "half_open_limit": null,
-            "gate": [],
+            "ttls": [], "retransmitted_share": null, "sources_estimate": 30, "ports_tried": 0,
+            "addresses_tried": 0, "baseline_syn_rate": 0.0, "unsolicited_rate": 0.0, "indicators": [],
         })
     }
 
@@ -213,24 +212,22 @@ pub(super) mod tests {
     fn full(id: u64, ended: Option<&str>) -> FullIncident {
         let since = "2026-01-02T03:04:05Z";
         let verdict = json!({
-            "at": since, "class": "random_spoofed", "confidence": 0.9, "because": "so",
-            "evidence": evidence(),
+            "at": since, "class": "random_spoofed", "indicators": [],
         });
         let record = json!({
-            "alarm": "many", "lines": [], "doubt": null, "before": null, "at_alarm": null,
+            "alarm": [], "lines": [], "doubt": null, "before": null, "at_alarm": null,
             "at_last": null, "after": null, "rules": [], "more_rules": 0, "more_hits": 0,
             "mitigations": [], "no_rule": null, "no_mitigation": null, "lists_hold": 16, "first": verdict,
         });
         let mut attack = json!({
             "schema": INCIDENT_SCHEMA, "id": id, "class": "random_spoofed", "severity": "critical",
             "dst": "::", "port": 443, "since": since, "detected_at": since, "ended_at": ended,
-            "summary": "a \"flood\"", "signal": "fast", "confidence": 0.9, "actions": [],
+            "signal": "fast", "actions": [],
             "evidence": evidence(), "rules": [7], "advice": null, "record": record,
         });
         let counts = json!({
             "syn_pps": 1.0, "peak_syn_pps": 2.0, "syns": 3, "matched": 2, "dropped": 2,
             "cookies_sent": 0, "cookies_redeemed": 0, "completed": 1, "mitigated_ratio": null,
-            "sources_est": 30,
         });
         for (name, count) in counts.as_object().unwrap() {
             attack[name] = count.clone();
@@ -336,7 +333,7 @@ pub(super) mod tests {
         let incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
         let attack = &incidents.find(5).unwrap().incident;
         assert_eq!(attack.ended_at, Some(attack.detected_at));
-        assert!(attack.actions[0].text.starts_with("the agent ended while this was open"));
+        assert_eq!(attack.actions[0].action, Event::AgentEnded);
         assert_eq!(attack.rules, [0; 0]);
     }
 
@@ -375,7 +372,7 @@ pub(super) mod tests {
         lab.run_until(70.0);
         update_from(&mut incidents, &lab, alerted);
         let ended = incidents.find(1).expect("it is over now");
-        assert!(ended.incident.actions.iter().any(|did| did.text == "the agent started again"));
+        assert!(ended.incident.actions.iter().any(|did| did.action == Event::AgentRestarted));
         assert_eq!(incidents.past().count(), 1);
     }
 

@@ -51,18 +51,9 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
     let what = T::WHAT;
     let content = match seal::read(path, MAX_BYTES) {
         Ok(content) => content,
-        Err(Damage::Missing) => return Vec::new(),
-        Err(Damage::Refused(error)) => {
-            log::warn!("cannot read {}: {error}; starting without the past {what}", path.display());
-            return Vec::new();
-        }
-        Err(Damage::Bad(why)) => {
-            let aside = durable::set_aside(path);
-            log::warn!(
-                "{} is not what was written ({why}); it is kept as {}, and the past {what} are not known",
-                path.display(),
-                aside.display()
-            );
+        Err(damage) => {
+            let without = format!("starting without the past {what}");
+            damage.report(path, "what was written", &without);
             return Vec::new();
         }
     };

@@ -8,7 +8,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tcpguard_host::durable;
 use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
@@ -65,34 +64,12 @@ impl KeptConfig {
     /// none. A damaged file is set aside with one line.
     pub fn load(dir: &Path, main: &Path) -> Option<Self> {
         let path = dir.join(NAME);
-        match read(&path) {
-            Ok(kept) => Some(kept).filter(|kept| kept.main == main),
-            Err(Damage::Missing) => None,
-            Err(Damage::Refused(error)) => {
-                log::warn!("cannot read {}: {error}; see: ls -l", path.display());
-                None
-            }
-            Err(Damage::Bad(why)) => {
-                let aside = durable::set_aside(&path);
-                log::warn!(
-                    "{} is no configuration that tcpguard kept ({why}); it is kept as {}",
-                    path.display(),
-                    aside.display()
-                );
-                None
-            }
-        }
+        let kept = seal::document(&path, MAX_BYTES, SCHEMA, |kept: &Self| &kept.schema);
+        let damage = |damage: Damage| {
+            damage.report(&path, "a configuration that tcpguard kept", "see: ls -l");
+        };
+        kept.map_err(damage).ok().filter(|kept| kept.main == main)
     }
-}
-
-fn read(path: &Path) -> Result<KeptConfig, Damage> {
-    let text = seal::read(path, MAX_BYTES)?;
-    let kept: KeptConfig =
-        serde_json::from_slice(&text).map_err(|error| Damage::Bad(error.to_string()))?;
-    if kept.schema != SCHEMA {
-        return Err(Damage::Bad(format!("its schema is {:?}, not {SCHEMA}", kept.schema)));
-    }
-    Ok(kept)
 }
 
 pub(super) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {

@@ -214,14 +214,9 @@ pub(in crate::daemon) fn find(dir: &Path, id: u64) -> Result<(Timeline, PathBuf)
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {
-    let content = seal::read(path, MAX_BYTES)
+    let line = seal::document(path, MAX_BYTES, TIMELINE_SCHEMA, |line: &Timeline| &line.schema)
         .map_err(|damage| damage.reason().unwrap_or_else(|| "it has just gone".to_owned()))?;
-    let line: Timeline = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
-    match (line.schema.as_str(), line.id == id) {
-        (TIMELINE_SCHEMA, true) => Ok(line),
-        (TIMELINE_SCHEMA, false) => Err(format!("it is about #{}", line.id)),
-        (schema, _) => Err(format!("its schema is {schema:?}, not {TIMELINE_SCHEMA}")),
-    }
+    if line.id == id { Ok(line) } else { Err(format!("it is about #{}", line.id)) }
 }
 
 #[cfg(test)]

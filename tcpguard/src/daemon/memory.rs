@@ -4,12 +4,11 @@
 use std::path::Path;
 use std::{fs, io};
 
-use tcpguard_engine::{Ports, signature_in_words};
+use tcpguard_engine::RuleReport;
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Time;
 
-use super::state::{self, State, StoredMatcher, StoredOrigin, StoredRule};
-use super::{alerts, incidents};
+use super::{alerts, incidents, state};
 use crate::control::{RefusalKind, Request, Response};
 use crate::daemon::kept_timelines;
 use crate::documents::{Allowed, Rule};
@@ -72,59 +71,15 @@ fn written(path: &Path) -> Result<Time, Damage> {
     at.map(Time).map_err(|error| Damage::Refused(io::Error::other(error)))
 }
 
-/// Rules and allowlist as they were written, including those that have expired since.
+/// Rules and allowlist as they were written, including those that have expired since. The counters are in the
+/// kernel.
 fn rules(dir: &Path) -> Result<Remembered, Damage> {
-    let State { written, rules, allowed, .. } = state::read_in(dir)?;
-    let left = |until: Time| until.0.duration_since(written.0).as_secs().max(0).unsigned_abs();
-    let rule = |stored: StoredRule| {
-        let StoredRule { slot, matches, origin, reason, created, expires, confirmation, .. } =
-            stored;
-        let (kind, matches, ports) = described(&matches)?;
-        let (origin, incident) = match origin {
-            StoredOrigin::Incident(id) => ("incident", Some(id)),
-            StoredOrigin::Operator(_) => ("operator", None),
-        };
-        Some(Rule {
-            id: slot,
-            kind: kind.to_owned(),
-            matches,
-            ports,
-            origin: origin.to_owned(),
-            incident,
-            reason,
-            created_at: created,
-            expires_at: expires,
-            expires_in_s: left(expires),
-            confirmed_until: confirmation.map(|confirmation| confirmation.until),
-            // The counters are in the kernel.
-            hits: 0,
-            completed: 0,
-            accepted_retransmits: 0,
-        })
-    };
-    let allowed = allowed.into_iter().map(|allowed| Allowed {
-        prefix: allowed.net.to_string(),
-        reason: allowed.reason,
-        uid: allowed.uid,
-        created_at: written,
-        expires_at: allowed.expires,
-        expires_in_s: left(allowed.expires),
-    });
-    let (rules, allowed) = (rules.into_iter().filter_map(rule).collect(), allowed.collect());
-    Ok(Remembered { response: Response::Rules { rules, allowed }, written })
-}
-
-/// Kind, text and ports of the match of a rule; `None` for a match that only a later version knows.
-fn described(matches: &StoredMatcher) -> Option<(&'static str, String, Ports)> {
-    Some(match *matches {
-        StoredMatcher::Source(net) => ("source", net.to_string(), Ports::EVERY),
-        StoredMatcher::SourceToPorts { net, ports } => ("source", net.to_string(), ports),
-        StoredMatcher::Signature { .. } => {
-            let (listener, mask, fingerprint) = matches.signature()?;
-            let words = signature_in_words(mask, &fingerprint, &listener);
-            ("signature", words, Ports::EVERY)
-        }
-    })
+    let state = state::read_in(dir)?;
+    let clock = state.clock();
+    let rule = |rule| Rule::build(&RuleReport::of(rule, |id| state.listener(id)), clock);
+    let rules = state.rules.iter().map(rule).collect();
+    let allowed = state.allowed.iter().map(|allowed| Allowed::build(allowed, clock)).collect();
+    Ok(Remembered { response: Response::Rules { rules, allowed }, written: state.written })
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::boot_time;
-use tcpguard_host::time::Time;
+use tcpguard_host::time::{Clock, Time};
 
 use super::kept_config::KeptConfig;
 use crate::config::{
     Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Loaded, Origins, Overrides, Problem,
     Sources, fragments,
 };
-use crate::documents::{ConfigFacts, Health};
+use crate::documents::ConfigState;
 
 /// Source of the configuration, so that it can be read again, and the outcome of the last read.
 #[derive(Debug, Default)]
@@ -201,23 +202,20 @@ impl Provenance {
     }
 
     /// The facts about the configuration for the status.
-    pub fn facts(&self, path: Option<PathBuf>) -> ConfigFacts {
-        ConfigFacts {
-            path,
-            loaded: self.loaded,
+    pub fn facts(&self, path: Option<&Path>, clock: Clock) -> ConfigState {
+        ConfigState {
+            path: path.map(|path| path.display().to_string()),
+            loaded_at: clock.time_at(self.loaded),
+            valid: self.refused.is_none(),
             error: self.refused.clone(),
             stands_in: self.stands_in,
         }
     }
 
     /// The notes about files that call for action. A refused file is among the [`Self::facts`].
-    pub fn health(&self) -> Vec<Health> {
-        let note = |path: &Path, code: &str, text: String, hint: &str| Health {
-            code: code.to_owned(),
-            severity: tcpguard_host::finding::Severity::Notice,
-            subject: Some(path.display().to_string()),
-            text,
-            hint: hint.to_owned(),
+    pub fn health(&self) -> Vec<Finding> {
+        let note = |path: &Path, code: &str, text: String, hint: &str| {
+            Finding::notice(code, text).about(path.display().to_string()).hint(hint)
         };
         let mut notes = Vec::new();
         if let Some(path) = self.changed() {
@@ -337,7 +335,7 @@ pub(super) mod tests {
         let config = config.expect("the last valid one");
         assert_eq!(config.settings.quiet.as_secs(), 60, "with the file beside it");
         assert_eq!(etc.origin("metrics.listen"), "tcpguard.toml:2");
-        let facts = etc.provenance.facts(config.path.clone());
+        let facts = etc.provenance.facts(config.path.as_deref(), crate::daemon::agent::clock());
         let place = format!("{}:5:1: ", etc.path("tcpguard.toml").display());
         let error = facts.error.expect("what is wrong");
         assert!(error.starts_with(&place), "{error}");
@@ -350,7 +348,7 @@ pub(super) mod tests {
         etc.write("tcpguard.toml", valid);
         let Read { loaded, .. } = etc.provenance.read().unwrap();
         etc.provenance.take_over(loaded.files, loaded.origins, &[]);
-        let facts = etc.provenance.facts(config.path);
+        let facts = etc.provenance.facts(config.path.as_deref(), crate::daemon::agent::clock());
         assert_eq!((facts.error, facts.stands_in), (None, None));
         assert_eq!(etc.provenance.refused_at_start(), None);
     }

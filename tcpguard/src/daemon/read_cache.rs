@@ -1,46 +1,7 @@
 //! Tables that are read again only when a counter beside them says that packets came: at most times, for
 //! most listeners, none did.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use tcpguard_common::abi::ClosedPortSource;
-use tcpguard_common::abi::maps::HLL_REGISTERS;
-use tcpguard_engine::ListenerId;
-
-use crate::driver::distinct;
-
-/// Estimates of the distinct sources of each listener.
-#[derive(Debug, Default)]
-pub struct Estimates {
-    /// SYNs counted when the registers were read, and the estimate from the registers.
-    last: BTreeMap<ListenerId, (u64, u64)>,
-}
-
-impl Estimates {
-    /// The estimate for a listener to which `syns` SYNs have arrived in all. A source is noted after its
-    /// SYN is counted. A source that a read misses therefore changes the count before the next one.
-    pub fn of<E>(
-        &mut self,
-        id: ListenerId,
-        syns: u64,
-        registers: impl FnOnce() -> Result<[u8; HLL_REGISTERS], E>,
-    ) -> Result<u64, E> {
-        match self.last.get(&id) {
-            Some((same, estimate)) if *same == syns => Ok(*estimate),
-            _ => {
-                let estimate = distinct::estimate(&registers()?);
-                self.last.insert(id, (syns, estimate));
-                Ok(estimate)
-            }
-        }
-    }
-
-    /// Drops everything, and names the listeners whose registers were not empty.
-    pub fn start_again(&mut self) -> BTreeSet<ListenerId> {
-        let last = std::mem::take(&mut self.last);
-        last.into_iter().filter(|(_, (_, estimate))| *estimate > 0).map(|(id, _)| id).collect()
-    }
-}
 
 /// Test whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
 #[derive(Debug, Default)]
@@ -106,25 +67,8 @@ mod tests {
 
     use super::*;
 
-    const FILLED: [u8; HLL_REGISTERS] = [1; HLL_REGISTERS];
-
     fn unread<T>() -> Result<T, Infallible> {
         panic!("nothing has changed")
-    }
-
-    #[test]
-    fn registers_are_read_when_a_syn_came() {
-        let mut estimates = Estimates::default();
-        let (id, other) = (ListenerId(3), ListenerId(4));
-        let filled = estimates.of(id, 7, || Ok::<_, Infallible>(FILLED)).unwrap();
-        assert!(filled > 0);
-        assert_eq!(estimates.of(id, 7, unread).unwrap(), filled);
-        let empty = || Ok::<_, Infallible>([0; HLL_REGISTERS]);
-        assert_eq!(estimates.of(id, 8, empty).unwrap(), 0);
-        assert_eq!(estimates.of(other, 8, || Ok::<_, Infallible>(FILLED)).unwrap(), filled);
-        assert_eq!(estimates.start_again(), BTreeSet::from([other]), "the other one is empty");
-        assert_eq!(estimates.of(other, 8, empty).unwrap(), 0, "read again");
-        assert!(estimates.start_again().is_empty());
     }
 
     #[test]

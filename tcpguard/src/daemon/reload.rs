@@ -9,6 +9,7 @@ use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
+use crate::documents::AlertEvent;
 use crate::telemetry::Alert;
 
 /// Outcome of a new configuration, by the names of the keys.
@@ -197,8 +198,8 @@ impl Agent {
         message: String,
         interfaces: Vec<String>,
     ) {
-        let (event, prefix, incident) = (event.to_owned(), None, None);
-        self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
+        let (event, incident) = (AlertEvent::own(event), None);
+        self.raise(&Alert { severity, event, message, interfaces, incident });
     }
 }
 

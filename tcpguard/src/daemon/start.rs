@@ -11,6 +11,7 @@ use anyhow::anyhow;
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
@@ -20,7 +21,7 @@ use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::ModeClock;
 use super::counts::Counts;
-use super::executor::{Executor, kernel_mode};
+use super::executor::{Executor, Exemptions};
 use super::firewall::{Firewall, Need};
 use super::handover_record::{HandoverRecord, LeftHandover};
 use super::host_view::HostView;
@@ -28,20 +29,21 @@ use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::Interfaces;
 use super::kept_config::ConfigFile;
+use super::listeners::Selection;
 use super::loss_watch::LossWatch;
 use super::mitigations::{Cookies, MitigationContext, Mitigations};
 use super::pace::Pace;
 use super::provenance::Provenance;
-use super::read_cache::{Cells, Estimates, Handshakes};
+use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{InKernel, Reconciled, State, StateWriter, Times, reconcile, store};
 use crate::bpf::{
     self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
 };
 use crate::config::{Config, ModeSource};
-use crate::documents::Health;
-use crate::driver::headers::Headers;
+use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
+use crate::text::request_error;
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -128,19 +130,23 @@ impl Agent {
             log::info!("{left} rules of a rule set that does not count removed");
         }
         let mut sockets = SockDiag::open()?;
-        let mut executor = Executor::new(dataplane, kernel_config);
+        let mut executor = Executor::new(now, dataplane, kernel_config);
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
-        executor.listeners.adopt(now, &signatures(now, &rules), &executor.dataplane)?;
+        let signatures = signatures(now, &rules);
+        executor.listeners.adopt_all(now, &signatures, &mut executor.dataplane)?;
         if let Some(handover_record) = &handover_record {
             handover_record.take_over(now, &mut executor)?;
         }
         let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         let budget = |_: &Listener, backlog| tcpguard_engine::budget(backlog);
-        executor.listeners.update(now, &groups, ignored, budget, &executor.dataplane)?;
+        let mut selection = Selection::default();
+        let Executor { listeners, dataplane, .. } = &mut executor;
+        selection.update(now, &groups, ignored, budget, listeners, dataplane)?;
         let mut host = HostView::default();
         let protected = host.protected(now, &mut sockets, &config);
-        executor.protect(&protected)?;
+        let mut exemptions = Exemptions::default();
+        exemptions.protect(&protected, &executor.dataplane)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
         engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
@@ -228,6 +234,8 @@ impl Agent {
             config_file,
             engine,
             executor,
+            exemptions,
+            selection,
             interfaces,
             alerts: AlertSink::of_host(history),
             alert_file,
@@ -250,8 +258,6 @@ impl Agent {
             last_second: None,
             listening: Pace::default(),
             last_slow: None,
-            distinct_since: now,
-            estimates: Estimates::default(),
             cells: Cells::default(),
             handshakes: Handshakes::default(),
             routes: Routes::default(),
@@ -261,7 +267,6 @@ impl Agent {
             mode_clock,
             writer,
             incidents,
-            headers: Headers::default(),
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             loss_watch: LossWatch::default(),
@@ -388,20 +393,16 @@ fn adopt(
 pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
     let times = Times::of(state, clock, boot);
     for allow in &state.allowed {
-        let lifetime = times.at(allow.expires, allow.expires_ns).since(clock.now);
+        let lifetime = times.at(allow.expires).since(clock.now);
         if lifetime.is_zero() {
             continue;
         }
-        let request = Request::Allow {
-            net: allow.net,
-            lifetime,
-            reason: allow.reason.clone(),
-            uid: allow.uid,
-            force: true,
-        };
-        if let Err(error) = engine.handle_request(clock.now, request) {
+        let request =
+            Request::Allow { net: allow.net, lifetime, reason: allow.reason.clone(), force: true };
+        if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
             let net = allow.net;
-            log::warn!("{net} is no longer allowed: {error}; allow it again: tcpguard allow {net}");
+            let why = request_error(&error);
+            log::warn!("{net} is no longer allowed: {why}; allow it again: tcpguard allow {net}");
         }
     }
     if let Err(error) = engine.restore(state.learned.clone(), times.age()) {
@@ -412,12 +413,8 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
     }
 }
 
-fn no_tracepoint(why: &str) -> Health {
-    Health {
-        code: "no_tracepoint".to_owned(),
-        severity: tcpguard_host::finding::Severity::Warning,
-        subject: None,
-        text: format!("completed handshakes are only seen in a sample: {why}"),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }
+fn no_tracepoint(why: &str) -> Finding {
+    let text = format!("completed handshakes are only seen in a sample: {why}");
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    Finding::warning("no_tracepoint", text).hint(hint)
 }

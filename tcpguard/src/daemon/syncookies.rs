@@ -303,14 +303,10 @@ pub fn lent_from(state_dir: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let text = match seal::read(path, MAX_BYTES) {
-        Ok(text) => text,
+    let saved = match seal::document(path, MAX_BYTES, SCHEMA, |saved: &Saved| &saved.schema) {
+        Ok(saved) => saved,
         Err(damage) => return damage.reason().map_or(Ok(None), Err),
     };
-    let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if saved.schema != SCHEMA {
-        return Err(format!("its schema is {:?}, not {SCHEMA}", saved.schema));
-    }
     // 0 forbids cookies, and 2 needs no change: neither is ever borrowed.
     if matches!(saved.value, 0 | ALWAYS) {
         return Err(format!("it says that {SYSCTL} was {}, which is never borrowed", saved.value));

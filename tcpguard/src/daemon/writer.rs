@@ -22,7 +22,7 @@ pub enum Unwritten {
     #[error("cannot write to {}: {why}", dir.display())]
     Refused { dir: PathBuf, why: String },
     /// The content may still get to the disk.
-    #[error("the disk has not taken it within {} ms", waited.as_millis())]
+    #[error("the disk has not taken it within {}ms", waited.as_millis())]
     Slow {
         /// Time for which the write was waited for.
         waited: Duration,

@@ -1,6 +1,8 @@
 //! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine as engine;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -10,8 +12,7 @@ pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
 pub const ALERTS_SCHEMA: &str = "tcpguard.alerts/1";
 
 /// One alert: a message about an event.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct AlertEntry {
     /// Number of the alert. A later alert has a higher number, also after a restart of the agent. After
     /// an agent was killed, the next one may use the numbers of its last seconds again.
@@ -21,17 +22,45 @@ pub struct AlertEntry {
     pub at: Time,
     /// Severity of the event.
     pub severity: Severity,
-    /// Name of the event.
-    pub event: String,
+    /// The event. The fields of its facts stand beside its name.
+    #[serde(flatten)]
+    pub event: AlertEvent,
     /// Description of the event in one line of text.
     pub message: String,
     /// Number of the incident that the alert is about; `null` when it is about none.
     pub incident: Option<u64>,
 }
 
+/// Event of an alert.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum AlertEvent {
+    /// An event of the engine, with its facts.
+    Engine(Box<engine::Event>),
+    /// An event of the agent itself, without facts beside its message.
+    Agent {
+        /// Name of the event.
+        event: String,
+    },
+}
+
+impl AlertEvent {
+    /// Returns an event of the agent itself.
+    pub fn own(name: &str) -> Self {
+        Self::Agent { event: name.to_owned() }
+    }
+
+    /// Returns the name of the event.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Engine(event) => event.name(),
+            Self::Agent { event } => event,
+        }
+    }
+}
+
 /// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Event {
     /// Name and version of this document: `tcpguard.event/1`.
     pub schema: String,
@@ -48,8 +77,7 @@ impl Event {
 }
 
 /// Document that `tcpguard alerts --json` prints.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Alerts {
     /// Name and version of this document: `tcpguard.alerts/1`.
     pub schema: String,

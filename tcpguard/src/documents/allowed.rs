@@ -1,12 +1,12 @@
 //! The allowlist.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::AllowReport;
 use tcpguard_host::time::{Clock, Time};
 
 /// An entry of the allowlist: a prefix that is exempt from automatic rules.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Allowed {
     /// Sources that are exempt.
     pub prefix: String,
@@ -31,7 +31,7 @@ impl Allowed {
             uid: allowed.uid,
             created_at: clock.time_at(allowed.created),
             expires_at: clock.time_at(allowed.expires),
-            // Rounded up: a new exemption for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a new exemption for an hour ends in an hour, not in 59m59s.
             expires_in_s: allowed.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
         }
     }

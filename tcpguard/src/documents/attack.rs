@@ -2,20 +2,21 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
 use super::Clients;
 
 /// One incident: an attack, or one of the other classes.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Number of the incident, rising from 1.
     pub id: u64,
     /// Class of the incident.
-    pub class: DocumentClass,
+    pub class: IncidentClass,
     /// Severity of the class.
     pub severity: Severity,
     /// Address of the listener, or the one address that a scan is about. Unspecified for a wildcard listener,
@@ -29,13 +30,12 @@ pub struct Incident {
     pub detected_at: Time,
     /// Time of its end; `null` while it is open.
     pub ended_at: Option<Time>,
-    /// Summary in one sentence.
-    pub summary: String,
-    /// Signal that raised the alarm: `fast`, `slow`, `occupancy`, `accept_queue`, `syn_rate`, `probes`,
-    /// `answers`, `closed_ports` or `beyond_bounds`.
-    pub signal: String,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
+    /// Number of listeners that it is about: 1, or the number of those that are reported together; 0 where
+    /// no listener is concerned.
+    #[serde(default)]
+    pub listeners: u32,
+    /// Signal that raised the alarm.
+    pub signal: Signal,
     /// SYNs per second over the last second; of class `reflection` unsolicited replies per second.
     pub syn_pps: f64,
     /// Highest value of `syn_pps` so far.
@@ -64,10 +64,8 @@ pub struct Incident {
     /// cookie, out of those that completed no handshake with the host's own stack. `null` outside enforce
     /// mode, without such SYNs, where the rate is not known, and for an incident that is closed or no flood.
     pub mitigated_ratio: Option<f64>,
-    /// Estimated number of distinct sources in the ten seconds with the most. The whole incident has at least
-    /// as many.
-    pub sources_est: u64,
-    /// Numbers behind the verdict.
+    /// Numbers behind the verdict, over the failing handshakes of the last 8 s (by default), or of up to 63 s
+    /// where these are few. Shares are 0 to 1.
     pub evidence: Evidence,
     /// Actions so far, oldest first.
     pub actions: Vec<Action>,
@@ -77,150 +75,94 @@ pub struct Incident {
     pub advice: Option<Advice>,
 }
 
-/// Class of an incident.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum DocumentClass {
-    /// SYN flood from random, spoofed sources.
-    RandomSpoofed,
-    /// SYN flood in which one source dominates.
-    SingleSource,
-    /// SYN flood in which a few sources or networks dominate.
-    FewSource,
-    /// SYN flood from many sources that are not spoofed.
-    Distributed,
-    /// Attempts at ports or addresses at which no socket listens.
-    Scan,
-    /// Flash crowd: far more clients than in the baseline, and they are served.
-    FlashCrowd,
-    /// Full accept queue: the application does not accept as fast as clients connect.
-    ListenerOverload,
-    /// Failing handshakes without sufficient evidence of an attack.
-    HandshakeDegraded,
-    /// Unsolicited replies: they answer SYNs that this host never sent.
-    Reflection,
-    /// SYN flood of ports at which no socket listens; refusing the SYNs takes the stack's time.
-    ClosedPorts,
-    /// SYN flood in frames that the XDP program cannot read and the stack can.
-    Evasion,
-}
-
-/// Numbers behind a verdict, over the failing handshakes of the last 8 s (by default), or of up to 63 s where
-/// these are few. Shares are 0 to 1.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Evidence {
-    /// Number of failing flows that were inspected.
-    pub failing_flows: u64,
-    /// Completed handshakes as a share of the attempted ones.
-    pub completion: f64,
-    /// SYNs per distinct source.
-    pub syns_per_source: f64,
-    /// Share of failing flows from sources seen once.
-    pub singleton_share: f64,
-    /// Share of the busiest source among the failing flows.
-    pub top_source_share: f64,
-    /// Sources with the most failing flows, at most 8, the busiest first.
-    pub top_sources: Vec<SourceShare>,
-    /// Networks, /24 (IPv6: /48), with the most failing flows, at most 8, the busiest first.
-    pub top_networks: Vec<NetworkShare>,
-    /// Smallest number of sources that cover 90 % of the failing flows.
-    pub k90_sources: u64,
-    /// Smallest number of /24 (IPv6: /48) networks that cover 90 % of the failing flows.
-    pub k90_networks: u64,
-    /// Number of distinct /8 (IPv6: /16) networks among the failing flows.
-    pub distinct_slash8: u64,
-    /// Most frequent signatures of the failing flows, at most 4; a signature that a rule uses comes first.
-    pub signatures: Vec<SignatureShare>,
-    /// Share of the two most frequent TTLs among the failing flows.
-    pub top2_ttl_share: f64,
-    /// Most frequent TTLs of the failing flows, at most 8, the most frequent first.
-    pub ttls: Vec<TtlShare>,
-    /// Share of failing flows older than 1.5 s with a retransmitted SYN; `null` without such flows.
-    pub retransmitted_share: Option<f64>,
-    /// Number of half-open handshakes; `null` where it is not known.
-    pub half_open: Option<u32>,
-    /// Capacity for half-open handshakes; `null` where it is not known.
-    pub half_open_limit: Option<u32>,
-    /// Indicators for or against an attack.
-    pub gate: Vec<Indicator>,
-}
-
-/// A source and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SourceShare {
-    /// Address of the source; of IPv6 its /64 network.
-    pub addr: IpAddr,
-    /// Its share of the failing flows, 0 to 1.
-    pub share: f64,
-}
-
-/// A network and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct NetworkShare {
-    /// Prefix of the network: a /24 (IPv6: /48).
-    pub prefix: String,
-    /// Its share of the failing flows, 0 to 1.
-    pub share: f64,
-}
-
-/// A SYN signature and its coverage.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct SignatureShare {
-    /// Fields of the signature, in p0f-like words.
-    pub text: String,
-    /// Name of the mask, which selects the fields that count.
-    pub mask: String,
-    /// Share of the failing flows that it covers, 0 to 1.
-    pub share: f64,
-    /// Number of completed handshakes with it: clients that a rule on it would hit.
-    pub completed: u64,
-    /// Share of the flows with it that completed, in the window of the evidence, 0 to 1.
-    pub completion: f64,
-}
-
-/// A TTL and its share of the failing flows.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TtlShare {
-    /// The TTL as received.
-    pub ttl: u8,
-    /// Its share of the failing flows, 0 to 1.
-    pub share: f64,
-}
-
-/// One indicator for or against an attack.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Indicator {
-    /// Short name of the indicator.
-    pub name: String,
-    /// True if it supports an attack.
-    pub holds: bool,
-    /// Numbers behind it, in words.
-    pub detail: String,
-}
-
 /// One action about an incident.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action.
     pub at: Time,
-    /// Description of the action, in words.
-    pub text: String,
+    /// The action, with its facts.
+    #[serde(flatten)]
+    pub action: Event,
 }
 
-/// Advice for the operator.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+/// Advice for the operator about an open incident.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Advice {
-    /// Advice and its reason, in words.
-    pub text: String,
-    /// Command that follows the advice; `null` where no command of tcpguard does.
+    /// What to do.
+    pub action: Advised,
+    /// Command that does it; `null` where no command of tcpguard does.
     pub command: Option<String>,
+}
+
+/// What an operator should do about an incident.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advised {
+    /// Check the path to the clients and the firewalls on it.
+    CheckPath,
+    /// Add capacity if the clients are to stay.
+    AddCapacity,
+    /// Find the application that does not accept its connections.
+    CheckApplication,
+    /// Block the scanner.
+    BlockScanner,
+    /// Ask the provider to filter the replies.
+    AskProvider,
+    /// Have the rule made again that an operator removed.
+    RestoreRule {
+        /// Number of the rule.
+        rule: u32,
+        /// Time from which the agent makes it again by itself.
+        until: Time,
+    },
+    /// Have unreadable frames dropped by the configuration.
+    DropUnreadable,
+    /// Have SYNs to closed ports dropped by the host's packet filter.
+    FilterClosedPorts,
+    /// Raise the backlog of the listener and keep the kernel's SYN cookies.
+    RaiseBacklog,
+    /// Switch to the mode `enforce`.
+    Enforce,
+}
+
+impl Incident {
+    /// Its target: the listener, the number of listeners that are reported together, or the address, port or
+    /// host that it concerns.
+    pub fn place(&self) -> String {
+        target(Listener { addr: self.dst, port: self.port }, self.listeners)
+    }
+}
+
+/// The target of an incident at `listener`, or of one of `listeners` that are reported together.
+pub(crate) fn target(listener: Listener, listeners: u32) -> String {
+    match (listener == Listener::HOST, listeners) {
+        (true, 1) => "1 listener".to_owned(),
+        (true, several @ 2..) => format!("{several} listeners"),
+        _ => listener.to_string(),
+    }
+}
+
+/// The address and port that clients connect to: `:443` for a wildcard, else `192.0.2.1:443` or
+/// `[2001:db8::1]:443`. It is `this host` where no port is concerned.
+pub(crate) fn place(addr: IpAddr, port: u16) -> String {
+    Listener { addr, port }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_listener_or_the_host_and_never_port_0() {
+        for (addr, port, expected) in [
+            ("0.0.0.0", 443, ":443"),
+            ("::", 443, ":443"),
+            ("192.0.2.1", 443, "192.0.2.1:443"),
+            ("2001:db8::1", 443, "[2001:db8::1]:443"),
+            ("192.0.2.1", 0, "192.0.2.1"),
+            ("0.0.0.0", 0, "this host"),
+        ] {
+            assert_eq!(place(addr.parse().unwrap(), port), expected);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Part of the status document that shows whether clients connect.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Completions, IncidentReport};
 
@@ -7,8 +8,7 @@ use super::build::number;
 use super::{Incident, Listener};
 
 /// Success of clients: completed handshakes per second against the baseline.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Clients {
     /// Completed handshakes per second, mean of the last 8 s; of a closed incident, mean of its whole
     /// duration.

@@ -1,13 +1,12 @@
 //! Event counters, for a monitoring system that polls the status.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::IncidentClass;
 use tcpguard_host::finding::Severity;
 
-use super::DocumentClass;
-
 /// Events counted since the agent started.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Counts {
     /// Number of attacks and other incidents, by the class with which each was first reported. Classes
     /// without incidents are left out.
@@ -19,11 +18,10 @@ pub struct Counts {
 }
 
 /// Number of incidents of one class.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct IncidentCount {
     /// Class of the incidents.
-    pub class: DocumentClass,
+    pub class: IncidentClass,
     /// Severity of this class.
     pub severity: Severity,
     /// Number of incidents.

@@ -9,19 +9,20 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::Ports;
-use tcpguard_host::finding::Severity;
+use tcpguard_engine::{Mode, Ports, RuleReason, TcpExt};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
+use super::build::number;
 use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
 
 /// State of tcpguard at one moment: the agent, incidents, interfaces, listeners, rules and counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Status {
     /// Name and version of this document: `tcpguard.status/1`.
     pub schema: String,
@@ -36,8 +37,10 @@ pub struct Status {
     /// open incident.
     #[serde(default)]
     pub clients: Clients,
-    /// Problems of the agent and the host, the worst first; empty when there are none.
-    pub health: Vec<Health>,
+    /// Problems of the agent and the host, the most severe first; empty when there are none. `critical` makes
+    /// the state `degraded`, unless the mode is `off`, an attack is unmitigated, or many packets are dropped
+    /// before XDP.
+    pub health: Vec<Finding>,
     /// Open attacks and other incidents, oldest first.
     pub incidents: Vec<Incident>,
     /// Closed attacks and other incidents, newest first, at most 16.
@@ -93,8 +96,7 @@ impl Status {
 }
 
 /// The agent, the daemon in user space.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Daemon {
     /// Version of the agent.
     pub version: String,
@@ -107,7 +109,6 @@ pub struct Daemon {
     /// Mode of operation: the effect of a rule that matches.
     pub mode: Mode,
     /// Revert of the mode that is pending; `null` when the mode stays.
-    #[serde(default)]
     pub mode_reverts: Option<ModeRevert>,
     /// State of protection in one word.
     pub state: State,
@@ -118,27 +119,12 @@ pub struct Daemon {
     /// Heap memory that the agent has in use, in bytes, as its allocator counts it; `null` where the
     /// allocator keeps no count. Resident memory is larger: program, stacks, and free pieces between
     /// those in use.
-    #[serde(default)]
     pub heap_bytes: Option<u64>,
-}
-
-/// Mode of operation: the effect of a rule that matches.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Matching SYNs are dropped.
-    Enforce,
-    /// Matching SYNs pass and are counted.
-    Observe,
-    /// No SYN is matched against rules.
-    Off,
 }
 
 /// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
 /// `until` is set.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ModeRevert {
     /// Mode to which it reverts.
     pub revert_to: Mode,
@@ -152,8 +138,7 @@ pub struct ModeRevert {
 }
 
 /// State of protection in one word.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// No incident is open; rules would drop SYNs (mode `enforce`).
@@ -175,14 +160,13 @@ pub enum State {
     /// Protection is off (mode `off`).
     Off,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Configuration in effect, and the outcome of its last reading.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ConfigState {
     /// Path of the main file; `null` when there is no file and the defaults are in effect.
     pub path: Option<String>,
@@ -195,31 +179,11 @@ pub struct ConfigState {
     pub error: Option<String>,
     /// Time at which the configuration in effect was read from the files, where the agent started with
     /// this last valid one because it refused the present files; otherwise `null`.
-    #[serde(default)]
     pub stands_in: Option<Time>,
 }
 
-/// Problem of the agent or the host.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Health {
-    /// Stable name of the problem.
-    pub code: String,
-    /// Severity of the problem; `critical` makes the state `degraded`, unless the mode is `off`, an
-    /// attack is unmitigated, or many packets are dropped before XDP.
-    pub severity: Severity,
-    /// Interface, listener, map or file with the problem; `null` when the problem concerns the agent or
-    /// the host as a whole.
-    pub subject: Option<String>,
-    /// Description of the problem.
-    pub text: String,
-    /// Remedy, or a command that shows more.
-    pub hint: String,
-}
-
 /// Interface to which the agent is to attach the XDP program.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Interface {
     /// Name of the interface.
     pub name: String,
@@ -245,8 +209,7 @@ pub struct Interface {
 }
 
 /// Hook to which a program is attached.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// XDP: before the network stack.
@@ -256,14 +219,13 @@ pub enum Hook {
     /// The clsact queueing discipline.
     Tc,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Attach mode of an XDP program.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttachMode {
     /// The driver runs the program.
@@ -271,14 +233,13 @@ pub enum AttachMode {
     /// The network stack runs the program: possible on every interface, at a higher cost per packet.
     Generic,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Packets per second on one interface.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceRates {
     /// Packets received per second.
     pub rx_pps: f64,
@@ -294,8 +255,7 @@ pub struct InterfaceRates {
 
 /// Packet counters of one interface. `rx_packets = pass + drop_total + answered + unaccounted`, `pass`
 /// is the sum of `pass_reasons`, and `drop_total` is the sum of `drop`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceTotals {
     /// Packets received, counted before any decision.
     pub rx_packets: u64,
@@ -321,24 +281,11 @@ pub struct InterfaceTotals {
 }
 
 /// Counters of the kernel's TCP stack (`TcpExt`) in this network namespace, since it exists.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Kernel {
-    /// SYN cookies that the stack sent (`SyncookiesSent`).
-    pub syncookies_sent: u64,
-    /// Valid SYN cookies that clients returned (`SyncookiesRecv`).
-    pub syncookies_recv: u64,
-    /// ACKs with an invalid SYN cookie (`SyncookiesFailed`).
-    pub syncookies_failed: u64,
-    /// SYNs and ACKs dropped because an accept queue was full (`ListenOverflows`).
-    pub listen_overflows: u64,
-    /// SYNs and ACKs that a listener dropped for any reason (`ListenDrops`).
-    pub listen_drops: u64,
-    /// SYNs to which the stack replied with a cookie because the SYN queue was full, or because
-    /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
-    pub req_q_full_do_cookies: u64,
-    /// SYNs that the stack dropped because the SYN queue was full (`TCPReqQFullDrop`).
-    pub req_q_full_drop: u64,
+    /// The counters.
+    #[serde(flatten)]
+    pub tcp_ext: TcpExt,
     /// Growth of some of these counters per second; `null` before the second poll.
     pub rates: Option<KernelRates>,
     /// Share of netfilter's connection tracking table that is in use, 0 to 1; `null` without connection
@@ -347,8 +294,7 @@ pub struct Kernel {
 }
 
 /// Growth of the stack's counters per second.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct KernelRates {
     /// SYN cookies that the stack sent per second.
     pub syncookies_sent: f64,
@@ -361,8 +307,7 @@ pub struct KernelRates {
 }
 
 /// Availability of SYN cookies, their counters, and the number of validated clients.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cookies {
     /// Backend that makes the cookies.
     pub backend: CookieBackend,
@@ -380,8 +325,7 @@ pub struct Cookies {
 }
 
 /// Backend that makes SYN cookies.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CookieBackend {
     /// The XDP program makes the cookies, and a program at tc accepts the returned ones (Linux 6.9).
@@ -394,14 +338,13 @@ pub enum CookieBackend {
     /// Cookies are off: `tcp_syncookies=0`.
     None,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Number of rules, and the list of them.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rules {
     /// Number of rules that are wanted in the kernel.
     pub wanted: u32,
@@ -423,8 +366,7 @@ pub struct Rules {
 }
 
 /// One rule: the SYNs that it drops, its reason, lifetime and counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rule {
     /// Number of the rule.
     pub id: u32,
@@ -434,15 +376,14 @@ pub struct Rule {
     pub matches: String,
     /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
     /// signature's listener.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "Vec<u16>"))]
+    #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
     /// Origin of the rule: `incident` or `operator`.
     pub origin: String,
     /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub incident: Option<u64>,
     /// Reason for which the rule was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which the rule was made.
     pub created_at: Time,
     /// Time at which the rule expires, unless it is renewed; while it is pending confirmation, time by
@@ -452,14 +393,12 @@ pub struct Rule {
     pub expires_in_s: u64,
     /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
     /// confirmation is pending.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
     /// SYNs that the rule matched and that passed because they were retransmitted.
     pub accepted_retransmits: u64,
     /// Handshakes that new clients completed after such a retransmitted SYN had passed.
-    #[serde(default)]
     pub completed: u64,
 }
 
@@ -471,8 +410,7 @@ impl Rule {
 }
 
 /// Fill of one BPF map.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Map {
     /// Name of the map.
     pub name: String,
@@ -487,11 +425,17 @@ pub struct Map {
 impl Map {
     /// Name of the map of rules.
     pub const RULES: &str = "RULES";
+
+    /// Returns the fill of a map with `entries` in use; `None` where they are not counted.
+    pub fn new(name: &str, entries: Option<u64>, max_entries: u64) -> Self {
+        let share = |entries: u64| number(entries as f64 / max_entries as f64);
+        let fill_ratio = entries.filter(|_| max_entries > 0).map(share);
+        Self { name: name.to_owned(), entries, max_entries, fill_ratio }
+    }
 }
 
 /// Share of the traffic that is tracked flow by flow.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Sampling {
     /// Binary logarithm of `one_in`: one flow in `2^shift` is tracked.
     pub shift: u8,
@@ -500,8 +444,7 @@ pub struct Sampling {
 }
 
 /// Traffic from and to one source, estimated from a weighted sample.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Source {
     /// Address of the source; for IPv6, its /64 prefix.
     pub addr: IpAddr,
@@ -520,8 +463,7 @@ pub struct Source {
 }
 
 /// Number of alerts by severity.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct AlertCounts {
     /// Number of alerts with severity `critical`.
     pub critical: u32,

@@ -1,27 +1,25 @@
 //! Explanation of the decisions about the SYNs of an address.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{ClientsWithin, Mitigation as Name};
+use tcpguard_engine::{ClientsWithin, Mitigation as Name, MitigationReason, Mode, RuleReason};
 use tcpguard_host::time::Time;
 
-use super::{Allowed, Mitigation, Mode, Rule, Source};
+use super::{Allowed, Mitigation, Rule, Source};
 
 /// The value of [`Judged::schema`].
 pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
 
 /// The facts that decide about the SYNs of an address or prefix.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Explanation {
     /// Prefix that the explanation is about; an address is a prefix of full length.
     pub prefix: String,
     /// Local port of the SYNs; `null`: any port.
-    #[serde(default)]
     pub port: Option<u16>,
     /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
     /// where the explanation is about any port.
-    #[serde(default)]
     pub listeners: Vec<String>,
     /// Mode of the agent, on which the effect of a matching rule depends.
     pub mode: Mode,
@@ -41,39 +39,13 @@ pub struct Explanation {
     /// Packets from and to a single address, by type; `null`: none are known, or the prefix has more addresses.
     pub source: Option<Source>,
     /// Validated clients within the prefix.
-    #[serde(default)]
-    pub clients: ValidatedClients,
+    pub clients: ClientsWithin,
     /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
     pub mitigations: Vec<ListenerMitigation>,
 }
 
-/// Validated clients within a prefix: sources that completed a handshake within the last 10 minutes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ValidatedClients {
-    /// Number of validated clients.
-    pub known: u32,
-    /// Number of these that completed a handshake within the last minute.
-    pub last_minute: u32,
-}
-
-impl From<ClientsWithin> for ValidatedClients {
-    fn from(within: ClientsWithin) -> Self {
-        let ClientsWithin { known, last_minute } = within;
-        Self { known, last_minute }
-    }
-}
-
-impl std::fmt::Display for ValidatedClients {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { known, last_minute } = *self;
-        ClientsWithin { known, last_minute }.fmt(f)
-    }
-}
-
 /// An active mitigation of a listener.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ListenerMitigation {
     /// Address and port of the listener.
     pub listener: String,
@@ -82,8 +54,7 @@ pub struct ListenerMitigation {
 }
 
 /// Output of `tcpguard explain PREFIX --json`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Judged {
     /// Name and version of this document: `tcpguard.explanation/1`.
     pub schema: String,
@@ -97,8 +68,7 @@ pub struct Judged {
 }
 
 /// One decision about SYNs.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Decision {
     /// Origin of the decision: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
     /// `budget`.
@@ -110,7 +80,7 @@ pub struct Decision {
     /// Outcome for the SYNs.
     pub then: String,
     /// Reason for the decision.
-    pub why: String,
+    pub why: Why,
     /// Time since which the decision holds; `null` where that is not known.
     pub since: Option<Time>,
     /// Time until which the decision holds; `null` where that is open.
@@ -119,20 +89,44 @@ pub struct Decision {
     /// that is `null`.
     pub renewed: bool,
     /// Time until which the rule holds if an operator confirms it; `null`: it is not pending confirmation.
-    #[serde(default)]
     pub confirmed_until: Option<Time>,
     /// True if no later decision applies to these SYNs.
     pub last: bool,
 }
 
+/// Reason for a decision.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Why {
+    /// The agent is in mode `off`.
+    Off,
+    /// The reason of a rule.
+    Rule {
+        /// That reason.
+        reason: RuleReason,
+    },
+    /// The source is exempt.
+    Exempt {
+        /// The exemption, as protected prefixes and the allowlist describe it.
+        what: String,
+    },
+    /// The source completed a handshake.
+    Completed,
+    /// The reason of a mitigation.
+    Mitigation {
+        /// That reason.
+        reason: MitigationReason,
+    },
+}
+
 impl Decision {
-    fn new(by: &str, then: String, why: &str) -> Self {
+    fn new(by: &str, then: String, why: Why) -> Self {
         Self {
             by: by.to_owned(),
             rule: None,
             listener: None,
             then,
-            why: why.to_owned(),
+            why,
             since: None,
             until: None,
             renewed: false,
@@ -148,33 +142,12 @@ impl Decision {
             until: Some(rule.expires_at),
             renewed: rule.incident.is_some(),
             confirmed_until: rule.confirmed_until,
-            ..Self::new(by, then, &rule.reason)
+            ..Self::new(by, then, Why::Rule { reason: rule.reason.clone() })
         }
     }
 
     fn finally(self) -> Self {
         Self { last: true, ..self }
-    }
-
-    /// Returns the decision in words, with times as `time` writes them.
-    pub fn in_words(&self, time: impl Fn(Time) -> String) -> String {
-        let mut text = format!("{}: {}", self.then, self.why);
-        if let Some(since) = self.since {
-            text.push_str(&format!("; since {}", time(since)));
-        }
-        if let Some(until) = self.until {
-            text.push_str(&format!(", until {}", time(until)));
-        }
-        match (self.until, self.renewed) {
-            (_, false) => {}
-            (Some(_), true) => text.push_str(", longer while it hits"),
-            (None, true) => text.push_str(", until it is no longer needed"),
-        }
-        if let Some(until) = self.confirmed_until {
-            let until = time(until);
-            text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
-        }
-        text
     }
 }
 
@@ -190,7 +163,7 @@ impl Explanation {
     /// signatures, and the mitigations of the listener that receives the SYNs.
     pub fn decisions(&self) -> Vec<Decision> {
         if self.mode == Mode::Off {
-            let off = Decision::new("off", "its SYNs pass".to_owned(), "the guard is off");
+            let off = Decision::new("off", "its SYNs pass".to_owned(), Why::Off);
             return vec![off.finally()];
         }
         let mut decisions = Vec::new();
@@ -255,15 +228,18 @@ impl Explanation {
         Some(Decision {
             since: allowed.map(|allowed| allowed.created_at),
             until: allowed.map(|allowed| allowed.expires_at),
-            ..Decision::new("exempt", "no rule drops its SYNs".to_owned(), why)
+            ..Decision::new(
+                "exempt",
+                "no rule drops its SYNs".to_owned(),
+                Why::Exempt { what: why.clone() },
+            )
         })
     }
 
     fn validated_client(&self) -> Option<Decision> {
         let since = self.completed_at?;
         let then = "rules of the guard's own spare up to 20 SYN/s of it".to_owned();
-        let why = "it completed a handshake";
-        Some(Decision { since: Some(since), ..Decision::new("client", then, why) })
+        Some(Decision { since: Some(since), ..Decision::new("client", then, Why::Completed) })
     }
 
     /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
@@ -271,10 +247,8 @@ impl Explanation {
     fn climb(&self, exemption: Option<&str>) -> impl Iterator<Item = Decision> {
         let order = [Name::Overload, Name::Cookies, Name::Budget];
         order.into_iter().flat_map(move |name| {
-            let taken = self
-                .mitigations
-                .iter()
-                .filter(move |taken| taken.mitigation.mitigation == name.name());
+            let taken =
+                self.mitigations.iter().filter(move |taken| taken.mitigation.mitigation == name);
             taken.map(move |ListenerMitigation { listener, mitigation }| Decision {
                 listener: Some(listener.clone()),
                 since: mitigation.since,
@@ -283,7 +257,7 @@ impl Explanation {
                 ..Decision::new(
                     name.name(),
                     to_listener(name, listener, exemption),
-                    &mitigation.why,
+                    Why::Mitigation { reason: mitigation.why.clone() },
                 )
             })
         })
@@ -308,7 +282,6 @@ impl Explanation {
     /// Returns the outcome for the SYNs, in one sentence.
     pub fn verdict(&self) -> String {
         let decisions = self.decisions();
-        let exact = |time: Time| time.to_string();
         let mitigations = decisions.iter().filter(|decision| decision.listener.is_some()).count();
         let beside = match mitigations {
             0 => String::new(),
@@ -324,7 +297,7 @@ impl Explanation {
                 if signatures == 1 { "es" } else { "" },
             ),
             Some(first) if first.listener.is_some() => format!("no rule concerns it{beside}"),
-            Some(first) => format!("{}{beside}", first.in_words(exact)),
+            Some(first) => format!("{}{beside}", first.then),
         }
     }
 }
@@ -359,9 +332,8 @@ fn to_listener(mitigation: Name, listener: &str, exemption: Option<&str>) -> Str
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{MitigationState, Ports};
 
-    use super::super::MitigationState;
     use super::*;
 
     fn time(text: &str) -> Time {
@@ -376,7 +348,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: String::new(),
             incident,
-            reason: "why not".to_owned(),
+            reason: RuleReason::Given { text: "why not".to_owned() },
             created_at: time("03:04:05"),
             expires_at: time("04:04:05"),
             expires_in_s: 0,
@@ -389,11 +361,11 @@ mod tests {
 
     fn mitigation(name: Name, until: Option<Time>) -> ListenerMitigation {
         let mitigation = Mitigation {
-            mitigation: name.name().to_owned(),
+            mitigation: name,
             state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,
-            why: "of the flood".to_owned(),
+            why: MitigationReason::QueueFull,
         };
         ListenerMitigation { listener: "[::]:443".to_owned(), mitigation }
     }
@@ -411,7 +383,7 @@ mod tests {
             exempt: None,
             completed_at: None,
             source: None,
-            clients: ValidatedClients::default(),
+            clients: ClientsWithin::default(),
             mitigations: Vec::new(),
         }
     }
@@ -533,38 +505,6 @@ mod tests {
         assert_eq!(
             (decision.since, decision.until),
             (Some(time("01:00:00")), Some(time("23:00:00")))
-        );
-    }
-
-    #[test]
-    fn a_mitigation_states_its_effect_target_start_and_end() {
-        let mut about = nothing();
-        let explained = |about: &Explanation| {
-            let decision = about.decisions().pop().expect("a decision");
-            decision.in_words(|time| time.0.strftime("%H:%M:%S").to_string())
-        };
-        about.mitigations = vec![mitigation(Name::Overload, None)];
-        assert_eq!(
-            explained(&about),
-            "[::]:443 drops first SYNs, and lets those through that come again: of the flood; since \
-             03:04:06, until it is no longer needed"
-        );
-        about.completed_at = Some(time("03:00:00"));
-        assert!(
-            explained(&about)
-                .starts_with("[::]:443 lets its SYNs through, as those of a known client")
-        );
-        about.exempt = Some("default gateway".to_owned());
-        assert!(
-            explained(&about).contains("up to 2,000 a second and CPU"),
-            "{}",
-            explained(&about)
-        );
-        about.mitigations = vec![mitigation(Name::Budget, Some(time("05:00:00")))];
-        assert!(
-            explained(&about).ends_with("since 03:04:06, until 05:00:00"),
-            "{}",
-            explained(&about)
         );
     }
 

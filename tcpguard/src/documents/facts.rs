@@ -1,16 +1,16 @@
 //! The agent's measurements, for [`super::Status::build`].
 
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
-use tcpguard_host::time::{Clock, Time};
+use tcpguard_host::time::Clock;
 
 use super::{
-    AlertEntry, AttachMode, CookieBackend, Counts, Health, Hook, Incident, ModeRevert, Program,
+    AlertEntry, AttachMode, ConfigState, Cookies, Counts, Hook, Incident, Map, ModeRevert, Program,
+    Source,
 };
 
 /// Everything in the status that the engine does not know.
@@ -28,8 +28,8 @@ pub struct Facts {
     pub pid: u32,
     /// Time at which the agent started.
     pub started: Timestamp,
-    /// The configuration that holds.
-    pub config: ConfigFacts,
+    /// The configuration that holds; [`super::Status::build`] sets `valid`.
+    pub config: ConfigState,
     /// The pending end of the mode; `None` when it stays.
     pub mode_reverts: Option<ModeRevert>,
     /// Time of the agent's last heartbeat to the kernel; `None` before the first one.
@@ -44,16 +44,16 @@ pub struct Facts {
     pub tcp_ext: Reading<TcpExt>,
     /// Fill of the table of tracked connections; `None` without connection tracking.
     pub conntrack: Option<Conntrack>,
-    /// Availability of SYN cookies.
-    pub cookies: CookieFacts,
+    /// Availability of SYN cookies; [`super::Status::build`] adds the counters `sent` and `valid`.
+    pub cookies: Cookies,
     /// Rules found in the kernel when they were last counted; `None` before the first time.
     pub rules_in_kernel: Option<u32>,
     /// Time since which that number differs from the intended one; `None` while it does not.
     pub drift_since: Option<Timestamp>,
     /// Fill of the BPF maps.
-    pub maps: Vec<MapFacts>,
+    pub maps: Vec<Map>,
     /// Sources with the most SYNs, the busiest first.
-    pub sources: Vec<SourceFacts>,
+    pub sources: Vec<Source>,
     /// Time at which `sources` was read; `None` before the first time.
     pub sources_at: Option<Timestamp>,
     /// The programs in the kernel.
@@ -61,7 +61,7 @@ pub struct Facts {
     /// Events counted since the agent started.
     pub counts: Counts,
     /// Problems that the agent found with itself or the host.
-    pub health: Vec<Health>,
+    pub health: Vec<Finding>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
     /// Closed attacks on record, of earlier runs too, newest first.
@@ -113,33 +113,6 @@ impl LossCounters {
     }
 }
 
-/// Availability of SYN cookies, and their counters that the engine does not have.
-#[derive(Clone, Debug)]
-pub struct CookieFacts {
-    /// The backend that makes them.
-    pub backend: CookieBackend,
-    /// Reason why no better backend makes them.
-    pub reason: Option<String>,
-    /// Wrong cookies that were returned.
-    pub invalid: u64,
-    /// Number of clients in the map `CLIENTS`; `None` before they were counted.
-    pub validated_clients: Option<u64>,
-}
-
-/// The configuration that holds.
-#[derive(Clone, Debug)]
-pub struct ConfigFacts {
-    /// The file; `None` when there is none and the defaults hold.
-    pub path: Option<PathBuf>,
-    /// Time at which it was loaded.
-    pub loaded: Timestamp,
-    /// Reason why a newer configuration, or at a start the files, was refused.
-    pub error: Option<String>,
-    /// Time at which the last valid configuration was read from the files, where it holds because a start
-    /// refused them.
-    pub stands_in: Option<Time>,
-}
-
 #[derive(Clone, Debug)]
 pub struct InterfaceFacts {
     pub name: String,
@@ -161,28 +134,4 @@ pub struct InterfaceFacts {
     pub ahead: Vec<String>,
     /// Packet counters, summed over CPUs.
     pub packets: Reading<PacketCounters>,
-}
-
-/// Fill of a map.
-#[derive(Clone, Debug)]
-pub struct MapFacts {
-    pub name: String,
-    /// Entries in use; `None` when they are not counted.
-    pub entries: Option<u64>,
-    pub max_entries: u64,
-}
-
-/// Traffic from and to one source (weighted sample).
-#[derive(Clone, Debug)]
-pub struct SourceFacts {
-    /// The address; IPv6: its /64.
-    pub addr: IpAddr,
-    pub syn: u64,
-    pub syn_ack: u64,
-    /// ACK segments from it.
-    pub ack: u64,
-    pub rst: u64,
-    pub completed: u64,
-    /// True if it counts as a validated client.
-    pub validated: bool,
 }

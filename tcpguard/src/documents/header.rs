@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Mask;
 use tcpguard_common::wire::{self, Frame};
@@ -12,8 +13,7 @@ use tcpguard_host::time::{Clock, Time};
 use crate::bpf::ip;
 
 /// Header of one SYN, as it arrived.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SynHeader {
     /// Time of its arrival.
     pub at: Time,

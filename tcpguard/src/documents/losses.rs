@@ -1,5 +1,6 @@
 //! The part of the document about packets dropped before XDP: no BPF program of tcpguard saw them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_host::linux::SoftnetCpu;
 
@@ -18,8 +19,7 @@ const ONE_QUEUE_PPS: f64 = 10_000.0;
 const SKEW_PPS: f64 = 1_000.0;
 
 /// Packets dropped before XDP: lost in the ring of a network card or in the backlog of a CPU.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Losses {
     /// Extent of the loss over the last 5 s.
     pub state: LossState,
@@ -39,8 +39,7 @@ pub struct Losses {
 }
 
 /// Extent of a loss of packets.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossState {
     /// No packet is lost.
@@ -51,14 +50,13 @@ pub enum LossState {
     /// One packet in a thousand or more is lost, and at least 10 per second: clients fail to connect.
     Heavy,
     /// A value that this version does not know.
-    #[cfg_attr(test, schemars(skip))]
+    #[schemars(skip)]
     #[serde(other)]
     Unknown,
 }
 
 /// Packets that one interface received and lost since it exists.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceLosses {
     /// Name of the interface.
     pub name: String,
@@ -77,8 +75,7 @@ pub struct InterfaceLosses {
 }
 
 /// Packets that one CPU received and lost. The losses count since the CPU is online.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct CpuLoad {
     /// Number of the CPU.
     pub cpu: u32,

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Status;
 use super::build::number;
 
 /// One BPF program. Its runs on all interfaces that it is attached to are counted together.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Program {
     /// Name of the program.
     pub name: String,
@@ -24,8 +24,7 @@ pub struct Program {
 }
 
 /// Cost of a program, measured over about 1 s.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cost {
     /// Runs per second: one run for each packet, or event.
     pub runs_pps: f64,

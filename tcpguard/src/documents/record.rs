@@ -1,14 +1,18 @@
 //! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
 //! is stored when the attack is over.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Report};
+use tcpguard_engine::{
+    Evidence, IncidentClass, IncidentReport, IndicatorName, Measured, Mitigation, MitigationReason,
+    PendingClass, Report, Restraint, RestraintReason, RuleReason, Statistics, TcpExt, VerdictLine,
+};
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
-use super::build::{attack, evidence, number};
-use super::{DocumentClass, Evidence, Incident, SynHeader};
+use super::build::{attack, number};
+use super::{Incident, SynHeader};
 
 /// The value of [`FullIncident::schema`].
 pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";
@@ -34,8 +38,7 @@ const CUTS: [(usize, usize); 11] = [
 const SENTENCE: usize = 100;
 
 /// One attack, or another incident, with all the evidence that it was judged by.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FullIncident {
     /// Name and version of this document: `tcpguard.incident/1`.
     pub schema: String,
@@ -47,11 +50,10 @@ pub struct FullIncident {
 }
 
 /// Path of an incident to its verdict, and its outcome.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Record {
-    /// Cause of the alarm, with its arithmetic, in words.
-    pub alarm: String,
+    /// Numbers by which the signal raised the alarm.
+    pub alarm: Vec<Measured>,
     /// First verdict. Later inspections leave it alone.
     pub first: FirstVerdict,
     /// Lines of the class list as the last inspection evaluated them, up to the line that fits.
@@ -73,11 +75,11 @@ pub struct Record {
     /// Number of hits of these further rules.
     pub more_hits: u64,
     /// Mitigations beside rules that were active for the listener while the incident was open.
-    pub mitigations: Vec<String>,
+    pub mitigations: Vec<Mitigation>,
     /// Reason why no rule is asked for; `null` where one is, or where none is considered.
-    pub no_rule: Option<String>,
+    pub no_rule: Option<Restraint>,
     /// Reason why no mitigation beside rules is asked for; `null` where one is active, or where none is considered.
-    pub no_mitigation: Option<String>,
+    pub no_mitigation: Option<Restraint>,
     /// Headers of SYNs to the listener from the first second after the first verdict, at most 16, and fewer
     /// where more would not fit in 9 KiB. They may be of the flood or of clients.
     #[serde(default)]
@@ -88,50 +90,18 @@ pub struct Record {
 }
 
 /// The first verdict on an attack.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FirstVerdict {
     /// Time of the verdict.
     pub at: Time,
     /// Class of the incident.
-    pub class: DocumentClass,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
-    /// Reason of the verdict, in words: the line of the class list that fitted.
-    pub because: String,
-    /// Numbers at that time.
-    pub evidence: Evidence,
-}
-
-/// One line of the class list, as an inspection evaluated it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct VerdictLine {
-    /// Class if the line fits.
-    pub class: DocumentClass,
-    /// Question of the line.
-    pub asks: String,
-    /// True if the line fits. The first one that does decides.
-    pub holds: bool,
-    /// Numbers behind the result, in words.
-    pub why: String,
-}
-
-/// Pending class: another class than the present one, not yet found often enough to replace it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct PendingClass {
-    /// Class that the last inspections found.
-    pub class: DocumentClass,
-    /// Number of consecutive inspections that found it.
-    pub inspections: u32,
-    /// Number of consecutive inspections that it takes to change the class.
-    pub needed: u32,
+    pub class: IncidentClass,
+    /// Indicators that held then.
+    pub indicators: Vec<IndicatorName>,
 }
 
 /// Counters and signals at one moment.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Moment {
     /// Time of the last of these counts.
     pub at: Time,
@@ -140,7 +110,7 @@ pub struct Moment {
     /// Statistics of the signals.
     pub statistics: Statistics,
     /// Growth of the kernel's own counters in the same window, over all listeners of this network namespace.
-    pub kernel: KernelGrowth,
+    pub kernel: TcpExt,
     /// Number of half-open handshakes; `null` where they were not counted.
     pub half_open: Option<u32>,
     /// Number of connections that wait for the application to accept them; `null` where the queues were not
@@ -151,8 +121,7 @@ pub struct Moment {
 }
 
 /// Rates of a listener, per second.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Rates {
     /// Time over which the rates are taken, in seconds.
     pub span_s: f64,
@@ -179,77 +148,8 @@ pub struct Rates {
     pub out_of_state_pps: f64,
 }
 
-/// Statistics that the signals derive from the counters.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Statistics {
-    /// Time that a handshake was given to complete, in milliseconds.
-    pub given_ms: u64,
-    /// Fast path: number of attempts in the two polls judged.
-    pub fast_attempts: u64,
-    /// Fast path: number of these attempts that failed.
-    pub fast_failures: u64,
-    /// Fast path: number of consecutive polls in which too many failed.
-    pub fast_polls: u32,
-    /// Slow path: cumulative sum.
-    pub cusum: f64,
-    /// Slow path: sum from which an alarm is raised.
-    pub cusum_limit: f64,
-    /// Variance of the failures of a poll as a multiple of the variance by chance.
-    pub dispersion: f64,
-    /// Share of the attempts that fail without an attack, 0 to 1.
-    pub natural_share: f64,
-    /// Attempts per second that fail without an attack.
-    pub natural_pps: f64,
-    /// Number of failures to be expected in the window of the evidence.
-    pub expected_failures: f64,
-    /// Part of the SYN queue that failing handshakes hold; `null` where it was not counted.
-    pub occupancy: Option<Occupancy>,
-    /// Number of polls with a full accept queue, less the polls since in which it was not full.
-    pub overload_polls: u32,
-    /// Number of consecutive polls with a flash crowd.
-    pub flash_crowd_polls: u32,
-    /// Baseline of SYNs per second at the listener; 0 while it is not known.
-    pub baseline_syn_pps: f64,
-}
-
-/// Estimates of the slots of a SYN queue that failing handshakes hold. The least of the first three counts.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Occupancy {
-    /// Number of half-open handshakes.
-    pub half_open: u32,
-    /// Failures of the last minute beyond those to be expected.
-    pub of_a_minute: f64,
-    /// Failures of the last 10 s beyond those to be expected, times 6.3: an entry of the queue lives 63 s.
-    pub going_on: f64,
-    /// Number of slots from which an alarm is raised.
-    pub limit: f64,
-}
-
-/// Growth of the kernel's own counters of this network namespace.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct KernelGrowth {
-    /// `ListenOverflows`: connections lost because an accept queue was full.
-    pub listen_overflows: u64,
-    /// `ListenDrops`: SYNs and ACKs that a listener dropped for any reason.
-    pub listen_drops: u64,
-    /// `TCPReqQFullDoCookies`: SYNs that were answered with a cookie because the SYN queue was full.
-    pub req_q_full_do_cookies: u64,
-    /// `TCPReqQFullDrop`: SYNs that were dropped because the SYN queue was full.
-    pub req_q_full_drop: u64,
-    /// `SyncookiesSent`: SYN cookies that the kernel sent.
-    pub syncookies_sent: u64,
-    /// `SyncookiesRecv`: valid SYN cookies that clients returned.
-    pub syncookies_recv: u64,
-    /// `SyncookiesFailed`: ACKs with an invalid SYN cookie.
-    pub syncookies_failed: u64,
-}
-
 /// A rule of an attack, which may have ended.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct RuleRecord {
     /// Number of the rule.
     pub id: u32,
@@ -258,7 +158,7 @@ pub struct RuleRecord {
     /// Matcher of the rule, in words.
     pub matches: String,
     /// Reason for which the rule was made.
-    pub reason: String,
+    pub reason: RuleReason,
     /// Time at which the rule was made.
     pub created_at: Time,
     /// Time at which the rule ended; `null` if it lasted as long as its attack.
@@ -286,8 +186,8 @@ impl FullIncident {
         bytes(json::bytes(&self.incident.evidence)).saturating_add(bytes(json::bytes(&self.record)))
     }
 
-    /// Returns the document with its lists cut until the evidence fits in [`EVIDENCE_BYTES`]. The numbers
-    /// stay; the sentences, which repeat them, are cut last.
+    /// Returns the document with its lists cut until the evidence fits in [`EVIDENCE_BYTES`]. Sentences, and the
+    /// numbers of lines and indicators that do not hold, are cut last.
     fn fitted(mut self) -> Self {
         for (most, headers) in CUTS {
             self.cut_lists(most);
@@ -296,24 +196,19 @@ impl FullIncident {
                 return self;
             }
         }
-        self.record.first.evidence.gate.clear();
         self.record.cut_sentences();
+        if self.evidence_bytes() > EVIDENCE_BYTES {
+            let lines = self.record.lines.iter_mut().filter(|line| !line.holds);
+            lines.for_each(|line| line.measured.clear());
+            let indicators = self.incident.evidence.indicators.iter_mut();
+            indicators.filter(|one| !one.holds).for_each(|one| one.measured.clear());
+        }
         self
     }
 
     fn cut_lists(&mut self, most: usize) {
         self.record.lists_hold = most as u32;
         cut_evidence(&mut self.incident.evidence, most);
-        // The evidence of the last inspection is worth more than that of the first one.
-        let first = &mut self.record.first;
-        cut_evidence(&mut first.evidence, if most > 4 { most / 2 } else { 0 });
-        // The indicators that held, and the reason of the verdict, stay.
-        if most < 16 {
-            first.evidence.gate.retain(|item| item.holds);
-        }
-        if most < 8 {
-            first.evidence.gate.iter_mut().for_each(|item| item.detail.clear());
-        }
         let Record { rules, more_rules, more_hits, .. } = &mut self.record;
         // The latest rules show the present state.
         let surplus = rules.len().saturating_sub(most);
@@ -338,17 +233,17 @@ impl Record {
             alarm: record.alarm.clone(),
             first: FirstVerdict {
                 at: clock.time_at(first.at),
-                class: first.class.into(),
-                confidence: number(first.confidence),
-                because: first.because.clone(),
-                evidence: evidence(&first.evidence),
+                class: first.class,
+                indicators: first
+                    .evidence
+                    .indicators
+                    .iter()
+                    .filter(|one| one.holds)
+                    .map(|one| one.name)
+                    .collect(),
             },
-            lines: record.lines.iter().map(VerdictLine::build).collect(),
-            doubt: record.doubt.map(|doubt| PendingClass {
-                class: doubt.class.into(),
-                inspections: doubt.inspections,
-                needed: doubt.needed,
-            }),
+            lines: record.lines.clone(),
+            doubt: record.doubt,
             before: record.before.as_ref().map(Rates::build),
             at_alarm: record.at_alarm.as_ref().map(|moment| Moment::build(moment, clock)),
             at_last: record.at_last.as_ref().map(|moment| Moment::build(moment, clock)),
@@ -356,11 +251,7 @@ impl Record {
             rules: record.rules.iter().map(|rule| RuleRecord::build(rule, clock)).collect(),
             more_rules: record.more_rules,
             more_hits: record.more_hits,
-            mitigations: record
-                .mitigations
-                .iter()
-                .map(|mitigation| mitigation.name().to_owned())
-                .collect(),
+            mitigations: record.mitigations.clone(),
             no_rule: record.no_rule.clone(),
             no_mitigation: record.no_mitigation.clone(),
             syn_headers: record.headers.iter().map(|one| SynHeader::build(one, clock)).collect(),
@@ -369,42 +260,37 @@ impl Record {
     }
 
     fn cut_sentences(&mut self) {
-        let Self { alarm, first, lines, rules, no_rule, no_mitigation, .. } = self;
-        let lines = lines.iter_mut().flat_map(|line| [&mut line.asks, &mut line.why]);
-        let rules = rules.iter_mut().flat_map(|rule| [&mut rule.matches, &mut rule.reason]);
-        let others = [alarm, &mut first.because].into_iter().chain(no_rule).chain(no_mitigation);
-        for sentence in lines.chain(rules).chain(others) {
-            if let Some((end, _)) = sentence.char_indices().nth(SENTENCE) {
-                sentence.truncate(end);
-                sentence.push('…');
+        let Self { rules, no_mitigation, .. } = self;
+        let rules = rules.iter_mut().flat_map(|RuleRecord { matches, reason, .. }| {
+            let given = match reason {
+                RuleReason::Given { text } => Some(text),
+                _ => None,
+            };
+            std::iter::once(matches).chain(given)
+        });
+        let refused =
+            no_mitigation.iter_mut().filter_map(|restraint| match &mut restraint.reason {
+                RestraintReason::Refused { why: MitigationReason::Failed { error }, .. } => {
+                    Some(error)
+                }
+                _ => None,
+            });
+        for text in rules.chain(refused) {
+            if let Some((end, _)) = text.char_indices().nth(SENTENCE) {
+                text.truncate(end);
+                text.push('…');
             }
         }
     }
 }
 
-impl VerdictLine {
-    fn build(line: &engine::VerdictLine) -> Self {
-        let engine::VerdictLine { class, asks, holds, why } = line;
-        Self { class: (*class).into(), asks: asks.clone(), holds: *holds, why: why.clone() }
-    }
-}
-
 impl Moment {
     fn build(moment: &engine::Moment, clock: Clock) -> Self {
-        let kernel = &moment.tcp_ext;
         Self {
             at: clock.time_at(moment.at),
             rates: Rates::build(&moment.counts),
-            statistics: Statistics::build(&moment.statistics),
-            kernel: KernelGrowth {
-                listen_overflows: kernel.listen_overflows,
-                listen_drops: kernel.listen_drops,
-                req_q_full_do_cookies: kernel.req_q_full_do_cookies,
-                req_q_full_drop: kernel.req_q_full_drop,
-                syncookies_sent: kernel.syncookies_sent,
-                syncookies_recv: kernel.syncookies_recv,
-                syncookies_failed: kernel.syncookies_failed,
-            },
+            statistics: moment.statistics,
+            kernel: moment.tcp_ext,
             half_open: moment.queues.and_then(|queues| queues.half_open),
             accept_queue: moment.queues.map(|queues| queues.accept),
             queue_limit: moment.queues.map(|queues| queues.backlog),
@@ -413,7 +299,7 @@ impl Moment {
 }
 
 impl Rates {
-    fn build(counts: &engine::Counts) -> Self {
+    fn build(counts: &engine::Sums) -> Self {
         let rate = |count| rounded(counts.per_second(count));
         Self {
             span_s: number(counts.span.as_secs_f64()),
@@ -427,33 +313,6 @@ impl Rates {
             dropped_pps: rate(counts.dropped),
             cookies_pps: rate(counts.cookies_sent),
             out_of_state_pps: rate(counts.resets),
-        }
-    }
-}
-
-impl Statistics {
-    fn build(statistics: &engine::Statistics) -> Self {
-        let queue = statistics.occupancy;
-        Self {
-            given_ms: statistics.given.as_millis() as u64,
-            fast_attempts: statistics.fast_attempts,
-            fast_failures: statistics.fast_failures,
-            fast_polls: statistics.fast_polls,
-            cusum: rounded(statistics.cusum),
-            cusum_limit: rounded(statistics.cusum_limit),
-            dispersion: rounded(statistics.dispersion),
-            natural_share: number(statistics.natural_share),
-            natural_pps: rounded(statistics.natural_rate),
-            expected_failures: rounded(statistics.expected),
-            occupancy: queue.map(|queue| Occupancy {
-                half_open: queue.half_open,
-                of_a_minute: rounded(queue.of_a_minute),
-                going_on: rounded(queue.going_on),
-                limit: rounded(queue.limit),
-            }),
-            overload_polls: statistics.overload_polls,
-            flash_crowd_polls: statistics.flash_crowd_polls,
-            baseline_syn_pps: rounded(statistics.baseline_syn_rate),
         }
     }
 }

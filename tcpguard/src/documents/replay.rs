@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Timestamp};
+use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
 use tcpguard_host::time::Time;
-use tcpguard_host::units::{exact, percent};
+use tcpguard_host::units::{percent, whole};
 
-use crate::documents::{self, Evidence, narrative};
+use super::attack::target;
+use crate::documents;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.replay/1";
@@ -21,8 +23,7 @@ pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 pub const CUT_OFF: &str = "cut_off";
 
 /// Verdicts and actions that tcpguard would have produced for a capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Replay {
     /// Name and version of this document: `tcpguard.replay/1`.
     pub schema: &'static str,
@@ -116,8 +117,8 @@ impl Unread<'_> {
         };
         format!(
             "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
-            exact(self.packets),
-            exact(self.of),
+            whole(self.packets),
+            whole(self.of),
             percent(self.share()),
             self.why,
         )
@@ -125,12 +126,10 @@ impl Unread<'_> {
 }
 
 /// One incident. Times are in seconds after the first packet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Incident {
     /// Class of the last verdict.
-    #[cfg_attr(test, schemars(extend("enum" = CLASSES)))]
-    pub class: &'static str,
+    pub class: IncidentClass,
     /// Target: the listener, as in `203.0.113.10:443`, `[2001:db8::1]:443`; an address or a port alone for a
     /// scan; `500 listeners` for those that are reported together; `this host` for an incident of the whole
     /// host.
@@ -143,11 +142,6 @@ pub struct Incident {
     pub ended_s: Option<f64>,
     /// Number of SYNs in it; of class `reflection` the number of unsolicited replies.
     pub syns: u64,
-    /// Estimated number of distinct sources, in the ten seconds with the most; of class `reflection` in the
-    /// whole capture.
-    pub sources_est: u64,
-    /// Confidence in the class, 0 to 1.
-    pub confidence: f64,
     /// Evidence for the verdict.
     pub evidence: Grounds,
     /// Actions that were taken, or would have been in enforce mode, oldest first.
@@ -158,13 +152,10 @@ pub struct Incident {
 }
 
 /// Evidence for a verdict.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Grounds {
-    /// The verdict in one sentence.
-    pub summary: String,
     /// Signal that raised the alarm.
-    pub signal: String,
+    pub signal: Signal,
     /// Highest SYN rate over one second, in SYNs per second.
     pub peak_syn_pps: f64,
     /// Number of SYNs that rules matched, in whatever mode.
@@ -177,18 +168,17 @@ pub struct Grounds {
 }
 
 /// One action.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Action {
     /// Time of the action, in seconds after the first packet.
     pub at_s: f64,
-    /// Description of the action, in words.
-    pub text: String,
+    /// The action, with its facts.
+    #[serde(flatten)]
+    pub action: Event,
 }
 
 /// The header of one SYN, as it is in the capture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct SynHeader {
     /// Time of its arrival, in seconds after the first packet.
     pub at_s: f64,
@@ -199,46 +189,30 @@ pub struct SynHeader {
     pub length: Option<u16>,
 }
 
-/// Every class of [`Incident::class`].
-#[cfg(test)]
-const CLASSES: [&str; 11] = [
-    "random_spoofed",
-    "single_source",
-    "few_source",
-    "distributed",
-    "scan",
-    "flash_crowd",
-    "listener_overload",
-    "handshake_degraded",
-    "reflection",
-    "closed_ports",
-    "evasion",
-];
-
 impl Incident {
     /// Builds the document's form of an incident.
     pub fn new(report: &IncidentReport) -> Self {
         Self {
-            class: report.class.name(),
-            listener: report.place(),
+            class: report.class,
+            listener: target(report.listener, report.listeners),
             started_s: since_start(report.started),
             detected_after_s: seconds(report.detected.since(report.started)),
             ended_s: report.ended.map(since_start),
             syns: report.syns,
-            sources_est: report.evidence.sources_estimate,
-            confidence: report.confidence,
             evidence: Grounds {
-                summary: narrative::summary(report),
-                signal: report.signal.clone(),
+                signal: report.signal,
                 peak_syn_pps: (report.peak_syn_rate * 10.0).round() / 10.0,
                 matched: report.matched,
                 dropped: report.dropped,
-                numbers: documents::evidence(&report.evidence),
+                numbers: report.evidence.clone(),
             },
             actions: report
                 .actions
                 .iter()
-                .map(|action| Action { at_s: since_start(action.at), text: action.text.clone() })
+                .map(|action| Action {
+                    at_s: since_start(action.at),
+                    action: action.action.clone(),
+                })
                 .collect(),
             syn_headers: report.record.headers.iter().map(SynHeader::new).collect(),
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Name and version of the document.
@@ -12,8 +13,7 @@ pub const SCHEMA: &str = "tcpguard.selftest/1";
 pub(crate) const NO_TIME: &str = "no time was left to try it";
 
 /// Result of the self-test (`tcpguard selftest`): the SYN-cookie backends that work on a host.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SelfTest {
     /// Name and version of this document: `tcpguard.selftest/1`.
     pub schema: String,
@@ -26,8 +26,7 @@ pub struct SelfTest {
 }
 
 /// Properties of a host that decide which backends work.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Host {
     /// Kernel release, as `uname -r` prints it.
     pub kernel: String,
@@ -38,8 +37,7 @@ pub struct Host {
 }
 
 /// Backend that makes SYN cookies and checks the returned ones.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CookieBackend {
     /// Own cookies, sent by the XDP program. A program at tc checks the returned ones and hands the kernel
@@ -52,8 +50,7 @@ pub enum CookieBackend {
 }
 
 /// Hook at which an XDP program runs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// Hook in the network driver.
@@ -63,8 +60,7 @@ pub enum Hook {
 }
 
 /// IP version of a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Internet Protocol version 4.
@@ -74,8 +70,7 @@ pub enum Family {
 }
 
 /// Result of one backend.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Backend {
     /// The backend.
     pub backend: CookieBackend,
@@ -92,8 +87,7 @@ pub struct Backend {
 }
 
 /// One connection of the self-test.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Trial {
     /// Hook of the XDP program; `null` without a program, as for the backend `kernel`.
     pub hook: Option<Hook>,
@@ -112,8 +106,7 @@ pub struct Trial {
 }
 
 /// Properties of a connection, as the kernel reports them at one end (`TCP_INFO`).
-#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct End {
     /// True if TCP timestamps are in use.
     pub timestamps: bool,

@@ -1,5 +1,6 @@
 //! Counters over time, around and during one attack.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_host::time::Time;
 
@@ -8,8 +9,7 @@ pub const TIMELINE_SCHEMA: &str = "tcpguard.timeline/1";
 
 /// Counters over time, from half a minute before an attack was detected (at the default poll interval) until
 /// it was over.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Timeline {
     /// Name and version of this document: `tcpguard.timeline/1`.
     pub schema: String,
@@ -52,8 +52,7 @@ impl Timeline {
 
 /// Counters of one step: of the listener that the attack is about, or of all listeners together where it is
 /// about the whole host.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Point {
     /// End of the step, in milliseconds after `began`.
     pub at_ms: u64,

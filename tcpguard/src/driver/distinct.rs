@@ -1,4 +1,9 @@
-//! Estimate of the number of distinct sources that the registers stand for.
+//! Estimates of the numbers of distinct sources that the registers stand for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tcpguard_common::abi::maps::HLL_REGISTERS;
+use tcpguard_engine::ListenerId;
 
 /// The HyperLogLog estimate (Flajolet, Fusy, Gandouet, Meunier, "HyperLogLog", 2007), with the
 /// estimator of Ertl ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, §3):
@@ -35,11 +40,45 @@ fn below(share: f64) -> f64 {
     }
 }
 
+/// Estimates of the distinct sources of each listener, read again only when SYNs came.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    /// SYNs counted when the registers were read, and the estimate from the registers.
+    last: BTreeMap<ListenerId, (u64, u64)>,
+}
+
+impl Estimates {
+    /// The estimate for a listener to which `syns` SYNs have arrived in all. A source is noted after its
+    /// SYN is counted. A source that a read misses therefore changes the count before the next one.
+    pub fn of<E>(
+        &mut self,
+        id: ListenerId,
+        syns: u64,
+        registers: impl FnOnce() -> Result<[u8; HLL_REGISTERS], E>,
+    ) -> Result<u64, E> {
+        match self.last.get(&id) {
+            Some((same, estimate)) if *same == syns => Ok(*estimate),
+            _ => {
+                let estimate = estimate(&registers()?);
+                self.last.insert(id, (syns, estimate));
+                Ok(estimate)
+            }
+        }
+    }
+
+    /// Drops everything, and names the listeners whose registers were not empty.
+    pub fn start_again(&mut self) -> BTreeSet<ListenerId> {
+        let last = std::mem::take(&mut self.last);
+        last.into_iter().filter(|(_, (_, estimate))| *estimate > 0).map(|(id, _)| id).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
     use tcpguard_common::abi::Addr;
-    use tcpguard_common::abi::maps::HLL_REGISTERS;
     use tcpguard_common::fastpath::{distinct, hash};
     use tcpguard_common::model::hash_key;
 
@@ -58,5 +97,22 @@ mod tests {
             let error = (estimate - f64::from(count)).abs();
             assert!(error <= 0.13 * f64::from(count), "{count} sources: {estimate}");
         }
+    }
+
+    const FILLED: [u8; HLL_REGISTERS] = [1; HLL_REGISTERS];
+
+    #[test]
+    fn registers_are_read_when_a_syn_came() {
+        let mut estimates = Estimates::default();
+        let (id, other) = (ListenerId(3), ListenerId(4));
+        let filled = estimates.of(id, 7, || Ok::<_, Infallible>(FILLED)).unwrap();
+        assert!(filled > 0);
+        assert_eq!(estimates.of(id, 7, || Err("nothing has changed")).unwrap(), filled);
+        let empty = || Ok::<_, Infallible>([0; HLL_REGISTERS]);
+        assert_eq!(estimates.of(id, 8, empty).unwrap(), 0);
+        assert_eq!(estimates.of(other, 8, || Ok::<_, Infallible>(FILLED)).unwrap(), filled);
+        assert_eq!(estimates.start_again(), BTreeSet::from([other]), "the other one is empty");
+        assert_eq!(estimates.of(other, 8, empty).unwrap(), 0, "read again");
+        assert!(estimates.start_again().is_empty());
     }
 }

@@ -1,6 +1,15 @@
-//! The parts that the agent and a replay share in driving the engine: numbers and records that both derive from
-//! the counters of the programs.
+//! The driver of the engine, as far as the agent and a replay share it: an executor over the tables of the programs,
+//! the table of monitored listeners, and records that both derive from the counters.
 
 pub mod distinct;
-pub mod headers;
+mod executor;
+mod headers;
+pub mod listeners;
+mod lookups;
+mod tables;
 pub mod timeline;
+
+pub use executor::{Executor, RecentClients, Wanted, flags, kernel_mode};
+pub use listeners::{ListenerTable, Monitored};
+pub use lookups::Lookups;
+pub use tables::Tables;

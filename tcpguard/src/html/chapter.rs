@@ -1,18 +1,19 @@
-//! One attack from its headline to the last byte that is kept of it.
+//! One incident from its headline to the last byte that is kept of it.
 
 use std::fmt::{self, Write};
 
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{elapsed, span};
 
+use super::moments::{Moment, moments};
 use super::plot::Stage;
 use super::plot::lines::figure;
-use super::times::{Times, between};
-use super::words::{self, Moment};
-use super::{Chapter, evidence, panels};
+use super::times::Times;
+use super::{Chapter, blocks, panels};
 use crate::documents::timeline::Timeline;
 use crate::documents::{FullIncident, Incident};
 use crate::html::markup::escaped;
+use crate::text::{self, Section, between};
 
 /// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,29 +41,15 @@ pub(super) fn write(
     let full = &chapter.full;
     writeln!(out, "<article id=\"attack-{}\">", full.incident.id)?;
     headline(out, &full.incident, times, setting)?;
-    out.write_str("<dl class=\"figures\">")?;
-    for words::Figure { value, label } in words::figures(&full.incident) {
-        write!(out, "<div><dt>{}</dt><dd>{}</dd></div>", escaped(label), escaped(&value))?;
-    }
-    out.write_str("</dl>\n")?;
-
-    out.write_str("<section class=\"words\">\n")?;
-    setting.heading(out, 1, "What happened")?;
-    for paragraph in words::story(full, times) {
-        writeln!(out, "<p>{}</p>", escaped(&paragraph))?;
-    }
-    setting.heading(out, 1, "What remains to do")?;
-    for remains in words::remains(&full.incident, &full.record, setting == Setting::Alone) {
-        write!(out, "<p>{}", escaped(&remains.text))?;
-        if let Some(command) = &remains.command {
-            write!(out, " <code>{}</code>", escaped(command))?;
-        }
-        out.write_str("</p>\n")?;
-    }
-    out.write_str("</section>\n")?;
-
+    let shown = |time| times.show(time);
+    // The headline names the incident and its time.
+    let blocks = text::conclusion(&full.incident, None, &shown).into_iter().skip(1).collect();
+    blocks::write(out, &[Section { title: "Conclusion", blocks }], setting)?;
     over_time(out, chapter, times, setting)?;
-    evidence::write(out, full, times, setting)?;
+    blocks::write(out, &text::outcome(full, &shown), setting)?;
+    out.write_str("<details><summary>Evidence</summary>\n")?;
+    blocks::write(out, &text::evidence(full, &shown), setting)?;
+    out.write_str("</details>\n")?;
     out.write_str("</article>\n")
 }
 
@@ -85,18 +72,15 @@ fn headline(
             times.show(ended),
             span(between(attack.since, ended))
         ),
-        None => format!("{}, and it goes on", times.show_in_full(attack.since)),
+        None => format!("since {}", times.show_in_full(attack.since)),
     };
-    let kind = words::sentence(words::kind(attack.class));
     let level = if setting == Setting::Alone { 1 } else { 2 };
     writeln!(
         out,
         "<header>\n<p class=\"state {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word} \
-         · #{}</p>\n<h{level}>{} <span class=\"place\">on {}</span></h{level}>\n<p \
-         class=\"when\">{}</p>\n</header>",
+         · #{}</p>\n<h{level}>{}</h{level}>\n<p class=\"when\">{}</p>\n</header>",
         attack.id,
-        escaped(kind.trim_end_matches('.')),
-        escaped(&words::place(attack)),
+        escaped(&text::title(attack)),
         escaped(&when),
     )
 }
@@ -110,7 +94,7 @@ fn over_time(
 ) -> fmt::Result {
     out.write_str("<section>\n")?;
     setting.heading(out, 1, "Over time")?;
-    let moments = words::moments(&chapter.full);
+    let moments = moments(&chapter.full);
     match &chapter.line {
         Ok(line) if !line.points.is_empty() => {
             let stage = stage(&chapter.full, line, &moments, times);
@@ -126,7 +110,7 @@ fn over_time(
             )?;
         }
         Ok(_) => out.write_str("<p>Nothing was recorded over time.</p>\n")?,
-        Err(why) => writeln!(out, "<p>There are no plots: {}</p>", escaped(&words::sentence(why)))?,
+        Err(why) => writeln!(out, "<p>No plots: {}</p>", escaped(why))?,
     }
     out.write_str("<ol class=\"moments\">\n")?;
     for moment in &moments {
@@ -145,7 +129,7 @@ fn over_time(
 /// The typical length of a step.
 fn steps(line: &Timeline) -> String {
     match line.interval_ms {
-        below if below < 1000 => format!("{below} ms"),
+        below if below < 1000 => format!("{below}ms"),
         _ => span(std::time::Duration::from_millis(line.interval_ms.into())),
     }
 }

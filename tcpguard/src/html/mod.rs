@@ -5,21 +5,22 @@
 //! can be drawn again from these. It holds neither scripts nor anything to fetch, and its security
 //! policy forbids both. All input from outside is plain text in it (`markup`).
 
+mod blocks;
 mod chapter;
-mod evidence;
 mod markup;
+mod moments;
 mod page;
 mod panels;
 mod plot;
 mod times;
-mod words;
 
 use jiff::tz::TimeZone;
+use tcpguard_engine::IncidentClass;
 use tcpguard_host::time::Time;
 
+use crate::documents::FullIncident;
 use crate::documents::replay::Replay;
 use crate::documents::timeline::Timeline;
-use crate::documents::{DocumentClass, FullIncident};
 use crate::replay::Outcome;
 use times::Times;
 
@@ -58,8 +59,8 @@ impl Chapter {
     fn new(mut full: FullIncident, line: Result<Timeline, String>) -> Self {
         let drawn =
             line.iter().flat_map(|line| &line.points).map(|point| match full.incident.class {
-                DocumentClass::Reflection => point.unsolicited_pps,
-                DocumentClass::Scan | DocumentClass::ClosedPorts => point.nowhere_pps,
+                IncidentClass::Reflection => point.unsolicited_pps,
+                IncidentClass::Scan | IncidentClass::ClosedPorts => point.nowhere_pps,
                 _ => point.syn_pps,
             });
         full.incident.peak_syn_pps = drawn.fold(full.incident.peak_syn_pps, f64::max);

@@ -5,13 +5,12 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard_host::units::{exact, percent, short, span};
+use tcpguard_host::units::{percent, short, span, whole};
 
-use super::chapter;
-use super::words;
-use super::{Chapter, Host, Story};
+use super::{Chapter, Host, Story, chapter};
 use crate::documents::replay::Replay;
 use crate::html::markup::escaped;
+use crate::text;
 
 /// Incidents of a capture that are shown in full; the others have a line in the list of all.
 const IN_FULL: usize = 32;
@@ -84,12 +83,7 @@ fn title(story: &Story) -> String {
     match (&story.capture, story.chapters.as_slice()) {
         (None, [chapter, ..]) => {
             let attack = &chapter.full.incident;
-            format!(
-                "Attack #{}: {} on {}",
-                attack.id,
-                words::kind(attack.class),
-                words::place(attack)
-            )
+            format!("{} #{}: {}", text::heading(attack), attack.id, text::title(attack))
         }
         (None, []) => "Nothing".to_owned(),
         (Some(replay), chapters) => {
@@ -124,11 +118,11 @@ fn found_in(replay: &Replay, chapters: usize) -> String {
 
 /// Writes the read part of a capture, and the findings in it.
 fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result {
-    let found = words::sentence(&found_in(replay, story.chapters.len()));
+    let found = found_in(replay, story.chapters.len());
     writeln!(
         out,
         "<header>\n<h1>{} <span class=\"place\">in {}</span></h1>",
-        escaped(found.trim_end_matches('.')),
+        escaped(&found),
         escaped(name(replay))
     )?;
     writeln!(out, "<p>{}</p>", escaped(&volume(replay)))?;
@@ -136,8 +130,8 @@ fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result 
         writeln!(out, "<p>{}</p>", escaped(note))?;
     }
     out.write_str(
-        "<p>Times are counted from the first packet on. What is said of rules and drops is what the \
-         guard would have done.</p>\n</header>\n",
+        "<p>Times count from the first packet on. Rules and drops are those that tcpguard would have \
+         made.</p>\n</header>\n",
     )?;
     if story.chapters.len() > 1 {
         contents(out, story)?;
@@ -148,29 +142,29 @@ fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result 
 fn volume(replay: &Replay) -> String {
     let began = replay.began.map_or_else(String::new, |began| format!(" from {began} on"));
     let mut text = format!(
-        "{} packets in {}{began}: {} SYNs, {} SYN-ACKs in answer, {} handshakes completed",
-        exact(replay.packets),
+        "{} packets in {}{began}: {} SYNs, {} SYN-ACKs, {} handshakes completed",
+        whole(replay.packets),
         span(Duration::from_secs_f64(replay.duration_s)),
-        exact(replay.syns),
-        exact(replay.syn_acks),
-        exact(replay.handshakes),
+        whole(replay.syns),
+        whole(replay.syn_acks),
+        whole(replay.handshakes),
     );
     if !replay.skipped.is_empty() {
-        let skipped = replay.skipped.iter().map(|(why, count)| format!("{} {why}", exact(*count)));
+        let skipped = replay.skipped.iter().map(|(why, count)| format!("{} {why}", whole(*count)));
         text.push_str(&format!("; skipped: {}", skipped.collect::<Vec<_>>().join(", ")));
     }
-    words::sentence(&text)
+    text
 }
 
 /// A line for each incident.
 fn contents(out: &mut impl Write, story: &Story) -> fmt::Result {
     out.write_str(
-        "<div class=\"scroll\"><table><thead><tr><th>Began</th><th>What</th><th>Where</th><th \
-         class=\"number\">SYN/s at most</th></tr></thead>\n",
+        "<div class=\"scroll\"><table><thead><tr><th>Start</th><th>Class</th><th>Target</th><th \
+         class=\"number\">Peak</th></tr></thead>\n",
     )?;
     for (number, Chapter { full, .. }) in story.chapters.iter().take(LISTED).enumerate() {
         let attack = &full.incident;
-        let kind = words::kind(attack.class);
+        let kind = text::class(attack.class);
         let what = match number < IN_FULL {
             true => format!("<a href=\"#attack-{}\">{}</a>", attack.id, escaped(kind)),
             false => escaped(kind).to_string(),
@@ -179,8 +173,8 @@ fn contents(out: &mut impl Write, story: &Story) -> fmt::Result {
             out,
             "<tr><td>{}</td><td>{what}</td><td>{}</td><td class=\"number\">{}</td></tr>",
             escaped(&story.times.show(attack.since)),
-            escaped(&words::place(attack)),
-            escaped(&short(attack.peak_syn_pps)),
+            escaped(&attack.place()),
+            escaped(&format!("{}/s", short(attack.peak_syn_pps))),
         )?;
     }
     out.write_str("</table></div>\n")?;

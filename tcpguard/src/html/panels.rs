@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tcpguard_engine::IncidentClass;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::short;
 
 use super::plot::{Panel, Series};
 use super::times::Times;
+use crate::documents::FullIncident;
 use crate::documents::timeline::{Point, Timeline};
-use crate::documents::{DocumentClass, FullIncident};
 
 /// A moment of a line, in ms after its beginning.
 pub(super) fn moment(line: &Timeline, at_ms: u64) -> Time {
@@ -24,10 +25,10 @@ pub(super) fn place(line: &Timeline, time: Time) -> f64 {
 pub(super) fn panels(full: &FullIncident, line: &Timeline, times: &Times) -> Vec<Panel> {
     let attack = &full.incident;
     let panels = match attack.class {
-        DocumentClass::Reflection => vec![answers(line, times)],
-        DocumentClass::Scan | DocumentClass::ClosedPorts => vec![nowhere(line, times)],
+        IncidentClass::Reflection => vec![answers(line, times)],
+        IncidentClass::Scan | IncidentClass::ClosedPorts => vec![nowhere(line, times)],
         // Frames that cannot be read are not counted over time.
-        DocumentClass::Evasion => Vec::new(),
+        IncidentClass::Evasion => Vec::new(),
         _ => vec![syns(line, times), handshakes(full, line), queues(line)],
     };
     panels.into_iter().filter(|panel| !(panel.areas.is_empty() && panel.lines.is_empty())).collect()

@@ -1,12 +1,11 @@
 //! Format of times: by the clock on the wall, or in a capture from its first packet on.
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::elapsed;
 
 use super::plot::scale;
+use crate::text::between;
 
 /// The times that a page shows.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub(super) enum Times {
 }
 
 impl Times {
-    /// Time of day, `14:04:14`; in a capture `+12.3 s`.
+    /// Time of day, `14:04:14`; in a capture `+12.3s`.
     pub fn show(&self, time: Time) -> String {
         match self {
             Self::Clock(zone) => formatted(time, zone, "%H:%M:%S"),
@@ -81,19 +80,14 @@ impl Times {
             Self::After(_) => {
                 let (unit, name) = match step {
                     below if below < 60.0 => (1.0, "s"),
-                    below if below < 3600.0 => (60.0, "min"),
+                    below if below < 3600.0 => (60.0, "m"),
                     _ => (3600.0, "h"),
                 };
                 // Always signed, because a time before the first packet is no part of the capture.
-                format!("{:+} {name}", (seconds / unit * 10.0).round() / 10.0)
+                format!("{:+}{name}", (seconds / unit * 10.0).round() / 10.0)
             }
         }
     }
-}
-
-/// Time from `earlier` to `later`; nothing where it is the other way round.
-pub(super) fn between(earlier: Time, later: Time) -> Duration {
-    later.0.duration_since(earlier.0).try_into().unwrap_or_default()
 }
 
 fn formatted(time: Time, zone: &TimeZone, format: &str) -> String {
@@ -136,12 +130,9 @@ mod tests {
         let times = Times::After(time("2026-11-20T14:00:00Z"));
         assert_eq!(
             ticks(&times, "2026-11-20T14:00:30Z", 100.0),
-            ["0.0: +30 s", "30.0: +60 s", "60.0: +90 s", "90.0: +120 s"]
+            ["0.0: +30s", "30.0: +60s", "60.0: +90s", "90.0: +120s"]
         );
-        assert_eq!(
-            ticks(&times, "2026-11-20T14:29:00Z", 2_400.0).first().unwrap(),
-            "60.0: +30 min"
-        );
+        assert_eq!(ticks(&times, "2026-11-20T14:29:00Z", 2_400.0).first().unwrap(), "60.0: +30m");
     }
 
     #[test]
@@ -152,8 +143,8 @@ mod tests {
         assert_eq!(clock.show_in_full(at), "2026-11-20 14:00:12 UTC");
         assert_eq!(clock.in_words(at), "Times are UTC.");
         let after = Times::After(time("2026-11-20T14:00:07Z"));
-        assert_eq!((after.show(at), after.show_in_full(at)), ("+5.3 s".into(), "+5.3 s".into()));
+        assert_eq!((after.show(at), after.show_in_full(at)), ("+5.3s".into(), "+5.3s".into()));
         let late = time("2026-11-20T14:00:40.83Z");
-        assert_eq!(after.show(late), "+33.8 s");
+        assert_eq!(after.show(late), "+33.8s");
     }
 }

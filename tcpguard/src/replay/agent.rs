@@ -3,32 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use tcpguard_common::abi::{
-    self, ABI_VERSION, Action, Class, Config, Flow, FlowKey, ListenerKey, ReturnedCookies,
-};
+use tcpguard_common::abi::{ABI_VERSION, Action, Class, Config, FlowKey, ListenerKey};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    ClosedPortSource, Command, Engine, FOLLOWED_PER_SECOND, Flows, HostCounters, IncidentClass,
-    IncidentReport, Listener, ListenerCounters, ListenerId, ListenerSample, ListenerState, Matcher,
-    Mode, POLL, Rule, RuleCounters, RuleId, Sample, Severity, TcpExt, Timestamp, Tuning,
-    ValidatedClients,
+    Command, Engine, FOLLOWED_PER_SECOND, Flows, HostCounters, IncidentClass, IncidentReport,
+    Listener, ListenerCounters, ListenerState, Mode, POLL, Sample, Severity, TcpExt, Timestamp,
+    Tuning,
 };
 
 use super::ahead::Waiting;
 use super::backend::Backend;
 use super::handshakes::{Direction, RepliesSeen};
-use super::listeners::{self, Listeners};
+use super::listeners::{Admission, Traffic};
 use super::silence::Silence;
-use crate::bpf::{self, KernelError, signature_scope, source_table};
+use crate::bpf::{self, KernelError};
 use crate::documents::replay::START;
-use crate::driver::distinct;
-use crate::driver::headers::Headers;
 use crate::driver::timeline::{Line, Recorder};
+use crate::driver::{Executor, Tables, kernel_mode};
+use crate::text::event_line;
 
-/// Estimates of distinct sources start again this often, as the agent's do.
-const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 /// The last packets are given this long to be judged. It is not longer, because a client's retransmitted SYN
 /// can no longer be seen, and its absence would soon count against the client.
 const TAIL: Duration = Duration::from_secs(1);
@@ -75,17 +69,15 @@ pub struct Alert {
 }
 
 /// The agent of a replay, over one capture.
-pub struct Agent<'a> {
-    backend: &'a mut dyn Backend,
+pub struct Agent<B: Backend> {
+    backend: B,
+    executor: Executor<B::Tables, Traffic>,
     engine: Engine,
-    config: Config,
     next_poll: Timestamp,
     last_packet: Timestamp,
     /// Packets since the last silence.
     packets: u64,
-    distinct_since: Timestamp,
-    listeners: Listeners,
-    rules: BTreeMap<RuleId, Matcher>,
+    admission: Admission,
     dropped: Recent<FlowKey, (), DROPPED>,
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was reported, oldest first.
@@ -96,7 +88,6 @@ pub struct Agent<'a> {
     /// Counters over time, by the incident's number.
     pub lines: BTreeMap<u64, Line>,
     answers: RepliesSeen,
-    headers: Headers,
     /// One flow in `2^thinned` is examined.
     thinned: u8,
     /// Number of polls made.
@@ -105,9 +96,9 @@ pub struct Agent<'a> {
     pub left_out: u64,
 }
 
-impl<'a> Agent<'a> {
+impl<B: Backend> Agent<B> {
     /// An agent that has seen nothing.
-    pub fn new(backend: &'a mut dyn Backend, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
+    pub fn new(backend: B, tuning: Tuning, mode: Mode) -> anyhow::Result<Self> {
         let config = Config {
             abi_version: ABI_VERSION,
             mode: kernel_mode(mode) as u8,
@@ -117,17 +108,16 @@ impl<'a> Agent<'a> {
             tracked_bits: Config::follow(FOLLOWED_PER_SECOND),
             ..Config::default()
         };
-        backend.set_config(&config)?;
+        let mut executor = Executor::new(START, backend.tables()?, config);
+        executor.dataplane.set_config(&executor.config)?;
         Ok(Self {
             backend,
+            executor,
             engine: Engine::new(tuning, mode)?,
-            config,
             next_poll: START,
             last_packet: START,
             packets: 0,
-            distinct_since: START,
-            listeners: Listeners::default(),
-            rules: BTreeMap::new(),
+            admission: Admission::default(),
             dropped: Recent::default(),
             incidents: BTreeMap::new(),
             detections: Vec::new(),
@@ -135,7 +125,6 @@ impl<'a> Agent<'a> {
             recorder: Recorder::default(),
             lines: BTreeMap::new(),
             answers: RepliesSeen::All,
-            headers: Headers::default(),
             thinned: 0,
             polls: 0,
             left_out: 0,
@@ -144,12 +133,13 @@ impl<'a> Agent<'a> {
 
     /// Follows a listener, from the next poll on.
     pub fn add_listener(&mut self, now: Timestamp, key: ListenerKey) -> Result<(), KernelError> {
-        self.listeners.add(now, key, self.backend)
+        let Executor { listeners, dataplane, .. } = &mut self.executor;
+        self.admission.add(now, &key, listeners, dataplane)
     }
 
     /// Listeners followed now, and whether there were too many.
     pub fn listeners(&self) -> (usize, bool) {
-        (self.listeners.iter().count(), self.listeners.unfollowed > 0)
+        (self.executor.listeners.iter().count(), self.admission.left_out > 0)
     }
 
     /// Hands a packet to the backend, after all polls that are due before it. `answers` states which replies
@@ -157,22 +147,25 @@ impl<'a> Agent<'a> {
     pub fn packet(&mut self, packet: &Waiting, answers: RepliesSeen) -> Result<(), KernelError> {
         if self.answers != answers {
             self.answers = answers;
-            self.config.one_sided = (answers != RepliesSeen::All).into();
-            self.backend.set_config(&self.config)?;
+            self.executor.config.one_sided = (answers != RepliesSeen::All).into();
+            self.executor.dataplane.set_config(&self.executor.config)?;
         }
         self.poll_until(packet.at)?;
         self.last_packet = packet.at;
         self.packets += 1;
-        self.backend.set_now(packet.at.as_nanos())?;
+        let Executor { dataplane, listeners, config, .. } = &mut self.executor;
+        self.backend.set_now(dataplane, packet.at.as_nanos())?;
         let flow = &packet.flow;
         match packet.direction {
             Direction::In => {
-                let action = self.backend.ingress(&packet.frame)?;
+                let action = self.backend.ingress(dataplane, &packet.frame)?;
                 if packet.class == Class::Syn {
                     let key = ListenerKey::new(flow.server, flow.server_port);
-                    if let Some(followed) = self.listeners.see(packet.at, &key) {
+                    let monitored = listeners.under(&key).and_then(|id| listeners.get_mut(id));
+                    if let Some(monitored) = monitored {
                         let source = flow.client.client();
-                        followed.sources.add(hash::source(&self.config.hash_key, &source));
+                        monitored.own.seen = packet.at;
+                        monitored.own.sources.add(hash::source(&config.hash_key, &source));
                     }
                     self.note_fate(flow, action);
                 }
@@ -180,7 +173,7 @@ impl<'a> Agent<'a> {
             }
             // A dropped SYN does not reach the stack, so no reply to it would exist.
             Direction::Out if self.dropped.peek(&flow.reversed()).is_some() => Ok(()),
-            Direction::Out => self.backend.egress(&packet.frame),
+            Direction::Out => self.backend.egress(dataplane, &packet.frame),
         }
     }
 
@@ -249,18 +242,8 @@ impl<'a> Agent<'a> {
     fn poll(&mut self, now: Timestamp) -> Result<(), KernelError> {
         self.polls += 1;
         let sample = self.sample(now)?;
-        self.take_headers()?;
-        self.engine.handle_sample(&sample);
+        self.executor.submit(&mut self.engine, &sample)?;
         self.recorder.note(&sample, self.engine.mode());
-        if now.since(self.distinct_since) >= DISTINCT_WINDOW {
-            self.distinct_since = now;
-            for followed in self.listeners.iter_mut() {
-                self.backend.reset_distinct_sources(followed.slot())?;
-                if let Some((_, sources)) = &mut followed.reported {
-                    *sources = 0;
-                }
-            }
-        }
         self.part_sources(now);
         while let Some(command) = self.engine.next_command() {
             self.execute(now, command)?;
@@ -268,63 +251,39 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
-    fn take_headers(&mut self) -> Result<(), KernelError> {
-        if self.listeners.are_sampled() {
-            let headers = self.headers.take(&self.backend.syn_samples()?).into_iter();
-            let of = |(slot, header)| Some((self.listeners.at(slot)?, header));
-            self.engine.handle_headers(headers.filter_map(of));
-        }
-        Ok(())
-    }
-
     fn part_sources(&mut self, now: Timestamp) {
-        let mut due = self.listeners.iter_mut().filter(|f| f.sources.is_due(now)).peekable();
+        let listeners = self.executor.listeners.iter_mut();
+        let mut due = listeners.filter(|one| one.own.sources.is_due(now)).peekable();
         if due.peek().is_some() {
             let incidents = match self.engine.is_at_rest() {
                 true => Vec::new(),
                 false => self.engine.report(now).incidents,
             };
-            for followed in due {
-                let its = incidents.iter().find(|one| one.listener_id == followed.id);
-                followed.sources.next_part(now, its);
+            for monitored in due {
+                let its = incidents.iter().find(|one| one.listener_id == monitored.id);
+                monitored.own.sources.next_part(now, its);
             }
         }
     }
 
     fn sample(&mut self, now: Timestamp) -> Result<Sample, KernelError> {
-        self.config.note_poll(now.as_nanos());
-        self.backend.set_config(&self.config)?;
+        self.executor.config.note_poll(now.as_nanos());
+        let Executor { dataplane, listeners, config, estimates, .. } = &mut self.executor;
+        dataplane.set_config(config)?;
         let mut samples = Vec::new();
-        for followed in self.listeners.iter_mut() {
-            let counters = match followed.reported {
+        for monitored in listeners.iter_mut() {
+            let mut sample = monitored.sample(dataplane, estimates, None, false)?;
+            if !std::mem::replace(&mut monitored.own.is_sampled, true) {
                 // Counts from before the first sample belong to no listener, so the first sample is
                 // zero.
-                None => {
-                    followed.reported = Some((0, 0));
-                    ListenerCounters::default()
-                }
-                Some((syns, _)) => {
-                    let counters = self.backend.listener_counters(followed.slot())?;
-                    if counters.syn != syns {
-                        let registers = self.backend.distinct_sources(followed.slot())?;
-                        followed.reported = Some((counters.syn, distinct::estimate(&registers)));
-                    }
-                    let late = self.backend.late(followed.slot())?;
-                    let returned = ReturnedCookies::default();
-                    bpf::listener_counters(&counters, late, &returned, false)
-                }
-            };
-            samples.push(ListenerSample {
-                id: followed.id,
-                listener: followed.listener,
-                kind: listeners::KIND,
-                counters,
-                queues: None,
-                distinct_sources: followed.reported.map_or(0, |(_, sources)| sources),
-            });
+                (sample.counters, sample.distinct_sources) = (ListenerCounters::default(), 0);
+            }
+            samples.push(sample);
         }
-        let packets = self.backend.packets()?;
-        let host = self.backend.host_counters()?;
+        let executor = &self.executor;
+        let packets = B::packets(&executor.dataplane)?;
+        let host = executor.dataplane.host_counters()?;
+        let cells = executor.dataplane.closed_port_sources()?;
         Ok(Sample {
             syns_by_cpu: Vec::new(),
             lost: 0,
@@ -332,7 +291,7 @@ impl<'a> Agent<'a> {
             epoch: START.as_nanos(),
             listeners: samples,
             tcp_ext: TcpExt::default(),
-            rules: self.rule_counters()?,
+            rules: executor.rule_counters()?,
             host: HostCounters {
                 own_syn: (self.answers != RepliesSeen::None).then_some(host.own_syn),
                 replies: host.reply_seen,
@@ -345,48 +304,23 @@ impl<'a> Agent<'a> {
                 // Packets that cannot be read are skipped before they get here.
                 ..HostCounters::default()
             },
-            closed_port_sources: self.closed_port_sources(now)?,
-            sample_shift: self.config.sample_shift,
+            closed_port_sources: executor.closed_port_sources(now, &cells),
+            sample_shift: executor.config.sample_shift,
             one_sided: self.answers == RepliesSeen::None,
         })
     }
 
-    fn closed_port_sources(&self, now: Timestamp) -> Result<Vec<ClosedPortSource>, KernelError> {
-        let client = |addr| self.backend.client(addr).ok().flatten();
-        let cells = self.backend.closed_port_sources()?;
-        Ok(cells.iter().filter_map(|cell| bpf::closed_port_source(cell, now, client)).collect())
-    }
-
-    fn rule_counters(&self) -> Result<Vec<RuleCounters>, KernelError> {
-        self.rules
-            .keys()
-            .map(|id| {
-                let hits = self.backend.rule_hits(id.0)?;
-                Ok(bpf::rule_counters(*id, &hits))
-            })
-            .collect()
-    }
-
     fn execute(&mut self, now: Timestamp, command: Command) -> Result<(), KernelError> {
         match command {
-            Command::InstallRule(rule) => self.install(&rule),
-            Command::RenewRule { id, expires } => {
-                self.backend.set_rule_expiry(id.0, expires.as_nanos())
-            }
-            Command::RemoveRule { rule, .. } => self.remove(&rule),
-            Command::SetMode(mode) => {
-                self.config.mode = kernel_mode(mode) as u8;
-                self.backend.set_config(&self.config)
-            }
-            Command::SetSampling { shift } => {
-                self.config.sample_shift = shift;
-                self.backend.set_config(&self.config)
-            }
-            Command::SampleSyns { listener, shift } => {
-                self.listeners.sample_syns(listener, shift, self.backend)
-            }
+            Command::InstallRule(rule) => self.executor.install(&rule),
+            Command::RenewRule { id, expires } => self.executor.renew(id, expires),
+            Command::RemoveRule { rule, .. } => self.executor.remove(&rule),
+            Command::SetMode(mode) => self.executor.set_mode(mode),
+            Command::SetSampling { shift } => self.executor.set_sampling(shift),
+            Command::SampleSyns { listener, shift } => self.executor.sample_syns(listener, shift),
             Command::InspectFlows => self.inspect_flows(now),
-            Command::Alert { severity, message, incident, .. } => {
+            Command::Alert { severity, event, incident } => {
+                let message = event_line(&event);
                 self.alerts.push(Alert { after: now.since(START), severity, message });
                 if let Some(incident) = incident {
                     self.keep(now, *incident);
@@ -410,81 +344,29 @@ impl<'a> Agent<'a> {
 
     fn inspect_flows(&mut self, now: Timestamp) -> Result<(), KernelError> {
         let oldest = (now - FOLLOWED).as_nanos();
-        let config =
-            Config { sample_shift: self.config.sample_shift.max(self.thinned), ..self.config };
-        let listeners = &self.listeners;
+        let Executor { dataplane, listeners, config, .. } = &self.executor;
+        let config = Config { sample_shift: config.sample_shift.max(self.thinned), ..*config };
         let mut flows = Flows::default();
-        let keep = |key: &FlowKey, flow: &Flow| {
-            flow.syn_ns >= oldest
-                && hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift)
-        };
-        let mut take = |key: &FlowKey, flow: &Flow| {
-            let listener = listeners.at(flow.listener);
-            let flow = listener.and_then(|_| bpf::flow(&config, key, flow));
-            if let (Some(listener), Some(flow)) = (listener, flow) {
-                flows.extend([tcpguard_engine::Flow { listener, ..flow }]);
-            }
-        };
         // In a long silence the whole table would be read to find nothing.
         if now.since(self.last_packet) <= FOLLOWED {
-            self.backend.flows(&keep, &mut take)?;
+            let mut found = B::flows(dataplane, |key, flow| {
+                flow.syn_ns >= oldest
+                    && hash::sampled(hash::flow(&config.hash_key, key), config.sample_shift)
+            })?;
+            // Tables have no order, and of very many flows the engine examines a part: always the same one.
+            found.sort_unstable_by_key(|(key, flow)| (flow.syn_ns, *key));
+            flows.extend(found.iter().filter_map(|(key, flow)| {
+                let listener = listeners.at_slot(flow.listener)?;
+                Some(tcpguard_engine::Flow { listener, ..bpf::flow(&config, key, flow)? })
+            }));
         }
         match flows.len() {
             many if many > INSPECTED => self.thinned = config.sample_shift + 1,
             few if few < INSPECTED / 4 => self.thinned = self.thinned.saturating_sub(1),
             _ => {}
         }
-        let clients = Clients { backend: self.backend, now };
-        self.engine.handle_flows(now, &flows, &clients);
+        self.engine.handle_flows(now, &flows, &self.executor.recent_clients(now));
         Ok(())
-    }
-
-    fn install(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let slot_of_rule = rule.id.0;
-        let again = self.rules.insert(rule.id, rule.matcher) == Some(rule.matcher);
-        if !again {
-            self.backend.reset_rule_hits(slot_of_rule)?;
-        }
-        self.backend.set_rule_expiry(slot_of_rule, rule.expires.as_nanos())?;
-        match &rule.matcher {
-            Matcher::Source(net, _) => self.backend.set_source_rule(net, slot_of_rule)?,
-            Matcher::Signature { listener, mask, fingerprint } => {
-                let scope = signature_scope(*listener);
-                self.backend.set_signature(scope, *mask, fingerprint, slot_of_rule)?;
-                if !again {
-                    self.listeners.add_rule(*listener, *mask, self.backend)?;
-                }
-            }
-        }
-        self.write_tables_in_use()
-    }
-
-    fn remove(&mut self, rule: &Rule) -> Result<(), KernelError> {
-        let Some(matcher) = self.rules.remove(&rule.id) else { return Ok(()) };
-        self.backend.set_rule_expiry(rule.id.0, 0)?;
-        match matcher {
-            Matcher::Source(net, _) => self.backend.remove_source_rule(&net, rule.id.0)?,
-            Matcher::Signature { listener, mask, fingerprint } => {
-                let scope = signature_scope(listener);
-                self.backend.remove_signature(scope, mask, &fingerprint)?;
-                self.listeners.remove_rule(listener, mask, self.backend)?;
-            }
-        }
-        self.write_tables_in_use()
-    }
-
-    fn write_tables_in_use(&mut self) -> Result<(), KernelError> {
-        (self.config.source_rules, self.config.masks) = (0, 0);
-        for matcher in self.rules.values() {
-            match matcher {
-                Matcher::Source(net, _) => self.config.source_rules |= source_table(net),
-                Matcher::Signature { listener: ListenerId::HOST, mask, .. } => {
-                    self.config.masks |= 1 << mask.code();
-                }
-                Matcher::Signature { .. } => {}
-            }
-        }
-        self.backend.set_config(&self.config)
     }
 
     fn keep_line(&mut self, id: u64, line: Line) {
@@ -495,8 +377,8 @@ impl<'a> Agent<'a> {
 
     /// Keeps an incident as it is now, or was at its end.
     fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
-        if let Some(followed) = self.listeners.find(report.listener_id) {
-            report.evidence.sources_estimate = followed.sources.of(now, &report);
+        if let Some(monitored) = self.executor.listeners.get_mut(report.listener_id) {
+            report.evidence.sources_estimate = monitored.own.sources.of(now, &report);
         }
         if report.ended.is_none() {
             self.recorder.begin(report.id, report.listener_id);
@@ -518,28 +400,5 @@ impl<'a> Agent<'a> {
         } else {
             self.left_out += 1;
         }
-    }
-}
-
-/// The clients that completed a handshake in the capture.
-struct Clients<'a> {
-    backend: &'a dyn Backend,
-    now: Timestamp,
-}
-
-impl ValidatedClients for Clients<'_> {
-    fn completed_within(&self, net: &IpNet) -> bool {
-        let since = self.now - bpf::RECENT;
-        // If the kernel cannot be queried, no client may be banned, so the network counts as
-        // validated.
-        self.backend.validated_since(net, since.as_nanos()).unwrap_or(true)
-    }
-}
-
-fn kernel_mode(mode: Mode) -> abi::Mode {
-    match mode {
-        Mode::Off => abi::Mode::Off,
-        Mode::Observe => abi::Mode::Observe,
-        Mode::Enforce => abi::Mode::Enforce,
     }
 }

@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
-use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
@@ -31,11 +30,12 @@ use crate::bpf::KernelError;
 use crate::documents::FullIncident;
 use crate::documents::replay::{CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
 use crate::documents::timeline::Timeline;
+use crate::driver::listeners::CAPACITY;
 use crate::driver::timeline::Line;
 use agent::Agent;
 pub use agent::{Alert, Detection};
 use ahead::{Ahead, Waiting};
-pub use backend::{Backend, Kernel};
+pub use backend::{Backend, Kernel, OnHost};
 use capture::{Capture, CaptureError, Packet};
 use clock::Clock;
 pub use handshakes::Direction;
@@ -116,7 +116,7 @@ pub struct ReplayedSegment {
 pub fn replay(
     file: &str,
     source: Box<dyn Read>,
-    backend: &mut dyn Backend,
+    backend: impl Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
     replay_with(file, source, backend, mode, Tuning::default())
@@ -126,7 +126,7 @@ pub fn replay(
 pub fn replay_with(
     file: &str,
     source: Box<dyn Read>,
-    backend: &mut dyn Backend,
+    backend: impl Backend,
     mode: Mode,
     tuning: impl Into<Tuning>,
 ) -> anyhow::Result<Outcome> {
@@ -138,7 +138,7 @@ pub fn replay_with(
 pub fn replay_beside(
     file: &str,
     source: Box<dyn Read>,
-    backend: &mut dyn Backend,
+    backend: impl Backend,
     mode: Mode,
     tuning: impl Into<Tuning>,
     beside: &mut dyn FnMut(ReplayEvent<'_>),
@@ -216,7 +216,7 @@ struct Reading {
 
 impl Reading {
     /// Reads until enough packets wait or there are no more.
-    fn read_ahead(&mut self, agent: &mut Agent<'_>) -> Result<(), KernelError> {
+    fn read_ahead(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
         while self.end.is_none() && !self.ahead.is_full() {
             match self.capture.next(&mut self.packet) {
                 Ok(true) => self.read(agent)?,
@@ -232,7 +232,7 @@ impl Reading {
         Ok(())
     }
 
-    fn read(&mut self, agent: &mut Agent<'_>) -> Result<(), KernelError> {
+    fn read(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
         self.packets += 1;
         let at = match self.packet.at_ns {
             Some(ns) => {
@@ -257,7 +257,7 @@ impl Reading {
 
     fn wait(
         &mut self,
-        agent: &mut Agent<'_>,
+        agent: &mut Agent<impl Backend>,
         at: Timestamp,
         class: Class,
         segment: wire::Segment,
@@ -278,7 +278,7 @@ impl Reading {
         *self.skipped.entry(why).or_default() += 1;
     }
 
-    fn notes(&self, agent: &Agent<'_>) -> Vec<String> {
+    fn notes(&self, agent: &Agent<impl Backend>) -> Vec<String> {
         let (listeners, too_many) = agent.listeners();
         let mut notes = vec![if self.handshakes.one_sided() && self.handshakes.syns > 0 {
             format!(
@@ -291,7 +291,7 @@ impl Reading {
         }];
         if too_many {
             notes.push(format!(
-                "More than {MAX_LISTENERS} listeners were in use at a time: the others were left out."
+                "More than {CAPACITY} listeners were in use at a time: the others were left out."
             ));
         }
         if agent.left_out > 0 {

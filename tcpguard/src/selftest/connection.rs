@@ -90,7 +90,7 @@ pub(super) fn connect(
 fn words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!("nothing came within {} ms", PATIENCE.as_millis())
+            format!("nothing came within {}ms", PATIENCE.as_millis())
         }
         io::ErrorKind::ConnectionReset => "it was reset".to_owned(),
         _ => error.to_string(),

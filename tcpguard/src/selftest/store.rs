@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use tcpguard_host::durable::seal::{self, Damage};
+use tcpguard_host::durable::seal;
 use tcpguard_host::json;
 
 use crate::documents::selftest::{Host, SCHEMA, SelfTest};
@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// none, with one line in the log: a new result costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<SelfTest> {
     let path = state_dir.join(NAME);
-    match read(&path) {
+    match seal::document(&path, MAX_BYTES, SCHEMA, |selftest: &SelfTest| &selftest.schema) {
         Ok(selftest) => Some(selftest).filter(|selftest| selftest.host == *host),
         Err(damage) => {
             if let Some(why) = damage.reason() {
@@ -34,16 +34,6 @@ pub fn load(state_dir: &Path, host: &Host) -> Option<SelfTest> {
 pub fn may_be_seen(state_dir: &Path) -> bool {
     let opened = std::fs::File::open(state_dir.join(NAME));
     !matches!(opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
-}
-
-fn read(path: &Path) -> Result<SelfTest, Damage> {
-    let text = seal::read(path, MAX_BYTES)?;
-    let selftest: SelfTest =
-        serde_json::from_slice(&text).map_err(|error| Damage::Bad(error.to_string()))?;
-    if selftest.schema != SCHEMA {
-        return Err(Damage::Bad(format!("its schema is {:?}, not {SCHEMA}", selftest.schema)));
-    }
-    Ok(selftest)
 }
 
 /// Keeps a result in `state_dir`, for any user that may read the directory. One that lacks something

@@ -3,25 +3,24 @@
 use std::io::{Stderr, Write};
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
 use tcpguard_host::escape;
 use tcpguard_host::time::{Clock, Time};
 
 use super::{History, Journal, journal, stderr};
-use crate::documents::AlertEntry;
+use crate::documents::{AlertEntry, AlertEvent};
+use crate::text::event_line;
 
 /// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// Severity of the event.
     pub severity: Severity,
-    /// The event's name, such as `attack_started`.
-    pub event: String,
+    /// The event.
+    pub event: AlertEvent,
     /// One line in words.
     pub message: String,
-    /// The prefix that it is about, where a rule or exemption for one is.
-    pub prefix: Option<IpNet>,
     /// The interfaces that it is about.
     pub interfaces: Vec<String>,
     /// The incident it belongs to, as it was then.
@@ -29,6 +28,16 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// The alert about an event of the engine.
+    pub fn of(
+        severity: Severity,
+        event: engine::Event,
+        incident: Option<Box<IncidentReport>>,
+    ) -> Self {
+        let (message, interfaces) = (event_line(&event), Vec::new());
+        Self { severity, event: AlertEvent::Engine(Box::new(event)), message, interfaces, incident }
+    }
+
     /// The severity in JSON and the journal.
     pub const fn severity_name(&self) -> &'static str {
         match self.severity {
@@ -130,9 +139,8 @@ mod tests {
     fn alert(message: &str) -> Alert {
         Alert {
             severity: Severity::Warning,
-            event: "rule_withdrawn".to_owned(),
+            event: AlertEvent::own("rule_withdrawn"),
             message: message.to_owned(),
-            prefix: None,
             interfaces: Vec::new(),
             incident: None,
         }

@@ -4,8 +4,8 @@ use std::fs;
 
 use log::Level;
 
-use super::stderr;
 use crate::control::{Peer, Request, Response};
+use super::stderr;
 
 /// The login of a process that no login began.
 const NO_LOGIN: u32 = u32::MAX;
@@ -20,7 +20,7 @@ pub(crate) fn audit(peer: Peer, request: &Request, response: &Response) {
     stderr::write(Level::Info, &line(peer, login, &users, request, response));
 }
 
-/// The credentials are the kernel's, not the client's word.
+/// The line as `name=value` pairs. The credentials are the kernel's, not the client's word.
 fn line(
     peer: Peer,
     login: Option<u32>,
@@ -29,32 +29,41 @@ fn line(
     response: &Response,
 ) -> String {
     let pid = peer.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    let named = |key: &str, uid: u32| {
+        let name = name(uid, users).map_or_else(String::new, |name| format!(" {key}={name}"));
+        format!("{uid}{name}")
+    };
+    let user = named("user", peer.uid);
     let login = match login {
-        Some(uid) if uid != peer.uid => format!(", logged in as {}", name(uid, users)),
+        Some(uid) if uid != peer.uid => format!(" login_uid={}", named("login", uid)),
         _ => String::new(),
     };
-    let outcome = match response {
-        Response::Refused(refusal) => format!("refused: {}", refusal.message),
-        _ => "done".to_owned(),
+    let result = match response {
+        Response::Refused(refusal) => format!("refused error=\"{}\"", quoted(&refusal.message)),
+        _ => "ok".to_owned(),
     };
-    format!("{} (pid {pid}{login}): {}: {outcome}", name(peer.uid, users), request.in_brief())
+    let request = quoted(&request.in_brief());
+    format!("audit: uid={user} pid={pid}{login} request=\"{request}\" result={result}")
 }
 
-/// The name of a user in this text of /etc/passwd; `uid 1000` where it has none.
-fn name(uid: u32, users: &str) -> String {
-    let mut lines = users.lines().map(|line| line.split(':'));
-    let found = lines.find_map(|mut fields| {
+/// Text for a value in quotation marks.
+fn quoted(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// The name of a user in this text of /etc/passwd.
+fn name(uid: u32, users: &str) -> Option<&str> {
+    users.lines().map(|line| line.split(':')).find_map(|mut fields| {
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    found.unwrap_or_else(|| format!("uid {uid}"))
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::control::RefusalKind;
-    use crate::documents::Mode;
+    use tcpguard_engine::Mode;
 
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
 
@@ -64,15 +73,34 @@ mod tests {
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
         let refused = Response::refused(RefusalKind::Failed, "the kernel did not take it");
         for (uid, pid, login, response, expected) in [
-            (0, Some(77), None, &done, "root (pid 77): mode off: done"),
-            (0, Some(77), Some(0), &done, "root (pid 77): mode off: done"),
-            (0, Some(77), Some(1000), &done, "root (pid 77, logged in as alice): mode off: done"),
+            (
+                0,
+                Some(77),
+                None,
+                &done,
+                "audit: uid=0 user=root pid=77 request=\"mode off\" result=ok",
+            ),
+            (
+                0,
+                Some(77),
+                Some(0),
+                &done,
+                "audit: uid=0 user=root pid=77 request=\"mode off\" result=ok",
+            ),
+            (
+                0,
+                Some(77),
+                Some(1000),
+                &done,
+                "audit: uid=0 user=root pid=77 login_uid=1000 login=alice request=\"mode off\" result=ok",
+            ),
             (
                 1001,
                 None,
                 Some(1001),
                 &refused,
-                "uid 1001 (pid unknown): mode off: refused: the kernel did not take it",
+                "audit: uid=1001 pid=unknown request=\"mode off\" result=refused error=\"the kernel did not \
+                 take it\"",
             ),
         ] {
             let peer = Peer { uid, pid };

@@ -70,6 +70,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::AlertEvent;
     use tcpguard_host::finding::Severity;
     use tcpguard_host::time::Time;
 
@@ -82,7 +83,7 @@ mod tests {
             seq,
             at: Time(at(second)),
             severity: Severity::Notice,
-            event: "mode_changed".to_owned(),
+            event: AlertEvent::own("mode_changed"),
             message: "x".to_owned(),
             incident: None,
         }

@@ -21,6 +21,7 @@ use tcpguard_host::escape;
 use super::Alert;
 use super::events::message_id;
 use crate::config::mode_name;
+use crate::documents::AlertEvent;
 
 /// Path at which journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -99,13 +100,15 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     field(&mut entry, "MESSAGE", &escape::escaped_lines(&alert.message));
     field(&mut entry, "PRIORITY", priority(alert.severity));
     field(&mut entry, "SYSLOG_IDENTIFIER", "tcpguard");
-    if let Some(id) = message_id(&alert.event) {
+    if let Some(id) = message_id(alert.event.name()) {
         field(&mut entry, "MESSAGE_ID", id);
     }
-    field(&mut entry, "TCPGUARD_EVENT", &alert.event);
+    field(&mut entry, "TCPGUARD_EVENT", alert.event.name());
     field(&mut entry, "TCPGUARD_SEVERITY", alert.severity_name());
     field(&mut entry, "TCPGUARD_MODE", mode_name(mode));
-    if let Some(prefix) = &alert.prefix {
+    if let AlertEvent::Engine(event) = &alert.event
+        && let Some(prefix) = event.prefix()
+    {
         field(&mut entry, "TCPGUARD_PREFIX", &prefix.to_string());
     }
     for interface in &alert.interfaces {
@@ -163,6 +166,7 @@ mod tests {
     use std::io::{Read, Seek};
 
     use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    use tcpguard_engine::Event;
 
     use super::*;
 
@@ -178,9 +182,8 @@ mod tests {
     fn alert(message: &str) -> Alert {
         Alert {
             severity: Severity::Critical,
-            event: "attack_started".to_owned(),
+            event: AlertEvent::own("attack_started"),
             message: message.to_owned(),
-            prefix: None,
             interfaces: Vec::new(),
             incident: None,
         }
@@ -212,9 +215,10 @@ mod tests {
     #[test]
     fn what_an_alert_is_about_has_fields_of_its_own() {
         let (_dir, socket, mut journal) = journald();
-        let prefix = Some("203.0.113.0/24".parse().unwrap());
+        let net = "203.0.113.0/24".parse().unwrap();
+        let event = AlertEvent::Engine(Box::new(Event::AllowRemoved { net, uid: None }));
         let interfaces = vec!["eth0".to_owned(), "eth1".to_owned()];
-        journal.send(&Alert { prefix, interfaces, ..alert("x") }, Mode::Enforce);
+        journal.send(&Alert { event, interfaces, ..alert("x") }, Mode::Enforce);
         let text = String::from_utf8(received(&socket)).unwrap();
         let about = "TCPGUARD_PREFIX=203.0.113.0/24\nTCPGUARD_IFACE=eth0\nTCPGUARD_IFACE=eth1\n";
         assert!(text.ends_with(about), "{text}");

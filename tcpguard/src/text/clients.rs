@@ -3,15 +3,14 @@
 use tcpguard_host::units::short;
 
 use super::view::Tone;
-use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Incident, Status};
+use crate::documents::{Clients, Connect, Incident, Status, place};
 
 /// Most listeners under attack that are shown.
 const LISTED: usize = 4;
 
-/// `19/s connect (baseline 19/s)`, with the listener where there is one to be named.
+/// `19 handshakes/s (baseline 19/s)`, with the listener where there is one to be named.
 pub fn clients(clients: &Clients, at: Option<&str>) -> String {
-    let at = at.map_or_else(String::new, |at| format!(" to {at}"));
+    let at = at.map_or_else(String::new, |at| format!(" at {at}"));
     let baseline = match clients.baseline_pps {
         Some(normal) => format!("baseline {}/s", short(normal)),
         None => "baseline not known yet".to_owned(),
@@ -21,7 +20,7 @@ pub fn clients(clients: &Clients, at: Option<&str>) -> String {
         Some(Connect::Some) => ": some clients do not connect",
         Some(Connect::All) | None => "",
     };
-    format!("{}/s connect{at} ({baseline}){verdict}", short(clients.completed_pps))
+    format!("{} handshakes/s{at} ({baseline}){verdict}", short(clients.completed_pps))
 }
 
 /// The same as a cell of a table: `19 (19)`.

@@ -7,10 +7,10 @@ use std::fmt::{self, Write};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::listeners::limits::SetBy;
 use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
-use tcpguard_host::units::{exact, short};
+use tcpguard_host::units::{short, whole};
 
 use super::attack::paragraph;
-use super::findings::{headline, notes, unread};
+use super::findings::{headline, list, unread};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 
@@ -26,7 +26,7 @@ pub fn listeners(
 ) -> fmt::Result {
     let what = match report.listeners.len() {
         1 => "1 listener".to_owned(),
-        many => format!("{} listeners", exact(many as u64)),
+        many => format!("{} listeners", whole(many as u64)),
     };
     headline(out, view, &what, &report.findings)?;
     out.write_char('\n')?;
@@ -36,8 +36,11 @@ pub fn listeners(
     if let Some(host) = &report.host {
         paragraph(out, view, "Host", &losses(host))?;
     }
-    notes(out, view, &report.findings, "tcpguard listeners --json")?;
-    unread(out, view, &report.unread)
+    unread(out, view, &report.unread)?;
+    if !report.findings.is_empty() {
+        out.write_char('\n')?;
+    }
+    list(out, view, &report.findings, "tcpguard listeners --json")
 }
 
 fn table(out: &mut impl Write, report: &ListenersReport, view: &View, all: bool) -> fmt::Result {
@@ -71,7 +74,7 @@ fn table(out: &mut impl Write, report: &ListenersReport, view: &View, all: bool)
     }
     table.write(out, view)?;
     if shown < sorted.len() {
-        let every = exact(sorted.len() as u64);
+        let every = whole(sorted.len() as u64);
         writeln!(out, "({shown} of {every} shown; tcpguard listeners --all)")?;
     }
     Ok(())
@@ -89,11 +92,11 @@ fn row(listener: &Listener, severity: Option<Severity>, names: &BTreeMap<u32, &s
     };
     let drops = match (listener.drops, listener.drops_pps) {
         (None, _) => "-".to_owned(),
-        (Some(drops), None) => short(drops as f64),
-        (Some(drops), Some(rate)) => format!("{}, {}/s", short(drops as f64), short(rate)),
+        (Some(drops), None) => whole(drops),
+        (Some(drops), Some(rate)) => format!("{}, {}/s", whole(drops), short(rate)),
     };
     let queue =
-        |queue: &Queue| format!("{} / {}", exact(queue.waiting.into()), exact(queue.limit.into()));
+        |queue: &Queue| format!("{}/{}", whole(queue.waiting.into()), whole(queue.limit.into()));
     let set_by = match listener.accept.set_by {
         SetBy::Application => "application",
         SetBy::Somaxconn => "somaxconn",
@@ -125,7 +128,7 @@ fn holders(listener: &Listener, names: &BTreeMap<u32, &str>) -> String {
 
 /// The kernel's rule, with the numbers that hold here.
 fn rule(settings: &Settings) -> String {
-    let number = |setting: Option<u64>| setting.map_or_else(|| "not known".to_owned(), exact);
+    let number = |setting: Option<u64>| setting.map_or_else(|| "not known".to_owned(), whole);
     let syn_queue = match settings.tcp_syncookies {
         Some(1) => "so is the SYN queue, and when it is full cookies go out (tcp_syncookies 1): \
                     tcp_max_syn_backlog sets nothing"
@@ -147,12 +150,12 @@ fn rule(settings: &Settings) -> String {
 
 fn losses(host: &Losses) -> String {
     let with_rate = |count: u64, rate: Option<f64>| match rate {
-        Some(rate) => format!("{} ({}/s)", exact(count), short(rate)),
-        None => exact(count),
+        Some(rate) => format!("{} ({}/s)", whole(count), short(rate)),
+        None => whole(count),
     };
     let for_full_syn_queues = |count: u64, what: &str| match count {
         0 => String::new(),
-        some => format!(", {} SYNs {what} for a full SYN queue", exact(some)),
+        some => format!(", {} SYNs {what} for a full SYN queue", whole(some)),
     };
     format!(
         "{} clients turned away by full accept queues, {} packets dropped by listeners in \

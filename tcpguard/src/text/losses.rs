@@ -1,6 +1,6 @@
 //! Packets dropped before XDP, in a line or two.
 
-use tcpguard_host::units::{percent, short};
+use tcpguard_host::units::{percent, short, whole};
 
 use crate::documents::{CpuLoad, LossState, Losses};
 
@@ -50,7 +50,7 @@ fn backlogs(cpus: &[CpuLoad]) -> Option<String> {
 }
 
 fn amount(name: &str, ever: u64, pps: Option<f64>) -> String {
-    let ever = short(ever as f64);
+    let ever = whole(ever);
     match pps {
         Some(pps) => format!("{name} {}/s ({ever} ever)", short(pps)),
         None => format!("{name} {ever} ever"),
@@ -110,9 +110,9 @@ mod tests {
         let mut losses = losses(1_200_000, 11_000.0, cpu(132_000.0, 90_000, 1_000.0, 20.0));
         (losses.state, losses.lost_pps) = (LossState::Heavy, Some(12_000.0));
         losses.skew = Some(1.0);
-        let expected = "12.0 k/s before the guard (8.3 % of all packets); ring of eth0 11.0 k/s \
-                        (1.20 M ever); backlogs of CPUs 1.00 k/s (90.0 k ever); CPU budget used up \
-                        20/s; CPU 0 receives 100 %";
+        let expected = "12k/s before the guard (8.3% of all packets); ring of eth0 11k/s \
+                        (1.2M ever); backlogs of CPUs 1000/s (90k ever); CPU budget used up \
+                        20/s; CPU 0 receives 100%";
         assert_eq!(in_words(&losses), expected);
     }
 

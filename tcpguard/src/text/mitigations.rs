@@ -3,12 +3,13 @@
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
-use tcpguard_engine::Mitigation as Name;
+use tcpguard_engine::MitigationState;
 use tcpguard_host::units::short;
 
 use super::attack::paragraph;
+use super::reason::{mitigation_noun, mitigation_reason};
 use super::view::View;
-use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, MitigationState, Status};
+use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, Status};
 
 /// The mitigations of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -36,9 +37,7 @@ pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fm
 
 fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
     let at = SocketAddr::new(listener.addr, listener.port);
-    let does = Name::from_name(&mitigation.mitigation)
-        .map_or(mitigation.mitigation.clone(), |name| name.in_words().to_owned());
-    let name = &mitigation.mitigation;
+    let (name, why) = (mitigation_noun(mitigation.mitigation), mitigation_reason(&mitigation.why));
     let until =
         mitigation.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
     match mitigation.state {
@@ -46,12 +45,11 @@ fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
             let since =
                 mitigation.since.map_or_else(String::new, |at| format!(" since {}", view.time(at)));
             let order = if until.is_empty() { until } else { format!(",{until}") };
-            format!("{at} {does}{since}{order}: {}", mitigation.why)
+            format!("{at} {name} active{since}{order}: {why}")
         }
-        MitigationState::Refused => format!("{at} no {name}{until}: {}", mitigation.why),
-        MitigationState::Forbidden => format!("{at} no {name}{until}: {}", mitigation.why),
-        MitigationState::Waiting => format!("{at} {name} not yet{until}: {}", mitigation.why),
-        MitigationState::Unknown => format!("{at} {name}{until}: {}", mitigation.why),
+        MitigationState::Refused => format!("{at} {name} refused{until}: {why}"),
+        MitigationState::Forbidden => format!("{at} {name} forbidden{until}: {why}"),
+        MitigationState::Waiting => format!("{at} {name} waiting{until}: {why}"),
     }
 }
 

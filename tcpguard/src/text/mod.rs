@@ -6,13 +6,18 @@
 mod attack;
 mod check;
 mod clients;
-mod doctor;
+mod details;
+mod event;
 mod explain;
 mod findings;
+mod incident;
+mod incident_line;
 mod listeners;
 mod losses;
 mod mitigations;
 mod mode;
+mod reason;
+mod refusal;
 mod replay;
 mod rules;
 mod selftest;
@@ -22,24 +27,29 @@ mod table;
 mod tune;
 mod view;
 
-pub use attack::{heading, severity_word, volume};
+pub(crate) use attack::between;
+pub use attack::severity_word;
 pub use check::check;
 pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
-pub use doctor::{doctor, fixes};
+pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_words};
+pub use event::event_line;
 pub use explain::in_full as attack_in_full;
-pub(crate) use explain::{RATES, STANDS_OUT, signals};
+pub use findings::{doctor, hints};
+pub use incident::{
+    Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
+    syn_rate, title,
+};
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
+pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
+pub use refusal::request_error;
 pub use replay::replay;
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules,
 };
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
-pub use status::{
-    alerts, brief, event, headline, kernel as kernel_in_words, listener_state,
-    rules as rules_in_words, status,
-};
+pub use status::{brief, headline, listener_state, status};
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::span;
 
 use super::view::View;
 use crate::config::mode_name;
-use crate::documents::{Mode, ModeRevert};
+use crate::documents::ModeRevert;
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
@@ -41,17 +42,17 @@ mod tests {
         };
         assert_eq!(
             text(time("14:06:31"), None, 60),
-            "the mode goes back to observe in 1m 00s, at 14:06:31, unless somebody confirms it: \
+            "the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms it: \
              tcpguard mode enforce --yes"
         );
         assert_eq!(
             text(None, time("14:15:31"), 600),
-            "the mode goes back to observe in 10m 00s, at 14:15:31; to let it stay: tcpguard mode \
+            "the mode goes back to observe in 10m, at 14:15:31; to let it stay: tcpguard mode \
              enforce"
         );
         assert_eq!(
             text(time("14:06:31"), time("14:15:31"), 9),
-            "the mode goes back to observe in 9 s, at 14:06:31, or at 14:15:31 if somebody confirms \
+            "the mode goes back to observe in 9s, at 14:06:31, or at 14:15:31 if somebody confirms \
              it: tcpguard mode enforce --yes"
         );
     }

@@ -3,11 +3,15 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_engine::{ClientsWithin, ImportReport};
+use tcpguard_host::time::Time;
 use tcpguard_host::units::{short, span};
 
+use super::reason::clients_within;
+use super::reason::{mitigation_reason, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Imported, Judged, Rule, ValidatedClients};
+use crate::documents::{Allowed, Decision, Judged, Rule, Why};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -39,9 +43,10 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     table.write(out, view)?;
     out.write_char('\n')?;
     for rule in rules {
+        let reason = rule_reason(&rule.reason);
         let text = match rule.kind.as_str() {
-            "source" => format!("rule {}: {}", rule.id, rule.reason),
-            _ => format!("rule {}: {} — {}", rule.id, rule.matches, rule.reason),
+            "source" => format!("rule {}: {reason}", rule.id),
+            _ => format!("rule {}: {} — {reason}", rule.id, rule.matches),
         };
         let text = match reverts(rule, view) {
             Some(back) => format!("{text}; {back}"),
@@ -65,7 +70,7 @@ fn origin(rule: &Rule) -> String {
 pub fn blocked(
     out: &mut impl Write,
     rule: &Rule,
-    clients: ValidatedClients,
+    clients: ClientsWithin,
     dry_run: bool,
     view: &View,
 ) -> fmt::Result {
@@ -80,8 +85,8 @@ pub fn blocked(
     }
     match (clients.known, dry_run) {
         (0, _) => Ok(()),
-        (_, true) => writeln!(out, "it would cut off {clients}"),
-        (_, false) => writeln!(out, "it cuts off {clients}"),
+        (_, true) => writeln!(out, "it would cut off {}", clients_within(clients)),
+        (_, false) => writeln!(out, "it cuts off {}", clients_within(clients)),
     }
 }
 
@@ -130,8 +135,8 @@ pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Resu
 }
 
 /// The outcome of `tcpguard rules import`, done or previewed.
-pub fn imported(out: &mut impl Write, imported: &Imported, dry_run: bool) -> fmt::Result {
-    let Imported { added, kept, removed, total, .. } = imported;
+pub fn imported(out: &mut impl Write, imported: &ImportReport, dry_run: bool) -> fmt::Result {
+    let ImportReport { added, kept, removed, total, .. } = imported;
     let (did, now) =
         if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
     let rules = added + kept;
@@ -182,7 +187,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         writeln!(out, "{}: what decides about its SYNs, in this order", about.subject())?;
     }
     for (number, decision) in (1..).zip(&judged.decisions) {
-        let text = decision.in_words(|time| view.moment(time));
+        let text = decision_line(decision, |time| view.moment(time));
         for (line, text) in wrap(&text, view.width.saturating_sub(5)).iter().enumerate() {
             match line {
                 0 => writeln!(out, "{number:3}. {text}")?,
@@ -202,7 +207,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
     }
     if about.source.is_none() && about.clients.known > 0 {
-        writeln!(out, "it holds {}", about.clients)?;
+        writeln!(out, "it holds {}", clients_within(about.clients))?;
     }
     if let Some(source) = &about.source {
         writeln!(
@@ -222,6 +227,34 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         allowlist(out, &about.allowed, view)?;
     }
     Ok(())
+}
+
+/// A decision in one line, with times as `time` writes them.
+fn decision_line(decision: &Decision, time: impl Fn(Time) -> String) -> String {
+    let why = match &decision.why {
+        Why::Off => "mode off".to_owned(),
+        Why::Rule { reason } => rule_reason(reason),
+        Why::Exempt { what } => what.clone(),
+        Why::Completed => "it completed a handshake".to_owned(),
+        Why::Mitigation { reason } => mitigation_reason(reason),
+    };
+    let mut text = format!("{}: {why}", decision.then);
+    if let Some(since) = decision.since {
+        text.push_str(&format!("; since {}", time(since)));
+    }
+    if let Some(until) = decision.until {
+        text.push_str(&format!(", until {}", time(until)));
+    }
+    match (decision.until, decision.renewed) {
+        (_, false) => {}
+        (Some(_), true) => text.push_str(", longer while it hits"),
+        (None, true) => text.push_str(", until it is no longer needed"),
+    }
+    if let Some(until) = decision.confirmed_until {
+        let until = time(until);
+        text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
+    }
+    text
 }
 
 /// The rules that `tcpguard unblock` removed, or would remove.
@@ -246,7 +279,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use tcpguard_engine::{MitigationReason, Ports, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -260,7 +293,7 @@ mod tests {
             ports: Ports::EVERY,
             origin: "operator".to_owned(),
             incident: None,
-            reason: "abuse".to_owned(),
+            reason: RuleReason::Given { text: "abuse".to_owned() },
             created_at: at("14:05:31"),
             expires_at: at("14:06:31"),
             expires_in_s,
@@ -281,19 +314,45 @@ mod tests {
         assert_eq!(
             waiting(&[settled.clone(), first.clone()]).as_deref(),
             Some(
-                "rule 2 on 10.0.0.0/8 waits: it goes back in 58 s, at 14:06:31, or at 15:05:31 if \
+                "rule 2 on 10.0.0.0/8 waits: it goes back in 58s, at 14:06:31, or at 15:05:31 if \
                  somebody confirms it: tcpguard rules confirm 10.0.0.0/8"
             )
         );
         assert_eq!(
             waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
             Some(
-                "2 rules go back, the first in 58 s, at 14:06:31, unless somebody confirms them: \
+                "2 rules go back, the first in 58s, at 14:06:31, unless somebody confirms them: \
                  tcpguard rules confirm"
             )
         );
         let mut page = String::new();
         rules(&mut page, &[first], &view).unwrap();
-        assert!(page.contains("it goes back in 58 s"), "{page}");
+        assert!(page.contains("it goes back in 58s"), "{page}");
+    }
+
+    #[test]
+    fn a_decision_states_its_reason_start_and_end() {
+        let at = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
+        let decision = Decision {
+            by: "overload".to_owned(),
+            rule: None,
+            listener: Some("[::]:443".to_owned()),
+            then: "[::]:443 drops first SYNs".to_owned(),
+            why: Why::Mitigation { reason: MitigationReason::QueueFull },
+            since: at("03:04:06"),
+            until: None,
+            renewed: true,
+            confirmed_until: None,
+            last: false,
+        };
+        let line = |decision: &Decision| {
+            decision_line(decision, |time| time.0.strftime("%H:%M:%S").to_string())
+        };
+        assert_eq!(
+            line(&decision),
+            "[::]:443 drops first SYNs: SYN queue full; since 03:04:06, until it is no longer needed"
+        );
+        let ordered = Decision { until: at("05:00:00"), renewed: false, ..decision };
+        assert!(line(&ordered).ends_with("since 03:04:06, until 05:00:00"));
     }
 }

@@ -44,7 +44,7 @@ pub fn selftest_in_a_line(selftest: &SelfTest) -> String {
         }
         None => "no SYN cookies work".to_owned(),
     };
-    format!("Linux {}: {verdict}; tried in {} ms", selftest.host.kernel, selftest.took_ms)
+    format!("Linux {}: {verdict}; tried in {}ms", selftest.host.kernel, selftest.took_ms)
 }
 
 fn row(backend: &Backend, trial: &Trial) -> [Cell; 7] {
@@ -58,7 +58,7 @@ fn row(backend: &Backend, trial: &Trial) -> [Cell; 7] {
         trial.family.name().into(),
         if trial.timestamps { "with ts" } else { "no ts" }.into(),
         Cell::toned(result, tone),
-        format!("{} ms", trial.took_ms).into(),
+        format!("{}ms", trial.took_ms).into(),
         trial.client.as_ref().map_or_else(String::new, ToString::to_string).into(),
     ]
 }

@@ -7,9 +7,9 @@ use tcpguard_host::linux::TcpState;
 use tcpguard_host::states::{
     Holder, NO_LIMIT, Queues, Resource, ResourceKind, StateCount, StatesReport,
 };
-use tcpguard_host::units::{bytes, exact, percent};
+use tcpguard_host::units::{bytes, percent, whole};
 
-use super::findings::{headline, notes, unread};
+use super::findings::{headline, list, unread};
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 
@@ -21,7 +21,7 @@ const QUEUES_SHOWN: usize = 15;
 pub fn states(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::Result {
     let what = match report.states.iter().map(StateCount::total).sum::<u64>() {
         1 => "1 TCP socket".to_owned(),
-        all => format!("{} TCP sockets", exact(all)),
+        all => format!("{} TCP sockets", whole(all)),
     };
     headline(out, view, &what, &report.findings)?;
     out.write_char('\n')?;
@@ -36,11 +36,14 @@ pub fn states(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::
         out.write_char('\n')?;
         queues(out, found, view)?;
     }
-    if !report.findings.is_empty() || !report.unread.is_empty() {
+    if !report.unread.is_empty() {
         out.write_char('\n')?;
     }
-    notes(out, view, &report.findings, "tcpguard states --json")?;
-    unread(out, view, &report.unread)
+    unread(out, view, &report.unread)?;
+    if !report.findings.is_empty() {
+        out.write_char('\n')?;
+    }
+    list(out, view, &report.findings, "tcpguard states --json")
 }
 
 /// The tone of a judgement.
@@ -68,10 +71,10 @@ fn counts(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::Resu
         };
         table.row([
             count.state.name().into(),
-            exact(count.ipv4).into(),
-            exact(count.ipv6).into(),
-            Cell::toned(exact(count.total()), tone),
-            count.usual.map_or_else(String::new, |usual| format!("up to {}", exact(usual))).into(),
+            whole(count.ipv4).into(),
+            whole(count.ipv6).into(),
+            Cell::toned(whole(count.total()), tone),
+            count.usual.map_or_else(String::new, |usual| format!("up to {}", whole(usual))).into(),
             judgement,
         ]);
     }
@@ -83,7 +86,7 @@ fn resources(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::R
     for resource in &report.resources {
         table.row([
             name(resource).into(),
-            resource.used.map_or_else(|| "-".to_owned(), exact).into(),
+            resource.used.map_or_else(|| "-".to_owned(), whole).into(),
             limit(resource.limit).into(),
             Cell::toned(
                 resource.ratio.map_or_else(|| "-".to_owned(), percent),
@@ -98,7 +101,7 @@ fn limit(limit: Option<u64>) -> String {
     match limit {
         None => "-".to_owned(),
         Some(NO_LIMIT..) => "none".to_owned(),
-        Some(some) => exact(some),
+        Some(some) => whole(some),
     }
 }
 
@@ -119,13 +122,13 @@ fn close_wait(out: &mut impl Write, holders: &[Holder], view: &View) -> fmt::Res
     let mut table = Table::new(["IN CLOSE_WAIT OF", "CONNECTIONS", "DESCRIPTORS"]);
     for holder in holders.iter().take(HOLDERS_SHOWN) {
         let descriptors = match (holder.descriptors, holder.descriptor_limit) {
-            (Some(used), Some(limit)) => format!("{} of {}", exact(used), exact(limit)),
-            (Some(used), None) => exact(used),
+            (Some(used), Some(limit)) => format!("{} of {}", whole(used), whole(limit)),
+            (Some(used), None) => whole(used),
             (None, _) => "-".to_owned(),
         };
         table.row([
             process(holder.process.as_ref(), holder.accept_queue).into(),
-            exact(holder.connections).into(),
+            whole(holder.connections).into(),
             descriptors.into(),
         ]);
     }
@@ -139,7 +142,7 @@ fn queues(out: &mut impl Write, queues: &Queues, view: &View) -> fmt::Result {
     for of_process in queues.processes.iter().take(QUEUES_SHOWN) {
         table.row([
             process(of_process.process.as_ref(), of_process.accept_queue).into(),
-            exact(of_process.connections).into(),
+            whole(of_process.connections).into(),
             bytes(of_process.unread).into(),
             bytes(of_process.unread_max.into()).into(),
             bytes(of_process.unacknowledged).into(),
@@ -179,5 +182,5 @@ fn left_out(out: &mut impl Write, shown: usize, all: usize) -> fmt::Result {
     if all <= shown {
         return Ok(());
     }
-    writeln!(out, "({shown} of {} shown; --json shows all)", exact(all as u64))
+    writeln!(out, "({shown} of {} shown; --json shows all)", whole(all as u64))
 }

@@ -1,37 +1,37 @@
-//! `tcpguard status` on one screen.
+//! `tcpguard status` on one screen: the situation, what to do, and the listeners and interfaces.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_host::finding::Severity;
-use tcpguard_host::units::{exact, percent, short, span};
+use tcpguard_engine::{ListenerState, Mode};
+use tcpguard_host::doctor::is_command;
+use tcpguard_host::finding::{Finding, Severity};
+use tcpguard_host::units::{percent, short, span, whole};
 
-use super::attack::{self, between, paragraph, severity_word};
+use super::attack::{between, paragraph};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
-use super::findings::note;
-use super::losses;
-use super::mitigations;
+use super::findings::list;
+use super::incident;
 use super::mode::mode_end;
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
-use super::view::{Tone, View, wrap};
+use super::view::{Tone, View};
+use super::{details, losses};
 use crate::config::mode_name;
 use crate::documents::{
-    AlertEntry, AttachMode, Connect, Health, Hook, Interface, Listener, ListenerState, Mode,
-    Program, Rules, State, Status,
+    AttachMode, Connect, Hook, Incident, Interface, Listener, LossState, State, Status,
 };
 
 /// Listeners shown without `--listeners`.
-const LISTENERS_SHOWN: usize = 8;
-const SOURCES_SHOWN: usize = 5;
-/// Alerts shown at the end.
-const ALERTS_SHOWN: usize = 5;
-/// Fill ratio, from 0 to 1, below which a table is not shown.
-const FILL_SHOWN: f64 = 0.01;
+const LISTENERS_SHOWN: usize = 6;
+/// Share of a flood from which on most of it counts as stopped.
+const MOST: f64 = 0.5;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
+/// Beginnings of commands that only root may give.
+const ROOT_ONLY: [&str; 4] =
+    ["systemctl restart ", "tcpguard mitigation ", "tcpguard mode ", "tcpguard reload"];
 
 /// The first line alone.
 pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -62,6 +62,9 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unattached = status.health.iter().find(|finding| finding.code == "detached");
     let unattached = unattached.and_then(|finding| finding.subject.as_deref());
     match (status.daemon.state, status.clients.connect(), unattached) {
+        (State::Off, ..) if status.incidents.iter().any(|it| it.class.is_flood()) => {
+            ("✗", "UNDER ATTACK, NOT mitigating: the mode is off".into(), Tone::Bad)
+        }
         (State::AttackUnmitigated, Some(Connect::All), _) => {
             ("✗", "UNDER ATTACK, NOT mitigating, clients connect".into(), Tone::Bad)
         }
@@ -82,11 +85,11 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     }
 }
 
-/// The cause of the state `degraded`, by the code and the subject of its health note:
+/// The cause of the state `degraded`, by the code and the subject of its finding:
 /// `listeners_full LISTENERS`.
 fn cause(status: &Status) -> Option<String> {
     // A refused configuration is a warning, and makes the state degraded where the last valid one applies.
-    let is_cause = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let is_cause = |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";
     let note = status.health.iter().find(is_cause).or(status.health.first())?;
     let subject = note.subject.as_deref().map_or_else(String::new, |it| format!(" {it}"));
     Some(format!("{}{subject}", note.code))
@@ -106,59 +109,174 @@ fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
     }
 }
 
-/// The whole page. Without `all_listeners` only the most interesting ones are shown.
+/// The whole page: the situation in one fact a line; with `full` everything that is known. Without
+/// `all_listeners` and `full` only the most interesting listeners are shown.
 pub fn status(
     out: &mut impl Write,
     status: &Status,
     view: &View,
+    full: bool,
     all_listeners: bool,
 ) -> fmt::Result {
     brief(out, status, view)?;
+    out.write_char('\n')?;
+    situation(out, status, view)?;
+    if full {
+        details::story(out, status, view)?;
+    }
+    out.write_char('\n')?;
+    listeners(out, status, view, full || all_listeners)?;
+    out.write_char('\n')?;
+    interfaces(out, status, view)?;
+    if full || status.losses.state != LossState::None {
+        paragraph(out, view, "Losses", &losses::in_words(&status.losses))?;
+    }
+    if let Some(cost) = details::costs(&status.programs) {
+        paragraph(out, view, "Cost", &cost)?;
+    }
+    if full {
+        details::counters(out, status, view)?;
+    }
+    if !status.health.is_empty() {
+        out.write_char('\n')?;
+    }
+    list(out, view, &status.health, "tcpguard status --json")?;
+    if full {
+        return details::log(out, status, view);
+    }
+    out.write_char('\n')?;
+    let explain = status.incidents.first().or(status.past_incidents.first());
+    let explain = explain.map_or_else(String::new, |it| format!("tcpguard explain {}; ", it.id));
+    paragraph(out, view, "Details", &format!("{explain}tcpguard status --full"))
+}
+
+/// What happens, whether tcpguard acts, whether clients connect, and what to do.
+fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    for incident in &status.incidents {
+        let (title, since) = (incident::title(incident), view.time(incident.since));
+        let lasts = span(between(incident.since, status.generated_at));
+        let text = format!("#{} {title}, since {since} ({lasts})", incident.id);
+        paragraph(out, view, incident::heading(incident), &text)?;
+    }
+    if status.incidents.is_empty() {
+        let last = status.past_incidents.first().map_or_else(String::new, |last| {
+            let ended = last.ended_at.unwrap_or(status.generated_at);
+            let ago = span(between(ended, status.generated_at));
+            format!("; the last, #{}, ended {} ({ago} ago)", last.id, view.time(ended))
+        });
+        paragraph(out, view, "Attack", &format!("none{last}"))?;
+    }
+    paragraph(out, view, "Mitigation", &mitigation(status))?;
     for (number, (line, _)) in clients_by_listener(status).iter().enumerate() {
         paragraph(out, view, if number == 0 { "Clients" } else { "" }, line)?;
     }
-    paragraph(out, view, "Config", &config(status, view))?;
+    let mut heading = "Action";
+    for action in actions(status) {
+        paragraph(out, view, heading, &action)?;
+        heading = "";
+    }
     if let Some(end) = &status.daemon.mode_reverts {
         paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
     }
     if let Some(waiting) = pending_confirmation(&status.rules.list, view) {
-        paragraph(out, view, "Trial", &waiting)?;
+        paragraph(out, view, "Pending", &waiting)?;
     }
-    for attack in &status.incidents {
-        attack::open(out, attack, status, view)?;
-    }
-    if let (true, Some(last)) = (status.incidents.is_empty(), status.past_incidents.first()) {
-        paragraph(out, view, "Last", &attack::past(last, status, view))?;
-    }
-    out.write_char('\n')?;
-    interfaces(out, status, view)?;
-    listeners(out, status, view, all_listeners)?;
-    sources(out, status, view)?;
-    mitigations::all(out, status, view)?;
-    paragraph(out, view, "Kernel", &kernel(status))?;
-    paragraph(out, view, "Rules", &rules(status))?;
-    paragraph(out, view, "Tables", &tables(status))?;
-    if let Some(alerts) = alert_counts(status) {
-        paragraph(out, view, "Alerts", &alerts)?;
-    }
-    notes(out, status, view)?;
-    log(out, status, view)
+    status.incidents.iter().try_for_each(|it| paragraph(out, view, "Rate", &rate(it)))
 }
 
-fn config(status: &Status, view: &View) -> String {
-    let config = &status.daemon.config;
-    let path = config.path.as_deref().unwrap_or("defaults (no file)");
-    if let (Some(read_at), Some(error)) = (config.stands_in, &config.error) {
+/// The effect on the flood, or the readiness for one.
+fn mitigation(status: &Status) -> String {
+    let why_none = match status.daemon.mode {
+        Mode::Observe => Some("NONE: mode observe drops nothing"),
+        Mode::Off => Some("NONE: mode off drops nothing"),
+        _ => None,
+    };
+    let floods: Vec<&Incident> = status.incidents.iter().filter(|it| it.class.is_flood()).collect();
+    if let Some(why) = why_none {
+        let words = if floods.is_empty() { why.to_lowercase() } else { why.to_owned() };
+        let [flood] = floods[..] else { return words };
         return format!(
-            "{error}; the last valid one, of {}, applies; correct it, then: sudo tcpguard reload",
-            view.date(read_at)
+            "{words}; rules matched {} of {} SYNs",
+            whole(flood.matched),
+            whole(flood.syns)
         );
     }
-    let valid = if config.valid { "valid" } else { "a newer one was refused" };
-    let heartbeat = status.daemon.watchdog_age_ms.map_or_else(String::new, |age| {
-        format!("; heartbeat {} ago", span(Duration::from_millis(age)))
-    });
-    format!("{path}, loaded {}, {valid}{heartbeat}", view.date(config.loaded_at))
+    let effect = |flood: &&Incident| {
+        let at = flood.place();
+        let Some(share) = flood.mitigated_ratio else { return format!("not known yet at {at}") };
+        let only = if share < MOST { "only " } else { "" };
+        format!("{only}{} of the SYNs at {at} stopped in the last second", percent(share))
+    };
+    let effects: Vec<String> = floods.iter().map(effect).collect();
+    if !effects.is_empty() {
+        return effects.join("; ");
+    }
+    let names = |attached: bool| {
+        let of_state = status.interfaces.iter().filter(|it| it.attached == attached);
+        of_state.map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    match (names(true), names(false)) {
+        (on, off) if off.is_empty() => format!("ready on {on}"),
+        (on, off) if on.is_empty() => format!("NOT READY: no XDP program on {off}"),
+        (on, off) => format!("ready on {on}, NOT READY on {off}"),
+    }
+}
+
+/// What to do: a command a line where there is one, and why.
+fn actions(status: &Status) -> Vec<String> {
+    let mut actions: Vec<String> = Vec::new();
+    for advice in status.incidents.iter().filter_map(|incident| incident.advice.as_ref()) {
+        actions.extend(advice.command.as_deref().map(as_typed));
+        actions.push(incident::advised(advice.action).to_owned());
+    }
+    if !actions.is_empty() {
+        return actions;
+    }
+    let urgent = |finding: &&Finding| finding.severity >= Severity::Warning;
+    match status.health.iter().find(urgent) {
+        Some(finding) => {
+            let command = finding.hint.as_deref().filter(|hint| is_command(hint));
+            actions.extend(command.map(as_typed));
+            actions.push(format!("see the finding {} below", finding.code));
+        }
+        None if status.clients.connect() == Some(Connect::Few) => {
+            actions.push("look for what keeps clients out: tcpguard listeners".to_owned());
+        }
+        None if status.daemon.mode == Mode::Off => {
+            actions.push(as_typed(Mode::TRY_ENFORCE));
+        }
+        None => actions.push("none needed".to_owned()),
+    }
+    actions
+}
+
+/// The command with `sudo` where it takes root.
+fn as_typed(command: &str) -> String {
+    let sudo = if ROOT_ONLY.iter().any(|verb| command.starts_with(verb)) { "sudo " } else { "" };
+    format!("{sudo}{command}")
+}
+
+/// The SYNs of an incident, and what became of them.
+fn rate(incident: &Incident) -> String {
+    let baseline = match incident.baseline_pps {
+        Some(baseline) => format!("baseline {}/s, ", short(baseline)),
+        None => String::new(),
+    };
+    let mut text = format!(
+        "{} SYN/s ({baseline}peak {}/s); {} SYNs in all",
+        short(incident.syn_pps),
+        short(incident.peak_syn_pps),
+        whole(incident.syns),
+    );
+    let share = |count: u64| percent(count as f64 / incident.syns.max(1) as f64);
+    for (count, fate) in
+        [(incident.dropped, "dropped"), (incident.cookies_sent, "answered with SYN cookies")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {} {fate}", share(count)));
+        }
+    }
+    text
 }
 
 fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -176,61 +294,7 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
     for interface in &status.interfaces {
         table.row(interface_row(interface));
     }
-    table.write(out, view)?;
-    for interface in &status.interfaces {
-        let totals = &interface.totals;
-        let deciding = match totals.unaccounted {
-            0 => String::new(),
-            some => format!(" + {} being decided", exact(some)),
-        };
-        let answered = match totals.answered {
-            0 => String::new(),
-            some => format!(" + {} answered", exact(some)),
-        };
-        paragraph(
-            out,
-            view,
-            "Packets",
-            &format!(
-                "{}: {} in = {} passed + {} dropped{answered}{deciding}",
-                interface.name,
-                exact(totals.rx_packets),
-                exact(totals.pass),
-                exact(totals.drop_total),
-            ),
-        )?;
-        for (word, reasons) in [("passed", &totals.pass_reasons), ("dropped", &totals.drop)] {
-            if !reasons.is_empty() {
-                paragraph(out, view, "", &format!("{word}: {}", by_count(reasons)))?;
-            }
-        }
-    }
-    paragraph(out, view, "Losses", &losses::in_words(&status.losses))?;
-    if let Some(cost) = costs(&status.programs) {
-        paragraph(out, view, "Cost", &cost)?;
-    }
-    out.write_char('\n')
-}
-
-/// The cost of the programs, where it is measured.
-fn costs(programs: &[Program]) -> Option<String> {
-    let cost = |program: &Program| {
-        let cost = program.cost?;
-        let each = cost.ns_per_run.map_or_else(String::new, |ns| format!(" {ns:.0} ns each,"));
-        let (runs, cpu) = (short(cost.runs_pps), percent(cost.cpu_ratio));
-        Some(format!("{}: {runs} runs/s,{each} {cpu} of one CPU", program.name))
-    };
-    let costs: Vec<_> = programs.iter().filter_map(cost).collect();
-    (!costs.is_empty()).then(|| costs.join("; "))
-}
-
-/// Returns the reasons with their counts as text, the most frequent first.
-fn by_count(reasons: &BTreeMap<String, u64>) -> String {
-    let mut sorted: Vec<_> = reasons.iter().collect();
-    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    let parts: Vec<_> =
-        sorted.iter().map(|(name, count)| format!("{name} {}", short(**count as f64))).collect();
-    parts.join(", ")
+    table.write(out, view)
 }
 
 fn interface_row(interface: &Interface) -> [Cell; 9] {
@@ -290,7 +354,7 @@ fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> f
         let left_out = format!("({shown} of {} shown; tcpguard status --listeners)", sorted.len());
         writeln!(out, "{left_out}")?;
     }
-    out.write_char('\n')
+    Ok(())
 }
 
 /// Returns the state of a listener as a word and a tone.
@@ -301,14 +365,13 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
-        ListenerState::Unknown => ("unknown", Tone::Warning),
     }
 }
 
 fn listener_row(listener: &Listener) -> [Cell; 7] {
     let of = |count: Option<u32>, limit: Option<u32>| {
         let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        format!("{} / {}", word(count), word(limit))
+        format!("{}/{}", word(count), word(limit))
     };
     let (state, tone) = listener_state(listener.state);
     [
@@ -320,137 +383,4 @@ fn listener_row(listener: &Listener) -> [Cell; 7] {
         Cell::toned(clients_in_short(&listener.clients), clients_tone(&listener.clients)),
         Cell::toned(state, tone),
     ]
-}
-
-fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    if status.sources.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(["SOURCE", "SYN", "SYN-ACK", "ACK", "RST", "COMPLETED", "KNOWN"]);
-    for source in status.sources.iter().take(SOURCES_SHOWN) {
-        let count = |count: u64| Cell::from(short(count as f64));
-        table.row([
-            source.addr.to_string().into(),
-            count(source.syn),
-            count(source.syn_ack),
-            count(source.ack),
-            count(source.rst),
-            count(source.completed),
-            if source.validated { "client" } else { "no" }.into(),
-        ]);
-    }
-    table.write(out, view)?;
-    let sampled = match status.sampling.one_in {
-        1 => String::new(),
-        many => format!(", estimated from one flow in {many}"),
-    };
-    let age = status
-        .sources_age_ms
-        .map_or_else(String::new, |age| format!("as of {} ago", span(Duration::from_millis(age))));
-    writeln!(out, "({age}{sampled})")?;
-    out.write_char('\n')
-}
-
-/// The losses and replies of the kernel's own TCP.
-pub fn kernel(status: &Status) -> String {
-    let kernel = &status.kernel;
-    let words = |name: &str, total: u64, rate: Option<f64>| match rate {
-        Some(rate) => format!("{name} {}/s ({} ever)", short(rate), short(total as f64)),
-        None => format!("{name} {} ever", short(total as f64)),
-    };
-    let rates = kernel.rates.as_ref();
-    let conntrack =
-        kernel.conntrack_ratio.map(|share| format!("conntrack {} full", percent(share)));
-    let words = [
-        words("syncookies sent", kernel.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
-        words(
-            "listen overflows",
-            kernel.listen_overflows,
-            rates.map(|rates| rates.listen_overflows),
-        ),
-        words("listen drops", kernel.listen_drops, rates.map(|rates| rates.listen_drops)),
-        words("SYN queue full", kernel.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
-    ];
-    words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
-}
-
-/// Returns the number of rules, and whether they are in the kernel, as text.
-pub fn rules(status: &Status) -> String {
-    let rules = &status.rules;
-    let agreement = match rules.in_kernel {
-        Some(found) if found == rules.wanted => {
-            format!("wanted {} = in kernel {found} ✓", rules.wanted)
-        }
-        Some(found) => format!("wanted {}, in kernel {found} ✗", rules.wanted),
-        None => format!("wanted {}, in kernel not counted yet", rules.wanted),
-    };
-    let next = rules.next_expiry_s.map_or_else(String::new, |seconds| {
-        format!(", next expiry in {}", span(Duration::from_secs(seconds)))
-    });
-    let Rules { block_auto, block_manual, allow, .. } = rules;
-    format!("{block_auto} automatic, {block_manual} manual; {agreement}{next}; {allow} allowed")
-}
-
-fn tables(status: &Status) -> String {
-    let filled: Vec<_> = status
-        .maps
-        .iter()
-        .filter_map(|map| Some((map, map.fill_ratio.filter(|share| *share >= FILL_SHOWN)?)))
-        .map(|(map, share)| format!("{} {}", map.name, percent(share)))
-        .collect();
-    let fill = if filled.is_empty() { "all but empty".to_owned() } else { filled.join(", ") };
-    let sampling = match status.sampling.one_in {
-        1 => "every flow is followed".to_owned(),
-        many => format!("one flow in {many} is followed"),
-    };
-    format!("{fill}; {sampling}")
-}
-
-fn alert_counts(status: &Status) -> Option<String> {
-    let count = status.alerts_24h;
-    let parts: Vec<_> =
-        [(count.critical, "critical"), (count.warning, "warning"), (count.notice, "notice")]
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, word)| format!("{count} {word}"))
-            .collect();
-    (!parts.is_empty()).then(|| format!("last 24 h: {}", parts.join(", ")))
-}
-
-fn notes(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    for (number, finding) in status.health.iter().enumerate() {
-        let heading = if number == 0 { "Notes" } else { "" };
-        note(out, view, heading, finding.severity, &finding.text, &finding.hint)?;
-    }
-    Ok(())
-}
-
-fn log(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    let first = status.alerts.len().saturating_sub(ALERTS_SHOWN);
-    if !status.alerts.is_empty() {
-        out.write_char('\n')?;
-    }
-    for alert in &status.alerts[first..] {
-        let ago = span(between(alert.at, status.generated_at));
-        alert_line(out, alert, &format!("{} ({ago} ago)", view.time(alert.at)), view)?;
-    }
-    Ok(())
-}
-
-/// One alert a line, with its date and time.
-pub fn alerts(out: &mut impl Write, alerts: &[AlertEntry], view: &View) -> fmt::Result {
-    alerts.iter().try_for_each(|alert| alert_line(out, alert, &view.moment(alert.at), view))
-}
-
-/// One alert that has just been raised, with its time.
-pub fn event(out: &mut impl Write, alert: &AlertEntry, view: &View) -> fmt::Result {
-    alert_line(out, alert, &view.time(alert.at), view)
-}
-
-fn alert_line(out: &mut impl Write, alert: &AlertEntry, when: &str, view: &View) -> fmt::Result {
-    let line = format!("{when} {} {}", severity_word(alert.severity), alert.message);
-    for (number, line) in wrap(&line, view.width.saturating_sub(2)).iter().enumerate() {
-        writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
-    }
-    Ok(())
 }

@@ -2,11 +2,13 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::finding::Severity;
 use tcpguard_host::tune::change::{Changed, Outcome};
 use tcpguard_host::tune::{Refused, Row, Tune, Word};
-use tcpguard_host::units::memory;
+use tcpguard_host::units::bytes;
 
-use super::attack::paragraph;
+use super::attack::{paragraph, severity_word};
+use super::findings::sign;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
 
@@ -24,7 +26,7 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     }
     for row in tune.settings.iter().filter(|row| row.verdict == Word::LeaveAlone) {
         writeln!(out)?;
-        writeln!(out, "{} leave   {}: {}", sign(row.verdict), row.name, value(row))?;
+        writeln!(out, "● leave    {}: {}", row.name, value(row))?;
         reason(out, view, &row.why)?;
     }
     writeln!(out)?;
@@ -74,7 +76,7 @@ pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Resul
 fn headline(tune: &Tune) -> String {
     let host = &tune.host;
     let cpus = if host.cpus == 1 { "CPU" } else { "CPUs" };
-    let memory = memory(host.memory_bytes);
+    let memory = bytes(host.memory_bytes);
     let host = format!("Linux {}, {memory}, {} {cpus}", host.kernel, host.cpus);
     let rows = tune.to_change();
     let harmful = rows.iter().filter(|row| row.verdict == Word::Harmful).count();
@@ -89,28 +91,15 @@ fn headline(tune: &Tune) -> String {
 }
 
 fn sign_of(tune: &Tune) -> (&'static str, Tone) {
-    match tune.to_change().first().map(|row| row.verdict) {
-        None => ("●", Tone::Good),
-        Some(Word::Harmful) => ("✗", Tone::Bad),
-        Some(_) => ("!", Tone::Warning),
-    }
-}
-
-const fn sign(verdict: Word) -> &'static str {
-    match verdict {
-        Word::Good | Word::Absent | Word::LeaveAlone => "●",
-        Word::Change => "!",
-        Word::Harmful => "✗",
-    }
+    let worst = tune.to_change().first().and_then(|row| row.verdict.severity());
+    worst.map_or(("●", Tone::Good), sign)
 }
 
 fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
-    let (word, tone) = match row.verdict {
-        Word::Harmful => ("harmful", Tone::Bad),
-        _ => ("change", Tone::Warning),
-    };
+    let severity = row.verdict.severity().unwrap_or(Severity::Notice);
+    let (sign, tone) = sign(severity);
+    let word = view.paint(tone, &format!("{sign} {:<8}", severity_word(severity)));
     let to = row.to.as_deref().unwrap_or_default();
-    let word = view.paint(tone, &format!("{} {word:<7}", sign(row.verdict)));
     writeln!(out, "{word} {}: {} → {to}", row.name, value(row))?;
     paragraph(out, view, "Does", &row.does)?;
     paragraph(out, view, "Why", &row.why)?;
@@ -118,7 +107,7 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     // Commands are to be copied: a line each, however long.
     for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {
         if let Some(command) = command {
-            writeln!(out, "  {heading:<9}{command}")?;
+            writeln!(out, "  {heading:<12}{command}")?;
         }
     }
     Ok(())

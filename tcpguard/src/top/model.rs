@@ -155,7 +155,7 @@ impl Model {
             let plain = View { colour: false, ..self.view.clone() };
             let mut text = String::new();
             // A string takes whatever is written.
-            let _ = text::attack_in_full(&mut text, incident, &plain);
+            let _ = text::attack_in_full(&mut text, incident, &plain, true);
             story.lines = text.lines().flat_map(|line| broken(line, width)).collect();
         }
         story.first = story.first.min(story.lines.len().saturating_sub(height));

@@ -128,7 +128,7 @@ impl Pane {
             Self::Listeners => listeners::notes(snapshot, key, view),
             Self::Sources => sources::notes(snapshot, key),
             Self::Signatures => signatures::notes(snapshot, key),
-            Self::Incidents => incidents::notes(snapshot, key),
+            Self::Incidents => incidents::notes(snapshot, key, view),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! The responses of the agent in these tests.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
-use tcpguard::control::proto::PendingConfirmation;
+use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::documents::{
-    AlertEntry, Allowed, Explanation, FullIncident, Imported, Mitigation, MitigationState, Rule,
-    Status, ValidatedClients,
+    AlertEntry, Allowed, Explanation, FullIncident, Mitigation, Rule, Status,
 };
 use tcpguard_engine as engine;
+use tcpguard_engine::{
+    ClientsWithin, Force, ImportReport, MitigationReason, MitigationState, RuleReason, Which,
+};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -38,7 +41,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             allowed: Vec::new(),
             exempt: None,
             completed_at: None,
-            clients: ValidatedClients::default(),
+            clients: ClientsWithin::default(),
             source: None,
             mitigations: Vec::new(),
         })),
@@ -96,70 +99,75 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             now: status.generated_at,
             alerts: alert_entries(status),
         },
-        Request::Allow { prefix, reason, .. } => {
-            Response::Allowed { allowed: allowed(&prefix.to_string(), reason, status) }
-        }
-        Request::Disallow { prefix } if prefix.to_string() == ALLOWED => {
-            Response::Disallowed { allowed: vec![allowed(ALLOWED, "our monitoring", status)] }
-        }
-        Request::Disallow { prefix } => Response::refused(
-            RefusalKind::NotFound,
-            format!(
-                "nothing within {prefix} is on the allowlist; see what is: tcpguard rules list"
-            ),
-        ),
-        Request::OrderMitigation { mitigation, order, .. } => {
-            let mut listener = status.listeners[0].clone();
-            listener.mitigations = vec![Mitigation {
-                mitigation: mitigation.name().to_owned(),
-                state: MitigationState::Forbidden,
-                since: None,
-                until: Some(status.generated_at),
-                why: format!("uid 0 said {order:?}"),
-            }];
-            Response::MitigationOrdered(Box::new(listener))
-        }
         Request::SetMode { mode, .. } | Request::ConfirmMode { mode } => {
             Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
         }
-        Request::ImportRules { rules, dry_run, .. } => {
-            let added = rules.len() as u32;
-            let imported =
-                Imported { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
-            Response::Imported { imported, dry_run: *dry_run }
-        }
-        Request::Unblock { prefix: Some(prefix), .. } => Response::refused(
-            RefusalKind::NotFound,
-            format!("no rule lies within {prefix}; see what exists: tcpguard rules list"),
-        ),
-        Request::Unblock { .. } => Response::Unblocked { rules },
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],
         },
         Request::Detach { interfaces } => Response::Detached { interfaces: interfaces.clone() },
-        Request::Block { prefix, force: false, .. } if prefix.prefix_len() < 16 => {
+        Request::Change { change, dry_run } => answer_change(change, *dry_run, rules, status),
+    }
+}
+
+fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Status) -> Response {
+    match change {
+        Change::Allow { net, reason, .. } => {
+            Response::Allowed { allowed: allowed(&net.to_string(), reason, status) }
+        }
+        Change::Disallow { net } if net.to_string() == ALLOWED => {
+            Response::Disallowed { allowed: vec![allowed(ALLOWED, "our monitoring", status)] }
+        }
+        Change::Disallow { net } => Response::refused(
+            RefusalKind::NotFound,
+            format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list"),
+        ),
+        Change::OrderMitigation { mitigation, order, .. } => {
+            let mut listener = status.listeners[0].clone();
+            listener.mitigations = vec![Mitigation {
+                mitigation: *mitigation,
+                state: MitigationState::Forbidden,
+                since: None,
+                until: Some(status.generated_at),
+                why: MitigationReason::Ordered { uid: 0 },
+            }];
+            Response::MitigationOrdered(Box::new(listener))
+        }
+        Change::ImportRules { rules, .. } => {
+            let added = rules.len() as u32;
+            let imported =
+                ImportReport { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
+            Response::Imported { imported, dry_run }
+        }
+        Change::Unblock { which: Which::Within(net), .. } => Response::refused(
+            RefusalKind::NotFound,
+            format!("no rule lies within {net}; see what exists: tcpguard rules list"),
+        ),
+        Change::Unblock { .. } => Response::Unblocked { rules },
+        Change::Block { net, force: Force::No, .. } if net.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
         }
-        Request::Block { prefix, ports, for_s, reason, pending_confirmation, dry_run, .. } => {
-            let rule = manual_rule(&prefix.to_string(), *for_s, reason);
-            let rule = match pending_confirmation {
-                Some(PendingConfirmation { within_s, .. }) => Rule {
+        Change::Block { net, ports, lifetime, reason, force, .. } => {
+            let rule = manual_rule(&net.to_string(), *lifetime, reason);
+            let rule = match force {
+                Force::PendingConfirmation { within, .. } => Rule {
                     confirmed_until: Some(rule.expires_at),
-                    ..manual_rule(&prefix.to_string(), *within_s, reason)
+                    ..manual_rule(&net.to_string(), *within, reason)
                 },
-                None => rule,
+                Force::No | Force::ForGood => rule,
             };
             let rule = Rule { ports: *ports, ..rule };
-            Response::Blocked { rule, dry_run: *dry_run, clients: ValidatedClients::default() }
+            Response::Blocked { rule, dry_run, clients: ClientsWithin::default() }
         }
-        Request::ConfirmRules { prefix: Some(prefix) } => {
-            Response::Confirmed { rules: vec![manual_rule(&prefix.to_string(), 3600, "")] }
-        }
-        Request::ConfirmRules { prefix: None } => Response::refused(
+        Change::ConfirmRules { net: Some(net) } => Response::Confirmed {
+            rules: vec![manual_rule(&net.to_string(), Duration::from_secs(3600), "")],
+        },
+        Change::ConfirmRules { net: None } => Response::refused(
             RefusalKind::NotFound,
             "no rule waits to be confirmed; see what exists: tcpguard rules list",
         ),
+        Change::SetMode { .. } => panic!("{change:?}"),
     }
 }
 
@@ -205,7 +213,7 @@ fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {
     }
 }
 
-fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
+fn manual_rule(matches: &str, lifetime: Duration, reason: &str) -> Rule {
     let clock = support::clock();
     let report = engine::RuleReport {
         id: engine::RuleId(12),
@@ -214,9 +222,9 @@ fn manual_rule(matches: &str, for_s: u64, reason: &str) -> Rule {
         ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
-        reason: reason.to_owned(),
+        reason: RuleReason::Given { text: reason.to_owned() },
         created: clock.now,
-        expires: clock.now + std::time::Duration::from_secs(for_s),
+        expires: clock.now + lifetime,
         confirmed_until: None,
         hits: 0,
         accepted_retransmits: 0,

@@ -10,29 +10,29 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
     let host = Host::with(status(calm()));
     host.run(&["block", "192.0.2.0/24", "--for", "90m"]).is(
         0,
-        "blocked 192.0.2.0/24 for 1h 30m, until 15:35:31 (rule 12)\n",
+        "blocked 192.0.2.0/24 for 1h30m, until 15:35:31 (rule 12)\n",
         "take it back: tcpguard unblock 192.0.2.0/24\n",
     );
     host.run(&["block", "192.0.2.0/24", "--quiet"]).is(
         0,
-        "blocked 192.0.2.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "blocked 192.0.2.0/24 for 1h, until 15:05:31 (rule 12)\n",
         "",
     );
     host.run(&["block", "192.0.2.0/24", "--dry-run"]).is(
         0,
-        "would block 192.0.2.0/24 for 1h 00m, until 15:05:31\n",
+        "would block 192.0.2.0/24 for 1h, until 15:05:31\n",
         "nothing was changed; do it: the same command without --dry-run\n",
     );
     host.run(&["block", "192.0.2.0/24", "--port", "443"]).is(
         0,
-        "blocked 192.0.2.0/24 to port 443 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "blocked 192.0.2.0/24 to port 443 for 1h, until 15:05:31 (rule 12)\n",
         "take it back: tcpguard unblock 192.0.2.0/24\n",
     );
     let four = ["--port", "587", "--port", "25", "--port", "465", "--port", "143", "--port", "25"];
     let line = [&["block", "192.0.2.0/24", "--dry-run"][..], &four].concat();
     host.run(&line).is(
         0,
-        "would block 192.0.2.0/24 to ports 25, 143, 465, 587 for 1h 00m, until 15:05:31\n",
+        "would block 192.0.2.0/24 to ports 25, 143, 465, 587 for 1h, until 15:05:31\n",
         "nothing was changed; do it: the same command without --dry-run\n",
     );
     let json = host.run(&[&line[..], &["--json"]].concat()).json();
@@ -40,7 +40,7 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
     let json = host.run(&["block", "2001:db8::7", "--reason", "scan", "--json"]).json();
     assert_eq!(json["rule"]["ports"], serde_json::json!([]), "every port");
     assert_eq!(json["rule"]["matches"], "2001:db8::7/128");
-    assert_eq!(json["rule"]["reason"], "scan");
+    assert_eq!(json["rule"]["reason"]["text"], "scan");
     assert_eq!(json["dry_run"], false);
 }
 
@@ -66,7 +66,7 @@ fn blocking_in_observe_mode_says_that_nothing_is_dropped() {
     let host = Host::with(status(flooded(engine::Mode::Observe)));
     host.run(&["block", "192.0.2.1"]).is(
         0,
-        "blocked 192.0.2.1/32 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "blocked 192.0.2.1/32 for 1h, until 15:05:31 (rule 12)\n",
         "take it back: tcpguard unblock 192.0.2.1/32\n\
          the mode is observe, so the rule drops nothing until: tcpguard mode enforce --confirm 60s\n",
     );
@@ -83,18 +83,18 @@ fn no_operator_blocks_himself_by_accident() {
     );
     host.run(&["block", "203.0.113.0/24", "--force"]).is(
         0,
-        "blocked 203.0.113.0/24 for 1m 00s, until 14:06:31 unless you confirm it (rule 12)\n",
+        "blocked 203.0.113.0/24 for 1m, until 14:06:31 unless you confirm it (rule 12)\n",
         "let it stay until 15:05:31: tcpguard rules confirm 203.0.113.0/24\n\
          take it back: tcpguard unblock 203.0.113.0/24\n",
     );
     host.run(&["block", "203.0.113.0/24", "--force", "--confirm", "5m", "--dry-run"]).is(
         0,
-        "would block 203.0.113.0/24 for 5m 00s, until 14:10:31 unless you confirm it\n",
+        "would block 203.0.113.0/24 for 5m, until 14:10:31 unless you confirm it\n",
         "nothing was changed; do it: the same command without --dry-run\n",
     );
     host.run(&["block", "203.0.113.0/24", "--force", "--no-rollback", "--quiet"]).is(
         0,
-        "blocked 203.0.113.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "blocked 203.0.113.0/24 for 1h, until 15:05:31 (rule 12)\n",
         "",
     );
     for wrong in [&["--confirm", "60s"][..], &["--no-rollback"]] {
@@ -114,7 +114,7 @@ fn a_confirmed_rule_is_named_with_its_end() {
     let host = Host::with(status(calm()));
     host.run(&["rules", "confirm", "203.0.113.0/24"]).is(
         0,
-        "confirmed 203.0.113.0/24 for 1h 00m, until 15:05:31 (rule 12)\n",
+        "confirmed 203.0.113.0/24 for 1h, until 15:05:31 (rule 12)\n",
         "",
     );
     let json = host.run(&["rules", "confirm", "203.0.113.0/24", "--json"]).json();
@@ -127,8 +127,8 @@ fn unblocking_prints_what_was_removed() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
     host.run(&["unblock", "--all", "--origin", "auto"]).is(
         0,
-        "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7 M hits; it had 54 s left)\n",
-        "while attack #3 goes on, rule 7 is made again after 10 min, or at once: tcpguard mitigation :443 \
+        "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7M hits; it had 54s left)\n",
+        "while attack #3 goes on, rule 7 is made again after 10m, or at once: tcpguard mitigation :443 \
          signature auto; to stop dropping: tcpguard mode observe\n",
     );
     assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
@@ -160,10 +160,7 @@ fn allowing_and_taking_it_back() {
     let host = Host::with(status(calm()));
     let allowed = host.run(&["allow", "203.0.113.0/24", "--reason", "our monitoring"]);
     assert_eq!(allowed.code, Some(0), "{allowed:#?}");
-    assert!(
-        allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d 00h, until "),
-        "{allowed:#?}"
-    );
+    assert!(allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d, until "), "{allowed:#?}");
     assert!(allowed.stderr.contains("tcpguard disallow 203.0.113.0/24"), "{allowed:#?}");
     host.run(&["disallow", "192.0.2.0/24"]).is(
         5,

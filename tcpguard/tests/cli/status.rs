@@ -77,7 +77,7 @@ fn waiting_ends_with_the_state_or_with_the_time() {
     degraded.run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"]).is(
         1,
         &brief,
-        "tcpguard: not healthy after 1 s; tcpguard status says why\n",
+        "tcpguard: not healthy after 1s; tcpguard status says why\n",
     );
 }
 
@@ -96,7 +96,11 @@ fn an_address_and_an_attack_are_explained() {
     let id = host.run(&["status", "--json"]).json()["incidents"][0]["id"].to_string();
     let attack = host.run(&["explain", &id]);
     assert_eq!(attack.code, Some(0), "{attack:#?}");
-    for words in ["Alarm", "Verdict", "Gate", "Looks", "opts=none win=512 ttl=64", "BEFORE"] {
+    for words in ["Mitigation", "Clients", "Action", "Actions", "--evidence"] {
+        assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
+    }
+    let attack = host.run(&["explain", &id, "--evidence"]);
+    for words in ["Alarm", "Criteria", "Indicators", "opts=none win=512 ttl=64", "BEFORE"] {
         assert!(attack.stdout.contains(words), "{words}: {attack:#?}");
     }
     let json = host.run(&["explain", &id, "--json"]).json();
@@ -126,7 +130,7 @@ fn times_are_shown_in_utc_where_that_is_wanted() {
     // POSIX counts to the west: two hours ahead of UTC.
     let elsewhere =
         |line: &[&str]| Outcome::of(line, host.command(line).env("TZ", "EET-2").output().unwrap());
-    let local = elsewhere(&["status"]);
+    let local = elsewhere(&["status", "--full"]);
     assert!(local.stdout.contains("loaded 2026-11-14 11:53"), "{local:#?}");
     elsewhere(&["status", "--utc", "--no-pager"]).is(0, page, "");
 }

@@ -98,7 +98,7 @@ fn cut_at_every_byte_a_compressed_capture_shows_what_it_held() {
 fn a_flood_is_recognised_in_a_capture_that_is_cut() {
     let file = PCAP.write(&flood(BEGIN, 2, 500, Shows::Arriving, any_address));
     let outcome = run(&file[..file.len() - 1], Mode::Observe).unwrap();
-    assert_eq!(outcome.replay.incidents[0].class, "random_spoofed");
+    assert_eq!(outcome.replay.incidents[0].class.name(), "random_spoofed");
     assert_eq!(outcome.replay.skipped["cut_off"], 1);
 }
 

@@ -15,14 +15,13 @@ mod verdicts;
 use std::io::Cursor;
 
 use tcpguard::documents::replay::Replay;
-use tcpguard::replay::{Outcome, replay};
-use tcpguard_common::model::Model;
+use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
 /// Replays a capture in memory on the host.
 fn run(capture: &[u8], mode: Mode) -> anyhow::Result<Outcome> {
     let source = Box::new(Cursor::new(capture.to_vec()));
-    replay("capture", source, &mut Model::default(), mode)
+    replay("capture", source, OnHost, mode)
 }
 
 /// Replays a capture that is whole.
@@ -31,13 +30,22 @@ fn observe(capture: &[u8]) -> Replay {
 }
 
 fn whole(outcome: anyhow::Result<Outcome>) -> Replay {
+    of_whole(outcome).replay
+}
+
+/// The outcome of a capture that must be whole.
+fn of_whole(outcome: anyhow::Result<Outcome>) -> Outcome {
     let outcome = outcome.expect("a capture");
     assert!(outcome.damage.is_none(), "{:?}", outcome.damage);
     assert_eq!(outcome.replay.skipped.get("cut_off"), None);
-    outcome.replay
+    outcome
 }
 
 /// Class and listener of every incident.
 fn verdicts(replay: &Replay) -> Vec<(&'static str, &str)> {
-    replay.incidents.iter().map(|incident| (incident.class, incident.listener.as_str())).collect()
+    replay
+        .incidents
+        .iter()
+        .map(|incident| (incident.class.name(), incident.listener.as_str()))
+        .collect()
 }

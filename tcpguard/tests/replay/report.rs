@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use tcpguard::html::{Story, page};
-use tcpguard::replay::Outcome;
+use tcpguard::replay::{OnHost, Outcome, replay};
 use tcpguard_engine::Mode;
 
 use super::files::PCAP;
@@ -47,7 +47,7 @@ fn every_incident_has_its_line_and_its_chapter() {
         "Random-source SYN flood on 198.51.100.1:80",
         "Times are counted from the first packet on.",
         "SYNs per second, and what became of them",
-        "+10 s",
+        "+10s",
         "It holds both directions.",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
@@ -64,7 +64,7 @@ fn a_page_says_that_most_of_a_capture_was_not_read() {
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let text = markup.text();
-    for expected in ["100 % of the packets could not be read (gre)", "they are in a GRE tunnel"] {
+    for expected in ["100% of the packets could not be read (gre)", "they are in a GRE tunnel"] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
     assert!(!text.to_lowercase().contains("no incident"), "{text}");
@@ -94,8 +94,7 @@ fn the_name_of_a_capture_is_text() {
     file.write_all(&PCAP.write(&[])).unwrap();
     let source = Box::new(file.reopen().unwrap());
     let name = file.path().display().to_string();
-    let mut model = tcpguard_common::model::Model::default();
-    let outcome = tcpguard::replay::replay(&name, source, &mut model, Mode::Observe).unwrap();
+    let outcome = replay(&name, source, OnHost, Mode::Observe).unwrap();
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let short = file.path().file_name().unwrap().to_str().unwrap();

@@ -31,7 +31,11 @@ fn a_spoofed_flood_is_one_in_both_directions_or_one() {
         assert!(incident.detected_after_s <= 1.5, "{shows:?}: {}", incident.detected_after_s);
         assert_eq!(incident.ended_s, None);
         assert!((4500..=5100).contains(&incident.syns), "{shows:?}: {}", incident.syns);
-        assert!((4000..=6000).contains(&incident.sources_est), "{}", incident.sources_est);
+        assert!(
+            (4000..=6000).contains(&incident.evidence.numbers.sources_estimate),
+            "{}",
+            incident.evidence.numbers.sources_estimate
+        );
         assert_eq!(replay.handshakes, 200, "{shows:?}");
     }
 }
@@ -174,7 +178,7 @@ fn what_comes_after_long_silences_is_judged_as_without_them() {
         let replay = observe(&PCAP.write(packets));
         let [incident] = &replay.incidents[..] else { panic!("{:?}", verdicts(&replay)) };
         let ended = incident.ended_s.expect("it ended before the last clients came");
-        (incident.class, incident.started_s - before, ended - before)
+        (incident.class.name(), incident.started_s - before, ended - before)
     };
     let (class, started, ended) = detected(&alone);
     let late = detected(&clients.chain(alone.iter().cloned()).collect::<Vec<_>>());

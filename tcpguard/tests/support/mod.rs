@@ -4,19 +4,22 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::documents::{
-    AlertEntry, AttachMode, ConfigFacts, CookieBackend, CookieFacts, Counts as EventCounts,
-    DocumentClass, Facts, Health, Hook, IncidentCount, InterfaceFacts, LossCounters, MapFacts,
-    Program, Reading, SourceFacts, Status,
+    AlertEntry, AlertEvent, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
+    Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading, Source,
+    Status,
 };
+use tcpguard::text;
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Counts, Egress, Evidence, FirstVerdict,
-    IncidentClass, IncidentReport, Indicator, Listener, ListenerCounters, ListenerId, ListenerKind,
-    ListenerReport, ListenerState, Mitigation, MitigationReport, MitigationState, Mode, Moment,
-    NetworkShare, Ports, Queues, Record, Report, RuleId, RuleRecord, RuleReport, SignatureShare,
-    SourceShare, Statistics, TcpExt, Timestamp, VerdictLine,
+    self as engine, ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm,
+    IncidentClass, IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener,
+    ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Measured,
+    Mitigation, MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule,
+    NetworkShare, Origin, Ports, Quantity, Question, Queues, Record, Report, RuleId, RuleReason,
+    RuleRecord, RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics, Sums,
+    Target, TcpExt, Timestamp, TtlShare, VerdictLine,
 };
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
 
@@ -113,9 +116,10 @@ pub fn calm() -> (Report, Facts) {
         version: "0.1.0".to_owned(),
         pid: 4711,
         started: ago(533_520_000),
-        config: ConfigFacts {
-            path: Some("/etc/tcpguard/tcpguard.toml".into()),
-            loaded: ago(533_520_000),
+        config: ConfigState {
+            path: Some("/etc/tcpguard/tcpguard.toml".to_owned()),
+            loaded_at: clock().time_at(ago(533_520_000)),
+            valid: true,
             error: None,
             stands_in: None,
         },
@@ -132,20 +136,22 @@ pub fn calm() -> (Report, Facts) {
                 Duration::from_secs(1),
             )),
         },
-        cookies: CookieFacts {
+        cookies: Cookies {
             backend: CookieBackend::Own,
             reason: None,
+            sent: 0,
+            valid: 0,
             invalid: 0,
             validated_clients: Some(9_000),
         },
         rules_in_kernel: Some(0),
         drift_since: None,
         maps: vec![
-            MapFacts { name: "FLOWS".to_owned(), entries: Some(120), max_entries: 65_536 },
-            MapFacts { name: "CLIENTS".to_owned(), entries: Some(9_000), max_entries: 65_536 },
-            MapFacts { name: "DROP_CACHE".to_owned(), entries: None, max_entries: 1_048_576 },
+            Map::new("FLOWS", Some(120), 65_536),
+            Map::new("CLIENTS", Some(9_000), 65_536),
+            Map::new("DROP_CACHE", None, 1_048_576),
         ],
-        sources: vec![SourceFacts {
+        sources: vec![Source {
             addr: addr("2001:db8:7::"),
             syn: 311,
             syn_ack: 311,
@@ -201,18 +207,18 @@ pub fn losing() -> (Report, Facts) {
 
 /// The record of the flood: one rule, still there.
 fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
-    let counts = |seconds: u64, syns: u64, completed: u64| Counts {
+    let counts = |seconds: u64, syns: u64, completed: u64| Sums {
         span: Duration::from_secs(seconds),
         syns: syns * seconds,
         attempts: syns * seconds,
         completed: completed * seconds,
-        ..Counts::default()
+        ..Sums::default()
     };
     let moment = |after: u64, syns| Moment {
         at: started + Duration::from_millis(after),
         counts: counts(8, syns, 51),
         statistics: Statistics {
-            given: Duration::from_millis(250),
+            given_ms: 250,
             fast_attempts: syns / 2,
             fast_failures: syns / 2 - 26,
             fast_polls: 2,
@@ -230,36 +236,33 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         tcp_ext: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
         queues: Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 }),
     };
-    let line = |class, asks: &str, holds, why: &str| VerdictLine {
-        class,
-        asks: asks.to_owned(),
-        holds,
-        why: why.to_owned(),
-    };
+    let line = |class, question, holds, measured| VerdictLine { class, question, holds, measured };
     Box::new(Record {
-        alarm: "49.4 k of 49.4 k handshakes attempted in two polls had not completed".to_owned(),
+        alarm: vec![measured(Quantity::FailedHandshakes, 49_400.0, 64.0)],
         before: Some(counts(10, 52, 51)),
         at_alarm: Some(moment(500, 98_000)),
         first: FirstVerdict {
             at: started + Duration::from_millis(500),
             class: IncidentClass::RandomSpoofed,
-            confidence: 0.875,
-            because: "99 % come from sources seen once".to_owned(),
             evidence: evidence.clone(),
         },
         at_last: Some(moment(199_000, 98_900)),
         lines: vec![
             line(
                 IncidentClass::HandshakeDegraded,
-                "too few signs of an attack?",
+                Question::FewIndicators,
                 false,
-                "3 hold, 2 make an attack",
+                vec![Measured {
+                    what: Quantity::Indicators,
+                    value: Some(2.0),
+                    limit: Some(Limit::Below(2.0)),
+                }],
             ),
             line(
                 IncidentClass::RandomSpoofed,
-                "are the sources forged at random?",
+                Question::SpoofedSources,
                 true,
-                "99 % come from sources seen once",
+                vec![measured(Quantity::SeenOnceShare, 0.99, 0.9)],
             ),
         ],
         doubt: None,
@@ -285,6 +288,15 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
     })
 }
 
+fn signature_reason() -> RuleReason {
+    RuleReason::Signature { coverage: 1.0, basis: SignatureBasis::NoClient }
+}
+
+/// A quantity with the least value that it needs.
+fn measured(what: Quantity, value: f64, least: f64) -> Measured {
+    Measured { what, value: Some(value), limit: Some(Limit::AtLeast(least)) }
+}
+
 /// The rule against the flood.
 fn signature_rule() -> RuleReport {
     RuleReport {
@@ -294,7 +306,7 @@ fn signature_rule() -> RuleReport {
         ports: Ports::EVERY,
         origin: "incident".to_owned(),
         incident: Some(3),
-        reason: "covers 100 % of the failing handshakes and no client".to_owned(),
+        reason: signature_reason(),
         created: ago(199_250),
         expires: ago(0) + Duration::from_secs(54),
         confirmed_until: None,
@@ -306,15 +318,20 @@ fn signature_rule() -> RuleReport {
 
 fn flood(mode: Mode) -> IncidentReport {
     let started = ago(200_000);
-    let mitigation = |after: u64, text: &str| ActionReport {
+    let action = |after: u64, action: Event| ActionReport {
         at: started + Duration::from_millis(after),
-        text: text.to_owned(),
+        action,
     };
-    let mut actions = vec![mitigation(500, "recognised as a random-source SYN flood")];
-    actions.push(match mode {
-        Mode::Enforce => mitigation(750, "rule 7 drops its signature"),
-        _ => mitigation(750, "rule 7 counts its signature"),
-    });
+    let signature = "opts=none win=512 ttl=64".to_owned();
+    let installed = Event::RuleInstalled {
+        rule: NamedRule { id: RuleId(7), target: Target::Signature { signature } },
+        origin: Origin::Incident(3),
+        reason: signature_reason(),
+        mode,
+        terms: None,
+    };
+    let recognised = Event::ClassChanged { class: IncidentClass::RandomSpoofed };
+    let actions = vec![action(500, recognised), action(750, installed)];
     let evidence = Evidence {
         ports_tried: 0,
         addresses_tried: 0,
@@ -345,24 +362,24 @@ fn flood(mode: Mode) -> IncidentReport {
             completion: 0.0,
         }],
         top2_ttl_share: 1.0,
-        ttls: vec![(64, 1.0)],
+        ttls: vec![TtlShare { ttl: 64, share: 1.0 }],
         retransmitted_share: Some(0.003),
-        half_open: Some((128, 4096)),
-        gate: vec![
+        replies_unseen: false,
+        indicators: vec![
             Indicator {
-                name: "sources".to_owned(),
+                name: IndicatorName::Singletons,
                 holds: true,
-                detail: "99 % of the failing SYNs come from sources seen once".to_owned(),
+                measured: vec![measured(Quantity::SeenOnceShare, 0.987, 0.9)],
             },
             Indicator {
-                name: "signature".to_owned(),
+                name: IndicatorName::Fingerprint,
                 holds: true,
-                detail: "no client ever completed with this signature".to_owned(),
+                measured: vec![measured(Quantity::SignatureShare, 1.0, 0.5)],
             },
             Indicator {
-                name: "overflow".to_owned(),
+                name: IndicatorName::Surge,
                 holds: false,
-                detail: "no SYN queue overflowed".to_owned(),
+                measured: vec![measured(Quantity::FailingRate, 4_100.0, 5_200.0)],
             },
         ],
     };
@@ -376,8 +393,7 @@ fn flood(mode: Mode) -> IncidentReport {
         started,
         detected: started + Duration::from_millis(500),
         ended: None,
-        signal: "fast".to_owned(),
-        confidence: 0.969,
+        signal: Signal::Fast,
         record: record(started, &evidence, signature_rule()),
         evidence,
         syns: 19_800_000,
@@ -421,14 +437,14 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
                 state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
-                why: "no rule covers 7.3 % of the failing SYNs".to_owned(),
+                why: MitigationReason::Uncovered { share: 0.073 },
             },
             MitigationReport {
                 mitigation: Mitigation::Overload,
                 state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),
-                why: "completed handshakes fell from 51.0 to 3.0 a second".to_owned(),
+                why: MitigationReason::Harmful { harm: Harm::Fewer { before: 51.0, after: 3.0 } },
             },
         ];
     }
@@ -447,7 +463,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     facts.losses = arrivals([49_460, 49_440], 0, 0);
     facts.counts = EventCounts {
         incidents: vec![IncidentCount {
-            class: DocumentClass::RandomSpoofed,
+            class: IncidentClass::RandomSpoofed,
             severity: Severity::Critical,
             count: 2,
         }],
@@ -456,7 +472,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
     };
     facts.programs[0].runs = 20_700_000;
     facts.programs[0].run_ns = 6_500_000_000;
-    facts.sources = vec![SourceFacts {
+    facts.sources = vec![Source {
         addr: addr("198.51.100.7"),
         syn: 9,
         syn_ack: 1,
@@ -465,12 +481,13 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         completed: 0,
         validated: false,
     }];
+    let started = Event::AttackStarted(Box::new(IncidentFacts::of(&report.incidents[0], mode)));
     facts.alerts = vec![AlertEntry {
         seq: 41,
         at: clock().time_at(ago(199_500)),
         severity: Severity::Critical,
-        event: "attack_started".to_owned(),
-        message: "random-source SYN flood on :443, 98.2 k SYN/s".to_owned(),
+        message: text::event_line(&started),
+        event: AlertEvent::Engine(Box::new(started)),
         incident: Some(3),
     }];
     (report, facts)
@@ -486,7 +503,7 @@ pub fn overloaded() -> (Report, Facts) {
     full.completed_rate = 0.0;
     report.listeners.push(full);
     let flood = &report.incidents[0];
-    let text = "the accept queue was full in 8 polls".to_owned();
+    let action = Event::ClassChanged { class: IncidentClass::ListenerOverload };
     let overload = IncidentReport {
         id: 4,
         listener_id: ListenerId(2),
@@ -495,9 +512,8 @@ pub fn overloaded() -> (Report, Facts) {
         severity: engine::Severity::Warning,
         started: ago(60_000),
         detected: ago(58_000),
-        signal: "accept_queue".to_owned(),
-        confidence: 0.0,
-        evidence: Evidence { gate: Vec::new(), ..flood.evidence.clone() },
+        signal: Signal::AcceptQueue,
+        evidence: Evidence { indicators: Vec::new(), ..flood.evidence.clone() },
         syns: 10_380,
         matched: 0,
         dropped: 0,
@@ -507,7 +523,7 @@ pub fn overloaded() -> (Report, Facts) {
         baseline_completed_rate: Some(173.0),
         syn_rate: 173.0,
         peak_syn_rate: 180.0,
-        actions: vec![ActionReport { at: ago(58_000), text }],
+        actions: vec![ActionReport { at: ago(58_000), action }],
         rules: Vec::new(),
         ..flood.clone()
     };
@@ -540,7 +556,7 @@ pub fn degraded() -> (Report, Facts) {
         ports: Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
-        reason: "blocked by hand".to_owned(),
+        reason: RuleReason::Given { text: "blocked by hand".to_owned() },
         created: ago(10_000),
         expires: ago(0) + Duration::from_secs(3590),
         confirmed_until: None,
@@ -550,14 +566,9 @@ pub fn degraded() -> (Report, Facts) {
     }];
     facts.drift_since = Some(ago(5_000));
     facts.config.error = Some("line 3: unknown key".to_owned());
-    facts.health = vec![Health {
-        code: "no_tracepoint".to_owned(),
-        severity: Severity::Notice,
-        subject: None,
-        text: "the kernel does not report completed handshakes; third ACKs are counted instead"
-            .to_owned(),
-        hint: "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux".to_owned(),
-    }];
+    let text = "the kernel does not report completed handshakes; third ACKs are counted instead";
+    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    facts.health = vec![Finding::notice("no_tracepoint", text).hint(hint)];
     (report, facts)
 }
 

@@ -234,7 +234,7 @@ fn numbers_that_are_no_longer_true_are_faint_and_say_how_old_they_are() {
 
     model.fail("tcpguard is not running; start it: systemctl start tcpguard".to_owned());
     let shown = drawn(&model, NOW + 11, SIZES[0]);
-    let said = "these numbers are 12 s old: tcpguard is not running; start it: systemctl start";
+    let said = "these numbers are 12s old: tcpguard is not running; start it: systemctl start";
     assert!(text(&shown).contains(said), "{}", text(&shown));
     assert!(faint(&shown) > 100, "{} faint cells", faint(&shown));
     assert!(text(&shown).contains("[::]:443") || text(&shown).contains("SYN/s"), "they stay");
@@ -250,7 +250,7 @@ fn an_agent_that_says_nothing_is_noticed_too() {
     let model = played(&status(calm()), view(), SIZES[0]);
     assert!(!page(&model, NOW + 2, SIZES[0]).contains("old:"));
     let page = page(&model, NOW + 3, SIZES[0]);
-    assert!(page.contains("numbers are 4 s old: the agent does not answer"), "{page}");
+    assert!(page.contains("numbers are 4s old: the agent does not answer"), "{page}");
     assert!(page.contains("journalctl -u tcpguard"), "{page}");
 }
 

@@ -10,10 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use tcpguard::replay::{
-    Detection, Direction, Outcome, ReplayEvent, ReplayedSegment, replay_beside,
+    Detection, Direction, OnHost, Outcome, ReplayEvent, ReplayedSegment, replay_beside,
 };
 use tcpguard_common::abi::{Addr, Class};
-use tcpguard_common::model::Model;
 use tcpguard_engine::{IncidentClass, Mode, Settings};
 use tcpguard_sim::Tick;
 
@@ -249,14 +248,13 @@ fn judge(path: &Path) -> Result<Judged> {
     let mut watched = Watched::default();
     let file = Box::new(File::open(path)?);
     let name = path.display().to_string();
-    let mut backend = Model::default();
     let see = &mut |step: ReplayEvent<'_>| {
         if let ReplayEvent::Segment(seen) = step {
             watched.see(seen);
         }
     };
     let Outcome { replay, damage, detections, .. } =
-        replay_beside(&name, file, &mut backend, Mode::Observe, Settings::default(), see)?;
+        replay_beside(&name, file, OnHost, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());
     }

@@ -97,7 +97,7 @@ impl Fight {
 /// A copy of a host on which rules and mitigations take effect.
 fn enforcing(warm: &Stage) -> Stage {
     let mut stage = warm.fork();
-    let mode = Request::SetMode { mode: Mode::Enforce, uid: 0 };
+    let mode = Request::SetMode { mode: Mode::Enforce };
     stage.lab.request(mode).expect("the mode can be set");
     stage
 }

@@ -6,8 +6,7 @@ use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
-use tcpguard::replay::{Detection, replay};
-use tcpguard_common::model::Model;
+use tcpguard::replay::{Detection, OnHost, replay};
 use tcpguard_engine::{IncidentClass, Mode};
 use tcpguard_sim::Random;
 
@@ -182,7 +181,7 @@ fn run(event: Event, seed: u64) -> Result<Run> {
     // It begins anywhere between two polls.
     let from = MARGIN + 0.25 * Random::new(!seed).share();
     let capture = Box::new(Cursor::new(event.scene(seed, from).capture()));
-    let detections = replay("scene", capture, &mut Model::default(), Mode::Observe)?.detections;
+    let detections = replay("scene", capture, OnHost, Mode::Observe)?.detections;
     let expected = event.expected();
     let first = detections.iter().find(|detection| Some(detection.class) == expected);
     let classes: BTreeSet<&str> =

@@ -2,8 +2,7 @@
 
 use std::io::Cursor;
 
-use tcpguard::replay::replay;
-use tcpguard_common::model::Model;
+use tcpguard::replay::{OnHost, replay};
 use tcpguard_engine::Mode;
 
 /// The input is the file: pcap or pcapng, plain or in gzip.
@@ -12,7 +11,7 @@ use tcpguard_engine::Mode;
 /// When its packets do not add up, or the result cannot be serialised.
 pub fn capture(input: &[u8]) {
     let source = Box::new(Cursor::new(input.to_vec()));
-    let Ok(outcome) = replay("input", source, &mut Model::default(), Mode::Enforce) else {
+    let Ok(outcome) = replay("input", source, OnHost, Mode::Enforce) else {
         return;
     };
     let read = &outcome.replay;

@@ -4,8 +4,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tcpguard::control::proto::{Call, MAX_REASON, VERSION, parse};
-use tcpguard::control::{FrameError, FrameReader, Response, engine_request, response};
-use tcpguard_engine::{Command, Engine, Mode, Timestamp, Tuning};
+use tcpguard::control::{FrameError, FrameReader, Request, Response, response};
+use tcpguard::text::event_line;
+use tcpguard_engine::{Command, Engine, Mode, Rule, RuleReason, Timestamp, Tuning};
 use tcpguard_host::time::Clock;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -35,15 +36,20 @@ fn answer(message: &[u8], engine: &mut Engine) {
     let again = serde_json::to_vec(&call).expect("JSON");
     assert_eq!(parse(&again).as_ref(), Ok(&call.request), "read again");
     let clock = Clock { now: Timestamp::from_millis(1_000_000), wall: jiff::Timestamp::UNIX_EPOCH };
-    let Some(wanted) = engine_request(&call.request, 0) else { return };
-    let answer = response(&call.request, engine.handle_request(clock.now, wanted), clock);
+    let Request::Change { change, .. } = &call.request else { return };
+    let result = engine.handle_request(clock.now, 0, change.clone());
+    let answer = response(&call.request, result, clock);
     let written = serde_json::to_vec(&answer).expect("JSON");
     let read: Response = serde_json::from_slice(&written).expect("the client reads it");
     assert_eq!(read, answer);
     while let Some(command) = engine.next_command() {
         match command {
-            Command::Alert { message, .. } => assert!(!message.contains(char::is_control)),
-            Command::InstallRule(rule) => assert!(rule.reason.len() <= MAX_REASON),
+            Command::Alert { event, .. } => {
+                assert!(!event_line(&event).contains(char::is_control));
+            }
+            Command::InstallRule(Rule { reason: RuleReason::Given { text }, .. }) => {
+                assert!(text.len() <= MAX_REASON);
+            }
             _ => {}
         }
     }

@@ -36,6 +36,12 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
                 check(value, choice, root, at, &mut against);
                 against.is_empty()
             }),
+            "minItems" => {
+                value.as_array().is_none_or(|list| list.len() as u64 >= wanted.as_u64().unwrap())
+            }
+            "maxItems" => {
+                value.as_array().is_none_or(|list| list.len() as u64 <= wanted.as_u64().unwrap())
+            }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(item, wanted, root, &format!("{at}/{index}"), faults);

@@ -23,7 +23,7 @@ pub const VARIABLE: &str = "TCPGUARD_OTHER_BIN";
 
 /// Paths of the source with which it is built again when they have changed, and not for every other change: two
 /// versions differ in more than layouts.
-const MATTERS: [&str; 8] = [
+const MATTERS: [&str; 9] = [
     "Cargo.toml",
     "Cargo.lock",
     "tcpguard-common/",
@@ -32,6 +32,7 @@ const MATTERS: [&str; 8] = [
     "tcpguard-host/src/durable/",
     "tcpguard/src/bpf/",
     "tcpguard/src/daemon/",
+    "tcpguard/src/driver/",
 ];
 /// The version number of ours, and of the other one.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

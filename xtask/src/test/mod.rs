@@ -185,7 +185,52 @@ fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
+
+    /// The tests and modules that the filters of a configuration of cargo-nextest name, without those that a pattern
+    /// stands for.
+    fn named(config: &str) -> impl Iterator<Item = &str> {
+        let rest = config.split("test(/").skip(1);
+        let patterns = rest.filter_map(|rest| Some(rest.split_once("/)")?.0));
+        let exact = patterns.filter(|pattern| !pattern.contains(r"\w"));
+        let words = exact.flat_map(|pattern| {
+            let pattern = pattern.trim_start_matches("(?x)");
+            pattern.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        });
+        words.filter(|word| !word.is_empty())
+    }
+
+    /// A filter for a test that does not exist has no effect, and cargo-nextest does not say so.
+    #[test]
+    fn each_name_in_the_configuration_of_nextest_is_a_test_or_a_module() {
+        let workspace = Workspace::locate().unwrap();
+        let config = fs::read_to_string(workspace.root.join(".config/nextest.toml")).unwrap();
+        let tests = faults::test_functions(&workspace).unwrap();
+        let mut known: BTreeSet<String> = tests.into_keys().collect();
+        for file in workspace.rust_files().unwrap() {
+            let path = file.strip_prefix(&workspace.root).unwrap();
+            if let Ok(module) = path.strip_prefix(Path::new(ROOT_TESTS).join("tests")) {
+                let names = module.with_extension("");
+                known.extend(names.iter().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+        let unknown: Vec<&str> = named(&config).filter(|name| !known.contains(*name)).collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+
+    #[test]
+    fn a_name_in_a_filter_is_found_and_a_pattern_is_none() {
+        let config = r"
+            filter = 'package(a) & test(/^(one|two)::/) | test(/^\w+_live::/)'
+            filter = 'test(/(?x)(^|::)(
+                three_4|
+                five
+            )$/)'";
+        assert_eq!(named(config).collect::<Vec<_>>(), ["one", "two", "three_4", "five"]);
+    }
 
     fn ended(code: i32) -> Command {
         let mut command = Command::new("sh");

@@ -7,8 +7,9 @@
 //! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
-use crate::input::{HostCounters, Listener, Mode, Timestamp, short};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
+use crate::incident::Event;
+use crate::input::{HostCounters, Listener, Mode, Timestamp};
 use crate::listener::{BEYOND_RATE, Signal};
 use crate::settings::Settings;
 
@@ -77,16 +78,14 @@ impl Host {
         };
         let line = VerdictLine::that_holds(
             IncidentClass::Evasion,
-            "SYNs in frames that the guard cannot read?",
-            format!(
-                "{} a second reached the stack and completed no handshake, {}/s were dropped",
-                short(evidence.beyond_rate),
-                short(evidence.beyond_dropped_rate)
-            ),
+            Question::UnreadableFrames,
+            alarm(Signal::BeyondBounds, None, &evidence, settings),
         );
         let note = match mode {
-            Mode::Enforce if so_far.dropped > 0 => Some("frames that cannot be read are dropped"),
-            Mode::Observe => Some("enforce mode would drop frames that cannot be read"),
+            Mode::Enforce if so_far.dropped > 0 => {
+                Some(Event::UnreadableDropped { enforced: true })
+            }
+            Mode::Observe => Some(Event::UnreadableDropped { enforced: false }),
             Mode::Enforce | Mode::Off => None,
         };
         Some(Finding {
@@ -97,8 +96,8 @@ impl Host {
             so_far,
             fresh: self.ticks.back().map(evading).unwrap_or_default(),
             rate: per_second(so_far.syns),
-            assessment: Assessment::of_counters(line, 1.0, evidence),
-            notes: note.map(str::to_owned).into_iter().collect(),
+            assessment: Assessment::of_counters(line, evidence),
+            notes: note.into_iter().collect(),
         })
     }
 }

@@ -6,8 +6,9 @@
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, VerdictLine, alarm};
-use crate::input::{Listener, Mode, Timestamp, constants, short};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
+use crate::incident::Event;
+use crate::input::{Listener, Mode, Timestamp, constants};
 use crate::listener::Signal;
 use crate::settings::Settings;
 
@@ -49,24 +50,13 @@ impl Host {
         let evidence = Evidence { closed_rate: rate, ..Evidence::default() };
         let line = VerdictLine::that_holds(
             IncidentClass::ClosedPorts,
-            "SYNs to where nothing listens?",
-            format!(
-                "{} a second, which the host's own stack refuses or the guard drops",
-                short(rate)
-            ),
+            Question::ClosedPorts,
+            alarm(Signal::ClosedPorts, None, &evidence, settings),
         );
-        let limit = CLOSED_PORT_RESETS;
-        let note = match mode {
-            Mode::Enforce => Some(format!(
-                "the stack is left {limit}/s of them to refuse, those of clients, and one a minute to each \
-                 port; all others are dropped"
-            )),
-            Mode::Observe => Some(format!(
-                "enforce mode would leave the stack {limit}/s of them to refuse, those of clients, and one a \
-                 minute to each port"
-            )),
-            Mode::Off => None,
-        };
+        let note = (mode != Mode::Off).then_some(Event::ClosedPortsLimited {
+            per_second: CLOSED_PORT_RESETS,
+            enforced: mode == Mode::Enforce,
+        });
         Some(Finding {
             alarm: alarm(Signal::ClosedPorts, None, &evidence, settings),
             signal: Signal::ClosedPorts,
@@ -75,7 +65,7 @@ impl Host {
             so_far,
             fresh: self.ticks.back().map(closed).unwrap_or_default(),
             rate,
-            assessment: Assessment::of_counters(line, 1.0, evidence),
+            assessment: Assessment::of_counters(line, evidence),
             notes: note.into_iter().collect(),
         })
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ListenerMonitor;
 use crate::evidence::EVIDENCE_WINDOW;
 use crate::input::{POLL, Timestamp};
-use crate::listener::{Counts, Fast, Moment, SLOW_LIMIT, Statistics};
+use crate::listener::{Fast, Moment, SLOW_LIMIT, Statistics, Sums};
 
 /// The counters before an incident and at its end are those of this long, or less where less is
 /// known.
@@ -19,7 +19,7 @@ impl ListenerMonitor {
         let judged = Fast::judged(&self.window, maturity);
         let (overload_polls, flash_crowd_polls) = self.pressure.polls();
         let statistics = Statistics {
-            given: POLL * maturity as u32,
+            given_ms: (POLL * maturity as u32).as_millis() as u64,
             fast_attempts: judged.attempts,
             fast_failures: judged.failures(),
             fast_polls: self.fast.streak(),
@@ -34,23 +34,17 @@ impl ListenerMonitor {
             flash_crowd_polls,
             baseline_syn_rate: self.baseline_syn_rate(),
         };
-        Moment {
-            at: now,
-            counts: sums.into(),
-            statistics,
-            tcp_ext: self.tcp_ext,
-            queues: self.queues,
-        }
+        Moment { at: now, counts: sums, statistics, tcp_ext: self.tcp_ext, queues: self.queues }
     }
 
     /// Counts of the seconds before `started`. `None` where nothing is known of them.
-    pub(super) fn counts_before(&self, started: Timestamp) -> Option<Counts> {
-        let counts = Counts::from(self.window.between(started - AROUND, started));
+    pub(super) fn counts_before(&self, started: Timestamp) -> Option<Sums> {
+        let counts = self.window.between(started - AROUND, started);
         (!counts.span.is_zero()).then_some(counts)
     }
 
     /// Counts of the last seconds.
-    pub fn counts_now(&self) -> Counts {
-        self.window.last(AROUND).into()
+    pub fn counts_now(&self) -> Sums {
+        self.window.last(AROUND)
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::{ListenerMonitor, PATIENCE, Suspect};
 use crate::evidence::Surge;
-use crate::input::{Mitigation, POLL, Timestamp, percent};
+use crate::incident::Event;
+use crate::input::{Mitigation, POLL, Timestamp, share as rounded};
 use crate::listener::{OCCUPANCY_MIN, Occupancy, Sums};
+use crate::mitigation::MitigationReason;
 
 /// Share of the SYN queue from which it is nearly full. Bursts of clients from far away fill three quarters of one
 /// that is large enough for them. The last fifth takes longer than a poll to fill, unless the flood is about as fast
@@ -32,7 +34,7 @@ impl ListenerMonitor {
     ///
     /// An alarm has a moment in which it is judged, and SYNs that rules drop need no cookies. While the accept queue is
     /// full, cookies would help no client.
-    pub fn pressed(&self, now: Timestamp, ruled: Option<Timestamp>) -> Option<&'static str> {
+    pub fn pressed(&self, now: Timestamp, ruled: Option<Timestamp>) -> Option<MitigationReason> {
         if self.is_being_judged(now)
             || ruled.is_some_and(|ruled| self.is_relieved(now, ruled))
             || self.pressure.polls().0 > 0
@@ -40,17 +42,17 @@ impl ListenerMonitor {
             return None;
         }
         if self.is_turning_away(now) {
-            return Some("the SYN queue is full");
+            return Some(MitigationReason::QueueFull);
         }
         if self.is_nearly_full(now) {
-            return Some("the SYN queue is nearly full");
+            return Some(MitigationReason::QueueNearlyFull);
         }
         if self.class().is_some() && self.is_surged(now) {
-            return Some("more handshakes fail than clients could begin");
+            return Some(MitigationReason::Surge);
         }
         let lately = self.window.last(Occupancy::SPAN).unmatched();
         let answering = self.ladder.has(Mitigation::Cookies);
-        (answering && self.would_fill(&lately)).then_some("the SYN queue would fill without them")
+        (answering && self.would_fill(&lately)).then_some(MitigationReason::QueueWouldFill)
     }
 
     /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
@@ -76,9 +78,7 @@ impl ListenerMonitor {
         let Some(incident) = &mut self.incident else { return };
         let Some(share) = incident.take_steady() else { return };
         if self.natural.accept(share) {
-            let share = percent(share);
-            incident
-                .note(now, format!("up to {share} have failed evenly: from now on that is usual"));
+            incident.note(now, Event::BaselineRaised { share: rounded(share) });
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(monitor.pressed(now, None), None, "an alarm is near");
         monitor.suspect(now, Signal::Fast);
         assert_eq!(monitor.pressed(now, None), None, "it is being judged");
-        let full = Some("the SYN queue is full");
+        let full = Some(MitigationReason::QueueFull);
         monitor.dismiss();
         assert_eq!(monitor.pressed(now, None), full);
         monitor.suspect(now, Signal::Fast);
@@ -204,8 +204,8 @@ mod tests {
             monitor.counted = now;
             monitor.pressed(now, Some(now - Duration::from_secs(ruled)))
         };
-        assert_eq!(pressed(100, 2500, 0, 30), Some("the SYN queue is nearly full"));
-        assert_eq!(pressed(100, 2500, 80, 30), Some("the SYN queue is full"));
+        assert_eq!(pressed(100, 2500, 0, 30), Some(MitigationReason::QueueNearlyFull));
+        assert_eq!(pressed(100, 2500, 80, 30), Some(MitigationReason::QueueFull));
         assert_eq!(pressed(100, 2500, 0, 2), None, "the rule still has to show what it does");
         assert_eq!(pressed(0, 2500, 0, 30), None, "of what came before the rule");
         assert_eq!(pressed(0, 0, 2300, 30), None, "a rule that only counts leaves it full");

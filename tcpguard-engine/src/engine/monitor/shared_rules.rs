@@ -1,6 +1,7 @@
 //! Exclusion of a listener whose own clients the rules for every listener would drop.
 
 use super::ListenerMonitor;
+use crate::mitigation::MitigationReason;
 use crate::rules::{COMPLETED_MIN, COMPLETED_WINDOW};
 
 /// Effect of the rules for every listener on one of them.
@@ -26,8 +27,8 @@ impl ListenerMonitor {
     }
 
     /// The reason for cookies where clients have a signature that is dropped everywhere.
-    pub fn resembles_the_flood(&self) -> Option<&'static str> {
+    pub fn resembles_the_flood(&self) -> Option<MitigationReason> {
         let resembles = self.shared != Shared::Alike;
-        resembles.then_some("clients look like the SYNs that a rule for every listener drops")
+        resembles.then_some(MitigationReason::ClientsMatchSharedRule)
     }
 }

@@ -1,6 +1,9 @@
 //! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
 //! is for the evidence.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 pub(crate) mod fast;
 pub(crate) mod host;
 pub(crate) mod occupancy;
@@ -14,7 +17,7 @@ pub(crate) use host::{
     BEYOND_RATE, REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS,
     SCAN_PORTS_LIKELY,
 };
-pub(crate) use occupancy::{OCCUPANCY_MIN, OCCUPANCY_ON, OCCUPANCY_POLLS, Occupancy};
+pub(crate) use occupancy::{OCCUPANCY_MIN, Occupancy};
 pub(crate) use pressure::{
     FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_POLLS, FLASH_CROWD_SERVED, Load,
     OVERLOAD_POLLS, Pressure, PressureKind,
@@ -24,8 +27,9 @@ pub(crate) use saturation::Saturation;
 pub(crate) use slow::{FAILURE_SHARE, SLOW_LIMIT, Slow};
 
 /// Signal that raised an alarm.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Signal {
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
     /// Many handshakes fail at once.
     Fast,
     /// A few handshakes too many fail for a while.
@@ -47,23 +51,6 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    const ALL: [Self; 9] = [
-        Self::Fast,
-        Self::Slow,
-        Self::Occupancy,
-        Self::AcceptQueue,
-        Self::SynRate,
-        Self::PortScan,
-        Self::UnsolicitedReplies,
-        Self::ClosedPorts,
-        Self::BeyondBounds,
-    ];
-
-    /// The one with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|signal| signal.name() == name)
-    }
-
     /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {

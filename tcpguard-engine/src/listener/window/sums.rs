@@ -6,30 +6,48 @@ use std::time::Duration;
 use super::Tick;
 use crate::input::ReturnedCookies;
 
-/// Several ticks together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Sums {
+/// The counts of a listener in a span of time: several ticks together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct Sums {
+    /// Length of the span.
     pub span: Duration,
+    /// SYNs that arrived, retransmissions included.
     pub syns: u64,
+    /// Handshakes attempted; see `Tick::attempts`.
     pub attempts: u64,
+    /// SYNs that the stack answered although the XDP program could not read them; no attempts.
     pub beyond: u64,
+    /// SYNs among the attempts that the stack answered.
     pub answered: u64,
+    /// SYNs among the attempts that a full queue left without a reply.
     pub unanswered: u64,
+    /// Handshakes that completed.
     pub completed: u64,
+    /// Handshakes among these of returning clients, each client counted once in ten seconds.
     pub known: u64,
     /// Handshakes of new clients that completed although a signature rule had dropped their first SYN.
     pub let_through: u64,
+    /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived.
     pub ack_ignored: u64,
+    /// SYNs left without a reply for another reason than a full SYN queue; no attempts.
     pub ignored: u64,
+    /// SYNs that were retransmissions (sampled).
     pub retransmitted: u64,
+    /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
+    /// SYNs that rules matched, in whatever mode.
     pub matched: u64,
+    /// SYNs dropped: of these, and because they were too many.
     pub dropped: u64,
+    /// Out-of-state segments.
     pub resets: u64,
     /// Half-open handshakes that their clients reset.
     pub reset: u64,
+    /// SYNs that XDP answered with a cookie.
     pub cookies_sent: u64,
+    /// Valid cookies that clients returned.
     pub cookies_redeemed: u64,
+    /// Cookies that clients returned, by IPv4 and by IPv6.
     pub returned_cookies: [ReturnedCookies; 2],
     /// Handshakes that the kernel completed, where it is asked.
     pub established: u64,
@@ -105,7 +123,7 @@ impl Sums {
         self.unanswered > 0 && self.unanswered * 2 >= self.attempts.saturating_sub(self.dropped)
     }
 
-    /// A count per second.
+    /// A count per second; 0 where no time has passed.
     pub fn per_second(&self, count: u64) -> f64 {
         if self.span.is_zero() { 0.0 } else { count as f64 / self.span.as_secs_f64() }
     }

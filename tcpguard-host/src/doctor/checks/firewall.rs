@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
 use super::service::lacks;
 use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, mark_rules, offences, unread};
@@ -14,12 +14,12 @@ const MARK: u32 = 0x1000_0000;
 const NAMED: usize = 8;
 
 /// Rules whose result depends on seeing the SYN.
-pub(in super::super) fn rules(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "firewall_rules";
+pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "firewall_rules";
     let firewall = &facts.firewall;
     let rules = match &firewall.rules {
         Ok(rules) => rules,
-        Err(why) => return vec![Finding::unknown(ID, why).fix("sudo tcpguard doctor")],
+        Err(why) => return vec![Checked::unknown(CODE, why).hint("sudo tcpguard doctor")],
     };
     // Any other device above an attached interface shows its packets under another name.
     let plain = facts.interfaces.iter().all(|one| {
@@ -49,32 +49,32 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Finding> {
         }
     }
     let more = found.len().saturating_sub(NAMED);
-    let mut findings: Vec<Finding> = found
+    let mut findings: Vec<Checked> = found
         .iter()
         .take(NAMED)
-        .map(|(offence, ports)| finding(ID, facts, offence, ports))
+        .map(|(offence, ports)| finding(CODE, facts, offence, ports))
         .collect();
     if more > 0 {
-        findings.push(Finding::note(ID, format!("{more} more rules depend on seeing SYNs")));
+        findings.push(Checked::notice(CODE, format!("{more} more rules depend on seeing SYNs")));
     }
     if let Some(what) = unread(rules) {
-        let evidence = format!(
+        let text = format!(
             "{what}: whether they let clients in that were answered with SYN cookies is not known"
         );
-        findings.push(Finding::note(ID, evidence).fix("iptables-legacy -S"));
+        findings.push(Checked::notice(CODE, text).hint("iptables-legacy -S"));
     }
     let families = facts.service.unit.get("RestrictAddressFamilies").map_or("", String::as_str);
     if rules.chains.iter().any(|chain| chain.legacy) && lacks(families, "AF_INET") {
-        let evidence = format!(
+        let text = format!(
             "RestrictAddressFamilies={families}: the service cannot read the tables of iptables-legacy"
         );
-        let fix =
+        let hint =
             "edit by `systemctl edit tcpguard`: [Service] RestrictAddressFamilies=AF_INET AF_INET6";
-        findings.push(Finding::warning(ID, evidence).fix(fix));
+        findings.push(Checked::warning(CODE, text).hint(hint));
     }
     if findings.is_empty() {
         let count: usize = rules.chains.iter().map(|chain| chain.rules.len()).sum();
-        findings.push(Finding::passed(ID, format!("{count} rules, none depends on seeing SYNs")));
+        findings.push(Checked::passed(CODE, format!("{count} rules, none depends on seeing SYNs")));
     }
     findings
 }
@@ -83,7 +83,7 @@ fn way(interface: &InterfaceFacts) -> Way {
     Way { name: interface.name.clone(), index: 0 }
 }
 
-fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) -> Finding {
+fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) -> Checked {
     let firewall = &facts.firewall;
     let ports: Vec<String> = ports.iter().take(6).map(u16::to_string).collect();
     let allowed = firewall.choice == FirewallChoice::Allow;
@@ -92,15 +92,15 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
         (true, Kind::Bypassed) => "SYN cookies bypass it, as cookies.firewall allows",
         (true, _) => "clients answered with SYN cookies may be refused, as cookies.firewall allows",
     };
-    let evidence = format!("{offence} {}; {then} at port {}", offence.why(), ports.join(", "));
-    let found = if allowed { Finding::note(id, evidence) } else { Finding::warning(id, evidence) };
+    let text = format!("{offence} {}; {then} at port {}", offence.why(), ports.join(", "));
+    let found = if allowed { Checked::notice(id, text) } else { Checked::warning(id, text) };
     let path = match &facts.config {
         ConfigFacts::Absent { path }
         | ConfigFacts::Valid { path, .. }
         | ConfigFacts::Invalid { path, .. }
         | ConfigFacts::Unreadable { path, .. } => path.display(),
     };
-    let fix = match offence.kind {
+    let hint = match offence.kind {
         Kind::Strict => "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1".to_owned(),
         Kind::Bypassed | Kind::Synproxy => offence.listing(),
         Kind::NotSyn | Kind::BySyn => {
@@ -112,5 +112,5 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
             }
         }
     };
-    found.about(format!("{} {} {}", offence.family.name(), offence.table, offence.chain)).fix(fix)
+    found.about(format!("{} {} {}", offence.family.name(), offence.table, offence.chain)).hint(hint)
 }

@@ -1,6 +1,6 @@
 //! The interfaces that are attached, or are to be.
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::{Facts, InterfaceFacts, Link};
 use crate::linux::interfaces::OperState;
 use crate::linux::programs::Hook;
@@ -12,7 +12,7 @@ use crate::tune::{Kind, Row, Word};
 const ONE_PAGE: u32 = 4096 - 256 - 320 - 14 - 4;
 
 /// One finding for each interface that exists; none where `judge` has nothing to say.
-fn each(facts: &Facts, judge: impl Fn(&str, &Link) -> Option<Finding>) -> Vec<Finding> {
+fn each(facts: &Facts, judge: impl Fn(&str, &Link) -> Option<Checked>) -> Vec<Checked> {
     let existing = facts.interfaces.iter().filter_map(|interface| {
         let link = interface.link.as_ref()?;
         Some(judge(&interface.name, link)?.about(&interface.name))
@@ -20,70 +20,70 @@ fn each(facts: &Facts, judge: impl Fn(&str, &Link) -> Option<Finding>) -> Vec<Fi
     existing.collect()
 }
 
-pub(in super::super) fn exists(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "interface";
+pub(in super::super) fn exists(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "interface";
     let finding = |interface: &InterfaceFacts| {
         let finding = match &interface.link {
             Some(link) => {
                 let driver = link.driver.as_deref().unwrap_or("unknown");
-                Finding::passed(ID, format!("driver {driver}, MTU {}", link.mtu))
+                Checked::passed(CODE, format!("driver {driver}, MTU {}", link.mtu))
             }
-            None => Finding::blocking(
-                ID,
+            None => Checked::critical(
+                CODE,
                 format!(
                     "there is none of that name; this host has: {}",
                     interface.existing.join(", ")
                 ),
             )
-            .fix("edit /etc/tcpguard/tcpguard.toml: [interfaces] names"),
+            .hint("edit /etc/tcpguard/tcpguard.toml: [interfaces] names"),
         };
         finding.about(&interface.name)
     };
     facts.interfaces.iter().map(finding).collect()
 }
 
-pub(in super::super) fn ethernet(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "ethernet";
+pub(in super::super) fn ethernet(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "ethernet";
     each(facts, |_, link| {
         if !link.ethernet {
-            let evidence = "it carries no Ethernet frames, such as a tunnel; guard the Ethernet \
+            let text = "it carries no Ethernet frames, such as a tunnel; guard the Ethernet \
                             interface below it";
             let edit = "edit /etc/tcpguard/tcpguard.toml: [interfaces] names";
-            return Some(Finding::blocking(ID, evidence).fix(edit));
+            return Some(Checked::critical(CODE, text).hint(edit));
         }
         let words = "the loopback interface: nobody attacks from there";
-        link.loopback.then(|| Finding::note(ID, words))
+        link.loopback.then(|| Checked::notice(CODE, words))
     })
 }
 
-pub(in super::super) fn up(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "link_state";
+pub(in super::super) fn up(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "link_state";
     each(facts, |name, link| {
         let state = link.state;
         matches!(state, OperState::Down | OperState::Waiting).then(|| {
-            Finding::warning(ID, format!("it is {state}: no packets pass"))
-                .fix(format!("ip link set dev {name} up"))
+            Checked::warning(CODE, format!("it is {state}: no packets pass"))
+                .hint(format!("ip link set dev {name} up"))
         })
     })
 }
 
-pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "native_xdp";
+pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "native_xdp";
     each(facts, |_, link| {
         let driver = link.driver.as_deref().unwrap_or("unknown");
         Some(match link.xdp {
             Some(features) if features.basic => {
-                Finding::passed(ID, format!("the driver ({driver}) runs XDP natively"))
+                Checked::passed(CODE, format!("the driver ({driver}) runs XDP natively"))
             }
-            Some(_) => Finding::note(
-                ID,
+            Some(_) => Checked::notice(
+                CODE,
                 format!(
                     "EOPNOTSUPP: the driver ({driver}) has no XDP of its own; the filter runs in the \
                      network stack (generic), where a packet costs more"
                 ),
             ),
-            None => Finding::note(
-                ID,
+            None => Checked::notice(
+                CODE,
                 format!(
                     "this kernel does not tell whether the driver ({driver}) has XDP (6.3 does)"
                 ),
@@ -92,25 +92,25 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Finding> {
     })
 }
 
-pub(in super::super) fn other_end(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "other_end";
+pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "other_end";
     each(facts, |_, link| {
         let programs = link.programs.as_deref().unwrap_or_default();
         let generic = programs.iter().any(|one| one.is_ours() && one.hook == Hook::XdpGeneric);
         (link.received == Some(false) && !generic).then(|| {
-            Finding::note(
-                ID,
+            Checked::notice(
+                CODE,
                 "a veth whose other end has no native XDP program: what a native filter sends back \
                  (XDP_TX) is lost there, so the guard sends no SYN cookies of its own; in generic mode \
                  it does",
             )
-            .fix("edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"")
+            .hint("edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"")
         })
     })
 }
 
-pub(in super::super) fn mtu(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "mtu";
+pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "mtu";
     each(facts, |name, link| {
         let native = link.xdp.is_some_and(|features| features.basic);
         let large = link.xdp.is_some_and(|features| features.large_packets);
@@ -118,59 +118,59 @@ pub(in super::super) fn mtu(facts: &Facts) -> Vec<Finding> {
             return None;
         }
         Some(match large {
-            true => Finding::passed(
-                ID,
+            true => Checked::passed(
+                CODE,
                 format!("{} is more than a page, which this driver and the filter can do", link.mtu),
             ),
-            false => Finding::warning(
-                ID,
+            false => Checked::warning(
+                CODE,
                 format!(
                     "{} does not fit a page: the driver may refuse native XDP (ERANGE or EINVAL), and \
                      the filter runs in the network stack then (generic)",
                     link.mtu
                 ),
             )
-            .fix(format!("ip link set dev {name} mtu {ONE_PAGE}")),
+            .hint(format!("ip link set dev {name} mtu {ONE_PAGE}")),
         })
     })
 }
 
-pub(in super::super) fn lro(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "lro";
+pub(in super::super) fn lro(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "lro";
     each(facts, |name, link| {
         (link.merges == Some(true)).then(|| {
-            Finding::warning(
-                ID,
+            Checked::warning(
+                CODE,
                 "it merges packets before anybody sees them (LRO): most drivers refuse native XDP with \
                  that (EINVAL), and SYNs cannot be counted",
             )
-            .fix(format!("ethtool -K {name} lro off"))
+            .hint(format!("ethtool -K {name} lro off"))
         })
     })
 }
 
-pub(in super::super) fn vlan_tags(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "vlan_tags";
+pub(in super::super) fn vlan_tags(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "vlan_tags";
     each(facts, |name, link| {
         let vlans = link.vlans.join(", ");
         match (link.strips_vlan, link.vlans.is_empty()) {
             (Some(true), false) => Some(
-                Finding::warning(
-                    ID,
+                Checked::warning(
+                    CODE,
                     format!(
                         "it takes VLAN tags off before XDP: clients on {vlans} get no SYN cookies, \
                          because the answer would lack the tag"
                     ),
                 )
-                .fix(format!("ethtool -K {name} rxvlan off")),
+                .hint(format!("ethtool -K {name} rxvlan off")),
             ),
             _ => None,
         }
     })
 }
 
-pub(in super::super) fn stacked(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "stacked";
+pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "stacked";
     each(facts, |name, link| {
         let edit = |lower: &str| {
             format!(
@@ -181,27 +181,27 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Finding> {
         let members = quoted.join(", ");
         match (link.kind.as_deref(), &link.master, &link.below) {
             (Some(kind @ ("bridge" | "bond" | "team")), _, _) if !members.is_empty() => Some(
-                Finding::warning(
-                    ID,
+                Checked::warning(
+                    CODE,
                     format!(
                         "a {kind} of {members}: packets are in the network stack already when it sees \
                          them; the filter belongs on its members"
                     ),
                 )
-                .fix(edit(&members)),
+                .hint(edit(&members)),
             ),
             (Some(kind @ ("vlan" | "macvlan" | "ipvlan")), _, Some(below)) => Some(
-                Finding::warning(
-                    ID,
+                Checked::warning(
+                    CODE,
                     format!(
                         "a {kind} upon {below}: packets are in the network stack already when it sees \
                          them; the filter belongs on {below}, and knows VLAN tags"
                     ),
                 )
-                .fix(edit(&format!("{below:?}"))),
+                .hint(edit(&format!("{below:?}"))),
             ),
-            (_, Some((master, kind)), _) => Some(Finding::note(
-                ID,
+            (_, Some((master, kind)), _) => Some(Checked::notice(
+                CODE,
                 format!(
                     "a member of {master} ({kind}): right for the filter; guard every member that \
                      clients come by"
@@ -213,8 +213,8 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Finding> {
 }
 
 /// The findings of `tune` about an interface's rings and queues.
-pub(in super::super) fn queues(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "queues";
+pub(in super::super) fn queues(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "queues";
     each(facts, |name, _| {
         let of_it = |row: &&Row| {
             row.kind == Kind::Interface
@@ -225,32 +225,32 @@ pub(in super::super) fn queues(facts: &Facts) -> Vec<Finding> {
         let first = rows.first()?;
         let words: Vec<String> =
             rows.iter().map(|row| format!("{}: {}", row.name, row.why)).collect();
-        let finding = Finding::note(ID, words.join("; "));
+        let finding = Checked::notice(CODE, words.join("; "));
         Some(match &first.command {
-            Some(command) => finding.fix(command),
+            Some(command) => finding.hint(command),
             None => finding,
         })
     })
 }
 
-pub(in super::super) fn losses(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "lost_by_interface";
+pub(in super::super) fn losses(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "lost_by_interface";
     each(facts, |_, link| {
         let lost = link.device.lost?;
         let received = facts.host.load.received;
         Some(if lost == 0 {
-            Finding::passed(ID, "its ring has never overflowed since boot")
+            Checked::passed(CODE, "its ring has never overflowed since boot")
         } else if facts.host.load.is_burst(lost) {
-            Finding::note(ID, format!("{lost} packets since boot, of some {received} received"))
+            Checked::notice(CODE, format!("{lost} packets since boot, of some {received} received"))
         } else {
-            Finding::warning(
-                ID,
+            Checked::warning(
+                CODE,
                 format!(
                     "{lost} packets since boot, of some {received} received, before the filter could \
                      see them: clients among them"
                 ),
             )
-            .fix("tcpguard tune")
+            .hint("tcpguard tune")
         })
     })
 }

@@ -1,4 +1,4 @@
-//! The checks: each is a function of the facts and returns findings with evidence and a remedy.
+//! The checks: each is a function of the facts and returns what it found.
 
 mod firewall;
 mod interface;
@@ -9,21 +9,21 @@ mod programs;
 pub(super) mod service;
 mod sysctls;
 
-use super::document::Finding;
+use super::document::Checked;
 use super::facts::Facts;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
     /// True if it is about interfaces, and not about the host.
     pub of_interfaces: bool,
-    pub run: fn(&Facts) -> Vec<Finding>,
+    pub run: fn(&Facts) -> Vec<Checked>,
 }
 
-const fn host(run: fn(&Facts) -> Vec<Finding>) -> Check {
+const fn host(run: fn(&Facts) -> Vec<Checked>) -> Check {
     Check { of_interfaces: false, run }
 }
 
-const fn interfaces(run: fn(&Facts) -> Vec<Finding>) -> Check {
+const fn interfaces(run: fn(&Facts) -> Vec<Checked>) -> Check {
     Check { of_interfaces: true, run }
 }
 

@@ -1,59 +1,58 @@
 //! Checks of the privileges of this process, and of the directory where the XDP program is pinned.
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::{Facts, Filesystem};
 use crate::linux::capabilities::{SYS_ADMIN, missing};
 
 /// Permission bits with which users other than the owner can reach the content of a directory.
 const OTHERS: u32 = 0o077;
 
-pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "capabilities";
+pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "capabilities";
     let privileges = facts.privileges;
     let missing = missing(privileges.effective);
     vec![match (missing.is_empty(), privileges.root) {
-        (true, true) if privileges.effective & SYS_ADMIN == 0 => Finding::note(
-            ID,
+        (true, true) if privileges.effective & SYS_ADMIN == 0 => Checked::notice(
+            CODE,
             "root without CAP_SYS_ADMIN: enough to guard, but other programs cannot be named here",
         ),
-        (true, _) => Finding::passed(ID, "this process may load and attach programs"),
-        (false, true) => Finding::blocking(
-            ID,
+        (true, _) => Checked::passed(CODE, "this process may load and attach programs"),
+        (false, true) => Checked::critical(
+            CODE,
             format!("root, but without {}: as in a container", missing.join(", ")),
         )
-        .fix(format!("edit how the container is started: add {}", missing.join(", "))),
+        .hint(format!("edit how the container is started: add {}", missing.join(", "))),
         (false, false) => {
-            Finding::unknown(ID, "not run as root: some of what follows cannot be looked at")
-                .fix("sudo tcpguard doctor")
+            Checked::unknown(CODE, "not run as root: some of what follows cannot be looked at")
+                .hint("sudo tcpguard doctor")
         }
     }]
 }
 
-pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "bpffs";
+pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "bpffs";
     let dir = facts.pins.dir.display();
     let finding = match facts.pins.filesystem {
         Filesystem::Bpf { read_only: false } => {
-            Finding::passed(ID, format!("{dir} is on a BPF file system"))
+            Checked::passed(CODE, format!("{dir} is on a BPF file system"))
         }
         Filesystem::Bpf { read_only: true } => {
-            Finding::blocking(ID, format!("{dir} is on a BPF file system that is read-only"))
-                .fix("mount -o remount,rw /sys/fs/bpf")
+            Checked::critical(CODE, format!("{dir} is on a BPF file system that is read-only"))
+                .hint("mount -o remount,rw /sys/fs/bpf")
         }
-        Filesystem::Other => Finding::blocking(
-            ID,
+        Filesystem::Other => Checked::critical(
+            CODE,
             format!("{dir} is on no BPF file system, so that the filter could outlive no restart"),
         )
-        .fix("mount -t bpf bpf /sys/fs/bpf"),
-        Filesystem::Unknown => {
-            Finding::unknown(ID, format!("{dir} may not be looked at")).fix("sudo tcpguard doctor")
-        }
+        .hint("mount -t bpf bpf /sys/fs/bpf"),
+        Filesystem::Unknown => Checked::unknown(CODE, format!("{dir} may not be looked at"))
+            .hint("sudo tcpguard doctor"),
     };
     vec![finding]
 }
 
-pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "pin_directory";
+pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "pin_directory";
     let pins = &facts.pins;
     if !matches!(pins.filesystem, Filesystem::Bpf { .. }) {
         return Vec::new();
@@ -61,7 +60,7 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
     let dir = pins.dir.display().to_string();
     let Some(owner) = pins.owner else {
         return vec![
-            Finding::passed(ID, "not there yet; the service makes it when it starts").about(dir),
+            Checked::passed(CODE, "not there yet; the service makes it when it starts").about(dir),
         ];
     };
     let mut findings = Vec::new();
@@ -69,8 +68,8 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
     if owner.uid != 0 && Some(owner.uid) != pins.service_uid {
         let to = if pins.service_uid.is_some() { "tcpguard:tcpguard" } else { "root:root" };
         findings.push(
-            Finding::warning(
-                ID,
+            Checked::warning(
+                CODE,
                 format!(
                     "it belongs to user {}, who can take the filter off, and the service may not be \
                      able to use it",
@@ -78,25 +77,25 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Finding> {
                 ),
             )
             .about(&dir)
-            .fix(format!("chown -R {to} {dir}")),
+            .hint(format!("chown -R {to} {dir}")),
         );
     }
     if owner.mode & OTHERS != 0 {
         findings.push(
-            Finding::warning(
-                ID,
+            Checked::warning(
+                CODE,
                 format!(
                     "its mode is {:04o}: others than its owner can reach the filter",
                     owner.mode
                 ),
             )
             .about(&dir)
-            .fix(format!("chmod 0700 {dir}")),
+            .hint(format!("chmod 0700 {dir}")),
         );
     }
     if findings.is_empty() {
-        let evidence = format!("user {}, mode {:04o}", owner.uid, owner.mode);
-        findings.push(Finding::passed(ID, evidence).about(dir));
+        let text = format!("user {}, mode {:04o}", owner.uid, owner.mode);
+        findings.push(Checked::passed(CODE, text).about(dir));
     }
     findings
 }

@@ -1,6 +1,6 @@
 //! Checks of other programs on the interfaces.
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::{Facts, InterfaceFacts};
 use crate::linux::programs::Attached;
 
@@ -17,72 +17,72 @@ fn of(
 }
 
 /// An interface has one slot for XDP.
-pub(in super::super) fn xdp(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "xdp_program";
+pub(in super::super) fn xdp(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "xdp_program";
     let mut findings = Vec::new();
     for interface in &facts.interfaces {
         let name = &interface.name;
         let finding = match of(interface, |program| program.hook.is_xdp()) {
             None => continue,
             Some(Err(reason)) => {
-                Finding::unknown(ID, reason).fix(format!("ip link show dev {name}"))
+                Checked::unknown(CODE, reason).hint(format!("ip link show dev {name}"))
             }
-            Some(Ok(programs)) => one_place(ID, name, &programs),
+            Some(Ok(programs)) => one_place(CODE, name, &programs),
         };
         findings.push(finding.about(name));
     }
     findings
 }
 
-fn one_place(id: &str, interface: &str, programs: &[&Attached]) -> Finding {
+fn one_place(id: &str, interface: &str, programs: &[&Attached]) -> Checked {
     let Some(first) = programs.first() else {
-        return Finding::passed(id, "the place is free");
+        return Checked::passed(id, "the place is free");
     };
     if programs.iter().all(|program| program.is_ours()) {
         let names: Vec<String> = programs.iter().map(|program| program.to_string()).collect();
-        return Finding::passed(id, format!("the guard's own: {}", names.join(", ")));
+        return Checked::passed(id, format!("the guard's own: {}", names.join(", ")));
     }
     let foreign = programs.iter().find(|program| !program.is_ours()).unwrap_or(first);
     if foreign.name.is_none() {
-        let evidence = format!("a program is there, {}: only root may see whose", foreign);
-        return Finding::unknown(id, evidence).fix("sudo tcpguard doctor");
+        let text = format!("a program is there, {}: only root may see whose", foreign);
+        return Checked::unknown(id, text).hint("sudo tcpguard doctor");
     }
     let refusal = "the guard is refused there, with EBUSY in the same mode and EEXIST in the other";
     if foreign.is_dispatcher() {
-        return Finding::blocking(
+        return Checked::critical(
             id,
             format!("libxdp's dispatcher has the place, {}: {refusal}", foreign),
         )
-        .fix(format!("xdp-loader status {interface} && xdp-loader unload {interface} --all"));
+        .hint(format!("xdp-loader status {interface} && xdp-loader unload {interface} --all"));
     }
-    Finding::blocking(id, format!("another program has the place, {}: {refusal}", foreign))
-        .fix(format!("bpftool net show dev {interface} && ip link set dev {interface} xdp off"))
+    Checked::critical(id, format!("another program has the place, {}: {refusal}", foreign))
+        .hint(format!("bpftool net show dev {interface} && ip link set dev {interface} xdp off"))
 }
 
 /// At tc there is room for many, and their order counts.
-pub(in super::super) fn tc(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "tc_programs";
+pub(in super::super) fn tc(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "tc_programs";
     let mut findings = Vec::new();
     for interface in &facts.interfaces {
         let wanted = |program: &Attached| !program.hook.is_xdp() && !program.is_ours();
         let finding = match of(interface, wanted) {
             None => continue,
-            Some(Err(reason)) => Finding::unknown(ID, reason)
-                .fix(format!("tc filter show dev {} egress", interface.name)),
-            Some(Ok(others)) if others.is_empty() => Finding::passed(ID, "nobody else's"),
+            Some(Err(reason)) => Checked::unknown(CODE, reason)
+                .hint(format!("tc filter show dev {} egress", interface.name)),
+            Some(Ok(others)) if others.is_empty() => Checked::passed(CODE, "nobody else's"),
             Some(Ok(others)) => {
                 let mut names: Vec<String> =
                     others.iter().map(|program| program.to_string()).collect();
                 // A filter of several parts is listed once for each.
                 names.dedup();
-                Finding::note(
-                    ID,
+                Checked::notice(
+                    CODE,
                     format!(
                         "{}: one that drops or redirects packets may hide answers from the guard",
                         names.join(", ")
                     ),
                 )
-                .fix(format!("bpftool net show dev {}", interface.name))
+                .hint(format!("bpftool net show dev {}", interface.name))
             }
         };
         findings.push(finding.about(&interface.name));

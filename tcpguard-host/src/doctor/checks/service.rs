@@ -2,42 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::{ConfigFacts, Facts};
 
-pub(in super::super) fn config(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "configuration";
+pub(in super::super) fn config(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "configuration";
     let running = facts.agent_runs;
     let (path, findings) = match &facts.config {
         ConfigFacts::Absent { path } => {
             let words = "there is none: the defaults hold, which name no interface to guard";
-            let fix = "tcpguard config init";
+            let hint = "tcpguard config init";
             let finding = match running {
-                true => Finding::note(ID, words).fix(fix),
-                false => Finding::warning(ID, words).fix(fix),
+                true => Checked::notice(CODE, words).hint(hint),
+                false => Checked::warning(CODE, words).hint(hint),
             };
             (path, vec![finding])
         }
         ConfigFacts::Valid { path, interfaces } if interfaces.is_empty() && !running => {
             let words = "valid, but it names no interface: the service does not start";
-            let fix = format!("edit {}: [interfaces] names", path.display());
-            (path, vec![Finding::blocking(ID, words).fix(fix)])
+            let hint = format!("edit {}: [interfaces] names", path.display());
+            (path, vec![Checked::critical(CODE, words).hint(hint)])
         }
         ConfigFacts::Valid { path, interfaces } => {
             let interfaces = match interfaces.is_empty() {
                 true => "the agent was told its interfaces otherwise".to_owned(),
                 false => format!("it guards {}", interfaces.join(", ")),
             };
-            (path, vec![Finding::passed(ID, format!("valid; {interfaces}"))])
+            (path, vec![Checked::passed(CODE, format!("valid; {interfaces}"))])
         }
         ConfigFacts::Invalid { path, problems } => {
-            let fix = format!("edit {}, then: tcpguard config check", path.display());
-            let finding = |problem: &String| Finding::blocking(ID, problem).fix(&fix);
+            let hint = format!("edit {}, then: tcpguard config check", path.display());
+            let finding = |problem: &String| Checked::critical(CODE, problem).hint(&hint);
             (path, problems.iter().map(finding).collect())
         }
         ConfigFacts::Unreadable { path, reason } => {
-            let fix = format!("sudo tcpguard config check {}", path.display());
-            (path, vec![Finding::unknown(ID, reason).fix(fix)])
+            let hint = format!("sudo tcpguard config check {}", path.display());
+            (path, vec![Checked::unknown(CODE, reason).hint(hint)])
         }
     };
     let path = path.display().to_string();
@@ -130,7 +130,7 @@ const BREAKS: [Breaks; 12] = [
     Breaks {
         property: "Restart",
         broken: |value| value == "no",
-        why: "an agent that ends stays away, and after 30 s nothing is filtered",
+        why: "an agent that ends stays away, and after 30s nothing is filtered",
         fix: "Restart=always",
     },
     Breaks {
@@ -164,42 +164,42 @@ pub(in super::super) const PROPERTIES: [&str; 19] = [
     "User",
 ];
 
-pub(in super::super) fn unit(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "unit";
+pub(in super::super) fn unit(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "unit";
     let unit = &facts.service.unit;
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     if !facts.service.systemd || unit.is_empty() {
         let words = "systemd does not run this host: see to it that the agent is started again";
-        return vec![Finding::note(ID, words)];
+        return vec![Checked::notice(CODE, words)];
     }
     if property("LoadState") == "not-found" {
         let words = "there is no tcpguard.service: the guard runs by hand only";
-        return vec![Finding::note(ID, words).about("tcpguard.service")];
+        return vec![Checked::notice(CODE, words).about("tcpguard.service")];
     }
     let drop_ins = property("DropInPaths");
     let broken = BREAKS.iter().filter(|directive| (directive.broken)(property(directive.property)));
-    let mut findings: Vec<Finding> = broken
+    let mut findings: Vec<Checked> = broken
         .map(|directive| {
             let by = match drop_ins {
                 "" => String::new(),
                 files => format!(" (drop-ins: {files})"),
             };
             let value = shortened(property(directive.property));
-            let evidence = format!("{}={value}: {}{by}", directive.property, directive.why);
-            let fix = match directive.fix {
+            let text = format!("{}={value}: {}{by}", directive.property, directive.why);
+            let hint = match directive.fix {
                 "" => "systemctl unmask tcpguard".to_owned(),
                 line => format!("edit by `systemctl edit tcpguard`: [Service] {line}"),
             };
-            Finding::blocking(ID, evidence).fix(fix)
+            Checked::critical(CODE, text).hint(hint)
         })
         .collect();
-    findings.extend(state(ID, unit));
+    findings.extend(state(CODE, unit));
     if findings.is_empty() {
         let words = match drop_ins {
             "" => "the sandbox lets the guard work".to_owned(),
             files => format!("the sandbox lets the guard work, with drop-ins: {files}"),
         };
-        findings.push(Finding::passed(ID, words));
+        findings.push(Checked::passed(CODE, words));
     }
     findings.into_iter().map(|finding| finding.about("tcpguard.service")).collect()
 }
@@ -213,12 +213,12 @@ fn shortened(value: &str) -> String {
 }
 
 /// Problems of the service in its present state.
-fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Finding> {
+fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Checked> {
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     let mut findings = Vec::new();
     if property("NeedDaemonReload") == "yes" {
         let words = "its files were changed, and systemd has not read them";
-        findings.push(Finding::warning(id, words).fix("systemctl daemon-reload"));
+        findings.push(Checked::warning(id, words).hint("systemctl daemon-reload"));
     }
     if property("ActiveState") == "failed" {
         let words = format!(
@@ -226,16 +226,16 @@ fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Finding> {
             property("Result"),
             property("ExecMainStatus")
         );
-        findings.push(Finding::warning(id, words).fix("journalctl -u tcpguard -e"));
+        findings.push(Checked::warning(id, words).hint("journalctl -u tcpguard -e"));
     }
     if property("UnitFileState") == "disabled" && property("ActiveState") == "active" {
         let words = "it runs, but does not start with the host";
-        findings.push(Finding::warning(id, words).fix("systemctl enable tcpguard"));
+        findings.push(Checked::warning(id, words).hint("systemctl enable tcpguard"));
     }
     if property("WatchdogUSec") == "0" {
         let words = "without a watchdog an agent that hangs is not replaced";
-        let fix = "edit by `systemctl edit tcpguard`: [Service] WatchdogSec=3s";
-        findings.push(Finding::warning(id, words).fix(fix));
+        let hint = "edit by `systemctl edit tcpguard`: [Service] WatchdogSec=3s";
+        findings.push(Checked::warning(id, words).hint(hint));
     }
     findings
 }
@@ -244,8 +244,8 @@ fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Finding> {
 /// pass.
 const BURST: u64 = 200;
 
-pub(in super::super) fn journald(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "journald";
+pub(in super::super) fn journald(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "journald";
     if !facts.service.systemd {
         return Vec::new();
     }
@@ -256,9 +256,9 @@ pub(in super::super) fn journald(facts: &Facts) -> Vec<Finding> {
             && broken(value)
         {
             let file = place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file);
-            let fix = format!("edit {file}: {better}, then: systemctl restart systemd-journald");
+            let hint = format!("edit {file}: {better}, then: systemctl restart systemd-journald");
             findings.push(
-                Finding::warning(ID, format!("{key}={value}: {words}")).about(place).fix(fix),
+                Checked::warning(CODE, format!("{key}={value}: {words}")).about(place).hint(hint),
             );
         }
     };
@@ -279,20 +279,20 @@ pub(in super::super) fn journald(facts: &Facts) -> Vec<Finding> {
         "RateLimitBurst=10000",
     );
     if findings.is_empty() {
-        findings.push(Finding::passed(ID, "it keeps what the guard says"));
+        findings.push(Checked::passed(CODE, "it keeps what the guard says"));
     }
     findings
 }
 
-pub(in super::super) fn clock(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "time_sync";
+pub(in super::super) fn clock(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "time_sync";
     vec![match facts.service.synchronised {
-        Some(true) => Finding::passed(ID, "the clock is kept in step"),
-        Some(false) => Finding::note(
-            ID,
+        Some(true) => Checked::passed(CODE, "the clock is kept in step"),
+        Some(false) => Checked::notice(
+            CODE,
             "nobody keeps the clock in step: times of attacks cannot be compared with other hosts'",
         )
-        .fix("timedatectl set-ntp true"),
-        None => Finding::unknown(ID, "the kernel does not say").fix("timedatectl"),
+        .hint("timedatectl set-ntp true"),
+        None => Checked::unknown(CODE, "the kernel does not say").hint("timedatectl"),
     }]
 }

@@ -1,8 +1,8 @@
 //! Settings of the host and of its applications that help or hinder under a flood.
 
-use super::super::document::Finding;
+use super::super::document::Checked;
 use super::super::facts::Facts;
-use crate::tune::{Kind, Row, Word};
+use crate::tune::{Kind, Row};
 
 /// A backlog below this is full with the few clients that come at once; applications that ask for
 /// less than 16 have asked for a number of the eighties (listen(2) was 5 in 4.2BSD).
@@ -11,25 +11,12 @@ const TINY: u32 = 16;
 /// connections are lost.
 const SMALL: u32 = 128;
 
-pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "sysctls";
+pub(in super::super) fn settings(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "sysctls";
     let sysctls: Vec<&Row> =
         facts.tune.settings.iter().filter(|row| row.kind == Kind::Sysctl).collect();
-    let mut findings = Vec::new();
-    for row in &sysctls {
-        let value = row.value.as_deref().unwrap_or("-");
-        let evidence = || {
-            let to = row.to.as_deref().unwrap_or("-");
-            format!("{value}, {to} is advised: {}", row.why)
-        };
-        let finding = match row.verdict {
-            Word::Harmful => Finding::warning(ID, evidence()),
-            Word::Change => Finding::note(ID, evidence()),
-            Word::Good | Word::LeaveAlone | Word::Absent => continue,
-        };
-        findings
-            .push(finding.about(&row.name).fix(row.command.as_deref().unwrap_or("tcpguard tune")));
-    }
+    let mut findings: Vec<Checked> =
+        sysctls.iter().filter_map(|row| row.finding(CODE)).map(Checked::from).collect();
     let followed = facts.tune.refused.iter().filter(|recipe| {
         // The running value is reported above.
         recipe.found.iter().any(|place| place != "running")
@@ -39,23 +26,23 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Finding> {
             recipe.found.iter().map(String::as_str).filter(|place| *place != "running").collect();
         let file = files[0].rsplit_once(':').map_or(files[0], |(file, _)| file);
         findings.push(
-            Finding::note(
-                ID,
+            Checked::notice(
+                CODE,
                 format!("{} says {}: {}", files.join(", "), recipe.recipe, recipe.why),
             )
             .about(&recipe.name)
-            .fix(format!("edit {file}: take {} out", recipe.name)),
+            .hint(format!("edit {file}: take {} out", recipe.name)),
         );
     }
     if findings.is_empty() {
-        findings.push(Finding::passed(ID, format!("{} looked at", sysctls.len())));
+        findings.push(Checked::passed(CODE, format!("{} looked at", sysctls.len())));
     }
     findings
 }
 
 /// Listeners with a small limit of their own that other hosts can reach.
-pub(in super::super) fn listeners(facts: &Facts) -> Vec<Finding> {
-    const ID: &str = "listener_limits";
+pub(in super::super) fn listeners(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "listener_limits";
     let lost = facts.host.load.listen_overflows;
     let somaxconn = facts.host.somaxconn.unwrap_or(0);
     let open: Vec<_> =
@@ -65,24 +52,24 @@ pub(in super::super) fn listeners(facts: &Facts) -> Vec<Finding> {
         let backlog = listener.backlog;
         // somaxconn is looked at above.
         let by_application = u64::from(backlog) < somaxconn;
-        let evidence = format!(
+        let text = format!(
             "its application asked for a backlog of {backlog}, which is the limit of its SYN queue and of \
              its accept queue; somaxconn is {somaxconn}"
         );
         let finding = match backlog {
-            0..TINY if by_application => Finding::warning(ID, evidence),
-            TINY..SMALL if by_application && lost > 0 => Finding::warning(
-                ID,
-                format!("{evidence}; {lost} connections were lost in accept queues since boot"),
+            0..TINY if by_application => Checked::warning(CODE, text),
+            TINY..SMALL if by_application && lost > 0 => Checked::warning(
+                CODE,
+                format!("{text}; {lost} connections were lost in accept queues since boot"),
             ),
-            TINY..SMALL if by_application => Finding::note(ID, evidence),
+            TINY..SMALL if by_application => Checked::notice(CODE, text),
             _ => continue,
         };
-        findings.push(finding.about(listener.at.to_string()).fix("tcpguard listeners"));
+        findings.push(finding.about(listener.at.to_string()).hint("tcpguard listeners"));
     }
     if findings.is_empty() {
-        let evidence = format!("{} that others can reach, none with a small backlog", open.len());
-        findings.push(Finding::passed(ID, evidence));
+        let text = format!("{} that others can reach, none with a small backlog", open.len());
+        findings.push(Checked::passed(CODE, text));
     }
     findings
 }

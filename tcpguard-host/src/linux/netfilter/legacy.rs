@@ -150,7 +150,7 @@ pub fn digest(tables: &Tables) -> u64 {
 }
 
 fn too_large() -> io::Error {
-    io::Error::other(format!("more than {MOST_RULES} rules or {} MiB", MOST_BYTES >> 20))
+    io::Error::other(format!("more than {MOST_RULES} rules or {}MiB", MOST_BYTES >> 20))
 }
 
 /// A request about a table: its name, then zeroes up to the length of the answer.

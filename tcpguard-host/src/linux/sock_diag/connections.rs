@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use netlink_packet_core::{DecodeError, Parseable};
 use netlink_packet_sock_diag::constants as codes;
 use netlink_packet_sock_diag::inet::{InetResponseHeader, SocketId, StateFlags};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Error, Message, SOCK_DIAG_BY_FAMILY, SockDiag, request, unlisted};
 
 /// State of a TCP connection (RFC 9293 §3.3.2), in the order in which a connection lives.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TcpState {
     /// Listener: waits for connections.

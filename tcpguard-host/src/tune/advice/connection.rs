@@ -48,7 +48,7 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
         return change(
             FIN_TIMEOUT,
             format!(
-                "{} Below {FIN_TIMEOUT_LEAST} s peers are reset whose FIN was lost.",
+                "{} Below {FIN_TIMEOUT_LEAST}s peers are reset whose FIN was lost.",
                 folklore::FIN_TIMEOUT.why
             ),
         );
@@ -65,7 +65,7 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
     match value {
         FIN_TIMEOUT => good("the default"),
         less if less < FIN_TIMEOUT => {
-            good("harmless, and no help against TIME_WAIT, which lasts 60 s whatever this says")
+            good("harmless, and no help against TIME_WAIT, which lasts 60s whatever this says")
         }
         _ => change(FIN_TIMEOUT, "orphans wait for a FIN longer than by default"),
     }
@@ -84,12 +84,12 @@ pub(in super::super) fn keepalive_time(_: &HostFacts, value: u64) -> Advice {
              once a minute",
         ),
         60..=KEEPALIVE_TIME => good(
-            "shorter than the idle time after which a NAT may forget a connection (2 h 4 min, RFC \
+            "shorter than the idle time after which a NAT may forget a connection (2h4m, RFC \
              5382)",
         ),
         _ => change(
             KEEPALIVE_TIME,
-            "a NAT may forget an idle connection after 2 h 4 min (RFC 5382), and this asks too late",
+            "a NAT may forget an idle connection after 2h4m (RFC 5382), and this asks too late",
         ),
     }
 }
@@ -150,13 +150,13 @@ pub(in super::super) fn orphan_retries(host: &HostFacts, value: u64) -> Advice {
         return change(
             ORPHAN_RETRIES_CROWDED,
             format!(
-                "{} of {} orphans: those whose peer is silent leave after 13 s, not 100 s",
+                "{} of {} orphans: those whose peer is silent leave after 13s, not 100s",
                 host.load.orphans, host.load.max_orphans
             ),
         );
     }
     match value {
-        0 => good("0 means 8, which is 100 s: what RFC 1122 asks for"),
+        0 => good("0 means 8, which is 100s: what RFC 1122 asks for"),
         1 | 2 => change(0, "the last data of a closed connection are given up after a second"),
         3..=ORPHAN_RETRIES => good("connections that the application has closed leave in time"),
         _ => change(0, "connections that the application has closed stay for minutes"),

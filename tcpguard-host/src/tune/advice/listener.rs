@@ -128,16 +128,16 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
     match value {
         0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
         SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if !crowded => {
-            good(format!("a half-open entry ends after {} s", until(value)))
+            good(format!("a half-open entry ends after {}s", until(value)))
         }
         2 | SYNACK_RETRIES_CROWDED => {
-            good(format!("a half-open entry ends after {} s", until(value)))
+            good(format!("a half-open entry ends after {}s", until(value)))
         }
         value if crowded => change(
             SYNACK_RETRIES_CROWDED,
             format!(
                 "{full} SYNs found a queue full since boot: entries of a flood would leave \
-                 after {} s, not {} s",
+                 after {}s, not {}s",
                 until(SYNACK_RETRIES_CROWDED),
                 until(value)
             ),
@@ -145,7 +145,7 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
         value => change(
             SYNACK_RETRIES,
             format!(
-                "each one more doubles how long a flood's entry stays: {} s now, {} s by default",
+                "each one more doubles how long a flood's entry stays: {}s now, {}s by default",
                 until(value),
                 until(SYNACK_RETRIES)
             ),

@@ -124,29 +124,19 @@ impl Dataplane {
         }
     }
 
-    /// Lets rule `slot` drop SYNs to `listener` that have the fingerprint `fingerprint` under `mask`, while
-    /// `set` is the set that counts.
-    pub fn set_signature(
+    /// Lets SYNs that `matcher` matches be dropped by `rule` while `set` is the set that counts.
+    pub fn set_rule(
         &self,
         set: u64,
-        listener: u32,
-        mask: Mask,
-        fingerprint: &Fingerprint,
-        slot: u32,
+        matcher: &KernelMatcher,
+        rule: RuleRef,
     ) -> Result<(), KernelError> {
-        let key = signature_key(set, listener, mask, fingerprint);
-        self.signatures.set(&key, &RuleRef { slot, flags: 0 })
-    }
-
-    /// Takes a signature rule of `set` away.
-    pub fn remove_signature(
-        &self,
-        set: u64,
-        listener: u32,
-        mask: Mask,
-        fingerprint: &Fingerprint,
-    ) -> Result<(), KernelError> {
-        self.signatures.remove(&signature_key(set, listener, mask, fingerprint)).map(drop)
+        match matcher {
+            KernelMatcher::Source(net, ports) => {
+                ports.entries().try_for_each(|port| self.set_source_rule(set, net, port, rule))
+            }
+            KernelMatcher::Signature(key) => self.signatures.set(key, &rule),
+        }
     }
 
     /// Every rule of `set`: its slot, its matcher and the boot time in ns of its end.

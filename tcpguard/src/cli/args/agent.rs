@@ -49,6 +49,9 @@ pub struct StatusArgs {
     /// Only the first line
     #[arg(long)]
     pub brief: bool,
+    /// Every detail: evidence, actions, rules, counters, alerts
+    #[arg(long, conflicts_with = "brief")]
+    pub full: bool,
     /// Every listener, not only the busiest
     #[arg(long)]
     pub listeners: bool,
@@ -74,6 +77,7 @@ const STATUS: &str = "\
 Examples:
   tcpguard status                                 # one screen
   tcpguard status --brief                         # one line
+  tcpguard status --full                          # every detail
   tcpguard status --watch=2 --listeners           # again every 2 s, with every listener
   tcpguard status -i eth0                         # of the interfaces only this one
   sudo tcpguard status --cost                     # also what a packet costs each program
@@ -97,6 +101,9 @@ pub struct ExplainArgs {
     /// Only about SYNs to this port
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// Show the evidence of an incident too
+    #[arg(long)]
+    pub evidence: bool,
 }
 
 const EXPLAIN: &str = "\
@@ -104,7 +111,8 @@ Examples:
   tcpguard explain 192.0.2.7 --port 443           # of those to one port only
   tcpguard explain 192.0.2.7                      # what decides about its SYNs, in order
   tcpguard explain 2001:db8::/64
-  tcpguard explain 1042                           # what attack #1042 was judged by
+  tcpguard explain 1042                           # conclusion, actions and rules of incident #1042
+  tcpguard explain 1042 --evidence                # also all numbers behind its class
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.

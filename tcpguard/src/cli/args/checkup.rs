@@ -28,8 +28,8 @@ pub struct DoctorArgs {
 
 const DOCTOR: &str = "\
 It changes nothing, and works without the agent.
-Exit codes: 0 all is well, 1 warnings, 2 usage, 3 something keeps the guard from working,
-4 not everything could be looked at without root.
+Exit codes: 0 no finding or notices, 1 warnings, 2 usage, 3 critical findings, 4 not everything
+could be checked without root.
 
 Examples:
   sudo tcpguard doctor                            # everything

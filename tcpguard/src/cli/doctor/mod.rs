@@ -9,8 +9,9 @@ mod gather;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use tcpguard_host::doctor::Doctor;
 use tcpguard_host::doctor::facts::ConfigFacts;
-use tcpguard_host::doctor::{Doctor, Outcome};
+use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
 use bundle::Member;
@@ -52,7 +53,7 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
     if session.json {
         session.print_document(&doctor)?;
     } else if args.fix_hints {
-        session.render(|out, _| text::fixes(out, &doctor))?;
+        session.render(|out, _| text::hints(out, &doctor))?;
     } else {
         session.render(|out, view| text::doctor(out, &doctor, view))?;
     }
@@ -60,12 +61,12 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
 }
 
 fn exit(doctor: &Doctor) -> Exit {
-    match doctor.result {
+    match doctor.worst() {
         // The code that says "not running" elsewhere.
-        Outcome::Blocking => Exit::Unreachable,
+        Some(Severity::Critical) => Exit::Unreachable,
         _ if !doctor.complete => Exit::Denied,
-        Outcome::Warning | Outcome::Unknown => Exit::Failed,
-        Outcome::Note | Outcome::Passed => Exit::Done,
+        Some(Severity::Warning) => Exit::Failed,
+        Some(Severity::Notice) | None => Exit::Done,
     }
 }
 
@@ -89,7 +90,7 @@ fn write(
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
-        text::status(&mut page, status, &view, true)?;
+        text::status(&mut page, status, &view, true, true)?;
         members.push(Member::new("status.txt", page));
         members.push(Member::document("status.json", status)?);
     }
@@ -122,30 +123,29 @@ fn config_path(config: &ConfigFacts) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_host::doctor::Checked;
+
     use super::*;
 
     #[test]
     fn the_worst_decides_and_what_could_not_be_seen_counts() {
-        for (result, complete, exit_code) in [
-            (Outcome::Passed, true, Exit::Done),
-            (Outcome::Note, true, Exit::Done),
-            (Outcome::Unknown, true, Exit::Failed),
-            (Outcome::Unknown, false, Exit::Denied),
-            (Outcome::Warning, true, Exit::Failed),
-            (Outcome::Warning, false, Exit::Denied),
-            (Outcome::Blocking, true, Exit::Unreachable),
-            (Outcome::Blocking, false, Exit::Unreachable),
+        let (passed, notice) = (Checked::passed("a", "b"), Checked::notice("a", "b"));
+        let (warning, critical) = (Checked::warning("a", "b"), Checked::critical("a", "b"));
+        let unknown = Checked::unknown("a", "b");
+        for (checked, root, exit_code) in [
+            (vec![], true, Exit::Done),
+            (vec![passed], true, Exit::Done),
+            (vec![notice], false, Exit::Done),
+            (vec![unknown.clone()], true, Exit::Failed),
+            (vec![unknown.clone()], false, Exit::Denied),
+            (vec![warning.clone()], true, Exit::Failed),
+            (vec![warning, unknown.clone()], false, Exit::Denied),
+            (vec![critical.clone()], true, Exit::Unreachable),
+            (vec![critical, unknown], false, Exit::Unreachable),
         ] {
-            let doctor = Doctor {
-                schema: tcpguard_host::doctor::SCHEMA.to_owned(),
-                generated_at: Time(jiff::Timestamp::UNIX_EPOCH),
-                version: "0.1.0".to_owned(),
-                kernel: None,
-                result,
-                complete,
-                findings: Vec::new(),
-            };
-            assert_eq!(exit(&doctor), exit_code, "{result:?} {complete}");
+            let at = Time(jiff::Timestamp::UNIX_EPOCH);
+            let doctor = Doctor::new(at, "0.1.0", None, root, &checked);
+            assert_eq!(exit(&doctor), exit_code, "{checked:?} {root}");
         }
     }
 }

@@ -1,15 +1,13 @@
 //! A request as an operator would type it, for one line of a log.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use ipnet::IpNet;
-use tcpguard_engine::Order;
+use tcpguard_engine::{Force, Order, RuleId, Which, Whose};
 use tcpguard_host::units::span;
 
-use super::{PendingConfirmation, Request};
+use super::{Change, Request};
 use crate::config::mode_name;
-use crate::documents::narrative::place;
+use crate::documents::place;
 
 impl Request {
     /// The request on one line of a log.
@@ -23,47 +21,9 @@ impl Request {
 
     fn verb(&self) -> String {
         match self {
-            Self::Block {
-                prefix,
-                ports,
-                for_s,
-                reason,
-                force,
-                pending_confirmation,
-                dry_run: _,
-            } => {
-                let (force, time) = (forced(*force, *pending_confirmation), seconds(*for_s));
-                format!("block {prefix}{ports} for {time}{force}, reason {reason:?}")
-            }
-            Self::Allow { prefix, for_s, reason, force } => {
-                let force = if *force { " --force" } else { "" };
-                format!("allow {prefix} for {}{force}, reason {reason:?}", seconds(*for_s))
-            }
-            Self::Disallow { prefix } => format!("disallow {prefix}"),
-            Self::Unblock { prefix, rule, origin, dry_run: _ } => {
-                let which = match (rule, prefix) {
-                    (Some(rule), _) => format!("--rule {rule}"),
-                    (None, prefix) => within(*prefix, "--all"),
-                };
-                let origin = origin.map_or("all", |origin| origin.name());
-                format!("unblock {which} --origin {origin}")
-            }
-            Self::ImportRules { rules, merge, force, pending_confirmation, dry_run: _ } => {
-                let replace = if *merge { "" } else { " --replace" };
-                let force = forced(*force, *pending_confirmation);
-                format!("rules import of {} rules{replace}{force}", rules.len())
-            }
-            Self::OrderMitigation { listener, mitigation, order, for_s } => {
-                let (place, mitigation) = (place(listener.addr, listener.port), mitigation.name());
-                let order = match order {
-                    Order::On => "on",
-                    Order::Off => "off",
-                    Order::Auto => "auto",
-                };
-                format!("mitigation {place} {mitigation} {order} for {}", seconds(*for_s))
-            }
+            Self::Change { change, .. } => change_in_brief(change),
             Self::SetMode { mode, for_s, confirm_s } => {
-                let mut line = format!("mode {}", mode_name((*mode).into()));
+                let mut line = format!("mode {}", mode_name(*mode));
                 for (option, time) in [("--for", for_s), ("--confirm", confirm_s)] {
                     if let Some(time) = time {
                         // Writing to a String never fails.
@@ -72,8 +32,7 @@ impl Request {
                 }
                 line
             }
-            Self::ConfirmMode { mode } => format!("mode {} --yes", mode_name((*mode).into())),
-            Self::ConfirmRules { prefix } => format!("rules confirm {}", within(*prefix, "(all)")),
+            Self::ConfirmMode { mode } => format!("mode {} --yes", mode_name(*mode)),
             Self::Reload => "reload".to_owned(),
             Self::Detach { interfaces } if interfaces.is_empty() => "detach --all".to_owned(),
             Self::Detach { interfaces } => format!("detach {}", interfaces.join(" ")),
@@ -82,58 +41,94 @@ impl Request {
     }
 }
 
-fn within(prefix: Option<IpNet>, all: &str) -> String {
-    prefix.map_or_else(|| all.to_owned(), |prefix| prefix.to_string())
+fn change_in_brief(change: &Change) -> String {
+    match change {
+        Change::Block { net, ports, lifetime, reason, force, .. } => {
+            format!(
+                "block {net}{ports} for {}{}, reason {reason:?}",
+                span(*lifetime),
+                forced(*force)
+            )
+        }
+        Change::Allow { net, lifetime, reason, force } => {
+            let force = if *force { " --force" } else { "" };
+            format!("allow {net} for {}{force}, reason {reason:?}", span(*lifetime))
+        }
+        Change::Disallow { net } => format!("disallow {net}"),
+        Change::Unblock { which, whose } => {
+            let which = match which {
+                Which::Numbered(RuleId(rule)) => format!("--rule {rule}"),
+                Which::Within(net) => net.to_string(),
+                Which::All => "--all".to_owned(),
+            };
+            let origin = match whose {
+                Whose::Incidents => "auto",
+                Whose::Operators => "manual",
+                Whose::All => "all",
+            };
+            format!("unblock {which} --origin {origin}")
+        }
+        Change::ImportRules { rules, merge, force } => {
+            let replace = if *merge { "" } else { " --replace" };
+            format!("rules import of {} rules{replace}{}", rules.len(), forced(*force))
+        }
+        Change::OrderMitigation { listener, mitigation, order, lifetime } => {
+            let (place, mitigation) = (place(listener.addr, listener.port), mitigation.name());
+            let order = match order {
+                Order::On => "on",
+                Order::Off => "off",
+                Order::Auto => "auto",
+            };
+            format!("mitigation {place} {mitigation} {order} for {}", span(*lifetime))
+        }
+        Change::ConfirmRules { net } => {
+            format!(
+                "rules confirm {}",
+                net.map_or_else(|| "(all)".to_owned(), |net| net.to_string())
+            )
+        }
+        Change::SetMode { mode } => format!("mode {}", mode_name(*mode)),
+    }
 }
 
-fn seconds(time: u64) -> String {
-    span(Duration::from_secs(time))
-}
-
-fn forced(force: bool, pending_confirmation: Option<PendingConfirmation>) -> String {
-    match (force, pending_confirmation) {
-        (false, _) => String::new(),
-        (true, None) => " --force --no-rollback".to_owned(),
-        (true, Some(PendingConfirmation { within_s, .. })) => {
-            format!(" --force --confirm {within_s}s")
+fn forced(force: Force) -> String {
+    match force {
+        Force::No => String::new(),
+        Force::ForGood => " --force --no-rollback".to_owned(),
+        Force::PendingConfirmation { within, .. } => {
+            format!(" --force --confirm {}s", within.as_secs())
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::Ports;
+    use std::time::Duration;
 
-    use super::super::RuleOrigin;
+    use ipnet::IpNet;
+    use tcpguard_engine::{ClientsWithin, Mode, Ports};
+
     use super::*;
-    use crate::documents::Mode;
 
     #[test]
     fn a_change_reads_as_it_is_typed() {
-        let prefix: IpNet = "192.0.2.0/24".parse().unwrap();
+        let net: IpNet = "192.0.2.0/24".parse().unwrap();
+        let block = Change::Block {
+            net,
+            ports: Ports::new(&[443]).unwrap(),
+            lifetime: Duration::from_secs(3600),
+            reason: "a \"scan\"".to_owned(),
+            force: Force::ForGood,
+            clients: ClientsWithin::default(),
+        };
+        let unblock = Change::Unblock { which: Which::All, whose: Whose::Operators };
         for (request, expected) in [
             (
-                Request::Block {
-                    prefix,
-                    ports: Ports::new(&[443]).unwrap(),
-                    for_s: 3600,
-                    reason: "a \"scan\"".to_owned(),
-                    force: true,
-                    pending_confirmation: None,
-                    dry_run: true,
-                },
-                "block 192.0.2.0/24 to port 443 for 1h 00m --force --no-rollback, reason \"a \\\"scan\\\"\" \
+                Request::Change { change: block, dry_run: true },
+                "block 192.0.2.0/24 to port 443 for 1h --force --no-rollback, reason \"a \\\"scan\\\"\" \
                  --dry-run",
             ),
-            (
-                Request::Unblock {
-                    prefix: None,
-                    rule: None,
-                    origin: Some(RuleOrigin::Manual),
-                    dry_run: false,
-                },
-                "unblock --all --origin manual",
-            ),
+            (unblock.into(), "unblock --all --origin manual"),
             (
                 Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
                 "mode enforce",

@@ -1,8 +1,15 @@
 //! Parses a message into a call, and checks the contents of the call.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
-use super::{Call, MAX_MODE_S, MAX_REASON, Refusal, RefusalKind, RefusedRule, Request, VERSION};
+use super::{
+    Call, Change, MAX_MODE_S, MAX_REASON, Refusal, RefusalKind, RefusedRule, Request, VERSION,
+};
+
+/// Shortest lifetime of a rule or an exemption.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// Reads a call.
 ///
@@ -39,8 +46,11 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
         }
     };
     match &call.request {
-        Request::Block { reason, for_s, .. } | Request::Allow { reason, for_s, .. } => {
-            if let Err(message) = check(reason, *for_s) {
+        Request::Change {
+            change: Change::Block { reason, lifetime, .. } | Change::Allow { reason, lifetime, .. },
+            ..
+        } => {
+            if let Err(message) = check(reason, *lifetime) {
                 return refuse(RefusalKind::BadRequest, message);
             }
         }
@@ -49,10 +59,10 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
                 return refuse(RefusalKind::BadRequest, message);
             }
         }
-        Request::ImportRules { rules, .. } => {
+        Request::Change { change: Change::ImportRules { rules, .. }, .. } => {
             let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
                 let reason = rule.reason.as_deref().unwrap_or_default();
-                let message = check(reason, rule.for_s.unwrap_or(1)).err()?;
+                let message = check(reason, rule.lifetime.unwrap_or(LEAST)).err()?;
                 Some(RefusedRule { index, message })
             });
             let rules: Vec<RefusedRule> = wrong.collect();
@@ -88,14 +98,14 @@ pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), Str
     }
 }
 
-/// Checks the reason and the lifetime in seconds of a rule or an exemption.
-pub fn check(reason: &str, for_s: u64) -> Result<(), String> {
+/// Checks the reason and the lifetime of a rule or an exemption.
+pub fn check(reason: &str, lifetime: Duration) -> Result<(), String> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
         return Err(format!(
             "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
         ));
     }
-    if for_s == 0 {
+    if lifetime < LEAST {
         return Err("nothing lives for less than a second; give --for 1h".to_owned());
     }
     Ok(())

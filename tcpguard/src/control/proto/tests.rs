@@ -1,5 +1,33 @@
-use super::*;
+use std::time::Duration;
+
+use tcpguard_engine::{ClientsWithin, Force, Ports, RuleId, RuleToImport, Which, Whose};
 use tcpguard_support::hint_check;
+
+use super::*;
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn block(reason: &str, seconds: u64, force: Force) -> Change {
+    Change::Block {
+        net: net("192.0.2.0/24"),
+        ports: Ports::new(&[443, 80]).unwrap(),
+        lifetime: Duration::from_secs(seconds),
+        reason: reason.to_owned(),
+        force,
+        clients: ClientsWithin::default(),
+    }
+}
+
+fn rule(reason: &str) -> RuleToImport {
+    RuleToImport {
+        net: net("192.0.2.1/32"),
+        ports: Ports::new(&[25]).unwrap(),
+        lifetime: Some(Duration::from_secs(1)),
+        reason: Some(reason.to_owned()),
+    }
+}
 
 fn refusal(message: &str) -> (RefusalKind, String) {
     let refusal = parse(message.as_bytes()).expect_err(message);
@@ -14,49 +42,31 @@ fn a_call_survives_the_wire() {
         Request::ExplainIncident { id: 7 },
         Request::Timeline { id: 7 },
         Request::Effective,
-        Request::Block {
-            prefix: "192.0.2.0/24".parse().unwrap(),
-            ports: Ports::new(&[443, 80]).unwrap(),
-            for_s: 60,
-            reason: "scan".to_owned(),
-            force: true,
-            pending_confirmation: Some(PendingConfirmation {
-                within_s: 60,
-                caller: "192.0.2.7".parse().ok(),
-            }),
+        Request::Change {
+            change: block(
+                "scan",
+                60,
+                Force::PendingConfirmation {
+                    within: Duration::from_secs(60),
+                    caller: "192.0.2.7".parse().ok(),
+                },
+            ),
             dry_run: true,
         },
-        Request::Unblock {
-            prefix: "2001:db8::/32".parse().ok(),
-            rule: None,
-            origin: None,
-            dry_run: false,
-        },
-        Request::Unblock {
-            prefix: None,
-            rule: Some(3),
-            origin: Some(RuleOrigin::Auto),
+        Change::Unblock { which: Which::Within(net("2001:db8::/32")), whose: Whose::All }.into(),
+        Request::Change {
+            change: Change::Unblock { which: Which::Numbered(RuleId(3)), whose: Whose::Incidents },
             dry_run: true,
         },
-        Request::Allow {
-            prefix: "2001:db8::/48".parse().unwrap(),
-            for_s: 60,
+        Change::Allow {
+            net: net("2001:db8::/48"),
+            lifetime: Duration::from_secs(60),
             reason: "monitoring".to_owned(),
             force: false,
-        },
-        Request::Disallow { prefix: "2001:db8::/32".parse().unwrap() },
-        Request::ImportRules {
-            rules: vec![ImportedRule {
-                prefix: "192.0.2.0/24".parse().unwrap(),
-                ports: Ports::new(&[25]).unwrap(),
-                for_s: Some(60),
-                reason: Some("scan".to_owned()),
-            }],
-            merge: true,
-            force: false,
-            pending_confirmation: None,
-            dry_run: false,
-        },
+        }
+        .into(),
+        Change::Disallow { net: net("2001:db8::/32") }.into(),
+        Change::ImportRules { rules: vec![rule("scan")], merge: true, force: Force::No }.into(),
         Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
         Request::Reload,
         Request::Detach { interfaces: vec!["eth0".to_owned()] },
@@ -64,8 +74,8 @@ fn a_call_survives_the_wire() {
         Request::Explain { prefix: "192.0.2.7/32".parse().unwrap(), port: Some(443) },
         Request::SetMode { mode: Mode::Off, for_s: Some(600), confirm_s: None },
         Request::ConfirmMode { mode: Mode::Enforce },
-        Request::ConfirmRules { prefix: None },
-        Request::ConfirmRules { prefix: "192.0.2.0/24".parse().ok() },
+        Change::ConfirmRules { net: None }.into(),
+        Change::ConfirmRules { net: Some(net("192.0.2.0/24")) }.into(),
     ] {
         let call = Call { version: VERSION, request: request.clone() };
         let message = serde_json::to_vec(&call).unwrap();
@@ -73,27 +83,31 @@ fn a_call_survives_the_wire() {
     }
 }
 
-/// Ports and terms are written only where there are any.
+/// The user id is the kernel's word, the number of clients the agent's, and the agent keeps the time of a mode.
 #[test]
-fn a_block_of_every_port_is_written_without_ports() {
-    let before = r#"{"method":"block","parameters":{"prefix":"192.0.2.0/24","for_s":60,"reason":"scan","force":false,"dry_run":false}}"#;
-    let request: Request = serde_json::from_str(before).unwrap();
-    let for_good =
-        matches!(request, Request::Block { ports: Ports::EVERY, pending_confirmation: None, .. });
-    assert!(for_good, "{request:?}");
-    assert_eq!(serde_json::to_string(&request).unwrap(), before);
+fn a_client_names_neither_its_user_nor_clients_nor_a_mode_without_its_terms() {
+    let message = |change: &str| {
+        format!(
+            r#"{{"version":{VERSION},"request":{{"method":"change","parameters":{{"change":{change},"dry_run":false}}}}}}"#
+        )
+    };
+    let disallow =
+        |extra: &str| message(&format!(r#"{{"disallow":{{"net":"192.0.2.0/24"{extra}}}}}"#));
+    assert!(parse(disallow("").as_bytes()).is_ok());
+    for refused in [disallow(r#","uid":0"#), message(r#"{"set_mode":{"mode":"off"}}"#)] {
+        assert_eq!(refusal(&refused).0, RefusalKind::BadRequest, "{refused}");
+    }
+    let message = serde_json::to_string(&Request::from(block("scan", 60, Force::No))).unwrap();
+    assert!(!message.contains("clients"), "{message}");
 }
 
 #[test]
 fn ports_that_cannot_be_are_refused_with_the_reason() {
-    let call = |ports: &str| {
-        format!(
-            r#"{{"version":{VERSION},"request":{{"method":"block","parameters":{{"prefix":"192.0.2.0/24","ports":{ports},"for_s":60,"reason":"","force":false,"dry_run":false}}}}}}"#
-        )
-    };
-    assert!(parse(call("[65535,1]").as_bytes()).is_ok());
+    let request = Request::from(block("", 60, Force::No));
+    let call = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
+    assert!(parse(call.replace("[80,443]", "[65535,1]").as_bytes()).is_ok());
     for (ports, why) in [("[0]", "0 is no port"), ("[1,2,3,4,5]", "4 ports at most")] {
-        let (kind, message) = refusal(&call(ports));
+        let (kind, message) = refusal(&call.replace("[80,443]", ports));
         assert_eq!(kind, RefusalKind::BadRequest);
         assert!(message.contains(why), "{message}");
     }
@@ -143,7 +157,8 @@ fn the_times_of_a_mode_must_make_sense() {
 
 #[test]
 fn a_query_needs_no_right_to_change() {
-    let unblock = |dry_run| Request::Unblock { prefix: None, rule: None, origin: None, dry_run };
+    let all = Change::Unblock { which: Which::All, whose: Whose::All };
+    let unblock = |dry_run| Request::Change { change: all.clone(), dry_run };
     assert!(unblock(false).is_change() && unblock(false).replaces_rules());
     assert!(!unblock(true).is_change() && !unblock(true).replaces_rules());
     assert!(unblock(true).is_dry_run());
@@ -158,8 +173,8 @@ fn what_is_not_known_is_refused() {
         r#"{"version":1}"#,
         r#"{"version":1,"request":{"method":"shutdown"}}"#,
         r#"{"version":1,"request":{"method":"status"},"extra":1}"#,
-        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/8","extra":1}}}"#,
-        r#"{"version":1,"request":{"method":"unblock","parameters":{"prefix":"10.0.0.0/99"}}}"#,
+        r#"{"version":1,"request":{"method":"timeline","parameters":{"id":1,"extra":1}}}"#,
+        r#"{"version":1,"request":{"method":"explain","parameters":{"prefix":"10.0.0.0/99","port":null}}}"#,
     ] {
         assert_eq!(refusal(message).0, RefusalKind::BadRequest, "{message}");
     }
@@ -177,36 +192,16 @@ fn another_version_is_named_before_anything_else() {
 
 #[test]
 fn a_reason_cannot_forge_log_lines() {
-    let call = |reason: &str, for_s| {
-        let request = Request::Block {
-            prefix: "192.0.2.1/32".parse().unwrap(),
-            ports: Ports::EVERY,
-            for_s,
-            reason: reason.to_owned(),
-            force: false,
-            pending_confirmation: None,
-            dry_run: false,
-        };
+    let call = |reason: &str, seconds| {
+        let request = Request::from(block(reason, seconds, Force::No));
         serde_json::to_string(&Call { version: VERSION, request }).unwrap()
     };
     assert_eq!(refusal(&call("a\n2026 CRIT all is lost", 1)).0, RefusalKind::BadRequest);
     assert_eq!(refusal(&call("\u{1b}[2J", 1)).0, RefusalKind::BadRequest);
     assert_eq!(refusal(&call(&"x".repeat(MAX_REASON + 1), 1)).0, RefusalKind::BadRequest);
     assert_eq!(refusal(&call("fine", 0)).0, RefusalKind::BadRequest);
-    let rule = |reason: &str| ImportedRule {
-        prefix: "192.0.2.1/32".parse().unwrap(),
-        ports: Ports::EVERY,
-        for_s: Some(1),
-        reason: Some(reason.to_owned()),
-    };
     let rules = vec![rule("fine"), rule("a\nb"), rule("fine"), rule("\u{7f}")];
-    let request = Request::ImportRules {
-        rules,
-        merge: false,
-        force: false,
-        pending_confirmation: None,
-        dry_run: false,
-    };
+    let request = Change::ImportRules { rules, merge: false, force: Force::No }.into();
     let message = serde_json::to_vec(&Call { version: VERSION, request }).unwrap();
     let wrong = parse(&message).expect_err("two reasons").rules;
     assert_eq!(wrong.iter().map(|rule| rule.index).collect::<Vec<_>>(), [1, 3]);

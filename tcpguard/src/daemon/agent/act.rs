@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
 use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
+use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
 use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
@@ -11,7 +12,7 @@ use crate::daemon::firewall::Need;
 use crate::daemon::heap;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
-use tcpguard_host::linux::{Interface, boot_time, cpu_time};
+use crate::text::removal_reason;
 
 impl Agent {
     /// Carries out the engine's commands until there are none.
@@ -48,7 +49,7 @@ impl Agent {
                 let foreseen =
                     matches!(rule.origin, Origin::Operator { .. }) && rule.expires <= boot_time();
                 let level = if foreseen { log::Level::Debug } else { log::Level::Info };
-                log::log!(level, "rule {} removed: {why}", rule.id.0);
+                log::log!(level, "rule {} removed: {}", rule.id.0, removal_reason(&why));
                 executor.remove(&rule)
             }
             Command::ReplaceRules { rules, removed, why } => {
@@ -56,10 +57,11 @@ impl Agent {
                 let replaced = executor.replace(&rules);
                 match &replaced {
                     Ok(()) => log::info!(
-                        "{} rules put in the place of those before in {} ms; {} of those were {why}",
-                        rules.len(),
+                        "rules replaced in {} ms: {} now, {} removed ({})",
                         begun.elapsed().as_millis(),
-                        removed.len()
+                        rules.len(),
+                        removed.len(),
+                        removal_reason(&why)
                     ),
                     Err(error) => {
                         self.engine.replacement_failed(&error.to_string());
@@ -68,12 +70,10 @@ impl Agent {
                 }
                 replaced
             }
-            Command::SetAllowed(allowed) => executor.allow(allowed),
+            Command::SetAllowed(allowed) => self.exemptions.allow(allowed, &executor.dataplane),
             Command::SetMode(mode) => executor.set_mode(mode),
             Command::SetSampling { shift } => executor.set_sampling(shift),
-            Command::SampleSyns { listener, shift } => {
-                executor.listeners.sample_syns(listener, shift, &executor.dataplane)
-            }
+            Command::SampleSyns { listener, shift } => executor.sample_syns(listener, shift),
             Command::StartMitigation { listener, mitigation, rate } => {
                 self.start_mitigation(now, listener, mitigation, rate);
                 Ok(())
@@ -98,7 +98,7 @@ impl Agent {
             }
             Command::InspectFlows => {
                 let flows = self.flows()?;
-                self.engine.handle_flows(now, &flows, &self.executor);
+                self.engine.handle_flows(now, &flows, &self.executor.recent_clients(now));
                 // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
                 drop(flows);
                 heap::give_back();
@@ -118,13 +118,12 @@ impl Agent {
                 executor.clean(listener, &clean_up, limit, &mut self.sockets);
                 Ok(())
             }
-            Command::Alert { severity, event, message, prefix, incident } => {
+            Command::Alert { severity, event, incident } => {
                 if let Some(incident) = &incident {
                     self.incidents.update(incident, &self.engine, clock());
                     self.unstored = true;
                 }
-                let (event, interfaces) = (event.to_owned(), Vec::new());
-                self.raise(&Alert { severity, event, message, prefix, interfaces, incident });
+                self.raise(&Alert::of(severity, event, incident));
                 Ok(())
             }
         };

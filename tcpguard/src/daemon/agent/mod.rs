@@ -14,6 +14,7 @@ use std::time::Duration;
 use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::{short, span};
@@ -23,7 +24,7 @@ use super::audit::Audit;
 use super::client_filter::ClientFilter;
 use super::confirm::{ModeClock, PendingMode};
 use super::counts::Counts;
-use super::executor::Executor;
+use super::executor::{Executor, Exemptions};
 use super::firewall::Firewall;
 use super::handover_record::LeftHandover;
 use super::host_view::HostView;
@@ -31,18 +32,17 @@ use super::hot_sources::HotSources;
 use super::incidents::Incidents;
 use super::interfaces::{Interfaces, News, Received};
 use super::kept_config::ConfigFile;
-use super::listeners::per_second_of;
+use super::listeners::{Selection, per_second_of};
 use super::loss_watch::{Change, LossWatch};
 use super::mitigations::Mitigations;
 use super::pace::Pace;
 use super::provenance::Provenance;
-use super::read_cache::{Cells, Estimates, Handshakes};
+use super::read_cache::{Cells, Handshakes};
 use super::routes::Routes;
 use super::state::{State, StateWriter};
 use crate::bpf::{HeldLink, Object};
 use crate::config::{BeyondBounds, Config, mode_name};
-use crate::documents::{Health, LossCounters, Losses};
-use crate::driver::headers::Headers;
+use crate::documents::{LossCounters, Losses};
 use crate::telemetry::{Alert, AlertSink};
 pub use respond::PendingResponse;
 
@@ -68,6 +68,8 @@ pub struct Agent {
     pub(super) config_file: ConfigFile,
     pub(super) engine: Engine,
     pub(super) executor: Executor,
+    pub(super) exemptions: Exemptions,
+    pub(super) selection: Selection,
     pub(super) interfaces: Interfaces,
     pub(super) alerts: AlertSink<Stderr>,
     pub(super) alert_file: AlertFile,
@@ -79,7 +81,7 @@ pub struct Agent {
     pub(super) audit: Audit,
     /// Repairs that have not been reported yet, in words.
     pub(super) repaired: Vec<String>,
-    pub(super) health: Vec<Health>,
+    pub(super) health: Vec<Finding>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
     pub(super) host: HostView,
@@ -94,8 +96,6 @@ pub struct Agent {
     /// Pace at which the listening sockets are read.
     pub(super) listening: Pace,
     pub(super) last_slow: Option<Timestamp>,
-    pub(super) distinct_since: Timestamp,
-    pub(super) estimates: Estimates,
     pub(super) cells: Cells,
     pub(super) handshakes: Handshakes,
     pub(super) routes: Routes,
@@ -110,7 +110,6 @@ pub struct Agent {
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
-    pub(super) headers: Headers,
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     pub(super) loss_watch: LossWatch,

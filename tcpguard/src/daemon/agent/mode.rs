@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Severity, Timestamp, User};
+use tcpguard_engine::{Mode, Severity, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
@@ -12,6 +12,7 @@ use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::ModeRevert;
+use crate::text::User;
 
 impl Agent {
     /// The automatic end of the mode, for people and programs.
@@ -116,7 +117,7 @@ impl Agent {
     }
 }
 
-/// The mode to which it reverts, and when: `back to observe in 10m 00s`.
+/// The mode to which it reverts, and when: `back to observe in 10m`.
 fn back(pending: &Pending, now: Timestamp) -> String {
     // A mode requested for a minute is reported as a minute.
     let left =
@@ -166,13 +167,9 @@ mod tests {
     #[test]
     fn the_journal_says_when_the_mode_reverts() {
         for (confirm_by, until, words) in [
-            (Some(160), None, "back to observe in 1m 00s unless it is confirmed"),
-            (None, Some(700), "back to observe in 10m 00s"),
-            (
-                Some(160),
-                Some(700),
-                "back to observe in 10m 00s, and in 1m 00s unless it is confirmed",
-            ),
+            (Some(160), None, "back to observe in 1m unless it is confirmed"),
+            (None, Some(700), "back to observe in 10m"),
+            (Some(160), Some(700), "back to observe in 10m, and in 1m unless it is confirmed"),
         ] {
             let now = at(100) + Duration::from_millis(7);
             assert_eq!(back(&pending(confirm_by, until), now), words);
@@ -200,13 +197,13 @@ mod tests {
                 ConfirmError::NotAsked(pending(None, Some(700))),
                 Mode::Enforce,
                 Mode::Enforce,
-                "it goes back to observe in 10m 00s; to let it stay for good: tcpguard mode enforce",
+                "it goes back to observe in 10m; to let it stay for good: tcpguard mode enforce",
             ),
             (
                 ConfirmError::TooLate(lapsed),
                 Mode::Observe,
                 Mode::Enforce,
-                "it went back to observe 12 s ago; to try it once more: tcpguard mode enforce \
+                "it went back to observe 12s ago; to try it once more: tcpguard mode enforce \
                  --confirm 60s",
             ),
         ] {

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, PacketCounters, Reason, ReturnedCookies};
+use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample, Timestamp,
+    HostCounters, ListenerId, ListenerKind, Mitigation, POLL, Sample, Timestamp,
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
 use super::{Agent, Snapshot, clock};
-use crate::bpf;
 use crate::daemon::audit;
 use crate::daemon::executor::Executor;
 use crate::daemon::interfaces::Received;
@@ -19,8 +18,6 @@ use crate::daemon::interfaces::Received;
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
 /// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
 const SECOND: Duration = Duration::from_secs(1);
-/// Estimates of distinct sources start again this often.
-const DISTINCT_WINDOW: Duration = Duration::from_secs(10);
 
 impl Agent {
     /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
@@ -47,8 +44,7 @@ impl Agent {
         let mut received = self.interfaces.received(&self.executor.dataplane)?;
         received.losses.softnet = self.host.softnet(now).to_vec();
         let sample = self.sample(now, &received)?;
-        self.take_headers()?;
-        self.engine.handle_sample(&sample);
+        self.executor.submit(&mut self.engine, &sample)?;
         self.incidents.note(&sample, &self.engine);
         self.act(now)?;
         self.store(now);
@@ -73,7 +69,8 @@ impl Agent {
         let (executor, config) = (&mut self.executor, &self.config);
         let ignored = |listener: &_| config.ignores(listener);
         let budget = |listener: &_, backlog| self.engine.return_limit(listener, backlog);
-        executor.listeners.update(now, groups, ignored, budget, &executor.dataplane)?;
+        let Executor { listeners, dataplane, .. } = executor;
+        self.selection.update(now, groups, ignored, budget, listeners, dataplane)?;
         self.listening.took(now, cpu_time().saturating_sub(begun));
         Ok(())
     }
@@ -87,7 +84,7 @@ impl Agent {
             let (executor, config) = (&mut self.executor, &self.config);
             let unknown = executor.dataplane.take_unknown_listeners()?;
             let ignored = |listener: &_| config.ignores(listener);
-            executor.listeners.add_forwarded(now, &unknown, ignored, &executor.dataplane)?;
+            executor.listeners.add_forwarded(now, &unknown, ignored, &mut executor.dataplane)?;
         }
         if due(&mut self.last_slow, now, SLOW_PERIOD) {
             self.protect(now)?;
@@ -115,20 +112,13 @@ impl Agent {
             let why = "an administrator has changed net.ipv4.tcp_syncookies";
             self.engine.mitigation_failed(now, id, Mitigation::Cookies, why, false);
         }
-        if now.since(self.distinct_since) >= DISTINCT_WINDOW {
-            self.distinct_since = now;
-            let held = self.estimates.start_again();
-            for followed in self.executor.listeners.iter().filter(|one| held.contains(&one.id)) {
-                self.executor.dataplane.reset_distinct_sources(followed.slot())?;
-            }
-        }
         Ok(())
     }
 
     /// Reads the protected set and exempts it.
     pub(in crate::daemon) fn protect(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let protected = self.host.protected(now, &mut self.sockets, &self.config);
-        self.executor.protect(&protected)?;
+        self.exemptions.protect(&protected, &self.executor.dataplane)?;
         self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         Ok(())
     }
@@ -153,39 +143,22 @@ impl Agent {
         // Whatever is seen from now on is for the next sample.
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
-        let executor = &self.executor;
         self.handshakes.note(&received.syns_by_cpu);
         let entries = half_open.as_deref().map(|entries| self.by_listener(entries));
         let mut listeners = Vec::new();
-        for followed in executor.listeners.iter() {
-            let counters = executor.dataplane.listener_counters(followed.slot())?;
-            let late = executor.dataplane.late(followed.slot())?;
-            let returned = match counters.cookies_sent {
-                0 => ReturnedCookies::default(),
-                _ => executor.dataplane.returned_cookies(followed.slot())?,
-            };
-            let registers = || executor.dataplane.distinct_sources(followed.slot());
-            let distinct_sources = self.estimates.of(followed.id, counters.syn, registers)?;
-            let mut queues = followed.queues;
+        let Executor { listeners: monitored, dataplane, estimates, .. } = &mut self.executor;
+        for monitored in monitored.iter() {
+            let mut queues = monitored.own.queues;
             if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
-                queues.half_open = Some(entries.get(&followed.id).copied().unwrap_or(0));
+                queues.half_open = Some(entries.get(&monitored.id).copied().unwrap_or(0));
             }
             // The kernel completes no handshake of a listener behind this host.
-            let is_reported = self.tracepoint.is_some() && followed.kind == ListenerKind::Local;
-            listeners.push(ListenerSample {
-                id: followed.id,
-                listener: followed.listener,
-                kind: followed.kind,
-                counters: bpf::listener_counters(&counters, late, &returned, is_reported),
-                queues,
-                distinct_sources,
-            });
+            let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;
+            listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
         let host = self.host_counters(&received.packets, resets)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
-        // A source that cannot be looked up counts as unvalidated; nothing is dropped for it.
-        let client = |addr| executor.dataplane.client(addr).ok().flatten();
         Ok(Sample {
             at: now,
             // The maps are made at start: nothing starts again from zero while an agent runs.
@@ -195,10 +168,7 @@ impl Agent {
             rules: executor.rule_counters()?,
             sample_shift: executor.config.sample_shift,
             host,
-            closed_port_sources: cells
-                .iter()
-                .filter_map(|cell| bpf::closed_port_source(cell, now, client))
-                .collect(),
+            closed_port_sources: executor.closed_port_sources(now, cells),
             syns_by_cpu: received.syns_by_cpu.clone(),
             lost,
             one_sided: false,
@@ -214,17 +184,6 @@ impl Agent {
             }
         }
         count
-    }
-
-    /// Hands the engine the headers of SYNs that it asked for.
-    fn take_headers(&mut self) -> anyhow::Result<()> {
-        let Executor { dataplane, listeners, .. } = &self.executor;
-        if listeners.are_sampled() {
-            let headers = self.headers.take(&dataplane.syn_samples()?).into_iter();
-            let of = |(slot, header)| Some((listeners.at_slot(slot)?, header));
-            self.engine.handle_headers(headers.filter_map(of));
-        }
-        Ok(())
     }
 
     /// Counters of packets that belong to no listener. The stack has sent so many `resets`.

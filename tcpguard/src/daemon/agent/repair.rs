@@ -12,7 +12,7 @@ const NAMED: usize = 4;
 impl Agent {
     /// The next step of the audit of the rules. Repairs, there and elsewhere, are reported once a round.
     pub(super) fn audit(&mut self, now: Timestamp) {
-        let Some(outcome) = self.audit.advance(now, &self.executor) else { return };
+        let Some(outcome) = self.audit.advance(now, &mut self.executor) else { return };
         let Outcome { repaired, failed, counted } = outcome;
         self.repaired.extend(repaired);
         if let Some(counted) = counted {
@@ -59,12 +59,12 @@ impl Agent {
 
     /// Ensures that the programs have the listeners and the exempt prefixes. A repair that fails now is tried again.
     pub(super) fn repair_listeners(&mut self) {
-        match self.executor.listeners.repair(&self.executor.dataplane) {
+        match self.executor.listeners.repair_all(&mut self.executor.dataplane) {
             Ok(0) => {}
             Ok(count) => self.repaired.push(format!("{count} entries of listeners were changed")),
             Err(error) => log::error!("{error}"),
         }
-        if self.executor.take_exempt_repaired() {
+        if self.exemptions.take_repaired() {
             self.repaired.push("the exempt prefixes were changed".to_owned());
         }
     }

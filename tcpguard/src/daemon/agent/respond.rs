@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Severity, Timestamp, User};
+use tcpguard_engine::{Severity, Timestamp};
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{Agent, clock};
-use crate::control::{Peer, RefusalKind, Request, Response, engine_request, response};
+use crate::control::proto::Change;
+use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::confirm::Terms;
 use crate::daemon::writer::Unwritten;
 use crate::documents::Listener;
+use crate::text::User;
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);
@@ -61,30 +63,30 @@ impl Agent {
         if let Err(error) = self.expire_mode(now) {
             log::error!("{error:#}");
         }
-        match request {
+        let (mut change, dry_run) = match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
-            Request::SetMode { mode, for_s, confirm_s } if for_s.or(*confirm_s).is_some() => {
+            Request::SetMode { mode, for_s: None, confirm_s: None } => {
+                (Change::SetMode { mode: *mode }, false)
+            }
+            Request::SetMode { mode, for_s, confirm_s } => {
                 let lasts = for_s.map(Duration::from_secs);
                 let terms = Terms { lasts, confirm_within: confirm_s.map(Duration::from_secs) };
-                return self.set_mode_for(now, (*mode).into(), terms, peer);
+                return self.set_mode_for(now, *mode, terms, peer);
             }
             Request::ConfirmMode { mode } => {
-                return self.confirm_mode(now, (*mode).into(), peer);
+                return self.confirm_mode(now, *mode, peer);
             }
-            _ => {}
-        }
-        let Some(mut asked) = engine_request(request, peer.uid) else {
-            return self.read(request).into();
+            Request::Change { change, dry_run } => (change.clone(), *dry_run),
+            _ => return self.read(request).into(),
         };
-        if let tcpguard_engine::Request::Block { net, clients, .. } = &mut asked {
+        if let Change::Block { net, clients, .. } = &mut change {
             *clients = self.executor.clients_within(net);
         }
-        let dry_run = request.is_dry_run();
         let result = if dry_run {
-            self.engine.clone().handle_request(now, asked)
+            self.engine.clone().handle_request(now, peer.uid, change)
         } else {
             let before = request.replaces_rules().then(|| self.state(now));
-            let result = self.engine.handle_request(now, asked);
+            let result = self.engine.handle_request(now, peer.uid, change);
             if let (Some(before), Ok(_)) = (before, &result) {
                 // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
                 // on the disk.
@@ -98,11 +100,13 @@ impl Agent {
         };
         if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
-            self.set_mode = Some((*mode).into());
+            self.set_mode = Some(*mode);
             self.mode_clock.cancel();
         }
         self.carry_out(now);
-        if let (Request::OrderMitigation { listener, .. }, Ok(_)) = (request, &result) {
+        if let Request::Change { change: Change::OrderMitigation { listener, .. }, .. } = request
+            && result.is_ok()
+        {
             // The kernel may have refused it since.
             if let Some(listener) = self.engine.listener(listener) {
                 return Response::MitigationOrdered(Box::new(Listener::build(&listener, clock())))

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::abi::Client;
 use tcpguard_engine::{ClientsWithin, Timestamp};
 use tcpguard_host::linux::boot_time;
 
-use super::{Executor, RECENT};
-use crate::bpf::{Position, ip};
+use super::Executor;
+use crate::bpf::RECENT;
 
 /// Clients that completed a handshake within so long are there now.
 const LATELY: Duration = Duration::from_secs(60);
@@ -19,36 +18,12 @@ impl Executor {
     pub fn clients_within(&self, net: &IpNet) -> ClientsWithin {
         let now = boot_time();
         let mut within = ClientsWithin::default();
-        let mut count = |client: &Client| {
+        let read = self.dataplane.clients_within(net, |client| {
             let age = now.since(Timestamp::from_nanos(client.completed_ns));
             within.known += u32::from(age <= RECENT);
             within.last_minute += u32::from(age <= LATELY);
-        };
-        let one = match net {
-            IpNet::V4(net) => net.prefix_len() == 32,
-            // Clients are kept by /64.
-            IpNet::V6(net) => net.prefix_len() >= 64,
-        };
-        let read = if one {
-            let client = self.dataplane.client(net.addr());
-            client.map(|client| client.iter().for_each(&mut count))
-        } else {
-            let mut position = Position::default();
-            let mut more = || {
-                self.dataplane.clients_from(&mut position, |addr, client| {
-                    if net.contains(&ip(&addr)) {
-                        count(&client);
-                    }
-                })
-            };
-            loop {
-                match more() {
-                    Ok(true) => {}
-                    Ok(false) => break Ok(()),
-                    Err(error) => break Err(error),
-                }
-            }
-        };
+            true
+        });
         if let Err(error) = read {
             log::warn!("the clients within {net} cannot be counted: {error}");
         }

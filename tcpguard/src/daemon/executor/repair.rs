@@ -9,11 +9,6 @@ use crate::bpf::{KernelError, KernelMatcher, KernelRule};
 use crate::daemon::audit::Deviation;
 
 impl Executor {
-    /// Returns the number of deliberate changes of the rules.
-    pub const fn changes(&self) -> u64 {
-        self.changes
-    }
-
     /// The rules as they should be in the kernel, from the one after `after` on.
     pub fn wanted(&self, after: Option<RuleId>) -> impl Iterator<Item = (RuleId, KernelRule)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -25,24 +20,13 @@ impl Executor {
 
     /// Returns one entry of a wanted rule, as it should be in the kernel.
     pub fn entry(&self, rule: &KernelRule, entry: KernelMatcher) -> KernelRule {
-        let narrow = match &entry {
-            KernelMatcher::Source(net, ports) => {
-                let port = ports.entries().next().flatten();
-                self.lookups.narrow_flag(net, port)
-            }
-            KernelMatcher::Signature(_) => 0,
-        };
-        KernelRule { matcher: entry, flags: rule.flags | narrow, ..rule.clone() }
+        let flags = rule.flags | self.lookups.narrow_flag(&entry);
+        KernelRule { matcher: entry, flags, ..rule.clone() }
     }
 
     /// Returns the end of the rule with this number, in ns of boot time, if there should be one.
     pub fn rule_end(&self, id: RuleId) -> Option<u64> {
         Some(self.rules.get(&id)?.ends.as_nanos())
-    }
-
-    /// Returns the least number that is above those of all rules.
-    pub fn rule_numbers(&self) -> usize {
-        self.rules.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1)
     }
 
     /// The rule with this number as it should be in the kernel.
@@ -51,14 +35,14 @@ impl Executor {
     }
 
     /// Repairs a deviation in the kernel.
-    pub fn repair(&self, deviation: &Deviation) -> Result<(), KernelError> {
+    pub fn repair(&mut self, deviation: &Deviation) -> Result<(), KernelError> {
         let set = self.config.rule_set;
         match deviation {
             Deviation::Missing(id) | Deviation::OtherEnd(id) | Deviation::Altered(id) => {
                 let Some(wanted) = self.rules.get(id) else { return Ok(()) };
                 // The end first: from the moment the key is there, packets use it.
                 self.dataplane.set_rule_expiry(id.0, wanted.ends.as_nanos())?;
-                self.write_keys(set, *id, wanted, &self.lookups)
+                wanted.write_keys(set, *id, &self.lookups, &mut self.dataplane)
             }
             Deviation::Foreign(walked) => self.dataplane.remove_walked(set, walked),
         }
@@ -72,11 +56,5 @@ impl Executor {
             self.dataplane.set_config(&self.config)?;
         }
         Ok(differs)
-    }
-
-    /// Returns whether another process had changed the exempt prefixes, which was repaired when they were
-    /// written last.
-    pub fn take_exempt_repaired(&mut self) -> bool {
-        std::mem::take(&mut self.exempt_repaired)
     }
 }

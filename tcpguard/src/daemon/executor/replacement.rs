@@ -13,15 +13,16 @@ use std::collections::BTreeMap;
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{Matcher, Rule, RuleId};
 
-use super::{Executor, Lookups, Wanted, flags};
+use super::Executor;
 use crate::bpf::{KernelError, wait_for_programs};
+use crate::driver::{Lookups, Wanted, flags};
 
 /// Changes that a replacement must undo if it cannot be finished.
 #[derive(Debug, Default)]
 struct Staged {
     /// Ends that were moved, with their former values, in ns of boot time.
     ends: Vec<(RuleId, u64)>,
-    /// Signature rules with a mask that was added to a listener.
+    /// Rules whose masks were added to their listeners.
     masks: Vec<Matcher>,
 }
 
@@ -72,10 +73,8 @@ impl Executor {
                 false => {
                     self.dataplane.reset_rule_hits(id)?;
                     self.dataplane.set_rule_expiry(id, end)?;
-                    if let Matcher::Signature { listener, mask, .. } = rule.matcher {
-                        staged.masks.push(rule.matcher);
-                        self.listeners.add_rule(listener, mask, &self.dataplane)?;
-                    }
+                    staged.masks.push(rule.matcher);
+                    self.add_mask(&rule.matcher)?;
                 }
                 true => {
                     let was = self.dataplane.rule_expiry(id)?;
@@ -92,7 +91,7 @@ impl Executor {
             }
             // The key last: it leads to the rest.
             let wanted = Wanted { matcher: rule.matcher, flags, ends: rule.expires };
-            self.write_keys(set, rule.id, &wanted, &lookups)?;
+            wanted.write_keys(set, rule.id, &lookups, &mut self.dataplane)?;
             all.insert(rule.id, wanted);
         }
         self.write_lookups(lookups.in_use().with(self.lookups.in_use()))?;
@@ -114,7 +113,7 @@ impl Executor {
             self.dataplane.set_rule_expiry(id.0, end)?;
         }
         for matcher in staged.masks {
-            self.forget_mask(&matcher)?;
+            self.remove_mask(&matcher)?;
         }
         self.write_lookups(self.lookups.in_use())?;
         cleared
@@ -132,18 +131,9 @@ impl Executor {
                 continue;
             }
             self.dataplane.set_rule_expiry(id.0, 0)?;
-            self.forget_mask(&gone.matcher)?;
+            self.remove_mask(&gone.matcher)?;
         }
         self.write_lookups(self.lookups.in_use())?;
         self.dataplane.remove_other_sets(self.config.rule_set).map(drop)
-    }
-
-    fn forget_mask(&mut self, matcher: &Matcher) -> Result<(), KernelError> {
-        match matcher {
-            Matcher::Source(..) => Ok(()),
-            Matcher::Signature { listener, mask, .. } => {
-                self.listeners.remove_rule(*listener, *mask, &self.dataplane)
-            }
-        }
     }
 }

@@ -1,12 +1,13 @@
-//! Listeners that an earlier agent followed.
+//! Listeners that an earlier agent left in the kernel, and their repair.
 
 use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, Mask, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
-use super::{Followed, ListenerPriority, Listeners, is_test};
-use crate::bpf::{Dataplane, KernelError, ip};
+use super::{MonitoredListener, Observed};
+use crate::bpf::{Dataplane, KernelError, TEST_LISTENER, ip};
+use crate::driver::{ListenerTable, Monitored};
 
 /// The state of a listener that is taken over from an agent with another map layout.
 #[derive(Clone, Copy, Debug)]
@@ -23,21 +24,21 @@ pub struct Inherited {
     pub budget: Rate,
 }
 
-impl From<&Followed> for Inherited {
-    fn from(followed: &Followed) -> Self {
-        let Followed { listener, kind, dual_stack, mitigations, budget, .. } = *followed;
+impl From<&MonitoredListener> for Inherited {
+    fn from(monitored: &MonitoredListener) -> Self {
+        let Monitored { listener, kind, dual_stack, mitigations, budget, .. } = *monitored;
         Self { listener, kind, dual_stack, mitigations, budget }
     }
 }
 
-impl Listeners {
+impl ListenerTable<Observed> {
     /// Takes over the listeners that an earlier agent left in the kernel, in their slots. Until they are found again
     /// they count as just seen. `rules` are the listener slots and the masks of the signature rules that stay.
-    pub fn adopt(
+    pub fn adopt_all(
         &mut self,
         now: Timestamp,
         rules: &[(u32, Mask)],
-        dataplane: &Dataplane,
+        dataplane: &mut Dataplane,
     ) -> Result<(), KernelError> {
         let mut places: BTreeMap<u32, (ListenerEntry, Vec<ListenerKey>)> = BTreeMap::new();
         for (key, entry) in dataplane.listeners()? {
@@ -50,61 +51,60 @@ impl Listeners {
         for (slot, (entry, mut keys)) in places {
             // The wildcard of IPv6 sorts last, and is a dual-stack socket's own address.
             keys.sort_by_key(|key| key.addr == Addr::ANY_V6);
-            let Some(own) = keys.last().copied() else { continue };
-            let id = ListenerId(slot);
-            let mut counts = [0; Mask::ALL.len()];
-            for (_, mask) in rules.iter().filter(|(listener, _)| *listener == slot) {
-                counts[usize::from(mask.code())] += 1;
-            }
-            let followed = Followed {
-                id,
-                listener: Listener { addr: ip(&own.addr), port: u16::from_be_bytes(own.port) },
-                kind: match abi::ListenerKind::from_code(entry.kind) {
-                    Some(abi::ListenerKind::Forwarded) => ListenerKind::Forwarded,
-                    _ => ListenerKind::Local,
-                },
-                queues: None,
-                mptcp: false,
-                dual_stack: keys.len() > 1,
-                priority: ListenerPriority::default(),
-                seen: now,
-                syn_acks: 0,
-                rules: counts,
-                // The engine decides anew whether rules for every listener exempt this one.
-                mitigations: entry.mitigations & !ListenerEntry::EXEMPT,
-                budget: entry.budget,
-                retransmit_budget: entry.retransmit_budget,
-                // The agent that wanted samples is gone.
-                samples: 0,
+            let Some(key) = keys.last().copied() else { continue };
+            let kind = match abi::ListenerKind::from_code(entry.kind) {
+                Some(abi::ListenerKind::Forwarded) => ListenerKind::Forwarded,
+                _ => ListenerKind::Local,
             };
-            self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
-            self.followed.insert(id, followed);
-            self.uses.insert(slot, 0);
-            self.next = self.next.max(slot + 1);
+            let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
+            let own = Observed::at(now);
+            let mut monitored = Monitored::new(ListenerId(slot), listener, kind, own);
+            monitored.dual_stack = keys.len() > 1;
+            // The engine decides anew whether rules for every listener exempt this one.
+            monitored.mitigations = entry.mitigations & !ListenerEntry::EXEMPT;
+            monitored.budget = entry.budget;
+            monitored.retransmit_budget = entry.retransmit_budget;
+            let of_it = rules.iter().filter(|(listener, _)| *listener == slot);
+            of_it.for_each(|(_, mask)| monitored.add_rule(*mask));
+            self.adopt(monitored, keys, entry);
         }
-        self.free = (0..self.next).filter(|slot| !self.uses.contains_key(slot)).collect();
         self.write(dataplane)
     }
 
-    /// Follows listeners as an agent of another layout did, which stand in no table of this one; until
-    /// they are found again as if they had just been seen.
+    /// Monitors the listeners that an agent of another layout did, which are in no table of this one. Until they are
+    /// found again they count as just seen.
     pub fn inherit(
         &mut self,
         now: Timestamp,
         all: impl Iterator<Item = Inherited>,
-        dataplane: &Dataplane,
+        dataplane: &mut Dataplane,
     ) -> Result<(), KernelError> {
         for Inherited { listener, kind, dual_stack, mitigations, budget } in all {
-            let known = self.iter().find(|followed| followed.listener == listener);
-            let id = match known.map(|followed| followed.id) {
-                Some(id) => Some(id),
-                None => self.add(now, listener, kind, dual_stack, dataplane)?,
+            let known = self.iter().find(|monitored| monitored.listener == listener);
+            let monitored = match known.map(|monitored| monitored.id) {
+                Some(id) => self.get_mut(id),
+                None => self.insert(listener, kind, Observed::at(now), dataplane)?,
             };
-            if let Some(followed) = id.and_then(|id| self.followed.get_mut(&id)) {
-                (followed.mitigations, followed.budget) =
-                    (mitigations & !ListenerEntry::EXEMPT, budget);
+            if let Some(monitored) = monitored {
+                monitored.dual_stack |= dual_stack;
+                monitored.mitigations = mitigations & !ListenerEntry::EXEMPT;
+                monitored.budget = budget;
             }
         }
         self.write(dataplane)
     }
+
+    /// Restores the entries that another process has changed. Returns the number of listeners that differed.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next call tries again.
+    pub fn repair_all(&mut self, dataplane: &mut Dataplane) -> Result<usize, KernelError> {
+        let found = dataplane.listeners()?.into_iter().filter(|(_, entry)| !is_test(entry));
+        self.repair(&found.collect(), dataplane)
+    }
+}
+
+/// Returns whether this is the entry of test runs, which belongs to no monitored listener.
+const fn is_test(entry: &ListenerEntry) -> bool {
+    entry.id == TEST_LISTENER
 }

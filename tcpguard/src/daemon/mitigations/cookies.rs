@@ -14,7 +14,7 @@ use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeeme
 use crate::config::CookieChoice;
 use crate::daemon::executor::Executor;
 use crate::daemon::interfaces::in_words;
-use crate::daemon::listeners::Followed;
+use crate::daemon::listeners::MonitoredListener;
 use crate::daemon::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
 use crate::daemon::syncookies::{Returned, SyncookiesLease};
 use crate::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
@@ -121,7 +121,7 @@ impl Cookies {
     pub fn check(
         &mut self,
         now: Timestamp,
-        followed: &Followed,
+        monitored: &MonitoredListener,
         executor: &Executor,
         object: &mut Object,
         interfaces: &[Interface],
@@ -136,9 +136,9 @@ impl Cookies {
         };
         self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
         let settings = self.syn_ack_records.settings;
-        let records: Vec<SynAckEntry> = self.syn_ack_records.of(followed.id).to_vec();
+        let records: Vec<SynAckEntry> = self.syn_ack_records.of(monitored.id).to_vec();
         if records.is_empty() {
-            return Err(first(followed, None, interfaces, &settings));
+            return Err(first(monitored, None, interfaces, &settings));
         }
         // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
         // be tested.
@@ -155,7 +155,7 @@ impl Cookies {
         let mut ready = 0;
         for syn_ack in own.into_iter().take(TRIED) {
             let record = keep_promises(syn_ack, &settings, executor)?;
-            let found = situation(followed, Some(&record), interfaces, &settings);
+            let found = situation(monitored, Some(&record), interfaces, &settings);
             let outcome = match found.into_iter().next() {
                 Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
                 None => self.try_syn_ack(now, &syn_ack.0, &record, executor, object),
@@ -336,18 +336,18 @@ fn choose(
 }
 
 fn first(
-    followed: &Followed,
+    monitored: &MonitoredListener,
     record: Option<&SynAckRecord>,
     interfaces: &[Interface],
     settings: &CookieSettings,
 ) -> Refusal {
-    let found = situation(followed, record, interfaces, settings);
+    let found = situation(monitored, record, interfaces, settings);
     Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
 }
 
 /// The obstacles to cookies for a listener with this SYN-ACK.
 fn situation(
-    followed: &Followed,
+    monitored: &MonitoredListener,
     record: Option<&SynAckRecord>,
     interfaces: &[Interface],
     settings: &CookieSettings,
@@ -363,10 +363,10 @@ fn situation(
             strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
         })
     });
-    let local = followed.kind == ListenerKind::Local;
+    let local = monitored.kind == ListenerKind::Local;
     obstacles(&Situation {
-        kind: followed.kind,
-        mptcp: local && followed.mptcp,
+        kind: monitored.kind,
+        mptcp: local && monitored.own.mptcp,
         record,
         interface,
         settings,

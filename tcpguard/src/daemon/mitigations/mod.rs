@@ -16,7 +16,7 @@ use tcpguard_host::linux::{self, Interface, Sysctls};
 
 use super::executor::Executor;
 use super::firewall::Firewall;
-use super::listeners::Followed;
+use super::listeners::MonitoredListener;
 use super::obstacles::Obstacle;
 use super::syncookies::LeaseError;
 use crate::bpf::{KernelError, Object, Pins, SelfTestError};
@@ -133,7 +133,7 @@ impl Mitigations {
     ) -> Result<Vec<(ListenerId, Mitigation)>, KernelError> {
         let listeners = context.executor.listeners.iter();
         let found: Vec<(ListenerId, u8)> =
-            listeners.map(|followed| (followed.id, followed.mitigations())).collect();
+            listeners.map(|monitored| (monitored.id, monitored.mitigations)).collect();
         let mut adopted = Vec::new();
         for (id, bits) in found {
             if bits & ListenerEntry::ACCEPT != 0 {
@@ -147,7 +147,7 @@ impl Mitigations {
             {
                 log::warn!("SYNs are no longer answered with cookies: {refusal}");
                 let clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
-                change(context.executor, id, 0, clear)?;
+                context.executor.change_mitigations(id, 0, clear)?;
                 adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
                 continue;
             }
@@ -188,9 +188,9 @@ impl Mitigations {
         id: ListenerId,
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
-        let followed = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
         let own = self.cookies.maker() == Maker::Own;
-        match context.firewall.forbids(now, followed, own, context.interfaces) {
+        match context.firewall.forbids(now, monitored, own, context.interfaces) {
             Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
             None => Ok(()),
         }
@@ -203,8 +203,8 @@ impl Mitigations {
 
     /// Looks again whether the packet filter suits cookies, where they are made or it forbade them.
     pub fn judge(&mut self, now: Timestamp, context: &mut MitigationContext<'_>) -> Judged {
-        let armed = context.executor.listeners.iter().filter(|followed| is_armed(followed));
-        let armed: Vec<ListenerId> = armed.map(|followed| followed.id).collect();
+        let armed = context.executor.listeners.iter().filter(|monitored| is_armed(monitored));
+        let armed: Vec<ListenerId> = armed.map(|monitored| monitored.id).collect();
         self.walled.retain(|id| context.executor.listeners.get(*id).is_some());
         let mut judged = Judged { forbidden: Vec::new(), freed: Vec::new() };
         for id in self.walled.iter().copied() {
@@ -242,8 +242,8 @@ impl Mitigations {
                 _ => self.walled.remove(&id),
             };
         }
-        let of_it = |followed: &Followed| {
-            mitigations_of(followed.mitigations()).any(|one| one == mitigation)
+        let of_it = |monitored: &MonitoredListener| {
+            mitigations_of(monitored.mitigations).any(|one| one == mitigation)
         };
         // A budget may have been active before, at another rate. A change that the kernel refused now
         // would go along with the next one.
@@ -268,15 +268,15 @@ impl Mitigations {
         match mitigation {
             Mitigation::Budget => {
                 context.executor.listeners.set_budget(id, rate);
-                context.executor.dataplane.reset_budget(super::listeners::slot(id))?;
+                context.executor.dataplane.reset_budget(crate::driver::listeners::slot(id))?;
             }
             Mitigation::OutOfState => {
                 self.out_of_state.insert(id);
             }
             Mitigation::Cookies => {
-                let followed = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+                let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
                 let (executor, interfaces) = (&*context.executor, context.interfaces);
-                self.cookies.check(now, followed, executor, context.object, interfaces)?;
+                self.cookies.check(now, monitored, executor, context.object, interfaces)?;
                 self.admitted(now, id, context)?;
                 // First the program that checks returned cookies, then the first cookie.
                 self.cookies.accept(context.pins, interfaces)?;
@@ -295,7 +295,7 @@ impl Mitigations {
             }
             Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {}
         }
-        change(context.executor, id, bits, 0)?;
+        context.executor.change_mitigations(id, bits, 0)?;
         Ok(self.write_out_of_state(context.executor)?)
     }
 
@@ -323,7 +323,7 @@ impl Mitigations {
             | Mitigation::Overload
             | Mitigation::Budget => {}
         }
-        change(context.executor, id, 0, clear)?;
+        context.executor.change_mitigations(id, 0, clear)?;
         if mitigation == Mitigation::Cookies && !answers(context.executor) {
             self.cookies.give_back();
         }
@@ -332,7 +332,7 @@ impl Mitigations {
 
     fn brings_cookies(&self, id: ListenerId, executor: &Executor) -> bool {
         let answers = ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES;
-        let armed = executor.listeners.get(id).is_some_and(|one| one.mitigations() & answers != 0);
+        let armed = executor.listeners.get(id).is_some_and(|one| one.mitigations & answers != 0);
         armed || self.accepting.contains_key(&id)
     }
 
@@ -359,14 +359,15 @@ impl Mitigations {
             let out_of_state =
                 if self.out_of_state.contains(&id) { 0 } else { ListenerEntry::OUT_OF_STATE };
             if !armed {
-                change(context.executor, id, 0, ListenerEntry::ACCEPT | out_of_state)?;
+                context.executor.change_mitigations(id, 0, ListenerEntry::ACCEPT | out_of_state)?;
                 self.write_out_of_state(context.executor)?;
             }
         }
         if !answers(context.executor) {
             self.cookies.give_back();
         }
-        let accepts = |followed: &Followed| followed.mitigations() & ListenerEntry::ACCEPT != 0;
+        let accepts =
+            |monitored: &MonitoredListener| monitored.mitigations & ListenerEntry::ACCEPT != 0;
         if context.executor.listeners.iter().any(accepts) {
             self.cookies.hang(context.pins, context.interfaces)?;
         } else {
@@ -375,15 +376,17 @@ impl Mitigations {
         if self.cookies.is_kept() {
             return Ok(Vec::new());
         }
-        let helped =
-            |followed: &&Followed| followed.mitigations() & ListenerEntry::KERNEL_COOKIES != 0;
-        Ok(context.executor.listeners.iter().filter(helped).map(|followed| followed.id).collect())
+        let helped = |monitored: &&MonitoredListener| {
+            monitored.mitigations & ListenerEntry::KERNEL_COOKIES != 0
+        };
+        Ok(context.executor.listeners.iter().filter(helped).map(|monitored| monitored.id).collect())
     }
 
     /// Writes to the programs' configuration whether any listener's out-of-state segments are checked.
     fn write_out_of_state(&self, executor: &mut Executor) -> Result<(), KernelError> {
-        let filters =
-            |followed: &Followed| followed.mitigations() & ListenerEntry::OUT_OF_STATE != 0;
+        let filters = |monitored: &MonitoredListener| {
+            monitored.mitigations & ListenerEntry::OUT_OF_STATE != 0
+        };
         let out_of_state = u8::from(executor.listeners.iter().any(filters));
         if executor.config.out_of_state != out_of_state {
             executor.config.out_of_state = out_of_state;
@@ -401,17 +404,13 @@ fn write_kernel_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
     Ok(executor.dataplane.set_config(&executor.config)?)
 }
 
-fn is_armed(followed: &Followed) -> bool {
-    followed.mitigations() & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
+fn is_armed(monitored: &MonitoredListener) -> bool {
+    monitored.mitigations & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
 }
 
 /// Returns whether any listener's SYNs are answered.
 fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
-}
-
-fn change(executor: &mut Executor, id: ListenerId, set: u8, clear: u8) -> Result<(), KernelError> {
-    executor.listeners.change_mitigations(id, set, clear, &executor.dataplane)
 }
 
 /// The kernel's bits for a mitigation; those of cookies depend on their maker.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tcpguard_common::abi::{Fingerprint, Mask, RuleRef, SignatureKey, maps};
 use tcpguard_engine::{
-    Limits, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleConfirmation, RuleId, Timestamp,
+    Limits, Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleId, RuleReason,
+    Timestamp,
 };
-use tcpguard_host::time::{Clock, Time};
+use tcpguard_host::time::Clock;
 
-use super::{State, StoredConfirmation, StoredMatcher, StoredRule, Times};
+use super::{State, Times};
 use crate::bpf::{KernelMatcher, KernelRule};
 
 /// The rules by the action for each.
@@ -54,50 +55,53 @@ pub fn reconcile(
 ) -> Reconciled {
     let now = clock.now;
     let mut all = Reconciled::default();
-    let empty = State::new(String::new(), Time(clock.wall));
+    let empty = State::new(String::new(), clock);
     let state = state.unwrap_or(&empty);
     let times = Times::of(state, clock, boot);
-    let created = |record: &StoredRule| times.at(record.created, record.created_ns);
     // No later than if it were made now, regardless of the file and the clock.
     let latest = clock.now + Limits::MAX_MANUAL_RULE;
-    let ends = |record: &StoredRule| times.at(record.expires, record.expires_ns).min(latest);
     let records = state.records(kernel.counting);
-    let stored = records.rules;
     let same_boot = state.is_of(boot);
-    let rule_of = |record: &StoredRule, id: RuleId, matcher: Matcher, expires: Timestamp| Rule {
-        id,
-        matcher,
-        origin: (&record.origin).into(),
-        forced: record.forced,
-        reason: record.reason.clone(),
-        created: created(record),
-        expires,
-        confirmation: None,
+    // With its listener and times as they are now; whether it may stay is seen later.
+    let present = |record: &Rule| {
+        Some(Rule {
+            matcher: match record.matcher {
+                Matcher::Signature { listener, mask, fingerprint } => {
+                    let listener = match state.listener(listener)? {
+                        Listener::HOST => ListenerId::HOST,
+                        there => at(&there)?,
+                    };
+                    Matcher::Signature { listener, mask, fingerprint }
+                }
+                source @ Matcher::Source(..) => source,
+            },
+            created: times.at(record.created),
+            expires: times.at(record.expires).min(latest),
+            confirmation: None,
+            ..record.clone()
+        })
     };
-    let trial_of = |confirmation: &StoredConfirmation| RuleConfirmation {
-        until: times.at(confirmation.until, Some(confirmation.until_ns)).min(latest),
-        instead_of: confirmation.instead_of.as_ref().and_then(|before| {
-            let matcher = matcher_of(before, &at)?;
-            Some(Box::new(rule_of(before, RuleId(before.slot), matcher, ends(before))))
-        }),
+    let pending = |confirmation: &RuleConfirmation| RuleConfirmation {
+        until: times.at(confirmation.until).min(latest),
+        instead_of: confirmation.instead_of.as_deref().and_then(present).map(Box::new),
     };
+    let stored: Vec<_> = records.rules.iter().filter_map(|it| Some((it, present(it)?))).collect();
     let by_slot: BTreeMap<u32, usize> =
-        stored.iter().enumerate().map(|(place, stored)| (stored.slot, place)).collect();
+        stored.iter().enumerate().map(|(place, (_, rule))| (rule.id.0, place)).collect();
     let mut explained = BTreeSet::new();
     let mut kept = BTreeSet::new();
     for rule in kernel.rules {
-        let Some((matcher, matches)) = understand(&rule.matcher, &at_slot) else {
+        let Some(matcher) = understand(&rule.matcher, &at_slot) else {
             all.dead.push(rule);
             continue;
         };
         let there = by_slot.get(&rule.slot).copied();
-        let is_part = there.is_some_and(|place| is_part(&matches, &stored[place].matches));
-        let record = there.filter(|place| stored[*place].matches == matches);
-        explained.extend(record);
-        let place = record;
-        let record = record.map(|place| &stored[place]);
+        let is_part = there.is_some_and(|place| is_part(&matcher, &stored[place].1.matcher));
+        let place = there.filter(|place| stored[*place].1.matcher == matcher);
+        explained.extend(place);
+        let record = place.map(|place| &stored[place]);
         let expires = match record {
-            Some(record) if records.interrupted && record.is_operators() => ends(record),
+            Some((_, known)) if records.interrupted && is_operators(known) => known.expires,
             _ => Timestamp::from_nanos(rule.expires_ns),
         };
         if expires <= now || is_part {
@@ -107,17 +111,17 @@ pub fn reconcile(
         kept.extend(place);
         let id = RuleId(rule.slot);
         all.kept.push(match record {
-            Some(record) => {
+            Some((record, known)) => {
                 // One that lives longer was confirmed, and the agent ended before it had written so.
-                let waits = record.confirmation.as_ref().filter(|_| expires <= ends(record));
-                Rule { confirmation: waits.map(trial_of), ..rule_of(record, id, matcher, expires) }
+                let waits = record.confirmation.as_ref().filter(|_| expires <= known.expires);
+                Rule { confirmation: waits.map(pending), expires, ..known.clone() }
             }
             None => Rule {
                 id,
                 matcher,
                 origin: unrecorded(rule.flags),
                 forced: rule.flags & RuleRef::FORCED != 0,
-                reason: "found in the kernel at start, without a record".to_owned(),
+                reason: RuleReason::Found,
                 created: now,
                 expires,
                 confirmation: None,
@@ -129,34 +133,31 @@ pub fn reconcile(
     let slots = maps::rule_slots(kernel.room);
     let mut free = 0..slots;
     let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
-    for (place, record) in stored.iter().enumerate().filter(|_| records.complete) {
-        let expires = ends(record);
-        if let Some(confirmation) = record.confirmation.as_ref().filter(|_| !kept.contains(&place))
-            && (expires <= now || !same_boot)
+    for (place, (record, rule)) in stored.iter().enumerate().filter(|_| records.complete) {
+        let confirmation = record.confirmation.as_ref().map(pending);
+        let rule = Rule { confirmation, ..rule.clone() };
+        if rule.confirmation.is_some()
+            && !kept.contains(&place)
+            && (rule.expires <= now || !same_boot)
         {
             // An operator may have restarted the host because the rule had locked out all logins.
-            if let Some(matcher) = matcher_of(record, &at) {
-                let rule = rule_of(record, RuleId(record.slot), matcher, expires);
-                all.reverted.push(Rule { confirmation: Some(trial_of(confirmation)), ..rule });
-            }
+            all.reverted.push(rule);
             continue;
         }
-        let by_operator = record.is_operators();
-        if explained.contains(&place) || expires <= now || !(by_operator || same_boot) {
+        if explained.contains(&place) || rule.expires <= now || !(is_operators(&rule) || same_boot)
+        {
             continue;
         }
-        let Some(matcher) = matcher_of(record, &at) else { continue };
-        let slot = Some(record.slot)
+        let slot = Some(rule.id.0)
             .filter(|slot| *slot < slots && !taken.contains(slot))
             .or_else(|| free.find(|slot| !taken.contains(slot)));
-        let Some(slot) = slot.filter(|_| matcher.entries() <= left) else {
+        let Some(slot) = slot.filter(|_| rule.matcher.entries() <= left) else {
             all.without_room += 1;
             continue;
         };
-        left -= matcher.entries();
+        left -= rule.matcher.entries();
         taken.insert(slot);
-        let confirmation = record.confirmation.as_ref().map(trial_of);
-        all.lost.push(Rule { confirmation, ..rule_of(record, RuleId(slot), matcher, expires) });
+        all.lost.push(Rule { id: RuleId(slot), ..rule });
     }
     all
 }
@@ -164,37 +165,16 @@ pub fn reconcile(
 fn understand(
     matcher: &KernelMatcher,
     at_slot: impl Fn(u32) -> Option<(ListenerId, Listener)>,
-) -> Option<(Matcher, StoredMatcher)> {
+) -> Option<Matcher> {
     match matcher {
-        KernelMatcher::Source(net, ports) => {
-            Some((Matcher::Source(*net, *ports), StoredMatcher::source(*net, *ports)))
-        }
+        KernelMatcher::Source(net, ports) => Some(Matcher::Source(*net, *ports)),
         KernelMatcher::Signature(key) => {
-            let (id, listener) = match key.listener {
-                SignatureKey::EVERY_LISTENER => (ListenerId::HOST, Listener::HOST),
-                slot => at_slot(slot)?,
+            let listener = match key.listener {
+                SignatureKey::EVERY_LISTENER => ListenerId::HOST,
+                slot => at_slot(slot)?.0,
             };
             let mask = Mask::from_code(u8::try_from(key.mask).ok()?)?;
             let fingerprint = Fingerprint::from_words(key.fingerprint);
-            Some((
-                Matcher::Signature { listener: id, mask, fingerprint },
-                StoredMatcher::Signature { listener, mask: mask.code(), words: key.fingerprint },
-            ))
-        }
-    }
-}
-
-fn matcher_of(
-    record: &StoredRule,
-    at: impl Fn(&Listener) -> Option<ListenerId>,
-) -> Option<Matcher> {
-    match record.matches {
-        StoredMatcher::Source(net) => Some(Matcher::Source(net, Ports::EVERY)),
-        StoredMatcher::SourceToPorts { net, ports } => Some(Matcher::Source(net, ports)),
-        StoredMatcher::Signature { .. } => {
-            let (listener, mask, fingerprint) = record.matches.signature()?;
-            let every = listener == Listener::HOST;
-            let listener = if every { ListenerId::HOST } else { at(&listener)? };
             Some(Matcher::Signature { listener, mask, fingerprint })
         }
     }
@@ -202,14 +182,17 @@ fn matcher_of(
 
 /// Returns whether the kernel has only some of a record's ports: the agent ended while it wrote or removed them.
 /// The remaining ones are removed, and the whole rule is made again.
-fn is_part(found: &StoredMatcher, record: &StoredMatcher) -> bool {
+fn is_part(found: &Matcher, record: &Matcher) -> bool {
     match (found, record) {
-        (
-            StoredMatcher::SourceToPorts { net, ports },
-            StoredMatcher::SourceToPorts { net: whole, ports: all },
-        ) => net == whole && ports != all,
+        (Matcher::Source(net, ports), Matcher::Source(whole, all)) => {
+            net == whole && ports != all && !ports.is_every() && !all.is_every()
+        }
         _ => false,
     }
+}
+
+const fn is_operators(rule: &Rule) -> bool {
+    matches!(rule.origin, Origin::Operator { .. })
 }
 
 /// The originator of a rule without a record. The kernel knows whether it was an operator; the operator's
@@ -225,60 +208,62 @@ fn unrecorded(flags: u32) -> Origin {
 mod tests {
     use std::time::Duration;
 
+    use tcpguard_engine::Ports;
+    use tcpguard_host::time::Time;
+
     use super::*;
-    use crate::daemon::state::StoredOrigin;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
     const WEB: u32 = 3;
+    /// Its number in the agent that wrote the file.
+    const OLD_WEB: ListenerId = ListenerId(70);
     const ROOM: u32 = 8;
 
     fn wall(ahead: i64) -> Time {
         Time(jiff::Timestamp::from_second(1_800_000_000 + ahead).unwrap())
     }
 
+    fn given(text: &str) -> RuleReason {
+        RuleReason::Given { text: text.to_owned() }
+    }
+
     fn web() -> Listener {
         Listener { addr: "::".parse().unwrap(), port: 443 }
     }
 
-    fn stored(slot: u32, matches: StoredMatcher, origin: StoredOrigin, left: i64) -> StoredRule {
-        let reason = format!("rule {slot}");
-        StoredRule {
-            slot,
-            matches,
-            origin,
-            forced: false,
-            reason,
-            created: wall(-30),
-            created_ns: None,
-            expires: wall(left),
-            expires_ns: None,
-            confirmation: None,
+    /// `seconds` from now, which may be negative.
+    fn ahead(seconds: i64) -> Timestamp {
+        match seconds {
+            0.. => NOW + Duration::from_secs(seconds as u64),
+            _ => NOW - Duration::from_secs(seconds.unsigned_abs()),
         }
     }
 
-    fn source(text: &str) -> StoredMatcher {
-        StoredMatcher::Source(text.parse().unwrap())
+    fn stored(slot: u32, matcher: Matcher, origin: Origin, left: i64) -> Rule {
+        let (id, reason) = (RuleId(slot), given(&format!("rule {slot}")));
+        let (created, expires) = (ahead(-30), ahead(left));
+        Rule { id, matcher, origin, forced: false, reason, created, expires, confirmation: None }
     }
 
-    const SIGNATURE: StoredMatcher = StoredMatcher::Signature {
-        listener: Listener {
-            addr: std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-            port: 443,
-        },
-        mask: 1,
-        words: [0x3, 1460, 255],
-    };
+    fn source(text: &str) -> Matcher {
+        Matcher::Source(text.parse().unwrap(), Ports::EVERY)
+    }
 
-    fn in_kernel(slot: u32, matches: &StoredMatcher, left: u64) -> KernelRule {
-        let matcher = match matches {
-            StoredMatcher::Source(net) => KernelMatcher::Source(*net, Ports::EVERY),
-            StoredMatcher::SourceToPorts { net, ports } => KernelMatcher::Source(*net, *ports),
-            StoredMatcher::Signature { mask, words, .. } => {
+    /// A signature for the listener with this number.
+    fn signature(listener: ListenerId) -> Matcher {
+        let fingerprint = Fingerprint::from_words([0x3, 1460, 255]);
+        Matcher::Signature { listener, mask: Mask::NoTtl, fingerprint }
+    }
+
+    fn in_kernel(slot: u32, matcher: &Matcher, left: u64) -> KernelRule {
+        let matcher = match matcher {
+            Matcher::Source(net, ports) => KernelMatcher::Source(*net, *ports),
+            Matcher::Signature { mask, fingerprint, .. } => {
                 KernelMatcher::Signature(SignatureKey {
                     listener: WEB,
-                    mask: (*mask).into(),
+                    mask: mask.code().into(),
                     set: 0,
-                    fingerprint: *words,
+                    fingerprint: fingerprint.words(),
                 })
             }
         };
@@ -286,9 +271,17 @@ mod tests {
         KernelRule { slot, matcher, flags: 0, expires_ns }
     }
 
-    fn run(boot: &str, rules: Vec<StoredRule>, kernel: Vec<KernelRule>) -> Reconciled {
-        let state = State { rules, ..State::new("this boot".to_owned(), wall(0)) };
-        run_with(boot, &state, Some(0), kernel)
+    fn clock() -> Clock {
+        Clock { now: NOW, wall: wall(0).0 }
+    }
+
+    fn state(rules: Vec<Rule>) -> State {
+        let listeners = BTreeMap::from([(OLD_WEB, web())]);
+        State { rules, listeners, ..State::new("this boot".to_owned(), &clock()) }
+    }
+
+    fn run(boot: &str, rules: Vec<Rule>, kernel: Vec<KernelRule>) -> Reconciled {
+        run_with(boot, &state(rules), Some(0), kernel)
     }
 
     fn run_with(
@@ -297,7 +290,7 @@ mod tests {
         counting: Option<u64>,
         kernel: Vec<KernelRule>,
     ) -> Reconciled {
-        let clock = Clock { now: NOW, wall: wall(0).0 };
+        let clock = clock();
         let at_slot = |slot| (slot == WEB).then(|| (ListenerId(WEB), web()));
         let at = |listener: &Listener| (*listener == web()).then_some(ListenerId(WEB));
         let kernel = InKernel { counting, rules: kernel, room: ROOM };
@@ -306,11 +299,11 @@ mod tests {
 
     #[test]
     fn a_rule_in_the_kernel_is_kept_with_its_record_and_with_the_kernels_end() {
-        let rules = vec![stored(5, SIGNATURE, StoredOrigin::Incident(9), 10)];
-        let all = run("this boot", rules, vec![in_kernel(5, &SIGNATURE, 42)]);
+        let rules = vec![stored(5, signature(OLD_WEB), Origin::Incident(9), 10)];
+        let all = run("this boot", rules, vec![in_kernel(5, &signature(OLD_WEB), 42)]);
         let [kept] = &all.kept[..] else { panic!("{all:?}") };
         assert_eq!((kept.id, &kept.origin), (RuleId(5), &Origin::Incident(9)));
-        assert_eq!(kept.reason, "rule 5");
+        assert_eq!(kept.reason, given("rule 5"));
         assert_eq!(kept.created, NOW - Duration::from_secs(30));
         assert_eq!(kept.expires, NOW + Duration::from_secs(42), "the kernel knows best");
         assert!(all.lost.is_empty() && all.dead.is_empty());
@@ -318,21 +311,19 @@ mod tests {
 
     #[test]
     fn a_rule_for_every_listener_is_kept_or_made_again_as_one() {
-        let StoredMatcher::Signature { mask, words, .. } = SIGNATURE else { unreachable!() };
-        let every = StoredMatcher::Signature { listener: Listener::HOST, mask, words };
+        let every = signature(ListenerId::HOST);
         let mut there = in_kernel(5, &every, 42);
         let KernelMatcher::Signature(key) = &mut there.matcher else { unreachable!() };
         key.listener = SignatureKey::EVERY_LISTENER;
         for (kernel, is_there) in [(vec![there], true), (Vec::new(), false)] {
-            let all =
-                run("this boot", vec![stored(5, every, StoredOrigin::Incident(9), 60)], kernel);
+            let all = run("this boot", vec![stored(5, every, Origin::Incident(9), 60)], kernel);
             let rules = if is_there { &all.kept } else { &all.lost };
             let [rule] = &rules[..] else { panic!("{all:?}") };
             let of_host = |listener| listener == ListenerId::HOST;
             assert!(
                 matches!(rule.matcher, Matcher::Signature { listener, .. } if of_host(listener))
             );
-            assert_eq!((rule.reason.as_str(), all.dead.len()), ("rule 5", 0));
+            assert_eq!((&rule.reason, all.dead.len()), (&given("rule 5"), 0));
         }
     }
 
@@ -343,14 +334,14 @@ mod tests {
         assert_eq!(all.kept[0].origin, Origin::Incident(0));
     }
 
-    fn to_ports(text: &str, ports: &[u16]) -> StoredMatcher {
-        StoredMatcher::source(text.parse().unwrap(), Ports::new(ports).unwrap())
+    fn to_ports(text: &str, ports: &[u16]) -> Matcher {
+        Matcher::Source(text.parse().unwrap(), Ports::new(ports).unwrap())
     }
 
     #[test]
     fn a_rule_for_certain_ports_is_known_by_all_of_them() {
         let (whole, part) = (to_ports("192.0.2.0/24", &[80, 443]), to_ports("192.0.2.0/24", &[80]));
-        let record = || vec![stored(5, whole, StoredOrigin::Operator(7), 600)];
+        let record = || vec![stored(5, whole, Origin::Operator { uid: 7 }, 600)];
         let all = run("this boot", record(), vec![in_kernel(5, &whole, 42)]);
         assert_eq!(all.kept[0].origin, Origin::Operator { uid: 7 });
         assert_eq!((all.kept.len(), all.lost.len(), all.dead.len()), (1, 0, 0));
@@ -370,19 +361,19 @@ mod tests {
 
     #[test]
     fn a_record_of_another_rule_in_the_same_place_explains_nothing() {
-        let rules = vec![stored(5, source("198.51.100.0/24"), StoredOrigin::Operator(0), 600)];
+        let rules = vec![stored(5, source("198.51.100.0/24"), Origin::Operator { uid: 0 }, 600)];
         let all = run("this boot", rules, vec![in_kernel(5, &source("192.0.2.0/24"), 42)]);
-        assert_eq!(all.kept[0].reason, "found in the kernel at start, without a record");
+        assert_eq!(all.kept[0].reason, RuleReason::Found);
         assert_eq!(all.lost.len(), 1, "the operator's block is not forgotten");
         assert_eq!(all.lost[0].id, RuleId(0), "in another place");
     }
 
     #[test]
     fn what_has_ended_or_is_not_understood_is_taken_out() {
-        let mut strange = in_kernel(6, &SIGNATURE, 42);
+        let mut strange = in_kernel(6, &signature(OLD_WEB), 42);
         let KernelMatcher::Signature(key) = &mut strange.matcher else { unreachable!() };
         key.mask = 200;
-        let mut homeless = in_kernel(7, &SIGNATURE, 42);
+        let mut homeless = in_kernel(7, &signature(OLD_WEB), 42);
         let KernelMatcher::Signature(key) = &mut homeless.matcher else { unreachable!() };
         key.listener = 99;
         let ended = in_kernel(8, &source("192.0.2.0/24"), 0);
@@ -398,16 +389,15 @@ mod tests {
             stored(
                 slot,
                 to_ports(&format!("10.0.{slot}.0/24"), ports),
-                StoredOrigin::Operator(7),
+                Origin::Operator { uid: 7 },
                 600,
             )
         };
-        let mut rules: Vec<StoredRule> =
-            (0..ROOM - 1).map(|slot| record(100 + slot, &[])).collect();
+        let mut rules: Vec<Rule> = (0..ROOM - 1).map(|slot| record(100 + slot, &[])).collect();
         rules.push(record(200, &[80, 443]));
         rules.push(record(201, &[]));
         rules.push(record(202, &[]));
-        let kept = in_kernel(100, &rules[0].matches, 60);
+        let kept = in_kernel(100, &rules[0].matcher, 60);
         let all = run("this boot", rules, vec![kept]);
         assert_eq!((all.kept.len(), all.lost.len(), all.without_room), (1, 7, 2), "{all:?}");
         assert!(all.lost.iter().all(|rule| rule.id.0 < maps::rule_slots(ROOM)));
@@ -419,13 +409,10 @@ mod tests {
     fn a_replacement_that_was_cut_off_leaves_one_set_whole() {
         let (shared, old, new) =
             (source("192.0.2.0/24"), source("198.51.100.0/24"), source("203.0.113.0/24"));
-        let operator = StoredOrigin::Operator(7);
+        let operator = Origin::Operator { uid: 7 };
         let record = |slot, matches, left| stored(slot, matches, operator.clone(), left);
-        let state = State {
-            rule_set: 4,
-            rules: vec![record(0, shared, 100), record(1, old, 100)],
-            ..State::new("this boot".to_owned(), wall(0))
-        };
+        let state =
+            State { rule_set: 4, ..state(vec![record(0, shared, 100), record(1, old, 100)]) };
         let state = state.staging(vec![record(0, shared, 50), record(2, new, 60)]);
         for (counting, other, ends) in [(4, (1, old), [100, 100]), (5, (2, new), [50, 60])] {
             // The end of the shared rule may be that of either set.
@@ -448,8 +435,8 @@ mod tests {
 
     #[test]
     fn records_of_a_set_that_does_not_count_make_no_rules() {
-        let rules = vec![stored(0, source("192.0.2.0/24"), StoredOrigin::Operator(7), 100)];
-        let state = State { rules, ..State::new("this boot".to_owned(), wall(0)) };
+        let rules = vec![stored(0, source("192.0.2.0/24"), Origin::Operator { uid: 7 }, 100)];
+        let state = state(rules);
         let other = vec![in_kernel(1, &source("203.0.113.0/24"), 100)];
         let all = run_with("this boot", &state, Some(1), other);
         assert_eq!((all.kept.len(), all.lost.len()), (1, 0), "{all:?}");
@@ -459,8 +446,8 @@ mod tests {
     #[test]
     fn a_rule_is_forced_if_its_record_says_so() {
         let (blocked, forced) = (source("192.0.2.0/24"), source("198.51.100.0/24"));
-        let mut rules: Vec<StoredRule> = [(1, blocked), (2, forced)]
-            .map(|(slot, matches)| stored(slot, matches, StoredOrigin::Operator(7), 600))
+        let mut rules: Vec<Rule> = [(1, blocked), (2, forced)]
+            .map(|(slot, matches)| stored(slot, matches, Origin::Operator { uid: 7 }, 600))
             .into();
         rules[1].forced = true;
         for kernel in [Vec::new(), vec![in_kernel(1, &blocked, 60), in_kernel(2, &forced, 60)]] {
@@ -471,23 +458,13 @@ mod tests {
         }
     }
 
-    fn pending_confirmation(left: i64) -> (StoredRule, StoredMatcher) {
+    fn pending_confirmation(left: i64) -> (Rule, Matcher) {
         let (wide, before) = (source("10.0.0.0/8"), to_ports("10.0.0.0/8", &[25]));
-        let before = stored(1, before, StoredOrigin::Operator(7), 600);
-        let confirmation = StoredConfirmation {
-            until: wall(3600),
-            until_ns: NOW + Duration::from_secs(3600),
-            instead_of: Some(Box::new(before)),
-        };
-        let expires_ns = match left {
-            0.. => NOW + Duration::from_secs(left as u64),
-            _ => NOW - Duration::from_secs(left.unsigned_abs()),
-        };
-        let rule = stored(2, wide, StoredOrigin::Operator(7), left);
-        (
-            StoredRule { expires_ns: Some(expires_ns), confirmation: Some(confirmation), ..rule },
-            wide,
-        )
+        let operator = Origin::Operator { uid: 7 };
+        let before = stored(1, before, operator.clone(), 600);
+        let (until, instead_of) = (ahead(3600), Some(Box::new(before)));
+        let confirmation = Some(RuleConfirmation { until, instead_of });
+        (Rule { confirmation, ..stored(2, wide, operator, left) }, wide)
     }
 
     #[test]
@@ -530,10 +507,9 @@ mod tests {
     fn within_a_boot_a_rule_made_again_ends_when_it_was_to() {
         const YEAR: i64 = 365 * 86_400;
         for wrong in [-YEAR, 0, YEAR] {
-            let mut rule =
-                stored(1, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600 + wrong);
-            rule.expires_ns = Some(NOW + Duration::from_secs(600));
-            let all = run("this boot", vec![rule], Vec::new());
+            let rule = stored(1, source("192.0.2.0/24"), Origin::Operator { uid: 7 }, 600);
+            let state = State { written: wall(wrong), ..state(vec![rule]) };
+            let all = run_with("this boot", &state, Some(0), Vec::new());
             let ends: Vec<u64> =
                 all.lost.iter().map(|rule| rule.expires.since(NOW).as_secs()).collect();
             assert_eq!(ends, [600], "{wrong}");
@@ -544,7 +520,7 @@ mod tests {
     #[test]
     fn no_rule_is_made_again_for_longer_than_it_could_be_made() {
         let year = 365 * 86_400;
-        let rule = stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), year);
+        let rule = stored(2, source("192.0.2.0/24"), Origin::Operator { uid: 7 }, year);
         let all = run("another boot", vec![rule], Vec::new());
         assert_eq!(all.lost[0].expires, NOW + Limits::MAX_MANUAL_RULE);
     }
@@ -552,11 +528,11 @@ mod tests {
     #[test]
     fn a_boot_ends_automatic_rules_and_no_operators() {
         let rules = vec![
-            stored(1, SIGNATURE, StoredOrigin::Incident(9), 600),
-            stored(2, source("192.0.2.0/24"), StoredOrigin::Operator(7), 600),
-            stored(3, source("198.51.100.0/24"), StoredOrigin::Operator(7), -1),
+            stored(1, signature(OLD_WEB), Origin::Incident(9), 600),
+            stored(2, source("192.0.2.0/24"), Origin::Operator { uid: 7 }, 600),
+            stored(3, source("198.51.100.0/24"), Origin::Operator { uid: 7 }, -1),
         ];
-        let state = State { rules: rules.clone(), ..State::new("this boot".to_owned(), wall(0)) };
+        let state = state(rules.clone());
         let all = run_with("another boot", &state, None, Vec::new());
         let ids: Vec<_> = all.lost.iter().map(|rule| rule.id).collect();
         assert_eq!(ids, [RuleId(2)]);

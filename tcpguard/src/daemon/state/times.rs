@@ -1,9 +1,9 @@
-//! Timestamps in the file, which are stored by two clocks.
+//! Timestamps of the file, which are those of the writer's boot.
 //!
 //! Within a boot, the boot's own clock counts, which cannot be set: a time of day that is stepped by a
-//! year neither ends a rule nor extends it. After a boot only the time of day is available. A moment that
-//! was in the future when the file was written is then no farther off than it was, regardless of the
-//! clock.
+//! year neither ends a rule nor extends it. After a boot only the time of day is available, which the file holds for
+//! the moment at which it was written. A moment that was in the future then is no farther off than it was,
+//! regardless of the clock.
 
 use std::time::Duration;
 
@@ -17,32 +17,28 @@ use super::State;
 pub struct Times<'a> {
     clock: &'a Clock,
     same_boot: bool,
-    written: Time,
-    /// Time of the write by the clock of the boot of the writer, as all that is called `…_ns`.
-    written_ns: Option<Timestamp>,
+    /// The clocks of the writer.
+    written: Clock,
 }
 
 impl<'a> Times<'a> {
     /// Returns the conversion for the file with this content, at `clock` in the boot named `boot`.
     pub fn of(state: &State, clock: &'a Clock, boot: &str) -> Self {
-        let State { written, written_ns, .. } = *state;
-        Self { clock, same_boot: state.is_of(boot), written, written_ns }
+        Self { clock, same_boot: state.is_of(boot), written: state.clock() }
     }
 
-    /// A moment that was `wall` by the time of day and `boot_ns` by the writer's boot, if that is known.
-    pub fn at(&self, wall: Time, boot_ns: Option<Timestamp>) -> Timestamp {
-        match (boot_ns, self.written_ns) {
-            (Some(at), _) if self.same_boot => at,
-            (Some(at), Some(written)) => {
-                self.by_time_of_day(wall).min(self.clock.now + at.since(written))
-            }
-            _ => self.by_time_of_day(wall),
+    /// A moment by the clock of the writer's boot.
+    pub fn at(&self, at: Timestamp) -> Timestamp {
+        if self.same_boot {
+            return at;
         }
+        let latest = self.clock.now + at.since(self.written.now);
+        self.by_time_of_day(self.written.time_at(at)).min(latest)
     }
 
     /// Returns the time since the file was written.
     pub fn age(&self) -> Duration {
-        self.clock.now.since(self.at(self.written, self.written_ns))
+        self.clock.now.since(self.at(self.written.now))
     }
 
     /// A moment before the boot is mapped to the boot itself.
@@ -76,7 +72,7 @@ mod tests {
     }
 
     fn state() -> State {
-        State { written_ns: Some(seconds(WRITTEN)), ..State::new("b0".to_owned(), wall(0)) }
+        State::new("b0".to_owned(), &Clock { now: seconds(WRITTEN), wall: wall(0).0 })
     }
 
     /// Seconds from now to a moment that was 100 s ahead when it was written, 40 s ago, with a time of
@@ -84,7 +80,7 @@ mod tests {
     fn left(boot: &str, wrong: i64) -> u64 {
         let now = if boot == "b0" { seconds(WRITTEN + 40) } else { seconds(7) };
         let clock = Clock { now, wall: wall(40 + wrong).0 };
-        let at = Times::of(&state(), &clock, boot).at(wall(100), Some(seconds(WRITTEN + 100)));
+        let at = Times::of(&state(), &clock, boot).at(seconds(WRITTEN + 100));
         at.since(now).as_secs()
     }
 
@@ -117,8 +113,10 @@ mod tests {
             let set = random.below(2 * YEAR as usize) as i64 - YEAR;
             let passed = i64::try_from(now.since(writer.now).as_secs()).unwrap();
             let reader = Clock { now, wall: wall(passed + set).0 };
-            for (wrong, boot_ns) in wrong.iter_mut().zip([Some(end), None]) {
-                let found = Times::of(&state(), &reader, "b0").at(writer.time_at(end), boot_ns);
+            let state = state();
+            let times = Times::of(&state, &reader, "b0");
+            let naive = times.by_time_of_day(writer.time_at(end));
+            for (wrong, found) in wrong.iter_mut().zip([times.at(end), naive]) {
                 *wrong += u64::from(found.since(end).max(end.since(found)) > TICK);
             }
         }
@@ -129,13 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn without_the_boots_clock_the_time_of_day_counts() {
-        let clock = Clock { now: seconds(WRITTEN + 40), wall: wall(40).0 };
-        let state = State { written_ns: None, ..state() };
-        let times = Times::of(&state, &clock, "b0");
-        assert_eq!(times.at(wall(100), None), seconds(WRITTEN + 100));
-        assert_eq!(times.at(wall(-10_000), None), Timestamp::default(), "before the boot");
-        assert_eq!(times.age(), Duration::from_secs(40));
+    fn what_was_before_this_boot_is_its_beginning() {
+        let clock = Clock { now: seconds(7), wall: wall(40).0 };
+        let state = state();
+        let times = Times::of(&state, &clock, "b1");
+        assert_eq!(times.at(seconds(WRITTEN - 1000)), Timestamp::default());
+        assert_eq!(times.at(seconds(WRITTEN + 35)), seconds(2), "by the time of day");
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Incidents, and the evidence for their verdicts.
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Report};
+use tcpguard_engine::{IncidentClass, IncidentReport, Report};
 use tcpguard_host::time::Clock;
 
-use super::super::narrative;
 use super::super::*;
 use super::{number, stopped_share, stops};
 
@@ -14,21 +13,19 @@ pub(in crate::documents) fn attack(
     report: &Report,
     clock: Clock,
 ) -> Incident {
-    let evidence = &incident.evidence;
     let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
     Incident {
         id: incident.id,
-        class: incident.class.into(),
+        class: incident.class,
         severity: incident.severity.into(),
         dst: incident.listener.addr,
         port: incident.listener.port,
         since: clock.time_at(incident.started),
         detected_at: clock.time_at(incident.detected),
         ended_at: incident.ended.map(|at| clock.time_at(at)),
-        summary: narrative::summary(incident),
-        signal: incident.signal.clone(),
-        confidence: number(incident.confidence),
+        listeners: incident.listeners,
+        signal: incident.signal,
         syn_pps: number(incident.syn_rate),
         peak_syn_pps: number(incident.peak_syn_rate),
         baseline_pps: baseline(incident),
@@ -43,15 +40,14 @@ pub(in crate::documents) fn attack(
             Some(_) => Clients::over(incident),
         },
         mitigated_ratio: stopped_share(report, incident).filter(|_| enforced).map(number),
-        sources_est: evidence.sources_estimate,
-        evidence: self::evidence(evidence),
+        evidence: incident.evidence.clone(),
         actions: incident
             .actions
             .iter()
-            .map(|action| Action { at: clock.time_at(action.at), text: action.text.clone() })
+            .map(|action| Action { at: clock.time_at(action.at), action: action.action.clone() })
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
-        advice: narrative::advice(incident, report.mode, stops(report, incident), clock.now),
+        advice: advice(incident, report, clock),
     }
 }
 
@@ -61,58 +57,42 @@ fn baseline(incident: &IncidentReport) -> Option<f64> {
     Some(at_alarm.statistics.baseline_syn_rate).filter(|rate| *rate > 0.0).map(number)
 }
 
-/// The document's form of the evidence for a verdict.
-pub(crate) fn evidence(evidence: &engine::Evidence) -> Evidence {
-    Evidence {
-        failing_flows: evidence.failing_flows,
-        completion: number(evidence.completion),
-        syns_per_source: number(evidence.syns_per_source),
-        singleton_share: number(evidence.singleton_share),
-        top_source_share: number(evidence.top_source_share),
-        top_sources: evidence
-            .top_sources
-            .iter()
-            .map(|source| SourceShare { addr: source.addr, share: number(source.share) })
-            .collect(),
-        top_networks: evidence
-            .top_networks
-            .iter()
-            .map(|network| NetworkShare {
-                prefix: network.net.to_string(),
-                share: number(network.share),
-            })
-            .collect(),
-        k90_sources: evidence.k90_sources,
-        k90_networks: evidence.k90_networks,
-        distinct_slash8: evidence.distinct_slash8,
-        signatures: evidence
-            .signatures
-            .iter()
-            .map(|signature| SignatureShare {
-                text: signature.text.clone(),
-                mask: signature.mask.clone(),
-                share: number(signature.share),
-                completed: signature.completed,
-                completion: number(signature.completion),
-            })
-            .collect(),
-        top2_ttl_share: number(evidence.top2_ttl_share),
-        ttls: evidence
-            .ttls
-            .iter()
-            .map(|&(ttl, share)| TtlShare { ttl, share: number(share) })
-            .collect(),
-        retransmitted_share: evidence.retransmitted_share.map(number),
-        half_open: evidence.half_open.map(|(now, _)| now),
-        half_open_limit: evidence.half_open.map(|(_, limit)| limit),
-        gate: evidence
-            .gate
-            .iter()
-            .map(|item| Indicator {
-                name: item.name.clone(),
-                holds: item.holds,
-                detail: item.detail.clone(),
-            })
-            .collect(),
+/// Advice for the operator about an open incident.
+fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Advice> {
+    let advice = |action, command: Option<&str>| {
+        Some(Advice { action, command: command.map(str::to_owned) })
+    };
+    let enforces = report.mode == engine::Mode::Enforce;
+    let removed = incident.record.removed.as_ref().filter(|_| enforces);
+    match (incident.class, removed) {
+        _ if incident.ended.is_some() => None,
+        (IncidentClass::HandshakeDegraded, _) => advice(Advised::CheckPath, None),
+        (IncidentClass::FlashCrowd, _) => advice(Advised::AddCapacity, None),
+        (IncidentClass::ListenerOverload, _) => {
+            advice(Advised::CheckApplication, Some("tcpguard listeners"))
+        }
+        (IncidentClass::Scan, _) => {
+            let scanner = incident.evidence.top_sources.first();
+            let command = scanner.map(|top| format!("tcpguard block {}", top.addr));
+            advice(Advised::BlockScanner, command.as_deref())
+        }
+        (IncidentClass::Reflection, _) => advice(Advised::AskProvider, None),
+        (_, Some(removed)) => {
+            let until = clock.time_at(removed.until);
+            // Mitigations are ordered for one listener.
+            let at_once = (incident.listener != engine::Listener::HOST).then(|| {
+                let (listener, mitigation) = (incident.listener, removed.mitigation.name());
+                format!("tcpguard mitigation {listener} {mitigation} auto")
+            });
+            advice(Advised::RestoreRule { rule: removed.id.0, until }, at_once.as_deref())
+        }
+        _ if !enforces => advice(Advised::Enforce, Some(engine::Mode::TRY_ENFORCE)),
+        _ if stops(report, incident) => None,
+        (IncidentClass::Evasion, _) => advice(Advised::DropUnreadable, Some("tcpguard reload")),
+        (IncidentClass::ClosedPorts, _) => advice(Advised::FilterClosedPorts, None),
+        _ if incident.rules.is_empty() => {
+            advice(Advised::RaiseBacklog, Some("tcpguard status --listeners"))
+        }
+        _ => None,
     }
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tcpguard_common::abi;
 use tcpguard_engine::{Egress, ListenerReport, ListenerState, Report};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::units::{percent, short, span};
 
 use super::super::losses::{LossState, Losses};
-use super::super::{AttachMode, Facts, Health};
+use super::super::{AttachMode, Facts, InterfaceFacts};
 
 /// Share of conntrack's capacity from which new connections are in danger: conntrack counts the half-open ones
 /// of a flood too.
@@ -22,57 +22,20 @@ const NAMED: usize = 4;
 /// the heartbeat limit after which rules stop to drop.
 const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
 
-pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Health> {
+/// The findings about the agent and its host, the most severe first.
+pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Finding> {
     let mut found = facts.health.clone();
-    let mut add = |severity, code: &str, subject: Option<&str>, text: String, hint: &str| {
-        found.push(Health {
-            code: code.to_owned(),
-            severity,
-            subject: subject.map(str::to_owned),
-            text,
-            hint: hint.to_owned(),
-        });
-    };
-    for interface in &facts.interfaces {
-        let name = &interface.name;
-        if !interface.ahead.is_empty() {
-            let text = format!(
-                "another tc program runs before the guard's for what leaves {name}: {}; if it ends the \
-                 chain, answers are not seen",
-                interface.ahead.join(", ")
-            );
-            let hint = format!(
-                "see whose it is: bpftool net show dev {name}; tc filter show dev {name} egress"
-            );
-            add(Severity::Warning, "tc_before", Some(name), text, &hint);
-        }
-        if interface.ifindex == 0 {
-            let text = format!("{name} is not protected: there is no such interface");
-            let hint = "it will be as soon as it is there; see which are: ip link";
-            add(Severity::Critical, "detached", Some(name), text, hint);
-        } else if !interface.attached {
-            let text = format!("{name} is not protected: the filter is not attached to it");
-            add(Severity::Critical, "detached", Some(name), text, "systemctl restart tcpguard");
-        } else if interface.mode == AttachMode::Generic {
-            let why = match &interface.fallback {
-                Some(why) => format!(", because native failed ({why})"),
-                None => String::new(),
-            };
-            let text = format!("{name} runs in generic mode{why}: expect lower capacity");
-            let hint = format!("see what native XDP lacks there: tcpguard doctor {name}");
-            add(Severity::Warning, "xdp_generic", Some(name), text, &hint);
-        }
-    }
+    found.extend(facts.interfaces.iter().flat_map(interface));
     if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
         let text = format!("rules wanted: {}, in the kernel: {in_kernel}", report.rules.len());
-        add(Severity::Critical, "rule_drift", None, text, "systemctl restart tcpguard");
+        found.push(Finding::critical("rule_drift", text).hint("systemctl restart tcpguard"));
     }
     if let Some(age) = facts.heartbeat.map(|at| facts.clock.now.since(at))
         && age > HEARTBEAT_LATE
     {
         let text = format!("the agent is late: its last sign of life is {} old", span(age));
         let hint = "see what takes the CPU: ps -eo pid,comm,pcpu --sort=-pcpu";
-        add(Severity::Critical, "agent_late", None, text, hint);
+        found.push(Finding::critical("agent_late", text).hint(hint));
     }
     if let Some(error) = &facts.config.error {
         let (text, hint) = match facts.config.stands_in {
@@ -89,11 +52,10 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
             }
         };
         // The same severity as in the journal and in `tcpguard check`.
-        add(Severity::Warning, "config_refused", None, text, hint);
+        found.push(Finding::warning("config_refused", text).hint(hint));
     }
     if losses.state == LossState::Heavy {
-        let (text, hint) = lost(losses);
-        add(Severity::Critical, "dropped_before_xdp", None, text, hint.as_str());
+        found.push(lost(losses));
     }
     if let Some((cpu, share)) = losses.one_queue() {
         let text = format!(
@@ -101,7 +63,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
             percent(share)
         );
         let hint = "spread them over queues: ethtool -L IFACE combined N, or rps_cpus in /sys";
-        add(Severity::Notice, "one_queue", None, text, hint);
+        found.push(Finding::notice("one_queue", text).hint(hint));
     }
     if let Some(conntrack) = facts.conntrack
         && conntrack.ratio().is_some_and(|share| share >= CONNTRACK_FULL)
@@ -111,43 +73,65 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Hea
             conntrack.count, conntrack.max
         );
         let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
-        add(Severity::Warning, "conntrack_full", None, text, hint);
+        found.push(Finding::warning("conntrack_full", text).hint(hint));
     }
-    for listener in report.listeners.iter().filter(|it| it.state == ListenerState::Overloaded) {
-        let (name, text, hint) = overloaded(listener);
-        add(Severity::Warning, "accept_queue_full", Some(&name), text, hint);
-    }
-    if let Some((text, hint)) = unseen_answers(report, facts) {
-        add(Severity::Warning, "egress_unseen", None, text, hint);
-    }
-    if let Some(text) = unread_syns(report, facts) {
-        let hint =
-            "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
-        add(Severity::Warning, "unread_syns", None, text, hint);
-    }
-    if report.listeners.len() >= abi::maps::MAX_LISTENERS as usize {
-        let text = format!("{} listeners are followed, more are not", report.listeners.len());
-        let hint = "leave out ports with [listeners] ignore_ports, then: tcpguard reload";
-        add(Severity::Warning, "listeners_full", None, text, hint);
-    }
-    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let listeners = report.listeners.iter();
+    found.extend(listeners.filter(|it| it.state == ListenerState::Overloaded).map(overloaded));
+    found.extend(unseen_answers(report, facts));
+    found.extend(unread_syns(report, facts));
+    worst_first(&mut found);
     found
 }
 
+/// The findings about one interface.
+fn interface(interface: &InterfaceFacts) -> Vec<Finding> {
+    let name = &interface.name;
+    let mut found = Vec::new();
+    if !interface.ahead.is_empty() {
+        let text = format!(
+            "another tc program runs before the guard's for what leaves {name}: {}; if it ends the \
+             chain, answers are not seen",
+            interface.ahead.join(", ")
+        );
+        let hint = format!(
+            "see whose it is: bpftool net show dev {name}; tc filter show dev {name} egress"
+        );
+        found.push(Finding::warning("tc_before", text).hint(hint));
+    }
+    if interface.ifindex == 0 {
+        let text = format!("{name} is not protected: there is no such interface");
+        let hint = "it will be as soon as it is there; see which are: ip link";
+        found.push(Finding::critical("detached", text).hint(hint));
+    } else if !interface.attached {
+        let text = format!("{name} is not protected: the filter is not attached to it");
+        found.push(Finding::critical("detached", text).hint("systemctl restart tcpguard"));
+    } else if interface.mode == AttachMode::Generic {
+        let why = match &interface.fallback {
+            Some(why) => format!(", because native failed ({why})"),
+            None => String::new(),
+        };
+        let text = format!("{name} runs in generic mode{why}: expect lower capacity");
+        let hint = format!("see what native XDP lacks there: tcpguard doctor {name}");
+        found.push(Finding::warning("xdp_generic", text).hint(hint));
+    }
+    found.into_iter().map(|finding| finding.about(name)).collect()
+}
+
 /// Says of a listener that its accept queue is full: whatever else is the case, clients are lost there.
-fn overloaded(listener: &ListenerReport) -> (String, String, &'static str) {
+fn overloaded(listener: &ListenerReport) -> Finding {
     let at = listener.listener;
     let name = std::net::SocketAddr::new(at.addr, at.port).to_string();
     let queue = listener.queues.map_or_else(String::new, |queues| {
         format!(", {} wait, {} may", queues.accept, queues.backlog)
     });
     let text = format!("{name}: the accept queue is full{queue}: new clients are lost");
-    (name, text, "which process accepts too slowly, and what limits its queue: tcpguard listeners")
+    let hint = "which process accepts too slowly, and what limits its queue: tcpguard listeners";
+    Finding::warning("accept_queue_full", text).about(name).hint(hint)
 }
 
 /// Reports that listeners answer SYNs in frames that the XDP program does not read. Every SYN-ACK that is no
 /// retransmission answers a SYN, so more of them than seen SYNs show that SYNs were not read.
-fn unread_syns(report: &Report, facts: &Facts) -> Option<String> {
+fn unread_syns(report: &Report, facts: &Facts) -> Option<Finding> {
     let beyond = |counters: &abi::PacketCounters| -> u64 {
         let bounds = abi::Reason::ALL.iter().filter(|reason| reason.is_beyond_bounds());
         bounds.map(|reason| counters.reasons[*reason as usize]).sum()
@@ -159,17 +143,19 @@ fn unread_syns(report: &Report, facts: &Facts) -> Option<String> {
         counters.syn_ack.saturating_sub(counters.syn_ack_retransmit) > counters.syn
     };
     let listener = report.listeners.iter().find(answers_unseen).filter(|_| rate > UNREAD_PPS)?;
-    Some(format!(
+    let text = format!(
         "{}/s frames go on beyond what the guard reads, and {} answers more SYNs than it saw: they pass \
          the guard",
         short(rate),
         listener.listener
-    ))
+    );
+    let hint =
+        "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
+    Some(Finding::warning("unread_syns", text).hint(hint))
 }
 
-/// Names the listeners with unseen replies, and gives a hint. Without the tracepoint nothing is
-/// known of their handshakes.
-fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static str)> {
+/// Names the listeners with unseen replies. Without the tracepoint nothing is known of their handshakes.
+fn unseen_answers(report: &Report, facts: &Facts) -> Option<Finding> {
     let unseen = report.listeners.iter().filter(|one| one.egress == Egress::Unseen);
     let mut names: Vec<String> = unseen.map(|one| one.listener.to_string()).collect();
     let more = names.len().saturating_sub(NAMED);
@@ -186,19 +172,24 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<(String, &'static st
     };
     let names = names.join(", ");
     let ahead = facts.interfaces.iter().find_map(|one| Some((&one.name, one.ahead.first()?)));
-    if let Some((interface, program)) = ahead {
-        let text = format!(
-            "answers are not seen, because another tc program runs before the guard's on {interface} and \
-             ends the chain, {program}: {names}{more}; {so}"
-        );
-        return Some((text, "see whose it is: bpftool net show"));
-    }
-    let text = format!("answers leave by an interface that is not guarded: {names}{more}; {so}");
-    Some((text, "name it under [interfaces]: ip route shows which it is"))
+    let (text, hint) = match ahead {
+        Some((interface, program)) => (
+            format!(
+                "answers are not seen, because another tc program runs before the guard's on {interface} \
+                 and ends the chain, {program}: {names}{more}; {so}"
+            ),
+            "see whose it is: bpftool net show",
+        ),
+        None => (
+            format!("answers leave by an interface that is not guarded: {names}{more}; {so}"),
+            "name it under [interfaces]: ip route shows which it is",
+        ),
+    };
+    Some(Finding::warning("egress_unseen", text).hint(hint))
 }
 
 /// Describes where packets are lost, and gives a hint about the largest loss.
-fn lost(losses: &Losses) -> (String, String) {
+fn lost(losses: &Losses) -> Finding {
     let pps = losses.lost_pps.unwrap_or_default();
     let share = percent(losses.lost_ratio.unwrap_or_default());
     let ring = losses
@@ -223,5 +214,5 @@ fn lost(losses: &Losses) -> (String, String) {
         }
         _ => "tcpguard tune (net.core.netdev_max_backlog, netdev_budget)".to_owned(),
     };
-    (text, hint)
+    Finding::critical("dropped_before_xdp", text).hint(hint)
 }

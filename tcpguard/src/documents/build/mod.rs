@@ -5,14 +5,13 @@ mod health;
 mod interface;
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentClass, IncidentReport, ListenerReport, Report, RuleReport};
-use tcpguard_host::finding::Severity;
+use tcpguard_engine::{IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
 use super::*;
 pub(super) use attack::attack;
-pub(crate) use attack::evidence;
 
 const ALERTS_LISTED: usize = 20;
 /// Most closed incidents listed.
@@ -50,12 +49,12 @@ impl Status {
             cookies: cookies(report, facts),
             kernel: kernel(facts),
             rules: rules(report, facts),
-            maps: facts.maps.iter().map(map).collect(),
+            maps: facts.maps.clone(),
             sampling: Sampling {
                 shift: report.sample_shift,
                 one_in: 1 << report.sample_shift.min(63),
             },
-            sources: facts.sources.iter().map(source).collect(),
+            sources: facts.sources.clone(),
             sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
             programs: facts.programs.clone(),
             counts: facts.counts.clone(),
@@ -78,7 +77,7 @@ impl Rule {
             reason: rule.reason.clone(),
             created_at: clock.time_at(rule.created),
             expires_at: clock.time_at(rule.expires),
-            // Rounded up: a rule made for an hour ends in an hour, not in 59m 59s.
+            // Rounded up: a rule made for an hour ends in an hour, not in 59m59s.
             expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
             confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
             hits: rule.hits,
@@ -95,7 +94,7 @@ pub(super) fn number(value: f64) -> f64 {
 }
 
 /// The whole situation in one word; the operator's worst news first.
-fn state(report: &Report, facts: &Facts, health: &[Health], losses: &Losses) -> State {
+fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) -> State {
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut incidents = report.incidents.iter().filter(is_attack).peekable();
     let attacked = incidents.peek().is_some();
@@ -157,14 +156,10 @@ fn cookies(report: &Report, facts: &Facts) -> Cookies {
     let all = |count: fn(&engine::ListenerCounters) -> u64| {
         report.listeners.iter().map(|listener| count(&listener.counters)).sum()
     };
-    let CookieFacts { backend, reason, invalid, validated_clients } = facts.cookies.clone();
     Cookies {
-        backend,
-        reason,
         sent: all(|counters| counters.cookies_sent),
         valid: all(|counters| counters.cookies_redeemed),
-        invalid,
-        validated_clients,
+        ..facts.cookies.clone()
     }
 }
 
@@ -174,16 +169,10 @@ fn daemon(report: &Report, facts: &Facts, state: State) -> Daemon {
         pid: facts.pid,
         hostname: facts.hostname.clone(),
         uptime_s: facts.clock.now.since(facts.started).as_secs(),
-        mode: report.mode.into(),
+        mode: report.mode,
         mode_reverts: facts.mode_reverts.clone(),
         state,
-        config: ConfigState {
-            path: facts.config.path.as_ref().map(|path| path.display().to_string()),
-            loaded_at: facts.clock.time_at(facts.config.loaded),
-            valid: facts.config.error.is_none(),
-            error: facts.config.error.clone(),
-            stands_in: facts.config.stands_in,
-        },
+        config: ConfigState { valid: facts.config.error.is_none(), ..facts.config.clone() },
         watchdog_age_ms: facts.heartbeat.map(|at| facts.clock.now.since(at).as_millis() as u64),
         heap_bytes: facts.heap,
     }
@@ -200,15 +189,8 @@ fn kernel(facts: &Facts) -> Kernel {
             req_q_full_drop: rate(|now| now.req_q_full_drop)?,
         })
     };
-    let now = &tcp_ext.now;
     Kernel {
-        syncookies_sent: now.syncookies_sent,
-        syncookies_recv: now.syncookies_recv,
-        syncookies_failed: now.syncookies_failed,
-        listen_overflows: now.listen_overflows,
-        listen_drops: now.listen_drops,
-        req_q_full_do_cookies: now.req_q_full_do_cookies,
-        req_q_full_drop: now.req_q_full_drop,
+        tcp_ext: tcp_ext.now,
         rates: rates(),
         conntrack_ratio: facts.conntrack.and_then(Conntrack::ratio).map(number),
     }
@@ -229,89 +211,11 @@ fn rules(report: &Report, facts: &Facts) -> Rules {
     }
 }
 
-fn map(map: &MapFacts) -> Map {
-    let share = |entries: u64| number(entries as f64 / map.max_entries as f64);
-    Map {
-        name: map.name.clone(),
-        entries: map.entries,
-        max_entries: map.max_entries,
-        fill_ratio: map.entries.filter(|_| map.max_entries > 0).map(share),
-    }
-}
-
-fn source(source: &SourceFacts) -> Source {
-    Source {
-        addr: source.addr,
-        syn: source.syn,
-        syn_ack: source.syn_ack,
-        ack: source.ack,
-        rst: source.rst,
-        completed: source.completed,
-        validated: source.validated,
-    }
-}
-
 fn count_alerts(alerts: &[AlertEntry]) -> AlertCounts {
     let count = |severity| alerts.iter().filter(|alert| alert.severity == severity).count() as u32;
     AlertCounts {
         critical: count(Severity::Critical),
         warning: count(Severity::Warning),
         notice: count(Severity::Notice),
-    }
-}
-
-impl From<engine::Mode> for Mode {
-    fn from(mode: engine::Mode) -> Self {
-        match mode {
-            engine::Mode::Enforce => Self::Enforce,
-            engine::Mode::Observe => Self::Observe,
-            engine::Mode::Off => Self::Off,
-        }
-    }
-}
-
-impl From<Mode> for engine::Mode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Enforce => Self::Enforce,
-            Mode::Observe => Self::Observe,
-            Mode::Off => Self::Off,
-        }
-    }
-}
-
-impl From<IncidentClass> for DocumentClass {
-    fn from(class: IncidentClass) -> Self {
-        match class {
-            IncidentClass::RandomSpoofed => Self::RandomSpoofed,
-            IncidentClass::SingleSource => Self::SingleSource,
-            IncidentClass::FewSource => Self::FewSource,
-            IncidentClass::Distributed => Self::Distributed,
-            IncidentClass::Scan => Self::Scan,
-            IncidentClass::FlashCrowd => Self::FlashCrowd,
-            IncidentClass::ListenerOverload => Self::ListenerOverload,
-            IncidentClass::HandshakeDegraded => Self::HandshakeDegraded,
-            IncidentClass::Reflection => Self::Reflection,
-            IncidentClass::ClosedPorts => Self::ClosedPorts,
-            IncidentClass::Evasion => Self::Evasion,
-        }
-    }
-}
-
-impl From<DocumentClass> for IncidentClass {
-    fn from(kind: DocumentClass) -> Self {
-        match kind {
-            DocumentClass::RandomSpoofed => Self::RandomSpoofed,
-            DocumentClass::SingleSource => Self::SingleSource,
-            DocumentClass::FewSource => Self::FewSource,
-            DocumentClass::Distributed => Self::Distributed,
-            DocumentClass::Scan => Self::Scan,
-            DocumentClass::FlashCrowd => Self::FlashCrowd,
-            DocumentClass::ListenerOverload => Self::ListenerOverload,
-            DocumentClass::HandshakeDegraded => Self::HandshakeDegraded,
-            DocumentClass::Reflection => Self::Reflection,
-            DocumentClass::ClosedPorts => Self::ClosedPorts,
-            DocumentClass::Evasion => Self::Evasion,
-        }
     }
 }

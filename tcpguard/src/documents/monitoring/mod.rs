@@ -4,21 +4,19 @@ mod range;
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::Mode;
-use tcpguard_host::finding::Severity;
+use tcpguard_engine::{ListenerState, Mode};
+use tcpguard_host::finding::{Finding, Severity};
 
-use crate::documents::narrative::place;
-use crate::documents::{Clients, Connect, Health, Listener, ListenerState, State, Status};
-
+use crate::documents::{Clients, Connect, Listener, State, Status, place};
 pub use range::Range;
 
 /// The value of [`Report::schema`].
 pub const SCHEMA: &str = "tcpguard.check/1";
 
 /// Output of `tcpguard check --json`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Report {
     /// Name and version of this document: `tcpguard.check/1`.
     pub schema: String,
@@ -37,8 +35,7 @@ pub struct Report {
 }
 
 /// Result of a check. The order is that of severity: `ok` is the least severe, `critical` the most.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Nothing needs attention.
@@ -52,8 +49,7 @@ pub enum Level {
 }
 
 /// A metric with its value, and the ranges that it was compared with.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Measured {
     /// Name of the metric.
     pub metric: Metric,
@@ -68,8 +64,7 @@ pub struct Measured {
 }
 
 /// A metric of the check.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// SYNs per second, summed over all interfaces.
@@ -229,15 +224,20 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
+        State::Off if status.incidents.iter().any(|it| it.class.is_flood()) => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
         _ => Level::Warning,
     };
     for attack in &status.incidents {
-        reasons.push((state.max(Level::Warning), format!("#{} {}", attack.id, attack.summary)));
+        reasons.push((
+            state.max(Level::Warning),
+            format!("#{} {} on {}", attack.id, attack.class.name(), attack.place()),
+        ));
     }
-    let is_reason = |it: &&Health| it.severity == Severity::Critical || it.code == "config_refused";
+    let is_reason =
+        |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";
     let findings = status.health.iter().filter(is_reason);
     reasons.extend(findings.map(|finding| (weight(finding), finding.text.clone())));
     reasons.extend(status.listeners.iter().filter_map(full).map(|why| (Level::Critical, why)));
@@ -268,7 +268,7 @@ fn full(listener: &Listener) -> Option<String> {
 
 /// Returns the level of a finding. Without the XDP program, or without its rules, nothing is protected. All
 /// other findings can wait for working hours.
-fn weight(finding: &Health) -> Level {
+fn weight(finding: &Finding) -> Level {
     match finding.code.as_str() {
         "detached" | "rule_drift" => Level::Critical,
         _ => Level::Warning,

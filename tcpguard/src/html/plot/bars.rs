@@ -6,21 +6,17 @@ use tcpguard_host::units::percent;
 
 use crate::html::markup::escaped;
 
-#[derive(Clone, Debug)]
-pub(in crate::html) struct Bar {
-    /// Subject of the share.
-    pub label: String,
-    /// The share, 0 to 1.
-    pub share: f64,
-}
-
 /// Bars under a heading, of which a whole width means all.
-pub(in crate::html) fn table(out: &mut impl Write, heading: &str, bars: &[Bar]) -> fmt::Result {
+pub(in crate::html) fn table(
+    out: &mut impl Write,
+    heading: &str,
+    bars: &[(String, f64)],
+) -> fmt::Result {
     if bars.is_empty() {
         return Ok(());
     }
     writeln!(out, "<table class=\"bars\"><caption>{}</caption>", escaped(heading))?;
-    for Bar { label, share } in bars {
+    for (label, share) in bars {
         // Not too thin to be seen.
         let width = (100.0 * share).clamp(0.4, 100.0);
         writeln!(

@@ -43,9 +43,9 @@ pub(crate) fn values(max: f64, most: usize) -> Vec<f64> {
     (0..=count).map(|number| number as f64 * step).collect()
 }
 
-/// A round value in few characters: `0`, `0.5`, `2 k`, `1.5 M`.
+/// A round value in few characters: `0`, `0.5`, `2k`, `1.5M`.
 pub(crate) fn label(value: f64) -> String {
-    let units = ["", " k", " M", " G", " T"];
+    let units = ["", "k", "M", "G", "T"];
     let mut scaled = value;
     let mut unit = 0;
     while scaled >= 1000.0 && unit + 1 < units.len() {
@@ -90,10 +90,10 @@ mod tests {
             (4.1, 4, "0 2 4"),
             (50.0, 4, "0 20 40"),
             (128.0, 4, "0 50 100"),
-            (4096.0, 4, "0 2 k 4 k"),
-            (101_000.0, 4, "0 50 k 100 k"),
+            (4096.0, 4, "0 2k 4k"),
+            (101_000.0, 4, "0 50k 100k"),
             (0.3, 3, "0 0.1 0.2 0.3"),
-            (2.5e6, 3, "0 1 M 2 M"),
+            (2.5e6, 3, "0 1M 2M"),
             (f64::NAN, 4, "0 0.5 1"),
         ] {
             let labels: Vec<String> = values(max, most).into_iter().map(label).collect();

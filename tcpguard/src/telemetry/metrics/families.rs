@@ -3,30 +3,28 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, Severity};
+use tcpguard_engine::{IncidentClass, ListenerState, Severity};
 
 use super::format::{Family, Kind, Sample, Value};
 use crate::config::mode_name;
-use crate::documents::{
-    DocumentClass, Incident, Interface, Listener, ListenerState, State, Status,
-};
+use crate::documents::{Incident, Interface, Listener, State, Status};
 
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
 const LISTENERS: usize = 64;
 
 /// Every class of incident: those that have not occurred count 0.
-const CLASSES: [DocumentClass; 11] = [
-    DocumentClass::RandomSpoofed,
-    DocumentClass::SingleSource,
-    DocumentClass::FewSource,
-    DocumentClass::Distributed,
-    DocumentClass::Scan,
-    DocumentClass::FlashCrowd,
-    DocumentClass::ListenerOverload,
-    DocumentClass::HandshakeDegraded,
-    DocumentClass::Reflection,
-    DocumentClass::ClosedPorts,
-    DocumentClass::Evasion,
+const CLASSES: [IncidentClass; 11] = [
+    IncidentClass::RandomSpoofed,
+    IncidentClass::SingleSource,
+    IncidentClass::FewSource,
+    IncidentClass::Distributed,
+    IncidentClass::Scan,
+    IncidentClass::FlashCrowd,
+    IncidentClass::ListenerOverload,
+    IncidentClass::HandshakeDegraded,
+    IncidentClass::Reflection,
+    IncidentClass::ClosedPorts,
+    IncidentClass::Evasion,
 ];
 
 /// Every state by its word in JSON.
@@ -134,23 +132,23 @@ fn agent(status: &Status) -> Vec<Family> {
 }
 
 fn attacks(status: &Status) -> Vec<Family> {
-    let active = |kind: &DocumentClass| {
+    let active = |kind: &IncidentClass| {
         let open = status.incidents.iter().filter(|attack| attack.class == *kind).count();
-        Sample::new([("class", word(*kind))], Value::Count(open as u64))
+        Sample::new([("class", kind.name())], Value::Count(open as u64))
     };
-    let total = |kind: &DocumentClass| {
+    let total = |kind: &IncidentClass| {
         let counts = status.counts.incidents.iter().filter(|count| count.class == *kind);
-        let labels = [("class", word(*kind)), ("severity", severity(*kind))];
+        let labels = [("class", kind.name()), ("severity", severity(*kind))];
         Sample::new(labels, Value::Count(counts.map(|count| count.count).sum()))
     };
     // Two floods may be on one listener: the larger estimate stands for both.
     let flood = |attack: &&Incident| {
-        let class = IncidentClass::from(attack.class);
+        let class = attack.class;
         class.is_flood() && !class.is_of_host()
     };
     let floods = status.incidents.iter().filter(flood);
     let mut sources: Vec<(IpAddr, u16, u64)> =
-        floods.map(|attack| (attack.dst, attack.port, attack.sources_est)).collect();
+        floods.map(|attack| (attack.dst, attack.port, attack.evidence.sources_estimate)).collect();
     sources.sort_by_key(|(addr, port, estimate)| (*addr, *port, std::cmp::Reverse(*estimate)));
     sources.dedup_by_key(|(addr, port, _)| (*addr, *port));
     let estimate =
@@ -177,12 +175,8 @@ fn attacks(status: &Status) -> Vec<Family> {
     ]
 }
 
-fn word(kind: DocumentClass) -> &'static str {
-    IncidentClass::from(kind).name()
-}
-
-fn severity(kind: DocumentClass) -> &'static str {
-    match IncidentClass::from(kind).severity() {
+fn severity(kind: IncidentClass) -> &'static str {
+    match kind.severity() {
         Severity::Notice => "notice",
         Severity::Warning => "warning",
         Severity::Critical => "critical",
@@ -435,7 +429,7 @@ mod tests {
             assert_eq!(serde_json::to_value(state).unwrap(), word);
         }
         for kind in CLASSES {
-            assert_eq!(serde_json::to_value(kind).unwrap(), word(kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }
 }

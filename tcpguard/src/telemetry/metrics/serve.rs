@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response as HttpResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tcpguard_host::finding::Severity;
+use tcpguard_host::finding::Finding;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -30,7 +30,6 @@ use crate::control::{
     Admission, BindError, DEADLINE, Incoming, METRICS_SOCKET, Peer, Request, Response, Socket, ask,
     group_number,
 };
-use crate::documents::Health;
 
 /// The one path that there is.
 const PATH: &str = "/metrics";
@@ -53,7 +52,7 @@ impl MetricsServer {
         dir: &Path,
         group: Option<&str>,
         listen: Option<SocketAddr>,
-    ) -> Result<(Self, Option<Health>), BindError> {
+    ) -> Result<(Self, Option<Finding>), BindError> {
         let unix = Socket::bind(dir.join(METRICS_SOCKET), 0o660, group_number(group)?)?;
         let (tcp, finding) = match listen {
             None => (None, None),
@@ -115,7 +114,7 @@ fn denied(address: SocketAddr) -> Option<io::Error> {
 }
 
 /// Returns the health note about a port without metrics: the reason, and the way to get them.
-fn not_served(address: SocketAddr, error: &io::Error) -> Health {
+fn not_served(address: SocketAddr, error: &io::Error) -> Finding {
     let hint = match error.raw_os_error() {
         // As systemd's RestrictAddressFamilies= and IPAddressDeny= answer.
         Some(libc::EAFNOSUPPORT | libc::EPERM | libc::EACCES) => {
@@ -127,13 +126,8 @@ fn not_served(address: SocketAddr, error: &io::Error) -> Health {
         }
         _ => "change [metrics] listen, then: systemctl restart tcpguard",
     };
-    Health {
-        code: "metrics_not_served".to_owned(),
-        severity: Severity::Warning,
-        subject: Some(address.to_string()),
-        text: format!("metrics are not served on {address}: {error}"),
-        hint: hint.to_owned(),
-    }
+    let text = format!("metrics are not served on {address}: {error}");
+    Finding::warning("metrics_not_served", text).about(address.to_string()).hint(hint)
 }
 
 enum Stream {
@@ -290,8 +284,8 @@ mod tests {
             (libc::EADDRNOTAVAIL, "change [metrics] listen"),
         ] {
             let finding = not_served(address, &io::Error::from_raw_os_error(errno));
-            assert!(finding.hint.contains(hint), "{finding:?}");
-            assert!(hint_check::is_named(&finding.hint), "{finding:?}");
+            let found = finding.hint.as_deref().unwrap();
+            assert!(found.contains(hint) && hint_check::is_named(found), "{finding:?}");
             assert!(finding.text.contains("127.0.0.1:9469"), "{finding:?}");
         }
     }

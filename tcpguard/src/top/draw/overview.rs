@@ -37,7 +37,7 @@ pub(super) fn draw(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: 
         canvas.text(label.x, label.y, label.width, curve.name, Tone::Heading);
         canvas.right(label, &number(series.latest()), Tone::Plain);
         let below = Rect { y: y + 1, ..label };
-        canvas.text(below.x, below.y, below.width, "  5 min peak", Tone::Plain);
+        canvas.text(below.x, below.y, below.width, "  5m peak", Tone::Plain);
         canvas.right(below, &number(peak), Tone::Plain);
         y += height;
     }

@@ -1,15 +1,15 @@
 //! Open and past incidents.
 
 use jiff::SignedDuration;
-use tcpguard_engine::IncidentClass;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
 use super::Note;
-use crate::documents::Incident;
-use crate::documents::narrative::place;
-use crate::text::{Tone, View, severity_word, volume};
+use crate::documents::{Incident, place};
+use crate::text::{
+    Tone, View, action, class, event_line, heading, mitigation, severity_word, syn_rate, title,
+};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 
@@ -43,7 +43,7 @@ fn row(attack: &Incident, now: Time, view: &View) -> Row {
     let lasted = lasted.max(SignedDuration::ZERO).unsigned_abs();
     let stopped = attack.dropped + attack.cookies_sent;
     let stopped = (attack.syns > 0).then(|| (stopped as f64 / attack.syns as f64).min(1.0));
-    let what = IncidentClass::from(attack.class).in_words();
+    let what = class(attack.class);
     Row {
         key: attack.id.to_string(),
         cells: vec![
@@ -59,22 +59,22 @@ fn row(attack: &Incident, now: Time, view: &View) -> Row {
     }
 }
 
-pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
+pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<Note> {
     let mut all = snapshot.status.incidents.iter().chain(&snapshot.status.past_incidents);
     let Some(attack) = all.find(|attack| Some(attack.id.to_string().as_str()) == key) else {
         return Vec::new();
     };
-    let mut notes = vec![Note::new("Summary", attack.summary.clone())];
-    notes.extend(advice(attack));
-    notes.push(Note::new("Volume", volume(attack)));
+    let mut notes = vec![Note::new(heading(attack), title(attack))];
+    notes.extend(advice(attack, view));
+    notes.push(Note::new("Mitigation", mitigation(attack)));
+    notes.push(Note::new("SYN rate", syn_rate(attack)));
     let last = attack.actions.last();
-    notes.extend(last.map(|action| Note::new("Done", action.text.clone())));
+    notes.extend(last.map(|action| Note::new("Done", event_line(&action.action))));
     notes
 }
 
 /// The advice about an incident.
-pub(super) fn advice(attack: &Incident) -> Option<Note> {
-    let advice = attack.advice.as_ref()?;
-    let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
-    Some(Note::new("Advice", format!("{}{command}", advice.text)).toned(Tone::Warning))
+pub(super) fn advice(attack: &Incident, view: &View) -> Option<Note> {
+    attack.advice.as_ref()?;
+    Some(Note::new("Action", action(attack, &|time| view.time(time))).toned(Tone::Warning))
 }

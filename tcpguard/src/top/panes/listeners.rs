@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use tcpguard_host::units::{percent, short};
+use tcpguard_engine::ListenerKind;
+use tcpguard_host::units::{percent, short, whole};
 
 use super::Note;
-use crate::documents::{Listener, ListenerKind};
+use crate::documents::Listener;
 use crate::text::{self, Tone, View};
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::{Snapshot, half_open_share};
@@ -50,7 +51,7 @@ fn row(listener: &Listener) -> Row {
             Cell::number(listener.clients.baseline_pps, short),
             Cell::text(match listener.kind {
                 ListenerKind::Local => "local",
-                _ => "forwarded",
+                ListenerKind::Forwarded => "forwarded",
             }),
             Cell::text(state).toned(tone),
         ],
@@ -80,7 +81,6 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<
     };
     let totals = &listener.totals;
     let half_open = half_open_share(listener).map_or("-".to_owned(), percent);
-    let count = |count: u64| short(count as f64);
     let mut mitigations = String::new();
     // A string takes whatever is written.
     let _ = text::mitigations(&mut mitigations, listener, view);
@@ -95,13 +95,13 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>, view: &View) -> Vec<
     let so_far = format!(
         "{} SYNs, {} dropped by source, {} by signature, {} as too many, {} cookies sent, {} good \
          ones back, {} passed when retransmitted",
-        count(totals.syn),
-        count(totals.dropped_source),
-        count(totals.dropped_signature),
-        count(totals.limited),
-        count(totals.cookies_sent),
-        count(totals.cookies_redeemed),
-        count(totals.accepted_retransmits),
+        whole(totals.syn),
+        whole(totals.dropped_source),
+        whole(totals.dropped_signature),
+        whole(totals.limited),
+        whole(totals.cookies_sent),
+        whole(totals.cookies_redeemed),
+        whole(totals.accepted_retransmits),
     );
     mitigations.chain([Note::new("Now", now), Note::new("So far", so_far)]).collect()
 }

@@ -62,9 +62,9 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
     for attack in &status.incidents {
         let tone = if attack.severity == Severity::Critical { Tone::Bad } else { Tone::Warning };
         let severity = severity_word(attack.severity);
-        let text = format!("#{} {severity}: {}", attack.id, attack.summary);
+        let text = format!("#{} {severity}: {}", attack.id, text::title(attack));
         notes.push(Note::new(text::heading(attack), text).toned(tone));
-        notes.extend(advice(attack));
+        notes.extend(advice(attack, view));
     }
     notes.extend(status.interfaces.iter().map(interface));
     notes.extend(status.health.iter().map(|finding| {
@@ -73,7 +73,7 @@ pub(super) fn notes(snapshot: &Snapshot, view: &View) -> Vec<Note> {
             Severity::Warning => Tone::Warning,
             Severity::Notice => Tone::Plain,
         };
-        Note::new("Note", format!("{} → {}", finding.text, finding.hint)).toned(tone)
+        Note::new("Finding", finding.to_string()).toned(tone)
     }));
     notes.push(Note::new("Kernel", text::kernel_in_words(status)));
     notes.push(Note::new("Rules", text::rules_in_words(status)));

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use tcpguard_host::units::{percent, short, span};
+use tcpguard_engine::Mode;
+use tcpguard_host::units::{percent, short, span, whole};
 
 use super::Note;
-use crate::documents::{Incident, Mode, Rule};
+use crate::documents::{Incident, Rule};
+use crate::text::rule_reason;
 use crate::top::list::{Cell, Column, Row};
 use crate::top::snapshot::Snapshot;
 
@@ -55,7 +57,8 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
             Mode::Enforce => "drops",
             Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce --confirm 60s)",
         };
-        let text = format!("{} {effect} {}: {}", rule.id, rule.subject(), rule.reason);
+        let text =
+            format!("{} {effect} {}: {}", rule.id, rule.subject(), rule_reason(&rule.reason));
         notes.push(Note::new("Rule", text));
         let text = format!(
             "{} SYNs matched and passed when retransmitted; {} completed a handshake",
@@ -77,7 +80,7 @@ fn looks(attack: &Incident) -> impl Iterator<Item = Note> + '_ {
             top.text,
             top.mask,
             percent(top.completion),
-            short(top.completed as f64),
+            whole(top.completed),
         );
         Note::new("Looks", text)
     })

@@ -85,13 +85,13 @@ fn spread(attack: &Incident) -> Note {
                 .top_networks
                 .iter()
                 .take(2)
-                .map(|top| format!("{} {}", top.prefix, percent(top.share))),
+                .map(|top| format!("{} {}", top.net, percent(top.share))),
         )
         .collect();
     let text = format!(
         "#{} comes from {} sources, {:.2} SYNs each, {} of them seen once; most from {}",
         attack.id,
-        short(attack.sources_est as f64),
+        short(attack.evidence.sources_estimate as f64),
         evidence.syns_per_source,
         percent(evidence.singleton_share),
         if top.is_empty() { "nowhere".to_owned() } else { top.join(", ") },

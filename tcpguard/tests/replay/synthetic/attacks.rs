@@ -255,7 +255,8 @@ fn the_numbers_of_a_flood_are_right() {
                 let share = |found: u64, expected: f64| found as f64 / expected;
                 assert!((0.98..1.1).contains(&share(incident.syns, rate * 10.0)), "{context}");
                 assert!(
-                    (0.9..1.1).contains(&share(incident.sources_est, rate * 10.0)),
+                    (0.9..1.1)
+                        .contains(&share(incident.evidence.numbers.sources_estimate, rate * 10.0)),
                     "{context}"
                 );
                 assert!((7.5..8.3).contains(&incident.started_s), "{context}");
@@ -265,7 +266,7 @@ fn the_numbers_of_a_flood_are_right() {
                     "{context}"
                 );
                 assert_eq!(incident.ended_s, None, "{context}");
-                assert!((0.85..=1.0).contains(&incident.confidence), "{context}");
+                assert!(incident.evidence.numbers.holding() >= 3, "{context}");
                 assert!((23.0..=24.0).contains(&replay.duration_s), "{context}");
                 assert!(
                     (600..=800).contains(&replay.handshakes),

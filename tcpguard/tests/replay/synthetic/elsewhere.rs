@@ -40,7 +40,8 @@ fn reflection() {
                 for view in VIEWS {
                     let replay = jury.hear(&name, &scene, view, &[&["reflection"]]);
                     let Some(incident) = replay.incidents.first() else { continue };
-                    let found = incident.sources_est as f64 / reflectors as f64;
+                    let found =
+                        incident.evidence.numbers.sources_estimate as f64 / reflectors as f64;
                     let enough = rate * 10 >= 3 * reflectors;
                     assert!(!enough || (0.9..1.1).contains(&found), "{name}: {incident:#?}");
                 }

@@ -14,9 +14,10 @@ mod scene;
 mod stack;
 mod trouble;
 
+use tcpguard_engine::Mode;
 use tcpguard_goals::size;
 
-use super::{Replay, observe};
+use super::{Outcome, Replay, observe, of_whole, run};
 pub use floods::{Flood, From, Shape};
 pub use scene::{Attempt, Fate, Scene, View};
 pub use stack::{Family, Look};
@@ -38,8 +39,15 @@ struct Jury {
 impl Jury {
     /// Replays the packets that can be seen from `view`. Every verdict in `right` is accepted.
     fn hear(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Replay {
-        let replay = observe(&scene.capture(view));
-        let classes: Vec<&str> = replay.incidents.iter().map(|incident| incident.class).collect();
+        self.hear_all(name, scene, view, right).replay
+    }
+
+    /// Like [`Self::hear`], with the verdicts in between.
+    fn hear_all(&mut self, name: &str, scene: &Scene, view: View, right: &[&[&str]]) -> Outcome {
+        let outcome = of_whole(run(&scene.capture(view), Mode::Observe));
+        let replay = &outcome.replay;
+        let classes: Vec<&str> =
+            replay.incidents.iter().map(|incident| incident.class.name()).collect();
         let context = format!("{name}, {:?}, {view:?}: {classes:?}", scene.family);
         println!("{context}");
         if !right.contains(&classes.as_slice()) {
@@ -50,7 +58,7 @@ impl Jury {
         if replay.syns != scene.syns(view) {
             self.wrong.push(format!("{context}: {} of {} SYNs", replay.syns, scene.syns(view)));
         }
-        replay
+        outcome
     }
 
     /// Both views, one right verdict.

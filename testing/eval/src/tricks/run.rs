@@ -132,7 +132,7 @@ fn called(report: &Report, since: f64, victim: Option<ListenerId>) -> Option<Inc
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Mode, Settings};
+    use tcpguard_engine::{Event, IncidentFacts, Mode, Settings};
     use tcpguard_sim::{Clients, Flood, Lab, Server};
 
     use super::*;
@@ -150,8 +150,9 @@ mod tests {
 
     fn alerted(at: f64, incident: &IncidentReport, class: IncidentClass) -> RaisedAlert {
         let incident = IncidentReport { class, ..incident.clone() };
-        let (severity, event) = (class.severity(), "attack_started");
-        RaisedAlert { at, severity, event, message: String::new(), incident: Some(incident) }
+        let facts = Box::new(IncidentFacts::of(&incident, Mode::Observe));
+        let (severity, event) = (class.severity(), Event::AttackStarted(facts));
+        RaisedAlert { at, severity, event, incident: Some(incident) }
     }
 
     #[test]

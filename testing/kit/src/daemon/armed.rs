@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tcpguard::bpf::{
-    Attachment, Dataplane, HeldLink, Load, Object, Pins, Redeemer, XdpMode, addr, attach,
-    attach_tracepoint,
+    Attachment, Dataplane, HeldLink, KernelMatcher, Load, Object, Pins, Redeemer, XdpMode, addr,
+    attach, attach_tracepoint, signature_key,
 };
 use tcpguard_common::abi::{
     ABI_VERSION, Config, Fingerprint, ListenerCounters, ListenerEntry, ListenerKey, Mask, Mode,
-    maps,
+    RuleRef, maps,
 };
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_common::model::{cookie_secret, hash_key};
@@ -112,7 +112,8 @@ impl Armed {
     pub fn drop_alike(&self, mask: Mask, print: &Fingerprint) -> Result<()> {
         let set = self.dataplane.config()?.rule_set;
         self.dataplane.set_rule_expiry(0, u64::MAX)?;
-        self.dataplane.set_signature(set, 0, mask, &print.masked(mask), 0)?;
+        let signature = KernelMatcher::Signature(signature_key(set, 0, mask, print));
+        self.dataplane.set_rule(set, &signature, RuleRef::default())?;
         self.set_entry(&ListenerEntry { masks: 1 << mask.code(), ..ListenerEntry::default() })
     }
 

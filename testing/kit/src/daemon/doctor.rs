@@ -16,17 +16,17 @@ pub fn accept_mark(host: &Netns) -> Result<()> {
     let document: Value =
         serde_json::from_slice(&output.stdout).context("the doctor printed no JSON")?;
     let findings = document["findings"].as_array().context("the doctor printed no findings")?;
-    let fixes: Vec<&str> = findings
+    let hints: Vec<&str> = findings
         .iter()
-        .filter(|finding| finding["id"] == "firewall_rules" && finding["result"] == "warning")
-        .filter_map(|finding| finding["fix"].as_str())
+        .filter(|finding| finding["code"] == "firewall_rules" && finding["severity"] == "warning")
+        .filter_map(|finding| finding["hint"].as_str())
         .collect();
-    ensure!(!fixes.is_empty(), "the doctor names no rules that accept the mark: {document:#}");
-    for fix in fixes {
-        println!("doctor: {fix}");
-        let output = host.command("sh")?.args(["-c", fix]).output()?;
+    ensure!(!hints.is_empty(), "the doctor names no rules that accept the mark: {document:#}");
+    for hint in hints {
+        println!("doctor: {hint}");
+        let output = host.command("sh")?.args(["-c", hint]).output()?;
         let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{fix}: {}", error.trim());
+        ensure!(output.status.success(), "{hint}: {}", error.trim());
     }
     Ok(())
 }

@@ -106,20 +106,20 @@ impl Status {
 
     /// State of a mitigation at the listener at which it is active or refused, if there is one.
     pub fn mitigation(&self, mitigation: &str) -> Option<&str> {
-        self.mitigation_field(mitigation, "state")
+        self.mitigation_field(mitigation, "state")?.as_str()
     }
 
-    /// Returns the reason for this state.
-    pub fn mitigation_reason(&self, mitigation: &str) -> Option<&str> {
+    /// Returns the reason for this state, with its facts.
+    pub fn mitigation_reason(&self, mitigation: &str) -> Option<&Value> {
         self.mitigation_field(mitigation, "why")
     }
 
-    fn mitigation_field(&self, mitigation: &str, key: &str) -> Option<&str> {
+    fn mitigation_field(&self, mitigation: &str, key: &str) -> Option<&Value> {
         let listeners = self.0["listeners"].as_array()?;
         let mitigations =
             listeners.iter().filter_map(|listener| listener["mitigations"].as_array()).flatten();
         let mut found = mitigations.filter(|found| found["mitigation"] == mitigation);
-        found.next()?[key].as_str()
+        found.next()?.get(key)
     }
 
     /// Number of listeners at which this mitigation is active.
@@ -168,9 +168,15 @@ impl Incident {
         number(&self.0, "/port") as u16
     }
 
-    /// The story in one sentence.
-    pub fn summary(&self) -> &str {
-        text(&self.0, "/summary")
+    /// Number, class and target of the incident, in one line.
+    pub fn summary(&self) -> String {
+        let (id, dst) = (number(&self.0, "/id"), text(&self.0, "/dst"));
+        format!("#{id} {} on {dst} port {}", self.class(), self.port())
+    }
+
+    /// Number of listeners that it is about.
+    pub fn listeners(&self) -> u64 {
+        number(&self.0, "/listeners")
     }
 
     /// Returns the time of detection, in ns since boot.
@@ -193,14 +199,14 @@ impl Incident {
         number(&self.0, "/matched")
     }
 
-    /// Actions taken, oldest first.
+    /// Names of the actions, oldest first.
     pub fn actions(&self) -> Vec<&str> {
-        list(&self.0, "/actions").iter().map(|action| text(action, "/text")).collect()
+        list(&self.0, "/actions").iter().map(|action| text(action, "/event")).collect()
     }
 
-    /// Returns the confidence of the verdict, 0 to 1.
-    pub fn confidence(&self) -> f64 {
-        at(&self.0, "/confidence").as_f64().expect("a share")
+    /// Returns whether the agent sees none of the replies.
+    pub fn replies_unseen(&self) -> bool {
+        at(&self.0, "/evidence/replies_unseen").as_bool().expect("a fact")
     }
 
     /// The command that it advises, if any.
@@ -225,9 +231,9 @@ impl Rule {
         since_boot(text(&self.0, "/created_at"))
     }
 
-    /// Returns the reason for the rule.
-    pub fn reason(&self) -> &str {
-        text(&self.0, "/reason")
+    /// Returns the reason for the rule, with its facts.
+    pub fn reason(&self) -> &Value {
+        at(&self.0, "/reason")
     }
 
     /// SYNs that it dropped.

@@ -15,7 +15,7 @@
 //! packet that arrives is one that a test has asked for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -152,8 +152,6 @@ pub struct Lab {
     answers: Mutex<Answers>,
     options: LabOptions,
     pub(crate) wire: Netns,
-    // Last: the next lab begins when this one is gone.
-    _turn: MutexGuard<'static, ()>,
 }
 
 /// Program that lets frames which an XDP program on the edge sends back natively cross the cable, as they do
@@ -174,11 +172,8 @@ impl Answers {
     }
 }
 
-static TURN: Mutex<()> = Mutex::new(());
-
 impl Lab {
-    /// Builds the stage. There is one at a time in a process: two floods at once would measure each
-    /// other, so the tests of one file wait for each other here.
+    /// Builds the stage.
     ///
     /// # Errors
     /// Without root, iproute2 or ethtool.
@@ -188,8 +183,6 @@ impl Lab {
 
     /// Builds the stage around a host that is there already, and has no [`INTERFACE`] yet.
     pub fn around(edge: impl FnOnce() -> Result<Netns>, options: LabOptions) -> Result<Self> {
-        // A test that failed while it had its turn leaves nothing behind that could harm the next.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (edge, mut client) = (edge()?, Netns::new("client")?);
         let (mut attacker, mut wire) = (Netns::new("attacker")?, Netns::new("wire")?);
         if options.measured {
@@ -250,7 +243,6 @@ impl Lab {
             answers: Mutex::new(answers),
             options,
             wire,
-            _turn: turn,
         })
     }
 

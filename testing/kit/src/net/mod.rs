@@ -4,6 +4,7 @@
 //! - [`packet`], [`raw`], [`live_frames`]: frames; [`frames`]: SYNs with odd fields of every kind.
 //! - [`foreign`]: a program in the agent's way; [`gap`]: a filter that is off for a moment; [`bare`]:
 //!   programs to be timed; [`ring`]: packets dropped before XDP.
+//! - [`mod@side_by_side`]: labs that are there at the same time.
 
 pub mod bare;
 pub(crate) mod bpf;
@@ -18,3 +19,4 @@ pub mod netns;
 pub mod packet;
 pub mod raw;
 pub mod ring;
+pub mod side_by_side;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tcpguard::telemetry::history::REMEMBERED;
 use tcpguard_engine::Limits;
+use tcpguard_goals::size;
 
 use super::judge::{Life, Played, Reported};
 use super::past;
@@ -25,8 +26,6 @@ use crate::traffic::flood::{Flood, Pulses, RunningFlood, Shape, Sources};
 use crate::traffic::likeness::Likeness;
 use crate::traffic::server::{Behaviour, Server};
 
-/// SYNs a second of each flood.
-const RATE: u32 = 20_000;
 /// Clients a second over each family, at all services together.
 const CLIENTS: u32 = 52;
 /// Clients a second of a flash crowd, beside these.
@@ -199,7 +198,7 @@ impl Soak<'_> {
     fn flood(&self, kind: Kind, event: Event) -> Result<Flood> {
         let v4 = event.family == Family::V4;
         let flood = Flood::random((event.family.edge(), event.port).into(), event.lasts());
-        let flood = Flood { rate: RATE, ..flood };
+        let flood = Flood { rate: size(5_000, 20_000), ..flood };
         let (source, net) = if v4 {
             ("198.51.100.7", "198.51.100.0/24")
         } else {

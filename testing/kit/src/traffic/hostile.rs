@@ -15,8 +15,8 @@ use rustix::fs::Uid;
 use rustix::thread::set_thread_res_uid;
 
 use tcpguard::control::Request;
-use tcpguard::control::proto::{Call, VERSION};
-use tcpguard_engine::Ports;
+use tcpguard::control::proto::{Call, Change, VERSION};
+use tcpguard_engine::{ClientsWithin, Force, Ports};
 
 use crate::net::netns::Netns;
 use crate::traffic::random::Random;
@@ -176,15 +176,15 @@ impl Client {
 }
 
 fn tried() -> Request {
-    Request::Block {
-        prefix: IpNet::from(IpAddr::from([198, 51, 100, 7])),
+    let change = Change::Block {
+        net: IpNet::from(IpAddr::from([198, 51, 100, 7])),
         ports: Ports::EVERY,
-        for_s: 60,
+        lifetime: Duration::from_secs(60),
         reason: "tried".to_owned(),
-        force: false,
-        pending_confirmation: None,
-        dry_run: true,
-    }
+        force: Force::No,
+        clients: ClientsWithin::default(),
+    };
+    Request::Change { change, dry_run: true }
 }
 
 fn call(request: Request) -> std::io::Result<Vec<u8>> {

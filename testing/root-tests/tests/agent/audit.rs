@@ -180,7 +180,7 @@ fn a_rule_against_a_flood_is_repaired() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), LIMIT) };
+    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), LIMIT) };
     let flood = flood.start(&lab).unwrap();
     agent.wait_for_rule(LIMIT).unwrap();
     // The rule outlives the flood by longer than the checks take.

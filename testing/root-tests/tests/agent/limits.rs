@@ -143,7 +143,7 @@ fn every_question_takes_little_memory() {
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
     sleep(3 * SECOND);
-    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 60 * SECOND) };
+    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 60 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     agent.wait_for_rule(10 * SECOND).unwrap();
     assert_eq!(agent.status().unwrap().incidents()[0].id(), 1, "the questions are about it");

@@ -96,7 +96,7 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
     let row = Row::new(Goal::G6);
     // Of so many SYNs at least 10,000 flows a second are tracked. In a third of the time all slots are taken.
     // In the full size a sixth of them allows for losses of the wire.
-    let (rate, time) = size((20_000, 24 * SECOND), (50_000, 120 * SECOND));
+    let (rate, time) = size((20_000, 21 * SECOND), (50_000, 120 * SECOND));
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();

@@ -15,6 +15,7 @@ use tcpguard_kit::measure::stall::StallWatch;
 use tcpguard_kit::net::gap;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, RunningFlood};
 use tcpguard_kit::traffic::random::Random;
@@ -50,7 +51,7 @@ impl End {
 }
 
 /// SYNs a second where no rate is promised.
-const MODERATE: u32 = 20_000;
+const MODERATE: u32 = 5_000;
 
 fn stage() -> Lab {
     Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap()
@@ -129,7 +130,8 @@ fn assert_last_valid(lab: &Lab, agent: &Agent<'_>) {
     assert!(config["error"].as_str().unwrap().starts_with(&place), "{config:#}");
     assert!(config["stands_in"].is_string(), "{config:#}");
     assert!(before.health().iter().any(|(code, _)| code == "config_refused"), "{before:?}");
-    let page = agent.status_text().unwrap();
+    // Its lines are broken where they are long.
+    let page = agent.status_text().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(page.contains("DEGRADED") && page.contains(&place), "{page}");
     assert_eq!(before.alerts("config_refused"), 1, "{page}");
     let check = cli(&lab.edge, &["config", "check", agent::CONFIG]).unwrap();
@@ -152,7 +154,7 @@ fn ruled(agent: &Agent<'_>) -> Result<()> {
 /// To an operator, and to a pager, an attack is one, whatever becomes of the agent in the middle of it.
 #[test]
 fn an_attack_is_one_over_restarts_and_upgrades() {
-    for end in [End::Killed, End::Stopped, End::OtherLayout(-1)] {
+    side_by_side(3, [End::Killed, End::Stopped, End::OtherLayout(-1)], |end| {
         let lab = stage();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
@@ -174,7 +176,7 @@ fn an_attack_is_one_over_restarts_and_upgrades() {
         let reported = ["attack_started", "attack_ended"].map(|event| after.alerts(event));
         assert_eq!(reported, [1, 0], "{end:?}");
         flood.stop().unwrap();
-    }
+    });
 }
 
 #[test]
@@ -212,7 +214,7 @@ fn an_upgrade_to_other_maps_lets_nothing_of_the_flood_in() {
 #[test]
 fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
     let leaked = leaked(End::Naive);
-    assert!(leaked > 10_000, "{leaked}");
+    assert!(leaked > u64::from(MODERATE) / 2, "{leaked}");
 }
 
 /// Holder of the filter on the interface when an agent is killed.
@@ -272,6 +274,7 @@ fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let flood = Flood::random(Family::V4.service(), MAX_DURATION);
+    let flood = Flood { rate: size(RATES[0], flood.rate), ..flood };
     let books = Books::open(&lab, &flood, || ruled(&agent)).unwrap();
     let rate = if held == Held::ButForAMoment { TRICKLE } else { flood.rate };
     let flood = Flood { rate, ..flood };
@@ -298,10 +301,15 @@ fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
 fn g1_kills_let_nothing_of_a_flood_in() {
     let row = Row::new(Goal::G1);
     let (kills, naive_kills) = (size(5, 500), size(2, 20));
-    // With fewer SYNs there was no flood, and the row would prove nothing.
-    let (kills, fate) = fate_over(kills, size(200_000, 3_000_000), Held::ByPins);
-    let (naive_kills, naive) = fate_over(naive_kills, 0, Held::ByTheProcess);
-    let (_, brief) = fate_over(3, 0, Held::ButForAMoment);
+    let cases = [
+        // With fewer SYNs there was no flood, and the row would prove nothing.
+        (kills, size(40_000, 3_000_000), Held::ByPins),
+        (naive_kills, 0, Held::ByTheProcess),
+        (3, 0, Held::ButForAMoment),
+    ];
+    let fates =
+        side_by_side(size(3, 1), cases, |(kills, least, held)| fate_over(kills, least, held));
+    let [(kills, fate), (naive_kills, naive), (_, brief)] = fates[..] else { panic!("three") };
     row.result(
         kills,
         format!(
@@ -587,7 +595,7 @@ fn a_damaged_state_file_costs_the_reasons_and_not_the_rules() {
     agent.start_again(Mode::Observe).unwrap();
     let status = agent.status().unwrap();
     assert_eq!(status.rules().len(), 1);
-    assert!(status.rules()[0].reason().contains("without a record"));
+    assert_eq!(status.rules()[0].reason()["kind"], "found");
     assert!(agent.log().contains("is kept as"), "{}", agent.log());
     assert!(lab.edge.read(&format!("{file}.bad")).is_ok());
 }

@@ -13,6 +13,7 @@ use tcpguard_kit::measure::clock::{between, boot_ns};
 use tcpguard_kit::measure::leak::{Books, Fate};
 use tcpguard_kit::net::gap;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Load, PATIENCE};
 use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -41,10 +42,11 @@ enum Flooding {
 
 impl Flooding {
     /// SYNs a second, and fewer for clients on a machine that does not carry both.
-    const fn rates(self) -> [u32; 3] {
+    fn rates(self) -> [u32; 3] {
+        let moderate = [20_000, 10_000, 5_000];
         match self {
-            Self::FixedFingerprint => [100_000, 50_000, 20_000],
-            Self::LikeClients => [20_000, 10_000, 5_000],
+            Self::FixedFingerprint => size(moderate, [100_000, 50_000, 20_000]),
+            Self::LikeClients => moderate,
         }
     }
 }
@@ -206,13 +208,23 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let row = Row::new(Goal::G3).named(name);
     let times = size(1, 50);
     let [rate, ..] = flooding.rates();
-    let alone = |times, change| changed(times, flooding, rate, false, change).fate;
-    let fate = alone(times, Change::Upgrade);
     let (clients_rate, clients) = with_clients(times, flooding);
-    let (leaks, brief) = (alone(1, naive), alone(1, Change::ButForAMoment));
     // A mimicking flood is answered with cookies of the kernel as well.
-    let unmitigated = (flooding == Flooding::FixedFingerprint)
-        .then(|| changed(1, flooding, clients_rate, true, Change::ButForAWhile));
+    let unmitigated = (flooding == Flooding::FixedFingerprint).then_some((
+        1,
+        clients_rate,
+        true,
+        Change::ButForAWhile,
+    ));
+    let alone = [(times, Change::Upgrade), (1, naive), (1, Change::ButForAMoment)]
+        .map(|(times, change)| (times, rate, false, change));
+    let cases = unmitigated.into_iter().chain(alone);
+    let mut seen = side_by_side(size(2, 1), cases, |(times, rate, clients, change)| {
+        changed(times, flooding, rate, clients, change)
+    });
+    let alone = seen.split_off(seen.len() - 3);
+    let [fate, leaks, brief] = [0, 1, 2].map(|case| alone[case].fate);
+    let unmitigated = seen.pop();
     let shut_out = unmitigated.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
         "changes of version: {} of {} SYNs let in ({}), {} of {} handshakes in \

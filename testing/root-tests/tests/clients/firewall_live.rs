@@ -12,6 +12,7 @@ use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, FloodReport, RunningFlood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -185,10 +186,11 @@ fn given_up(agent: &Agent<'_>) {
 
 #[test]
 fn rules_that_want_to_see_the_syn_get_no_cookies_until_they_accept_the_mark() {
-    for (rules, words) in [
+    let cases = [
         (NEW_NOT_SYN, "refuses connections whose SYN it has not seen"),
         (SYN_ACCEPTED, "accepts connections by their SYN only"),
-    ] {
+    ];
+    side_by_side(2, cases, |(rules, words)| {
         let lab = lab();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         for backend in BACKENDS {
@@ -208,7 +210,7 @@ fn rules_that_want_to_see_the_syn_get_no_cookies_until_they_accept_the_mark() {
             given_up(agent);
             served(&lab, "without the mark's rules again");
         });
-    }
+    });
 }
 
 #[test]
@@ -245,16 +247,16 @@ fn rules_of_iptables_legacy_are_found_and_let_the_mark_pass() {
 
 #[test]
 fn a_network_that_iptables_legacy_denies_by_its_syns_stays_denied() {
-    let lab = lab();
-    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let iptables = |line: &str| lab.edge.exec(&format!("iptables-legacy {line}")).unwrap();
-    // iptables-legacy has no generation: a rule that replaces one of its size changes the rules only.
-    let replace = |rule: &str| {
-        iptables(&format!("-R INPUT 1 {rule}"));
-        sleep(SECOND + SECOND / 5);
-    };
-    iptables(&format!("-A INPUT {LEGACY_DENIED}"));
-    for backend in BACKENDS {
+    side_by_side(2, BACKENDS, |backend| {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+        let iptables = |line: &str| lab.edge.exec(&format!("iptables-legacy {line}")).unwrap();
+        // iptables-legacy has no generation: a rule that replaces one of its size changes the rules only.
+        let replace = |rule: &str| {
+            iptables(&format!("-R INPUT 1 {rule}"));
+            sleep(SECOND + SECOND / 5);
+        };
+        iptables(&format!("-A INPUT {LEGACY_DENIED}"));
         with_agent(&lab, &config(backend, ""), |agent| {
             refused(&lab, agent, backend, "is about SYNs, and cookies would bypass it");
             denied(&lab, "by its SYNs");
@@ -265,41 +267,41 @@ fn a_network_that_iptables_legacy_denies_by_its_syns_stays_denied() {
             given_up(agent);
             denied(&lab, "by its SYNs again");
         });
-    }
+    });
 }
 
 #[test]
 fn a_conntrack_that_wants_to_see_syns_gets_no_cookies() {
-    let lab = lab();
-    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let loose = "net.netfilter.nf_conntrack_tcp_loose";
-    for backend in BACKENDS {
+    side_by_side(2, BACKENDS, |backend| {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         strict(&lab.edge);
         with_agent(&lab, &config(backend, ""), |agent| {
             refused(&lab, agent, backend, loose);
             as_the_doctor_says(&lab.edge);
             taken(&lab, agent, "it takes connections without their SYN");
         });
-    }
+    });
 }
 
 #[test]
 fn common_firewalls_take_cookies() {
-    for backend in BACKENDS {
+    side_by_side(2, BACKENDS, |backend| {
         let lab = lab();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         ufw(&lab.edge);
         with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "ufw"));
         load(&lab.edge, FIREWALLD);
         with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "firewalld"));
-    }
+    });
 }
 
 #[test]
 fn a_network_that_is_denied_by_its_syns_stays_denied() {
-    let lab = lab();
-    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    for backend in BACKENDS {
+    side_by_side(2, BACKENDS, |backend| {
+        let lab = lab();
+        let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         load(&lab.edge, DENIED);
         with_agent(&lab, &config(backend, ""), |agent| {
             refused(&lab, agent, backend, "is about SYNs, and cookies would bypass it");
@@ -309,7 +311,9 @@ fn a_network_that_is_denied_by_its_syns_stays_denied() {
             taken(&lab, agent, "denied by state");
             denied(&lab, "by its connections");
         });
-    }
+    });
+    let lab = lab();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     load(&lab.edge, DENIED);
     with_agent(&lab, &config("own", "firewall = \"allow\"\n"), |agent| {
         taken(&lab, agent, "the operator allows it");
@@ -449,8 +453,11 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
 fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let row = Row::new(Goal::G19);
     let hosts = &Host::all()[..size(2, 12)];
-    let ours: Vec<[Attempts; 2]> = hosts.iter().map(|host| host.in_a_flood()).collect();
-    let naive = with_an_agent_that_hangs();
+    let cases = hosts.iter().map(Some).chain([None]);
+    let mut ours = side_by_side(3, cases, |host| {
+        host.map_or_else(with_an_agent_that_hangs, |host| host.in_a_flood())
+    });
+    let naive = ours.pop().expect("the naive variant");
     let clients: usize = ours.iter().flatten().map(|some| some.0.len()).sum();
     let share = |some: &Attempts| some.share_within(SECOND);
     let [known, new_clients] =

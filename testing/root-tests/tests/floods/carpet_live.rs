@@ -12,6 +12,7 @@ use tcpguard_kit::daemon::status::{Incident, Rule, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::{between, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Home, Load, PATIENCE, Visitors, resident};
 use tcpguard_kit::traffic::flood::{Flood, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -104,9 +105,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
 
 #[test]
 fn decoys_do_not_hide_the_service_that_is_flooded() {
-    for syncookies in [0, 1] {
-        decoys_do_not_hide_the_service(syncookies);
-    }
+    side_by_side(2, [0, 1], decoys_do_not_hide_the_service);
 }
 
 /// Targets of a flood that is spread over many listeners.
@@ -194,8 +193,7 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
         clients.summary()
     );
     assert_eq!(all.class(), "random_spoofed");
-    assert!(all.summary().contains(" listeners"), "{}", all.summary());
-    assert!(!all.summary().contains(":0"), "{}", all.summary());
+    assert!(all.listeners() > 1, "{}", all.summary());
     assert!(10 * dropped > 9 * 5 * u64::from(rate), "{dropped}");
     assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
@@ -204,16 +202,14 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
 
 #[test]
 fn a_carpet_is_dropped_at_every_port_by_one_rule() {
-    for syncookies in [0, 1] {
-        a_carpet_is_dropped_by_one_rule(Over::Ports, syncookies);
-    }
+    side_by_side(2, [0, 1], |syncookies| a_carpet_is_dropped_by_one_rule(Over::Ports, syncookies));
 }
 
 #[test]
 fn a_carpet_is_dropped_at_every_address_by_one_rule() {
-    for syncookies in [0, 1] {
+    side_by_side(2, [0, 1], |syncookies| {
         a_carpet_is_dropped_by_one_rule(Over::Addresses, syncookies);
-    }
+    });
 }
 
 /// Mimicking SYNs to many ports, none of which is the service's. Nothing distinguishes them from the SYNs of
@@ -310,9 +306,9 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
 
 #[test]
 fn one_handshake_does_not_save_the_flood_of_a_network() {
-    for syncookies in [0, 1] {
+    side_by_side(2, [0, 1], |syncookies| {
         a_network_is_dropped_by_what_its_syns_look_like(true, syncookies);
-    }
+    });
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tcpguard_kit::measure::median;
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Load};
 use tcpguard_kit::traffic::flood::{Delivery, Flood, FloodReport, Pulses, RunningFlood, Shape};
 use tcpguard_kit::traffic::raw_client::RawClient;
@@ -32,7 +33,7 @@ const CLIENT_RATE: u32 = 100;
 /// Share of them that must be answered within a second.
 const SERVED: f64 = 0.99;
 /// SYNs a second where no rate is promised: such a flood leaves other tests room beside it.
-const MODERATE: u32 = 20_000;
+const MODERATE: u32 = 5_000;
 
 /// A flood against tcpguard, and everything that can be known about it.
 struct Story {
@@ -322,11 +323,12 @@ fn a_host_with_cookies_is_relieved_for_far_clients_ipv6() {
 /// A real client with a SYN exactly like the flood's gets in once its SYN is retransmitted.
 #[test]
 fn a_client_with_the_floods_fingerprint_connects_on_retransmission() {
-    for family in Family::BOTH {
+    side_by_side(2, Family::BOTH, |family| {
         let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-        let flood = Flood::random(family.service(), 30 * SECOND).start(&lab).unwrap();
+        let flood = Flood { rate: MODERATE, ..Flood::random(family.service(), 30 * SECOND) };
+        let flood = flood.start(&lab).unwrap();
         agent.wait_for_rule(3 * SECOND).unwrap();
         sleep(SECOND);
 
@@ -347,7 +349,7 @@ fn a_client_with_the_floods_fingerprint_connects_on_retransmission() {
         let connected = connected.unwrap_or_else(|| panic!("{family:?}: it did not get in again"));
         assert_eq!(connected.syns, 1, "{family:?}: {connected:?}");
         flood.stop().unwrap();
-    }
+    });
 }
 
 /// Floods that vary the fields on which a naive signature would rely.

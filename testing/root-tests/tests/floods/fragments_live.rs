@@ -12,6 +12,7 @@ use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{NOT_STOPPED, STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::{Flood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -21,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of the real clients.
 const CLIENTS: u32 = 50;
 /// Frames per second: half as many SYNs where each comes in two.
-const FRAMES: u32 = 20_000;
+const FRAMES: u32 = 8_000;
 /// SYNs per second that are counted: only the first of two fragments is read.
 const SYNS: u32 = FRAMES / 2;
 /// Duration of a flood.
@@ -59,7 +60,7 @@ fn check(lab: &Lab) -> (Option<i32>, String) {
 /// First fragments of eight bytes: their SYNs filled the queue, and clients and status knew nothing of it.
 #[test]
 fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
-    for syncookies in [0, 1] {
+    side_by_side(2, [0, 1], |syncookies| {
         let lab = lab(syncookies);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
@@ -86,15 +87,14 @@ fn fragments_that_no_stack_sends_reach_no_stack_in_enforce_mode() {
         let half_open = of_listener(&status, "half_open").as_u64().unwrap_or(0);
         assert!(half_open < BACKLOG as u64 / 2, "{half_open}");
         assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
-    }
+    });
 }
 
 /// If nothing may be dropped, neither the status nor `tcpguard check` reports that all is well.
 #[test]
 fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
-    for (mode, config) in
-        [(Mode::Observe, ""), (Mode::Enforce, "[policy]\nbeyond_bounds = \"pass\"\n")]
-    {
+    let cases = [(Mode::Observe, ""), (Mode::Enforce, "[policy]\nbeyond_bounds = \"pass\"\n")];
+    side_by_side(2, cases, |(mode, config)| {
         let lab = lab(1);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let agent = Agent::start_with(&lab.edge, mode, config, &[]).unwrap();
@@ -122,7 +122,7 @@ fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
             _ => "tcpguard mode enforce --confirm 60s",
         };
         assert_eq!(attack.advised_command(), Some(expected));
-    }
+    });
 }
 
 /// Clients with the fingerprint of whole first fragments, or those that a signature distinguishes.

@@ -14,6 +14,7 @@ use tcpguard_kit::daemon::armed::PATIENCE;
 use tcpguard_kit::measure::tcp_counters::tcp_counter;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{self, Home, Load, Visitors};
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -157,7 +158,7 @@ impl Case {
 #[test]
 fn g20_connections_of_the_host_with_itself_hide_no_flood() {
     let row = Row::new(Goal::G20).named("local");
-    let reported: Vec<Reported> = CASES[..size(2, 6)].iter().map(|case| case.reported()).collect();
+    let reported = side_by_side(2, &CASES[..size(2, 6)], |case| case.reported());
     let n = reported.len() as u64;
     let slowest =
         reported.iter().try_fold(Duration::ZERO, |most, reported| Some(most.max(reported.found?)));

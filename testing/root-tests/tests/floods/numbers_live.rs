@@ -55,7 +55,7 @@ impl<'a> Arrived<'a> {
     /// Floods a port for so long, and returns how many packets were sent and how many arrived.
     fn send(&mut self, to: SocketAddr, shape: Shape, time: Duration) -> (u64, u64) {
         let lost = self.lab.lost().unwrap();
-        let flood = Flood { shape, ..Flood::random(to, time) };
+        let flood = Flood { shape, rate: size(20_000, 100_000), ..Flood::random(to, time) };
         let sent = flood.start(self.lab).unwrap().wait().unwrap().sent;
         let lost = self.lab.lost().unwrap() - lost;
         // Each lost one is subtracted. With fewer than half of them it would be another flood.

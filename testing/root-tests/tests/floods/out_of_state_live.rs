@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Duration of one flood.
 const FLOOD: Duration = SECOND;
 /// Rates of a flood, in segments per second: short and full.
-const RATES: (u32, u32) = (20_000, 50_000);
+const RATES: (u32, u32) = (5_000, 50_000);
 /// Connections that are open all the time.
 const OPEN: usize = 20;
 /// Size of a message that each of them sends and gets back, in bytes.

@@ -44,7 +44,7 @@ fn no_flood_until_there_is_one<T>(
         of("syn"),
         of("syn_ack"),
         of("established"),
-        status.incidents().iter().map(|attack| attack.summary().to_owned()).collect::<Vec<_>>()
+        status.incidents().iter().map(|attack| attack.summary()).collect::<Vec<_>>()
     );
     assert!(unfinished >= NAIVE, "whoever counts answers finds nothing wrong: {unfinished:.2}");
     assert_eq!(status.alerts("attack_started"), 0, "{:#?}", status.incidents());

@@ -9,6 +9,7 @@ use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -141,7 +142,7 @@ fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
 /// retransmission.
 #[test]
 fn where_no_cookie_is_taken_retransmitted_copies_are_reported_truly() {
-    for again in [AT_ONCE, AS_CLIENTS_DO] {
+    side_by_side(2, [AT_ONCE, AS_CLIENTS_DO], |again| {
         println!("again after {again:?}");
         let lab = lab(0);
         let likeness = Likeness::capture(&lab, FAMILY).unwrap();
@@ -181,5 +182,5 @@ fn where_no_cookie_is_taken_retransmitted_copies_are_reported_truly() {
         for clients in distinguished {
             assert!(clients.share_within(3 * SECOND) >= BY_REPEATING, "{}", clients.summary());
         }
-    }
+    });
 }

@@ -40,7 +40,6 @@ fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     );
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
     assert_eq!(incidents[0].class(), "single_source");
-    assert!(!incidents[0].summary().contains("a ban on the source"), "{}", incidents[0].summary());
     assert_eq!(status.rules_in_kernel(), Some(0));
     assert_eq!(status.reason("drop_source"), 0);
     let served = attempts.share_within(SECOND);
@@ -87,7 +86,6 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     let status = agent.wait_until("a rule against the source", 8 * SECOND, blocked).unwrap();
     let incidents = status.incidents();
     assert_eq!(incidents[0].class(), "single_source", "{incidents:#?}");
-    assert!(incidents[0].summary().contains("a ban on the source"), "{}", incidents[0].summary());
     sleep(SECOND);
     let from = boot_ns();
     let new_client = load(2, Home::One);

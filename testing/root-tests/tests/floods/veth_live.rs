@@ -10,6 +10,7 @@ use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::armed::Armed;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -32,7 +33,7 @@ fn flooded(lab: &Lab, agent: &Agent<'_>, family: Family) -> (Status, [Attempts; 
     sleep(3 * SECOND);
     let flood = Flood {
         shape: Shape::Copy(likeness),
-        rate: size(20_000, 100_000),
+        rate: size(5_000, 100_000),
         ..Flood::random(family.service(), 8 * SECOND)
     };
     let flood = flood.start(lab).unwrap().wait().unwrap();
@@ -101,7 +102,7 @@ fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
     // Over IPv4 only, or each twice.
     let cases = size(Veth::all()[..2].to_vec(), Veth::all().repeat(2));
     let naive_cases = &Family::BOTH[..size(1, 2)];
-    let ours: Vec<(u64, [Attempts; 2])> = cases.iter().map(|veth| veth.in_a_flood()).collect();
+    let ours = side_by_side(size(2, 1), &cases, |veth| veth.in_a_flood());
     let naive: Vec<(u64, f64)> =
         naive_cases.iter().map(|family| with_cookies_all_the_same(*family)).collect();
     let sent: u64 = ours.iter().map(|(sent, _)| sent).sum();

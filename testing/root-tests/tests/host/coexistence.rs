@@ -13,6 +13,7 @@ use tcpguard_kit::daemon::agent::{self, Agent, Mode, cli};
 use tcpguard_kit::net::foreign::{Verdict, attach_at_clsact, attach_by_netlink};
 use tcpguard_kit::net::lab::{INTERFACE, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::trickle::{DROPPED, Trickle};
 
 /// So soon a rule is in the kernel.
@@ -181,30 +182,8 @@ impl Damage {
 #[test]
 fn coexistence_ours_is_not_knocked_off_by_accident() {
     let row = Row::new(Goal::Coexistence);
-    let lab = lab();
-    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-    assert!(cli(&lab.edge, &["block", DROPPED]).unwrap().status.success());
-    agent.wait_for_rule(LIMIT).unwrap();
-    let own = damage(&lab, || {});
-    let status = agent.status().unwrap();
-    assert_eq!(status.document()["interfaces"][0]["attached"], true, "{}", agent.log());
-    drop(agent);
-    drop(lab);
-
-    // Programs attached natively, without links. A command for generic programs does nothing to them.
-    let lab = self::lab();
-    let attach = || {
-        attach_by_netlink(&lab.edge, INTERFACE, Verdict::Drop).unwrap();
-        attach_at_clsact(&lab.edge, INTERFACE).unwrap();
-    };
-    attach();
-    let naive = damage(&lab, || {
-        // Refused where it is off.
-        for line in ["xdp-loader unload eth0 --all", "ip link set dev eth0 xdp off"] {
-            let _ = lab.edge.exec(line);
-        }
-        attach();
-    });
+    let cases = [damage_to_ours as fn() -> Damage, damage_to_programs_without_links];
+    let [own, naive] = side_by_side(2, cases, |damage| damage()).try_into().ok().expect("two");
     let n = ACCIDENTS.len() as u64;
     let off = |accident| naive.knocked_off.contains(&accident);
     row.result(
@@ -218,6 +197,34 @@ fn coexistence_ours_is_not_knocked_off_by_accident() {
         off(ACCIDENTS[0]) && off(ACCIDENTS[6]) && naive.let_in > 0,
     )
     .finish();
+}
+
+fn damage_to_ours() -> Damage {
+    let lab = lab();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    assert!(cli(&lab.edge, &["block", DROPPED]).unwrap().status.success());
+    agent.wait_for_rule(LIMIT).unwrap();
+    let damage = damage(&lab, || {});
+    let status = agent.status().unwrap();
+    assert_eq!(status.document()["interfaces"][0]["attached"], true, "{}", agent.log());
+    damage
+}
+
+/// They are attached natively. A command for generic programs does nothing to them.
+fn damage_to_programs_without_links() -> Damage {
+    let lab = lab();
+    let attach = || {
+        attach_by_netlink(&lab.edge, INTERFACE, Verdict::Drop).unwrap();
+        attach_at_clsact(&lab.edge, INTERFACE).unwrap();
+    };
+    attach();
+    damage(&lab, || {
+        // Refused where it is off.
+        for line in ["xdp-loader unload eth0 --all", "ip link set dev eth0 xdp off"] {
+            let _ = lab.edge.exec(line);
+        }
+        attach();
+    })
 }
 
 /// Program that is on an interface before tcpguard.
@@ -342,13 +349,14 @@ fn fate(state: AgentState, line: &[&str]) -> Fate {
 #[test]
 fn coexistence_detach_removes_the_program() {
     let row = Row::new(Goal::Coexistence);
-    let fates = |line: &[&str]| STATES.map(|state| fate(state, line));
+    // The naive variant finds no pins, so all that it can do is to ask the agent.
+    let lines = [&["detach", "--all"][..], &["detach", "--all", "--pin-dir", "/run/nowhere"]];
+    let cases = lines.into_iter().flat_map(|line| STATES.map(|state| (state, line)));
+    let mut detached = side_by_side(3, cases, |(state, line)| fate(state, line));
     let count = |fates: &[Fate]| fates.iter().filter(|fate| fate.gone).count();
-    let detached = fates(&["detach", "--all"]);
+    let asked = count(&detached.split_off(STATES.len()));
     let own = count(&detached);
     let came_back = detached.iter().filter(|fate| fate.came_back).count();
-    // It finds no pins, so all that it can do is to ask the agent.
-    let asked = count(&fates(&["detach", "--all", "--pin-dir", "/run/nowhere"]));
     let n = STATES.len() as u64;
     row.result(
         n,

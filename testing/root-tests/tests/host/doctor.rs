@@ -44,20 +44,24 @@ impl Said {
         Self { code: output.status.code(), document }
     }
 
-    /// The findings of a check.
-    fn of_check(&self, id: &str) -> Vec<&Value> {
-        let findings = self.document["findings"].as_array().unwrap();
-        findings.iter().filter(|finding| finding["id"] == id).collect()
+    /// The results of a check: `passed`, `unknown` or the severity of a finding, and the finding.
+    fn of_check(&self, code: &str) -> Vec<(&str, &Value)> {
+        let list = |name: &str| self.document[name].as_array().unwrap().iter();
+        let found = list("findings").map(|it| (it["severity"].as_str().unwrap(), it));
+        let unknown = list("unknown").map(|it| ("unknown", it));
+        let passed = list("passed").map(|it| ("passed", it));
+        found.chain(unknown).chain(passed).filter(|(_, it)| it["code"] == code).collect()
     }
 
-    /// The one finding of a check, which must have this result; its evidence and fix.
+    /// The one result of a check, which must be this one; its text and hint.
     #[track_caller]
-    fn is(&self, id: &str, result: &str) -> (String, String) {
-        let found = self.of_check(id);
-        let [found] = found[..] else { panic!("{id}: {:#}", self.document) };
-        assert_eq!(found["result"], result, "{found:#}");
+    fn is(&self, code: &str, expected: &str) -> (String, String) {
+        let [(result, found)] = self.of_check(code)[..] else {
+            panic!("{code}: {:#}", self.document)
+        };
+        assert_eq!(result, expected, "{found:#}");
         let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-        (text("evidence"), text("fix"))
+        (text("text"), text("hint"))
     }
 }
 
@@ -73,7 +77,7 @@ fn doctor(host: &Netns, arguments: &[&str]) -> Said {
 }
 
 #[test]
-fn an_attached_host_has_no_blocking_finding_and_nothing_is_changed() {
+fn an_attached_host_has_no_critical_finding_and_nothing_is_changed() {
     let host = host();
     let agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     let look = || {
@@ -90,9 +94,9 @@ fn an_attached_host_has_no_blocking_finding_and_nothing_is_changed() {
     {
         said.is(id, "passed");
     }
-    let (evidence, _) = said.is("xdp_program", "passed");
-    assert!(evidence.contains("tcpguard_ingres"), "{evidence}");
-    for id in ["agent", "agent_version", "drift", "stale_pins", "tc_programs"] {
+    let (text, _) = said.is("xdp_program", "passed");
+    assert!(text.contains("tcpguard_ingres"), "{text}");
+    for id in ["agent", "agent_version", "stale_pins", "tc_programs"] {
         said.is(id, "passed");
     }
     drop(agent);
@@ -104,10 +108,10 @@ fn an_xdp_program_without_an_agent_is_reported() {
     let mut agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     agent.stop().unwrap();
     let said = doctor(&host, &[]);
-    let (evidence, fix) = said.is("stale_pins", "warning");
-    assert!(evidence.contains("still on eth0") && fix == "systemctl start tcpguard", "{evidence}");
-    said.is("agent", "blocking");
-    assert_eq!((said.code, &said.document["findings"][0]["id"]), (Some(3), &"agent".into()));
+    let (text, hint) = said.is("stale_pins", "warning");
+    assert!(text.contains("still on eth0") && hint == "systemctl start tcpguard", "{text}");
+    said.is("agent", "critical");
+    assert_eq!((said.code, &said.document["findings"][0]["code"]), (Some(3), &"agent".into()));
 }
 
 #[test]
@@ -116,9 +120,9 @@ fn a_foreign_xdp_program_is_named() {
     let _foreign = ForeignXdp::attach(&host, "eth0", Verdict::Pass).unwrap();
     let said = doctor(&host, &["eth0"]);
     assert_eq!(said.code, Some(3));
-    let (evidence, fix) = said.is("xdp_program", "blocking");
-    assert!(evidence.contains("native XDP") && evidence.contains("EBUSY"), "{evidence}");
-    assert!(fix.contains("bpftool net show dev eth0"), "{fix}");
+    let (text, hint) = said.is("xdp_program", "critical");
+    assert!(text.contains("native XDP") && text.contains("EBUSY"), "{text}");
+    assert!(hint.contains("bpftool net show dev eth0"), "{hint}");
 }
 
 #[test]
@@ -126,18 +130,18 @@ fn programs_at_tc_are_named() {
     let host = host();
     host.exec("tc qdisc add dev eth0 clsact").unwrap();
     host.exec("tc filter add dev eth0 egress protocol ip u32 match u32 0 0").unwrap();
-    let (evidence, _) = doctor(&host, &["eth0"]).is("tc_programs", "note");
-    assert!(evidence.starts_with("u32 (clsact egress): "), "{evidence}");
+    let (text, _) = doctor(&host, &["eth0"]).is("tc_programs", "notice");
+    assert!(text.starts_with("u32 (clsact egress): "), "{text}");
 }
 
 #[test]
 fn the_filter_belongs_on_the_members_of_a_bridge() {
     let host = host();
     host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
-    let (evidence, fix) = doctor(&host, &["br0"]).is("stacked", "warning");
-    assert!(evidence.contains("a bridge of \"eth0\"") && fix.contains("[\"eth0\"]"), "{fix}");
-    let (evidence, _) = doctor(&host, &["eth0"]).is("stacked", "note");
-    assert!(evidence.contains("a member of br0 (bridge)"), "{evidence}");
+    let (text, hint) = doctor(&host, &["br0"]).is("stacked", "warning");
+    assert!(text.contains("a bridge of \"eth0\"") && hint.contains("[\"eth0\"]"), "{hint}");
+    let (text, _) = doctor(&host, &["eth0"]).is("stacked", "notice");
+    assert!(text.contains("a member of br0 (bridge)"), "{text}");
 }
 
 #[test]
@@ -147,8 +151,8 @@ fn the_filter_belongs_below_a_vlan() {
         println!("skipped: this kernel has no VLANs: {error:#}");
         return;
     }
-    let (evidence, fix) = doctor(&host, &["eth0.7"]).is("stacked", "warning");
-    assert!(evidence.contains("a vlan upon eth0") && fix.contains("[\"eth0\"]"), "{fix}");
+    let (text, hint) = doctor(&host, &["eth0.7"]).is("stacked", "warning");
+    assert!(text.contains("a vlan upon eth0") && hint.contains("[\"eth0\"]"), "{hint}");
 }
 
 /// The doctor's finding about a large MTU agrees with the result of an attach.
@@ -157,7 +161,7 @@ fn a_large_mtu_is_judged_as_the_driver_does() {
     let host = host();
     host.ip(&["link set eth0 mtu 9000", "link set wire mtu 9000"]).unwrap();
     let said = doctor(&host, &["eth0"]);
-    let result = said.of_check("mtu")[0]["result"].as_str().unwrap().to_owned();
+    let result = said.of_check("mtu")[0].0.to_owned();
     let agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     let generic = host.exec("ip link show dev eth0").unwrap().contains("xdpgeneric");
     assert_eq!(result, if generic { "warning" } else { "passed" });
@@ -168,12 +172,12 @@ fn a_large_mtu_is_judged_as_the_driver_does() {
 fn an_interface_that_is_down_is_reported_with_the_command_that_sets_it_up() {
     let host = host();
     host.ip(&["link set eth0 down"]).unwrap();
-    let (_, fix) = doctor(&host, &["eth0"]).is("link_state", "warning");
-    host.exec(&fix).unwrap();
+    let (_, hint) = doctor(&host, &["eth0"]).is("link_state", "warning");
+    host.exec(&hint).unwrap();
     // The kernel notices the cable a moment later.
     let begun = Instant::now();
     while !doctor(&host, &["eth0"]).of_check("link_state").is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "still down after {fix}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "still down after {hint}");
     }
 }
 
@@ -182,7 +186,7 @@ fn an_interface_without_ethernet_is_reported() {
     let host = host();
     host.ip(&["tuntap add dev tun1 mode tun"]).unwrap();
     let said = doctor(&host, &["tun1"]);
-    said.is("ethernet", "blocking");
+    said.is("ethernet", "critical");
     assert_eq!(said.code, Some(3));
 }
 
@@ -190,13 +194,13 @@ fn an_interface_without_ethernet_is_reported() {
 fn without_a_bpf_file_system_the_fix_mounts_one() {
     let host = host();
     host.exec("umount /sys/fs/bpf").unwrap();
-    let (_, fix) = doctor(&host, &[]).is("bpffs", "blocking");
-    host.exec(&fix).unwrap();
+    let (_, hint) = doctor(&host, &[]).is("bpffs", "critical");
+    host.exec(&hint).unwrap();
     doctor(&host, &[]).is("bpffs", "passed");
     host.exec("mount -o remount,ro /sys/fs/bpf").unwrap();
-    let (evidence, fix) = doctor(&host, &[]).is("bpffs", "blocking");
-    assert!(evidence.contains("read-only"), "{evidence}");
-    host.exec(&fix).unwrap();
+    let (text, hint) = doctor(&host, &[]).is("bpffs", "critical");
+    assert!(text.contains("read-only"), "{text}");
+    host.exec(&hint).unwrap();
     doctor(&host, &[]).is("bpffs", "passed");
 }
 
@@ -209,17 +213,15 @@ fn pins_of_others_and_of_other_versions_are_reported() {
     host.exec(&format!("chmod 0700 {PINS}")).unwrap();
     host.exec(&format!("chown 4242 {PINS}")).unwrap();
     let said = doctor(&host, &[]);
-    let (evidence, fix) = said.is("pin_directory", "warning");
-    assert!(evidence.contains("user 4242") && fix.starts_with("chown -R "), "{evidence}");
+    let (text, hint) = said.is("pin_directory", "warning");
+    assert!(text.contains("user 4242") && hint.starts_with("chown -R "), "{text}");
     let stale = said.of_check("stale_pins");
-    let reported: Vec<(&str, &str)> = stale
-        .iter()
-        .map(|it| (it["subject"].as_str().unwrap(), it["result"].as_str().unwrap()))
-        .collect();
+    let reported: Vec<(&str, &str)> =
+        stale.iter().map(|(result, it)| (it["subject"].as_str().unwrap(), *result)).collect();
     let (here, elsewhere) = (format!("{PINS}/v0-{cookie}"), format!("{PINS}/v0-1"));
     assert!(
         reported.contains(&(here.as_str(), "warning"))
-            && reported.contains(&(elsewhere.as_str(), "note")),
+            && reported.contains(&(elsewhere.as_str(), "notice")),
         "{reported:?}"
     );
 }
@@ -233,8 +235,8 @@ fn a_missing_capability_is_named() {
     limited.arg(agent::binary().unwrap()).args(["doctor", "--json", "-c", CONFIG]);
     let said = Said::of(limited);
     assert_eq!(said.code, Some(3));
-    let (evidence, _) = said.is("capabilities", "blocking");
-    assert!(evidence.contains("CAP_PERFMON, CAP_BPF"), "{evidence}");
+    let (text, _) = said.is("capabilities", "critical");
+    assert!(text.contains("CAP_PERFMON, CAP_BPF"), "{text}");
 }
 
 /// As a sandbox does that forgets bpf(2).
@@ -247,9 +249,9 @@ fn a_forbidden_system_call_is_recognised() {
     let said = Said::of(sandboxed);
     assert_eq!(said.code, Some(3));
     let refused = said.of_check("kernel_features");
-    assert!(refused.iter().any(|it| it["result"] == "blocking"), "{refused:#?}");
-    for finding in refused {
-        assert!(finding["evidence"].as_str().unwrap().contains("seccomp"), "{finding:#}");
+    assert!(refused.iter().any(|(result, _)| *result == "critical"), "{refused:#?}");
+    for (_, finding) in refused {
+        assert!(finding["text"].as_str().unwrap().contains("seccomp"), "{finding:#}");
     }
 }
 
@@ -287,12 +289,12 @@ fn a_harmful_sysctl_is_reported_with_the_command_that_corrects_it() {
     let host = host();
     host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
     let said = doctor(&host, &[]);
-    let cookies =
-        said.of_check("sysctls").into_iter().find(|it| it["result"] == "warning").unwrap();
+    let mut results = said.of_check("sysctls").into_iter();
+    let (_, cookies) = results.find(|(result, _)| *result == "warning").unwrap();
     assert_eq!(cookies["subject"], "net.ipv4.tcp_syncookies");
-    host.exec(cookies["fix"].as_str().unwrap()).unwrap();
+    host.exec(cookies["hint"].as_str().unwrap()).unwrap();
     let again = doctor(&host, &[]);
-    assert!(again.of_check("sysctls").iter().all(|it| it["result"] != "warning"));
+    assert!(again.of_check("sysctls").iter().all(|(result, _)| *result != "warning"));
 }
 
 #[test]
@@ -306,9 +308,9 @@ fn a_listener_with_a_tiny_backlog_is_reported_and_one_on_loopback_is_not() {
     };
     let _listeners = [listen("0.0.0.0:8080"), listen("127.0.0.1:8081")];
     let said = doctor(&host, &[]);
-    let (evidence, fix) = said.is("listener_limits", "warning");
-    assert!(evidence.contains("a backlog of 1,") && fix == "tcpguard listeners", "{evidence}");
-    assert_eq!(said.of_check("listener_limits")[0]["subject"], "0.0.0.0:8080");
+    let (text, hint) = said.is("listener_limits", "warning");
+    assert!(text.contains("a backlog of 1,") && hint == "tcpguard listeners", "{text}");
+    assert_eq!(said.of_check("listener_limits")[0].1["subject"], "0.0.0.0:8080");
 }
 
 #[test]
@@ -317,9 +319,9 @@ fn mistakes_in_the_configuration_are_reported_with_their_lines() {
     host.write(CONFIG, "mode = \"odd\"\n").unwrap();
     let said = doctor(&host, &[]);
     assert_eq!(said.code, Some(3));
-    let (evidence, fix) = said.is("configuration", "blocking");
+    let (text, hint) = said.is("configuration", "critical");
     let place = format!("{CONFIG}:1:8: mode: ");
-    assert!(evidence.starts_with(&place) && fix.contains(CONFIG), "{evidence} {fix}");
+    assert!(text.starts_with(&place) && hint.contains(CONFIG), "{text} {hint}");
 }
 
 #[test]
@@ -354,9 +356,9 @@ fn a_drop_in_that_breaks_the_service_is_named() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let said = Said { code: output.status.code(), document };
     assert_eq!(said.code, Some(3), "{:#}", said.document);
-    let (evidence, fix) = said.is("unit", "blocking");
-    assert!(evidence.contains("RestrictAddressFamilies=AF_UNIX") && evidence.contains(drop_in));
-    assert!(fix.contains("RestrictAddressFamilies=AF_UNIX AF_NETLINK"), "{fix}");
-    let (evidence, fix) = said.is("journald", "warning");
-    assert!(evidence.contains("RateLimitBurst=7") && fix.contains(journal), "{evidence} {fix}");
+    let (text, hint) = said.is("unit", "critical");
+    assert!(text.contains("RestrictAddressFamilies=AF_UNIX") && text.contains(drop_in));
+    assert!(hint.contains("RestrictAddressFamilies=AF_UNIX AF_NETLINK"), "{hint}");
+    let (text, hint) = said.is("journald", "warning");
+    assert!(text.contains("RateLimitBurst=7") && hint.contains(journal), "{text} {hint}");
 }

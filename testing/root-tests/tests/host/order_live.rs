@@ -10,6 +10,7 @@ use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::foreign::{ForeignTc, Place, attach_at_clsact};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, RunningFlood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
@@ -54,7 +55,7 @@ impl Flooded {
         sleep(3 * SECOND);
         let flood = Flood {
             shape: Shape::Copy(likeness),
-            rate: size(20_000, 100_000),
+            rate: size(5_000, 100_000),
             ..Flood::random(family.service(), 12 * SECOND)
         };
         let flood = flood.start(lab).unwrap();
@@ -147,9 +148,12 @@ fn g20_programs_that_end_the_chain_lock_no_client_out() {
     let row = Row::new(Goal::G20).named("tc");
     let cases = &Case::all()[..size(1, 6)];
     let naive_cases = &Family::BOTH[..size(1, 2)];
-    let ours: Vec<[Attempts; 2]> = cases.iter().map(|case| case.in_a_flood()).collect();
-    let naive: Vec<[Attempts; 2]> =
-        naive_cases.iter().map(|family| behind_a_first_program(*family)).collect();
+    let all = cases.iter().map(Ok).chain(naive_cases.iter().map(Err));
+    let mut ours = side_by_side(size(2, 1), all, |case| match case {
+        Ok(case) => case.in_a_flood(),
+        Err(family) => behind_a_first_program(*family),
+    });
+    let naive = ours.split_off(cases.len());
     let clients =
         |of: &[[Attempts; 2]]| of.iter().flatten().map(|some| some.0.len()).sum::<usize>();
     let share = |some: &Attempts| some.share_within(SECOND);
@@ -238,7 +242,7 @@ fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
         ("a program of the same", |lab| attach_at_clsact(&lab.edge, INTERFACE).unwrap(), true),
         ("a filter of another kind", |lab| pass_all(lab, "prio 1"), false),
     ];
-    for (what, attach, passed) in cases {
+    side_by_side(3, cases, |(what, attach, passed)| {
         let lab = lab();
         without_tcx(&lab);
         attach(&lab);
@@ -258,5 +262,5 @@ fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
             let (again, _) = answers_seen(&lab, &agent);
             assert!(again >= seen + 100, "{again}, {seen} before");
         }
-    }
+    });
 }

@@ -11,6 +11,7 @@ use tcpguard_kit::daemon::agent::{Agent, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 use tcpguard_kit::traffic::timer::Timer;
 
@@ -103,19 +104,19 @@ fn back_after(change: Change, family: Family, fate: AgentFate) -> Option<Duratio
 fn reverts(name: &str, own: Change, with_timer: Change) {
     let row = Row::new(Goal::G14).named(name);
     let trials = size(2, 10);
-    let back: Vec<_> = (0..trials)
-        .map(|trial| {
-            let family = [Family::V4, Family::V6][trial % 2];
-            // In the short form, whatever is hardest.
-            back_after(own, family, FATES[(trial + 1) % FATES.len()])
-        })
-        .collect();
+    // In the short form, the hardest fates.
+    let ours =
+        (0..trials).map(|trial| (own, Family::BOTH[trial % 2], FATES[(trial + 1) % FATES.len()]));
+    let naive = [AgentFate::Lives, AgentFate::IsKilledAndStartsAgain]
+        .map(|fate| (with_timer, Family::V4, fate));
+    let mut back = side_by_side(2, ours.chain(naive), |(change, family, fate)| {
+        back_after(change, family, fate)
+    });
+    let [lives, killed] = back.split_off(trials)[..] else { panic!("two naive variants") };
     let in_time = |back: &&Option<Duration>| back.is_some_and(|it| it.abs_diff(LIMIT) <= EXACT);
     let exact = back.iter().filter(in_time).count();
     let when = |back| when(back, LIMIT + EXACT);
     let all = back.iter().copied().map(when).collect::<Vec<_>>().join(", ");
-    let [lives, killed] = [AgentFate::Lives, AgentFate::IsKilledAndStartsAgain]
-        .map(|fate| back_after(with_timer, Family::V4, fate));
     row.result(
         trials as u64,
         format!("cut off, the agent killed: {exact} in again after {LIMIT:?} ± {EXACT:?}, {all}"),

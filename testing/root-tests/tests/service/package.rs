@@ -277,7 +277,7 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let load = Load::start(&lab.client, service, 50).unwrap();
     thread::sleep(2 * SECOND);
-    let flood = Flood { rate: 20_000, ..Flood::random(service, 60 * SECOND) };
+    let flood = Flood { rate: 5_000, ..Flood::random(service, 60 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let begun = Instant::now();
     while status(&machine)["rules"]["in_kernel"].as_u64() < Some(1) {

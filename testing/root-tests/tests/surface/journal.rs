@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tcpguard::documents::AlertEvent;
 use tcpguard::telemetry::events::MESSAGE_IDS;
 use tcpguard::telemetry::{Alert, AlertSink, History, journal};
-use tcpguard_engine::{Severity, Timestamp};
+use tcpguard_engine::{Event, Severity, Timestamp};
 use tcpguard_goals::{Goal, Row};
 use tcpguard_host::time::Clock;
 use tcpguard_kit::daemon::agent::{self, Agent, Mode};
@@ -39,7 +40,7 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     let config = "[detection]\nclear_s = 5\n";
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 4 * SECOND);
-    flood.rate = 20_000;
+    flood.rate = 8_000;
     flood.start(&lab).unwrap().wait().unwrap();
     agent.wait_until("the attack is over", 30 * SECOND, |s| s.past_incidents().len() == 1).unwrap();
     agent::cli(&lab.edge, &["mode", "observe"]).unwrap();
@@ -78,11 +79,11 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let journald = Journald::start(&lab.edge).unwrap();
     let message = "x".repeat(400_000);
+    let net = "203.0.113.0/24".parse().unwrap();
     let alert = Alert {
         severity: Severity::Warning,
-        event: "rule_withdrawn".to_owned(),
+        event: AlertEvent::Engine(Box::new(Event::AllowRemoved { net, uid: None })),
         message: message.clone(),
-        prefix: Some("203.0.113.0/24".parse().unwrap()),
         interfaces: vec!["eth0".to_owned()],
         incident: None,
     };
@@ -94,7 +95,7 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
         Ok(sink.lost())
     });
     assert_eq!(lost.unwrap(), 0);
-    let entries = journald.entries("TCPGUARD_EVENT=rule_withdrawn").unwrap();
+    let entries = journald.entries("TCPGUARD_EVENT=allow_removed").unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["MESSAGE"].as_str().map(str::len), Some(message.len()));
     assert_eq!(entries[0]["TCPGUARD_PREFIX"], "203.0.113.0/24");

@@ -45,7 +45,7 @@ fn promtool_finds_no_fault_with_the_numbers_of_a_flood() {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let mut flood = Flood::random(Family::V4.service(), 10 * SECOND);
-    flood.rate = 20_000;
+    flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
     agent.wait_for_rule(5 * SECOND).unwrap();
     let output = agent::cli(&lab.edge, &["metrics", "--format", "prometheus"]).unwrap();
@@ -75,15 +75,15 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     assert_eq!(prometheus.query("ALERTS").unwrap(), []);
 
     let mut flood = Flood::random(Family::V4.service(), 60 * SECOND);
-    flood.rate = 20_000;
+    flood.rate = 5_000;
     let running = flood.start(&lab).unwrap();
     wait("tcpguard_incident_active{class=\"random_spoofed\"}", is_one);
     wait("tcpguard_incidents_total{class=\"random_spoofed\",severity=\"critical\"}", is_one);
     wait("tcpguard_state{state=\"attack_mitigated\"}", is_one);
-    let about = |rate: f64| (15_000.0..25_000.0).contains(&rate);
+    let about = |rate: f64| (3_750.0..6_250.0).contains(&rate);
     wait("sum(rate(tcpguard_syn_packets_total[5s]))", about);
     let stopped = "sum(rate(tcpguard_packets_total{verdict=~\"drop|answer\"}[5s]))";
-    wait(stopped, |rate| rate > 10_000.0);
+    wait(stopped, |rate| rate > 2_500.0);
     wait("ALERTS{alertname=\"TcpguardAttack\",alertstate=\"firing\"}", is_one);
     drop(running);
 

@@ -4,8 +4,7 @@ use std::io::Cursor;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tcpguard::documents::replay::Replay;
-use tcpguard::replay::{Backend, Kernel, replay};
-use tcpguard_common::model::Model;
+use tcpguard::replay::{Backend, Kernel, OnHost, replay};
 use tcpguard_engine::Mode;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
 
@@ -77,7 +76,7 @@ fn pcap(mut frames: Vec<Stamped>, keep: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     file
 }
 
-fn run(capture: &[u8], backend: &mut dyn Backend, mode: Mode) -> Replay {
+fn run(capture: &[u8], backend: impl Backend, mode: Mode) -> Replay {
     let source = Box::new(Cursor::new(capture.to_vec()));
     let outcome = replay("capture", source, backend, mode).expect("a replay");
     assert!(outcome.damage.is_none());
@@ -96,9 +95,9 @@ fn kernel_and_host_say_the_same_about_a_capture() {
         [pcap(traffic(), |_| true), pcap(traffic(), arrives), pcap(clients(3), |_| true)];
     for (capture, incidents) in captures.iter().zip([1, 1, 0]) {
         for mode in [Mode::Observe, Mode::Enforce] {
-            let host = run(capture, &mut Model::default(), mode);
-            let mut kernel = Kernel::load().expect("the object loads");
-            assert_eq!(run(capture, &mut kernel, mode), host, "{mode:?}");
+            let host = run(capture, OnHost, mode);
+            let kernel = Kernel::load().expect("the object loads");
+            assert_eq!(run(capture, kernel, mode), host, "{mode:?}");
             assert_eq!(host.incidents.len(), incidents, "{mode:?}");
             assert!(host.handshakes >= 300);
         }

@@ -16,7 +16,7 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs a second of a flood.
-const RATE: u32 = 20_000;
+const RATE: u32 = 5_000;
 /// Widths of a desk's window and of a phone's, with how much of the page to show.
 const WINDOWS: [(u32, u32); 2] = [(1280, 2600), (390, 4200)];
 

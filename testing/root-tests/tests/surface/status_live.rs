@@ -145,14 +145,14 @@ fn where_all_clients_connect_every_surface_says_so() {
         assert!(clients["ratio"].as_f64().is_some_and(|ratio| ratio >= 0.9), "{clients:#}");
     }
     let text = agent.status_text().unwrap();
-    let line = text.lines().nth(1).unwrap();
-    assert!(line.starts_with("  Clients  ") && line.contains("/s connect to "), "{text}");
+    let line = text.lines().find(|line| line.starts_with("  Clients  ")).unwrap();
+    assert!(line.contains(" handshakes/s at "), "{text}");
     assert!(line.contains("(baseline ") && line.ends_with("/s)"), "{text}");
 
     let output = agent::cli(&lab.edge, &["check", "--crit", "clients=90:"]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("/s connect (baseline "), "{said}");
+    assert!(said.contains(" handshakes/s (baseline "), "{said}");
     let ratio = metric(&lab.edge, "tcpguard_listener_clients_ratio{").unwrap();
     assert!(ratio >= 0.9, "{ratio}");
     let completed = metric(&lab.edge, "tcpguard_listener_handshakes_completed_total{").unwrap();
@@ -179,7 +179,8 @@ fn where_clients_are_locked_out_every_surface_says_so() {
         .unwrap();
     assert_eq!(status.state(), "attack_unmitigated");
     let text = agent.status_text().unwrap();
-    assert!(text.lines().nth(1).unwrap().ends_with("MOST CLIENTS DO NOT CONNECT"), "{text}");
+    let line = text.lines().find(|line| line.starts_with("  Clients  ")).unwrap();
+    assert!(line.ends_with("MOST CLIENTS DO NOT CONNECT"), "{text}");
     assert!(text.contains("tcpguard mode enforce --confirm 60s"), "{text}");
 
     let output = agent::cli(&lab.edge, &["check", "--crit", "clients=50:"]).unwrap();

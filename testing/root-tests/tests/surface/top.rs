@@ -174,13 +174,13 @@ fn an_attack_is_seen_and_shown() {
     let terminal = terminal(&lab.edge, &[UTF8]);
     start(&terminal);
     let mut flood = Flood::random(Family::V4.service(), Duration::from_secs(8));
-    flood.rate = 20_000;
+    flood.rate = 5_000;
     let flood = flood.start(&lab).unwrap();
     terminal.wait_for("UNDER ATTACK, mitigating").unwrap();
     terminal.press(&["5"]).unwrap();
     terminal.wait_for("OPEN").unwrap();
     terminal.press(&["Enter"]).unwrap();
-    let story = terminal.wait_for("Verdict").unwrap();
+    let story = terminal.wait_for("Mitigation").unwrap();
     assert!(story.contains("Incident #1"), "{story}");
     terminal.press(&["Escape"]).unwrap();
     terminal.press(&["4"]).unwrap();

@@ -121,15 +121,12 @@ impl Lab {
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
-                Command::Alert { severity, event, message, incident, .. } => {
-                    self.alerts.push(RaisedAlert {
-                        at: t,
-                        severity,
-                        event,
-                        message,
-                        incident: incident.map(|incident| *incident),
-                    })
-                }
+                Command::Alert { severity, event, incident } => self.alerts.push(RaisedAlert {
+                    at: t,
+                    severity,
+                    event,
+                    incident: incident.map(|incident| *incident),
+                }),
             }
         }
     }
@@ -142,9 +139,9 @@ impl Lab {
         self.refuse_mitigations.contains(&mitigation).then_some("no such kernel")
     }
 
-    /// Handles an operator's request.
+    /// Handles a request of the operator with user id 1000.
     pub fn request(&mut self, request: Request) -> Result<Response, RequestError> {
-        let result = self.engine.handle_request(self.kernel.now, request);
+        let result = self.engine.handle_request(self.kernel.now, 1000, request);
         self.carry_out();
         result
     }
@@ -177,7 +174,6 @@ impl Lab {
             net: net.parse().expect("prefix"),
             lifetime: Duration::from_secs(seconds),
             reason: "partner".to_owned(),
-            uid: 1000,
             force: false,
         };
         self.request(request).expect("allowed");

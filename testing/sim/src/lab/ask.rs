@@ -22,13 +22,16 @@ impl Lab {
 
     /// Times of the alerts about an event, s.
     pub fn times(&self, event: &str) -> Vec<f64> {
-        self.alerts.iter().filter(|alert| alert.event == event).map(|alert| alert.at).collect()
+        self.alerts
+            .iter()
+            .filter(|alert| alert.event.name() == event)
+            .map(|alert| alert.at)
+            .collect()
     }
 
     /// All alerts, for failing tests.
     pub fn story(&self) -> String {
-        let line =
-            |alert: &RaisedAlert| format!("{:8.3} {} {}\n", alert.at, alert.event, alert.message);
+        let line = |alert: &RaisedAlert| format!("{:8.3} {:?}\n", alert.at, alert.event);
         self.alerts.iter().map(line).collect()
     }
 

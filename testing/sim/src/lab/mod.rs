@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Engine, IncidentReport, Listener, Mitigation, Mode, Override, Rule, Settings, Severity,
-    Timestamp, Tuning,
+    self as engine, Engine, IncidentReport, Listener, Mitigation, Mode, Override, RemovalReason,
+    Rule, Settings, Severity, Timestamp, Tuning,
 };
 
 use self::play::{Checker, Event, Group, Wave};
@@ -37,10 +37,8 @@ pub struct RaisedAlert {
     pub at: f64,
     /// Severity of the alert.
     pub severity: Severity,
-    /// Name of the event, as in the journal.
-    pub event: &'static str,
-    /// One line in words.
-    pub message: String,
+    /// The event.
+    pub event: engine::Event,
     /// The incident it belongs to.
     pub incident: Option<IncidentReport>,
 }
@@ -95,7 +93,7 @@ pub struct Lab {
     /// Every rule ever installed, and the time of that, s.
     pub installed: Vec<(f64, Rule)>,
     /// Every removal: its time (s), the rule, and the reason.
-    pub removed: Vec<(f64, Rule, String)>,
+    pub removed: Vec<(f64, Rule, RemovalReason)>,
     /// The protected prefixes given to the engine.
     pub protected: Vec<(IpNet, String)>,
     /// Time in which polls do not happen, s.

@@ -3,7 +3,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_common::abi::Fingerprint;
-use tcpguard_engine::{Listener, Mitigation, MitigationState, Mode, Order, Request, Settings};
+use tcpguard_engine::{
+    Listener, Mitigation, MitigationReason, MitigationState, Mode, Order, Request, Settings,
+};
 
 use super::Lab;
 use crate::random::Random;
@@ -379,13 +381,17 @@ fn a_host_that_takes_no_cookies_takes_no_own_cookies() {
     let order = || {
         let (mitigation, order, lifetime) =
             (Mitigation::Cookies, Order::On, Duration::from_secs(600));
-        Request::OrderMitigation { listener, mitigation, order, lifetime, uid: 0 }
+        Request::OrderMitigation { listener, mitigation, order, lifetime }
     };
     lab.request(order()).expect("ordered");
     assert_eq!((lab.kernel.mitigations(0), lab.mitigations.len()), (Vec::new(), 0));
     let report = &lab.listener_report(0).mitigations[0];
     assert_eq!((report.mitigation, report.state), (Mitigation::Cookies, MitigationState::Refused));
-    assert!(report.why.starts_with("net.ipv4.tcp_syncookies is 0"), "{}", report.why);
+    let refused = "net.ipv4.tcp_syncookies is 0";
+    assert!(
+        matches!(&report.why, MitigationReason::Failed { error } if error.starts_with(refused)),
+        "{report:?}"
+    );
     lab.kernel.set_cookies(true);
     lab.request(order()).expect("ordered");
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::Cookies]);

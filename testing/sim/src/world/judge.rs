@@ -66,7 +66,7 @@ impl World {
             assert!(evidence.top_sources.len() <= 8 && evidence.signatures.len() <= 4);
             assert!(evidence.top_networks.len() <= 8 && evidence.ttls.len() <= 8);
             let record = &incident.record;
-            assert!(record.rules.len() <= 16 && record.lines.len() <= 7, "{record:?}");
+            assert!(record.rules.len() <= 16 && record.lines.len() <= 12, "{record:?}");
             assert!(record.lines.last().is_some_and(|line| line.holds), "{record:?}");
             assert_eq!(record.after.is_some(), incident.ended.is_some() && !of_host(incident));
             for share in [
@@ -74,7 +74,6 @@ impl World {
                 evidence.singleton_share,
                 evidence.top_source_share,
                 evidence.top2_ttl_share,
-                incident.confidence,
             ] {
                 assert!((0.0..=1.0 + 1e-9).contains(&share), "{incident:?}");
             }

@@ -19,7 +19,6 @@ use tcpguard_engine::{
 };
 
 use crate::POLL;
-
 pub use op::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, host, net};
 
 /// The kernel's rules, and everything that was ever ordered.
@@ -143,13 +142,12 @@ impl World {
                 self.protected = at.iter().map(|at| net(*at, 28)).collect();
                 self.name_protected();
             }
-            Op::Mode(mode) => self.request(Request::SetMode { mode: *mode, uid: 0 }),
+            Op::Mode(mode) => self.request(Request::SetMode { mode: *mode }),
             Op::Block { host, bits, ports, seconds, force } => self.request(Request::Block {
                 net: net(*host, *bits),
                 ports: Ports::new(ports).expect("up to four"),
                 lifetime: Duration::from_secs(*seconds),
                 reason: "test".to_owned(),
-                uid: 0,
                 force: *force,
                 clients: ClientsWithin::default(),
             }),
@@ -165,16 +163,15 @@ impl World {
                 self.request(Request::ImportRules {
                     rules: hosts.iter().map(rule).collect(),
                     merge: *merge,
-                    uid: 0,
                     force: *force,
                 });
             }
             Op::Confirm { host, bits } => {
-                self.request(Request::ConfirmRules { net: Some(net(*host, *bits)), uid: 0 });
+                self.request(Request::ConfirmRules { net: Some(net(*host, *bits)) });
             }
             Op::Allow { host, bits, seconds } => self.allow(net(*host, *bits), *seconds),
             Op::Disallow { host, bits } => {
-                self.request(Request::Disallow { net: net(*host, *bits), uid: 0 });
+                self.request(Request::Disallow { net: net(*host, *bits) });
             }
             Op::NewAgent => self.start_agent_again(),
             Op::Refuse(refusing) => self.refusing = *refusing,
@@ -191,7 +188,6 @@ impl World {
             net,
             lifetime: Duration::from_secs(seconds),
             reason: "test".to_owned(),
-            uid: 0,
             force: true,
         });
     }
@@ -256,7 +252,7 @@ impl World {
         .map(IpNet::to_string)
         .collect();
         let before = self.engine.report(self.now).rules;
-        let result = self.engine.handle_request(self.now, request);
+        let result = self.engine.handle_request(self.now, 0, request);
         assert!(!(refused && result.is_ok()), "{result:?}");
         if result.is_ok() {
             for rule in self.engine.report(self.now).rules {
@@ -402,18 +398,16 @@ impl World {
                     assert!(expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
                     rule.expires = expires;
                 }
-                Command::RemoveRule { rule, why } => {
+                Command::RemoveRule { rule, .. } => {
                     let (removed, _) = self.rules.remove(&rule.id).expect("only what exists goes");
                     assert_eq!(removed.matcher, rule.matcher);
                     assert_eq!(removed.expires, rule.expires);
-                    assert!(!why.is_empty());
                     self.removed += 1;
                 }
                 Command::ReplaceRules { .. } if self.refusing => {
                     self.engine.replacement_failed("no memory");
                 }
-                Command::ReplaceRules { rules, removed, why } => {
-                    assert!(!why.is_empty());
+                Command::ReplaceRules { rules, removed, .. } => {
                     self.replace(rules, &removed);
                 }
                 Command::SetAllowed(allowed) => self.allowed = allowed,
@@ -453,7 +447,7 @@ impl World {
                     assert_eq!(self.mode, Mode::Enforce);
                     assert!(limit <= 4096);
                 }
-                Command::Alert { message, .. } => assert!(!message.contains('\n')),
+                Command::Alert { .. } => {}
             }
         }
         assert!(inspected <= 1 && counted <= 1, "a question asked twice");
@@ -480,7 +474,6 @@ impl World {
         assert!(rule.id.0 < maps::rule_slots(maps::RULES));
         assert!(rule.expires >= self.now, "every rule ends, none in the past");
         assert!(rule.expires.since(self.now) <= Limits::MAX_MANUAL_RULE);
-        assert!(!rule.reason.is_empty());
         if matches!(rule.origin, Origin::Incident(_)) {
             self.check_automatic(&rule);
             assert_ne!(self.mode, Mode::Off);

@@ -12,7 +12,8 @@ use tcpguard_host::doctor::facts::{
     ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, Owner, Pins,
     Privileges, Service, Support,
 };
-use tcpguard_host::doctor::{Finding, Outcome, is_command};
+use tcpguard_host::doctor::{Checked, Status as CheckStatus, is_command};
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::KernelRelease;
 use tcpguard_host::linux::device::XdpFeatures;
@@ -22,12 +23,24 @@ use tcpguard_host::linux::programs::{Attached, Hook};
 use tcpguard_host::time::Time;
 use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
 
-use super::examine;
+use super::{checked, examine};
 use crate::bpf::Layout;
 use crate::cli::doctor::facts::{Agent, Facts, Probed};
 use crate::documents::Status;
 
 const NETNS: u64 = 7;
+
+/// What a check says.
+type Outcome = (CheckStatus, Severity);
+const PASSED: Outcome = (CheckStatus::Passed, Severity::Notice);
+const NOTICE: Outcome = (CheckStatus::Found, Severity::Notice);
+const UNKNOWN: Outcome = (CheckStatus::Unknown, Severity::Warning);
+const WARNING: Outcome = (CheckStatus::Found, Severity::Warning);
+const CRITICAL: Outcome = (CheckStatus::Found, Severity::Critical);
+
+fn outcome(checked: &Checked) -> Outcome {
+    (checked.status, checked.finding.severity)
+}
 
 fn now() -> Time {
     Time("2026-01-02T03:04:05Z".parse().expect("a time"))
@@ -195,10 +208,9 @@ fn healthy() -> Facts {
     }
 }
 
-/// The findings of one check.
-fn found(facts: &Facts, id: &str) -> Vec<Finding> {
-    let findings = examine(facts, false, now()).findings;
-    findings.into_iter().filter(|finding| finding.id == id).collect()
+/// The results of one check.
+fn found(facts: &Facts, code: &str) -> Vec<Checked> {
+    checked(facts, false).into_iter().filter(|one| one.finding.code == code).collect()
 }
 
 fn layout(version: u32, netns: u64) -> Layout {
@@ -250,16 +262,14 @@ fn link(facts: &mut Facts) -> &mut Link {
 #[test]
 fn nothing_is_wrong_with_a_healthy_host() {
     let doctor = examine(&healthy(), false, now());
-    let bad: Vec<&Finding> =
-        doctor.findings.iter().filter(|finding| finding.result != Outcome::Passed).collect();
-    assert_eq!(bad, [] as [&Finding; 0]);
-    assert_eq!((doctor.result, doctor.complete), (Outcome::Passed, true));
-    assert_eq!(doctor.fixes(), [] as [&str; 0]);
+    assert_eq!((&doctor.findings, &doctor.unknown), (&Vec::new(), &Vec::new()));
+    assert_eq!((doctor.worst(), doctor.complete), (None, true));
+    assert_eq!(doctor.hints(), [] as [&str; 0]);
 }
 
 type Break = fn(&mut Facts);
 
-/// A defect, and the expected finding: the check, the outcome, a part of the evidence, a part of the fix.
+/// A defect, and the expected result: the check, the outcome, a part of the text, a part of the hint.
 type Case = (Break, &'static str, Outcome, &'static str, &'static str);
 
 fn cases() -> impl Iterator<Item = &'static Case> {
@@ -267,33 +277,31 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 }
 
 #[test]
-fn what_is_broken_is_found_with_evidence_and_fix() {
-    for (number, (change, id, result, evidence, fix)) in cases().enumerate() {
+fn what_is_broken_is_found_with_text_and_hint() {
+    for (number, (change, code, expected, text, hint)) in cases().enumerate() {
         let mut facts = healthy();
         change(&mut facts);
-        let doctor = examine(&facts, false, now());
-        let of_check: Vec<&Finding> = doctor
-            .findings
-            .iter()
-            .filter(|finding| finding.id == *id && finding.result != Outcome::Passed)
-            .collect();
-        let [found] = of_check[..] else { panic!("case {number}, {id}: {of_check:#?}") };
-        assert_eq!(found.result, *result, "case {number}: {found:#?}");
-        assert!(found.evidence.contains(evidence), "case {number}: {found:#?}");
-        let reported = found.fix.as_deref().unwrap_or_default();
-        assert!(reported.contains(fix), "case {number}: {found:#?}");
-        assert_eq!(reported.is_empty(), fix.is_empty(), "case {number}: {found:#?}");
-        assert!(doctor.result >= *result, "case {number}");
+        let of_check: Vec<Checked> =
+            found(&facts, code).into_iter().filter(|one| outcome(one) != PASSED).collect();
+        let [found] = &of_check[..] else { panic!("case {number}, {code}: {of_check:#?}") };
+        assert_eq!(outcome(found), *expected, "case {number}: {found:#?}");
+        assert!(found.finding.text.contains(text), "case {number}: {found:#?}");
+        let reported = found.finding.hint.as_deref().unwrap_or_default();
+        assert!(reported.contains(hint), "case {number}: {found:#?}");
+        assert_eq!(reported.is_empty(), hint.is_empty(), "case {number}: {found:#?}");
+        assert!(examine(&facts, false, now()).worst() >= Some(expected.1), "case {number}");
     }
 }
 
 #[test]
 fn every_check_can_find_something() {
     let tried: BTreeSet<&str> = cases().map(|case| case.1).collect();
-    let passed = examine(&healthy(), false, now());
-    for finding in &passed.findings {
-        let elsewhere = ["agent_health"].contains(&finding.id.as_str());
-        assert!(elsewhere || tried.contains(finding.id.as_str()), "{}", finding.id);
+    for Checked { finding, .. } in checked(&healthy(), false) {
+        assert!(
+            finding.code == "agent_health" || tried.contains(finding.code.as_str()),
+            "{}",
+            finding.code
+        );
     }
 }
 
@@ -319,7 +327,7 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
         facts.of_host.service.unit = unit(&[(property, value)]);
         let findings = found(&facts, "unit");
         assert_eq!(findings.len(), 1, "{property}={value}: {findings:#?}");
-        assert_eq!(findings[0].result, Outcome::Blocking, "{property}={value}");
+        assert_eq!(outcome(&findings[0]), CRITICAL, "{property}={value}");
     }
     for (property, value) in [
         ("RestrictAddressFamilies", ""),
@@ -332,7 +340,7 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
         let mut facts = healthy();
         facts.of_host.service.unit = unit(&[(property, value)]);
         let findings = found(&facts, "unit");
-        assert_eq!(findings[0].result, Outcome::Passed, "{property}={value}: {findings:#?}");
+        assert_eq!(outcome(&findings[0]), PASSED, "{property}={value}: {findings:#?}");
     }
 }
 
@@ -344,35 +352,21 @@ fn checks_refused_for_one_reason_are_reported_once() {
     }
     let findings = found(&facts, "kernel_features");
     assert_eq!(findings.len(), 1, "{findings:#?}");
-    assert_eq!(findings[0].result, Outcome::Blocking, "one of them is needed");
-    assert!(findings[0].evidence.contains("XDP programs, raw tracepoints"), "{findings:#?}");
+    assert_eq!(outcome(&findings[0]), CRITICAL, "one of them is needed");
+    assert!(findings[0].finding.text.contains("XDP programs, raw tracepoints"), "{findings:#?}");
 }
 
 #[test]
-fn what_the_agent_complains_of_is_passed_on_once() {
+fn the_agents_findings_are_the_doctors_with_their_severity() {
+    let health = [
+        Finding::warning("xdp_generic", "words").about("eth0"),
+        Finding::notice("one_queue", "words").hint("tcpguard status"),
+        Finding::critical("rule_drift", "words"),
+    ];
     let mut facts = healthy();
-    with_status(&mut facts, |status| {
-        for (code, severity) in [
-            ("xdp_generic", tcpguard_host::finding::Severity::Warning),
-            ("listeners_full", tcpguard_host::finding::Severity::Notice),
-            ("rule_drift", tcpguard_host::finding::Severity::Critical),
-        ] {
-            status.health.push(crate::documents::Health {
-                code: code.to_owned(),
-                severity,
-                subject: Some("eth0".to_owned()),
-                text: "words".to_owned(),
-                hint: "tcpguard status".to_owned(),
-            });
-        }
-    });
-    let findings = found(&facts, "agent_health");
-    let reported: Vec<(Outcome, &str)> =
-        findings.iter().map(|finding| (finding.result, finding.evidence.as_str())).collect();
-    assert_eq!(
-        reported,
-        [(Outcome::Warning, "xdp_generic: words"), (Outcome::Note, "listeners_full: words")]
-    );
+    with_status(&mut facts, |status| status.health = health.to_vec());
+    let [warning, notice, critical] = health;
+    assert_eq!(examine(&facts, false, now()).findings, [critical, warning, notice]);
 }
 
 #[test]
@@ -381,8 +375,10 @@ fn one_interface_can_be_looked_at_alone() {
     link(&mut facts).merges = Some(true);
     facts.of_host.kernel.btf = false;
     let doctor = examine(&facts, true, now());
-    assert!(doctor.findings.iter().all(|finding| finding.subject.as_deref() == Some("eth0")));
-    assert_eq!(doctor.count(Outcome::Warning), 1, "{:#?}", doctor.findings);
+    let all = doctor.findings.iter().chain(&doctor.passed);
+    assert!(all.into_iter().all(|finding| finding.subject.as_deref() == Some("eth0")));
+    assert_eq!(doctor.findings.len(), 1, "{:#?}", doctor.findings);
+    assert_eq!(doctor.worst(), Some(Severity::Warning));
 }
 
 #[test]
@@ -398,9 +394,9 @@ fn rings_and_queues_are_reported_with_the_command() {
     facts.of_host.tune = judged(&facts.of_host.host, &[], "");
     let findings = found(&facts, "queues");
     assert_eq!(findings.len(), 1);
-    assert_eq!(findings[0].result, Outcome::Note);
-    assert_eq!(findings[0].fix.as_deref(), Some("ethtool -L eth0 combined 4"));
-    assert!(findings[0].evidence.contains("eth0 queues"), "{:?}", findings[0]);
+    assert_eq!(outcome(&findings[0]), NOTICE);
+    assert_eq!(findings[0].finding.hint.as_deref(), Some("ethtool -L eth0 combined 4"));
+    assert!(findings[0].finding.text.contains("eth0 queues"), "{:?}", findings[0]);
     facts.of_host.interfaces[0].name = "eth1".to_owned();
     assert_eq!(found(&facts, "queues"), []);
 }
@@ -411,7 +407,7 @@ fn without_root_the_document_says_that_it_is_not_whole() {
     facts.of_host.privileges = Privileges { root: false, effective: 0 };
     let doctor = examine(&facts, false, now());
     assert!(!doctor.complete);
-    assert_eq!(doctor.result, Outcome::Unknown);
+    assert!(doctor.findings.is_empty() && !doctor.unknown.is_empty(), "{doctor:#?}");
 }
 
 #[test]
@@ -421,33 +417,33 @@ fn what_to_do_comes_once_and_the_most_urgent_first() {
     facts.of_host.pins.filesystem = Filesystem::Other;
     with_status(&mut facts, |status| {
         status.daemon.version = "0.0.9".to_owned();
-        status.rules.drift_since = Some(now());
+        let drift = Finding::critical("rule_drift", "words").hint("systemctl restart tcpguard");
+        status.health = vec![drift];
     });
     let doctor = examine(&facts, false, now());
     assert_eq!(
-        doctor.fixes(),
+        doctor.hints(),
         [
             "mount -t bpf bpf /sys/fs/bpf",
-            "sysctl -w net.core.bpf_jit_enable=1",
             "systemctl restart tcpguard",
+            "sysctl -w net.core.bpf_jit_enable=1",
         ]
     );
 }
 
-/// A fix is a command or names the file to edit; nothing else helps at night.
+/// A hint is a command or names the file to edit; nothing else helps at night.
 #[test]
-fn every_fix_can_be_followed() {
+fn every_hint_can_be_followed() {
     for (change, ..) in cases() {
         let mut facts = healthy();
         change(&mut facts);
-        for finding in examine(&facts, false, now()).findings {
-            let Some(fix) = &finding.fix else { continue };
-            assert!(is_command(fix) || fix.starts_with("edit "), "{finding:#?}");
-        }
-        // An urgent finding always has a fix.
-        for finding in examine(&facts, false, now()).findings {
-            let urgent = finding.result >= Outcome::Warning;
-            assert!(!urgent || finding.fix.is_some(), "{finding:#?}");
+        for Checked { status, finding } in checked(&facts, false) {
+            let hint = finding.hint.as_deref();
+            let followed = hint.is_none_or(|hint| is_command(hint) || hint.starts_with("edit "));
+            assert!(followed, "{finding:#?}");
+            // An urgent finding always has a hint.
+            let urgent = status != CheckStatus::Passed && finding.severity >= Severity::Warning;
+            assert!(!urgent || hint.is_some(), "{finding:#?}");
         }
     }
 }

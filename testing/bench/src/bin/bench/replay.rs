@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use tcpguard::replay::replay;
-use tcpguard_common::model::Model;
+use tcpguard::replay::{OnHost, replay};
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
@@ -73,7 +72,7 @@ fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
     for _ in 0..rounds {
         let source = Box::new(Cursor::new(capture.clone()));
         let started = processor_time();
-        let outcome = replay("capture", source, &mut Model::default(), Mode::Observe)?;
+        let outcome = replay("capture", source, OnHost, Mode::Observe)?;
         rates.push(outcome.replay.packets as f64 / (processor_time() - started));
         let floods = usize::from(kind == Kind::Flood);
         ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tcpguard::config::DEFAULT_PIN_DIR;
 use tcpguard::control::{Client, Request, Response};
-use tcpguard::documents::{MitigationState, Status};
+use tcpguard::documents::Status;
 use tcpguard::telemetry::journal::SOCKET;
+use tcpguard_engine::MitigationState;
 use tcpguard_eval::judge::Alert;
 use tcpguard_kit::daemon::agent::RUNTIME_DIR;
 use tcpguard_kit::measure::clock::boot_ns;
@@ -182,8 +183,7 @@ fn note(status: &Status, seen: &mut Seen) {
     let mitigations = status.listeners.iter().flat_map(|listener| &listener.mitigations);
     // Rules are counted by themselves.
     let taken = mitigations.filter(|mitigation| {
-        mitigation.state == MitigationState::Active
-            && !["source", "signature"].contains(&mitigation.mitigation.as_str())
+        mitigation.state == MitigationState::Active && !mitigation.mitigation.is_done_by_rules()
     });
-    seen.mitigations.extend(taken.map(|mitigation| mitigation.mitigation.clone()));
+    seen.mitigations.extend(taken.map(|mitigation| mitigation.mitigation.name().to_owned()));
 }

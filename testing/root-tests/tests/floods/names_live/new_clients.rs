@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, PORT};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, Shape, Sources};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -125,10 +126,11 @@ fn g13_spoofed_syns_block_no_new_client_and_no_network() {
         let blocked: usize = met.iter().map(|met| met.blocked.len()).sum();
         (blocked, of(|met| &met.new_client, PATIENCE), of(|met| &met.others, SECOND))
     };
-    let ours: Vec<Met> = (0..count).map(|number| meet(NewClient::nth(number), false)).collect();
+    let ours = (0..count).map(|number| (NewClient::nth(number), false));
     // A defence that counts SYNs by source blocks the owner of the spoofed address.
-    let naive: Vec<Met> =
-        (0..naive_count).map(|number| meet(NewClient::nth(number * 2), true)).collect();
+    let naive = (0..naive_count).map(|number| (NewClient::nth(number * 2), true));
+    let mut ours = side_by_side(3, ours.chain(naive), |(case, naive)| meet(case, naive));
+    let naive = ours.split_off(count as usize);
     let (blocked, new_client, others) = sum(&ours);
     let (naive_blocked, naive_new_client, _) = sum(&naive);
     let said = |blocked, new_client: (usize, usize)| {

@@ -197,8 +197,9 @@ impl Pair {
         slot: u32,
     ) {
         let key = signature_key(set, listener, mask, print);
-        self.model.signatures.push((key, RuleRef { slot, flags: 0 }));
-        self.dataplane.set_signature(set, listener, mask, print, slot).unwrap();
+        let rule = RuleRef { slot, flags: 0 };
+        self.model.signatures.push((key, rule));
+        self.dataplane.set_rule(set, &KernelMatcher::Signature(key), rule).unwrap();
         self.set_expiry(slot, u64::MAX);
         let entry = self.model.listener_entries.get_mut(&listener).unwrap();
         entry.masks |= 1 << mask.code();

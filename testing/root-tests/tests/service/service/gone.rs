@@ -45,9 +45,9 @@ fn a_service_that_was_stopped_still_says_what_it_knew() {
     let doctor = machine.output("tcpguard doctor").unwrap();
     let page = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert_eq!(doctor.status.code(), Some(3), "{page}");
-    let first = page.lines().find(|line| line.contains("blocking agent")).map(str::to_owned);
-    let blocking = page.lines().find(|line| line.starts_with("✗ blocking"));
-    assert_eq!(first.as_deref(), blocking, "{page}");
+    let first = page.lines().find(|line| line.contains("critical agent")).map(str::to_owned);
+    let critical = page.lines().find(|line| line.starts_with("✗ critical"));
+    assert_eq!(first.as_deref(), critical, "{page}");
     // Members of the group may read the responses of an agent, but not its files.
     let (code, why) = super::as_user(&machine, "--groups tcpguard", "tcpguard alerts");
     assert!(code == Some(3) && why.contains("use sudo"), "{code:?}: {why}");

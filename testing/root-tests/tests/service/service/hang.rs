@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tcpguard_goals::{Goal, Row, size, when};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::lab::{Lab, LabOptions};
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::trickle::{DROPPED, Pairs, Trickle};
 
 use crate::service::{CONFIG, ON_ETH0, SLACK, WATCHDOG, filtered, status};
@@ -148,9 +149,33 @@ fn described(all: &[Seen]) -> String {
     )
 }
 
-/// `without` is a drop-in with which such a hang of the agent goes unnoticed.
-fn is_replaced(row: Row, hang: Hang, without: &str) {
-    let hangs = size(1, 5);
+/// Hangs of one kind.
+struct Kind {
+    name: &'static str,
+    hang: Hang,
+    /// A drop-in with which such a hang of the agent goes unnoticed.
+    without: &'static str,
+}
+
+/// In the first kind not even a signal is taken; in the second all goes on but the loop, and so would a heart that
+/// beats for itself.
+const KINDS: [Kind; 2] = [
+    Kind {
+        name: "the process is stopped, naive without a watchdog",
+        hang: Hang::Process,
+        without: "[Service]\nWatchdogSec=0\n",
+    },
+    Kind {
+        name: "the loop waits for a file, naive feeds the watchdog beside it",
+        hang: Hang::Loop,
+        without: "[Service]\nNotifyAccess=all\nExecStart=\n\
+                  ExecStart=/bin/sh -c 'while sleep 1; do systemd-notify WATCHDOG=1; done & \
+                  exec /usr/bin/tcpguard run --pin-dir /run/tcpguard/bpf'\n",
+    },
+];
+
+/// Observations of so many hangs, after each of which there is another agent. The last one is left alone.
+fn replacements(hang: Hang, hangs: u64) -> Vec<Seen> {
     let stage = Stage::new("");
     let machine = &stage.machine;
     let mut seen = Vec::new();
@@ -165,24 +190,20 @@ fn is_replaced(row: Row, hang: Hang, without: &str) {
     let pid = agent(machine);
     sleep(LIMIT);
     assert_eq!(agent(machine), pid, "one that works is left alone");
-    drop(stage);
-
-    let naive = [Stage::new(without).hang(hang)];
-    row.result(hangs, format!("hangs: {}", described(&seen)), seen.iter().all(|seen| seen.holds()))
-        .naive(1, format!("hang: {}", described(&naive)), naive[0].replaced.is_none())
-        .finish();
+    seen
 }
 
-/// Of two kinds: in the first not even a signal is taken; in the second all goes on but the loop, and so
-/// would a heart that beats for itself.
 #[test]
 fn g4_an_agent_that_hangs_is_replaced_and_the_xdp_program_stays() {
-    let row = Row::new(Goal::G4).named("the process is stopped, naive without a watchdog");
-    is_replaced(row, Hang::Process, "[Service]\nWatchdogSec=0\n");
-    let row =
-        Row::new(Goal::G4).named("the loop waits for a file, naive feeds the watchdog beside it");
-    let beside = "[Service]\nNotifyAccess=all\nExecStart=\n\
-                  ExecStart=/bin/sh -c 'while sleep 1; do systemd-notify WATCHDOG=1; done & \
-                  exec /usr/bin/tcpguard run --pin-dir /run/tcpguard/bpf'\n";
-    is_replaced(row, Hang::Loop, beside);
+    let rows = KINDS.map(|kind| Row::new(Goal::G4).named(kind.name));
+    let hangs = size(1, 5);
+    let seen = KINDS.map(|kind| replacements(kind.hang, hangs));
+    // These wait for another agent in vain.
+    let naive = side_by_side(2, KINDS, |kind| [Stage::new(kind.without).hang(kind.hang)]);
+    for ((row, seen), naive) in rows.into_iter().zip(seen).zip(naive) {
+        let holds = seen.iter().all(Seen::holds);
+        row.result(hangs, format!("hangs: {}", described(&seen)), holds)
+            .naive(1, format!("hang: {}", described(&naive)), naive[0].replaced.is_none())
+            .finish();
+    }
 }

@@ -4,29 +4,28 @@ use tcpguard_host::firewall::recorded::{MARKED, NEW_NOT_SYN, UFW, legacy, record
 
 use super::*;
 
-fn with(rules: &str, change: impl FnOnce(&mut FirewallFacts)) -> Vec<Finding> {
+fn with(rules: &str, change: impl FnOnce(&mut FirewallFacts)) -> Vec<Checked> {
     let mut facts = healthy();
     facts.of_host.firewall.rules = Ok(recorded(rules));
     change(&mut facts.of_host.firewall);
-    let findings = examine(&facts, false, now()).findings;
-    findings.into_iter().filter(|finding| finding.id == "firewall_rules").collect()
+    found(&facts, "firewall_rules")
 }
 
 #[test]
 fn a_rule_that_shuts_clients_out_is_named_with_the_rules_to_insert() {
     let found = with(NEW_NOT_SYN, |_| {});
     let [found] = &found[..] else { panic!("{found:#?}") };
-    assert_eq!(found.result, Outcome::Warning);
-    assert!(found.evidence.contains("rule 3 of inet filter input"), "{found:#?}");
-    assert!(found.evidence.ends_with("at port 443"), "{found:#?}");
-    let fix = found.fix.as_deref().unwrap_or_default();
+    assert_eq!(outcome(found), WARNING);
+    assert!(found.finding.text.contains("rule 3 of inet filter input"), "{found:#?}");
+    assert!(found.finding.text.ends_with("at port 443"), "{found:#?}");
+    let fix = found.finding.hint.as_deref().unwrap_or_default();
     assert!(fix.contains("mark = 0x10000000 under [cookies]"), "{fix}");
     let found = with(NEW_NOT_SYN, |firewall| firewall.mark = 0x100);
-    let fix = found[0].fix.as_deref().unwrap_or_default();
+    let fix = found[0].finding.hint.as_deref().unwrap_or_default();
     assert!(fix.starts_with("nft insert rule inet filter input position 3 meta mark"), "{fix}");
     assert!(is_command(fix));
     let found = with(NEW_NOT_SYN, |firewall| firewall.choice = FirewallChoice::Allow);
-    assert_eq!(found[0].result, Outcome::Note);
+    assert_eq!(outcome(&found[0]), NOTICE);
 }
 
 #[test]
@@ -35,8 +34,8 @@ fn a_rule_of_iptables_legacy_is_named_with_commands_of_iptables_legacy() {
         (firewall.rules, firewall.mark) = (Ok(legacy()), 0x100);
     });
     let [found] = &found[..] else { panic!("{found:#?}") };
-    assert!(found.evidence.starts_with("rule 4 of iptables-legacy filter INPUT"), "{found:#?}");
-    let fix = found.fix.as_deref().unwrap_or_default();
+    assert!(found.finding.text.starts_with("rule 4 of iptables-legacy filter INPUT"), "{found:#?}");
+    let fix = found.finding.hint.as_deref().unwrap_or_default();
     assert!(fix.starts_with("iptables-legacy -I INPUT 4 -m mark --mark 0x100/0x100"), "{fix}");
     assert!(is_command(fix), "{fix}");
 }
@@ -53,7 +52,7 @@ fn a_service_that_cannot_read_tables_of_iptables_legacy_is_found() {
         facts.of_host.service.unit = unit(&[("RestrictAddressFamilies", families)]);
         let findings = examine(&facts, false, now()).findings;
         let fix = "[Service] RestrictAddressFamilies=AF_INET AF_INET6";
-        let names_it = |one: &Finding| one.fix.as_deref().is_some_and(|it| it.ends_with(fix));
+        let names_it = |one: &Finding| one.hint.as_deref().is_some_and(|it| it.ends_with(fix));
         assert_eq!(findings.iter().any(names_it), is_found, "{families}: {findings:#?}");
     }
 }
@@ -64,19 +63,19 @@ fn a_strict_conntrack_is_reported_with_its_sysctl() {
         firewall.rules = Ok(RuleSet { strict: true, ..recorded(UFW) });
     });
     let fix = "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1";
-    assert!(found.iter().any(|one| one.fix.as_deref() == Some(fix)), "{found:#?}");
+    assert!(found.iter().any(|one| one.finding.hint.as_deref() == Some(fix)), "{found:#?}");
 }
 
 #[test]
 fn filters_that_suit_cookies_pass_and_unknown_ones_are_said() {
     for (rules, mark) in [(UFW, 0), (MARKED, 0x100)] {
         let found = with(rules, |firewall| firewall.mark = mark);
-        assert_eq!(found[0].result, Outcome::Passed, "{found:#?}");
+        assert_eq!(outcome(&found[0]), PASSED, "{found:#?}");
     }
     let found = with(UFW, |firewall| {
         firewall.rules = Ok(RuleSet { legacy: vec!["ip filter".to_owned()], ..recorded(UFW) });
     });
-    assert_eq!(found[0].result, Outcome::Note);
+    assert_eq!(outcome(&found[0]), NOTICE);
     let found = with(UFW, |firewall| firewall.rules = Err("permission denied".to_owned()));
-    assert_eq!(found[0].result, Outcome::Unknown);
+    assert_eq!(outcome(&found[0]), UNKNOWN);
 }

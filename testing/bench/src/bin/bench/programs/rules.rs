@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 use ipnet::IpNet;
-use tcpguard::bpf::Dataplane;
+use tcpguard::bpf::{Dataplane, KernelMatcher, signature_key};
 use tcpguard_common::abi::{Config, Fingerprint, Mask, RuleRef, maps, quirk};
 use tcpguard_kit::net::bare::Sources;
 
@@ -83,7 +83,9 @@ pub fn install_signatures(dataplane: &Dataplane) -> Result<()> {
         for (masks, count) in Masks::EACH.into_iter().flat_map(|it| SIGNATURES.map(|n| (it, n))) {
             let set = set(Situation::Signatures { count, masks }, family);
             for (place, (mask, fingerprint)) in (0..).zip(signatures(family, count, masks)) {
-                dataplane.set_signature(set, 0, mask, &fingerprint, place)?;
+                let key = signature_key(set, 0, mask, &fingerprint);
+                let rule = RuleRef { slot: place, flags: 0 };
+                dataplane.set_rule(set, &KernelMatcher::Signature(key), rule)?;
             }
         }
     }

@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{Config, Mask, RuleRef};
 use tcpguard_engine::{ListenerId, Matcher};
 
-use crate::bpf::{client_around, source_table};
+use crate::bpf::{KernelMatcher, client_around, source_table};
 
 /// Number of rules on sources, and of rules for every listener, by the look-up that they require of
 /// a SYN.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lookups {
+pub struct Lookups {
     every_port: Counts,
     certain_ports: Counts,
     /// Signature rules for every listener, by mask.
@@ -31,7 +31,7 @@ struct Counts {
 /// Tables that are in use: the bits of [`Config::source_rules`], [`Config::port_rules`] and
 /// [`Config::masks`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct InUse {
+pub struct InUse {
     every_port: u8,
     certain_ports: u8,
     masks: u8,
@@ -75,8 +75,10 @@ impl Lookups {
         self.narrow.contains_key(&(client, port))
     }
 
-    /// Returns [`RuleRef::NARROW`] if the entry of a rule over `net` is to have it, and 0 otherwise.
-    pub fn narrow_flag(&self, net: &IpNet, port: Option<u16>) -> u32 {
+    /// Returns [`RuleRef::NARROW`] if an entry of a rule is to have it, and 0 otherwise.
+    pub fn narrow_flag(&self, entry: &KernelMatcher) -> u32 {
+        let KernelMatcher::Source(net, ports) = entry else { return 0 };
+        let port = ports.entries().next().flatten();
         let narrow = client_around(net).is_some() || self.has_narrow(net.trunc(), port);
         if narrow { RuleRef::NARROW } else { 0 }
     }
@@ -132,7 +134,7 @@ impl InUse {
 }
 
 /// The client around a longer prefix, with each of the ports of its rule.
-pub(super) fn narrow_entries(matcher: &Matcher) -> impl Iterator<Item = (IpNet, Option<u16>)> {
+pub fn narrow_entries(matcher: &Matcher) -> impl Iterator<Item = (IpNet, Option<u16>)> {
     let of_source = match matcher {
         Matcher::Source(net, ports) => client_around(net).map(|client| (client, *ports)),
         Matcher::Signature { .. } => None,

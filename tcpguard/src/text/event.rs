@@ -1,0 +1,248 @@
+//! Events in words: one line for an alert or an action.
+//!
+//! A line is `subject: object: numbers. consequence: command`. Words of an operator, of the kernel and of obstacles
+//! stand in it as they are. Everything else fits in [`LINE`] characters.
+
+#[cfg(test)]
+mod tests;
+
+use tcpguard_engine::{
+    Event, Fallback, Listener, NamedRule, Order, Origin, Restored, RuleReason, RuleTerms, Target,
+};
+use tcpguard_host::units::percent;
+
+use super::incident::{self, on};
+use super::incident_line::{ended, fitted, running};
+use super::reason::{
+    User, harm, held_back, mitigation_noun, mitigation_reason, removal_reason, rule_obstacle,
+    rule_reason, seconds,
+};
+use crate::config::mode_name;
+
+/// Most characters of a line.
+pub(super) const LINE: usize = 160;
+
+/// An event in one line.
+pub fn event_line(event: &Event) -> String {
+    match event {
+        Event::AttackStarted(facts)
+        | Event::HandshakesDegraded(facts)
+        | Event::IncidentStarted(facts) => running("started", facts),
+        Event::AttackUpdated(facts)
+        | Event::HandshakesUpdated(facts)
+        | Event::IncidentUpdated(facts) => running("goes on", facts),
+        Event::AttackEnded(facts)
+        | Event::HandshakesRecovered(facts)
+        | Event::IncidentEnded(facts) => ended(facts),
+        Event::TooManyIncidents { limit, about } => {
+            running(&format!("started beyond {limit} others"), about)
+        }
+        Event::RuleInstalled { rule, origin, reason, mode, terms } => {
+            let counts = match (mode, terms) {
+                (tcpguard_engine::Mode::Enforce, _) | (_, Some(_)) => "",
+                _ => " (counts only)",
+            };
+            installed(rule, origin, reason, terms.as_ref(), counts)
+        }
+        Event::RuleDeclined { target: Some(target), why } => {
+            format!("no rule on {}: {}", matched(target), rule_obstacle(why))
+        }
+        Event::RuleDeclined { target: None, why } => format!("no rule: {}", rule_obstacle(why)),
+        Event::RuleAdvised { target, why } => {
+            format!("rule advised, not installed ({}): {}", held_back(*why), matched(target))
+        }
+        Event::RuleRemoved { rules, rule: None, why } => {
+            format!("{rules} rules removed: {}", removal_reason(why))
+        }
+        Event::RuleRemoved { rule: Some(rule), why, .. } => {
+            let NamedRule { id, target } = rule;
+            format!("rule {} removed ({}): {}", id.0, removal_reason(why), matched(target))
+        }
+        Event::RuleWithdrawn { rule, why, then } => {
+            let then = match then {
+                Fallback::Cookies => "SYN cookies take its place".to_owned(),
+                Fallback::Nothing => "Hardly any other SYN hits it".to_owned(),
+                Fallback::Retry { after_s } => format!("Next attempt in {}", seconds(*after_s)),
+            };
+            let why = removal_reason(why);
+            format!("rule {} withdrawn (false positives): {why}. {then}", rule.id.0)
+        }
+        Event::RuleFailed { rule: None, error, .. } => {
+            format!("rules not replaced: {error}. The rules before stay in effect, try again")
+        }
+        Event::RuleFailed { rule: Some(rule), error, retry_s } => {
+            let then = match retry_s {
+                Some(after) => format!("Next attempt in {}", seconds(*after)),
+                None => "Retry: tcpguard block PREFIX".to_owned(),
+            };
+            format!("rule {} not installed: {error}. {then}", rule.id.0)
+        }
+        Event::RulesImported { uid, added, kept, removed, total, pending, confirm_s } => {
+            let confirm = confirm_s.map_or_else(String::new, |within| {
+                let within = seconds(within);
+                format!(". {pending} expire in {within} unless confirmed: tcpguard rules confirm")
+            });
+            format!(
+                "rules imported by {}: {added} added, {kept} kept, {removed} removed, {total} in \
+                 all{confirm}",
+                User(*uid)
+            )
+        }
+        Event::RuleConfirmed { uid, rules, rule: None, .. } => {
+            format!("{rules} rules confirmed by {}", User(*uid))
+        }
+        Event::RuleConfirmed { uid, rule: Some(rule), left_s, .. } => {
+            let left =
+                left_s.map_or_else(String::new, |left| format!(", expires in {}", seconds(left)));
+            let NamedRule { id, target } = rule;
+            format!("rule {} confirmed by {}: {}{left}", id.0, User(*uid), matched(target))
+        }
+        Event::RuleReverted { rule, restored } => {
+            let restored = match restored {
+                None => String::new(),
+                Some(Restored { target, rule: Some(id) }) => {
+                    format!(". Rule {} on {} is restored", id.0, matched(target))
+                }
+                Some(Restored { target, rule: None }) => {
+                    format!(". {} is not restored, all rule slots are taken", matched(target))
+                }
+            };
+            format!(
+                "rule {} reverted, not confirmed in time: {}{restored}. Retry: tcpguard block PREFIX \
+                 --force",
+                rule.id.0,
+                matched(&rule.target)
+            )
+        }
+        Event::MitigationStarted { listener, with_others, mitigation, rate, why } => {
+            let rate = rate.map_or_else(String::new, |rate| format!(" ({rate} SYN/s)"));
+            format!(
+                "{}{rate} started on {}: {}",
+                mitigation_noun(*mitigation),
+                place(*listener, *with_others),
+                mitigation_reason(why)
+            )
+        }
+        Event::MitigationStopped { listener, with_others, mitigation, why } => format!(
+            "{} stopped on {}: {}",
+            mitigation_noun(*mitigation),
+            place(*listener, *with_others),
+            mitigation_reason(why)
+        ),
+        Event::MitigationWithdrawn { listener, mitigation, harm, retry_s } => {
+            let noun = mitigation_noun(*mitigation);
+            let then = match retry_s {
+                Some(after) => format!("Next attempt in {}", seconds(*after)),
+                None => "A firewall drops the ACKs: tcpguard doctor".to_owned(),
+            };
+            format!("{noun} withdrawn on {listener}: {}. {then}", self::harm(harm))
+        }
+        Event::MitigationFailed { listener, mitigation, error, retry_s } => {
+            let then =
+                retry_s.map_or_else(|| "soon".to_owned(), |after| format!("in {}", seconds(after)));
+            let noun = mitigation_noun(*mitigation);
+            format!("{noun} not started on {listener} (next attempt {then}): {error}")
+        }
+        Event::MitigationAdvised { mitigation, why } => format!(
+            "{} advised, not started outside enforce mode: {}",
+            mitigation_noun(*mitigation),
+            mitigation_reason(why)
+        ),
+        Event::MitigationOrdered { listener, mitigation, order, uid, lifetime_s } => {
+            let lifetime = seconds(*lifetime_s);
+            let did = match order {
+                Order::On => format!("ordered for {lifetime}"),
+                Order::Off => format!("forbidden for {lifetime}"),
+                Order::Auto => "left to the agent".to_owned(),
+            };
+            format!("{} on {listener}: {did} by {}", mitigation_noun(*mitigation), User(*uid))
+        }
+        Event::AllowAdded { net, uid, lifetime_s, reason } => {
+            let lifetime = seconds(*lifetime_s);
+            format!("allowlist: {net} added by {} for {lifetime}: {reason}", User(*uid))
+        }
+        Event::AllowRemoved { net, uid: Some(uid) } => {
+            format!("allowlist: {net} removed by {}", User(*uid))
+        }
+        Event::AllowRemoved { net, uid: None } => format!("allowlist: {net} expired"),
+        Event::ModeChanged { uid, from, to } => {
+            let by = uid.map_or_else(String::new, |uid| format!(" by {}", User(uid)));
+            format!("mode changed from {} to {}{by}", mode_name(*from), mode_name(*to))
+        }
+        Event::ClassChanged { class } => format!("class changed: {}", incident::class(*class)),
+        Event::ListenerJoined { listener, class } => on(*class, &listener.to_string()),
+        Event::ListenersCounted { listeners } => format!("{listeners} listeners in all"),
+        Event::ListenerExempted { listener } => {
+            format!("{listener} exempt from the rules for every listener: its clients match them")
+        }
+        Event::ScannerFound { source, port: Some(port), .. } => {
+            format!("{source} tries port {port} at many addresses")
+        }
+        Event::ScannerFound { source, many_addresses: true, .. } => {
+            format!("{source} tries many ports at many addresses")
+        }
+        Event::ScannerFound { source, .. } => format!("{source} tries many closed ports"),
+        Event::BaselineRaised { share } => {
+            format!("up to {} failed handshakes count as baseline from now on", percent(*share))
+        }
+        Event::ClosedPortsLimited { per_second, enforced } => {
+            let rest = if *enforced { "are dropped" } else { "would be dropped in enforce mode" };
+            format!(
+                "SYNs to closed ports limited: the stack refuses {per_second}/s, those of clients and \
+                 one per port and minute. Others {rest}"
+            )
+        }
+        Event::UnreadableDropped { enforced: true } => "unreadable frames are dropped".to_owned(),
+        Event::UnreadableDropped { enforced: false } => {
+            "unreadable frames would be dropped in enforce mode".to_owned()
+        }
+        Event::AgentRestarted => "agent restarted".to_owned(),
+        Event::AgentEnded => {
+            "agent ended while this was open. What followed has another number".to_owned()
+        }
+    }
+}
+
+fn installed(
+    rule: &NamedRule,
+    origin: &Origin,
+    reason: &RuleReason,
+    terms: Option<&RuleTerms>,
+    counts: &str,
+) -> String {
+    let NamedRule { id, target } = rule;
+    let by = match origin {
+        Origin::Incident(number) => format!("for attack #{number}"),
+        Origin::Operator { uid } => format!("by {}", User(*uid)),
+    };
+    let lasts = match terms {
+        None => String::new(),
+        Some(RuleTerms { lifetime_s, confirm_s: None, .. }) => {
+            format!(" for {}", seconds(*lifetime_s))
+        }
+        Some(RuleTerms { lifetime_s, confirm_s: Some(within), .. }) => {
+            format!(" for {} if confirmed in {}", seconds(*lifetime_s), seconds(*within))
+        }
+    };
+    let replaces = terms.and_then(|terms| terms.replaces);
+    let replaces = replaces.map_or_else(String::new, |id| format!(", replaces rule {}", id.0));
+    let (target, reason) = (matched(target), rule_reason(reason));
+    let head = format!("rule {} installed {by}{counts}", id.0);
+    match origin {
+        Origin::Incident(_) => fitted(&head, &[target, reason], ""),
+        Origin::Operator { .. } => format!("{head}: {target}{lasts}{replaces}: {reason}"),
+    }
+}
+
+/// The SYNs that a rule matches: a prefix with its ports, or a signature.
+fn matched(target: &Target) -> String {
+    match target {
+        Target::Source { net, ports } => format!("{net}{ports}"),
+        Target::Signature { signature } => signature.clone(),
+    }
+}
+
+fn place(listener: Listener, with_others: bool) -> String {
+    let others = if with_others { " and others" } else { "" };
+    format!("{listener}{others}")
+}

@@ -1,0 +1,12 @@
+//! An incident as blocks, from which `explain`, `status`, `replay` and the report pages are made.
+
+mod block;
+mod content;
+mod phrases;
+
+pub(super) use block::write;
+pub use block::{Block, Item, Section};
+pub(super) use content::facts;
+pub use content::{action, conclusion, evidence, heading, mitigation, outcome, syn_rate, title};
+pub use phrases::class;
+pub(super) use phrases::{advised, on};
