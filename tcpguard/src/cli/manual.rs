@@ -44,7 +44,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ),
 ];
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (DEFAULT_PATH, "The configuration, which tcpguard.toml(5) describes."),
     (
         DEFAULT_RUNTIME_DIR,
@@ -59,8 +59,9 @@ const FILES: [(&str, &str); 6] = [
     ("/usr/share/tcpguard/schema", "JSON Schemas of what `--json` prints."),
     (
         "/usr/share/doc/tcpguard/operations.md",
-        "What to look at and what to do: during an attack, afterwards, and by symptom.",
+        "How to read the output, and the actions during an attack and afterwards.",
     ),
+    ("/usr/share/doc/tcpguard/troubleshooting.md", "Remedies by symptom."),
 ];
 
 const SIGNALS: [(&str, &str); 2] = [

@@ -1,4 +1,4 @@
-//! Floods that are documented as not reported, or as making clients wait (`docs/detection.md`, "Limits"). Each has a
+//! Floods that are documented as not reported, or as making clients wait (`docs/limitations.md`). Each has a
 //! lower bound for the share of clients that are served at once all the same.
 
 use tcpguard_engine::IncidentClass::{self, Distributed, RandomSpoofed};

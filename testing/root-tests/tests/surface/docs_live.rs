@@ -1,4 +1,4 @@
-//! The operators' page, followed: its commands are typed as they stand there, in their order, on a
+//! The operators' pages, followed: their commands are typed as they stand there, in their order, on a
 //! machine with the service of the package, clients, and a flood. Needs root, systemd and
 //! `TCPGUARD_BIN`.
 
@@ -15,7 +15,8 @@ use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 use tcpguard_support::blocks::blocks;
 
-const PAGE: &str = "docs/operations.md";
+/// The pages, in the order in which they are followed.
+const PAGES: [&str; 3] = ["docs/operations.md", "docs/unattended.md", "docs/install.md"];
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 /// The attack is over soon after its end, since no command is typed until then.
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
@@ -27,26 +28,27 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Time after which all spoofed handshakes are over and so is the attack.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// A command of the page.
+/// A command of a page.
 #[derive(Debug, PartialEq)]
 struct Typed {
     /// Situation in which it is to be typed: the word behind `sh` at its block.
     scene: String,
-    /// Its line in the page.
-    number: usize,
+    /// Its page and the line there.
+    place: String,
     line: String,
     /// Exit codes with which it may end.
     codes: Vec<i32>,
 }
 
-/// The commands in the blocks of `page` that say when they are to be typed.
-fn commands(page: &str) -> Vec<Typed> {
+/// The commands in the blocks of the page `text` that say when they are to be typed.
+fn commands(page: &str, text: &str) -> Vec<Typed> {
     let mut found = Vec::new();
-    for block in blocks(page) {
+    for block in blocks(text) {
         let Some(scene) = block.info.strip_prefix("sh ") else { continue };
         for (number, line) in block.lines.into_iter().filter(|(_, line)| !line.trim().is_empty()) {
-            let (scene, codes) = (scene.to_owned(), codes(&line));
-            found.push(Typed { scene, number, line, codes });
+            let (scene, place, codes) =
+                (scene.to_owned(), format!("{page}:{number}"), codes(&line));
+            found.push(Typed { scene, place, line, codes });
         }
     }
     found
@@ -67,28 +69,29 @@ fn a_comment_says_how_a_line_may_end() {
     assert_eq!(codes("tcpguard doctor  # (exit code 0, 1)"), [0, 1]);
     let page = "```sh\nno\n```\n\n```sh calm\na # (exit code 3)\n\nb\n```\n";
     let typed = |number, line: &str, codes| {
-        let (scene, line) = ("calm".to_owned(), line.to_owned());
-        Typed { scene, number, line, codes }
+        let (scene, place, line) = ("calm".to_owned(), format!("p.md:{number}"), line.to_owned());
+        Typed { scene, place, line, codes }
     };
-    assert_eq!(commands(page), [typed(6, "a # (exit code 3)", vec![3]), typed(8, "b", vec![0])]);
+    let expected = [typed(6, "a # (exit code 3)", vec![3]), typed(8, "b", vec![0])];
+    assert_eq!(commands("p.md", page), expected);
 }
 
-/// Types the commands of a scene; those that do not end as the page says are returned.
+/// Types the commands of a scene; those that do not end as their page says are returned.
 fn play(machine: &Machine, commands: &[Typed], scene: &str) -> Vec<String> {
     let of_scene: Vec<_> = commands.iter().filter(|typed| typed.scene == scene).collect();
-    assert!(!of_scene.is_empty(), "{PAGE} has no block `sh {scene}`");
+    assert!(!of_scene.is_empty(), "{PAGES:?} have no block `sh {scene}`");
     let mut wrong = Vec::new();
-    for Typed { number, line, codes, .. } in of_scene {
+    for Typed { place, line, codes, .. } in of_scene {
         // There may be no sudo here, and no user but root.
         let script = format!("cd /root\nsudo() {{ \"$@\"; }}\n{line}\n");
         fs::write(machine.path(SCRIPT), script).unwrap();
         let output = machine.output(&format!("sh {SCRIPT}")).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
-        println!("{PAGE}:{number}: $ {line}\n{said}");
+        println!("{place}: $ {line}\n{said}");
         if !output.status.code().is_some_and(|code| codes.contains(&code)) {
             wrong.push(format!(
-                "{PAGE}:{number}: {line}\n  {}, not {codes:?}: {}",
+                "{place}: {line}\n  {}, not {codes:?}: {}",
                 output.status,
                 said.trim()
             ));
@@ -118,8 +121,9 @@ fn incidents(status: &Value) -> &[Value] {
 
 #[test]
 fn the_operators_page_can_be_followed() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
-    let commands = commands(&fs::read_to_string(page).unwrap());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let of_page = |page: &str| commands(page, &fs::read_to_string(root.join(page)).unwrap());
+    let commands: Vec<Typed> = PAGES.into_iter().flat_map(of_page).collect();
     let machine = Machine::boot(&[(CONFIG, ON_ETH0)]).unwrap();
     let lab = Lab::around(|| machine.network(), LabOptions::default()).unwrap();
     lab.edge.sysctl(FEW_RETRIES.0, FEW_RETRIES.1).unwrap();
