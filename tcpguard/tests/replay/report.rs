@@ -45,7 +45,7 @@ fn every_incident_has_its_line_and_its_chapter() {
     for expected in [
         "1 incident in capture",
         "SYN flood, spoofed sources, on 198.51.100.1:80",
-        "Times are counted from the first packet on.",
+        "Times count from the first packet on.",
         "SYNs per second, and what became of them",
         "+10s",
         "It holds both directions.",
