@@ -12,7 +12,7 @@ use crate::documents::ModeRevert;
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
-    let (mode, revert_to) = (mode_name(mode.into()), mode_name(end.revert_to.into()));
+    let (mode, revert_to) = (mode_name(mode), mode_name(end.revert_to));
     let left = span(Duration::from_secs(end.in_s));
     let goes =
         |at: Time| format!("the mode goes back to {revert_to} in {left}, at {}", view.time(at));

@@ -42,7 +42,7 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
         .mode_reverts
         .as_ref()
         .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
-    let mode = format!("mode {}{left_of_mode}", mode_name(daemon.mode.into()));
+    let mode = format!("mode {}{left_of_mode}", mode_name(daemon.mode));
     let up = format!("   up {}", span(Duration::from_secs(daemon.uptime_s)));
     let used = left.chars().count() + words.len() + GAP + mode.len();
     // Where there is no room for all, the mode says more than the age, and the situation than both.

@@ -94,7 +94,7 @@ fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
     let rest = format!(
         "  {}  mode {}  up {}",
         daemon.hostname,
-        mode_name(daemon.mode.into()),
+        mode_name(daemon.mode),
         span(Duration::from_secs(daemon.uptime_s))
     );
     x = canvas.text(x, area.y, left.saturating_sub(x), &rest, Tone::Plain);

@@ -74,7 +74,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             }
         }
         Request::ExplainIncident { id } => {
-            let (report, facts) = support::flooded(status.daemon.mode.into());
+            let (report, facts) = support::flooded(status.daemon.mode);
             let known = report.incidents.iter().find(|incident| incident.id == *id);
             match known {
                 Some(incident) => Response::IncidentExplained(Box::new(FullIncident::build(

@@ -67,7 +67,7 @@ fn up(answers: bool) -> Family {
 
 fn agent(status: &Status) -> Vec<Family> {
     let daemon = &status.daemon;
-    let labels = [("version", &*daemon.version), ("mode", mode_name(daemon.mode.into()))];
+    let labels = [("version", &*daemon.version), ("mode", mode_name(daemon.mode))];
     let state = |(state, word): &(State, &str)| {
         Sample::new([("state", *word)], Value::Count((*state == daemon.state).into()))
     };
