@@ -147,7 +147,7 @@ fn ask(lab: &Lab) -> String {
 #[track_caller]
 fn taken(lab: &Lab, agent: &Agent<'_>, what: &str) {
     let said = ask(lab);
-    assert!(said.contains("answers SYNs with cookies since"), "{what}: {said}");
+    assert!(said.contains("SYN cookies active since"), "{what}: {said}");
     let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
     served(lab, what);
     let sent = agent.status().unwrap().listener_total(PORT, "cookies_sent") - before;

@@ -162,8 +162,7 @@ fn fate_while(
 /// Milliseconds that each replacement took in the kernel, by the agent's log, the shortest first.
 fn in_kernel_ms(agent: &Agent<'_>) -> Vec<u64> {
     let log = agent.log();
-    let lines =
-        log.lines().filter_map(|line| line.split_once(" put in the place of those before in "));
+    let lines = log.lines().filter_map(|line| line.split_once("rules replaced in "));
     let number = |rest: &str| rest.split(' ').next()?.parse().ok();
     let mut all: Vec<u64> = lines.filter_map(|(_, rest)| number(rest)).collect();
     all.sort();
