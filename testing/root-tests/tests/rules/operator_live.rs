@@ -67,7 +67,7 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     assert_eq!(automatic(&lab), [""; 0], "it is an operator's word");
     // Its lines are broken where they are long.
     let status = done(&lab, &["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(status.contains("you removed rule") && status.contains(&mitigation), "{status}");
+    assert!(status.contains("restore the removed rule now") && status.contains(&mitigation), "{status}");
 
     done(&lab, &["mitigation", &format!(":{PORT}"), "signature", "auto"]);
     agent.wait_for_rule(5 * SECOND).unwrap();
@@ -104,7 +104,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
         (new, "imported by hand", HOUR),
     ] {
         let rule = &after[net];
-        assert_eq!(rule["reason"], reason, "{rule}");
+        assert_eq!(rule["reason"]["text"], reason, "{rule}");
         let left = rule["expires_in_s"].as_u64().unwrap();
         assert!((lives - 60..=lives).contains(&left), "{rule}");
         // Its number, and so its hits.
