@@ -130,7 +130,6 @@ fn assert_last_valid(lab: &Lab, agent: &Agent<'_>) {
     assert!(config["error"].as_str().unwrap().starts_with(&place), "{config:#}");
     assert!(config["stands_in"].is_string(), "{config:#}");
     assert!(before.health().iter().any(|(code, _)| code == "config_refused"), "{before:?}");
-    // Its lines are broken where they are long.
     let page = agent.status_text().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(page.contains("DEGRADED") && page.contains(&place), "{page}");
     assert_eq!(before.alerts("config_refused"), 1, "{page}");
