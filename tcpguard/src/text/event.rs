@@ -133,7 +133,7 @@ pub fn event_line(event: &Event) -> String {
             let noun = mitigation_noun(*mitigation);
             let then = match retry_s {
                 Some(after) => format!("Next attempt in {}", seconds(*after)),
-                None => "No retry until the firewall changes: tcpguard doctor".to_owned(),
+                None => "No retry: tcpguard doctor".to_owned(),
             };
             format!("{noun} withdrawn on {listener}: {}. {then}", self::harm(harm))
         }
