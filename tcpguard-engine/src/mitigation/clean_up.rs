@@ -117,12 +117,12 @@ mod tests {
         let all = CleanUp { signatures: Vec::new(), all_before, ..matching };
         assert!(all.removes(client(), OLD, Some(&answered_at(1))), "SYNs leave no entry now");
         assert!(!all.removes(client(), YOUNG, Some(&answered_at(1))), "on its way");
-        assert!(!all.removes(client(), OLD, Some(&answered_at(10_000))), "let in since");
+        assert!(!all.removes(client(), OLD, Some(&answered_at(10_000))), "completed since");
         let waits = Flow { state: FlowState::Acknowledged, ..answered_at(1) };
         assert!(!all.removes(client(), OLD, Some(&waits)), "the accept queue may be full");
         assert!(flood().removes(client(), OLD, Some(&waits)), "the flood acknowledges as well");
         let unseen = Flow { syn_ack_at: None, ..answered_at(1) };
-        assert!(!all.removes(client(), OLD, Some(&unseen)), "nobody knows when");
+        assert!(!all.removes(client(), OLD, Some(&unseen)), "the time is not known");
     }
 
     #[test]

@@ -218,7 +218,7 @@ mod tests {
             let harm = reported(returned(v4.0, v4.1), returned(v6.0, v6.1)).expect("harm");
             assert!(!harm.is_lasting(), "the other family proves that cookies can work: {harm:?}");
         }
-        assert_eq!(reported(returned(0, 0), returned(500, 500)), None, "nobody comes by it");
+        assert_eq!(reported(returned(0, 0), returned(500, 500)), None, "no client comes by it");
         let few = returned(5, 0);
         assert_eq!(reported(returned(500, 500), few), None, "an attacker with a few addresses");
         let many = ReturnedCookies { networks: 1, ..few };

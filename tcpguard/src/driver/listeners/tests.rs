@@ -34,7 +34,7 @@ fn a_mitigation_at_a_listener_is_one_write_however_many_listeners_there_are() {
 #[test]
 fn one_whose_keys_are_anothers_is_written_with_all_others() {
     let mut table = as_many_as_there_may_be(&mut Model::default());
-    assert_eq!(table.changed(ListenerId::HOST), None, "nobody's");
+    assert_eq!(table.changed(ListenerId::HOST), None, "no listener");
     let key = listener_keys(&listener(7), false)[0];
     // Another one has its address, as a socket of one family has it beside one of both.
     let other = table.get(ListenerId(8)).unwrap().entry();
