@@ -24,7 +24,7 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
-use tcpguard_support::schema;
+use tcpguard_support::schema::assert_documented;
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -218,17 +218,7 @@ fn status_shows_a_mode_that_reverts() {
     );
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!(json["daemon"]["mode_reverts"]["confirm_by"], "2026-11-20T14:06:25.204Z");
-    assert_documented(&json, "status");
-}
-
-/// Asserts that `document` has the form that `docs/schema` describes, and nothing more.
-fn assert_documented(document: &Value, name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
-    let schema = std::fs::read_to_string(path.with_extension("json")).unwrap();
-    let schema: Value = serde_json::from_str(&schema).unwrap();
-    let mut faults = Vec::new();
-    schema::check(document, &schema, &schema, "", &mut faults);
-    assert!(faults.is_empty(), "{faults:#?}");
+    assert_documented("status", &json);
 }
 
 fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
@@ -287,7 +277,7 @@ fn alerts_are_listed_by_time_and_severity() {
          tcpguard\n",
     );
     let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
-    assert_documented(&json, "alerts");
+    assert_documented("alerts", &json);
     let numbers: Vec<_> =
         json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
     assert_eq!(numbers, [1, 2, 3]);
@@ -377,7 +367,7 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     agent.raise("config_reloaded");
     agent.raise("rule_installed");
     let first = events.next();
-    assert_documented(&first, "event");
+    assert_documented("event", &first);
     assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_installed".into()));
     assert_eq!(first["schema"], "tcpguard.event/1");
 
@@ -537,6 +527,6 @@ fn an_address_is_explained_at_one_port() {
     let no_listener = "nothing that the guard follows listens on port 443\n";
     run(&line, explained(&[])).is(0, &format!("{verdict}{no_listener}"), hint);
     let json = run(&[&line[..], &["--json"]].concat(), explained(&["0.0.0.0:443"])).json();
-    assert_documented(&json, "explanation");
+    assert_documented("explanation", &json);
     assert_eq!((&json["port"], &json["listeners"][0]), (&443.into(), &"0.0.0.0:443".into()));
 }

@@ -2,11 +2,10 @@
 //! archive, and refused calls. Findings on particular hosts are tested with the checks themselves,
 //! and on hosts that are broken on purpose in the root tests.
 
-use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tcpguard_support::schema;
+use tcpguard_support::schema::assert_documented;
 
 fn tcpguard(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpguard"));
@@ -16,11 +15,7 @@ fn tcpguard(args: &[&str]) -> Output {
 
 fn document(output: &Output) -> Value {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/doctor.json");
-    let shipped: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let mut faults = Vec::new();
-    schema::check(&document, &shipped, &shipped, "", &mut faults);
-    assert_eq!(faults, [] as [String; 0]);
+    assert_documented("doctor", &document);
     document
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 use tcpguard::text::{self, View};
 use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
-use tcpguard_support::schema::check;
+use tcpguard_support::schema::{assert_documented, faults};
 
 use super::files::{PCAP, gzip};
 use super::packets::*;
@@ -35,23 +34,11 @@ fn calm() -> Vec<u8> {
     PCAP.write(&connection(BEGIN, client(1), addr(SERVER), Shows::Both))
 }
 
-fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/replay.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn faults(document: &Value) -> Vec<String> {
-    let schema = schema();
-    let mut faults = Vec::new();
-    check(document, &schema, &schema, "", &mut faults);
-    faults
-}
-
 #[test]
 fn json_is_what_the_shipped_schema_says_and_nothing_else() {
     for capture in [flooded(), calm()] {
         let document = serde_json::to_value(observe(&capture)).unwrap();
-        assert_eq!(faults(&document), [""; 0]);
+        assert_documented("replay", &document);
         let names: Vec<&str> = document.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = [
             "schema",
@@ -82,7 +69,7 @@ fn the_schema_distinguishes_a_wrong_document_from_a_right_one() {
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(pointer).expect(pointer) = wrong;
-        assert!(!faults(&bad).is_empty(), "{pointer}");
+        assert!(!faults("replay", &bad).is_empty(), "{pointer}");
     }
 }
 

@@ -1,14 +1,62 @@
-//! Validation of a document against its schema.
+//! Validation of a document against its schema in `docs/schema`.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
-/// Checks `value` against the keywords that the schema uses; a keyword it does not know is a fault
-/// too. Stricter than the schema in one thing: a property that it does not name is a fault, so that
-/// nothing is printed that is not documented.
-pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut Vec<String>) {
-    let Some(named) = named(value, schema, root, at, faults) else { return };
+/// The file with the definitions that several schemas refer to.
+pub const DEFINITIONS: &str = "definitions.json";
+
+/// Asserts that `document` has the form that `docs/schema/NAME.json` describes, and nothing more.
+#[track_caller]
+pub fn assert_documented(name: &str, document: &Value) {
+    let faults = faults(name, document);
+    assert!(faults.is_empty(), "{}\nin {document:#}", faults.join("\n"));
+}
+
+/// Returns the places where `document` departs from `docs/schema/NAME.json`.
+///
+/// It checks the keywords that the schemas use, and panics at another. Stricter than the schema in one thing: a
+/// property that the schema does not name is a fault, so that nothing is printed that is not documented.
+pub fn faults(name: &str, document: &Value) -> Vec<String> {
+    let schema = shipped(&format!("{name}.json"));
+    let files = Files { schema: &schema, definitions: &shipped(DEFINITIONS) };
+    let mut faults = Vec::new();
+    check(document, &schema, files, name, &mut faults);
+    faults
+}
+
+fn shipped(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(file);
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The files that a reference can point into.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    schema: &'a Value,
+    definitions: &'a Value,
+}
+
+impl<'a> Files<'a> {
+    /// Returns the part of a schema that a reference names, and the files as they are seen from there.
+    fn referred(self, reference: &str) -> (&'a Value, Self) {
+        let (file, pointer) = reference.split_once('#').expect(reference);
+        let schema = match file {
+            "" => self.schema,
+            DEFINITIONS => self.definitions,
+            other => panic!("no schema refers to {other}"),
+        };
+        (schema.pointer(pointer).expect(reference), Self { schema, ..self })
+    }
+}
+
+fn check(value: &Value, schema: &Value, files: Files, at: &str, faults: &mut Vec<String>) {
+    let Some(named) = named(value, schema, files, at, faults) else { return };
     for name in value.as_object().into_iter().flat_map(|members| members.keys()) {
         if !named.contains(name) {
             faults.push(format!("{at}/{name} is not in the schema"));
@@ -21,7 +69,7 @@ pub fn check(value: &Value, schema: &Value, root: &Value, at: &str, faults: &mut
 fn named(
     value: &Value,
     schema: &Value,
-    root: &Value,
+    files: Files,
     at: &str,
     faults: &mut Vec<String>,
 ) -> Option<BTreeSet<String>> {
@@ -42,8 +90,8 @@ fn named(
             | "format"
             | "additionalProperties" => true,
             "$ref" => {
-                let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-                add(named(value, root.pointer(pointer).expect(pointer), root, at, faults));
+                let (schema, files) = files.referred(wanted.as_str().unwrap());
+                add(named(value, schema, files, at, faults));
                 true
             }
             "type" => match wanted {
@@ -58,7 +106,7 @@ fn named(
                 let mut holds = false;
                 for choice in wanted.as_array().unwrap() {
                     let mut against = Vec::new();
-                    let names = named(value, choice, root, at, &mut against);
+                    let names = named(value, choice, files, at, &mut against);
                     if against.is_empty() {
                         holds = true;
                         add(names);
@@ -74,7 +122,7 @@ fn named(
             }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    check(item, wanted, root, &format!("{at}/{index}"), faults);
+                    check(item, wanted, files, &format!("{at}/{index}"), faults);
                 }
                 true
             }
@@ -87,7 +135,7 @@ fn named(
                 let wanted = wanted.as_object().unwrap();
                 for (name, wanted) in wanted {
                     if let Some(member) = value.get(name) {
-                        check(member, wanted, root, &format!("{at}/{name}"), faults);
+                        check(member, wanted, files, &format!("{at}/{name}"), faults);
                     }
                 }
                 add(Some(wanted.keys().cloned().collect()));
@@ -104,7 +152,7 @@ fn named(
         (value.as_object(), keywords.get("additionalProperties"), keywords.get("properties"))
     {
         for (name, member) in members {
-            check(member, wanted, root, &format!("{at}/{name}"), faults);
+            check(member, wanted, files, &format!("{at}/{name}"), faults);
         }
         add(Some(members.keys().cloned().collect()));
     }
