@@ -64,7 +64,7 @@ fn the_line_says_whether_clients_connect() {
     assert!(line(&served, &[], &["clients=90:"]).contains("clients=100%;;90:;0"));
     let printed = line(&locked_out(), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, CLIENTS DO NOT CONNECT, 2 handshakes/s (baseline \
-                  52/s): MOST CLIENTS DO NOT CONNECT, 98.9k SYN/s; ";
+                  52/s): MOST CLIENTS FAIL, 98.9k SYN/s; ";
     assert!(printed.starts_with(begins), "{printed}");
     assert!(printed.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {printed}");
 
@@ -83,13 +83,13 @@ fn the_line_says_whether_clients_connect() {
 #[test]
 fn a_configuration_that_was_refused_is_a_warning_until_it_is_corrected() {
     let printed = line(&refused(), &[], &[]);
-    let begins = "TCPGUARD WARNING - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s; the \
-                  configuration was refused, the one before holds: line 3: unknown key; ";
+    let begins = "TCPGUARD WARNING - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s; \
+                  configuration refused, the previous one still applies: line 3: unknown key; ";
     assert!(printed.starts_with(begins), "{printed}");
     let printed = line(&started_over_a_mistake(), &[], &[]);
     let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52 handshakes/s (baseline 52/s), 52 \
-                  SYN/s; the configuration was refused at the start, the last valid one, of \
-                  2026-11-20T14:05:31.204Z, applies: line 3: unknown key; see: tcpguard status | ";
+                  SYN/s; configuration refused at the start, the last valid one of \
+                  2026-11-20T14:05:31.204Z applies: line 3: unknown key; see: tcpguard status | ";
     assert!(printed.starts_with(begins), "{printed}");
 }
 
@@ -104,7 +104,7 @@ fn each_situation_has_its_line() {
         (
             elevated(),
             "TCPGUARD WARNING - ELEVATED, 52 handshakes/s (baseline 52/s), 52 SYN/s; handshakes fail, \
-             and it is no attack or not known to be one; see: tcpguard status | clients=U;;;0 \
+             no attack is known; see: tcpguard status | clients=U;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
@@ -130,7 +130,7 @@ fn the_level_follows_the_situation() {
         ("elevated", elevated(), Level::Warning),
         ("mitigated", status(flooded(Mode::Enforce)), Level::Warning),
         ("not mitigated", status(flooded(Mode::Observe)), Level::Critical),
-        ("clients are lost before the guard", status(losing()), Level::Critical),
+        ("packets dropped before XDP", status(losing()), Level::Critical),
         ("off", status(flooded(Mode::Off)), Level::Critical),
         ("filter gone", status(degraded()), Level::Critical),
         ("degraded, but the filter is there", late, Level::Warning),

@@ -59,9 +59,19 @@ fn assert_expected(name: &str, found: &str) {
     );
 }
 
-fn scenes() -> [(&'static str, State, Status); 7] {
+/// No attack, but one service whose application accepts no connection.
+fn queue_full() -> (tcpguard_engine::Report, tcpguard::documents::Facts) {
+    let (mut report, facts) = calm();
+    let overloaded = overloaded().0;
+    report.listeners.push(overloaded.listeners.last().unwrap().clone());
+    report.incidents.push(overloaded.incidents.last().unwrap().clone());
+    (report, facts)
+}
+
+fn scenes() -> [(&'static str, State, Status); 8] {
     [
         ("overloaded", State::AttackMitigated, status(overloaded())),
+        ("queue-full", State::Elevated, status(queue_full())),
         ("calm", State::Protecting, status(calm())),
         ("observing-attack", State::AttackUnmitigated, status(flooded(Mode::Observe))),
         ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
@@ -120,7 +130,7 @@ fn the_first_line_says_what_one_would_not_think() {
     stopped.clients.ratio = Some(0.1);
     let said = "✗ tcpguard 0.1.0 on edge-1 — UNDER ATTACK, CLIENTS DO NOT CONNECT";
     assert!(brief(&stopped).starts_with(said), "{}", brief(&stopped));
-    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED, eth0 IS NOT GUARDED";
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: no XDP program on eth0";
     let mut broken = status(degraded());
     assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
 
@@ -259,14 +269,37 @@ fn what_is_not_known_is_null_and_not_zero() {
     }
 }
 
-/// Without findings, the page fits a terminal of 80 columns and 24 lines, with the prompt.
+/// The page fits a terminal of 80 columns and 24 lines, with the prompt, and answers four questions in this order.
 #[test]
-fn a_page_fits_a_terminal() {
-    let scenes = scenes().into_iter().filter(|(_, _, status)| status.health.is_empty());
-    for (name, _, status) in scenes {
+fn a_page_fits_a_terminal_and_answers_four_questions() {
+    for (name, _, status) in scenes() {
         let page = page_of(80, &status);
         let widest = page.lines().map(|line| line.chars().count()).max();
         assert!(page.lines().count() <= 22 && widest <= Some(80), "{name}:\n{page}");
+        let row = |heading: &str| {
+            let mut rows = page.lines().map(|line| line.trim_start());
+            rows.position(|line| line.starts_with(heading)).expect(heading)
+        };
+        let incident = if name == "queue-full" { "Incident " } else { "Attack " };
+        let rows = [incident, "Mitigation ", "Clients ", "Action ", "LISTENER ", "IFACE "].map(row);
+        assert!(rows.is_sorted(), "{name}:\n{page}");
+    }
+}
+
+/// However much there is to show, the most important fits: the worst findings and listeners.
+#[test]
+fn a_crowded_page_fits_a_terminal() {
+    let (mut report, mut facts) = degraded();
+    let one = report.listeners[0].clone();
+    report.listeners.resize(40, one);
+    report.listeners[30].state = ListenerState::Attacked;
+    let interface = facts.interfaces[0].clone();
+    facts.interfaces.resize(12, interface);
+    facts.losses = losing().1.losses;
+    let page = page_of(80, &status((report, facts)));
+    assert!(page.lines().count() <= 22, "{page}");
+    for part in ["of 40 shown", "of 12 shown", "more findings", "✗ critical", "ATTACKED"] {
+        assert!(page.contains(part), "{part}:\n{page}");
     }
 }
 
@@ -275,6 +308,7 @@ fn a_page_fits_a_terminal() {
 fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
     for (state, reaching, expected, ratio) in [
         (ListenerState::Mitigating, 1_000.0, State::AttackMitigated, 0.99),
+        (ListenerState::Mitigating, 890_100.0, State::AttackUnmitigated, 0.1),
         (ListenerState::Attacked, 890_100.0, State::AttackUnmitigated, 0.1),
     ] {
         let (mut report, facts) = flooded(Mode::Enforce);
@@ -370,7 +404,7 @@ fn listeners_that_reply_to_unread_syns_are_named() {
     assert_eq!(reported(99, 11), None, "too few");
     let finding = reported(5_000, 11).expect("a note");
     assert!(
-        finding.text.contains("/s frames go on beyond what the guard reads"),
+        finding.text.contains("/s frames exceed the bounds of the XDP program"),
         "{}",
         finding.text
     );
@@ -437,7 +471,7 @@ fn a_program_that_runs_before_the_agents_at_tc_is_named() {
         assert!(before.is_some_and(|text| text.contains("other (id 7, TCX egress)")), "{before:?}");
         assert_eq!(unseen.is_some(), egress == Egress::Unseen);
         let names = |text: &String| {
-            text.contains("ends the chain, other (id 7") && !text.contains("not guarded")
+            text.contains("ends the chain (other (id 7") && !text.contains("without tcpguard")
         };
         assert!(unseen.is_none_or(names), "{unseen:?}");
         let mut hints = health.iter().map(|finding| finding.hint.as_deref());

@@ -416,7 +416,7 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
 }
 
 fn no_tracepoint(why: &str) -> Finding {
-    let text = format!("completed handshakes are only seen in a sample: {why}");
-    let hint = "see whether it has BTF: ls -l /sys/kernel/btf/vmlinux";
+    let text = format!("no tracepoint, completed handshakes are only sampled: {why}");
+    let hint = "check that the kernel has BTF: ls -l /sys/kernel/btf/vmlinux";
     Finding::warning("no_tracepoint", text).hint(hint)
 }

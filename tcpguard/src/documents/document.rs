@@ -148,9 +148,9 @@ pub enum State {
     /// An incident that is no flood is open, or the state of a listener is not `ok`; no attack is
     /// known.
     Elevated,
-    /// An attack is open, and rules or other mitigations keep most of its SYNs from the stack.
+    /// An attack is open, and mitigations kept at least half of its SYNs of the last second from the stack.
     AttackMitigated,
-    /// An attack is open, and most of its SYNs reach the stack, as always in mode `observe`.
+    /// An attack is open, and most of its SYNs of the last second reached the stack, as always in mode `observe`.
     AttackUnmitigated,
     /// Many packets are dropped before XDP, those of clients too; `losses` shows where.
     DroppedBeforeXdp,

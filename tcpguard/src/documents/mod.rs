@@ -27,7 +27,7 @@ mod transfer;
 pub use alerts::*;
 pub use allowed::Allowed;
 pub use attack::*;
-pub(crate) use build::PAST_LISTED;
+pub(crate) use build::{MOSTLY_STOPPED, PAST_LISTED};
 pub use clients::{Clients, Connect};
 pub use counts::{Counts, IncidentCount};
 pub use document::*;

@@ -16,8 +16,8 @@ pub fn clients(clients: &Clients, at: Option<&str>) -> String {
         None => "baseline not known yet".to_owned(),
     };
     let verdict = match clients.connect() {
-        Some(Connect::Few) => ": MOST CLIENTS DO NOT CONNECT",
-        Some(Connect::Some) => ": some clients do not connect",
+        Some(Connect::Few) => ": MOST CLIENTS FAIL",
+        Some(Connect::Some) => ": some clients fail",
         Some(Connect::All) | None => "",
     };
     format!("{} handshakes/s{at} ({baseline}){verdict}", short(clients.completed_pps))

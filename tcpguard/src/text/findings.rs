@@ -11,6 +11,8 @@ use super::view::{Tone, View, wrap};
 
 /// Columns before text and hint.
 const INDENT: usize = 4;
+/// Columns before the text of a finding in short: sign and severity.
+const IN_SHORT: usize = 12;
 /// Findings with one code that are shown one by one.
 const LISTED: usize = 5;
 
@@ -79,6 +81,39 @@ pub(super) fn list(
     match per_code.values().map(|number| number.saturating_sub(LISTED)).sum::<usize>() {
         0 => Ok(()),
         some => writeln!(out, "- {some} more with these codes\n{:INDENT$}→ {more}", ""),
+    }
+}
+
+/// The findings in at most `lines` lines, without their hints.
+pub(super) fn in_short(
+    out: &mut impl Write,
+    view: &View,
+    findings: &[Finding],
+    lines: usize,
+) -> fmt::Result {
+    let texts =
+        findings.iter().map(|finding| (finding, wrap(&finding.text, view.width - IN_SHORT)));
+    let texts: Vec<(&Finding, Vec<String>)> = texts.collect();
+    let fits = |shown: usize| {
+        let used: usize = texts[..shown].iter().map(|(_, lines)| lines.len()).sum();
+        used + usize::from(shown < texts.len()) <= lines
+    };
+    // The most severe one is shown, however long it is.
+    let shown = (1..=texts.len()).rev().find(|shown| fits(*shown)).unwrap_or(1);
+    for (finding, lines) in texts.iter().take(shown) {
+        let (sign, tone) = sign(finding.severity);
+        let word = view.paint(tone, &format!("{sign} {:<8}", severity_word(finding.severity)));
+        for (number, line) in lines.iter().enumerate() {
+            match number {
+                0 => writeln!(out, "{word}  {line}")?,
+                _ => writeln!(out, "{:IN_SHORT$}{line}", "")?,
+            }
+        }
+    }
+    match texts.len().saturating_sub(shown) {
+        0 => Ok(()),
+        1 => writeln!(out, "- 1 more finding: tcpguard status --full"),
+        some => writeln!(out, "- {some} more findings: tcpguard status --full"),
     }
 }
 
@@ -175,10 +210,10 @@ fn passed(out: &mut impl Write, passed: &[Finding], view: &View) -> fmt::Result 
 fn next(doctor: &Doctor) -> &'static str {
     match doctor.findings.first().map(|finding| finding.severity) {
         Some(Severity::Critical | Severity::Warning) => {
-            "tcpguard doctor --fix-hints prints only what to do; for somebody who helps: sudo tcpguard \
-             doctor --bundle FILE"
+            "the commands alone: tcpguard doctor --fix-hints; a file for a bug report: sudo tcpguard doctor \
+             --bundle FILE"
         }
-        _ if !doctor.unknown.is_empty() => "look as root: sudo tcpguard doctor",
-        Some(Severity::Notice) | None => "what happens now: tcpguard status",
+        _ if !doctor.unknown.is_empty() => "check as root: sudo tcpguard doctor",
+        Some(Severity::Notice) | None => "the present state: tcpguard status",
     }
 }

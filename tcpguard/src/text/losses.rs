@@ -22,13 +22,13 @@ pub(super) fn in_words(losses: &Losses) -> String {
 
 fn now(losses: &Losses) -> String {
     match (losses.state, losses.lost_pps) {
-        (_, None) => "before the guard: not known yet".to_owned(),
-        (LossState::None, _) => "none before the guard".to_owned(),
+        (_, None) => "before XDP: not known yet".to_owned(),
+        (LossState::None, _) => "none before XDP".to_owned(),
         (_, Some(pps)) => {
             let share = losses
                 .lost_ratio
                 .map_or_else(String::new, |share| format!(" ({} of all packets)", percent(share)));
-            format!("{}/s before the guard{share}", short(pps))
+            format!("{}/s before XDP{share}", short(pps))
         }
     }
 }
@@ -46,7 +46,7 @@ fn rings(losses: &Losses) -> impl Iterator<Item = String> {
 fn backlogs(cpus: &[CpuLoad]) -> Option<String> {
     let ever: u64 = cpus.iter().map(|cpu| cpu.dropped).sum();
     let pps: f64 = cpus.iter().filter_map(|cpu| cpu.dropped_pps).sum();
-    (ever > 0).then(|| amount("backlogs of CPUs", ever, Some(pps).filter(|pps| *pps > 0.0)))
+    (ever > 0).then(|| amount("CPU backlogs", ever, Some(pps).filter(|pps| *pps > 0.0)))
 }
 
 fn amount(name: &str, ever: u64, pps: Option<f64>) -> String {
@@ -95,13 +95,13 @@ mod tests {
     #[test]
     fn nothing_lost_is_four_words() {
         let quiet = losses(0, 0.0, cpu(20_000.0, 0, 0.0, 0.0));
-        assert_eq!(in_words(&quiet), "none before the guard");
+        assert_eq!(in_words(&quiet), "none before XDP");
     }
 
     #[test]
     fn losses_of_long_ago_are_listed_apart() {
         let found = in_words(&losses(3, 0.0, cpu(20_000.0, 10, 0.0, 0.0)));
-        let expected = "none before the guard; ring of eth0 3 ever; backlogs of CPUs 10 ever";
+        let expected = "none before XDP; ring of eth0 3 ever; CPU backlogs 10 ever";
         assert_eq!(found, expected);
     }
 
@@ -110,8 +110,8 @@ mod tests {
         let mut losses = losses(1_200_000, 11_000.0, cpu(132_000.0, 90_000, 1_000.0, 20.0));
         (losses.state, losses.lost_pps) = (LossState::Heavy, Some(12_000.0));
         losses.skew = Some(1.0);
-        let expected = "12k/s before the guard (8.3% of all packets); ring of eth0 11k/s \
-                        (1.2M ever); backlogs of CPUs 1000/s (90k ever); CPU budget used up \
+        let expected = "12k/s before XDP (8.3% of all packets); ring of eth0 11k/s \
+                        (1.2M ever); CPU backlogs 1000/s (90k ever); CPU budget used up \
                         20/s; CPU 0 receives 100%";
         assert_eq!(in_words(&losses), expected);
     }
@@ -120,6 +120,6 @@ mod tests {
     fn before_the_second_poll_nothing_is_known() {
         let mut losses = losses(0, 0.0, cpu(0.0, 0, 0.0, 0.0));
         losses.lost_pps = None;
-        assert_eq!(in_words(&losses), "before the guard: not known yet");
+        assert_eq!(in_words(&losses), "before XDP: not known yet");
     }
 }

@@ -1,4 +1,6 @@
-//! `tcpguard status` on one screen: the situation, what to do, and the listeners and interfaces.
+//! The page of `tcpguard status`: the situation, the action, and the listeners and interfaces.
+//!
+//! Without `--full` it fits a terminal of 24 lines: listeners and findings share the lines that the situation leaves.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -11,7 +13,7 @@ use tcpguard_host::units::{percent, short, span, whole};
 
 use super::attack::{between, paragraph};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
-use super::findings::list;
+use super::findings::{in_short, list};
 use super::incident;
 use super::mode::mode_end;
 use super::rules::pending_confirmation;
@@ -20,13 +22,17 @@ use super::view::{Tone, View};
 use super::{details, losses};
 use crate::config::mode_name;
 use crate::documents::{
-    AttachMode, Connect, Hook, Incident, Interface, Listener, LossState, State, Status,
+    AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, State, Status,
 };
 
-/// Listeners shown without `--listeners`.
-const LISTENERS_SHOWN: usize = 6;
-/// Share of a flood from which on most of it counts as stopped.
-const MOST: f64 = 0.5;
+/// Lines of a page without `--full`. A terminal of 24 lines has room for it and for the prompt.
+const LINES: usize = 22;
+/// Most rows of a table without `--listeners` and `--full`.
+const ROWS: usize = 6;
+/// Most interfaces named in one line.
+const NAMED: usize = 4;
+/// Fewest rows of a table, and lines of findings.
+const FEWEST_ROWS: usize = 2;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
 /// Beginnings of commands that only root may give.
@@ -72,7 +78,7 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
             ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT".into(), Tone::Bad)
         }
         (State::Degraded, _, Some(interface)) => {
-            ("✗", format!("DEGRADED, {interface} IS NOT GUARDED").into(), Tone::Bad)
+            ("✗", format!("DEGRADED: no XDP program on {interface}").into(), Tone::Bad)
         }
         (state, ..) => {
             let (sign, words, tone) = state_in_words(state);
@@ -102,15 +108,14 @@ fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
         State::Elevated => ("!", "ELEVATED", Tone::Warning),
         State::AttackMitigated => ("!", "UNDER ATTACK, mitigating", Tone::Warning),
         State::AttackUnmitigated => ("✗", "UNDER ATTACK, NOT mitigating", Tone::Bad),
-        State::DroppedBeforeXdp => ("✗", "CLIENTS ARE LOST BEFORE THE GUARD", Tone::Bad),
+        State::DroppedBeforeXdp => ("✗", "PACKETS DROPPED BEFORE XDP", Tone::Bad),
         State::Degraded => ("✗", "DEGRADED", Tone::Bad),
         State::Off => ("!", "off", Tone::Warning),
-        State::Unknown => ("!", "in a state that this command does not know", Tone::Warning),
+        State::Unknown => ("!", "in a state of a newer version", Tone::Warning),
     }
 }
 
-/// The whole page: the situation in one fact a line; with `full` everything that is known. Without
-/// `all_listeners` and `full` only the most interesting listeners are shown.
+/// The page. With `full` it holds everything that is known, with `all_listeners` every listener.
 pub fn status(
     out: &mut impl Write,
     status: &Status,
@@ -118,36 +123,63 @@ pub fn status(
     full: bool,
     all_listeners: bool,
 ) -> fmt::Result {
+    if full {
+        return full_page(out, status, view);
+    }
+    let mut top = String::new();
+    brief(&mut top, status, view)?;
+    top.push('\n');
+    situation(&mut top, status, view)?;
+    let explain = status.incidents.first().or(status.past_incidents.first());
+    let explain = explain.map_or_else(String::new, |it| format!("tcpguard explain {}; ", it.id));
+    paragraph(&mut top, view, "Details", &format!("{explain}tcpguard status --full"))?;
+    if let Some(cost) = details::costs(&status.programs) {
+        paragraph(&mut top, view, "Cost", &cost)?;
+    }
+
+    let fewest_of_findings = if status.health.is_empty() { 0 } else { FEWEST_ROWS };
+    let mut tables = String::new();
+    let mut left = 0;
+    for rows in (FEWEST_ROWS..=ROWS).rev() {
+        tables.clear();
+        listeners(&mut tables, status, view, if all_listeners { usize::MAX } else { rows })?;
+        tables.push('\n');
+        interfaces(&mut tables, status, view, rows)?;
+        // A blank line stands before the tables, and one before the findings.
+        let used = top.lines().count() + tables.lines().count() + 2;
+        left = LINES.saturating_sub(used);
+        if left >= fewest_of_findings {
+            break;
+        }
+    }
+    write!(out, "{top}\n{tables}")?;
+    if !status.health.is_empty() {
+        out.write_char('\n')?;
+        in_short(out, view, &status.health, left.max(FEWEST_ROWS))?;
+    }
+    Ok(())
+}
+
+/// The page of `--full`.
+fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     brief(out, status, view)?;
     out.write_char('\n')?;
     situation(out, status, view)?;
-    if full {
-        details::story(out, status, view)?;
-    }
+    details::story(out, status, view)?;
     out.write_char('\n')?;
-    listeners(out, status, view, full || all_listeners)?;
+    listeners(out, status, view, usize::MAX)?;
     out.write_char('\n')?;
-    interfaces(out, status, view)?;
-    if full || status.losses.state != LossState::None {
-        paragraph(out, view, "Losses", &losses::in_words(&status.losses))?;
-    }
+    interfaces(out, status, view, usize::MAX)?;
+    paragraph(out, view, "Losses", &losses::in_words(&status.losses))?;
     if let Some(cost) = details::costs(&status.programs) {
         paragraph(out, view, "Cost", &cost)?;
     }
-    if full {
-        details::counters(out, status, view)?;
-    }
+    details::counters(out, status, view)?;
     if !status.health.is_empty() {
         out.write_char('\n')?;
     }
     list(out, view, &status.health, "tcpguard status --json")?;
-    if full {
-        return details::log(out, status, view);
-    }
-    out.write_char('\n')?;
-    let explain = status.incidents.first().or(status.past_incidents.first());
-    let explain = explain.map_or_else(String::new, |it| format!("tcpguard explain {}; ", it.id));
-    paragraph(out, view, "Details", &format!("{explain}tcpguard status --full"))
+    details::log(out, status, view)
 }
 
 /// The situation: incident, mitigation, clients, and action.
@@ -181,7 +213,11 @@ fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     if let Some(waiting) = pending_confirmation(&status.rules.list, view) {
         paragraph(out, view, "Pending", &waiting)?;
     }
-    status.incidents.iter().try_for_each(|it| paragraph(out, view, "Rate", &rate(it)))
+    for flood in status.incidents.iter().filter(|it| it.class.is_flood()) {
+        paragraph(out, view, "Rate", &rate(flood))?;
+        paragraph(out, view, "Total", &total(flood))?;
+    }
+    Ok(())
 }
 
 /// The effect on the flood, or the readiness for one.
@@ -204,7 +240,7 @@ fn mitigation(status: &Status) -> String {
     let effect = |flood: &&Incident| {
         let at = flood.place();
         let Some(share) = flood.mitigated_ratio else { return format!("not known yet at {at}") };
-        let only = if share < MOST { "only " } else { "" };
+        let only = if share < MOSTLY_STOPPED { "only " } else { "" };
         format!("{only}{} of the SYNs at {at} stopped in the last second", percent(share))
     };
     let effects: Vec<String> = floods.iter().map(effect).collect();
@@ -213,7 +249,11 @@ fn mitigation(status: &Status) -> String {
     }
     let names = |attached: bool| {
         let of_state = status.interfaces.iter().filter(|it| it.attached == attached);
-        of_state.map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ")
+        let mut names: Vec<&str> = of_state.map(|it| it.name.as_str()).collect();
+        let more = names.len().saturating_sub(NAMED);
+        names.truncate(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        names.join(", ") + &more
     };
     match (names(true), names(false)) {
         (on, off) if off.is_empty() => format!("ready on {on}"),
@@ -235,9 +275,8 @@ fn actions(status: &Status) -> Vec<String> {
     let urgent = |finding: &&Finding| finding.severity >= Severity::Warning;
     match status.health.iter().find(urgent) {
         Some(finding) => {
-            let command = finding.hint.as_deref().filter(|hint| is_command(hint));
-            actions.extend(command.map(as_typed));
-            actions.push(format!("see the finding {} below", finding.code));
+            let hint = finding.hint.as_deref().unwrap_or("tcpguard status --full");
+            actions.push(if is_command(hint) { as_typed(hint) } else { hint.to_owned() });
         }
         None if status.clients.connect() == Some(Connect::Few) => {
             actions.push("look for what keeps clients out: tcpguard listeners".to_owned());
@@ -256,18 +295,19 @@ fn as_typed(command: &str) -> String {
     format!("{sudo}{command}")
 }
 
-/// The SYNs of an incident, and what became of them.
+/// The rate of SYNs of a flood.
 fn rate(incident: &Incident) -> String {
     let baseline = match incident.baseline_pps {
         Some(baseline) => format!("baseline {}/s, ", short(baseline)),
         None => String::new(),
     };
-    let mut text = format!(
-        "{} SYN/s ({baseline}peak {}/s); {} SYNs in all",
-        short(incident.syn_pps),
-        short(incident.peak_syn_pps),
-        whole(incident.syns),
-    );
+    let (now, peak) = (short(incident.syn_pps), short(incident.peak_syn_pps));
+    format!("{now} SYN/s ({baseline}peak {peak}/s)")
+}
+
+/// The SYNs of a flood, and the shares that were dropped and answered.
+fn total(incident: &Incident) -> String {
+    let mut text = format!("{} SYNs", whole(incident.syns));
     let share = |count: u64| percent(count as f64 / incident.syns.max(1) as f64);
     for (count, fate) in
         [(incident.dropped, "dropped"), (incident.cookies_sent, "answered with SYN cookies")]
@@ -279,7 +319,7 @@ fn rate(incident: &Incident) -> String {
     text
 }
 
-fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+fn interfaces(out: &mut impl Write, status: &Status, view: &View, most: usize) -> fmt::Result {
     let mut table = Table::new([
         "IFACE",
         "HOOK",
@@ -291,10 +331,22 @@ fn interfaces(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result
         "COOKIE/s",
         "NOTE",
     ]);
-    for interface in &status.interfaces {
+    let mut sorted: Vec<&Interface> = status.interfaces.iter().collect();
+    sorted.sort_by_key(|interface| interface.attached);
+    let shown = sorted.len().min(most);
+    for interface in &sorted[..shown] {
         table.row(interface_row(interface));
     }
-    table.write(out, view)
+    table.write(out, view)?;
+    left_out(out, shown, sorted.len(), "--full")
+}
+
+/// Says how many rows of a table are not shown, and the option that shows them.
+fn left_out(out: &mut impl Write, shown: usize, all: usize, option: &str) -> fmt::Result {
+    if shown == all {
+        return Ok(());
+    }
+    writeln!(out, "({shown} of {all} shown; tcpguard status {option})")
 }
 
 fn interface_row(interface: &Interface) -> [Cell; 9] {
@@ -330,31 +382,27 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     ]
 }
 
-fn listeners(out: &mut impl Write, status: &Status, view: &View, all: bool) -> fmt::Result {
+fn listeners(out: &mut impl Write, status: &Status, view: &View, most: usize) -> fmt::Result {
     let mut sorted: Vec<&Listener> = status.listeners.iter().collect();
     sorted.sort_by(|a, b| {
         let calm = |listener: &Listener| listener.state == ListenerState::Ok;
         calm(a).cmp(&calm(b)).then(b.syn_pps.total_cmp(&a.syn_pps)).then(a.port.cmp(&b.port))
     });
-    let shown = if all { sorted.len() } else { sorted.len().min(LISTENERS_SHOWN) };
+    let shown = sorted.len().min(most);
     let mut table = Table::new([
         "LISTENER",
         "SYN/s",
         if status.daemon.mode == Mode::Enforce { "DROP/s" } else { "WOULD DROP/s" },
-        "HALF-OPEN/LIMIT",
-        "ACCEPT-Q/LIMIT",
-        "CLIENTS/s (BASELINE)",
+        "HALF-OPEN",
+        "ACCEPT QUEUE",
+        "CLIENTS/s",
         "STATE",
     ]);
     for listener in &sorted[..shown] {
         table.row(listener_row(listener));
     }
     table.write(out, view)?;
-    if shown < sorted.len() {
-        let left_out = format!("({shown} of {} shown; tcpguard status --listeners)", sorted.len());
-        writeln!(out, "{left_out}")?;
-    }
-    Ok(())
+    left_out(out, shown, sorted.len(), "--listeners")
 }
 
 /// Returns the state of a listener as a word and a tone.

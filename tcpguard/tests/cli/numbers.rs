@@ -55,7 +55,7 @@ fn one_interface_is_shown_if_it_is_attached() {
 fn a_host_that_loses_packets_is_not_healthy() {
     let host = Host::with(status(losing()));
     let brief = host.run(&["status", "--brief"]);
-    assert!(brief.stdout.contains("CLIENTS ARE LOST BEFORE THE GUARD"), "{brief:#?}");
+    assert!(brief.stdout.contains("PACKETS DROPPED BEFORE XDP"), "{brief:#?}");
     let waiting = host.run(&["status", "--wait", "healthy", "--timeout", "1s"]);
     assert_eq!(waiting.code, Some(1), "{waiting:#?}");
     assert!(waiting.stderr.ends_with("tcpguard status says why\n"), "{waiting:#?}");

@@ -231,7 +231,7 @@ fn one_interface_alone_can_be_counted() {
 fn the_overview_begins_with_whether_clients_connect() {
     let mut scene = status(flooded(Mode::Observe));
     let shown = |scene: &Status| page(&model(scene.clone()), 0, SIZES[0]);
-    let says = "Clients  9 handshakes/s at :443 (baseline 52/s): MOST CLIENTS DO NOT CONNECT";
+    let says = "Clients  9 handshakes/s at :443 (baseline 52/s): MOST CLIENTS FAIL";
     assert_eq!(shown(&scene).lines().nth(2), Some(says));
     scene.incidents[0].dst = "2001:db8:1:2:3:4:5:6".parse().unwrap();
     let long = shown(&scene);

@@ -220,12 +220,13 @@ impl Provenance {
         let mut notes = Vec::new();
         if let Some(path) = self.changed() {
             let file = path.display();
-            let text = format!("{file} was changed after it was read: an older one holds");
+            let text =
+                format!("{file} changed after it was read, the previous content still applies");
             notes.push(note(&path, "config_changed", text, "tcpguard reload"));
         }
         if !self.waiting.is_empty() {
             let (keys, path) = (self.waiting.join(", "), self.path());
-            let text = format!("only a restart applies {keys} of {}", path.display());
+            let text = format!("{keys} of {} need a restart to apply", path.display());
             notes.push(note(path, "config_waits", text, "systemctl restart tcpguard"));
         }
         notes

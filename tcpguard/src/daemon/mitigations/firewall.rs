@@ -173,7 +173,7 @@ impl Firewall {
         let what = unread(&self.rules).filter(|_| self.seen.as_ref().is_some_and(refuses))?;
         let text =
             format!("{what}: SYN cookies may bypass rules that deny SYNs, or lock clients out");
-        let hint = "systemctl restart tcpguard; if the note stays: sudo tcpguard doctor";
+        let hint = "systemctl restart tcpguard; if the finding stays: sudo tcpguard doctor";
         Some(Finding::warning("firewall_unread", text).hint(hint))
     }
 

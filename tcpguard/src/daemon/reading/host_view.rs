@@ -143,11 +143,11 @@ impl Unread {
     fn health(&self, now: Timestamp) -> Vec<Finding> {
         let finding = |(source, failure): (&&str, &Failure)| {
             let text = format!(
-                "{source} cannot be read for {}: {}; what was read before counts until it can",
+                "{source} unreadable for {} ({}), the last values read still apply",
                 span(now.since(failure.since)),
                 failure.why
             );
-            let hint = "see what is in the way: tcpguard doctor";
+            let hint = "tcpguard doctor";
             Finding::warning("source_unread", text).about(*source).hint(hint)
         };
         self.0.iter().map(finding).collect()
@@ -156,7 +156,7 @@ impl Unread {
 
 fn no_room(what: &str, count: usize) -> String {
     format!(
-        "{count} prefixes of the kind \"{what}\" are not spared by rules: there is room for \
+        "{count} prefixes of the kind \"{what}\" are not exempt from rules: the limit is \
          {MOST_PROTECTED} protected prefixes of each IP version, {MOST_SSH_CLIENTS} of them for SSH clients"
     )
 }

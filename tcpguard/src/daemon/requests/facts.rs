@@ -152,26 +152,25 @@ impl Agent {
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             let text = format!("{lost} alerts and log lines did not reach the journal");
-            let hint = "look at it: systemctl status systemd-journald";
+            let hint = "systemctl status systemd-journald";
             health.push(Finding::warning("journal_lost", text).hint(hint));
         }
         if let Some(why) = self.writer.trouble() {
-            let text =
-                format!("rules and mode may be forgotten when the agent starts again: {why}");
-            let hint = format!("make room: df -h {}", self.config.state_dir.display());
+            let text = format!("state not saved, a restart may lose rules and mode: {why}");
+            let hint = format!("free space: df -h {}", self.config.state_dir.display());
             health.push(Finding::warning("state_unwritten", text).hint(hint));
         }
         if let Some((interface, program)) = self.mitigations.cookies.behind() {
             let text = format!(
-                "another tc program runs before the guard's for what arrives at {interface}: {program}; \
-                 if it ends the chain, cookies are not taken back"
+                "{interface}: another tc ingress program runs before tcpguard's ({program}); if it ends \
+                 the chain, returned cookies are not checked"
             );
-            let hint = format!("see whose it is: bpftool net show dev {interface}");
+            let hint = format!("find its owner: bpftool net show dev {interface}");
             health.push(Finding::warning("tc_before", text).about(interface).hint(hint));
         }
         let left_out = &self.selection.left_out;
         if left_out.count() > 0 {
-            let hint = "see whose they are: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
+            let hint = "find their owners: ss -lntpe; leave out ports with [listeners] ignore_ports, then: \
                         tcpguard reload";
             let finding = Finding::critical("listeners_full", left_out.to_string());
             health.push(finding.about("LISTENERS").hint(hint));

@@ -27,13 +27,13 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Fin
     let mut found = facts.health.clone();
     found.extend(facts.interfaces.iter().flat_map(interface));
     if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
-        let text = format!("rules wanted: {}, in the kernel: {in_kernel}", report.rules.len());
+        let text = format!("rules in the kernel: {in_kernel} of {}", report.rules.len());
         found.push(Finding::critical("rule_drift", text).hint("systemctl restart tcpguard"));
     }
     if let Some(age) = facts.heartbeat.map(|at| facts.clock.now.since(at))
         && age > HEARTBEAT_LATE
     {
-        let text = format!("the agent is late: its last sign of life is {} old", span(age));
+        let text = format!("agent late: its last heartbeat was {} ago", span(age));
         let hint = "see what takes the CPU: ps -eo pid,comm,pcpu --sort=-pcpu";
         found.push(Finding::critical("agent_late", text).hint(hint));
     }
@@ -41,13 +41,13 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Fin
         let (text, hint) = match facts.config.stands_in {
             Some(read_at) => {
                 let text = format!(
-                    "the configuration was refused at the start, the last valid one, of {read_at}, \
-                     applies: {error}"
+                    "configuration refused at the start, the last valid one of {read_at} applies: {error}"
                 );
                 (text, "correct it (tcpguard config check), then: tcpguard reload")
             }
             None => {
-                let text = format!("the configuration was refused, the one before holds: {error}");
+                let text =
+                    format!("configuration refused, the previous one still applies: {error}");
                 (text, "tcpguard config check")
             }
         };
@@ -59,7 +59,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Fin
     }
     if let Some((cpu, share)) = losses.one_queue() {
         let text = format!(
-            "CPU {cpu} receives {} of all packets: it alone sets what the host can take",
+            "CPU {cpu} receives {} of all packets and limits the rate of the host",
             percent(share)
         );
         let hint = "spread them over queues: ethtool -L IFACE combined N, or rps_cpus in /sys";
@@ -69,7 +69,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Fin
         && conntrack.ratio().is_some_and(|share| share >= CONNTRACK_FULL)
     {
         let text = format!(
-            "{} of {} tracked connections are taken: the kernel drops new ones when all are",
+            "connection tracking: {} of {} entries used, the kernel drops new connections when it is full",
             conntrack.count, conntrack.max
         );
         let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
@@ -89,44 +89,44 @@ fn interface(interface: &InterfaceFacts) -> Vec<Finding> {
     let mut found = Vec::new();
     if !interface.ahead.is_empty() {
         let text = format!(
-            "another tc program runs before the guard's for what leaves {name}: {}; if it ends the \
-             chain, answers are not seen",
+            "{name}: another tc egress program runs before tcpguard's ({}); if it ends the chain, \
+             SYN-ACKs are not counted",
             interface.ahead.join(", ")
         );
         let hint = format!(
-            "see whose it is: bpftool net show dev {name}; tc filter show dev {name} egress"
+            "find its owner: bpftool net show dev {name}; tc filter show dev {name} egress"
         );
         found.push(Finding::warning("tc_before", text).hint(hint));
     }
     if interface.ifindex == 0 {
-        let text = format!("{name} is not protected: there is no such interface");
-        let hint = "it will be as soon as it is there; see which are: ip link";
+        let text = format!("{name}: no such interface");
+        let hint = "tcpguard attaches as soon as it exists; see the interfaces: ip link";
         found.push(Finding::critical("detached", text).hint(hint));
     } else if !interface.attached {
-        let text = format!("{name} is not protected: the filter is not attached to it");
+        let text = format!("{name}: the XDP program is not attached");
         found.push(Finding::critical("detached", text).hint("systemctl restart tcpguard"));
     } else if interface.mode == AttachMode::Generic {
         let why = match &interface.fallback {
-            Some(why) => format!(", because native failed ({why})"),
+            Some(why) => format!(" (native failed: {why})"),
             None => String::new(),
         };
-        let text = format!("{name} runs in generic mode{why}: expect lower capacity");
-        let hint = format!("see what native XDP lacks there: tcpguard doctor {name}");
+        let text = format!("{name}: generic XDP{why}, lower capacity");
+        let hint = format!("check the interface: tcpguard doctor {name}");
         found.push(Finding::warning("xdp_generic", text).hint(hint));
     }
     found.into_iter().map(|finding| finding.about(name)).collect()
 }
 
-/// Says of a listener that its accept queue is full: whatever else is the case, clients are lost there.
+/// The finding about a listener with a full accept queue: clients are lost there.
 fn overloaded(listener: &ListenerReport) -> Finding {
     let at = listener.listener;
     let name = std::net::SocketAddr::new(at.addr, at.port).to_string();
-    let queue = listener.queues.map_or_else(String::new, |queues| {
-        format!(", {} wait, {} may", queues.accept, queues.backlog)
-    });
-    let text = format!("{name}: the accept queue is full{queue}: new clients are lost");
-    let hint = "which process accepts too slowly, and what limits its queue: tcpguard listeners";
-    Finding::warning("accept_queue_full", text).about(name).hint(hint)
+    let queue = listener
+        .queues
+        .map_or_else(String::new, |queues| format!(" ({} of {})", queues.accept, queues.backlog));
+    let text = format!("{name}: accept queue full{queue}, new clients are lost");
+    let hint = "tcpguard listeners";
+    Finding::critical("accept_queue_full", text).about(name).hint(hint)
 }
 
 /// Reports that listeners answer SYNs in frames that the XDP program does not read. Every SYN-ACK that is no
@@ -144,8 +144,8 @@ fn unread_syns(report: &Report, facts: &Facts) -> Option<Finding> {
     };
     let listener = report.listeners.iter().find(answers_unseen).filter(|_| rate > UNREAD_PPS)?;
     let text = format!(
-        "{}/s frames go on beyond what the guard reads, and {} answers more SYNs than it saw: they pass \
-         the guard",
+        "{}/s frames exceed the bounds of the XDP program, and {} answers more SYNs than were counted: \
+         unread SYNs pass",
         short(rate),
         listener.listener
     );
@@ -166,23 +166,23 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<Finding> {
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let blind = facts.health.iter().any(|finding| finding.code == "no_tracepoint");
     let so = if blind {
-        "completions are unknown, and floods show only where a full queue drops SYNs"
+        "completions are unknown, floods show only as drops of a full queue"
     } else {
-        "verdicts are less sure, and rules are only advised"
+        "classification is less certain, rules are only advised"
     };
     let names = names.join(", ");
     let ahead = facts.interfaces.iter().find_map(|one| Some((&one.name, one.ahead.first()?)));
     let (text, hint) = match ahead {
         Some((interface, program)) => (
             format!(
-                "answers are not seen, because another tc program runs before the guard's on {interface} \
-                 and ends the chain, {program}: {names}{more}; {so}"
+                "SYN-ACKs not counted at {names}{more}: another tc program on {interface} ends the chain \
+                 ({program}); {so}"
             ),
-            "see whose it is: bpftool net show",
+            "find its owner: bpftool net show",
         ),
         None => (
-            format!("answers leave by an interface that is not guarded: {names}{more}; {so}"),
-            "name it under [interfaces]: ip route shows which it is",
+            format!("SYN-ACKs of {names}{more} leave by an interface without tcpguard; {so}"),
+            "name it under [interfaces] (see: ip route)",
         ),
     };
     Some(Finding::warning("egress_unseen", text).hint(hint))
@@ -199,8 +199,7 @@ fn lost(losses: &Losses) -> Finding {
     let in_rings = losses.interfaces.iter().filter_map(|one| one.lost_pps).sum::<f64>();
     let in_backlogs = losses.cpus.iter().filter_map(|cpu| cpu.dropped_pps).sum::<f64>();
     let text = format!(
-        "clients are lost before the guard sees them: {} packets/s, {share} of all ({}/s in rings, \
-         {}/s in backlogs)",
+        "{} packets/s ({share}) dropped before XDP, clients' too: {}/s in rings, {}/s in CPU backlogs",
         short(pps),
         short(in_rings),
         short(in_backlogs)
@@ -208,7 +207,7 @@ fn lost(losses: &Losses) -> Finding {
     let hint = match ring {
         Some(ring) if in_rings >= in_backlogs => {
             format!(
-                "see how large its ring can be: ethtool -g {0}; make it so: ethtool -G {0} rx N",
+                "enlarge the ring of {0}: ethtool -g {0} shows the maximum N, ethtool -G {0} rx N sets it",
                 ring.name
             )
         }

@@ -5,7 +5,7 @@ mod health;
 mod interface;
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, ListenerReport, Report, RuleReport};
+use tcpguard_engine::{IncidentReport, Report, RuleReport};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
@@ -14,6 +14,8 @@ use super::*;
 pub(super) use attack::attack;
 
 const ALERTS_LISTED: usize = 20;
+/// Share of the SYNs of a flood, from 0 to 1, from which on it counts as stopped.
+pub(crate) const MOSTLY_STOPPED: f64 = 0.5;
 /// Most closed incidents listed.
 pub(crate) const PAST_LISTED: usize = 16;
 
@@ -100,7 +102,9 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     let attacked = incidents.peek().is_some();
     let stopped =
         report.mode == engine::Mode::Enforce && incidents.all(|attack| stops(report, attack));
-    let broken = health.iter().any(|finding| finding.severity == Severity::Critical)
+    // A full accept queue is the application's problem: the agent works.
+    let of_agent = |finding: &&Finding| finding.code != "accept_queue_full";
+    let broken = health.iter().filter(of_agent).any(|it| it.severity == Severity::Critical)
         // Changes since the last valid configuration are not in effect, although an operator may
         // rely on them.
         || facts.config.stands_in.is_some();
@@ -118,22 +122,16 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     }
 }
 
-/// Returns whether most of an attack is kept from the stack.
+/// Returns whether most SYNs of an attack are kept from the stack.
 fn stops(report: &Report, attack: &IncidentReport) -> bool {
-    use engine::ListenerState::{Attacked, Mitigating, Overloaded};
-    let acts = |at: &ListenerReport| {
-        let taken = |mitigation: &engine::MitigationReport| {
-            mitigation.state == engine::MitigationState::Active
-                && mitigation.mitigation.keeps_syns_away()
-        };
-        !attack.rules.is_empty() || at.mitigations.iter().any(taken)
-    };
-    match report.listeners.iter().find(|listener| listener.id == attack.listener_id) {
-        Some(at) => at.state == Mitigating || at.state == Overloaded && acts(at),
-        None if attack.class.is_of_host() => 2.0 * attack.stopped_rate >= attack.syn_rate,
-        // It is about many listeners.
-        None => report.listeners.iter().all(|listener| listener.state != Attacked),
+    if let Some(share) = stopped_share(report, attack) {
+        return share >= MOSTLY_STOPPED;
     }
+    // The flood pauses, or it is about many listeners.
+    let one = report.listeners.iter().any(|listener| listener.id == attack.listener_id);
+    let mut listeners =
+        report.listeners.iter().filter(|listener| !one || listener.id == attack.listener_id);
+    listeners.all(|listener| listener.state != engine::ListenerState::Attacked)
 }
 
 /// The share of an attack that is kept from the stack, out of the SYNs of the last second that

@@ -248,7 +248,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
                 "packets are lost before any program can see them".to_owned()
             }
             State::Unknown => "the agent is newer than this program: tcpguard version".to_owned(),
-            _ => "handshakes fail, and it is no attack or not known to be one".to_owned(),
+            _ => "handshakes fail, no attack is known".to_owned(),
         };
         reasons.push((state, words));
     }

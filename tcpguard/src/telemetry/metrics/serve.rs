@@ -122,7 +122,7 @@ fn not_served(address: SocketAddr, error: &io::Error) -> Finding {
              IPAddressAllow=localhost; then: systemctl restart tcpguard"
         }
         Some(libc::EADDRINUSE) => {
-            "change [metrics] listen, or see who has it: ss -ltnp; then: systemctl restart tcpguard"
+            "change [metrics] listen, or find the owner of the port: ss -ltnp; then: systemctl restart tcpguard"
         }
         _ => "change [metrics] listen, then: systemctl restart tcpguard",
     };

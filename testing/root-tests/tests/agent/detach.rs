@@ -72,7 +72,7 @@ fn a_live_agent_lets_go_and_does_not_attach_again() {
 
     let health = agent.status().unwrap().health();
     let reported = health.iter().any(|(code, text)| {
-        code == "detached" && text.starts_with(&format!("{INTERFACE} is not protected"))
+        code == "detached" && *text == format!("{INTERFACE}: the XDP program is not attached")
     });
     assert!(reported, "{health:?}");
     agent.stop().unwrap();

@@ -132,7 +132,7 @@ fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_on_retur
     host.ip(&[&format!("link set eth0 netns {}", elsewhere.path())]).unwrap();
     let gone = |status: &Status| !attached(status, "eth0");
     let status = agent.wait_until("eth0 gone", LOOKED, gone).unwrap();
-    let text = "eth0 is not protected: there is no such interface".to_owned();
+    let text = "eth0: no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
     let begun = Instant::now();
     while filtered(&elsewhere, "eth0") {
@@ -151,7 +151,7 @@ fn a_missing_interface_keeps_the_others_from_nothing_and_is_taken_when_it_appear
     protected(&agent, &host, &["eth0"]);
     let status = agent.status().unwrap();
     assert_eq!(reported(&status, "eth1").unwrap()["attached"], false);
-    let text = "eth1 is not protected: there is no such interface".to_owned();
+    let text = "eth1: no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
     assert!(agent.log().contains("eth1 does not exist and is not protected"), "{}", agent.log());
 

@@ -198,7 +198,7 @@ fn a_program_that_always_moves_first_is_named() {
     let logged = |status: &Status| note(status, "tc_before").is_some();
     let status = agent.wait_until("a note that names it", 5 * SECOND, logged).unwrap();
     let text = note(&status, "tc_before").unwrap();
-    assert!(text.contains("another tc program runs before the guard's"), "{text}");
+    assert!(text.contains("another tc egress program runs before tcpguard's"), "{text}");
     assert!(text.contains("TCX egress"), "{text}");
     // When they are gone, it is as if they had never been there.
     drop(others);
