@@ -475,17 +475,17 @@ fn page_of_thresholds() -> String {
     let mut page = "\
 # Thresholds
 
-Every number by which the detector judges, its range, and the source of its value.
-[detection.md](detection.md) says how they work together. *Weighed against* names the two mistakes
-between which a value lies; the scenarios of `tcpguard-engine/tests` play both sides. This page is printed
-from the source (`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
+Every threshold of the detector, with its range and the reason for its value. [detection.md](detection.md)
+explains how they work together. *Weighed against* names the two mistakes between which a value lies. The
+scenarios of `tcpguard-engine/tests` try both. The page is written from the source
+(`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
 
 ## Keys
 
-Settings of the whole host. The key is that in `/etc/tcpguard/tcpguard.toml`, behind the name of its section.
-Without a key, only tests set it.
+Settings of the whole host. Set them in `/etc/tcpguard/tcpguard.toml`, in the section before the dot of the key. No
+host needs other values, and each row names the case in which one helps. Without a key, only tests set the field.
 
-| field | default | range | what it decides | where it comes from | key |
+| field | default | range | effect | reason for the value | key |
 |---|---|---|---|---|---|
 "
     .to_owned();
@@ -496,11 +496,11 @@ Without a key, only tests set it.
         let key = threshold.key.map_or_else(String::new, |key| format!("`{key}`"));
         page += &format!("| `{name}` | {default} | {range} | {doc} | {source} | {key} |\n");
     }
-    page += "\n## Constants\n\nThe same on every host. Each stands in the file below `tcpguard-engine/src` \
-             that is named above it.\n";
+    page += "\n## Constants\n\nThe same on every host. The headings are files below \
+             `tcpguard-engine/src`.\n";
     for (file, constants) in all_constants() {
         page += &format!(
-            "\n### {file}\n\n| constant | value | range | what it decides | where it comes from \
+            "\n### {file}\n\n| constant | value | range | effect | reason for the value \
              |\n|---|---|---|---|---|\n"
         );
         for Constant { name, value, unit, least, most, doc, source } in constants {

@@ -27,7 +27,7 @@ use crate::settings::Limits;
 constants! {
     /// Time after the alarm by which an incident is raised with the evidence so far.
     pub(crate) const EVIDENCE_PATIENCE: Duration = 1000 Milliseconds in 1000..=10_000,
-        "Weighed against telling late: a flood of 32 SYN/s has shown enough by then.";
+        "Weighed against a late report: a flood of 32 SYN/s has shown enough by then.";
 }
 
 /// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally

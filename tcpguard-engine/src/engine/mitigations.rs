@@ -24,8 +24,7 @@ use crate::rules::{Entry, RemovalReason, RuleTable};
 use crate::settings::{Limits, Settings};
 
 constants! {
-    /// Resets per second that a listener sends, from which segments that belong to no connection are
-    /// looked for.
+    /// Resets per second that a listener sends, from which tcpguard looks for out-of-state segments.
     pub(crate) const OUT_OF_STATE_RATE: f64 = 256.0 PerSecond in 1.0..=10_000_000.0,
         "64 in a poll, as fast_min. Weighed against servers that close with data unread, \
          which send resets of their own.";

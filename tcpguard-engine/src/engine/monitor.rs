@@ -40,7 +40,7 @@ constants! {
     /// Round-trip time of clients, until it has been measured. A handshake is judged after four of
     /// them, a second at least.
     pub(crate) const ASSUMED_RTT: Duration = 250 Milliseconds in 10..=5000,
-        "Four of them are the second that every handshake is given; far clients are measured \
+        "Four of them are the second that every handshake gets. Distant clients are measured \
          within their first completions.";
 }
 

@@ -14,12 +14,12 @@ constants! {
     /// Age up to which half-open handshakes are evidence.
     pub(crate) const EVIDENCE_WINDOW: Duration = 8 Seconds in 4..=63,
         "Weighed against enough of them at 10 SYN/s (80), and against mixing the flood with \
-         what came before it. 63 s is how long the kernel keeps a half-open handshake \
-         (tcp_synack_retries = 5).";
+         earlier handshakes. The kernel keeps a half-open handshake for 63 s (tcp_synack_retries = \
+         5).";
 
-    /// Age at which a real client has tried again.
+    /// Age at which a real client has retransmitted its SYN.
     pub(crate) const RETRANSMIT_AGE: Duration = 1500 Milliseconds in 1100..=10_000,
-        "RFC 6298 §2.1: 1 s; and half a second for slack and the way here.";
+        "RFC 6298 §2.1: 1 s, and half a second for delays on the way.";
 }
 
 /// Failing flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a

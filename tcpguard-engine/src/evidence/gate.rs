@@ -18,15 +18,15 @@ use super::ttl::Ttls;
 use crate::input::constants;
 
 constants! {
-    /// Failing handshakes looked at below which no verdict is made, while there is time. Half as many
-    /// must speak for a slow alarm.
+    /// Inspected failing handshakes below which no verdict is made, while there is time. A slow alarm
+    /// needs half as many.
     pub(crate) const EVIDENCE_FLOWS: usize = 32 Count in 8..=1024,
-        "At 32 the standard error of a share of one half is 9 %; weighed against floods of \
-         300 SYN/s, which have as many within a poll.";
+        "At 32 the standard error of a share of one half is 9 %. Weighed against floods of 300 \
+         SYN/s, which have as many within a poll.";
 
     /// Handshakes, or sources, below which shares of sources mean nothing.
     pub(crate) const DISTINCT_MIN: usize = 48 Count in 16..=1024,
-        "At 48 the standard error of a share of 90 % is 4 %; weighed against telling within a \
+        "At 48 the standard error of a share of 90 % is 4 %. Weighed against a verdict within a \
          second at 100 SYN/s.";
 
     /// Share of the failing handshakes from sources seen once, from which sources are drawn at
@@ -37,39 +37,39 @@ constants! {
 
     /// Share of the two most frequent TTLs from which the senders are one machine or two.
     pub(crate) const TTL_SHARE: f64 = 0.8 Share in 0.3..=1.0,
-        "Public captures: two floods had two TTLs each; 239 hosts that answered one of them \
+        "Public captures: two floods had two TTLs each. In one of them, 239 hosts that replied \
          showed 48, the two most frequent 21 %.";
 
-    /// Share of TTLs that no real host's packets arrive with, from which they are forged.
+    /// Share of TTLs with which no real host's packets arrive, from which they are spoofed.
     pub(crate) const TTL_IMPOSSIBLE_SHARE: f64 = 0.3 Share in 0.05..=1.0,
         "Drawn TTLs are impossible in about half of all cases, those of real hosts never \
          (hop-count filtering: Jin, Wang, Shin, CCS 2003).";
 
     /// Networks (/24, IPv6 /48) with 90 % of the failing handshakes that count as few.
     pub(crate) const FEW_NETWORKS: u64 = 8 Count in 1..=64,
-        "Weighed against floods from one /24 or three, and against clients, who stand in as \
-         many networks as they are.";
+        "Weighed against floods from one /24 or three, and against clients, which are in many \
+         networks.";
 
     /// Sources with 90 % of the failing handshakes that count as few, when each sends two or more.
     pub(crate) const FEW_SOURCES: u64 = 64 Count in 1..=1024,
-        "As many as an incident may have rules against sources; weighed against a flood from \
-         20 sources.";
+        "As many as an incident may have rules against sources. Weighed against a flood from 20 \
+         sources.";
 
-    /// Share of all handshakes that fail from which a broken path does not explain it, when next to
-    /// nobody tries again.
+    /// Share of all handshakes that fail from which a broken path does not explain it, if hardly any
+    /// SYN is retransmitted.
     pub(crate) const SILENT_SHARE: f64 = 0.75 Share in 0.3..=1.0,
         "As FAST_SHARE. Weighed against swarms of peers, a third of which are gone before the \
-         answer comes.";
+         reply arrives.";
 
-    /// Share of the failing handshakes tried again, up to which that is next to nobody.
+    /// Share of retransmitted SYNs among the failing handshakes that counts as hardly any.
     pub(crate) const SILENT_RETRANSMITTED: f64 = 0.05 Share in 0.0..=0.5,
-        "Weighed against clients whose path is broken, nearly all of whom try again.";
+        "Weighed against clients with a broken path, nearly all of which retransmit.";
 
-    /// Share of all handshakes that fail from which SYNs that look like the clients', once each and
-    /// from everywhere, are forged.
+    /// Share of all handshakes that fail from which SYNs with the clients' signature, once each and
+    /// from everywhere, are spoofed.
     pub(crate) const SCATTERED_SHARE: f64 = 0.25 Share in 0.05..=1.0,
-        "Weighed against swarms of peers, some of which are gone before the answer comes, and \
-         against floods that copy the clients at a third of their rate.";
+        "Weighed against swarms of peers, some of which are gone before the reply arrives, and \
+         against mimicking floods at a third of the clients' rate.";
 }
 
 const _: () = assert!(

@@ -16,18 +16,18 @@ use crate::input::{constants, one_in};
 use crate::listener::Networks;
 
 constants! {
-    /// Share of the failing networks (/24, IPv6 /48) from which nobody has come before, from which
-    /// that speaks for forging; and share of known ones, from which it speaks against.
+    /// Share of new networks (/24, IPv6 /48) among the failing ones from which they indicate spoofing,
+    /// and share of networks on record from which they contradict it.
     pub(crate) const NOVEL_SHARE: f64 = 0.7 Share in 0.5..=1.0,
-        "All of a draw are new: a host's 50,000 networks are one in 300. The rest is room for \
+        "All of a draw are new: a host's 50,000 networks are one in 300. The rest allows for \
          clients that fail beside them.";
 
-    /// Share of the completing networks that must be known for others to be new.
+    /// Share of the completing networks that must be on record before others count as new.
     pub(crate) const NOVEL_SEEN: f64 = 0.7 Share in 0.5..=1.0,
-        "Weighed against rushes of new clients, of whom some always fail, and against a guard \
-         that has just begun to learn.";
+        "Weighed against flash crowds of new clients, some of which always fail, and against an \
+         agent that has just begun to learn.";
 
-    /// Completed handshakes from which it is known who is new; a day of fewer does as well.
+    /// Completed handshakes from which networks can count as new. A day of fewer is enough as well.
     pub(crate) const NOVEL_COMPLETIONS: u64 = 1000 Count in 100..=1_000_000,
         "With fewer, of 1,000 networks of clients most have not been seen.";
 }

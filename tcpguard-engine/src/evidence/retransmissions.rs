@@ -12,10 +12,11 @@ use super::missing::Missing;
 use crate::input::constants;
 
 constants! {
-    /// Share of the failing handshakes that were tried again, up to which nobody real is behind them.
+    /// Share of retransmitted SYNs among the failing handshakes up to which no real clients are behind
+    /// them.
     pub(crate) const RETRANSMIT_SHARE: f64 = 0.35 Share in 0.05..=0.9,
-        "Weighed against clients whose path is broken, nearly all of whom try again, and \
-         against those that give up in the middle of a flood.";
+        "Weighed against clients with a broken path, nearly all of which retransmit, and against \
+         those that give up in the middle of a flood.";
 }
 
 /// Flows from which the share of retransmitted SYNs means anything. Of as many clients, four in five of which

@@ -17,28 +17,27 @@ constants! {
 
     /// Share of the handshakes with that signature that may complete.
     pub(crate) const FINGERPRINT_COMPLETION: f64 = 0.05 Share in 0.0..=0.5,
-        "Weighed against tools that share a signature with a few clients; a rule asks for \
-         none at all.";
+        "Weighed against tools that share a signature with a few clients. A rule requires that no \
+         handshake completes.";
 
     /// Share of the failing handshakes that a signature must cover to be dropped.
     pub(crate) const SIGNATURE_COVERAGE: f64 = 0.5 Share in 0.1..=1.0,
-        "As FINGERPRINT_SHARE. Weighed against floods of two tools: the second rule is judged \
-         by what the first leaves.";
+        "As FINGERPRINT_SHARE. Weighed against floods of two tools: the second rule is judged by \
+         the remaining handshakes.";
 
     /// Coverage that a more specific signature may lose against the best one.
     pub(crate) const SIGNATURE_TOLERANCE: f64 = 0.02 Share in 0.0..=0.1,
         "Weighed against rules wider than they need be, which hit more clients, and against \
          the clients' normal failures among a flood's, 2 %.";
 
-    /// Completed handshakes on record from which it is knowledge that no client looks like a
-    /// signature.
+    /// Completed handshakes on record from which it is certain that no client has a signature.
     pub(crate) const CLIENTS_KNOWN: u64 = 200 Count in 10..=100_000,
-        "If one client in a hundred looked so, 200 would all miss it with 13 %; one in \
-         twenty, with 0.004 %. Weighed against listeners that few use. A client whose SYN is \
-         dropped retransmits it and connects.";
+        "If one client in a hundred had it, 200 would all miss it with a probability of 13 %, and \
+         with 0.004 % if one in twenty had it. Weighed against listeners with few clients. A \
+         client that loses its SYN retransmits it and connects.";
 
-    /// Answered SYNs of a signature that led to nothing, which say the same where clients are not
-    /// known.
+    /// Answered SYNs of a signature without a completed handshake, which prove the same if there are
+    /// few clients on record.
     pub(crate) const REPLIED_UNFINISHED: u64 = 1000 Count in 50..=1_000_000,
         "Five times CLIENTS_KNOWN, since lost clients leave them too. Weighed against \
          dropping within six seconds at 300 SYN/s.";

@@ -15,14 +15,15 @@ use crate::input::{constants, one_in};
 constants! {
     /// Failing handshakes of a source or network from which a rule against it is considered.
     pub(crate) const SOURCE_FLOWS: u64 = 16 Count in 2..=10_000,
-        "Weighed against what a flood forges in one name by chance, which the queue holds, \
-         and against 20 sources at 300 SYN/s, of which each sends about as many in a second.";
+        "Weighed against the handshakes that a flood spoofs from one address by chance and the \
+         queue holds, and against 20 sources at 300 SYN/s, each of which sends about as many in a \
+         second.";
 
     /// Failing sources in a /24 (IPv6: /48) from which the network is blocked rather than each of
     /// them.
     pub(crate) const NETWORK_SOURCES: usize = 8 Count in 2..=256,
-        "Weighed against neighbours who would be blocked too, and against the number of \
-         rules; a network with a client in it is not blocked as a whole.";
+        "Weighed against neighbors who would be blocked too, and against the number of rules. A \
+         network with a client in it is not blocked as a whole.";
 }
 
 /// Number of top sources and networks reported.

@@ -17,13 +17,13 @@ constants! {
     /// Multiple of the baseline of SYNs from which failures are more than clients could begin. It finds
     /// a mimicking flood before it is known that no SYN is retransmitted.
     pub(crate) const SURGE_FACTOR: f64 = 100.0 Number in 10.0..=1_000_000.0,
-        "Clients whose path breaks fail at two or three times their rate in the first seconds \
-         (RFC 6298 §5.5); weighed against rushes of 20 times the clients.";
+        "Clients with a broken path fail at two or three times their rate in the first seconds \
+         (RFC 6298 §5.5). Weighed against flash crowds of 20 times the clients.";
 
     /// Failing handshakes per second below which they may be clients, however low the baseline is.
     pub(crate) const SURGE_FLOOR: f64 = 5000.0 PerSecond in 100.0..=10_000_000.0,
-        "Weighed against all players of a game who come back at once to a listener that is \
-         usually idle.";
+        "Weighed against all players of a game who reconnect at once to a listener with a low \
+         baseline.";
 }
 
 /// Share of the rate that no clients could begin within a second, from which they could not begin it for

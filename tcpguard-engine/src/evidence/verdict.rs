@@ -17,20 +17,20 @@ use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
 constants! {
     /// Share of the failing handshakes from which their source is the attack.
     pub(crate) const SINGLE_SOURCE_SHARE: f64 = 0.7 Share in 0.3..=1.0,
-        "Weighed against offices behind one address, and against a single attacker among \
-         other failures: at 100 SYN/s beside 2,000 clients of which 1.5 % fail, 77 % are his.";
+        "Weighed against offices behind one address, and against a single attacker among other \
+         failures: at 100 SYN/s beside 2,000 clients of which 1.5 % fail, the attacker has 77 %.";
 
-    /// Signs of forging from which failing handshakes are an attack.
+    /// Indicators of spoofing from which failing handshakes are an attack.
     pub(crate) const INDICATORS_ATTACK: u32 = 2 Count in 1..=6,
-        "Two: each sign alone has an innocent cause (an office is few sources, a broken path \
+        "Two: each indicator alone has a benign cause (an office is few sources, a broken path \
          fails, a new phone has a new signature), so one is never enough.";
 
-    /// Signs from which SYNs may be dropped by signature or source; never fewer than
+    /// Indicators from which SYNs may be dropped by signature or source. Never fewer than
     /// INDICATORS_ATTACK.
     pub(crate) const INDICATORS_DROP: u32 = 3 Count in 1..=6,
-        "One more than names an attack, so that a mistake about one sign costs nobody a \
-         connection; weighed against offices whose path is broken, which may show two: few \
-         networks, one distance.";
+        "One more than for an attack, so that an error about one indicator cuts off no client. \
+         Weighed against offices with a broken path, which may show two: few networks, one \
+         distance.";
 }
 
 const _: () =

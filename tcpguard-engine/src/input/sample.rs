@@ -18,8 +18,8 @@ constants! {
     /// Time between two polls of the kernel's counters. Shorter ones find a flood sooner and cost
     /// more CPU.
     pub const POLL: Duration = 250 Milliseconds in 50..=1000,
-        "A flood is found at its third poll, so this is a third of what an alarm may take; \
-         weighed against the agent's CPU, which all polls of all listeners share.";
+        "A flood is found at its third poll, so this is a third of the time that an alarm may \
+         take. Weighed against the agent's CPU, which all polls of all listeners share.";
 }
 
 /// Names a listener for as long as it is followed; ids are not reused while an agent runs.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::input::{Timestamp, constants};
 
 constants! {
-    /// Flows followed in detail per second, over all listeners.
+    /// Flows tracked per second, over all listeners.
     pub const FOLLOWED_PER_SECOND: u64 = 20_000 Count in 100..=1_000_000,
-        "Weighed against the kernel's table of sampled flows, which must hold what is \
-         followed until it is judged.";
+        "Weighed against the kernel's table of sampled flows, which must hold each flow until it \
+         is judged.";
 
-    /// Time after which fewer SYNs let more of them be followed again.
+    /// Time after which fewer SYNs allow a larger share of them to be tracked.
     pub(crate) const SAMPLING_HOLD: Duration = 10 Seconds in 3..=60,
         "As the longest pause assumed of a pulsed flood.";
 }

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::input::{Timestamp, constants, rate};
 
 constants! {
-    /// Time after which some client must have completed a handshake answered with a cookie, or
-    /// cookies are withdrawn.
+    /// Time after which some client must have completed a handshake with a cookie. Otherwise, cookies
+    /// are withdrawn.
     pub(crate) const CANARY: Duration = 3 Seconds in 3..=60,
-        "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 \
-         s), and against how long clients fail to connect if cookies do not work.";
+        "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 s), \
+         and against the time for which clients fail to connect if cookies do not work.";
 }
 
 /// Number of completions that must be expected before their lack means anything.

@@ -5,20 +5,19 @@ use std::time::Duration;
 use crate::input::constants;
 
 constants! {
-    /// Time in which the SYNs that a budget lets through fill a quarter of the queue at most.
+    /// Time in which the SYNs that pass the SYN rate limit fill a quarter of the queue at most.
     pub(crate) const BUDGET_FILL: Duration = 3 Seconds in 3..=60,
-        "How long a clean-up leaves the flood's half-open handshakes in the queue. Without \
-         one Linux ends the oldest of a queue that is more than half full, so that it holds \
-         eight seconds of them, two thirds of its limit (reqsk_timer_handler, \
+        "Time for which a clean-up leaves the flood's half-open handshakes in the queue. Without \
+         one Linux ends the oldest of a queue that is more than half full, so that it holds eight \
+         seconds of them, two thirds of its limit (reqsk_timer_handler, \
          net/ipv4/inet_connection_sock.c).";
 
-    /// SYNs per second let through however small the queue is.
+    /// SYNs per second that pass, even if the queue is very small.
     pub(crate) const BUDGET_MIN: u32 = 8 Count in 1..=100_000,
-        "As many fill a queue of 64 where nothing but time ends them; some clients must \
-         connect.";
+        "As many fill a queue of 64 if handshakes only expire. Some clients must connect.";
 
-    /// SYNs per second let through where tcpguard mitigation asks for a limit that the situation does
-    /// not call for.
+    /// SYNs per second that pass if tcpguard mitigation orders a limit that the situation does not
+    /// require.
     pub(crate) const ORDERED_BUDGET: u32 = 1000 Count in 1..=10_000_000,
         "Weighed against an operator who tries it on a live host: most hosts have fewer \
          connects.";

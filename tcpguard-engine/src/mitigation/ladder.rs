@@ -11,11 +11,11 @@ use super::report::{MitigationReport, MitigationState};
 use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, constants};
 
 constants! {
-    /// Time after which a step that failed or did harm is tried again, doubled each time, at most 16
-    /// times as long.
+    /// Time after which a mitigation that failed or did harm is tried again, doubled each time, at most
+    /// 16 times as long.
     pub(crate) const MITIGATION_RETRY: Duration = 60 Seconds in 3..=3600,
-        "Weighed against doing the same harm again soon, and against a flood that changes \
-         while the step is off.";
+        "Weighed against doing the same harm again soon, and against a flood that changes in the \
+         meantime.";
 }
 
 /// The mitigations that are started here; rules do the others.

@@ -4,10 +4,10 @@ use crate::evidence::{Cohort, Failing};
 use crate::input::constants;
 
 constants! {
-    /// Failing handshakes that no rule covers from which the rest is answered with cookies.
+    /// Failing handshakes that no rule covers from which SYN cookies answer the rest.
     pub(crate) const RESIDUAL_FLOWS: u64 = 64 Count in 8..=8192,
         "Weighed against the normally lost clients beside a flood that its rules cover, and \
-         against mixed floods, a part of which looks like the clients.";
+         against mixed floods that partly mimic the clients.";
 
     /// Their share of the failing handshakes.
     pub(crate) const RESIDUAL_SHARE: f64 = 0.05 Share in 0.001..=1.0,

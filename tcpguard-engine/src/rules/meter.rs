@@ -12,21 +12,21 @@ use crate::input::{POLL, RuleCounters, Timestamp, constants};
 constants! {
     /// Hits per second that keep a rule alive.
     pub(crate) const RULE_HIT_RATE: f64 = 1.0 PerSecond in 0.01..=10_000.0,
-        "Weighed against the single SYNs that the Internet sends to every address, and \
-         against floods of a few SYNs a second that rules still hold off.";
+        "Weighed against the single SYNs that the Internet sends to every address, and against \
+         floods of a few SYNs a second that rules still stop.";
 
     /// Signature rules: handshakes that new clients complete after a retransmission, as a share of
     /// the SYNs that match, from which a rule is withdrawn if cookies can answer instead.
     pub const COMPLETED_SHARE: f64 = 0.005 Share in 0.0001..=0.2,
-        "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), \
-         which connect at their second SYN, and against 100 (2 %), for which it is withdrawn.";
+        "Weighed against 2 clients a second under a rule that drops 5,000 SYN/s (0.04 %), which \
+         connect with their second SYN, and against 100 (2 %), for which it is withdrawn.";
 
     /// Completed handshakes below which that share says nothing.
     pub(crate) const COMPLETED_MIN: u64 = 8 Count in 1..=10_000,
-        "Weighed against an attacker with a few addresses of his own, each of which counts \
-         once, and against how many clients may wait a second for their second SYN.";
+        "Weighed against an attacker with a few real addresses, each of which counts once, and \
+         against the number of clients that wait a second for their second SYN.";
 
-    /// The shorter of the two spans over which they are judged; the other is the rule's whole life.
+    /// The shorter of the two spans over which they are judged. The other is the rule's whole life.
     pub(crate) const COMPLETED_WINDOW: Duration = 10 Seconds in 3..=30,
         "Weighed against rules that were right for an hour before they began to hit clients: \
          their whole life would hide it.";

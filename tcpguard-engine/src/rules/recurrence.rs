@@ -9,10 +9,10 @@ use crate::input::{Timestamp, constants};
 use crate::settings::Settings;
 
 constants! {
-    /// Lifetime of a rule that hits nothing; also of the first one against a source.
+    /// Lifetime of a rule without hits, and of the first rule against a source.
     pub(crate) const RULE_TTL: Duration = 60 Seconds in 5..=86_400,
         "Weighed against the pauses of pulsed floods (clear_s, twice), and against blocking \
-         who has stopped.";
+         sources that have stopped.";
 }
 
 /// Sources remembered. When they are too many, the source with the oldest last block is forgotten.

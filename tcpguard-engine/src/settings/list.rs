@@ -15,10 +15,10 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::Count,
         least: 8.0,
         most: 1_000_000.0,
-        doc: "Handshakes left uncompleted, in two polls, below which the fast alarm says nothing. A \
-              higher number misses smaller floods of idle listeners for some seconds more. Raise it \
-              for an idle listener with harmless bursts of unfinished connects, such as those of \
-              scanners.",
+        doc: "Uncompleted handshakes, in two polls, below which the fast alarm is not raised. A \
+              higher number misses smaller floods of idle listeners for some seconds more. Raise \
+              it if you have an idle listener with harmless bursts of unfinished connects, such as \
+              those of scanners.",
         source: "Weighed against a harmless burst of 38 SYNs in a public capture, and against floods \
                  of 300 SYN/s, which leave 150 in two polls.",
         field: |settings| Field::U64(&mut settings.fast_failures),
@@ -30,8 +30,8 @@ static THRESHOLDS: [Threshold; 8] = [
         least: 0.1,
         most: 10_000.0,
         doc: "Failing handshakes per second that matter at all. Smaller floods are not found, \
-              unless they fill the queue; half of it ends an incident. Raise it where many clients \
-              on radio links give up, and smaller floods matter less.",
+              unless they fill the queue. Half of this rate ends an incident. Raise it if many of \
+              your clients on radio links give up, and smaller floods matter less to you.",
         source: "Weighed against lost clients (2 % of 200 a second are 4), which must stay quiet, and \
                  against floods of 10 SYN/s, which must not.",
         field: |settings| Field::F64(&mut settings.failure_floor),
@@ -43,10 +43,10 @@ static THRESHOLDS: [Threshold; 8] = [
         least: 0.0,
         most: 10_000.0,
         doc: "Handshakes per second that clients may reset before they count as failures for the \
-              slow alarm. Half-open health checks end so. Raise it for more than two load balancers \
-              that check with half-open handshakes.",
-        source: "Two balancers of five processes ask once a second. More are told apart from floods whose own \
-                 kernel resets the answers by their flows.",
+              slow alarm. Half-open health checks end so. Raise it if you have more than two load \
+              balancers that check with half-open handshakes.",
+        source: "Two balancers of five processes ask once a second. More are distinguished from \
+                 floods whose own kernel resets the replies by their flows.",
         field: |settings| Field::F64(&mut settings.health_check_rate),
     },
     Threshold {
@@ -55,9 +55,9 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::PerSecond,
         least: 100.0,
         most: 10_000_000.0,
-        doc: "SYNs per second to closed ports, refused by the host's own stack or dropped in its \
-              place, from which they are a flood. Raise it for a honeypot, or a network whose \
-              closed ports are scanned all day.",
+        doc: "SYNs per second to closed ports from which they are a flood. The host's own stack \
+              refuses them, or they are dropped in its place. Raise it if you run a honeypot, or \
+              your network's closed ports are scanned all day.",
         source: "Weighed against scanners, which send a single host hundreds a second (nmap) up to their \
                  own limit (masscan: 100 by default), and against the stack, for which as many \
                  resets are 4 % of one CPU.",
@@ -71,8 +71,8 @@ static THRESHOLDS: [Threshold; 8] = [
         most: 3_600.0,
         doc: "Time that everything must be quiet before an incident is over. Raise it for floods in \
               pulses with longer pauses.",
-        source: "Weighed against the pauses of pulsed floods: 2.75 s in a public capture, 10 s \
-                 assumed, three times that to be sure; and against keeping rules longer than needed.",
+        source: "Three times the pauses of pulsed floods: 2.75 s in a public capture, 10 s \
+                 assumed. Weighed against keeping rules longer than needed.",
         field: |settings| Field::Span(&mut settings.quiet),
     },
     Threshold {
@@ -81,9 +81,9 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::Seconds,
         least: 60.0,
         most: 86_400.0,
-        doc: "Longest lifetime without hits, reached by doubling whenever a source is back. At most \
-              24 h: no rule lives for ever. Lower it where clients share or change addresses \
-              (CGNAT).",
+        doc: "Longest lifetime without hits, reached by doubling whenever a source is back. At \
+              most 24 h: no rule lives for ever. Lower it if your clients share or change \
+              addresses (CGNAT).",
         source: "Doubled like fail2ban's bantime.increment, but with a limit: an address changes \
                  hands sooner or later.",
         field: |settings| Field::Span(&mut settings.rule_ttl_max),
@@ -94,10 +94,10 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::Count,
         least: maps::MIN_RULES as f64,
         most: maps::MAX_RULES as f64,
-        doc: "Room for rules of all kinds; one for certain ports counts once for each of them. More \
-              room takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for each CPU, and 1 \
-              MiB for those that are made. A restart applies it and keeps the rules. Raise it for \
-              imported lists of more addresses, lower it where memory is short.",
+        doc: "Capacity for rules of all kinds. A rule for certain ports counts once for each of \
+              them. More capacity takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for \
+              each CPU, and 1 MiB for rules that exist. A restart applies it and keeps the rules. \
+              Raise it if you import lists of more addresses, lower it if your memory is short.",
         source: "Weighed against memory that most hosts do not need: published lists of addresses have \
                  1,000 to 100,000 entries.",
         field: |settings| Field::U32(&mut settings.rules),
@@ -108,9 +108,10 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::Count,
         least: 1.0,
         most: 1_024.0,
-        doc: "Incidents of listeners open at most; alarms beyond them are one incident of the host.",
-        source: "64 reports of some kilobytes; weighed against hosts with as many listeners under one \
-                 attack.",
+        doc: "Incidents of listeners that can be open at once. Further alarms are one incident of \
+              the host.",
+        source: "64 reports of some kilobytes. Weighed against hosts with as many listeners under \
+                 one attack.",
         field: |settings| Field::Usize(&mut settings.incidents),
     },
 ];

@@ -31,15 +31,16 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("interfaces", ""),
     (
         "detection",
-        "What raises an alarm, and what ends it. No host needs other values to be protected; each \
-         comment says where one helps. All other numbers are the same everywhere: docs/thresholds.md. \
-         Try a value on a capture: `tcpguard replay --config FILE CAPTURE`.",
+        "Thresholds that raise and end an alarm. No host needs other values to be protected, and \
+         each comment names the case in which one helps. docs/thresholds.md lists all other \
+         numbers, which are the same on every host. Try a value on a capture: `tcpguard replay \
+         --config FILE CAPTURE`.",
     ),
-    ("policy", "What is dropped, and what else is done about a flood."),
+    ("policy", "Drops and other measures against a flood."),
     ("cookies", ""),
     ("protect", ""),
     ("listeners", ""),
-    ("states", "From when on `tcpguard states` finds numbers of connections unusual."),
+    ("states", "Numbers of connections from which `tcpguard states` reports them."),
     ("control", ""),
     ("metrics", ""),
 ];
@@ -47,25 +48,25 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 const OTHERS: &[Other] = &[
     Other {
         name: "mode",
-        doc: "What happens when a rule matches:\n\
-              \u{20} \"observe\"  count what would be dropped, drop nothing\n\
+        doc: "Effect of a matching rule:\n\
+              \u{20} \"observe\"  count the packets that would be dropped, drop nothing\n\
               \u{20} \"enforce\"  drop\n\
               \u{20} \"off\"      match nothing\n\
-              A mode set with `tcpguard mode` holds over restarts and wins over this line.",
+              A mode set with `tcpguard mode` survives restarts and has priority over this line.",
         example: None,
         value: |config| named(&MODES, config.mode),
     },
     Other {
         name: "interfaces.names",
-        doc: "Interfaces to guard, such as [\"eth0\"]. `tcpguard run -i IFACE` takes the place of \
-              this list.",
+        doc: "Interfaces to protect, such as [\"eth0\"]. `tcpguard run -i IFACE` replaces this \
+              list.",
         example: None,
         value: |config| json!(config.interfaces),
     },
     Other {
         name: "interfaces.xdp_mode",
-        doc: "How to attach:\n\
-              \u{20} \"auto\"     in the driver where it can, else in the network stack, and status says which\n\
+        doc: "XDP mode:\n\
+              \u{20} \"auto\"     in the driver if possible, else in the network stack. Status shows which\n\
               \u{20} \"native\"   in the driver or not at all\n\
               \u{20} \"generic\"  in the network stack: works everywhere, costs more per packet",
         example: None,
@@ -73,27 +74,28 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "policy.drop_illegal_flags",
-        doc: "Drop segments with flag combinations that no TCP sends (SYN with FIN, no flag at all, \
-              …) in enforce mode; false: count them only.",
+        doc: "Drop segments with flag combinations that no TCP sends (SYN with FIN, no flag at \
+              all, …) in mode enforce. false: only count them.",
         example: None,
         value: |config| json!(config.drop_illegal_flags),
     },
     Other {
         name: "policy.drop_out_of_state",
-        doc: "Drop ACK, FIN and RST segments that belong to no connection, in enforce mode and while \
-              they are looked for: under a SYN flood, or when a listener sends many resets. They are \
-              told by the kernel's own table of connections; false: count them only.",
+        doc: "Drop out-of-state segments (ACK, FIN and RST that belong to no connection) in mode \
+              enforce, under a SYN flood or while a listener sends many resets. The kernel's own \
+              table of connections decides. false: only count them.",
         example: None,
         value: |config| json!(config.drop_out_of_state),
     },
     Other {
         name: "policy.beyond_bounds",
-        doc: "Frames whose headers go on beyond what the guard reads, and in which the kernel may find \
-              a SYN: three VLAN tags, nine IPv6 extension headers, a TCP header in a second fragment \
-              or far into the frame. Hosts rarely get such frames. Nothing is dropped but in enforce mode, \
-              whoever a frame is from. Fragments that end before the TCP flags are what no stack sends; \
-              frames with too many VLAN tags are nobody's flood, because no router passes them on.\n\
-              \u{20} \"auto\"     drop what no stack sends, and the others while they are a flood\n\
+        doc: "Frames with headers beyond the parser's bounds, in which the kernel may find a SYN: \
+              three VLAN tags, nine IPv6 extension headers, a TCP header in a second fragment or \
+              far into the frame. Hosts rarely get such frames. They are dropped in mode enforce \
+              only, from any source. No stack sends fragments that end before the TCP flags. \
+              Frames with too many VLAN tags never count as a flood, because no router forwards \
+              them.\n\
+              \u{20} \"auto\"     drop frames that no stack sends, and the others while they are a flood\n\
               \u{20} \"pass\"     count them, by reason\n\
               \u{20} \"drop\"     drop them all",
         example: None,
@@ -101,51 +103,52 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "cookies.backend",
-        doc: "Who makes cookies: \"own\" (the guard; Linux 6.9), \"kernel_helper\" (the kernel on its \
-              behalf, with tcp_syncookies=2 meanwhile), \"kernel\" (the kernel alone), or \"auto\": \
-              the first of these that works.",
+        doc: "Maker of SYN cookies: \"own\" (tcpguard, from Linux 6.9 on), \"kernel_helper\" (the \
+              kernel for tcpguard, with tcp_syncookies=2 meanwhile), \"kernel\" (the kernel \
+              alone), or \"auto\": the first of these that works.",
         example: None,
         value: |config| named(&COOKIE_BACKENDS, config.cookie_backend),
     },
     Other {
         name: "cookies.firewall",
-        doc: "What happens where a rule of the host's packet filter depends on seeing the SYN, which it \
-              does not when SYNs are answered with cookies: \"refuse\" (no cookies of the guard's at the \
-              listeners that the rule concerns), or \"allow\" (cookies all the same; rules that deny or \
-              limit SYNs are bypassed then, and rules that refuse connections without a SYN shut \
-              clients out). `tcpguard doctor` names the rules.",
+        doc: "SYN cookies at listeners with a packet-filter rule that depends on the SYN. The \
+              filter does not see SYNs that cookies answer. \"refuse\": tcpguard sends no cookies \
+              there. \"allow\": it sends cookies nevertheless. Rules that deny or limit SYNs are \
+              then bypassed, and rules that refuse connections without a SYN cut off your \
+              clients. `tcpguard doctor` names the rules.",
         example: None,
         value: |config| named(&COOKIE_FIREWALL, config.cookie_firewall),
     },
     Other {
         name: "cookies.mark",
-        doc: "Bits that are set in the mark (fwmark) of segments that bring back a cookie of the guard's \
-              own, such as 0x10000000, so that the packet filter can accept them: `tcpguard doctor` \
-              prints the rules. Take bits that nothing else uses: policy routing and VPNs read marks \
-              too. 0: none. (0 to 4294967295)",
+        doc: "Bits that are set in the mark (fwmark) of segments with a cookie of tcpguard's own, \
+              such as 0x10000000. Your packet filter can accept them by it: `tcpguard doctor` \
+              prints the rules. Choose bits that nothing else uses, because policy routing and \
+              VPNs read marks too. 0: none. (0 to 4294967295)",
         example: None,
         value: |config| json!(config.cookie_mark),
     },
     Other {
         name: "cookies.replies_per_network",
-        doc: "SYNs a second that are answered with cookies in place of the listener, per network that \
-              they claim to be from (IPv4 /24, IPv6 /48), twice as many at once: their addresses may \
-              be forged, and the answers hit whoever has them. Known clients are answered in any \
-              case. Raise it where many new clients share a carrier's /24. (1 to 1000000)",
+        doc: "SYN cookies a second for each network of sources (IPv4 /24, IPv6 /48), twice as \
+              many at once. The limit protects the real owners of spoofed addresses from the \
+              replies. Validated clients always get a reply. Raise it if many of your new clients \
+              share a carrier's /24. (1 to 1000000)",
         example: None,
         value: |config| json!(config.replies_per_network),
     },
     Other {
         name: "cookies.replies_total",
-        doc: "The same in all. Beyond it only SYNs that come again are answered. Lower it where the uplink \
-              or a device before it cannot carry as many SYN-ACKs. (1000 to 100000000)",
+        doc: "The same in all. Beyond it, only retransmitted SYNs get a reply. Lower it if your \
+              uplink or a device before it cannot carry as many SYN-ACKs. (1000 to 100000000)",
         example: None,
         value: |config| json!(config.replies_total),
     },
     Other {
         name: "protect.prefixes",
-        doc: "Prefixes whose SYNs no rule on sources or signatures drops, such as [\"192.0.2.0/24\"]. \
-              The host's own addresses, its gateways and resolvers are always protected.",
+        doc: "Prefixes from which no source or signature rule drops SYNs, such as \
+              [\"192.0.2.0/24\"]. The host's own addresses, its gateways and resolvers are always \
+              protected.",
         example: None,
         value: |config| {
             json!(config.protect_prefixes.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -153,51 +156,53 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "protect.ssh_ports",
-        doc: "Local ports whose connected peers are protected too, so that no rule locks an \
-              administrator out.",
+        doc: "Local ports with protected peers while these are connected, so that no rule locks \
+              you out.",
         example: None,
         value: |config| json!(config.ssh_ports),
     },
     Other {
         name: "listeners.ignore_ports",
-        doc: "Ports on which listeners are not followed.",
+        doc: "Ports at which listeners are not monitored.",
         example: None,
         value: |config| json!(config.ignore_ports),
     },
     Other {
         name: "states.syn_recv",
-        doc: "Half-open connections up to which nothing is unusual. A host whose clients answer within \
-              a tenth of a second has as many at 150 new connections a second. Raise it for a busier host. (1 to 100000000)",
+        doc: "Half-open connections up to which nothing is reported. A host with clients a tenth \
+              of a second away has as many at 150 new connections a second. Raise it if your host \
+              is busier. (1 to 100000000)",
         example: None,
         value: |config| json!(config.states.syn_recv),
     },
     Other {
         name: "states.established_warning",
-        doc: "Open connections from which on it is a warning. Set it where the host's capacity is known. \
-              Default: none; what connections use up (descriptors, memory, ports) is judged against its \
-              limits. (1 to 100000000)",
+        doc: "Open connections from which tcpguard reports a warning. Set it if you know the \
+              host's capacity. Default: none, because the descriptors, memory and ports of \
+              connections are judged against their limits. (1 to 100000000)",
         example: Some("50000"),
         value: |config| json!(config.states.established_warning),
     },
     Other {
         name: "states.established_critical",
-        doc: "Open connections from which on it is critical; never fewer. Set it to the number at which \
-              to page somebody. Default: none. (1 to 100000000)",
+        doc: "Open connections from which the report is critical, never fewer than for the \
+              warning. Set it to the number at which you want to be paged. Default: none. (1 to \
+              100000000)",
         example: Some("80000"),
         value: |config| json!(config.states.established_critical),
     },
     Other {
         name: "control.group",
-        doc: "Unix group whose members may read the status without being root, such as \"adm\". \
-              Changes always need root. Default: none.",
+        doc: "Unix group with read access to the status, such as \"adm\". Changes always need \
+              root. Default: none.",
         example: Some("\"adm\""),
         value: |config| json!(config.group),
     },
     Other {
         name: "metrics.listen",
-        doc: "Loopback address and port on which metrics are served by HTTP, at /metrics, to anybody \
-              on this host. The service may not use TCP unless a drop-in lets it: docs/metrics.md. \
-              Default: none; the socket /run/tcpguard/metrics.sock is always there.",
+        doc: "Loopback address and port of the metrics, served by HTTP at /metrics to every user \
+              of this host. The service may use TCP only with a drop-in: docs/metrics.md. \
+              Default: none. The socket /run/tcpguard/metrics.sock always exists.",
         example: Some("\"127.0.0.1:9469\""),
         value: |config| json!(config.metrics_listen),
     },
@@ -223,56 +228,56 @@ struct BlockKey {
 pub(super) const BLOCKS: &[Block] = &[
     Block {
         name: "[interface]",
-        intro: "What is different at one interface. Such a block may stand several times, once for each \
-                interface; it does not make the guard protect one that is not named above.",
+        intro: "Settings of one interface. Such a block can be repeated, once for each interface. \
+                It does not attach tcpguard to an interface that is not named above.",
         keys: &[
-            BlockKey { name: "name", doc: "Which interface. Not optional.", example: "\"eth1\"" },
+            BlockKey { name: "name", doc: "Name of the interface. Required.", example: "\"eth1\"" },
             BlockKey {
                 name: "xdp_mode",
-                doc: "How to attach to it, in place of interfaces.xdp_mode.",
+                doc: "XDP mode of this interface, in place of interfaces.xdp_mode.",
                 example: "\"generic\"",
             },
         ],
     },
     Block {
         name: "[listener]",
-        intro: "What is different at one listener. Such a block may stand several times, once for each \
-                place. What it does not say is as everywhere.",
+        intro: "Settings of one listener. Such a block can be repeated, once for each listener. \
+                Other settings are those of the host.",
         keys: &[
             BlockKey {
                 name: "at",
-                doc: "Which: a port, or an address that a socket is bound to and a port, such as \
-                      \"203.0.113.10:443\". What is said of an address goes before what is said of its \
-                      port alone, key by key. Not optional.",
+                doc: "A port, or an address to which a socket is bound and a port, such as \
+                      \"203.0.113.10:443\". A block with an address overrides that of its port \
+                      alone, key by key. Required.",
                 example: "\":443\"",
             },
             BlockKey {
                 name: "ignore",
-                doc: "Do not follow it at all: nothing is found there, and nothing done. With false it is \
-                      followed although listeners.ignore_ports has its port.",
+                doc: "Do not monitor it: nothing is detected or mitigated there. With false it is \
+                      monitored even if listeners.ignore_ports has its port.",
                 example: "false",
             },
             BlockKey {
                 name: "mode",
-                doc: "The mode there, if it is milder than the guard's own: \"observe\" tells what would \
-                      be done, \"off\" only that there is an attack. Sources that are blocked for the \
-                      whole host are blocked there too.",
+                doc: "Mode of the listener, if it is milder than that of the host. \"observe\" \
+                      reports attacks and the mitigations that would start, and \"off\" only \
+                      attacks. Sources that are blocked for the whole host are blocked there too.",
                 example: "\"observe\"",
             },
             BlockKey {
                 name: "cookies",
-                doc: "false: never answer SYNs with cookies in its place, but on an operator's word \
-                      (`tcpguard mitigation`). The same holds for the two that follow.",
+                doc: "false: send no SYN cookies for it, unless you order them with `tcpguard \
+                      mitigation`. The same applies to the next two keys.",
                 example: "true",
             },
             BlockKey {
                 name: "overload",
-                doc: "false: never let only validated clients and repeated SYNs through.",
+                doc: "false: never drop the first SYNs of sources that are not validated.",
                 example: "true",
             },
             BlockKey {
                 name: "budget",
-                doc: "false: never limit the SYNs of clients that are not validated.",
+                doc: "false: never limit the rate of SYNs of sources that are not validated.",
                 example: "true",
             },
         ],

@@ -11,9 +11,9 @@ use super::{Config, Overrides, XDP_MODES, file, resolved};
 const WIDTH: usize = 100;
 
 const HEADER: &str = "\
-# tcpguard configuration. Every key is optional; each line that starts with \"#\" and a key shows
-# the default. Files that end in .toml in the directory conf.d beside this one are read after it, in
-# the order of their names, and stand over it key by key. Check a change before applying it:
+# tcpguard configuration. Every key is optional. Each line that starts with \"#\" and a key shows
+# the default. Files in the directory conf.d beside this one with names that end in .toml are read
+# after it, in the order of their names, and override it key by key. Check your changes first:
 #
 #     tcpguard config check /etc/tcpguard/tcpguard.toml
 ";

@@ -7,6 +7,7 @@
 
 mod commands;
 mod pages;
+mod samples;
 #[allow(dead_code, reason = "of the scenes only the calm one is looked at")]
 #[path = "../support/mod.rs"]
 mod support;

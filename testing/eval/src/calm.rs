@@ -3,7 +3,7 @@
 use tcpguard_engine::Mode;
 use tcpguard_sim::{Clients, Population};
 
-use crate::detection::{LEGEND, OTHERS};
+use crate::detection::OTHERS;
 use crate::judge::Spans;
 use crate::mixes::{self, Cast, Mix, Scene, WARM_UP};
 use crate::plan::Plan;
@@ -69,16 +69,15 @@ const COLUMNS: [&str; 3] = ["floods", "other", "rules"];
 /// Days of benign traffic.
 pub fn mixes(plan: &Plan) -> Block {
     let note = format!(
-        "Events in which a flood was told where there was none, in observe mode, after 10 minutes of \
-         warm-up; alarms less than 30 s apart are one, for everybody. \"Other\" are incidents that our \
-         detector called something else: a broken path, a full accept queue. \"Rules\" are those it \
-         would have made. Outages, lost SYN-ACKs and stalls come once an hour for 10 s to 2 min. Seeds \
-         {}, each with as many hours. {}",
-        plan.seeds_in_words(),
-        LEGEND
+        "Floods reported in benign traffic, in observe mode, after 10 minutes of warm-up. For \
+         every detector, alarms less than 30 s apart count as one. \"Other\" are incidents of \
+         another class: a broken path, a full accept queue. \"Rules\" are those that would have \
+         been made. Outages, lost SYN-ACKs and stalls come once an hour for 10 s to 2 min. Seeds \
+         {}, each with as many hours.",
+        plan.seeds_in_words()
     );
     let columns = [&["mix", "days"][..], &COLUMNS[..], &OTHERS[..]].concat();
-    let mut block = Block::new("False floods", &note, &columns);
+    let mut block = Block::new("False positives", &note, &columns);
     let runs: Vec<(Mix, u64)> = mixes::ALL
         .iter()
         .flat_map(|mix| plan.seeds.iter().map(move |seed| (*mix, *seed)))
@@ -122,16 +121,13 @@ pub fn mixes(plan: &Plan) -> Block {
 }
 
 pub fn crowds(plan: &Plan) -> Block {
-    let note = format!(
-        "Twenty times as many clients from one moment to the next, for half a minute to three minutes; \
-         every other rush is of people who were never there before. Counted are rushes in which a flood \
-         was told; \"other\" are other incidents, such as the rush itself. {}",
-        LEGEND
-    );
-    let columns = [&["clients/s", "rushes"][..], &COLUMNS[..], &OTHERS[..]].concat();
-    let mut block = Block::new("Rushes of clients", &note, &columns);
+    let note = "Twenty times as many clients from one moment to the next, for half a minute to three \
+                minutes. In every other flash crowd, all clients are new. Counted are flash crowds with \
+                a reported flood. \"Other\" are other incidents, such as the flash crowd itself.";
+    let columns = [&["clients/s", "flash crowds"][..], &COLUMNS[..], &OTHERS[..]].concat();
+    let mut block = Block::new("Flash crowds", note, &columns);
     let runs: Vec<usize> = (0..plan.crowds).collect();
-    let alerted = spread("rushes of clients", &runs, |&run| crowd(plan, run));
+    let alerted = spread("flash crowds", &runs, |&run| crowd(plan, run));
     for (index, before) in BEFORE.iter().enumerate() {
         let here: Vec<Alerted> =
             alerted.iter().skip(index).step_by(BEFORE.len()).cloned().collect();
@@ -139,7 +135,7 @@ pub fn crowds(plan: &Plan) -> Block {
         block.row([name, here.len().to_string()].into_iter().chain(cells(&here)));
     }
     block.row(["all".to_owned(), alerted.len().to_string()].into_iter().chain(cells(&alerted)));
-    let place = format!("{} rushes", alerted.len());
+    let place = format!("{} flash crowds", alerted.len());
     let floods = sum(&alerted, |alerted| alerted.floods) as f64;
     block.findings.push(Finding::new(Target::FlashCrowdFloods, place.clone(), floods));
     let rules = sum(&alerted, |alerted| alerted.rules) as f64;

@@ -142,7 +142,7 @@ pub fn block(directory: Option<&Path>) -> Result<Block> {
         return Ok(Block::new("Captures", note, &[]));
     };
     let listed = list(directory)?;
-    let columns = ["capture", "expected", "told", "after", "right"];
+    let columns = ["capture", "expected", "reported", "after", "right"];
     let columns: Vec<&str> = columns.into_iter().chain(OTHERS).collect();
     let mut block = Block::new("Captures", &note(&listed), &columns);
     let mut right = 0;
@@ -194,17 +194,18 @@ fn row(capture: &Listed, judged: &Judged, classes: &BTreeSet<&str>, is_right: bo
 fn note(listed: &[Listed]) -> String {
     let origins: BTreeSet<&str> = listed.iter().map(|capture| capture.origin.as_str()).collect();
     format!(
-        "Each capture as `tcpguard replay` reads it, from its first packet on and without anything \
-         learned before. `told` is every class that was ever told, also if it was taken back; `after` is \
-         the time (s) from the first SYN to the first alert. It is right when exactly what was expected was \
-         told.\n\n\
-         The other methods are fed ticks of every listener in the same capture, and {SILENCE:.0} s of \
-         silence after it; their columns say how many seconds after the first SYN the first alarm at \
-         any listener came. They are right when they alarm on floods and on nothing else. `short`: the \
-         capture ends before the interval that could raise a first alarm begins. `1-way`: it holds one direction, and the method counts the \
-         other one. The last row counts what each could judge. Most captures are shorter than what \
-         these methods learn from, and most hold few packets: the table of simulated traffic is the \
-         fairer one.\n\n\
+        "Each capture as `tcpguard replay` reads it, from its first packet on and without \
+         anything learned before. `reported` is every reported class, if only for a time. `after` \
+         is the time (s) from the first SYN to the first alert. A capture is right if exactly the \
+         expected classes were reported.\n\n\
+         The other methods get ticks of every listener in the same capture, and {SILENCE:.0} s of \
+         silence after it. Their columns have the seconds from the first SYN to the first alarm \
+         at any listener. They are right if they alarm on floods and on nothing else. `short`: \
+         the capture ends before the first interval that could raise an alarm. `1-way`: it holds \
+         one direction, and the method counts the other one. The last row counts the captures \
+         that each could judge. Most captures are shorter than the learning time of these \
+         methods, and most hold few packets. The table of simulated traffic is therefore fairer \
+         to them.\n\n\
          The captures are from {}.",
         origins.into_iter().collect::<Vec<_>>().join(", ")
     )

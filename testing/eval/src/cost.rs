@@ -31,11 +31,13 @@ const HOUR: f64 = 3600.0;
 /// Measures both; the day is cut short to `hours`.
 pub fn block(seed: u64, hours: u64) -> Block {
     let note = format!(
-        "CPU time of the thread that runs the engine, measured while it takes over a sample and the flows \
-         that it asked for; {LISTENERS} listeners with {CLIENTS} clients/s each, {} polls after {BEGIN} s of \
-         calm. The machine's, not the seed's: these numbers are not compared.\n\nMemory is what a copy of \
-         the engine takes, counted by the allocator, at {DAY_LISTENERS} listeners with {DAY_CLIENTS} \
-         clients/s each and a flood of 2,000 SYN/s for ten seconds every ten minutes.",
+        "CPU time of the thread that runs the engine, measured while it takes a sample and the \
+         flows that it requested: {LISTENERS} listeners with {CLIENTS} clients/s each, {} polls \
+         after {BEGIN} s of calm. These numbers depend on the machine, not on the seed, and are \
+         not compared.\n\n\
+         Memory is that of a copy of the engine, counted by the allocator, at {DAY_LISTENERS} \
+         listeners with {DAY_CLIENTS} clients/s each and a flood of 2,000 SYN/s for ten seconds \
+         every ten minutes.",
         polls()
     );
     let columns = ["scene", "SYN/s", "mean", "p95", "worst poll", "memory"];

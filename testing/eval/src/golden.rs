@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::table::{Block, WIDTH};
 
-const TITLE: &str = "# How good the detector is";
+const TITLE: &str = "# Evaluation of the detector";
 
 /// Most characters of a row of a table, which cannot be wrapped.
 const ROW: usize = 130;
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_page_is_an_introduction_and_its_blocks() {
         let page = published(&[["random", "0.75"]]);
-        let begin = "# How good the detector is\n\nWhat is measured.\n\n## Delays\n\n| attack";
+        let begin = "# Evaluation of the detector\n\nWhat is measured.\n\n## Delays\n\n| attack";
         assert!(page.starts_with(begin), "{page}");
         assert_eq!(all(&page, &page), [""; 0]);
     }

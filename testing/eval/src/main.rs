@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use tcpguard_eval::detection::LEGEND;
 use tcpguard_eval::plan::{GOLDEN_SEED, Plan};
 use tcpguard_eval::table::Block;
 use tcpguard_eval::{
@@ -195,17 +196,18 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
 
 fn introduction(plan: &Plan) -> String {
     format!(
-        "Printed by `cargo xtask eval`, from seeds {} and {} listener-days of benign traffic; `--check` \
-         repeats it and compares. The table of targets stands at the end.\n\n\
-         Traffic is simulated, unless a heading says otherwise: clients of a population of 50,000 in \
-         5,000 networks of 300 providers, each with a place, a system and a round-trip time (5 to 300 ms) \
-         of its own, who connect independently of each other, lose a packet, give up, or reset in 1.5 % of \
-         all attempts. One listener, a queue of 4,096, `tcp_syncookies` 1, a poll every 250 ms. Our \
-         detector runs with its default settings. Thresholds were tuned on seeds below {GOLDEN_SEED} \
-         only.\n\n\
-         The other detectors are re-implementations from published formulas, in their authors' units and \
-         with their parameters as far as these are known; they were made for links with thousands of \
-         flows rather than for one listener. All see the same ticks of the same traffic.",
+        "Printed by `cargo xtask eval`, from seeds {} and {} listener-days of benign traffic. \
+         `--check` repeats the run and compares. The table of targets is at the end.\n\n\
+         Traffic is simulated unless a heading says otherwise. Clients are from a population of \
+         50,000 in 5,000 networks of 300 providers. Each has a place, a system and a round-trip \
+         time (5 to 300 ms) of its own. They connect independently of each other, and lose a \
+         packet, give up, or reset in 1.5 % of all attempts. One listener has a queue of 4,096, \
+         `tcp_syncookies` is 1, and the counters are polled every 250 ms. tcpguard's detector \
+         runs with its default settings. Thresholds were tuned on seeds below {GOLDEN_SEED} only.\n\n\
+         The other detectors are re-implementations of published formulas, in their authors' \
+         units and with their parameters as far as these are known. They were made for links with \
+         thousands of flows, not for one listener. All see the same ticks of the same traffic. \
+         {LEGEND}",
         plan.seeds_in_words(),
         plan.days
     )

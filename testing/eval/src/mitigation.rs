@@ -132,13 +132,14 @@ fn fights(plan: &Plan) -> Vec<Fight> {
 /// Floods that are fought.
 pub fn floods(plan: &Plan) -> Block {
     let note = format!(
-        "In enforce mode, {LEGIT:.0} clients/s, 4 CPUs handling packets. \"Dropped\" is the share of the \
-         clients' own SYNs that were dropped while the flood was on; \"validated\" counts those of clients \
-         that had completed a handshake before; \"served\" is the share of the clients that were \
-         connected within a second, who take part in the natural loss of 1.5 %. All three are over all \
-         runs, seeds {}. \"Release\" is the time (s) from the last SYN to the end of the incident, median \
-         and longest, – where it lasted two minutes more; \"floods\" the most incidents that one flood made: more than one is a flap. Floods last \
-         60 s, pulses (0.5 s) 300 s, 1 M/s 15 s.",
+        "In enforce mode, {LEGIT:.0} clients/s, 4 CPUs handling packets. \"Dropped\" is the share \
+         of the clients' own SYNs that were dropped during the flood. \"Validated\" counts those \
+         of clients with an earlier handshake. \"Served\" is the share of the clients connected \
+         within a second, 1.5 % of which are lost in any case. All three are over all runs, seeds \
+         {}. \"Release\" is the time (s) from the last SYN to the end of the incident, median and \
+         longest, – if it was two minutes longer. \"Floods\" is the largest number of incidents \
+         of one flood. More than one is a flap. \"Rules\" and \"mitigations\" are the largest \
+         numbers as well. Floods last 60 s, pulses (0.5 s) 300 s, 1 M/s 15 s.",
         plan.seeds_in_words()
     );
     let columns = [
@@ -151,11 +152,11 @@ pub fn floods(plan: &Plan) -> Block {
         "longest",
         "floods",
         "rules",
-        "steps",
+        "mitigations",
     ];
-    let mut block = Block::new("Floods that are fought", &note, &columns);
+    let mut block = Block::new("Mitigated floods", &note, &columns);
     let fights = fights(plan);
-    let played = spread("floods that are fought", &plan.seeds, |&seed| {
+    let played = spread("mitigated floods", &plan.seeds, |&seed| {
         let cast = Cast::new(seed);
         let clients = cast.clients(LEGIT);
         let warm = Stage::warm(cast.host(Mode::Observe).clients(clients), WARM_UP);
@@ -218,7 +219,7 @@ struct Trouble {
 }
 
 const TROUBLES: [Trouble; 7] = [
-    Trouble { name: "rush of clients × 20", lab: flash_crowd, stalls: false },
+    Trouble { name: "flash crowd × 20", lab: flash_crowd, stalls: false },
     Trouble {
         name: "application stalls",
         lab: |cast, _| cast.small_host(Mode::Enforce, BACKLOG).clients(cast.clients(LEGIT)),
@@ -269,14 +270,15 @@ fn office(cast: &Cast, time: Range<f64>) -> Lab {
 /// Trouble that is none of an attacker's making.
 pub fn troubles(plan: &Plan) -> Block {
     let note = format!(
-        "In enforce mode, {LEGIT:.0} clients/s (the rush: from {:.0}), trouble of 60 s, seeds {}. \"Flood\" \
-         counts the runs in which it was called one, if only for a moment; \"rules\" and \"steps\" are all \
-         that were made or taken, which should be none; \"dropped\" is the share of the clients' SYNs.",
+        "In enforce mode, {LEGIT:.0} clients/s (the flash crowd: from {:.0}), trouble of 60 s, \
+         seeds {}. \"Flood\" counts the runs with a reported flood, if only for a moment. \
+         \"Rules\" and \"mitigations\" are all that were made or started, which should be none. \
+         \"Dropped\" is the share of the clients' SYNs.",
         LEGIT / 2.0,
         plan.seeds_in_words()
     );
-    let columns = ["trouble", "runs", "told", "flood", "rules", "steps", "dropped"];
-    let mut block = Block::new("Trouble that is no attack", &note, &columns);
+    let columns = ["trouble", "runs", "reported", "flood", "rules", "mitigations", "dropped"];
+    let mut block = Block::new("Benign trouble", &note, &columns);
     let runs: Vec<(usize, u64)> = (0..TROUBLES.len())
         .flat_map(|trouble| plan.seeds.iter().map(move |seed| (trouble, *seed)))
         .collect();

@@ -191,11 +191,12 @@ fn play(per_second: u64, seconds: u64) -> (Share, Share) {
 
 pub fn block() -> Block {
     let note = format!(
-        "A limit (detection.md, section 10). A flood comes in the name of one address, looks like its \
-         clients and repeats nothing; cookies answer, by the defaults. Packets through the data path's own \
-         code. New clients of that address, and of another one in its /24, come ten times a second for \
-         {SECONDS} s and send their SYN again after 1 and 3 s. \"At once\": share of them whose first SYN is \
-         answered. \"In 3 s\": share of whom any is. None of them has completed a handshake."
+        "A limit (detection.md, section 10). A flood spoofs one address, has the fingerprint of \
+         its clients and retransmits nothing. Cookies answer, by the defaults. Packets go through \
+         the data path's own code. New clients of that address, and of another one in its /24, \
+         come ten times a second for {SECONDS} s and retransmit their SYN after 1 and 3 s. \"At \
+         once\": share of them with a reply to the first SYN. \"In 3 s\": share with a reply to \
+         any SYN. None of them has completed a handshake."
     );
     let columns =
         ["SYN/s", "its own, at once", "its own, in 3 s", "others, at once", "others, in 3 s"];

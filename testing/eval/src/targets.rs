@@ -72,8 +72,8 @@ impl Target {
             Self::DelayTail => "delay ≥ 1 k SYN/s, p95",
             Self::DelayTenth => "delay at 10 % of clients",
             Self::MinimumRate => "lowest rate found in 60 s",
-            Self::FalsePositives => "false floods in 30 days",
-            Self::FlashCrowdFloods => "floods told in rushes",
+            Self::FalsePositives => "false positives in 30 days",
+            Self::FlashCrowdFloods => "floods in flash crowds",
             Self::CaptureFloods => "floods, benign captures",
             Self::ClassAccuracy => "right class after 2 s",
             Self::TrickVerdicts => "right verdict on tricks",
@@ -255,14 +255,14 @@ pub const TITLE: &str = "Targets";
 
 /// The table of targets, from the findings of all blocks.
 pub fn summary(blocks: &[Block]) -> Block {
-    let note = "The worst row decides; `rows` says how many of them meet the target. \"Not shown\": the \
-                value is within the limit, but what was simulated is too little to exclude, at 95 %, \
-                that the true one is not. Delays of floods are those to the first alert, at 1,000 \
-                SYN/s and more, and at a tenth of the clients' rate; the lowest rate is found in 90 % \
-                of the runs; false floods are those of 30 listener-days; classes are judged 2 s after \
-                the first alert; verdicts on tricks leave out what is documented as not told. False floods, right \
-                classes and verdicts, and rules in benign trouble are binding: `--check` fails where one is not \
-                met.";
+    let note = "The worst row decides. `rows` is the number of rows that meet the target. \"Not \
+                shown\": the value is within the limit, but the simulated sample is too small to \
+                exclude, at 95 %, that the true one is not. Delays of floods are those to the \
+                first alert, at 1,000 SYN/s and more, and at a tenth of the clients' rate. The \
+                lowest rate is found in 90 % of the runs. False positives are those of 30 \
+                listener-days. Classes are judged 2 s after the first alert. Verdicts on tricks \
+                leave out documented limits. False positives, right classes and verdicts, and \
+                rules in benign trouble are binding: `--check` fails if one is not met.";
     let columns = ["target", "limit", "worst", "where", "rows", "verdict"];
     let mut summary = Block::new(TITLE, note, &columns);
     for target in Target::ALL {

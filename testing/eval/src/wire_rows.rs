@@ -196,15 +196,16 @@ fn run(event: Event, seed: u64) -> Result<Run> {
 /// Scans and reflection, once for each seed.
 pub fn block(seeds: &[u64]) -> Result<Block> {
     let note = format!(
-        "Packets through the real data path by `tcpguard replay`, among {CLIENTS} clients a second, \
-         {} runs of each. `told after`: from its first packet to the alert that names it. `right`: \
-         runs in which exactly what was expected was told, and nothing else. `floods`: SYN floods \
-         told in all of them. A scan that tries fewer than 8 ports in 5 minutes is none by \
-         definition.\n\nNone of the other methods says anything about these: they watch a listener, \
-         and what is scanned or reflected reaches none.",
+        "Packets through the real data path by `tcpguard replay`, among {CLIENTS} clients a \
+         second, {} runs of each. `alert after`: from its first packet to the alert with its \
+         class. `right`: runs in which exactly the expected class was reported. `floods`: SYN \
+         floods reported in all of them. A scan that tries fewer than 8 ports in 5 minutes is \
+         none by definition.\n\n\
+         The other methods report none of these. They monitor a listener, and no scanned or \
+         reflected packet reaches one.",
         seeds.len()
     );
-    let columns = ["what", "expected", "told after s", "longest s", "right", "floods"];
+    let columns = ["event", "expected", "alert after s", "longest s", "right", "floods"];
     let mut block = Block::new("Scans and reflection", &note, &columns);
     for event in EVENTS {
         let runs = seeds.iter().map(|seed| run(event, *seed)).collect::<Result<Vec<Run>>>()?;

@@ -127,6 +127,7 @@ pub const ITEMS: &[Item] = &[
     item(Source::File("docs/mitigations.md"), "/usr/share/doc/tcpguard/mitigations.md"),
     item(Source::File("docs/nics-and-clouds.md"), "/usr/share/doc/tcpguard/nics-and-clouds.md"),
     item(Source::File("docs/operations.md"), "/usr/share/doc/tcpguard/operations.md"),
+    item(Source::File("docs/quickstart.md"), "/usr/share/doc/tcpguard/quickstart.md"),
     item(Source::File("docs/runbook.md"), "/usr/share/doc/tcpguard/runbook.md"),
     item(Source::File("docs/thresholds.md"), "/usr/share/doc/tcpguard/thresholds.md"),
     item(Source::File("docs/troubleshooting.md"), "/usr/share/doc/tcpguard/troubleshooting.md"),

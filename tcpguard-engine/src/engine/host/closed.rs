@@ -13,12 +13,11 @@ use crate::listener::Signal;
 use crate::settings::Settings;
 
 constants! {
-    /// SYNs per second to closed ports that the host's own stack is left to refuse while there is a
-    /// flood of them. The others are dropped, so that the flood does not take its time.
+    /// SYNs per second to closed ports that the host's own stack still refuses during a flood of them.
+    /// The others are dropped, so that the flood does not take its time.
     pub(crate) const CLOSED_PORT_RESETS: u32 = 200 Count in 1..=1_000_000,
-        "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed \
-         against clients that try a closed port meanwhile and are to be refused rather than to \
-         wait.";
+        "FreeBSD's net.inet.icmp.icmplim, which limits a host's resets, is 200. Weighed against \
+         clients that try a closed port meanwhile and need a refusal rather than a timeout.";
 }
 
 impl Host {

@@ -8,10 +8,10 @@ use super::ListenerMonitor;
 use crate::input::{Matcher, Mitigation, Timestamp, constants};
 
 constants! {
-    /// Time after an incident in which its return is recognised at the first bad poll, and its
-    /// signature dropped again at once.
+    /// Time after an incident in which its return is detected at the first bad poll, and its signature
+    /// dropped again at once.
     pub(crate) const ALERT_WINDOW: Duration = 600 Seconds in 0..=86_400,
-        "Weighed against attackers who come back within minutes, and against trusting an old \
+        "Weighed against attackers that return within minutes, and against trusting an old \
          signature for long.";
 }
 

@@ -11,7 +11,7 @@ constants! {
         "Weighed against bursts of clients up to 0.5 s away, which must stay below, and \
          against floods of five times the clients' rate, which must reach it.";
 
-    /// Polls running for which both must hold. With 1 a single burst is an alarm.
+    /// Consecutive polls for which both must hold. With 1 a single burst is an alarm.
     pub(crate) const FAST_POLLS: u32 = 2 Count in 1..=20,
         "Two: a single bad tick is no alarm (in the first poll of a burst, no client can have \
          answered).";

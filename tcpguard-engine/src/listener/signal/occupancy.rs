@@ -17,7 +17,7 @@ constants! {
     pub(crate) const OCCUPANCY_ON: f64 = 0.25 Share in 0.01..=1.0,
         "pf's adaptive SYN cookies: set syncookies adaptive (start 25%, end 12%), pf.conf(5).";
 
-    /// The share below which it is taken back, which must be smaller.
+    /// Share below which the alarm ends. It must be smaller than OCCUPANCY_ON.
     pub(crate) const OCCUPANCY_OFF: f64 = 0.12 Share in 0.0..=1.0,
         "As OCCUPANCY_ON.";
 

@@ -15,19 +15,19 @@ constants! {
 
     /// Multiple of the baseline of SYNs from which completing handshakes are a flash crowd.
     pub(crate) const FLASH_CROWD_FACTOR: f64 = 3.0 Number in 1.5..=1000.0,
-        "Weighed against what a day brings anyway; a rush is only a notice, and nothing is \
-         done about it.";
+        "Weighed against the variation of a day. A flash crowd is only a notice, without a \
+         mitigation.";
 
     /// SYNs per second below which there is no flash crowd, whatever the baseline is.
     pub(crate) const FLASH_CROWD_FLOOR: f64 = 100.0 PerSecond in 1.0..=1_000_000.0,
         "Weighed against idle listeners, where three times the baseline is next to nothing.";
 
-    /// Share of the handshakes that must complete in a rush.
+    /// Share of the handshakes that must complete in a flash crowd.
     pub(crate) const FLASH_CROWD_SERVED: f64 = 0.7 Share in 0.1..=1.0,
-        "Weighed against a rush from 0.5 s away, many of whose handshakes are still on their \
-         way.";
+        "Weighed against a flash crowd from 0.5 s away, in which many handshakes are still on \
+         their way.";
 
-    /// Polls running for which all must hold.
+    /// Consecutive polls for which all conditions must hold.
     pub(crate) const FLASH_CROWD_POLLS: u32 = 12 Count in 1..=1200,
         "Three seconds of polls: weighed against small bursts, which are worth no notice.";
 }

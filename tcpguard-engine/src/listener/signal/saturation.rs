@@ -5,19 +5,19 @@ use std::time::Duration;
 use crate::input::{Sample, Timestamp, constants};
 
 constants! {
-    /// CPU time of a SYN that is answered with a cookie, from the driver to the answer on its way. It
-    /// decides from what rate on not every SYN is answered.
+    /// CPU time of a reply with a SYN cookie, from the driver to the transmission. It decides the rate
+    /// from which some SYNs get no reply.
     pub(crate) const REPLY_COST: Duration = 700 Nanoseconds in 50..=100_000,
-        "Measured between virtual interfaces (cargo xtask bench e2e); a network card's driver \
-         is no dearer.";
+        "Measured between virtual interfaces (cargo xtask bench e2e). The driver of a network card \
+         does not cost more.";
 
-    /// Share of the busiest CPU that answering every SYN would take, from which only validated
-    /// clients and SYNs that come again are answered.
+    /// Share of the busiest CPU that replies to all SYNs would take, from which only validated clients
+    /// and retransmitted SYNs get a reply.
     pub(crate) const SATURATION_ON: f64 = 0.7 Share in 0.1..=1.0,
-        "Weighed against what else the CPU must do (the listener's own work), and against \
-         making clients come twice.";
+        "Weighed against the other work of the CPU, such as the listener's own, and against \
+         clients that must retransmit.";
 
-    /// The share below which every SYN is answered again, which must be smaller.
+    /// Share below which every SYN gets a reply again. It must be smaller than SATURATION_ON.
     pub(crate) const SATURATION_OFF: f64 = 0.4 Share in 0.01..=1.0,
         "Nearly 2:1, as pf's watermarks.";
 
@@ -25,10 +25,10 @@ constants! {
     pub(crate) const SATURATION_POLLS: u32 = 2 Count in 1..=60,
         "Two, as FAST_POLLS.";
 
-    /// Time below SATURATION_OFF after which everything is answered again.
+    /// Time below SATURATION_OFF after which every SYN gets a reply again.
     pub(crate) const SATURATION_HOLD: Duration = 4 Seconds in 3..=3600,
-        "Weighed against the pauses of pulsed floods (2.75 s in a public capture), and \
-         against clients whose first SYN is dropped for as long after a flood.";
+        "Weighed against the pauses of pulsed floods (2.75 s in a public capture), and against \
+         clients whose first SYN is dropped for this time after a flood.";
 }
 
 const _: () = assert!(SATURATION_OFF < SATURATION_ON, "the mitigation flaps");

@@ -17,14 +17,14 @@ use crate::settings::Settings;
 
 constants! {
     /// Value of the cumulative sum at which the slow alarm is raised. Each unit more makes false
-    /// alarms e times rarer and small floods slower to find.
+    /// positives e times rarer and small floods slower to find.
     pub(crate) const SLOW_LIMIT: f64 = 16.0 Number in 4.0..=1000.0,
-        "Wald's bound: at the limit h the mean time between false alarms is at least e^h \
-         ticks. e^16 ticks are 26 days, if the dispersion is right. Weighed against floods of \
-         a twentieth of the clients' rate, which must be found within seconds.";
+        "Wald's bound: at the limit h the mean time between false positives is at least e^h ticks. \
+         e^16 ticks are 26 days, if the dispersion is right. Weighed against floods of a twentieth \
+         of the clients' rate, which must be found within seconds.";
 
-    /// Share of the handshakes whose failure matters. At busy listeners this counts rather than
-    /// failure_floor.
+    /// Share of the handshakes from which their failure matters. At busy listeners this counts rather
+    /// than failure_floor.
     pub(crate) const FAILURE_SHARE: f64 = 0.05 Share in 0.001..=0.5,
         "Weighed against mobile clients of which one in fifty is lost, and against floods of \
          a tenth of the clients' rate.";

@@ -21,9 +21,9 @@ const CLASSED: f64 = 100.0;
 const STRONG: f64 = 1000.0;
 
 /// Explanation of the other detectors' columns, in a sentence.
-pub const LEGEND: &str = "Of the others, \"rate\" is a threshold of SYN/s, \"FDS\" the CUSUM of SYNs less \
-                          FINs, \"AT\" Siris' adaptive threshold, \"CUSUM\" Siris' CUSUM, \"dog\" SYN-dog's \
-                          CUSUM of SYNs less SYN-ACKs.";
+pub const LEGEND: &str = "In the tables, \"rate\" is a threshold of SYN/s, \"FDS\" the CUSUM of \
+                          SYNs less FINs, \"AT\" Siris' adaptive threshold, \"CUSUM\" Siris' \
+                          CUSUM, and \"dog\" SYN-dog's CUSUM of SYNs less SYN-ACKs.";
 
 /// Delays of every flood, one block for each rate of clients.
 pub fn delays(plan: &Plan, cases: &[Case]) -> Vec<Block> {
@@ -32,18 +32,18 @@ pub fn delays(plan: &Plan, cases: &[Case]) -> Vec<Block> {
 
 fn delays_among(plan: &Plan, cases: &[Case], legit: f64) -> Block {
     let note = format!(
-        "Seconds from the first SYN of the flood, over seeds {}. \"Alarm\" is when our detector began \
-         to suspect (median); \"told\" its first alert that handshakes fail, whatever it called the \
-         reason; \"named\" the alert that called it a flood; \"class\" the share of the runs in which it \
-         was called by its right name 2 s after the first alert. The other detectors are told what \
-         ours is; their columns are medians. – stands where it was not found in most of the runs, or \
-         the percentile lies among those missed. Floods last 60 s; those of 100 k/s 45 s and those of \
-         1 M/s 5 s, which is too short for what works in intervals of 10 or 20 s. {}",
-        plan.seeds_in_words(),
-        LEGEND
+        "Seconds from the first SYN of the flood, over seeds {}. \"Alarm\" is the beginning of \
+         the detector's suspicion (median). \"Alert\" is its first alert about failing \
+         handshakes, of any class. \"Named\" is the first alert of a flood class. \"Class\" is \
+         the share of the runs with the right class 2 s after the first alert. The columns of the \
+         other detectors are medians of their first alarm. – means that the flood was not found \
+         in most of the runs, or that the percentile is among those. Floods last 60 s, those of \
+         100 k/s 45 s and those of 1 M/s 5 s, which is too short for methods with intervals of 10 \
+         or 20 s.",
+        plan.seeds_in_words()
     );
     let title = format!("Floods among {} clients/s", rate(legit));
-    let ours = ["attack", "SYN/s", "alarm", "told", "p95", "named", "p95", "class"];
+    let ours = ["attack", "SYN/s", "alarm", "alert", "p95", "named", "p95", "class"];
     let mut block = Block::new(&title, &note, &[&ours[..], &OTHERS[..]].concat());
     for attack in attacks::ALL {
         let here = of(cases, attack.name, legit).filter(|case| plan.rates.contains(&case.rate));
@@ -122,9 +122,9 @@ pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
     use IncidentClass::{Distributed, FewSource, HandshakeDegraded, RandomSpoofed, SingleSource};
     let verdicts = [RandomSpoofed, SingleSource, FewSource, Distributed, HandshakeDegraded];
     let note = format!(
-        "Runs by what the flood was (rows) and what it was called 2 s after the first alert (columns), \
-         of all floods of 100 SYN/s and more above, seeds {}. What was not told within the flood is in \
-         no column but the last.",
+        "Runs by the true class of the flood (rows) and its class 2 s after the first alert \
+         (columns), of all floods of 100 SYN/s and more above, seeds {}. Floods without an alert \
+         are in the last column only.",
         plan.seeds_in_words()
     );
     let columns = [
@@ -138,7 +138,7 @@ pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
         "right",
         "missed",
     ];
-    let mut block = Block::new("What floods were called", &note, &columns);
+    let mut block = Block::new("Verdicts on floods", &note, &columns);
     for (class, name) in
         verdicts.iter().zip(["random sources", "one source", "few sources", "many sources"])
     {
@@ -167,11 +167,10 @@ pub fn classes(plan: &Plan, cases: &[Case]) -> Block {
 /// The lowest rate that is found, by each detector.
 pub fn minimum(plan: &Plan, cases: &[Case]) -> Block {
     let note = format!(
-        "The lowest rate (SYN/s) of those tried from which on every one was found within 60 s in at least \
-         90 % of the runs, seeds {}. – stands where none was, or where the detector is alarmed already. \
-         The last column is what was tried. {}",
-        plan.seeds_in_words(),
-        LEGEND
+        "The lowest rate (SYN/s) tried from which on each rate was found within 60 s in at least \
+         90 % of the runs, seeds {}. – means none, or a detector that is alarmed already. The \
+         last column has the rates tried.",
+        plan.seeds_in_words()
     );
     let columns =
         [&["clients/s", "target", "ours", "mimic"][..], &OTHERS[..], &["tried"][..]].concat();
@@ -219,12 +218,12 @@ fn lowest(
 /// Rates at which slow ramps are found.
 pub fn ramps(plan: &Plan, cases: &[Case]) -> Block {
     let note = format!(
-        "Floods that grow evenly from nothing to the clients' rate, within half an hour or two hours: the \
-         rate (SYN/s) at which our detector told, and how many of the runs, seeds {}, it told at all. What \
-         grows slowly could be learned as normal; then it would be told late or never.",
+        "Floods that grow evenly from nothing to the clients' rate, within half an hour or two \
+         hours: the rate (SYN/s) at the first alert, and the number of runs with an alert, seeds \
+         {}. A slow increase could be learned as normal, and the alert would be late or missing.",
         plan.seeds_in_words()
     );
-    let columns = ["attack", "clients/s", "minutes", "told at SYN/s", "p95", "runs told"];
+    let columns = ["attack", "clients/s", "minutes", "alert at SYN/s", "p95", "runs alerted"];
     let mut block = Block::new("Slow ramps", &note, &columns);
     for attack in [attacks::RANDOM, attacks::MIMICKING] {
         for (legit, ramp) in plan.legit.iter().flat_map(|legit| RAMPS.map(|ramp| (*legit, ramp))) {

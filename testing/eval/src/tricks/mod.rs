@@ -184,7 +184,7 @@ fn word(class: IncidentClass) -> &'static str {
         IncidentClass::FewSource => "few",
         IncidentClass::Distributed => "many",
         IncidentClass::HandshakeDegraded => "path",
-        IncidentClass::FlashCrowd => "rush",
+        IncidentClass::FlashCrowd => "crowd",
         IncidentClass::ListenerOverload => "full",
         IncidentClass::ClosedPorts => "closed",
         other => other.name(),
@@ -224,23 +224,25 @@ pub fn blocks(plan: &Plan) -> [Block; 2] {
     [tricks(&attacks, of_attacks, &seeds), alike(&clients, of_clients, &seeds)]
 }
 
-const WORDS: &str = "In words: \"random\" sources, \"one\" source, \"few\" and \"many\" sources; a broken \
-                     \"path\", a \"rush\" of clients, a \"full\" accept queue, \"closed\" ports, \"evasion\" \
-                     by frames that cannot be read.";
+const WORDS: &str = "Classes: \"random\" (spoofed) sources, \"one\" source, \"few\" and \"many\" \
+                     sources, a broken \"path\", a flash \"crowd\", a \"full\" accept queue, \
+                     \"closed\" ports, \"evasion\" by unreadable frames.";
 
 fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
     let note = format!(
-        "Floods that play a trick, for 20 s (pulses and ramps longer) after 30 s of calm with 40 to 100 \
-         clients/s, in enforce mode, each with seeds {seeds}, for which the numbers are drawn. \"SYN/s\": the \
-         highest rate of them. \"Expected\": what they must be called within 5 s (carpets, closed ports 10 s; \
-         pulses and ramps as long as they need) and to their end. \"Told\": what they were called in any of \
-         the runs. \"After\": the longest time (s) from the first SYN to the first right name. \"Served\": \
-         clients connected within a second, from 5 s after the first SYN on, in the worst run. \"Hit\": SYNs \
-         of clients that a rule dropped. \"Limit\": documented as not told, and not counted unless fewer \
-         clients are served than is documented. \"Without cookies\": tcp_syncookies is 0, so that the guard \
-         has none either.\n\n{WORDS}"
+        "Floods that try to resemble something else, for 20 s (pulses and ramps longer) after 30 \
+         s of calm with 40 to 100 clients/s, in enforce mode, each with seeds {seeds}, from which \
+         the numbers are drawn. \"SYN/s\": the highest rate of them. \"Expected\": the class \
+         within 5 s (carpets and closed ports 10 s, pulses and ramps as long as they need) and \
+         until the end. \"Reported\": the classes in any of the runs. \"After\": the longest time \
+         (s) from the first SYN to the first right class. \"Served\": clients connected within a \
+         second, from 5 s after the first SYN on, in the worst run. \"Hit\": SYNs of clients that \
+         a rule dropped. \"Limit\": documented as not reported, and not counted unless fewer \
+         clients are served than is documented. \"Without cookies\": tcp_syncookies is 0, so that \
+         tcpguard has none either.\n\n\
+         {WORDS}"
     );
-    let columns = ["trick", "SYN/s", "expected", "told", "after", "served", "hit", "right"];
+    let columns = ["trick", "SYN/s", "expected", "reported", "after", "served", "hit", "right"];
     let mut block = Block::new("Tricks", &note, &columns);
     for (row, runs) in rows.iter().zip(runs) {
         block.row([
@@ -265,13 +267,14 @@ fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
 
 fn alike(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
     let note = format!(
-        "Clients, checks and scanners that look like a flood, for 20 s (one of them for 20 minutes, at whose \
-         end nothing may be told any more) after 30 s of calm, in enforce mode, each with seeds {seeds}. \
-         \"Rate\": the highest, in connects a second of those that the row is about. \"Allowed\": all that may \
-         be told of them, if only for a moment. \"Rules\": those made, which should be none. \"Hit\": \
-         SYNs of clients that one dropped.\n\n{WORDS}"
+        "Clients, checks and scanners that resemble a flood, for 20 s (one of them for 20 \
+         minutes, with no report allowed at its end) after 30 s of calm, in enforce mode, each \
+         with seeds {seeds}. \"Rate\": the highest, in connects a second of the hosts of the row. \
+         \"Allowed\": all classes that may be reported, if only for a moment. \"Rules\": those \
+         made, which should be none. \"Hit\": SYNs of clients that one dropped.\n\n\
+         {WORDS}"
     );
-    let columns = ["who", "rate", "allowed", "told", "rules", "hit", "right"];
+    let columns = ["clients", "rate", "allowed", "reported", "rules", "hit", "right"];
     let mut block = Block::new("Look-alikes", &note, &columns);
     for (row, runs) in rows.iter().zip(runs) {
         block.row([

@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use tcpguard_engine::IncidentClass;
 use tcpguard_eval::attacks::{self, Attack};
-use tcpguard_eval::detection::{LEGEND, OTHERS};
+use tcpguard_eval::detection::OTHERS;
 use tcpguard_eval::stats::{median, percentile};
 use tcpguard_eval::table::{Block, none, percent, rate, seconds};
 use tcpguard_eval::targets::{Finding, Target};
@@ -67,30 +67,29 @@ impl Record {
 
     fn stage(&self) -> String {
         format!(
-            "Measured on {}.\n\nReal kernels and the real guard, between network namespaces of that \
-             machine: a service with a backlog of 128 and `tcp_syncookies` 1, clients who `connect()`, \
-             each from one of 65,471 addresses and at a moment of its own, and an attacker. The guard \
-             has just been started, with its default configuration, and has learned nothing but what \
-             it saw in the 4 or 8 s before. An alert counts when it reaches the journal's socket. The \
-             others learn from the calm before each event, played to them for ten minutes, and then \
-             see what the listener showed four times a second.",
+            "Measured on {}.\n\n\
+             Real kernels and the real tcpguard, between network namespaces of that machine: a \
+             service with a backlog of 128 and `tcp_syncookies` 1, clients that call `connect()`, \
+             each from one of 65,471 addresses and at its own moment, and an attacker. tcpguard \
+             has just been started with its default configuration, and has learned from the last \
+             4 or 8 s only. An alert counts when it reaches the journal's socket. The others \
+             learn from the calm before each event, repeated to them for ten minutes, and then \
+             see the listener's counters four times a second.",
             self.machine
         )
     }
 
     fn delays(&self, clients: u32) -> Block {
-        let note = format!(
-            "Seconds from the first SYN of the flood. \"Told\" is the first alert that handshakes fail, \
-             whatever it called the reason; \"named\" the alert that called it a flood (medians); \
-             \"class\" the share of the runs in which it was called by its right name 2 s after the \
-             first alert; \"false\" counts floods told before there was one. The others' columns are \
-             medians of the runs that lasted 55 s, in observe mode, so that nobody's reaction changes \
-             what they see; empty where there was no such run, – where it was not found in most of \
-             them. SYN-dog counts answers, and a full queue answers with cookies. {LEGEND}"
-        );
-        let ours = ["attack", "SYN/s", "runs", "told", "p95", "named", "p95", "class", "false"];
+        let note = "Seconds from the first SYN of the flood. \"Alert\" is the first alert about failing \
+                    handshakes, of any class, and \"named\" the first alert of a flood class (medians). \
+                    \"Class\" is the share of the runs with the right class 2 s after the first alert. \
+                    \"False\" counts floods reported before there was one. The others' columns are \
+                    medians of the runs of 55 s, in observe mode, so that no reaction changes their \
+                    input. They are empty if there was no such run, and – if the flood was not found in \
+                    most of them. SYN-dog counts replies, and a full queue replies with cookies.";
+        let ours = ["attack", "SYN/s", "runs", "alert", "p95", "named", "p95", "class", "false"];
         let title = format!("floods among {clients} clients/s");
-        let mut block = Block::new(&title, &note, &[&ours[..], &OTHERS[..]].concat());
+        let mut block = Block::new(&title, note, &[&ours[..], &OTHERS[..]].concat());
         let fights = self.fights.iter().filter(|(fight, _)| fight.clients == clients);
         for (fight, runs) in fights.filter(|(_, runs)| !runs.is_empty()) {
             let alerted: Vec<Option<f64>> = runs.iter().map(|run| run.outcome.alerted).collect();
@@ -122,11 +121,12 @@ impl Record {
     }
 
     fn fought(&self) -> Block {
-        let note = "In enforce mode. \"Served\" is the share of the clients that came during the flood \
-                    and had their answer within a second. \"Release\" is the time (s) from the last SYN \
-                    to the end of the incident, in those runs in which it was waited for, median and \
-                    longest; \"floods\" the most incidents that one flood made: more than one is a flap. \
-                    \"Rules\" and \"mitigations\" are the most that were made or taken.";
+        let note = "In enforce mode. \"Served\" is the share of the clients that came during the \
+                    flood and had a response within a second. \"Release\" is the time (s) from \
+                    the last SYN to the end of the incident, in the runs in which it was awaited, \
+                    median and longest. \"Floods\" is the largest number of incidents of one \
+                    flood. More than one is a flap. \"Rules\" and \"mitigations\" are the largest \
+                    numbers that were made or started.";
         let columns = [
             "attack",
             "SYN/s",
@@ -139,7 +139,7 @@ impl Record {
             "rules",
             "mitigations",
         ];
-        let mut block = Block::new("floods that are fought", note, &columns);
+        let mut block = Block::new("mitigated floods", note, &columns);
         for (fight, runs) in &self.fights {
             let runs: Vec<&Fought> =
                 runs.iter().filter(|run| run.purpose != Purpose::Compared).collect();
@@ -175,18 +175,18 @@ impl Record {
 
     fn troubled(&self) -> Block {
         let note = format!(
-            "In enforce mode, among {} clients/s, for 50 s; the rush brings twenty times as many, the \
-             checks are 25 SYN/s of four balancers that reset every answer. \"Told\" is what it was called, of whatever \
-             class; \"flood\" counts the runs in which that was a flood, if only for a moment; \"rules\" \
-             and \"mitigations\" are all that were made or taken, which should be none; \"served\" is the \
-             share of the clients that had their answer within a second, which a path that takes 300 ms \
-             one way and loses packets does not allow to all, nor an application that stalls to any. The \
-             others' columns count the runs in which they were alarmed.",
+            "In enforce mode, among {} clients/s, for 50 s. The flash crowd brings twenty times \
+             as many, and the checks are 25 SYN/s of four balancers that reset every reply. \
+             \"Reported\" has all classes. \"Flood\" counts the runs with a reported flood, if \
+             only for a moment. \"Rules\" and \"mitigations\" are all that were made or started, \
+             which should be none. \"Served\" is the share of the clients with a response within \
+             a second. A path that takes 300 ms one way and loses packets does not allow this to \
+             all, and a stalled application to none. The others' columns count the runs with an \
+             alarm.",
             Trouble::CLIENTS
         );
-        let ours = ["trouble", "runs", "told", "flood", "rules", "mitigations", "served"];
-        let mut block =
-            Block::new("trouble that is no attack", &note, &[&ours[..], &OTHERS[..]].concat());
+        let ours = ["trouble", "runs", "reported", "flood", "rules", "mitigations", "served"];
+        let mut block = Block::new("benign trouble", &note, &[&ours[..], &OTHERS[..]].concat());
         for (trouble, runs) in self.troubles.iter().filter(|(_, runs)| !runs.is_empty()) {
             let rules: usize = runs.iter().map(|run| run.rules).sum();
             let flooded = runs.iter().filter(|run| run.floods > 0).count();

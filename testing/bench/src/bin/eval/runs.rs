@@ -119,8 +119,8 @@ impl fmt::Display for Fought {
         let Outcome { alerted, named, released, floods, .. } = self.outcome;
         write!(
             out,
-            "{:?}: told {} s, named {} s ({}), over {} s after, {floods} flood(s), {} false, {} rule(s), \
-             {} step(s), {} of {} served",
+            "{:?}: alert {} s, named {} s ({}), over {} s after, {floods} flood(s), {} false, {} rule(s), \
+             {} mitigation(s), {} of {} served",
             self.purpose,
             seconds(alerted),
             seconds(named),
@@ -229,7 +229,7 @@ impl fmt::Display for Troubled {
         let alerted: Vec<&str> = self.alerted.iter().map(|class| class.name()).collect();
         write!(
             out,
-            "told {alerted:?}, {} flood(s), {} rule(s), {} step(s), {} of {} served; the others {:?}",
+            "reported {alerted:?}, {} flood(s), {} rule(s), {} mitigation(s), {} of {} served, the others {:?}",
             self.floods, self.rules, self.mitigations, self.clients.1, self.clients.0, self.others
         )
     }
@@ -256,7 +256,7 @@ impl Trouble {
     /// Returns the name in the table.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::FlashCrowd => "rush of clients",
+            Self::FlashCrowd => "flash crowd",
             Self::Stall => "application stalls",
             Self::LossyPath => "300 ms, 2 % lost",
             Self::HealthChecks => "half-open checks",
