@@ -112,7 +112,7 @@ const OTHERS: &[Other] = &[
     Other {
         name: "cookies.firewall",
         doc: "SYN cookies at listeners with a packet-filter rule that depends on the SYN. The \
-              filter does not see SYNs that cookies answer. \"refuse\": tcpguard sends no cookies \
+              filter does not see SYNs that cookies answer. \"refuse\": the agent sends no cookies \
               there. \"allow\": it sends cookies nevertheless. Rules that deny or limit SYNs are \
               then bypassed, and rules that refuse connections without a SYN cut off your \
               clients. `tcpguard doctor` names the rules.",
