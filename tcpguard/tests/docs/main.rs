@@ -6,6 +6,7 @@
 #![cfg(feature = "tui")]
 
 mod commands;
+mod numbers;
 mod pages;
 mod samples;
 #[allow(dead_code, reason = "of the scenes only the calm one is looked at")]
