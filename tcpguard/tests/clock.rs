@@ -17,11 +17,11 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::{AlertEntry, AlertEvent, Explanation, ModeRevert, Rule};
+use tcpguard::documents::{AgentEvent, AlertEntry, AlertEvent, Explanation, ModeRevert, Rule};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
-use tcpguard_engine::{ClientsWithin, Mode, Which, Whose};
+use tcpguard_engine::{ClientsWithin, Event, Mode, RemovalReason, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema::assert_documented;
@@ -221,13 +221,38 @@ fn status_shows_a_mode_that_reverts() {
     assert_documented("status", &json);
 }
 
-fn alert(ago_s: u64, severity: Severity, event: &str) -> AlertEntry {
+/// An event with this name.
+fn event(name: &str) -> AlertEvent {
+    let (from, to) = (Mode::Enforce, Mode::Observe);
+    let event = match name {
+        "mode_changed" => Event::ModeChanged { uid: Some(0), from, to },
+        "rule_removed" => Event::RuleRemoved { rules: 2, rule: None, why: RemovalReason::Operator },
+        "rule_failed" => {
+            Event::RuleFailed { rule: None, error: "no memory".to_owned(), retry_s: None }
+        }
+        _ => {
+            return AlertEvent::Agent(match name {
+                "mode_reverted" => AgentEvent::ModeReverted { from, to, unconfirmed: true },
+                "config_reloaded" => {
+                    AgentEvent::ConfigReloaded { applied: Vec::new(), waiting: Vec::new() }
+                }
+                "dropped_before_xdp" => {
+                    AgentEvent::DroppedBeforeXdp { ring_pps: 55_000.0, backlog_pps: 0.0 }
+                }
+                other => panic!("{other}"),
+            });
+        }
+    };
+    AlertEvent::Engine(Box::new(event))
+}
+
+fn alert(ago_s: u64, severity: Severity, name: &str) -> AlertEntry {
     AlertEntry {
         seq: 0,
         at: clock().time_at(clock().now - Duration::from_secs(ago_s)),
         severity,
-        event: AlertEvent::own(event),
-        message: format!("{event} {ago_s} s ago"),
+        event: event(name),
+        message: format!("{name} {ago_s} s ago"),
         incident: None,
     }
 }
@@ -245,9 +270,9 @@ fn since(history: &History, run: u64, seq: u64) -> Response {
 /// As an agent that raised alerts two days, an hour and a moment ago.
 fn alerted(request: &Request) -> Response {
     let mut history = History::default();
-    history.add(alert(200_000, Severity::Critical, "attack_started"));
+    history.add(alert(200_000, Severity::Critical, "dropped_before_xdp"));
     history.add(alert(3_600, Severity::Notice, "mode_changed"));
-    history.add(alert(10, Severity::Warning, "rule_withdrawn"));
+    history.add(alert(10, Severity::Warning, "rule_failed"));
     match request {
         Request::Alerts { since: seq } => since(&history, 1, *seq),
         other => Response::refused(RefusalKind::NotFound, format!("{other:?}")),
@@ -257,8 +282,8 @@ fn alerted(request: &Request) -> Response {
 #[test]
 fn alerts_are_listed_by_time_and_severity() {
     let hour = "2026-11-20 13:05:31 notice mode_changed 3600 s ago\n";
-    let moment = "2026-11-20 14:05:21 warning rule_withdrawn 10 s ago\n";
-    let old = "2026-11-18 06:32:11 critical attack_started 200000 s ago\n";
+    let moment = "2026-11-20 14:05:21 warning rule_failed 10 s ago\n";
+    let old = "2026-11-18 06:32:11 critical dropped_before_xdp 200000 s ago\n";
     for (line, expected) in [
         (&["alerts"][..], format!("{hour}{moment}")),
         (&["alerts", "list"], format!("{hour}{moment}")),
@@ -365,10 +390,10 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     let events = Events::follow(dir.path(), &line);
     agent.asked.recv_timeout(LIMIT).expect("asked for what is the latest");
     agent.raise("config_reloaded");
-    agent.raise("rule_installed");
+    agent.raise("rule_failed");
     let first = events.next();
     assert_documented("event", &first);
-    assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_installed".into()));
+    assert_eq!((&first["seq"], &first["event"]), (&3.into(), &"rule_failed".into()));
     assert_eq!(first["schema"], "tcpguard.event/1");
 
     // Raised between the last request and the end, and known to the next agent.

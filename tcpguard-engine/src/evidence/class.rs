@@ -46,6 +46,21 @@ pub enum IncidentClass {
 }
 
 impl IncidentClass {
+    /// All classes.
+    pub const ALL: [Self; 11] = [
+        Self::RandomSpoofed,
+        Self::SingleSource,
+        Self::FewSource,
+        Self::Distributed,
+        Self::Scan,
+        Self::FlashCrowd,
+        Self::ListenerOverload,
+        Self::HandshakeDegraded,
+        Self::Reflection,
+        Self::ClosedPorts,
+        Self::Evasion,
+    ];
+
     /// The name in JSON and the journal.
     pub const fn name(self) -> &'static str {
         match self {

@@ -206,7 +206,7 @@ mod tests {
             seq: 0,
             at: Time("2026-01-02T03:04:05Z".parse().unwrap()),
             severity: Severity::Warning,
-            event: AlertEvent::own(event),
+            event: AlertEvent::Unknown { event: event.to_owned() },
             message: event.to_owned(),
             incident: None,
         }

@@ -112,11 +112,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     server.abort();
     metrics.abort();
     agent.keep_records();
-    if agent.interfaces.all_detached() {
-        log::info!("stopped; the filter is on no interface");
-    } else {
-        log::info!("{}", agent.stopped());
-    }
+    log::info!("{}", agent.stopped());
     Ok(())
 }
 

@@ -170,12 +170,12 @@ mod tests {
     #[test]
     fn a_life_is_reported_in_the_managers_words() {
         let (_dir, socket, mut notifier) = manager(None);
-        notifier.ready("guards eth0");
-        assert_eq!(heard(&socket).unwrap(), "READY=1\nSTATUS=guards eth0");
-        notifier.status("guards eth0");
+        notifier.ready("running on eth0");
+        assert_eq!(heard(&socket).unwrap(), "READY=1\nSTATUS=running on eth0");
+        notifier.status("running on eth0");
         assert_eq!(heard(&socket), None, "nothing has changed");
-        notifier.status("guards\neth1");
-        assert_eq!(heard(&socket).unwrap(), "STATUS=guards eth1");
+        notifier.status("running\non eth1");
+        assert_eq!(heard(&socket).unwrap(), "STATUS=running on eth1");
         notifier.reloading();
         let reloading = heard(&socket).unwrap();
         let since_boot = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
-use tcpguard_engine::{Engine, Listener, Request, Rule, Severity, Timestamp};
+use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
@@ -283,7 +283,7 @@ impl Agent {
             agent.alert_lapse(&lapsed);
         }
         match (agent.provenance.refused_at_start(), agent.provenance.unkept()) {
-            (Some(refused), _) => agent.raise_own(Severity::Warning, "config_refused", refused),
+            (Some(refused), _) => agent.raise_own(refused),
             (None, Some(valid)) => agent.config_file.keep(valid),
             (None, None) => {}
         }

@@ -6,6 +6,8 @@ use tcpguard_engine as engine;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
+use super::AgentEvent;
+
 /// The value of [`Event::schema`].
 pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
 /// The value of [`Alerts::schema`].
@@ -35,26 +37,25 @@ pub struct AlertEntry {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum AlertEvent {
-    /// An event of the engine, with its facts.
+    /// An event of the agent itself. It comes first: a `mode_changed` with a revert is one.
+    Agent(AgentEvent),
+    /// An event of the engine.
     Engine(Box<engine::Event>),
-    /// An event of the agent itself, without facts beside its message.
-    Agent {
-        /// Name of the event.
+    /// An event that this version does not know.
+    #[schemars(skip)]
+    Unknown {
+        /// Its name.
         event: String,
     },
 }
 
 impl AlertEvent {
-    /// Returns an event of the agent itself.
-    pub fn own(name: &str) -> Self {
-        Self::Agent { event: name.to_owned() }
-    }
-
-    /// Returns the name of the event.
+    /// The name of the event.
     pub fn name(&self) -> &str {
         match self {
+            Self::Agent(event) => event.name(),
             Self::Engine(event) => event.name(),
-            Self::Agent { event } => event,
+            Self::Unknown { event } => event,
         }
     }
 }

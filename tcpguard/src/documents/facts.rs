@@ -97,14 +97,22 @@ pub struct LossCounters {
 }
 
 impl LossCounters {
-    /// Packets that no program could see, because a card's ring or a CPU's backlog had no free
-    /// slot.
+    /// Packets that no program could see.
+    pub fn lost(&self) -> u64 {
+        self.lost_in_rings() + self.lost_in_backlogs()
+    }
+
+    /// Packets dropped because a card's ring or buffer was full.
     ///
     /// [`LinkStats::rx_dropped`] is left out. Drivers count packets there that XDP dropped
     /// (virtio_net), and the stack counts packets there that no protocol takes (LLDP).
-    pub fn lost(&self) -> u64 {
-        let rings = self.links.iter().map(|link| link.rx_missed + link.rx_fifo).sum::<u64>();
-        rings + self.softnet.iter().map(|cpu| cpu.dropped).sum::<u64>()
+    pub fn lost_in_rings(&self) -> u64 {
+        self.links.iter().map(|link| link.rx_missed + link.rx_fifo).sum()
+    }
+
+    /// Packets dropped because a CPU's backlog was full.
+    pub fn lost_in_backlogs(&self) -> u64 {
+        self.softnet.iter().map(|cpu| cpu.dropped).sum()
     }
 
     /// Packets that the XDP program has seen.

@@ -4,6 +4,7 @@
 //! agent's measurements ([`Facts`]). A document is a contract with other programs. `docs/schema`
 //! describes each, and within version 1 it only grows.
 
+mod agent_event;
 mod alerts;
 mod allowed;
 pub mod attack;
@@ -24,6 +25,7 @@ pub mod selftest;
 pub mod timeline;
 mod transfer;
 
+pub use agent_event::*;
 pub use alerts::*;
 pub use allowed::Allowed;
 pub use attack::*;

@@ -9,8 +9,8 @@ use tcpguard_host::escape;
 use tcpguard_host::time::{Clock, Time};
 
 use super::{History, Journal, journal, stderr};
-use crate::documents::{AlertEntry, AlertEvent};
-use crate::text::event_line;
+use crate::documents::{AgentEvent, AlertEntry, AlertEvent};
+use crate::text::{agent_event_line, event_line};
 
 /// A message for people; the content of [`tcpguard_engine::Command::Alert`].
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +21,6 @@ pub struct Alert {
     pub event: AlertEvent,
     /// One line in words.
     pub message: String,
-    /// The interfaces that it is about.
-    pub interfaces: Vec<String>,
     /// The incident it belongs to, as it was then.
     pub incident: Option<Box<IncidentReport>>,
 }
@@ -34,8 +32,14 @@ impl Alert {
         event: engine::Event,
         incident: Option<Box<IncidentReport>>,
     ) -> Self {
-        let (message, interfaces) = (event_line(&event), Vec::new());
-        Self { severity, event: AlertEvent::Engine(Box::new(event)), message, interfaces, incident }
+        let message = event_line(&event);
+        Self { severity, event: AlertEvent::Engine(Box::new(event)), message, incident }
+    }
+
+    /// The alert about an event of the agent itself.
+    pub fn own(event: AgentEvent) -> Self {
+        let (severity, message) = (event.severity(), agent_event_line(&event));
+        Self { severity, event: AlertEvent::Agent(event), message, incident: None }
     }
 
     /// The severity in JSON and the journal.
@@ -139,9 +143,8 @@ mod tests {
     fn alert(message: &str) -> Alert {
         Alert {
             severity: Severity::Warning,
-            event: AlertEvent::own("rule_withdrawn"),
+            event: AlertEvent::Unknown { event: "rule_withdrawn".to_owned() },
             message: message.to_owned(),
-            interfaces: Vec::new(),
             incident: None,
         }
     }

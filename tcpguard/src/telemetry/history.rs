@@ -83,7 +83,7 @@ mod tests {
             seq,
             at: Time(at(second)),
             severity: Severity::Notice,
-            event: AlertEvent::own("mode_changed"),
+            event: AlertEvent::Unknown { event: "mode_changed".to_owned() },
             message: "x".to_owned(),
             incident: None,
         }

@@ -106,13 +106,18 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     field(&mut entry, "TCPGUARD_EVENT", alert.event.name());
     field(&mut entry, "TCPGUARD_SEVERITY", alert.severity_name());
     field(&mut entry, "TCPGUARD_MODE", mode_name(mode));
-    if let AlertEvent::Engine(event) = &alert.event
-        && let Some(prefix) = event.prefix()
-    {
-        field(&mut entry, "TCPGUARD_PREFIX", &prefix.to_string());
-    }
-    for interface in &alert.interfaces {
-        field(&mut entry, "TCPGUARD_IFACE", interface);
+    match &alert.event {
+        AlertEvent::Engine(event) => {
+            if let Some(prefix) = event.prefix() {
+                field(&mut entry, "TCPGUARD_PREFIX", &prefix.to_string());
+            }
+        }
+        AlertEvent::Agent(event) => {
+            for interface in event.interfaces() {
+                field(&mut entry, "TCPGUARD_IFACE", interface);
+            }
+        }
+        AlertEvent::Unknown { .. } => {}
     }
     if let Some(incident) = &alert.incident {
         let evidence = &incident.evidence;
@@ -169,6 +174,7 @@ mod tests {
     use tcpguard_engine::Event;
 
     use super::*;
+    use crate::documents::AgentEvent;
 
     /// A stand-in for journald.
     fn journald() -> (tempfile::TempDir, UnixDatagram, Journal) {
@@ -182,9 +188,8 @@ mod tests {
     fn alert(message: &str) -> Alert {
         Alert {
             severity: Severity::Critical,
-            event: AlertEvent::own("attack_started"),
+            event: AlertEvent::Unknown { event: "attack_started".to_owned() },
             message: message.to_owned(),
-            interfaces: Vec::new(),
             incident: None,
         }
     }
@@ -216,12 +221,21 @@ mod tests {
     fn what_an_alert_is_about_has_fields_of_its_own() {
         let (_dir, socket, mut journal) = journald();
         let net = "203.0.113.0/24".parse().unwrap();
-        let event = AlertEvent::Engine(Box::new(Event::AllowRemoved { net, uid: None }));
         let interfaces = vec!["eth0".to_owned(), "eth1".to_owned()];
-        journal.send(&Alert { event, interfaces, ..alert("x") }, Mode::Enforce);
-        let text = String::from_utf8(received(&socket)).unwrap();
-        let about = "TCPGUARD_PREFIX=203.0.113.0/24\nTCPGUARD_IFACE=eth0\nTCPGUARD_IFACE=eth1\n";
-        assert!(text.ends_with(about), "{text}");
+        for (alert, about) in [
+            (
+                Alert::of(Severity::Notice, Event::AllowRemoved { net, uid: None }, None),
+                "TCPGUARD_PREFIX=203.0.113.0/24\n",
+            ),
+            (
+                Alert::own(AgentEvent::FilterDetached { uid: 0, interfaces }),
+                "TCPGUARD_IFACE=eth0\nTCPGUARD_IFACE=eth1\n",
+            ),
+        ] {
+            journal.send(&alert, Mode::Enforce);
+            let text = String::from_utf8(received(&socket)).unwrap();
+            assert!(text.ends_with(&format!("TCPGUARD_MODE=enforce\n{about}")), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every renderer writes into any [`std::fmt::Write`] and knows nothing of the command line. Lines
 //! have at most as many columns as the [`View`]. Colour is never the only signal.
 
+mod agent;
 mod attack;
 mod check;
 mod clients;
@@ -27,6 +28,7 @@ mod table;
 mod tune;
 mod view;
 
+pub use agent::{agent_event_line, running_on, started, stopped};
 pub(crate) use attack::between;
 pub use attack::severity_word;
 pub use check::check;

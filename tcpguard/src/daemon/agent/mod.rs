@@ -13,18 +13,17 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Config as KernelConfig, Reason};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
-use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, Severity, TcpExt, Timestamp};
+use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
-use tcpguard_host::units::{short, span};
 
 use super::executor::{Executor, Exemptions};
-use super::interfaces::{Interfaces, News, Received};
+use super::interfaces::{Interfaces, Received};
 use super::listeners::{Selection, per_second_of};
 use super::mitigations::Mitigations;
 use crate::bpf::{HeldLink, Object};
-use crate::config::{BeyondBounds, Config, mode_name};
+use crate::config::{BeyondBounds, Config};
 use crate::daemon::configuration::kept_config::ConfigFile;
 use crate::daemon::configuration::provenance::Provenance;
 use crate::daemon::executor::audit::Audit;
@@ -42,8 +41,9 @@ use crate::daemon::store::alerts::AlertFile;
 use crate::daemon::store::handover_record::LeftHandover;
 use crate::daemon::store::incidents::Incidents;
 use crate::daemon::store::state::{State, StateWriter};
-use crate::documents::{LossCounters, Losses};
+use crate::documents::{AgentEvent, Drift, LossCounters, Losses};
 use crate::telemetry::{Alert, AlertSink};
+use crate::text;
 pub use respond::PendingResponse;
 
 /// Rules stop dropping when the agent has not been heard of for this long.
@@ -80,7 +80,7 @@ pub struct Agent {
     pub(super) drift_since: Option<Timestamp>,
     pub(super) audit: Audit,
     /// Repairs that have not been reported yet, in words.
-    pub(super) repaired: Vec<String>,
+    pub(super) repaired: Vec<Drift>,
     pub(super) health: Vec<Finding>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
@@ -128,32 +128,26 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The line at start.
+    /// The line at the start.
     pub fn started(&self) -> String {
-        format!(
-            "tcpguard {} protects {}, mode {}, {} listeners; see: tcpguard status",
-            env!("CARGO_PKG_VERSION"),
-            self.interfaces.in_words(),
-            mode_name(self.engine.mode()),
-            self.executor.listeners.iter().count(),
-        )
+        let listeners = self.executor.listeners.iter().count();
+        text::started(&self.interfaces.in_words(), self.engine.mode(), listeners)
     }
 
     /// The line at the end.
     pub fn stopped(&self) -> String {
-        format!(
-            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
-             an agent takes both over before; take them off: tcpguard detach --all",
-            self.interfaces.in_words(),
-            HEARTBEAT_LIMIT.as_secs()
-        )
+        let attached = match self.interfaces.all_detached() {
+            true => String::new(),
+            false => self.interfaces.in_words(),
+        };
+        text::stopped(&attached, HEARTBEAT_LIMIT)
     }
 
     /// Notices interfaces that came, went or changed.
     pub fn check_interfaces(&mut self) {
         let places = self.interfaces.names().count();
-        for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
-            self.pass_on(news);
+        for event in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
+            self.raise_own(event);
         }
         if self.interfaces.names().count() < places {
             // The counters are remembered by position.
@@ -180,14 +174,9 @@ impl Agent {
 
     /// Reports at the start the interfaces that are attached less well than they could be, or not at all.
     pub(super) fn alert_shortcomings(&mut self) {
-        for news in self.interfaces.shortcomings() {
-            self.pass_on(news);
+        for event in self.interfaces.shortcomings() {
+            self.raise_own(event);
         }
-    }
-
-    fn pass_on(&mut self, news: News) {
-        let News { severity, event, interfaces, text } = news;
-        self.alert_interfaces(severity, event, text, interfaces);
     }
 
     /// Notices that packets are lost where no program can see them, and when that is over.
@@ -196,20 +185,13 @@ impl Agent {
         match self.loss_watch.note(now, Losses::state_of(&reading)) {
             None => {}
             Some(Change::Began) => {
-                let lost = reading.rate(LossCounters::lost).unwrap_or_default();
-                let message = format!(
-                    "{} packets/s are lost before the guard sees them, clients' among them; where: \
-                     tcpguard status, what to change: tcpguard doctor",
-                    short(lost)
-                );
-                self.raise_own(Severity::Critical, "dropped_before_xdp", message);
+                let ring_pps = reading.rate(LossCounters::lost_in_rings).unwrap_or_default();
+                let backlog_pps = reading.rate(LossCounters::lost_in_backlogs).unwrap_or_default();
+                self.raise_own(AgentEvent::DroppedBeforeXdp { ring_pps, backlog_pps });
             }
             Some(Change::Over(lasted)) => {
-                let message = format!(
-                    "no packets are lost before the guard any more; it lasted {}",
-                    span(lasted)
-                );
-                self.raise_own(Severity::Notice, "dropped_before_xdp_over", message);
+                let lasted_s = lasted.as_secs();
+                self.raise_own(AgentEvent::DroppedBeforeXdpOver { lasted_s });
             }
         }
     }
@@ -225,11 +207,13 @@ impl Agent {
 
     /// The line that `systemctl status` shows.
     pub fn in_brief(&self) -> String {
-        format!(
-            "guards {}, mode {}; see: tcpguard status",
-            self.interfaces.names().collect::<Vec<_>>().join(", "),
-            mode_name(self.engine.mode())
-        )
+        let names: Vec<&str> = self.interfaces.names().collect();
+        text::running_on(&names.join(", "), self.engine.mode())
+    }
+
+    /// Raises an alert of the agent's own.
+    pub(in crate::daemon) fn raise_own(&mut self, event: AgentEvent) {
+        self.raise(&Alert::own(event));
     }
 
     pub(super) fn raise(&mut self, alert: &Alert) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Severity, Timestamp};
+use tcpguard_engine::{Event, Mode, Severity, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
@@ -10,9 +10,9 @@ use super::respond::{PendingResponse, Written};
 use super::{Agent, clock};
 use crate::config::mode_name;
 use crate::control::{Peer, RefusalKind, Response};
-use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
-use crate::documents::ModeRevert;
-use crate::text::User;
+use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Terms};
+use crate::documents::{AgentEvent, ModeRevert};
+use crate::telemetry::Alert;
 
 impl Agent {
     /// The automatic end of the mode, for people and programs.
@@ -31,25 +31,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Says that the mode has gone back.
+    /// Reports that the mode has reverted.
     pub(in crate::daemon) fn alert_lapse(&mut self, lapsed: &Lapsed) {
-        let (mode, revert_to) = (mode_name(lapsed.mode), mode_name(lapsed.revert_to));
-        let (severity, message) = if lapsed.unconfirmed {
-            let message = format!(
-                "nobody confirmed mode {mode} in time, so the mode is {revert_to} again; to try it \
-                 once more: tcpguard mode {mode} --confirm 60s"
-            );
-            (Severity::Warning, message)
-        } else {
-            (
-                Severity::Notice,
-                format!(
-                    "the time of mode {mode} is over: the mode is {revert_to} again; to set it for good: \
-                     tcpguard mode {mode}"
-                ),
-            )
-        };
-        self.raise_own(severity, "mode_reverted", message);
+        self.raise_own(AgentEvent::ModeReverted {
+            from: lapsed.mode,
+            to: lapsed.revert_to,
+            unconfirmed: lapsed.unconfirmed,
+        });
     }
 
     /// Sets the mode on these terms.
@@ -62,14 +50,17 @@ impl Agent {
     ) -> PendingResponse {
         let was = self.engine.change_mode(now, mode);
         self.mode_clock.set(now, mode, terms, was);
-        let (user, to) = (User(peer.uid), mode_name(mode));
-        let did = if was != mode {
-            Some(format!("{user} changed the mode from {} to {to}", mode_name(was)))
-        } else {
-            self.mode_clock.pending().map(|_| format!("{user} keeps mode {to}"))
-        };
-        let written = did.map(|did| self.alert_mode(now, "mode_changed", did));
         let ends = self.mode_reverts(clock());
+        let (uid, from, to) = (peer.uid, was, mode);
+        let alert = match ends.clone() {
+            Some(ends) => Some(Alert::own(AgentEvent::ModeChanged { uid, from, to, ends })),
+            None if was != mode => {
+                let event = Event::ModeChanged { uid: Some(uid), from, to };
+                Some(Alert::of(Severity::Notice, event, None))
+            }
+            None => None,
+        };
+        let written = alert.map(|alert| self.alert_mode(now, &alert));
         let response = Response::ModeSet { was, mode, ends };
         match written {
             Some(written) => PendingResponse::OnceWritten(response, written),
@@ -92,40 +83,20 @@ impl Agent {
                 return Response::refused(RefusalKind::NotFound, message).into();
             }
         }
-        let did = format!("{} confirmed mode {}", User(peer.uid), mode_name(mode));
-        let written = self.alert_mode(now, "mode_confirmed", did);
         let ends = self.mode_reverts(clock());
+        let event = AgentEvent::ModeConfirmed { uid: peer.uid, mode, ends: ends.clone() };
+        let written = self.alert_mode(now, &Alert::own(event));
         let response = Response::ModeSet { was: mode, mode, ends };
         PendingResponse::OnceWritten(response, written)
     }
 
     /// Carries out a change of the mode, has it written, and reports it.
-    fn alert_mode(&mut self, now: Timestamp, event: &str, did: String) -> Written {
+    fn alert_mode(&mut self, now: Timestamp, alert: &Alert) -> Written {
         self.carry_out(now);
         let written = self.written(now);
-        let message = match self.mode_clock.pending() {
-            Some(pending) => {
-                let mode = mode_name(pending.mode);
-                let word = if pending.confirm_by.is_some() { " --yes" } else { "" };
-                let back = back(pending, now);
-                format!("{did}; it goes {back}; to let it stay: tcpguard mode {mode}{word}")
-            }
-            None => did,
-        };
-        self.raise_own(Severity::Notice, event, message);
+        self.raise(alert);
         written
     }
-}
-
-/// The mode to which it reverts, and when: `back to observe in 10m`.
-fn back(pending: &Pending, now: Timestamp) -> String {
-    // A mode requested for a minute is reported as a minute.
-    let left =
-        |at: Timestamp| span(Duration::from_secs(at.since(now).as_millis().div_ceil(1000) as u64));
-    let until = pending.until.map(|at| format!("in {}", left(at)));
-    let confirm_by = pending.confirm_by.map(|at| format!("in {} unless it is confirmed", left(at)));
-    let ends: Vec<String> = until.into_iter().chain(confirm_by).collect();
-    format!("back to {} {}", mode_name(pending.revert_to), ends.join(", and "))
 }
 
 /// Returns the reason for which a confirmation changes nothing, with advice. `holds` is the mode now.
@@ -139,9 +110,11 @@ fn refusal(why: &ConfirmError, holds: Mode, asked: Mode, now: Timestamp) -> Stri
             format!("the mode is {holds}, not {asked}; to let it stay: tcpguard mode {holds} --yes")
         }
         ConfirmError::NotAsked(pending) => format!(
-            "mode {holds} waits for no word: it goes {}; to let it stay for good: tcpguard mode \
-             {holds}",
-            back(pending, now)
+            "mode {holds} waits for no word: it goes back to {} in {}; to let it stay for good: \
+             tcpguard mode {holds}",
+            mode_name(pending.revert_to),
+            // A mode requested for a minute is reported as a minute.
+            span(Duration::from_secs(pending.ends().since(now).as_millis().div_ceil(1000) as u64))
         ),
         ConfirmError::TooLate(lapsed) => format!(
             "too late: nobody confirmed mode {asked} in time, and it went back to {holds} {} ago; to \
@@ -154,6 +127,7 @@ fn refusal(why: &ConfirmError, holds: Mode, asked: Mode, now: Timestamp) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::requests::confirm::Pending;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1000 * seconds)
@@ -162,18 +136,6 @@ mod tests {
     fn pending(confirm_by: Option<u64>, until: Option<u64>) -> Pending {
         let (mode, revert_to) = (Mode::Enforce, Mode::Observe);
         Pending { mode, revert_to, confirm_by: confirm_by.map(at), until: until.map(at) }
-    }
-
-    #[test]
-    fn the_journal_says_when_the_mode_reverts() {
-        for (confirm_by, until, words) in [
-            (Some(160), None, "back to observe in 1m unless it is confirmed"),
-            (None, Some(700), "back to observe in 10m"),
-            (Some(160), Some(700), "back to observe in 10m, and in 1m unless it is confirmed"),
-        ] {
-            let now = at(100) + Duration::from_millis(7);
-            assert_eq!(back(&pending(confirm_by, until), now), words);
-        }
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! Changes that other processes made in the kernel: their detection, repair and alerts.
 
-use tcpguard_engine::{Severity, Timestamp};
+use tcpguard_engine::Timestamp;
 
 use super::Agent;
 use crate::bpf::{HeldLink, KernelError};
 use crate::daemon::executor::audit::Outcome;
-
-/// Most changes that are named in one alert.
-const NAMED: usize = 4;
+use crate::documents::{AgentEvent, Drift};
 
 impl Agent {
     /// The next step of the audit of the rules. Repairs, there and elsewhere, are reported once a round.
@@ -19,23 +17,17 @@ impl Agent {
             self.rules_in_kernel = Some(counted);
         }
         if !self.repaired.is_empty() {
-            let message = in_words(&std::mem::take(&mut self.repaired));
-            self.raise_own(Severity::Warning, "drift_repaired", message);
+            let drifts = std::mem::take(&mut self.repaired);
+            self.raise_own(AgentEvent::repaired(drifts));
         }
         match (failed, self.drift_since) {
-            (Some(why), None) => {
+            (Some((drift, error)), None) => {
                 self.drift_since = Some(now);
-                let message = format!(
-                    "the rules in the kernel are not those that should be there, and cannot be mended \
-                     ({why}); if it stays so: systemctl restart tcpguard"
-                );
-                self.raise_own(Severity::Warning, "rule_drift", message);
+                self.raise_own(AgentEvent::RuleDrift { drift, error });
             }
             (None, Some(_)) => {
                 self.drift_since = None;
-                let message = "the rules in the kernel are those that should be there again; see \
-                               them: tcpguard rules list";
-                self.raise_own(Severity::Notice, "rule_drift_over", message.to_owned());
+                self.raise_own(AgentEvent::RuleDriftOver);
             }
             _ => {}
         }
@@ -52,7 +44,7 @@ impl Agent {
     /// Sees to it that the programs are configured as they should be.
     pub(super) fn repair_config(&mut self) -> Result<(), KernelError> {
         if self.executor.repair_config()? {
-            self.repaired.push("the configuration record was changed".to_owned());
+            self.repaired.push(Drift::Configuration);
         }
         Ok(())
     }
@@ -61,11 +53,11 @@ impl Agent {
     pub(super) fn repair_listeners(&mut self) {
         match self.executor.listeners.repair_all(&mut self.executor.dataplane) {
             Ok(0) => {}
-            Ok(count) => self.repaired.push(format!("{count} entries of listeners were changed")),
+            Ok(count) => self.repaired.push(Drift::Listeners { entries: count as u64 }),
             Err(error) => log::error!("{error}"),
         }
         if self.exemptions.take_repaired() {
-            self.repaired.push("the exempt prefixes were changed".to_owned());
+            self.repaired.push(Drift::ExemptPrefixes);
         }
     }
 
@@ -74,7 +66,7 @@ impl Agent {
     pub(super) fn repair_hooks(&mut self) {
         match self.interfaces.repair_slots(&self.executor.dataplane) {
             Ok(false) => {}
-            Ok(true) => self.repaired.push("interfaces were counted elsewhere".to_owned()),
+            Ok(true) => self.repaired.push(Drift::InterfaceSlots),
             Err(error) => log::error!("{error}"),
         }
         self.repaired.extend(self.mitigations.cookies.take_repaired());
@@ -82,36 +74,8 @@ impl Agent {
         let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
         match tracepoint.map(HeldLink::keep_pinned) {
             None | Some(Ok(false)) => {}
-            Some(Ok(true)) => self.repaired.push("the tracepoint's pin was gone".to_owned()),
+            Some(Ok(true)) => self.repaired.push(Drift::TracepointPin),
             Some(Err(error)) => log::error!("{error}"),
         }
-    }
-}
-
-/// The repairs, in one line.
-fn in_words(repaired: &[String]) -> String {
-    let named = repaired.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = match repaired.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!(
-        "somebody changed what the guard keeps in the kernel, and it is as it was again: \
-         {named}{more}; see who may: tcpguard doctor"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_alert_names_four_changes_and_counts_the_rest() {
-        let all: Vec<String> = (1..=6).map(|number| format!("rule {number} was gone")).collect();
-        let one = in_words(&all[..1]);
-        assert!(one.contains(": rule 1 was gone; "), "{one}");
-        let six = in_words(&all);
-        assert!(six.contains("rule 4 was gone and 2 more; "), "{six}");
-        assert!(!six.contains("rule 5"), "{six}");
     }
 }

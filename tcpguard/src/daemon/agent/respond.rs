@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::{Severity, Timestamp};
+use tcpguard_engine::Timestamp;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
@@ -13,8 +13,7 @@ use crate::control::proto::Change;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::requests::confirm::Terms;
 use crate::daemon::store::writer::Unwritten;
-use crate::documents::Listener;
-use crate::text::User;
+use crate::documents::{AgentEvent, Listener};
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);
@@ -148,13 +147,8 @@ impl Agent {
         self.mitigations.cookies.detach(|ifindex| bare.iter().any(|one| one.index == ifindex));
         let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
         if !detached.is_empty() {
-            let names = detached.join(", ");
-            let message = format!(
-                "{} took the filter off {names}; put it on again: systemctl restart tcpguard",
-                User(peer.uid)
-            );
-            let all = detached.clone();
-            self.alert_interfaces(Severity::Warning, "filter_detached", message, all);
+            let (uid, interfaces) = (peer.uid, detached.clone());
+            self.raise_own(AgentEvent::FilterDetached { uid, interfaces });
         }
         Response::Detached { interfaces: detached }
     }

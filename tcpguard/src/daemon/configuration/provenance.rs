@@ -14,7 +14,7 @@ use crate::config::{
     Config, ConfigError, DEFAULT_PATH, DEFAULT_STATE_DIR, Loaded, Origins, Overrides, Problem,
     Sources, fragments,
 };
-use crate::documents::ConfigState;
+use crate::documents::{AgentEvent, ConfigState};
 
 /// Source of the configuration, so that it can be read again, and the outcome of the last read.
 #[derive(Debug, Default)]
@@ -143,13 +143,10 @@ impl Provenance {
         self.unkept.take()
     }
 
-    /// The message about a start with the last valid configuration; `None` after an ordinary start.
-    pub(in crate::daemon) fn refused_at_start(&self) -> Option<String> {
-        let (refused, read_at) = (self.refused.as_ref()?, self.stands_in?);
-        Some(format!(
-            "the configuration was refused at the start, the last valid one, of {read_at}, applies: \
-             {refused}; correct it, then: tcpguard reload"
-        ))
+    /// The event of a start with the last valid configuration; `None` after an ordinary start.
+    pub(in crate::daemon) fn refused_at_start(&self) -> Option<AgentEvent> {
+        let (error, read_at) = (self.refused.clone()?, self.stands_in?);
+        Some(AgentEvent::ConfigRefused { error, valid_from: Some(read_at) })
     }
 
     pub(in crate::daemon) fn read(&mut self) -> Result<Read, Refused> {
@@ -237,7 +234,6 @@ impl Provenance {
 pub(in crate::daemon) mod tests {
     use super::super::kept_config;
     use super::*;
-    use tcpguard_support::hint_check;
 
     /// A directory with a configuration and one file beside it, read once.
     pub struct Etc {
@@ -342,8 +338,9 @@ pub(in crate::daemon) mod tests {
         assert!(error.starts_with(&place), "{error}");
         assert!(error.ends_with("mode belongs above the first [section]"), "{error}");
         assert!(facts.stands_in.is_some());
-        let reported = etc.provenance.refused_at_start().expect("a word of it");
-        assert!(reported.contains(&error) && hint_check::is_named(&reported), "{reported}");
+        let valid_from = facts.stands_in;
+        let event = AgentEvent::ConfigRefused { error, valid_from };
+        assert_eq!(etc.provenance.refused_at_start(), Some(event));
         assert_eq!(etc.provenance.unkept(), None, "it is there already");
 
         etc.write("tcpguard.toml", valid);

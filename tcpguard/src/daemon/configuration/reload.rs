@@ -1,7 +1,7 @@
 //! A new configuration for a running agent: the keys that take effect at once, and those that need a
 //! restart.
 
-use tcpguard_engine::{Severity, thresholds};
+use tcpguard_engine::thresholds;
 use tcpguard_host::linux::boot_time;
 
 use super::kept_config::KeptConfig;
@@ -9,8 +9,7 @@ use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::agent::Agent;
-use crate::documents::AlertEvent;
-use crate::telemetry::Alert;
+use crate::documents::AgentEvent;
 
 /// Outcome of a new configuration, by the names of the keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,17 +32,6 @@ impl Changes {
         if running != new {
             self.waiting.push(key);
         }
-    }
-
-    fn in_words(&self) -> String {
-        let mut words = match self.applied.as_slice() {
-            [] => "nothing changed".to_owned(),
-            keys => format!("applied {}", keys.join(", ")),
-        };
-        if !self.waiting.is_empty() {
-            words += &format!("; only a restart applies {}", self.waiting.join(", "));
-        }
-        words
     }
 }
 
@@ -145,10 +133,9 @@ impl Agent {
         let Loaded { config, files, origins } = new;
         let (merged, changes) = merge(&self.config, config);
         if let Err(error) = self.engine.set_settings(merged.tuning()) {
-            let text = format!(
-                "the thresholds contradict each other: {error}; mend them, then: tcpguard config check"
-            );
-            return self.refuse(text.clone(), text);
+            let error = format!("the thresholds contradict each other: {error}");
+            let all = format!("{error}; correct them, then: tcpguard config check");
+            return self.refuse(error, all);
         }
         self.config = merged;
         crate::daemon::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
@@ -160,11 +147,12 @@ impl Agent {
         }
         self.provenance.take_over(files, origins, &changes.waiting);
         self.config_file.keep(kept);
-        let path = self.provenance.path().display();
-        let message = format!("configuration {path} read: {}", changes.in_words());
-        self.raise_own(Severity::Notice, "config_reloaded", message);
-        let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect();
-        Response::Reloaded { applied: names(&changes.applied), waiting: names(&changes.waiting) }
+        let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        let (applied, waiting) = (names(&changes.applied), names(&changes.waiting));
+        let event =
+            AgentEvent::ConfigReloaded { applied: applied.clone(), waiting: waiting.clone() };
+        self.raise_own(event);
+        Response::Reloaded { applied, waiting }
     }
 
     fn refuse_config(&mut self, refused: &Refused) -> Response {
@@ -176,35 +164,9 @@ impl Agent {
 
     /// Keeps the configuration that holds. `first` is one line, `all` may be several.
     fn refuse(&mut self, first: String, all: String) -> Response {
-        let message = format!(
-            "the configuration was refused, the one before holds: {first}; see all that is wrong: \
-             tcpguard config check"
-        );
-        self.provenance.refused = Some(first);
-        self.raise_own(Severity::Warning, "config_refused", message);
+        self.provenance.refused = Some(first.clone());
+        self.raise_own(AgentEvent::ConfigRefused { error: first, valid_from: None });
         Response::refused(RefusalKind::Invalid, all)
-    }
-
-    /// Raises an alert of the agent's own.
-    pub(in crate::daemon) fn raise_own(
-        &mut self,
-        severity: Severity,
-        event: &str,
-        message: String,
-    ) {
-        self.alert_interfaces(severity, event, message, Vec::new());
-    }
-
-    /// Raises one that is about interfaces.
-    pub(in crate::daemon) fn alert_interfaces(
-        &mut self,
-        severity: Severity,
-        event: &str,
-        message: String,
-        interfaces: Vec<String>,
-    ) {
-        let (event, incident) = (AlertEvent::own(event), None);
-        self.raise(&Alert { severity, event, message, interfaces, incident });
     }
 }
 
@@ -289,7 +251,7 @@ mod tests {
     fn the_same_configuration_changes_nothing() {
         let running = parsed("[detection]\nfast_min = 99\n");
         let (merged, changes) = merge(&running, running.clone());
-        assert_eq!((merged, changes.in_words().as_str()), (running, "nothing changed"));
+        assert_eq!((merged, changes), (running, Changes::default()));
     }
 
     #[test]

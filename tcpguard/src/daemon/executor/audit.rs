@@ -6,13 +6,14 @@
 //! of the work as lets the round end within [`ROUND`], so that thousands of rules hold up no poll and a hundred
 //! thousand are checked often enough. A difference is repaired at once.
 
+use std::mem;
 use std::time::Duration;
-use std::{fmt, mem};
 
 use tcpguard_engine::{Ports, RuleId, Timestamp};
 
 use crate::bpf::{KernelError, KernelMatcher, KernelRule, Position, RuleWalk, Source, Walked};
 use crate::daemon::executor::Executor;
+use crate::documents::Drift;
 
 /// The least number of keys that a step checks: a millisecond of system calls.
 pub const KEYS: usize = 2000;
@@ -41,10 +42,10 @@ pub enum Deviation {
 /// Result of a round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Differences that were found and repaired, in words.
-    pub repaired: Vec<String>,
-    /// Last error that kept something from being read or repaired.
-    pub failed: Option<String>,
+    /// Differences that were found and repaired.
+    pub repaired: Vec<Drift>,
+    /// Last error that kept something from being read or repaired, with the difference that it left.
+    pub failed: Option<(Option<Drift>, String)>,
     /// Number of rules in the kernel, if they were counted and nothing has changed meanwhile.
     pub counted: Option<u32>,
 }
@@ -111,13 +112,15 @@ impl Audit {
                 match executor.repair(&deviation) {
                     Ok(()) => {
                         self.found += u32::from(!matches!(deviation, Deviation::Foreign(_)));
-                        self.outcome.repaired.push(deviation.to_string());
+                        self.outcome.repaired.push(deviation.drift());
                     }
-                    Err(error) => self.outcome.failed = Some(format!("{deviation}: {error}")),
+                    Err(error) => {
+                        self.outcome.failed = Some((Some(deviation.drift()), error.to_string()));
+                    }
                 }
             }
             let Looked { seen, ended } = looked.unwrap_or_else(|error| {
-                self.outcome.failed = Some(error.to_string());
+                self.outcome.failed = Some((None, error.to_string()));
                 Looked { seen: 0, ended: true }
             });
             keys = keys.saturating_sub(seen);
@@ -253,24 +256,20 @@ fn place_in(wanted: &KernelRule, found: &KernelMatcher) -> Option<usize> {
     wanted.matcher.entries().iter().position(|entry| entry == found)
 }
 
-impl fmt::Display for Deviation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Deviation {
+    fn drift(&self) -> Drift {
         match self {
-            Self::Missing(id) => write!(f, "rule {} was gone", id.0),
-            Self::OtherEnd(id) => write!(f, "rule {} had another end", id.0),
-            Self::Altered(id) => write!(f, "rule {} had other flags", id.0),
+            Self::Missing(id) => Drift::RuleMissing { rule: id.0 },
+            Self::OtherEnd(id) => Drift::RuleExpiry { rule: id.0 },
+            Self::Altered(id) => Drift::RuleFlags { rule: id.0 },
             Self::Foreign(Walked::Entry(KernelMatcher::Source(net, _), _)) => {
-                write!(f, "a rule over {net} was not the guard's")
+                Drift::UnexpectedSource { net: net.to_string() }
             }
             Self::Foreign(Walked::Entry(KernelMatcher::Signature(_), _)) => {
-                f.write_str("a signature rule was not the guard's")
+                Drift::UnexpectedSignature
             }
-            Self::Foreign(Walked::NotLookedUp(Source::Host(_))) => {
-                f.write_str("an entry that no SYN is looked up by was not the guard's")
-            }
-            Self::Foreign(Walked::NotLookedUp(_)) => {
-                f.write_str("a rule over all sources was not the guard's")
-            }
+            Self::Foreign(Walked::NotLookedUp(Source::Host(_))) => Drift::UnexpectedEntry,
+            Self::Foreign(Walked::NotLookedUp(_)) => Drift::UnexpectedEverySource,
         }
     }
 }

@@ -9,17 +9,13 @@ use std::time::{Duration, Instant};
 use follow::{Followed, Place, follow, is_spare};
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
-use tcpguard_engine::Severity;
 use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
 
 use crate::bpf::{Attachment, Dataplane, KernelError, Object, Pins, XdpMode, attach};
-use crate::documents::{AttachMode, Hook, InterfaceFacts, LossCounters, Reading};
-
-/// The event of an interface that came, went, was renamed, or lost its filter or has it again.
-const CHANGED: &str = "interface_changed";
-/// The event of an interface that cannot be protected.
-const FAILED: &str = "attach_failed";
+use crate::documents::{
+    AgentEvent, AttachMode, Hook, InterfaceChange, InterfaceFacts, LossCounters, Reading,
+};
 
 /// A failed attachment is tried again after this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,18 +47,6 @@ pub struct Received {
     pub syns_by_cpu: Vec<u64>,
     /// Packets that were lost before any program could see them.
     pub losses: LossCounters,
-}
-
-/// Something that has become of an interface.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct News {
-    /// Severity of the event.
-    pub severity: Severity,
-    pub event: &'static str,
-    /// The interfaces that it is about.
-    pub interfaces: Vec<String>,
-    /// One line in words.
-    pub text: String,
 }
 
 /// All interfaces that are attached or waited for.
@@ -239,7 +223,7 @@ impl Interfaces {
     }
 
     /// Compares the attachments with the interfaces as they are, and attaches missing programs. Returns the changes.
-    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<News> {
+    pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<AgentEvent> {
         let Ok(found) = interfaces::list() else { return Vec::new() };
         let mut news = self.follow(&found, dataplane);
         let mut attached = false;
@@ -257,7 +241,7 @@ impl Interfaces {
 
     /// Finds the present state of each interface, and has packets counted for it from now on. This comes before any
     /// program is attached, so that no packet is counted elsewhere.
-    fn follow(&mut self, found: &[Interface], dataplane: &Dataplane) -> Vec<News> {
+    fn follow(&mut self, found: &[Interface], dataplane: &Dataplane) -> Vec<AgentEvent> {
         let places: Vec<Place<'_>> =
             self.configured.iter().map(ConfiguredInterface::place).collect();
         let wanted: Vec<&str> = self.wanted.iter().map(|(name, _)| name.as_str()).collect();
@@ -272,7 +256,10 @@ impl Interfaces {
         for interface in new {
             match self.add(&interface.name, Some(interface), found, dataplane) {
                 Ok(()) => moved = true,
-                Err(error) => news.push(unreported(FAILED, &error)),
+                Err(error) => news.push(AgentEvent::AttachFailed {
+                    interface: interface.name.clone(),
+                    error: error.to_string(),
+                }),
             }
         }
         let places: Vec<Place<'_>> =
@@ -288,7 +275,8 @@ impl Interfaces {
         });
         moved |= self.find_unattached(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
-            news.push(unreported(CHANGED, &error));
+            // `repair_slots` writes them again.
+            log::error!("{error}");
         }
         news
     }
@@ -320,15 +308,9 @@ impl Interfaces {
 
     /// Interfaces that are attached less well than they could be: the XDP program runs in the stack, although the
     /// driver was asked to run it, or there is no such interface.
-    pub fn shortcomings(&self) -> Vec<News> {
+    pub fn shortcomings(&self) -> Vec<AgentEvent> {
         let missing = self.configured.iter().filter(|configured| configured.present.is_none());
-        let missing = missing.map(|configured| {
-            configured.news(
-                CHANGED,
-                "does not exist and is not protected; it will be as soon as it appears; see which \
-                 there are: ip link",
-            )
-        });
+        let missing = missing.map(|configured| configured.changed(InterfaceChange::Missing));
         missing.chain(self.configured.iter().filter_map(ConfiguredInterface::fallback)).collect()
     }
 
@@ -421,7 +403,7 @@ impl ConfiguredInterface {
     }
 
     /// Takes note of the interface that it is now.
-    fn becomes(&mut self, now: Option<&Interface>) -> Option<News> {
+    fn becomes(&mut self, now: Option<&Interface>) -> Option<AgentEvent> {
         let before = std::mem::replace(&mut self.present, now.cloned());
         if before.as_ref().map(|one| one.index) != self.index() {
             // Whatever was in the way was the other one's.
@@ -429,14 +411,7 @@ impl ConfiguredInterface {
             return None;
         }
         let before = before.filter(|before| before.name != self.name())?;
-        let text = format!(
-            "{} is called {} now and is the same interface to the guard, also after a restart of the \
-             agent; give it its name there: /etc/tcpguard/tcpguard.toml",
-            before.name,
-            self.name()
-        );
-        let interfaces = vec![before.name, self.name().to_owned()];
-        Some(News { severity: Severity::Notice, event: CHANGED, interfaces, text })
+        Some(self.changed(InterfaceChange::Renamed { from: before.name }))
     }
 
     /// Attaches where the interface exists and nothing of this agent is on it.
@@ -449,7 +424,7 @@ impl ConfiguredInterface {
     }
 
     /// Sees to it that the filter is on, unless the operator has taken it off.
-    fn tend(&mut self, object: &mut Object, pins: &Pins) -> Vec<News> {
+    fn tend(&mut self, object: &mut Object, pins: &Pins) -> Vec<AgentEvent> {
         let mut news = Vec::new();
         if self.detached {
             return news;
@@ -460,32 +435,24 @@ impl ConfiguredInterface {
             let first = attachment.keep_first(object, present);
             match attachment.keep_pinned() {
                 Ok(false) => self.failed = None,
-                Ok(true) => {
-                    let text = "had lost its pins, without which the filter ends with the agent; they \
-                                are there again";
-                    news.push(self.news(CHANGED, text));
-                }
+                Ok(true) => news.push(self.changed(InterfaceChange::Repinned)),
                 Err(error) => news.extend(self.fails(&error)),
             }
             match first {
                 Ok(passed) if passed.is_empty() => {}
-                Ok(passed) => news.push(self.news(CHANGED, &passed_in_words(&passed))),
+                Ok(passed) => {
+                    let behind = in_words(&passed);
+                    news.push(self.changed(InterfaceChange::Reordered { behind }));
+                }
                 Err(error) => news.extend(self.fails(&error)),
             }
             return news;
         }
         if let Some(lost) = self.attachment.take() {
-            news.push(self.news(
-                CHANGED,
-                match self.present {
-                    None => {
-                        "is gone and no longer protected; it will be again as soon as it appears"
-                    }
-                    Some(_) => {
-                        "is no longer protected: the filter is not whole; see: tcpguard doctor"
-                    }
-                },
-            ));
+            news.push(self.changed(match self.present {
+                None => InterfaceChange::Deleted,
+                Some(_) => InterfaceChange::Detached,
+            }));
             // On the same interface the rest of the attachment is taken over, which opens no gap.
             if Some(lost.ifindex) != self.index() {
                 lost.remove();
@@ -498,7 +465,7 @@ impl ConfiguredInterface {
         match self.attach(object, pins) {
             Ok(()) => {
                 self.failed = None;
-                news.push(self.news(CHANGED, "is protected again"));
+                news.push(self.changed(InterfaceChange::Attached));
                 news.extend(self.fallback());
             }
             Err(error) => news.extend(self.fails(&error)),
@@ -506,32 +473,22 @@ impl ConfiguredInterface {
         news
     }
 
-    /// Remembers why it cannot be protected; said once.
-    fn fails(&mut self, error: &KernelError) -> Option<News> {
-        let reported = self.failed.replace((Instant::now(), error.to_string())).is_some();
-        let news = self.news(FAILED, &format!("is not protected: {error}"));
-        (!reported).then_some(News { severity: Severity::Critical, ..news })
+    /// Remembers why it cannot be protected, and reports it once.
+    fn fails(&mut self, error: &KernelError) -> Option<AgentEvent> {
+        let error = error.to_string();
+        let reported = self.failed.replace((Instant::now(), error.clone())).is_some();
+        let interface = self.name().to_owned();
+        (!reported).then_some(AgentEvent::AttachFailed { interface, error })
     }
 
-    /// A line about this interface, which begins with its name.
-    fn news(&self, event: &'static str, text: &str) -> News {
-        News {
-            severity: Severity::Warning,
-            event,
-            interfaces: vec![self.name().to_owned()],
-            text: format!("{} {text}", self.name()),
-        }
+    fn changed(&self, change: InterfaceChange) -> AgentEvent {
+        AgentEvent::InterfaceChanged { interface: self.name().to_owned(), change }
     }
 
     /// Returns the event that the XDP program runs in generic mode, if native mode was tried and failed.
-    fn fallback(&self) -> Option<News> {
-        let why = self.attachment.as_ref()?.fallback.as_ref()?;
-        let text = format!(
-            "runs the filter in generic mode, which takes a fraction of the packets, because native \
-             failed: {why}; see: tcpguard doctor {}",
-            self.name()
-        );
-        Some(self.news("generic_fallback", &text))
+    fn fallback(&self) -> Option<AgentEvent> {
+        let error = self.attachment.as_ref()?.fallback.clone()?;
+        Some(AgentEvent::GenericFallback { interface: self.name().to_owned(), error })
     }
 
     fn in_words(&self) -> String {
@@ -560,19 +517,4 @@ fn mode_of(interface: &Interface) -> Option<AttachMode> {
 
 pub fn in_words(programs: &[Attached]) -> Vec<String> {
     programs.iter().map(ToString::to_string).collect()
-}
-
-/// States that tcpguard's program was put before others in the tc chain again.
-fn passed_in_words(passed: &[Attached]) -> String {
-    format!(
-        "had another tc program before the guard's, which might have ended the chain: {}; the guard's \
-         goes first again, and ends it for nobody; see: tcpguard doctor",
-        in_words(passed).join(", ")
-    )
-}
-
-/// A failure to change interfaces.
-fn unreported(event: &'static str, error: &KernelError) -> News {
-    let text = error.to_string();
-    News { severity: Severity::Warning, event, interfaces: Vec::new(), text }
 }

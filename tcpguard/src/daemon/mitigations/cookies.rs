@@ -17,6 +17,7 @@ use crate::config::CookieChoice;
 use crate::daemon::executor::Executor;
 use crate::daemon::interfaces::in_words;
 use crate::daemon::listeners::MonitoredListener;
+use crate::documents::Drift;
 use crate::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
 use crate::selftest;
 
@@ -51,7 +52,7 @@ pub struct Cookies {
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
     /// Changes that other processes made to these programs on interfaces, and that were repaired.
-    repaired: Vec<String>,
+    repaired: Vec<Drift>,
     lease: SyncookiesLease,
     /// True if it has been said that it cannot be given back.
     reported: bool,
@@ -231,16 +232,13 @@ impl Cookies {
                 }),
             };
             if lost {
-                self.repaired.push(format!("nothing took cookies back on {}", interface.name));
+                self.repaired.push(Drift::CookieProgram { interface: interface.name.clone() });
             }
             let Redemption { link, lead, .. } = redemption;
             let passed = redeemer.keep_first(link, lead, index)?;
             if !passed.is_empty() {
-                self.repaired.push(format!(
-                    "{} ran before what takes cookies back on {}",
-                    in_words(&passed).join(", "),
-                    interface.name
-                ));
+                let interface = interface.name.clone();
+                self.repaired.push(Drift::CookieOrder { interface, behind: in_words(&passed) });
             }
         }
         self.detach(|ifindex| !interfaces.iter().any(|one| one.index == ifindex));
@@ -255,7 +253,7 @@ impl Cookies {
     }
 
     /// Takes the changes that other processes made to these programs, and that were repaired.
-    pub fn take_repaired(&mut self) -> Vec<String> {
+    pub fn take_repaired(&mut self) -> Vec<Drift> {
         std::mem::take(&mut self.repaired)
     }
 

@@ -57,9 +57,8 @@ mod tests {
     fn alert(event: &str) -> Alert {
         Alert {
             severity: Severity::Notice,
-            event: AlertEvent::own(event),
+            event: AlertEvent::Unknown { event: event.to_owned() },
             message: String::new(),
-            interfaces: Vec::new(),
             incident: None,
         }
     }

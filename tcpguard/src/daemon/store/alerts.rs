@@ -99,7 +99,7 @@ mod tests {
             seq,
             at: Time(jiff::Timestamp::from_second(1_800_000_000 + seq as i64).unwrap()),
             severity: Severity::Warning,
-            event: AlertEvent::own("rule_withdrawn"),
+            event: AlertEvent::Unknown { event: "rule_withdrawn".to_owned() },
             message: format!("rule {seq} hit \"clients\"\n"),
             incident: seq.is_multiple_of(2).then_some(seq),
         }

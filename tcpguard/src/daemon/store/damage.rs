@@ -144,7 +144,7 @@ fn alerts() -> Vec<Event> {
         seq,
         at: Time(jiff::Timestamp::UNIX_EPOCH),
         severity: Severity::Warning,
-        event: AlertEvent::own("rule_withdrawn"),
+        event: AlertEvent::Unknown { event: "rule_withdrawn".to_owned() },
         message: format!("rule {seq} hit clients"),
         incident: Some(seq),
     };

@@ -12,21 +12,6 @@ use crate::documents::{Incident, Interface, Listener, State, Status};
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
 const LISTENERS: usize = 64;
 
-/// Every class of incident: those that have not occurred count 0.
-const CLASSES: [IncidentClass; 11] = [
-    IncidentClass::RandomSpoofed,
-    IncidentClass::SingleSource,
-    IncidentClass::FewSource,
-    IncidentClass::Distributed,
-    IncidentClass::Scan,
-    IncidentClass::FlashCrowd,
-    IncidentClass::ListenerOverload,
-    IncidentClass::HandshakeDegraded,
-    IncidentClass::Reflection,
-    IncidentClass::ClosedPorts,
-    IncidentClass::Evasion,
-];
-
 /// Every state by its word in JSON.
 const STATES: [(State, &str); 8] = [
     (State::Protecting, "protecting"),
@@ -158,13 +143,13 @@ fn attacks(status: &Status) -> Vec<Family> {
             Kind::Gauge,
             "incident_active",
             "Open attacks and other incidents.",
-            CLASSES.iter().map(active).collect(),
+            IncidentClass::ALL.iter().map(active).collect(),
         ),
         family(
             Kind::Counter,
             "incidents",
             "Attacks and other incidents since the agent started.",
-            CLASSES.iter().map(total).collect(),
+            IncidentClass::ALL.iter().map(total).collect(),
         ),
         family(
             Kind::Gauge,
@@ -428,7 +413,7 @@ mod tests {
         for (state, word) in STATES {
             assert_eq!(serde_json::to_value(state).unwrap(), word);
         }
-        for kind in CLASSES {
+        for kind in IncidentClass::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }

@@ -63,24 +63,10 @@ fn signature() -> NamedRule {
     NamedRule { id: RuleId(7), target: Target::Signature { signature } }
 }
 
-const CLASSES: [IncidentClass; 11] = [
-    IncidentClass::RandomSpoofed,
-    IncidentClass::SingleSource,
-    IncidentClass::FewSource,
-    IncidentClass::Distributed,
-    IncidentClass::Scan,
-    IncidentClass::FlashCrowd,
-    IncidentClass::ListenerOverload,
-    IncidentClass::HandshakeDegraded,
-    IncidentClass::Reflection,
-    IncidentClass::ClosedPorts,
-    IncidentClass::Evasion,
-];
-
 /// Reports about incidents of every class, in every mode and with every end.
 fn incidents() -> Vec<Event> {
     let mut all = Vec::new();
-    for class in CLASSES {
+    for class in IncidentClass::ALL {
         for mode in [Mode::Off, Mode::Observe, Mode::Enforce] {
             let facts = || facts(class, mode);
             all.extend(match class {

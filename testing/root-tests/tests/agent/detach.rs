@@ -76,7 +76,7 @@ fn a_live_agent_lets_go_and_does_not_attach_again() {
     });
     assert!(reported, "{health:?}");
     agent.stop().unwrap();
-    assert!(agent.log().contains("the filter is on no interface"), "{}", agent.log());
+    assert!(agent.log().contains("XDP program is attached to no interface"), "{}", agent.log());
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
         assert!(attached(&status, to));
         assert_eq!(status.health(), [], "all is well");
     }
-    assert!(agent.log().contains("eth0 is called wan0 now"), "{}", agent.log());
+    assert!(agent.log().contains("eth0 renamed to wan0"), "{}", agent.log());
 
     // The next agent is configured for eth0, and finds the interface by the pins of the previous agent.
     agent.kill().unwrap();
@@ -153,7 +153,7 @@ fn a_missing_interface_keeps_the_others_from_nothing_and_is_taken_when_it_appear
     assert_eq!(reported(&status, "eth1").unwrap()["attached"], false);
     let text = "eth1: no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
-    assert!(agent.log().contains("eth1 does not exist and is not protected"), "{}", agent.log());
+    assert!(agent.log().contains("eth1 not protected: no such interface"), "{}", agent.log());
 
     make(&host, "eth1", "wire1");
     protected(&agent, &host, &["eth0", "eth1"]);

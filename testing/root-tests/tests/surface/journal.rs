@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tcpguard::documents::AlertEvent;
+use tcpguard::documents::AgentEvent;
 use tcpguard::telemetry::events::MESSAGE_IDS;
 use tcpguard::telemetry::{Alert, AlertSink, History, journal};
-use tcpguard_engine::{Event, Severity, Timestamp};
+use tcpguard_engine::Timestamp;
 use tcpguard_goals::{Goal, Row};
 use tcpguard_host::time::Clock;
 use tcpguard_kit::daemon::agent::{self, Agent, Mode};
@@ -79,14 +79,9 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let journald = Journald::start(&lab.edge).unwrap();
     let message = "x".repeat(400_000);
-    let net = "203.0.113.0/24".parse().unwrap();
-    let alert = Alert {
-        severity: Severity::Warning,
-        event: AlertEvent::Engine(Box::new(Event::AllowRemoved { net, uid: None })),
-        message: message.clone(),
-        interfaces: vec!["eth0".to_owned()],
-        incident: None,
-    };
+    let interfaces = vec!["eth0".to_owned()];
+    let event = AgentEvent::FilterDetached { uid: 0, interfaces };
+    let alert = Alert { message: message.clone(), ..Alert::own(event) };
     let lost = lab.edge.run(|| {
         let mut sink =
             AlertSink::new(Path::new(journal::SOCKET), std::io::sink(), History::default());
@@ -95,10 +90,9 @@ fn journald_takes_what_is_too_long_for_a_datagram() {
         Ok(sink.lost())
     });
     assert_eq!(lost.unwrap(), 0);
-    let entries = journald.entries("TCPGUARD_EVENT=allow_removed").unwrap();
+    let entries = journald.entries("TCPGUARD_EVENT=filter_detached").unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["MESSAGE"].as_str().map(str::len), Some(message.len()));
-    assert_eq!(entries[0]["TCPGUARD_PREFIX"], "203.0.113.0/24");
     assert_eq!(entries[0]["TCPGUARD_IFACE"], "eth0");
 }
 

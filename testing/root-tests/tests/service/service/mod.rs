@@ -96,7 +96,7 @@ fn a_reload_applies_what_is_valid_and_refuses_what_is_not() {
     let reported = machine.journal("TCPGUARD_EVENT=config_reloaded").unwrap();
     let message = reported[0]["MESSAGE"].as_str().unwrap();
     assert!(message.contains("applied listeners.ignore_ports"), "{message}");
-    assert!(message.contains("only a restart applies control.group"), "{message}");
+    assert!(message.contains("Restart required for control.group"), "{message}");
     assert_eq!(status(&machine)["health"][0]["code"], "config_waits");
 
     write("mode = \"enforced\"\n[detection]\nfast_min = 0\n");
@@ -292,7 +292,7 @@ fn a_restart_with_a_mistake_uses_the_last_valid_configuration_and_monitoring_war
     assert!(filtered(&machine));
     let reported = machine.journal("TCPGUARD_EVENT=config_refused").unwrap();
     let message = reported[0]["MESSAGE"].as_str().unwrap();
-    assert!(message.contains("the last valid one"), "{message}");
+    assert!(message.contains("The last valid one"), "{message}");
     assert!(message.contains("mode belongs above the first [section]"), "{message}");
     let check = machine.output("tcpguard check").unwrap();
     let line = String::from_utf8_lossy(&check.stdout).into_owned();
@@ -326,7 +326,7 @@ fn log_lines_reach_the_journal_with_their_priority() {
     let entries =
         machine.journal("--unit tcpguard _TRANSPORT=stdout SYSLOG_IDENTIFIER=tcpguard").unwrap();
     let started = entries.iter().find(|entry| {
-        entry["MESSAGE"].as_str().is_some_and(|message| message.contains("protects eth0"))
+        entry["MESSAGE"].as_str().is_some_and(|message| message.contains("started on eth0"))
     });
     let started = started.unwrap_or_else(|| panic!("the line at start is missing: {entries:#?}"));
     assert_eq!(started["PRIORITY"], "6");

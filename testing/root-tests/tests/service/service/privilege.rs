@@ -45,7 +45,7 @@ fn it_runs_with_three_capabilities_and_without_root() {
     assert_eq!(status["health"].as_array().unwrap().len(), 0, "{:#}", status["health"]);
     assert_eq!(
         machine.property("StatusText").unwrap(),
-        "guards eth0, mode observe; see: tcpguard status"
+        "running on eth0: mode observe. See: tcpguard status"
     );
 
     let uids = process(&machine, pid, "Uid");

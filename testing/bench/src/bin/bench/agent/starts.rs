@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn ready_is_a_line_of_its_own() {
-        assert!(is_ready(b"READY=1\nSTATUS=guards eth0"));
+        assert!(is_ready(b"READY=1\nSTATUS=running on eth0"));
         assert!(is_ready(b"STATUS=x\nREADY=1"));
         assert!(!is_ready(b"STATUS=READY=1"));
         assert!(!is_ready(b"STOPPING=1"));
