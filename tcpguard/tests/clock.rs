@@ -542,15 +542,15 @@ fn an_address_is_explained_at_one_port() {
         }
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];
-    let verdict = "198.51.100.7/32 to port 443: no rule and no step concerns it: its SYNs pass\n";
+    let summary = "198.51.100.7/32 to port 443: no rule or mitigation applies, its SYNs pass\n";
     let hint = "drop it: tcpguard block 198.51.100.7/32 --port 443\n";
     run(&line, explained(&["0.0.0.0:443"])).is(
         0,
-        &format!("{verdict}they go to 0.0.0.0:443\n"),
+        &format!("{summary}received by 0.0.0.0:443\n"),
         hint,
     );
-    let no_listener = "nothing that the guard follows listens on port 443\n";
-    run(&line, explained(&[])).is(0, &format!("{verdict}{no_listener}"), hint);
+    let no_listener = "no monitored listener on port 443\n";
+    run(&line, explained(&[])).is(0, &format!("{summary}{no_listener}"), hint);
     let json = run(&[&line[..], &["--json"]].concat(), explained(&["0.0.0.0:443"])).json();
     assert_documented("explanation", &json);
     assert_eq!((&json["port"], &json["listeners"][0]), (&443.into(), &"0.0.0.0:443".into()));

@@ -3,6 +3,8 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_common::abi::Rate;
+use tcpguard_common::fastpath::{EXEMPT_RATE, VALIDATED_RATE};
 use tcpguard_engine::{ClientsWithin, Mitigation as Name, MitigationReason, Mode, RuleReason};
 use tcpguard_host::time::Time;
 
@@ -61,8 +63,6 @@ pub struct Judged {
     /// Facts that the decisions follow from.
     #[serde(flatten)]
     pub about: Explanation,
-    /// Outcome for the SYNs of the prefix, in a sentence.
-    pub verdict: String,
     /// Decisions, in the order in which the kernel makes them.
     pub decisions: Vec<Decision>,
 }
@@ -70,15 +70,14 @@ pub struct Judged {
 /// One decision about SYNs.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Decision {
-    /// Origin of the decision: `off`, `source`, `exempt`, `client`, `signature`, `overload`, `cookies` or
-    /// `budget`.
-    pub by: String,
+    /// Origin of the decision.
+    pub by: DecidedBy,
     /// Number of the rule that decides; `null` where no rule does.
     pub rule: Option<u32>,
     /// Address and port of the listener, for a mitigation; `null` for other decisions.
     pub listener: Option<String>,
     /// Outcome for the SYNs.
-    pub then: String,
+    pub outcome: Outcome,
     /// Reason for the decision.
     pub why: Why,
     /// Time since which the decision holds; `null` where that is not known.
@@ -92,6 +91,57 @@ pub struct Decision {
     pub confirmed_until: Option<Time>,
     /// True if no later decision applies to these SYNs.
     pub last: bool,
+}
+
+/// Origin of a decision.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// Mode `off`.
+    Off,
+    /// A rule on sources.
+    Source,
+    /// An exemption.
+    Exempt,
+    /// The validation of a client.
+    Client,
+    /// A rule on a signature.
+    Signature,
+    /// The mitigation `overload`.
+    Overload,
+    /// The mitigation `cookies`.
+    Cookies,
+    /// The mitigation `budget`.
+    Budget,
+}
+
+/// Outcome of a decision for the SYNs. A rule drops in mode `enforce` only.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// They pass.
+    Pass,
+    /// A rule drops them.
+    Drop,
+    /// A rule drops those with its signature, unless they are retransmitted as a client's are.
+    DropSignature,
+    /// First SYNs are dropped, retransmitted ones pass.
+    DropFirst,
+    /// No rule drops them.
+    NoRule,
+    /// They pass up to a rate.
+    PassUpTo {
+        /// SYNs per second.
+        per_second: u64,
+        /// True for the rate of all exempt sources on one CPU; false for that of one source.
+        per_cpu: bool,
+    },
+    /// They are answered with SYN cookies.
+    Cookies,
+    /// They pass up to the SYN rate limit of the listener.
+    RateLimit,
+    /// They do not count for the SYN rate limit.
+    Unlimited,
 }
 
 /// Reason for a decision.
@@ -120,12 +170,12 @@ pub enum Why {
 }
 
 impl Decision {
-    fn new(by: &str, then: String, why: Why) -> Self {
+    const fn new(by: DecidedBy, outcome: Outcome, why: Why) -> Self {
         Self {
-            by: by.to_owned(),
+            by,
             rule: None,
             listener: None,
-            then,
+            outcome,
             why,
             since: None,
             until: None,
@@ -135,14 +185,14 @@ impl Decision {
         }
     }
 
-    fn by_rule(by: &str, rule: &Rule, then: String) -> Self {
+    fn by_rule(by: DecidedBy, outcome: Outcome, rule: &Rule) -> Self {
         Self {
             rule: Some(rule.id),
             since: Some(rule.created_at),
             until: Some(rule.expires_at),
             renewed: rule.incident.is_some(),
             confirmed_until: rule.confirmed_until,
-            ..Self::new(by, then, Why::Rule { reason: rule.reason.clone() })
+            ..Self::new(by, outcome, Why::Rule { reason: rule.reason.clone() })
         }
     }
 
@@ -152,10 +202,10 @@ impl Decision {
 }
 
 impl Explanation {
-    /// Returns the whole document: the facts, the decisions and the verdict.
+    /// Returns the whole document: the facts and the decisions.
     pub fn judged(self) -> Judged {
         let schema = EXPLANATION_SCHEMA.to_owned();
-        Judged { schema, verdict: self.verdict(), decisions: self.decisions(), about: self }
+        Judged { schema, decisions: self.decisions(), about: self }
     }
 
     /// Returns the decisions about the SYNs, in the order in which the kernel makes them: rules on sources (those
@@ -163,15 +213,12 @@ impl Explanation {
     /// signatures, and the mitigations of the listener that receives the SYNs.
     pub fn decisions(&self) -> Vec<Decision> {
         if self.mode == Mode::Off {
-            let off = Decision::new("off", "its SYNs pass".to_owned(), Why::Off);
-            return vec![off.finally()];
+            return vec![Decision::new(DecidedBy::Off, Outcome::Pass, Why::Off).finally()];
         }
         let mut decisions = Vec::new();
         let (whole, parts) = self.by_source();
-        decisions.extend(parts.map(|rule| {
-            let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
-            Decision::by_rule("source", rule, then)
-        }));
+        let by_source = |rule| Decision::by_rule(DecidedBy::Source, Outcome::Drop, rule);
+        decisions.extend(parts.map(by_source));
         let exempt_from = |rule: Option<&Rule>| match rule {
             Some(rule) if self.forced.contains(&rule.id) => None,
             Some(rule) if rule.incident.is_none() => self.exempted(),
@@ -180,27 +227,18 @@ impl Explanation {
         let exemption = exempt_from(whole);
         match (whole, &exemption) {
             (Some(rule), None) => {
-                let then = format!("{} on {} {}", named(rule), rule.subject(), self.drops());
-                let decided = Decision::by_rule("source", rule, then);
-                decisions.push(if self.mode == Mode::Enforce {
-                    decided.finally()
-                } else {
-                    decided
-                });
+                let last = self.mode == Mode::Enforce;
+                decisions.push(Decision { last, ..by_source(rule) });
             }
             (_, Some(exemption)) => decisions.push(exemption.clone()),
-            (None, None) => decisions.extend(self.signatures.iter().map(|rule| {
-                let then = format!(
-                    "rule {} {} that look like {}, unless they come again as a real client's do",
-                    rule.id,
-                    self.drops(),
-                    rule.matches
-                );
-                Decision::by_rule("signature", rule, then)
-            })),
+            (None, None) => {
+                decisions.extend(self.signatures.iter().map(|rule| {
+                    Decision::by_rule(DecidedBy::Signature, Outcome::DropSignature, rule)
+                }))
+            }
         }
         if decisions.last().is_none_or(|decision| !decision.last) {
-            decisions.extend(self.climb(exemption.as_ref().map(|exemption| exemption.by.as_str())));
+            decisions.extend(self.climb(exemption.map(|exemption| exemption.by)));
         }
         decisions
     }
@@ -228,25 +266,25 @@ impl Explanation {
         Some(Decision {
             since: allowed.map(|allowed| allowed.created_at),
             until: allowed.map(|allowed| allowed.expires_at),
-            ..Decision::new(
-                "exempt",
-                "no rule drops its SYNs".to_owned(),
-                Why::Exempt { what: why.clone() },
-            )
+            ..Decision::new(DecidedBy::Exempt, Outcome::NoRule, Why::Exempt { what: why.clone() })
         })
     }
 
     fn validated_client(&self) -> Option<Decision> {
         let since = self.completed_at?;
-        let then = "rules of the guard's own spare up to 20 SYN/s of it".to_owned();
-        Some(Decision { since: Some(since), ..Decision::new("client", then, Why::Completed) })
+        let decision = Decision::new(DecidedBy::Client, VALIDATED, Why::Completed);
+        Some(Decision { since: Some(since), ..decision })
     }
 
     /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
     /// order.
-    fn climb(&self, exemption: Option<&str>) -> impl Iterator<Item = Decision> {
-        let order = [Name::Overload, Name::Cookies, Name::Budget];
-        order.into_iter().flat_map(move |name| {
+    fn climb(&self, exemption: Option<DecidedBy>) -> impl Iterator<Item = Decision> {
+        let order = [
+            (Name::Overload, DecidedBy::Overload),
+            (Name::Cookies, DecidedBy::Cookies),
+            (Name::Budget, DecidedBy::Budget),
+        ];
+        order.into_iter().flat_map(move |(name, by)| {
             let taken =
                 self.mitigations.iter().filter(move |taken| taken.mitigation.mitigation == name);
             taken.map(move |ListenerMitigation { listener, mitigation }| Decision {
@@ -255,78 +293,31 @@ impl Explanation {
                 until: mitigation.until,
                 renewed: mitigation.until.is_none(),
                 ..Decision::new(
-                    name.name(),
-                    to_listener(name, listener, exemption),
+                    by,
+                    of_mitigation(by, exemption),
                     Why::Mitigation { reason: mitigation.why.clone() },
                 )
             })
         })
     }
-
-    /// Returns the subject of the explanation: `203.0.113.7/32`, or `203.0.113.7/32 to port 443`.
-    pub fn subject(&self) -> String {
-        match self.port {
-            Some(port) => format!("{} to port {port}", self.prefix),
-            None => self.prefix.clone(),
-        }
-    }
-
-    fn drops(&self) -> &'static str {
-        if self.mode == Mode::Enforce {
-            "drops its SYNs"
-        } else {
-            "would drop its SYNs in enforce mode"
-        }
-    }
-
-    /// Returns the outcome for the SYNs, in one sentence.
-    pub fn verdict(&self) -> String {
-        let decisions = self.decisions();
-        let mitigations = decisions.iter().filter(|decision| decision.listener.is_some()).count();
-        let beside = match mitigations {
-            0 => String::new(),
-            1 => "; one listener does something about SYNs from anybody".to_owned(),
-            many => format!("; {many} steps are taken about SYNs from anybody"),
-        };
-        let signatures = decisions.iter().filter(|decision| decision.by == "signature").count();
-        match decisions.first() {
-            None => "no rule and no step concerns it: its SYNs pass".to_owned(),
-            Some(first) if first.by == "signature" => format!(
-                "no rule names it; {} match{} SYNs by their looks, whoever sends them{beside}",
-                if signatures == 1 { "one".to_owned() } else { signatures.to_string() },
-                if signatures == 1 { "es" } else { "" },
-            ),
-            Some(first) if first.listener.is_some() => format!("no rule concerns it{beside}"),
-            Some(first) => format!("{}{beside}", first.then),
-        }
-    }
 }
 
-fn named(rule: &Rule) -> String {
-    match rule.incident {
-        Some(incident) => format!("rule {}, of attack #{incident},", rule.id),
-        None => format!("rule {}, by an operator,", rule.id),
-    }
+/// Outcome for a validated client, at an automatic rule and at a listener that drops first SYNs.
+const VALIDATED: Outcome = pass_up_to(VALIDATED_RATE, false);
+
+const fn pass_up_to(rate: Rate, per_cpu: bool) -> Outcome {
+    Outcome::PassUpTo { per_second: 1_000_000_000 / rate.interval_ns as u64, per_cpu }
 }
 
-/// Returns the effect of a mitigation on SYNs of a source that is exempt from rules for the reason `exemption`, or not
-/// exempt.
-fn to_listener(mitigation: Name, listener: &str, exemption: Option<&str>) -> String {
+/// Outcome of a mitigation for a source that `exemption` exempts from rules.
+const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> Outcome {
     match (mitigation, exemption) {
-        (Name::Overload, Some("client")) => {
-            format!(
-                "{listener} lets its SYNs through, as those of a known client, up to 20 a second"
-            )
-        }
-        (Name::Overload, Some(_)) => {
-            format!("{listener} lets its SYNs through, up to 2,000 a second and CPU of all such")
-        }
-        (Name::Overload, None) => {
-            format!("{listener} drops first SYNs, and lets those through that come again")
-        }
-        (Name::Budget, Some(_)) => format!("{listener} counts its SYNs in no budget"),
-        (Name::Budget, None) => format!("{listener} lets SYNs through up to a rate"),
-        _ => format!("{listener} answers SYNs with cookies: who answers these gets in"),
+        (DecidedBy::Overload, Some(DecidedBy::Client)) => VALIDATED,
+        (DecidedBy::Overload, Some(_)) => pass_up_to(EXEMPT_RATE, true),
+        (DecidedBy::Overload, None) => Outcome::DropFirst,
+        (DecidedBy::Budget, Some(_)) => Outcome::Unlimited,
+        (DecidedBy::Budget, None) => Outcome::RateLimit,
+        _ => Outcome::Cookies,
     }
 }
 
@@ -390,9 +381,10 @@ mod tests {
 
     /// Returns the origins of the decisions, in order.
     fn by(about: &Explanation) -> Vec<String> {
-        let name = |decision: Decision| match decision.rule {
-            Some(rule) => format!("{} {rule}", decision.by),
-            None => decision.by,
+        let name = |decision: Decision| {
+            let by = serde_json::to_value(decision.by).unwrap();
+            let by = by.as_str().unwrap().to_owned();
+            decision.rule.map_or_else(|| by.clone(), |rule| format!("{by} {rule}"))
         };
         about.decisions().into_iter().map(name).collect()
     }
@@ -400,60 +392,65 @@ mod tests {
     #[test]
     fn the_first_match_decides_and_mitigations_come_after_rules() {
         let mut about = nothing();
-        let mut expect = |change: &dyn Fn(&mut Explanation), decide: &[&str], words: &str| {
+        let mut expect = |change: &dyn Fn(&mut Explanation), decide: &[&str], first: &[Outcome]| {
             change(&mut about);
             assert_eq!(by(&about), decide);
-            let verdict = about.verdict();
-            assert!(verdict.contains(words), "{words}: {verdict}");
+            let outcomes: Vec<Outcome> =
+                about.decisions().iter().map(|decision| decision.outcome).collect();
+            assert!(outcomes.starts_with(first), "{first:?}: {outcomes:?}");
         };
-        expect(&|_| (), &[], "no rule and no step concerns it");
         let all = [
             mitigation(Name::Budget, None),
             mitigation(Name::Cookies, None),
             mitigation(Name::Overload, None),
         ];
         let all = all.to_vec();
+        let unknown = [Outcome::DropFirst, Outcome::Cookies, Outcome::RateLimit];
+        let exempt = [
+            Outcome::NoRule,
+            Outcome::PassUpTo { per_second: 2000, per_cpu: true },
+            Outcome::Cookies,
+            Outcome::Unlimited,
+        ];
+        let validated = Outcome::PassUpTo { per_second: 20, per_cpu: false };
+        expect(&|_| (), &[], &[]);
         expect(
             &|about| about.mitigations = all.clone(),
             &["overload", "cookies", "budget"],
-            "3 steps are taken about SYNs from anybody",
+            &unknown,
         );
         expect(
             &|about| about.signatures.push(rule(1, "opts=none", Some(7))),
             &["signature 1", "overload", "cookies", "budget"],
-            "no rule names it; one matches SYNs by their looks",
+            &[Outcome::DropSignature, Outcome::DropFirst],
         );
         expect(
             &|about| about.rules.push(rule(2, "203.0.113.0/24", Some(7))),
             &["source 2"],
-            "rule 2, of attack #7, on 203.0.113.0/24 drops its SYNs",
+            &[Outcome::Drop],
         );
         expect(
             &|about| about.completed_at = Some(time("03:00:00")),
             &["client", "overload", "cookies", "budget"],
-            "spare up to 20 SYN/s of it; 3 steps",
+            &[validated, validated, Outcome::Cookies, Outcome::Unlimited],
         );
         expect(
             &|about| about.exempt = Some("default gateway (203.0.113.7/32)".to_owned()),
             &["exempt", "overload", "cookies", "budget"],
-            "no rule drops its SYNs",
+            &exempt,
         );
         expect(
             &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
             &["exempt", "overload", "cookies", "budget"],
-            "no rule drops its SYNs",
+            &exempt,
         );
-        expect(
-            &|about| about.forced.push(3),
-            &["source 3"],
-            "rule 3, by an operator, on 203.0.113.7/32 drops its SYNs",
-        );
+        expect(&|about| about.forced.push(3), &["source 3"], &[Outcome::Drop]);
         expect(
             &|about| (about.mode, about.mitigations) = (Mode::Observe, Vec::new()),
             &["source 3"],
-            "would drop its SYNs in enforce mode",
+            &[Outcome::Drop],
         );
-        expect(&|about| about.mode = Mode::Off, &["off"], "its SYNs pass");
+        expect(&|about| about.mode = Mode::Off, &["off"], &[Outcome::Pass]);
     }
 
     #[test]
@@ -481,7 +478,6 @@ mod tests {
             rule(2, "203.0.113.7/32", Some(7)),
         ];
         assert_eq!(by(&about), ["source 1", "source 2"], "of any port the first takes a part");
-        assert!(about.verdict().contains("on 203.0.113.0/24 to port 443 drops"), "{about:?}");
         about.port = Some(443);
         about.completed_at = Some(time("03:00:00"));
         assert_eq!(by(&about), ["source 1"], "an operator's word spares no client");
@@ -513,10 +509,7 @@ mod tests {
         let json = serde_json::to_value(about.judged()).unwrap();
         assert_eq!(json["schema"], EXPLANATION_SCHEMA);
         assert_eq!(json["decisions"][0]["by"], "cookies");
-        assert_eq!(
-            json["verdict"],
-            "no rule concerns it; one listener does something about SYNs from anybody"
-        );
+        assert_eq!(json["decisions"][0]["outcome"]["kind"], "cookies");
         assert_eq!(json["prefix"], "203.0.113.7/32");
     }
 }

@@ -10,6 +10,7 @@ mod clients;
 mod details;
 mod event;
 mod explain;
+mod explanation;
 mod findings;
 mod incident;
 mod incident_line;
@@ -36,6 +37,7 @@ pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
 pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_words};
 pub use event::event_line;
 pub use explain::in_full as attack_in_full;
+pub use explanation::explanation;
 pub use findings::{doctor, hints};
 pub use incident::{
     Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
@@ -47,9 +49,7 @@ pub use mode::mode_end;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::request_error;
 pub use replay::replay;
-pub use rules::{
-    allowed, allowlist, blocked, confirmed, disallowed, explanation, imported, removed, rules,
-};
+pub use rules::{allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rules};
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
 pub use status::{brief, headline, listener_state, status};

@@ -4,14 +4,12 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_engine::{ClientsWithin, ImportReport};
-use tcpguard_host::time::Time;
 use tcpguard_host::units::{short, span};
 
-use super::reason::clients_within;
-use super::reason::{mitigation_reason, rule_reason};
+use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Decision, Judged, Rule, Why};
+use crate::documents::{Allowed, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -178,85 +176,6 @@ pub fn disallowed(out: &mut impl Write, removed: &[Allowed]) -> fmt::Result {
     Ok(())
 }
 
-/// The decisions about a prefix, in the order in which the kernel takes them.
-pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
-    let about = &judged.about;
-    if judged.decisions.is_empty() {
-        writeln!(out, "{}: {}", about.subject(), judged.verdict)?;
-    } else {
-        writeln!(out, "{}: what decides about its SYNs, in this order", about.subject())?;
-    }
-    for (number, decision) in (1..).zip(&judged.decisions) {
-        let text = decision_line(decision, |time| view.moment(time));
-        for (line, text) in wrap(&text, view.width.saturating_sub(5)).iter().enumerate() {
-            match line {
-                0 => writeln!(out, "{number:3}. {text}")?,
-                _ => writeln!(out, "     {text}")?,
-            }
-        }
-    }
-    if judged.decisions.last().is_some_and(|last| !last.last) {
-        writeln!(out, "     what is left of its SYNs passes")?;
-    }
-    match (about.port, about.listeners.as_slice()) {
-        (None, _) => {}
-        (Some(port), []) => writeln!(out, "nothing that the guard follows listens on port {port}")?,
-        (Some(_), listeners) => writeln!(out, "they go to {}", listeners.join(", "))?,
-    }
-    if let Some(completed) = about.completed_at {
-        writeln!(out, "it last completed a handshake at {}", view.moment(completed))?;
-    }
-    if about.source.is_none() && about.clients.known > 0 {
-        writeln!(out, "it holds {}", clients_within(about.clients))?;
-    }
-    if let Some(source) = &about.source {
-        writeln!(
-            out,
-            "it sent {} SYNs, {} ACKs and {} resets, was sent {} SYN-ACKs, and completed {} handshakes",
-            short(source.syn as f64),
-            short(source.ack as f64),
-            short(source.rst as f64),
-            short(source.syn_ack as f64),
-            short(source.completed as f64),
-        )?;
-    }
-    if !about.rules.is_empty() {
-        rules(out, &about.rules, view)?;
-    }
-    if !about.allowed.is_empty() {
-        allowlist(out, &about.allowed, view)?;
-    }
-    Ok(())
-}
-
-/// A decision in one line, with times as `time` writes them.
-fn decision_line(decision: &Decision, time: impl Fn(Time) -> String) -> String {
-    let why = match &decision.why {
-        Why::Off => "mode off".to_owned(),
-        Why::Rule { reason } => rule_reason(reason),
-        Why::Exempt { what } => what.clone(),
-        Why::Completed => "it completed a handshake".to_owned(),
-        Why::Mitigation { reason } => mitigation_reason(reason),
-    };
-    let mut text = format!("{}: {why}", decision.then);
-    if let Some(since) = decision.since {
-        text.push_str(&format!("; since {}", time(since)));
-    }
-    if let Some(until) = decision.until {
-        text.push_str(&format!(", until {}", time(until)));
-    }
-    match (decision.until, decision.renewed) {
-        (_, false) => {}
-        (Some(_), true) => text.push_str(", longer while it hits"),
-        (None, true) => text.push_str(", until it is no longer needed"),
-    }
-    if let Some(until) = decision.confirmed_until {
-        let until = time(until);
-        text.push_str(&format!(", or {until} if it is confirmed: tcpguard rules confirm"));
-    }
-    text
-}
-
 /// The rules that `tcpguard unblock` removed, or would remove.
 pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Result {
     if rules.is_empty() {
@@ -279,7 +198,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{MitigationReason, Ports, RuleReason};
+    use tcpguard_engine::{Ports, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -328,31 +247,5 @@ mod tests {
         let mut page = String::new();
         rules(&mut page, &[first], &view).unwrap();
         assert!(page.contains("it goes back in 58s"), "{page}");
-    }
-
-    #[test]
-    fn a_decision_states_its_reason_start_and_end() {
-        let at = |text: &str| Some(Time(format!("2026-11-20T{text}Z").parse().unwrap()));
-        let decision = Decision {
-            by: "overload".to_owned(),
-            rule: None,
-            listener: Some("[::]:443".to_owned()),
-            then: "[::]:443 drops first SYNs".to_owned(),
-            why: Why::Mitigation { reason: MitigationReason::QueueFull },
-            since: at("03:04:06"),
-            until: None,
-            renewed: true,
-            confirmed_until: None,
-            last: false,
-        };
-        let line = |decision: &Decision| {
-            decision_line(decision, |time| time.0.strftime("%H:%M:%S").to_string())
-        };
-        assert_eq!(
-            line(&decision),
-            "[::]:443 drops first SYNs: SYN queue full; since 03:04:06, until it is no longer needed"
-        );
-        let ordered = Decision { until: at("05:00:00"), renewed: false, ..decision };
-        assert!(line(&ordered).ends_with("since 03:04:06, until 05:00:00"));
     }
 }

@@ -86,11 +86,14 @@ fn an_address_and_an_attack_are_explained() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
     let address = host.run(&["explain", "198.51.100.7"]);
     assert_eq!(address.code, Some(0), "{address:#?}");
-    assert!(address.stdout.starts_with("198.51.100.7/32: what decides"), "{address:#?}");
-    assert!(address.stdout.contains("  1. rule 7 drops its SYNs that look like"), "{address:#?}");
+    assert!(address.stdout.starts_with("198.51.100.7/32: decisions"), "{address:#?}");
+    assert!(
+        address.stdout.contains("  1. rule 7 (attack #3) drops SYNs with the signature"),
+        "{address:#?}"
+    );
     assert!(address.stderr.contains("tcpguard block 198.51.100.7/32"), "{address:#?}");
     let json = host.run(&["explain", "198.51.100.7", "--json"]).json();
-    assert!(json["verdict"].as_str().unwrap().starts_with("no rule names it"));
+    assert_eq!(json["decisions"][0]["outcome"]["kind"], "drop_signature");
     assert_eq!(json["decisions"][0]["rule"], 7);
 
     let id = host.run(&["status", "--json"]).json()["incidents"][0]["id"].to_string();
