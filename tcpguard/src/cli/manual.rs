@@ -4,12 +4,12 @@
 
 use std::{fs, io};
 
-use anyhow::anyhow;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::args::{Args, ManualArgs};
+use super::error::CliError;
 use super::session::Session;
 use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
 
@@ -78,8 +78,7 @@ struct Page {
 pub(super) fn run(args: &ManualArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let directory = &args.directory;
     let cannot = |error: io::Error| {
-        let directory = directory.display();
-        anyhow!("cannot write to {directory}: {error}; name another one: tcpguard manual DIR")
+        CliError::file("write", directory, &error, "name another directory: tcpguard manual DIR")
     };
     fs::create_dir_all(directory).map_err(cannot)?;
     for page in pages()? {

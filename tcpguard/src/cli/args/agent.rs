@@ -61,8 +61,8 @@ pub struct StatusArgs {
     /// Also what a packet costs; has the kernel time BPF programs for a second, as root
     #[arg(long, conflicts_with_all = ["wait", "brief"])]
     pub cost: bool,
-    /// Again and again, every SEC seconds
-    #[arg(long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
+    /// Refresh every SEC seconds [default: 1]
+    #[arg(short, long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
     /// Wait until the guard is in this state
@@ -78,7 +78,7 @@ Examples:
   tcpguard status                                 # one screen
   tcpguard status --brief                         # one line
   tcpguard status --full                          # every detail
-  tcpguard status --watch=2 --listeners           # again every 2 s, with every listener
+  tcpguard status -w 2 --listeners                # every listener, refreshed every 2 s
   tcpguard status -i eth0                         # of the interfaces only this one
   sudo tcpguard status --cost                     # also what a packet costs each program
   tcpguard status --wait healthy --timeout 60s    # after a start, in a script
@@ -138,32 +138,44 @@ fn subject(text: &str) -> Result<Subject, String> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = MODE)]
 pub struct ModeArgs {
-    /// The new mode; without it the mode is shown
+    /// Mode to set [default: show the current mode]
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// Go back to the mode before after this time, such as 90s, 10m or 1h30m
+    /// Revert to the previous mode after this time, such as 90s or 1h30m
     #[arg(long = "for", value_name = "TIME", requires = "mode", value_parser = duration::parse)]
     pub lasts: Option<Duration>,
-    /// Go back after this time unless `tcpguard mode MODE --yes` comes before, also if the agent is
-    /// killed or the host starts again
+    /// Revert after this time unless confirmed with `tcpguard confirm`
     #[arg(long, value_name = "TIME", requires = "mode", value_parser = duration::parse)]
-    pub confirm: Option<Duration>,
-    /// Let the mode stay that was set with --confirm
-    #[arg(long, requires = "mode", conflicts_with_all = ["lasts", "confirm"])]
-    pub yes: bool,
+    pub rollback_after: Option<Duration>,
 }
 
 const MODE: &str = "\
-Modes: observe: rules only count; enforce: rules drop; off: nothing is matched.
-A mode that is set here holds over restarts. With --for or --confirm it goes back to the
-mode that was set last without them, also if the agent is killed or the host starts again.
+The mode persists across restarts. With --for or --rollback-after it reverts to the last mode that
+was set without them, even if the agent is killed or the host reboots.
 
 Examples:
-  tcpguard mode                                   # which holds, and for how long
-  tcpguard mode enforce --confirm 60s             # drop, back in a minute unless confirmed
-  tcpguard mode enforce --yes                     # it may stay
+  tcpguard mode                                   # the current mode and its expiry
+  tcpguard mode enforce --rollback-after 60s      # drop, with automatic rollback
+  tcpguard confirm                                # keep it
   tcpguard mode observe --for 10m                 # drop nothing for ten minutes
-  tcpguard mode observe                           # stop dropping, and go on watching";
+  tcpguard mode observe                           # stop dropping, keep detecting";
+
+/// `tcpguard confirm`
+#[derive(Debug, clap::Args)]
+#[command(after_help = CONFIRM)]
+pub struct ConfirmArgs {
+    /// Confirm only the rules within this prefix [default: the mode and all rules]
+    #[arg(value_parser = prefix)]
+    pub prefix: Option<IpNet>,
+}
+
+const CONFIRM: &str = "\
+Changes made with --rollback-after, and rules made with --force, revert unless they are confirmed in
+time. Before you confirm, check that you can still log in: open a second connection.
+
+Examples:
+  tcpguard confirm                                # keep the mode and every pending rule
+  tcpguard confirm 10.0.0.0/8                     # keep the rules within this prefix only";
 
 /// `tcpguard mitigation`
 #[derive(Debug, clap::Args)]
@@ -309,6 +321,7 @@ mod tests {
         };
         assert_eq!(watch(&["tcpguard", "status"]), Some(None));
         assert_eq!(watch(&["tcpguard", "status", "--watch"]), Some(Some(1)));
+        assert_eq!(watch(&["tcpguard", "status", "-w", "5"]), Some(Some(5)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=5"]), Some(Some(5)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=0"]), None);
         assert_eq!(watch(&["tcpguard", "status", "--watch", "5"]), Some(Some(5)));

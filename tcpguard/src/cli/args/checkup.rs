@@ -9,8 +9,8 @@ use crate::config::DEFAULT_PATH;
 #[derive(Debug, clap::Args)]
 #[command(after_help = DOCTOR)]
 pub struct DoctorArgs {
-    /// Only what concerns this interface
-    #[arg(value_name = "IFACE", value_hint = ValueHint::Hostname)]
+    /// Check only this interface
+    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Only what to do, a command a line
     #[arg(long, conflicts_with = "bundle")]
@@ -33,7 +33,7 @@ could be checked without root.
 
 Examples:
   sudo tcpguard doctor                            # everything
-  sudo tcpguard doctor eth0                       # what concerns eth0
+  sudo tcpguard doctor -i eth0                    # one interface
   sudo tcpguard doctor --fix-hints                # only what to do
   sudo tcpguard doctor --bundle help.tar.gz       # for somebody who helps, with addresses
   sudo tcpguard doctor --bundle help.tar.gz --anonymous";
@@ -95,9 +95,9 @@ pub struct ListenersArgs {
     /// Every listener, not only the most interesting
     #[arg(long)]
     pub all: bool,
-    /// Again and again, every SEC seconds, with drops per second
-    #[arg(long, value_name = "SEC", num_args = 0..=1, require_equals = true,
-          default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Refresh every SEC seconds, with drops per second [default: 1]
+    #[arg(short, long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
 }
 
@@ -106,5 +106,5 @@ Needs no running tcpguard. Processes of other users are shown to root only.
 
 Examples:
   sudo tcpguard listeners                         # whose queues are full, and what limits them?
-  tcpguard listeners --watch=5                    # does a listener still drop clients?
+  tcpguard listeners -w 5                         # does a listener still drop clients?
   tcpguard listeners --json | jq '.listeners[] | select(.accept.waiting > .accept.limit)'";

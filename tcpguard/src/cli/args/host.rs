@@ -7,19 +7,19 @@ use clap::ValueHint;
 #[command(after_help = DETACH)]
 #[group(required = true, multiple = false)]
 pub struct DetachArgs {
-    /// Interface to take the filter off
-    #[arg(value_name = "IFACE", value_hint = ValueHint::Hostname)]
+    /// Detach from this interface
+    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Take it off everywhere
+    /// Detach from every interface
     #[arg(long)]
     pub all: bool,
 }
 
 const DETACH: &str = "\
 Examples:
-  tcpguard detach eth0
-  tcpguard detach --all                           # works with the agent dead, too
-  systemctl restart tcpguard                      # protect again";
+  tcpguard detach -i eth0
+  tcpguard detach --all                           # works without an agent
+  systemctl restart tcpguard                      # attach again";
 
 /// `tcpguard selftest`
 #[derive(Debug, clap::Args)]

@@ -49,7 +49,20 @@ const TEMPLATE: &str = "\
 /// The verbs by what they are for.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["status", "top", "alerts", "events", "explain", "report", "listeners", "states"]),
-    ("Act", &["mode", "block", "unblock", "allow", "disallow", "rules", "mitigation", "detach"]),
+    (
+        "Act",
+        &[
+            "mode",
+            "confirm",
+            "block",
+            "unblock",
+            "allow",
+            "disallow",
+            "rules",
+            "mitigation",
+            "detach",
+        ],
+    ),
     ("Monitoring", &["check", "metrics"]),
     ("Host and captures", &["doctor", "tune", "selftest", "replay"]),
     ("Set-up", &["config", "reload", "run", "completions", "version"]),
@@ -84,7 +97,7 @@ Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running,
 Examples:
   tcpguard status                                 # what is happening, and what is done about it
   tcpguard explain 192.0.2.7                      # what decides about an address
-  tcpguard mode enforce --confirm 60s             # from counting to dropping, for a minute
+  tcpguard mode enforce --rollback-after 60s      # drop, with automatic rollback
   tcpguard help block                             # every verb explains itself by examples";
 
 /// Options of every verb.
@@ -158,7 +171,6 @@ pub enum Verb {
     /// Say what decides about an address, or what an attack was judged by
     Explain(ExplainArgs),
     /// Show what was told of attacks, rules and changes
-    #[command(visible_alias = "history")]
     Alerts(AlertsArgs),
     /// Follow what is told, as it happens
     Events(EventsArgs),
@@ -171,6 +183,8 @@ pub enum Verb {
     },
     /// Show or set what happens when a rule matches
     Mode(ModeArgs),
+    /// Keep changes that revert unless confirmed
+    Confirm(ConfirmArgs),
     /// Take a step for a listener, forbid it, or leave it to the guard again
     Mitigation(MitigationArgs),
     /// Read the configuration again and apply what can be applied
@@ -183,7 +197,6 @@ pub enum Verb {
     /// Try out which SYN cookies work on this host
     Selftest(SelftestArgs),
     /// Say what stands in the way of the guard, and what to do about it
-    #[command(visible_alias = "diagnose")]
     Doctor(DoctorArgs),
     /// Say which sysctls help on this host and which do harm; set them, and take that back
     Tune(TuneArgs),

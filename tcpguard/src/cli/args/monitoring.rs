@@ -9,12 +9,12 @@ use crate::documents::monitoring::Threshold;
 #[derive(Debug, clap::Args)]
 #[command(after_help = TOP)]
 pub struct TopArgs {
-    /// Count only the packets of this interface
+    /// Show only the packets of this interface
     #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Seconds between two looks
+    /// Refresh every SEC seconds
     #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub delay: u64,
+    pub watch: u64,
 }
 
 #[cfg(feature = "tui")]
@@ -24,7 +24,7 @@ Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Ent
 
 Examples:
   tcpguard top
-  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
+  tcpguard top -i eth0 -w 5                       # one interface, refreshed every 5 s
   tcpguard status --watch                         # without a terminal";
 
 /// `tcpguard check`

@@ -528,7 +528,7 @@ impl ConfiguredInterface {
         let why = self.attachment.as_ref()?.fallback.as_ref()?;
         let text = format!(
             "runs the filter in generic mode, which takes a fraction of the packets, because native \
-             failed: {why}; see: tcpguard doctor {}",
+             failed: {why}; see: tcpguard doctor -i {}",
             self.name()
         );
         Some(self.news("generic_fallback", &text))

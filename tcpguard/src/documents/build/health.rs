@@ -111,7 +111,7 @@ fn interface(interface: &InterfaceFacts) -> Vec<Finding> {
             None => String::new(),
         };
         let text = format!("{name} runs in generic mode{why}: expect lower capacity");
-        let hint = format!("see what native XDP lacks there: tcpguard doctor {name}");
+        let hint = format!("see what native XDP lacks there: tcpguard doctor -i {name}");
         found.push(Finding::warning("xdp_generic", text).hint(hint));
     }
     found.into_iter().map(|finding| finding.about(name)).collect()

@@ -174,7 +174,7 @@ fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
     while !filtered(&machine) {
         assert!(begun.elapsed() < Duration::from_secs(2), "not protected again");
     }
-    machine.exec("tcpguard detach eth0").unwrap();
+    machine.exec("tcpguard detach -i eth0").unwrap();
     let reported = machine.journal("SYSLOG_IDENTIFIER=tcpguard _TRANSPORT=journal").unwrap();
     let reported: Vec<_> = reported.iter().map(|entry| &entry["TCPGUARD_EVENT"]).collect();
     assert_eq!(reported, ["interface_changed", "interface_changed", "filter_detached"]);
