@@ -21,11 +21,11 @@ pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Resul
         return Err(CliError::usage("no output: --html or --json is required", hint).into());
     }
     match &args.subject {
-        ReportSubject::Attack(_) if args.mode.is_some() || args.config.is_some() => {
+        ReportSubject::Incident(_) if args.mode.is_some() || args.config.is_some() => {
             let message = "--mode and --config are for captures only";
             Err(CliError::usage(message, "tcpguard report --help").into())
         }
-        ReportSubject::Attack(id) => attack(*id, args.html.as_deref(), session),
+        ReportSubject::Incident(id) => attack(*id, args.html.as_deref(), session),
         ReportSubject::Capture(file) => of_capture(file, args, session),
     }
 }

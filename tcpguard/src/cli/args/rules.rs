@@ -153,6 +153,9 @@ pub struct AllowArgs {
 }
 
 const ALLOW: &str = "\
+Automatic rules and mitigations do not drop exempt addresses. Manual blocks still do. The exemption
+persists across restarts.
+
 Examples:
   tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"
   tcpguard allow 2001:db8::7 --for 2h             # during an investigation";
@@ -167,11 +170,15 @@ pub struct UnallowArgs {
 }
 
 const UNALLOW: &str = "\
+Removes exemptions made with tcpguard allow. Prefixes of the configuration (protect) stay exempt.
+
 Examples:
   tcpguard disallow 203.0.113.0/24                # every exemption within this prefix
   tcpguard rules list                             # also lists the allowlist";
 
 pub(super) const RULES: &str = "\
+A rule drops SYNs by source or by signature. Without a command, the rules are listed.
+
 Examples:
   tcpguard rules list
   tcpguard rules export > rules.json
@@ -251,6 +258,9 @@ pub struct ExportArgs {
 }
 
 const EXPORT: &str = "\
+Each line is a JSON object with prefix, ports, remaining lifetime and reason. Signature rules are not
+exported. An imported rule is an operator's.
+
 Examples:
   tcpguard rules export > rules.json              # one rule per line
   tcpguard rules export --all --json              # one document, with tcpguard's own rules";

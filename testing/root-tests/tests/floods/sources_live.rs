@@ -178,7 +178,7 @@ fn an_operators_block_holds_until_it_is_removed() {
         let refused = cli(&lab.edge, refused).unwrap();
         assert_eq!(refused.status.code(), Some(1), "it is a client");
         let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(said.contains("holds 1 validated client (1 connected"), "{said}");
+        assert!(said.contains("would cut off 1 validated client (1 connected"), "{said}");
     }
     let explained = cli(&lab.edge, &["explain", &net]).unwrap();
     let said = String::from_utf8_lossy(&explained.stderr).into_owned();
