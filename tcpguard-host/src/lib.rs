@@ -11,6 +11,7 @@ pub mod durable;
 pub mod escape;
 pub mod finding;
 pub mod firewall;
+pub mod hint;
 pub mod json;
 pub mod linux;
 pub mod listeners;

@@ -216,7 +216,9 @@ fn run(dir: &std::path::Path, line: &[&str], talks: bool) -> (Option<i32>, Strin
 fn agent(dir: &std::path::Path, status: Status) -> StandIn {
     StandIn::in_dir(dir, move |request| match request {
         Request::Status => Response::Status(Box::new(status.clone())),
-        other => Response::refused(RefusalKind::NotFound, format!("{other:?} is not looked at")),
+        other => {
+            Response::refused(RefusalKind::NotFound, format!("{other:?} is not looked at"), "")
+        }
     })
 }
 

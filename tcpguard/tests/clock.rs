@@ -83,13 +83,12 @@ fn run(line: &[&str], answer: impl Fn(&Request) -> Response + Send + 'static) ->
 fn a_line_that_makes_no_sense_has_code_2_and_asks_nothing() {
     for line in [
         &["mode", "--for", "10m"][..],
-        &["mode", "--confirm", "60s"],
-        &["mode", "--yes"],
-        &["mode", "enforce", "--yes", "--confirm", "60s"],
-        &["mode", "enforce", "--yes", "--for", "60s"],
+        &["mode", "--rollback-after", "60s"],
+        &["confirm", "--rollback-after", "60s"],
+        &["confirm", "--for", "60s"],
         &["mode", "enforce", "--for", "60"],
         &["mode", "enforce", "--for", "31d"],
-        &["mode", "enforce", "--for", "60s", "--confirm", "60s"],
+        &["mode", "enforce", "--for", "60s", "--rollback-after", "60s"],
         &["rules", "list", "--raw", "--json"],
         &["rules", "list", "--contains", "192.0.2.0/24"],
         &["rules", "list", "--within", "192.0.2.1/24"],
@@ -100,12 +99,12 @@ fn a_line_that_makes_no_sense_has_code_2_and_asks_nothing() {
         &["explain", "7", "--port", "443"],
         &["explain", "192.0.2.1", "--port", "0"],
         &["explain", "192.0.2.1", "--port", "65536"],
-        &["alerts", "show"],
-        &["alerts", "show", "rule"],
+        &["alerts", "1042"],
+        &["explain", "rule"],
         &["alerts", "--since", "7"],
         &["events", "--kind", "weather"],
     ] {
-        let outcome = run(line, |_| Response::refused(RefusalKind::Failed, "not to be asked"));
+        let outcome = run(line, |_| Response::refused(RefusalKind::Failed, "not to be asked", ""));
         assert_eq!((outcome.code, &*outcome.stdout), (Some(2), ""), "{line:?}: {outcome:#?}");
         assert!(!outcome.stderr.is_empty() && outcome.asked.is_empty(), "{line:?}: {outcome:#?}");
     }
@@ -132,65 +131,64 @@ fn mode_agent(request: &Request) -> Response {
         Request::SetMode { mode: Mode::Observe, .. } => {
             Response::ModeSet { was: observe, mode: observe, ends: None }
         }
-        Request::SetMode { mode, for_s, confirm_s } => {
-            Response::ModeSet { was: observe, mode: *mode, ends: ends(*confirm_s, *for_s) }
+        Request::SetMode { mode, for_s, rollback_after_s } => {
+            Response::ModeSet { was: observe, mode: *mode, ends: ends(*rollback_after_s, *for_s) }
         }
-        Request::ConfirmMode { mode: Mode::Enforce } => {
-            Response::ModeSet { was: Mode::Enforce, mode: Mode::Enforce, ends: None }
+        Request::Confirm { net: None } => {
+            Response::Confirmed { mode: Some(Mode::Enforce), ends: None, rules: Vec::new() }
         }
-        other => Response::refused(RefusalKind::NotFound, format!("too late for {other:?}")),
+        other => Response::refused(RefusalKind::NotFound, format!("none for {other:?}"), ""),
     }
 }
 
 #[test]
 fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
-    let enforced = "rules drop from now on; watch what they do: tcpguard status --watch\n";
-    let outcome = run(&["mode", "enforce", "--confirm", "60s"], mode_agent);
+    let enforced = "rules drop now; watch their effect: tcpguard status --watch\n";
+    let outcome = run(&["mode", "enforce", "--rollback-after", "60s"], mode_agent);
     outcome.is(
         0,
         "mode enforce (was observe)\n",
         &format!(
-            "{enforced}the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms \
-             it: tcpguard mode enforce --yes\n"
+            "{enforced}mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: tcpguard \
+             confirm\n"
         ),
     );
     let mode = Mode::Enforce;
-    let asked = Request::SetMode { mode, for_s: None, confirm_s: Some(60) };
+    let asked = Request::SetMode { mode, for_s: None, rollback_after_s: Some(60) };
     assert_eq!(outcome.asked, [asked]);
 
-    let outcome = run(&["mode", "off", "--for", "10m", "--confirm", "90s", "-q"], mode_agent);
+    let outcome =
+        run(&["mode", "off", "--for", "10m", "--rollback-after", "90s", "-q"], mode_agent);
     outcome.is(0, "mode off (was observe)\n", "");
-    let asked = Request::SetMode { mode: Mode::Off, for_s: Some(600), confirm_s: Some(90) };
+    let asked = Request::SetMode { mode: Mode::Off, for_s: Some(600), rollback_after_s: Some(90) };
     assert_eq!(outcome.asked, [asked]);
 
     run(&["mode", "observe", "--for", "10m"], mode_agent).is(
         0,
         "mode observe (was observe)\n",
-        "rules only count from now on; see what they would drop: tcpguard status\n\
-         the mode was observe before, so it stays; see when one goes back: tcpguard mode\n",
+        "rules only count now; see what they would drop: tcpguard status\n\
+         the mode was observe already, so it does not revert; see: tcpguard mode\n",
     );
     run(&["mode"], mode_agent).is(
         0,
         "enforce\n",
-        "the mode goes back to observe in 8m20s, at 14:13:51; to let it stay: tcpguard mode enforce\n",
+        "mode enforce reverts to observe in 8m20s (at 14:13:51). To keep it: tcpguard mode enforce\n",
     );
-    let json = run(&["mode", "enforce", "--confirm", "60s", "--json"], mode_agent).json();
+    let json = run(&["mode", "enforce", "--rollback-after", "60s", "--json"], mode_agent).json();
     assert_eq!(json["ends"]["revert_to"], "observe");
     assert_eq!((&json["ends"]["in_s"], &json["ends"]["until"]), (&60.into(), &Value::Null));
 }
 
 #[test]
-fn a_word_lets_it_stay_and_one_for_nothing_has_code_5() {
-    let outcome = run(&["mode", "enforce", "--yes"], mode_agent);
-    outcome.is(
-        0,
-        "mode enforce confirmed\n",
-        "rules drop from now on; watch what they do: tcpguard status --watch\n",
-    );
-    assert_eq!(outcome.asked, [Request::ConfirmMode { mode: Mode::Enforce }]);
-    let late = run(&["mode", "off", "--yes"], mode_agent);
-    assert_eq!((late.code, &*late.stdout), (Some(5), ""));
-    assert!(late.stderr.starts_with("tcpguard: too late"), "{late:#?}");
+fn a_confirmation_without_a_pending_change_has_code_5() {
+    let outcome = run(&["confirm"], mode_agent);
+    outcome.is(0, "confirmed mode enforce\n", "");
+    assert_eq!(outcome.asked, [Request::Confirm { net: None }]);
+    let json = run(&["confirm", "--json"], mode_agent).json();
+    assert_eq!((&json["mode"], &json["ends"]), (&"enforce".into(), &Value::Null));
+    assert_documented("confirm", &json);
+    let none = run(&["confirm", "192.0.2.0/24"], mode_agent);
+    assert_eq!((none.code, &*none.stdout), (Some(5), ""));
 }
 
 #[test]
@@ -208,12 +206,12 @@ fn status_shows_a_mode_that_reverts() {
     let mut page = String::new();
     text::status(&mut page, &status, &view, false, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();
-    let place = lines.iter().position(|line| line.contains("the mode goes back")).expect(&page);
+    let place = lines.iter().position(|line| line.contains("reverts to observe")).expect(&page);
     assert_eq!(
         lines[place..place + 2],
         [
-            "  Mode        the mode goes back to observe in 54s, at 14:06:25, or at 14:15:25 if somebody confirms",
-            "              it: tcpguard mode enforce --yes",
+            "  Mode        mode enforce reverts to observe in 54s (at 14:06:25), or at 14:15:25 if confirmed:",
+            "              tcpguard confirm",
         ]
     );
     let json = serde_json::to_value(&status).unwrap();
@@ -275,7 +273,7 @@ fn alerted(request: &Request) -> Response {
     history.add(alert(10, Severity::Warning, "rule_failed"));
     match request {
         Request::Alerts { since: seq } => since(&history, 1, *seq),
-        other => Response::refused(RefusalKind::NotFound, format!("{other:?}")),
+        other => Response::refused(RefusalKind::NotFound, format!("{other:?}"), ""),
     }
 }
 
@@ -286,11 +284,9 @@ fn alerts_are_listed_by_time_and_severity() {
     let old = "2026-11-18 06:32:11 critical dropped_before_xdp 200000 s ago\n";
     for (line, expected) in [
         (&["alerts"][..], format!("{hour}{moment}")),
-        (&["alerts", "list"], format!("{hour}{moment}")),
-        (&["history"], format!("{hour}{moment}")),
         (&["alerts", "--since", "59m"], moment.to_owned()),
-        (&["alerts", "list", "--since", "7d"], format!("{old}{hour}{moment}")),
-        (&["alerts", "--since", "99999999d", "list"], format!("{old}{hour}{moment}")),
+        (&["alerts", "--since", "7d"], format!("{old}{hour}{moment}")),
+        (&["alerts", "--since", "99999999d"], format!("{old}{hour}{moment}")),
         (&["alerts", "--severity", "warning"], moment.to_owned()),
     ] {
         run(line, alerted).is(0, &expected, "");
@@ -306,13 +302,6 @@ fn alerts_are_listed_by_time_and_severity() {
     let numbers: Vec<_> =
         json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
     assert_eq!(numbers, [1, 2, 3]);
-}
-
-#[test]
-fn one_alert_is_shown_as_its_attack() {
-    let outcome = run(&["alerts", "show", "#1042"], alerted);
-    assert_eq!(outcome.asked, [Request::ExplainIncident { id: 1042 }]);
-    assert_eq!(outcome.code, Some(5), "{outcome:#?}");
 }
 
 /// An agent with alerts that a test supplies.
@@ -434,7 +423,7 @@ fn with_rules(request: &Request) -> Response {
             };
             Response::Unblocked { rules: removed.to_vec() }
         }
-        other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
+        other => Response::refused(RefusalKind::Failed, format!("{other:?}"), ""),
     }
 }
 
@@ -538,7 +527,7 @@ fn an_address_is_explained_at_one_port() {
                 source: None,
                 mitigations: Vec::new(),
             })),
-            other => Response::refused(RefusalKind::Failed, format!("{other:?}")),
+            other => Response::refused(RefusalKind::Failed, format!("{other:?}"), ""),
         }
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];

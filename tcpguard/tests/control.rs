@@ -89,11 +89,11 @@ impl Connection {
 async fn a_request_reaches_the_agent_with_its_peer_and_the_response_arrives() {
     let mut agent = Agent::start(1);
     let mut client = agent.connect(CONTROL_SOCKET).await;
-    client.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
+    client.send(Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None }).await;
     let incoming = agent.requests.recv().await.unwrap();
     assert_eq!(
         incoming.request,
-        Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }
+        Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None }
     );
     assert_eq!(incoming.peer.uid, rustix::process::geteuid().as_raw());
     assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
@@ -136,7 +136,7 @@ async fn a_change_on_the_status_socket_is_refused_and_never_reaches_the_agent() 
         dry_run,
     };
     for change in [
-        Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None },
+        Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None },
         Change::Unblock { which: Which::Within(net), whose: Whose::All }.into(),
         block(false),
     ] {
@@ -243,7 +243,7 @@ async fn connections_are_limited_and_come_free_again() {
     one_too_many.assert_closed().await;
     // Clients that may change something have slots of their own.
     let mut change = agent.connect(CONTROL_SOCKET).await;
-    change.send(Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None }).await;
+    change.send(Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None }).await;
     agent.answer(Mode::Off).await;
     change.receive().await;
 

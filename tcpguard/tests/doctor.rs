@@ -46,21 +46,19 @@ fn the_document_is_what_the_schema_says_and_the_exit_code_what_it_says() {
 
 #[test]
 fn an_interface_that_is_not_there_keeps_the_agent_from_working() {
-    for verb in ["doctor", "diagnose"] {
-        let output = tcpguard(&[verb, "no-such-if", "--json"]);
-        assert_eq!(output.status.code(), Some(3), "{output:?}");
-        let document = document(&output);
-        let findings = document["findings"].as_array().unwrap();
-        assert_eq!(findings.len(), 1, "{document:#}");
-        assert_eq!(findings[0]["subject"], "no-such-if");
-        let text = findings[0]["text"].as_str().unwrap();
-        assert!(text.contains("lo"), "the names that exist: {text}");
-    }
+    let output = tcpguard(&["doctor", "-i", "no-such-if", "--json"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let document = document(&output);
+    let findings = document["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{document:#}");
+    assert_eq!(findings[0]["subject"], "no-such-if");
+    let text = findings[0]["text"].as_str().unwrap();
+    assert!(text.contains("lo"), "the names that exist: {text}");
 }
 
 #[test]
 fn fix_hints_are_commands_or_comments() {
-    let output = tcpguard(&["doctor", "no-such-if", "--fix-hints"]);
+    let output = tcpguard(&["doctor", "-i", "no-such-if", "--fix-hints"]);
     assert_eq!(output.status.code(), Some(3));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("# edit /etc/tcpguard/tcpguard.toml"), "{text}");
@@ -118,7 +116,7 @@ fn what_contradicts_itself_is_a_usage_error() {
         &["doctor", "--anonymous"][..],
         &["doctor", "--fix-hints", "--bundle", "x"],
         &["doctor", "--fix-hints", "--json"],
-        &["doctor", "eth0", "eth1"],
+        &["doctor", "-i", "eth0", "eth1"],
         &["doctor", "--bundle"],
     ] {
         let output = tcpguard(line);

@@ -80,10 +80,11 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
             let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
             let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.net));
             let bad: Vec<RefusedRule> = bad
-                .map(|(index, _)| RefusedRule { index, message: "protected; leave it".to_owned() })
+                .map(|(index, _)| RefusedRule { index, message: "protected".to_owned() })
                 .collect();
             if !bad.is_empty() && *force == Force::No {
-                let refusal = Refusal::new(RefusalKind::Protected, "not all of them");
+                let refusal =
+                    Refusal::new(RefusalKind::Protected, "not all of them", "use --force");
                 return Response::Refused(Refusal { rules: bad, ..refusal });
             }
             let added = rules.len() as u32;
@@ -163,7 +164,7 @@ fn an_import_says_what_became_of_the_rules() {
     );
     assert_eq!(
         talk,
-        "the mode is observe, so the rules drop nothing until: tcpguard mode enforce --confirm 60s\n"
+        "warning: mode observe: rules drop nothing\nhint: tcpguard mode enforce --rollback-after 60s\n"
     );
     let (rules, words, force) = agent.imports().remove(0);
     assert_eq!((words, force), ([true, false], Force::No), "others stay");
@@ -215,51 +216,50 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     refused(
         &["rules", "import", "-"],
         "192.0.2.1\nmallory\n\n192.0.2.1\n",
-        "tcpguard: - has 2 mistakes, and nothing was changed:\n  \
+        "error: 2 mistakes in -, nothing was changed\n  \
          line 2: \"mallory\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1\n  \
-         line 4: 192.0.2.1/32 is there twice, first in line 1; leave one\n\
-         mend them, then try: tcpguard rules import - --dry-run\n",
+         line 4: duplicate of line 1: 192.0.2.1/32\n\
+         hint: correct them (or use --force), then: tcpguard rules import -\n",
     );
     refused(
         &["rules", "import", "-"],
         "192.0.2.1\n203.0.113.0/25\n",
-        "tcpguard: - has 1 mistake, and nothing was changed:\n  \
-         line 2: 203.0.113.0/25 covers 203.0.113.5, from where you are logged in over SSH: you would \
-         lock yourself out; leave it out, or add --force if you are sure\n\
-         mend them, then try: tcpguard rules import - --dry-run\n",
+        "error: 1 mistake in -, nothing was changed\n  \
+         line 2: 203.0.113.0/25 contains 203.0.113.5, the address of your SSH session\n\
+         hint: correct them (or use --force), then: tcpguard rules import -\n",
     );
     refused(
         &["rules", "import", "-"],
         "# nothing\n",
-        "tcpguard: - has no rules, and nothing was changed; to remove every rule: tcpguard rules flush\n",
+        "error: no rules in -, nothing was changed\n\
+         hint: to remove every rule: tcpguard rules flush\n",
     );
     assert_eq!(agent.imports().len(), 0);
     // A mistake that only the agent can find is reported with its line.
     refused(
         &["rules", "import", "-"],
         "# list\n192.0.2.1\n\n203.0.113.200\n",
-        "tcpguard: - has 1 mistake, and nothing was changed:\n  line 4: protected; leave it\n\
-         mend them, then try: tcpguard rules import - --dry-run\n",
+        "error: 1 mistake in -, nothing was changed\n  line 4: protected\n\
+         hint: correct them (or use --force), then: tcpguard rules import -\n",
     );
     let risky = "192.0.2.1\n203.0.113.0/25\n";
     let (code, _, said) = agent.run(&["rules", "import", "-", "--force"], risky);
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.starts_with(
-            "1 of them for 1m only, then all is as before, unless you confirm: tcpguard rules \
-             confirm\n"
+            "warning: 1 of them expire after 1m unless confirmed\nhint: tcpguard confirm\n"
         ),
         "{said}"
     );
-    agent.run(&["rules", "import", "-", "--force", "--no-rollback"], risky);
+    agent.run(&["rules", "import", "-", "--force", "--rollback-after", "never"], risky);
     agent.run(&["rules", "import", "-"], "192.0.2.1\n");
     let within = Duration::from_secs(60);
     let minute = Force::PendingConfirmation { within, caller: "203.0.113.5".parse().ok() };
     let forces: Vec<Force> = agent.imports().into_iter().map(|(.., force)| force).collect();
     assert_eq!(forces[forces.len() - 3..], [minute, Force::ForGood, Force::No]);
     let (code, _, said) = agent.run(&["rules", "import", "no-such-file"], "");
-    assert_eq!(code, Some(1));
-    assert!(said.starts_with("tcpguard: cannot read no-such-file: "), "{said}");
+    assert_eq!(code, Some(5));
+    assert!(said.starts_with("error: cannot read no-such-file: "), "{said}");
 }
 
 /// As many rules as there can be, each with the longest reason, fit into one request.

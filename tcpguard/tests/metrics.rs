@@ -301,7 +301,7 @@ fn what_is_not_a_scrape_is_refused() {
 
 #[test]
 fn a_busy_agent_is_no_empty_scrape() {
-    let served = Served::with(|| Response::refused(RefusalKind::Busy, "the agent is busy"));
+    let served = Served::with(|| Response::refused(RefusalKind::Busy, "the agent is busy", ""));
     let answer = served.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with("the agent is busy\n"), "{answer}");

@@ -228,7 +228,7 @@ fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     for phrase in [
         "matched in observe mode, not dropped",
         "matched by rules (observe mode)",
-        "tcpguard mode enforce --confirm 60s",
+        "tcpguard mode enforce --rollback-after 60s",
         "since ",
     ] {
         assert!(text.contains(phrase), "{phrase:?} is missing in {text}");

@@ -118,7 +118,7 @@ impl Engine {
             IpNet::V6(_) => Limits::MIN_PREFIX_V6,
         };
         if net.prefix_len() < shortest {
-            return Err(RequestError::TooWide { net });
+            return Err(RequestError::TooWide { net, shortest });
         }
         match self.exempt.touched_by(&net) {
             Some((covers, what)) => Err(RequestError::Protected { net, covers, what }),
@@ -140,7 +140,7 @@ impl Engine {
             IpNet::V6(_) => Limits::MIN_ALLOW_V6,
         };
         if net.prefix_len() < shortest && !force {
-            return Err(RequestError::TooWide { net });
+            return Err(RequestError::TooWide { net, shortest });
         }
         let lifetime = lifetime.min(Limits::MAX_ALLOW);
         let lifetime_s = lifetime.as_secs();

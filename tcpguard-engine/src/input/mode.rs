@@ -22,5 +22,5 @@ pub enum Mode {
 impl Mode {
     /// Command that an operator is advised to use so that rules drop: the mode reverts by itself, in case the
     /// operator is locked out.
-    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --confirm 60s";
+    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --rollback-after 60s";
 }

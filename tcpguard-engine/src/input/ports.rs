@@ -19,10 +19,10 @@ pub struct Ports {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PortsError {
     /// Port 0 is among them.
-    #[error("0 is no port; name ports from 1 to 65535")]
+    #[error("0 is not a port (1 to 65535)")]
     Zero,
     /// There are more than [`Ports::MOST`].
-    #[error("a rule is for {} ports at most; name fewer, or none for every port", Ports::MOST)]
+    #[error("a rule has at most {} ports", Ports::MOST)]
     TooMany,
 }
 

@@ -75,6 +75,8 @@ pub enum RequestError {
     TooWide {
         /// The requested prefix.
         net: IpNet,
+        /// Length of the shortest prefix that needs no force.
+        shortest: u8,
     },
     /// Some rules of an import cannot be; none of it was done.
     Import {

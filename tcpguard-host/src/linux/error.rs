@@ -5,45 +5,35 @@ use std::path::PathBuf;
 
 use netlink_packet_core::DecodeError;
 
-/// A question to the kernel that was not answered. Each message names the situation and the way on.
+use crate::hint::Hint;
+
+/// Failure of a query or of a change.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No netlink socket could be opened.
-    #[error(
-        "cannot open a netlink socket: {0}; let the service use AF_NETLINK, with \
-         RestrictAddressFamilies=AF_UNIX AF_NETLINK: systemctl edit tcpguard"
-    )]
+    #[error("cannot open a netlink socket: {0}")]
     Open(#[source] io::Error),
     /// The kernel refused a request, or the request could not be exchanged.
-    #[error("cannot {what}: {source}; see what is in the way: tcpguard doctor")]
+    #[error("cannot {what}: {source}")]
     Refused {
         /// The operation, as a verb phrase.
         what: &'static str,
         source: io::Error,
     },
     /// The right to do it is missing.
-    #[error(
-        "cannot {what}: permission denied; use sudo, or give the service CAP_NET_ADMIN: systemctl edit \
-         tcpguard"
-    )]
+    #[error("cannot {what}: permission denied")]
     NotPermitted {
         /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel has not answered within [`super::ANSWER_TIMEOUT`].
-    #[error(
-        "cannot {what}: the kernel has not answered for {}s; see what keeps it: journalctl -k",
-        super::ANSWER_TIMEOUT.as_secs()
-    )]
+    #[error("cannot {what}: no answer from the kernel within {}s", super::ANSWER_TIMEOUT.as_secs())]
     NoAnswer {
         /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel's answer makes no sense.
-    #[error(
-        "cannot {what}: the kernel's answer is garbled: {detail}; collect what helps to find out why: \
-         tcpguard doctor --bundle FILE"
-    )]
+    #[error("cannot {what}: malformed answer from the kernel: {detail}")]
     Garbled {
         /// The operation, as a verb phrase.
         what: &'static str,
@@ -51,31 +41,21 @@ pub enum Error {
         detail: DecodeError,
     },
     /// A list changed each time while it was being read.
-    #[error(
-        "cannot {what}: it changed each time while it was being read; try again when it is calmer: \
-         ip monitor link"
-    )]
+    #[error("cannot {what}: the list changed during each attempt to read it")]
     Unstable {
         /// The operation, as a verb phrase.
         what: &'static str,
     },
     /// The kernel cannot list TCP sockets.
-    #[error(
-        "the kernel cannot list TCP sockets; use one with CONFIG_INET_DIAG, or load the module: \
-         modprobe tcp_diag"
-    )]
+    #[error("the kernel cannot list TCP sockets (no CONFIG_INET_DIAG)")]
     NoSockDiag,
     /// The kernel cannot remove sockets.
     #[error(
-        "kernel without CONFIG_INET_DIAG_DESTROY: half-open entries of a flood stay until they \
-         time out; to shorten that: sysctl -w net.ipv4.tcp_synack_retries=3"
+        "kernel without CONFIG_INET_DIAG_DESTROY: half-open entries of a flood stay until they time out"
     )]
     NoSockDestroy,
     /// The kernel does not distinguish namespaces by cookie.
-    #[error(
-        "the kernel does not know SO_NETNS_COOKIE; Linux 5.14 or newer is needed, see which this is: \
-         uname -r"
-    )]
+    #[error("unsupported kernel: no SO_NETNS_COOKIE (Linux 5.14 or later required)")]
     NoNetnsCookie,
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
@@ -92,7 +72,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file does not have the form it is known to have.
-    #[error("cannot understand {}: {detail}", path.display())]
+    #[error("cannot parse {}: {detail}", path.display())]
     Malformed {
         /// Path of the file.
         path: PathBuf,
@@ -100,7 +80,7 @@ pub enum Error {
         detail: String,
     },
     /// There is no interface of that name.
-    #[error("there is no interface {name}; this host has: {existing}; see more of them: ip link")]
+    #[error("no interface {name} (this host has: {existing})")]
     NoInterface {
         /// The name that was asked for.
         name: String,
@@ -122,13 +102,37 @@ impl Error {
     }
 }
 
+impl Hint for Error {
+    fn hint(&self) -> String {
+        match self {
+            Self::Open(_) => "systemctl edit tcpguard ([Service] RestrictAddressFamilies=AF_UNIX \
+                              AF_NETLINK)"
+                .to_owned(),
+            Self::Refused { .. } => "tcpguard doctor".to_owned(),
+            Self::NotPermitted { .. } => {
+                "use sudo, or give the service CAP_NET_ADMIN: systemctl edit tcpguard".to_owned()
+            }
+            Self::NoAnswer { .. } => "journalctl -k".to_owned(),
+            Self::Garbled { .. } => "tcpguard doctor --bundle FILE".to_owned(),
+            Self::Unstable { .. } => "try again later; changes: ip monitor link".to_owned(),
+            Self::NoSockDiag => "modprobe tcp_diag".to_owned(),
+            Self::NoSockDestroy => "sysctl -w net.ipv4.tcp_synack_retries=3".to_owned(),
+            Self::NoNetnsCookie => "uname -r".to_owned(),
+            Self::Read { path, .. } | Self::Write { path, .. } | Self::Malformed { path, .. } => {
+                format!("ls -l {}", path.display())
+            }
+            Self::NoInterface { .. } => "ip link".to_owned(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let what = "read it";
         let source = || io::Error::from_raw_os_error(libc::EIO);
         let path = || PathBuf::from("/proc/net/netstat");
@@ -147,7 +151,7 @@ mod tests {
             Error::Malformed { path: path(), detail: "a line without a number".to_owned() },
             Error::NoInterface { name: "eth9".to_owned(), existing: "lo, eth0".to_owned() },
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 Error::Open(_)

@@ -131,41 +131,34 @@ impl Service {
         self.active == "activating" && (self.sub == "auto-restart" || self.restarts > 0)
     }
 
-    /// Returns the reason why nothing answers, and the way to repair it.
-    pub fn in_words(&self) -> String {
+    /// Returns the reason why nothing answers.
+    pub fn reason(&self) -> String {
         let cause = match &self.last_error {
             Some(line) => format!(": {line}"),
             None => String::new(),
         };
         let code = self.exit_code.map_or_else(String::new, |code| format!(", exit code {code}"));
         if self.has_failed() {
-            format!(
-                "its service has failed ({}{code}){cause}; see: journalctl -u tcpguard -e, then: \
-                 systemctl restart tcpguard",
-                self.result
-            )
+            format!("the service has failed ({}{code}){cause}", self.result)
         } else if self.is_retried() {
-            format!(
-                "its service is started again and again ({} times{code}){cause}; see: journalctl -u \
-                 tcpguard -e",
-                self.restarts
-            )
+            format!("the service restarts repeatedly ({} times{code}){cause}", self.restarts)
         } else {
             match self.active.as_str() {
-                "inactive" => {
-                    "its service is stopped; start it: systemctl start tcpguard".to_owned()
-                }
-                "activating" => {
-                    "its service is starting; wait for it: tcpguard status --wait healthy"
-                        .to_owned()
-                }
-                "deactivating" => {
-                    "its service is stopping; then start it: systemctl start tcpguard".to_owned()
-                }
-                other => format!(
-                    "its service is {other}, and does not answer; see: journalctl -u tcpguard -e"
-                ),
+                "inactive" => "the service is stopped".to_owned(),
+                "activating" => "the service is starting".to_owned(),
+                "deactivating" => "the service is stopping".to_owned(),
+                other => format!("the service is {other}, but does not answer"),
             }
+        }
+    }
+
+    /// Returns the command that helps.
+    pub fn hint(&self) -> &'static str {
+        match self.active.as_str() {
+            "failed" => "journalctl -u tcpguard -e, then: systemctl restart tcpguard",
+            "inactive" | "deactivating" => "systemctl start tcpguard",
+            "activating" if !self.is_retried() => "tcpguard status --wait healthy",
+            _ => "journalctl -u tcpguard -e",
         }
     }
 }
@@ -205,22 +198,22 @@ mod tests {
         const AGAIN: &str =
             "ActiveState=activating\nSubState=auto-restart\nNRestarts=12\nExecMainStatus=1";
         for (properties, failed, word) in [
-            (FAILED, true, "has failed (exit-code, exit code 2): no interface; see"),
-            (AGAIN, false, "again and again (12 times, exit code 1): no interface; see"),
-            ("ActiveState=inactive\nSubState=dead", false, "is stopped; start it"),
+            (FAILED, true, "has failed (exit-code, exit code 2): no interface"),
+            (AGAIN, false, "restarts repeatedly (12 times, exit code 1): no interface"),
+            ("ActiveState=inactive\nSubState=dead", false, "is stopped"),
             ("ActiveState=activating\nSubState=start\nNRestarts=0", false, "is starting"),
             ("ActiveState=deactivating", false, "is stopping"),
-            ("ActiveState=active", false, "is active, and does not answer"),
+            ("ActiveState=active", false, "is active, but does not answer"),
         ] {
             let mut service =
                 service(&format!("LoadState=loaded\n{properties}\n")).expect("a unit");
             if service.has_failed() || service.is_retried() {
                 service.last_error = Some("no interface".to_owned());
             }
-            let words = service.in_words();
-            assert!(words.contains(word), "{words}");
-            assert!(hint_check::is_named(&words), "{words}");
-            assert_eq!(service.has_failed(), failed, "{words}");
+            let reason = service.reason();
+            assert!(reason.contains(word), "{reason}");
+            assert!(hint_check::is_named(service.hint()), "{reason}");
+            assert_eq!(service.has_failed(), failed, "{reason}");
         }
         assert_eq!(service("LoadState=not-found\nActiveState=inactive\n"), None);
         assert_eq!(service(""), None, "nothing answers");

@@ -18,6 +18,7 @@ use super::document::{Kind, Tune};
 use super::sysctl_files;
 use crate::durable;
 use crate::durable::seal::{self, Damage};
+use crate::hint::Hint;
 use crate::json;
 use crate::linux::{self, Sysctls, netns};
 
@@ -88,13 +89,13 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The right to write a file is missing.
-    #[error("cannot write {}: permission denied; use sudo", path.display())]
+    #[error("cannot write {}: permission denied", path.display())]
     Denied {
         /// Path that could not be written.
         path: PathBuf,
     },
     /// A file cannot be written or removed.
-    #[error("cannot write {}: {error}; see what is in its way: ls -ld {}", path.display(), path.display())]
+    #[error("cannot write {}: {error}", path.display())]
     Store {
         /// Path of the file.
         path: PathBuf,
@@ -102,10 +103,7 @@ pub enum ChangeError {
         error: io::Error,
     },
     /// The previous values cannot be read.
-    #[error(
-        "what the sysctls were before cannot be read from {} ({reason}); look at it, then remove it: \
-         rm {}", path.display(), path.display()
-    )]
+    #[error("cannot read the previous sysctls from {}: {reason}", path.display())]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
@@ -113,10 +111,7 @@ pub enum ChangeError {
         reason: String,
     },
     /// The file has a line that tcpguard did not write.
-    #[error(
-        "{}:{line} was not written by tcpguard; move that line to another file of /etc/sysctl.d, then \
-         try again", path.display()
-    )]
+    #[error("{}:{line} was not written by tcpguard", path.display())]
     Foreign {
         /// Path of the file.
         path: PathBuf,
@@ -124,10 +119,7 @@ pub enum ChangeError {
         line: usize,
     },
     /// The sysctls were changed in another network namespace.
-    #[error(
-        "{} says that sysctls were changed in another network namespace; take them back there: \
-         tcpguard tune --undo", path.display()
-    )]
+    #[error("the sysctls were changed in another network namespace ({})", path.display())]
     Elsewhere {
         /// Path of the file with the previous values.
         path: PathBuf,
@@ -137,7 +129,22 @@ pub enum ChangeError {
     Host(#[from] linux::Error),
 }
 
-/// Changes sysctls and takes changes back.
+impl Hint for ChangeError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Denied { .. } => "use sudo".to_owned(),
+            Self::Store { path, .. } => format!("ls -ld {}", path.display()),
+            Self::Unreadable { path, .. } => {
+                format!("check the file, then remove it: rm {}", path.display())
+            }
+            Self::Foreign { .. } => "move that line to another file of /etc/sysctl.d".to_owned(),
+            Self::Elsewhere { .. } => "in that namespace: tcpguard tune --undo".to_owned(),
+            Self::Host(error) => error.hint(),
+        }
+    }
+}
+
+/// Changes sysctls and restores them.
 #[derive(Debug)]
 pub struct Tuner {
     sysctls: Sysctls,

@@ -3,17 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::capabilities;
 use tcpguard_host::linux::release::OLDEST;
 
-/// An error of the kernel interface. Each message names the situation and the way out.
+/// An error of the kernel interface.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The kernel does not permit the operation.
-    #[error(
-        "the kernel refuses {what}: missing {missing}; run as root, or give the service \
-         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
-    )]
+    #[error("the kernel refuses {what}: missing {missing}")]
     Permission {
         /// The operation that was tried.
         what: String,
@@ -21,19 +19,13 @@ pub enum KernelError {
         missing: String,
     },
     /// The kernel is too old; nothing was tried on it.
-    #[error(
-        "Linux {release} is too old: tcpguard needs {}.{} or newer; boot a newer kernel, see what else \
-         is in the way: tcpguard doctor", OLDEST.0, OLDEST.1
-    )]
+    #[error("unsupported kernel {release} (Linux {}.{} or later required)", OLDEST.0, OLDEST.1)]
     TooOld {
         /// Release of the running kernel.
         release: String,
     },
     /// The verifier or the loader refused the object.
-    #[error(
-        "this kernel ({release}) does not accept the BPF program {program}: {reason}; see what it \
-         lacks: tcpguard doctor"
-    )]
+    #[error("BPF program {program} rejected by Linux {release}: {reason}")]
     Refused {
         /// Release of the running kernel.
         release: String,
@@ -44,9 +36,8 @@ pub enum KernelError {
     },
     /// There is no memory, or the service may not have more.
     #[error(
-        "the kernel has no memory for {what}: the guard's maps take some 60 MiB, which count as the \
-         service's own (MemoryMax=); let it have more: systemctl edit tcpguard, or see what takes it: \
-         free -m"
+        "no memory for {what}: the BPF maps take about 60 MiB, which count towards MemoryMax= of the \
+         service"
     )]
     Memory {
         /// Name of the program or map.
@@ -54,8 +45,8 @@ pub enum KernelError {
     },
     /// Cookies need a function that this kernel lacks.
     #[error(
-        "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
-         it came with Linux 6.9; see what else is missing: tcpguard doctor"
+        "Linux {release} has no {function} ({reason}), which the validation of SYN cookies requires \
+         (Linux 6.9 or later)"
     )]
     MissingFunction {
         /// Release of the running kernel.
@@ -66,9 +57,7 @@ pub enum KernelError {
         reason: String,
     },
     /// Another XDP program is attached.
-    #[error(
-        "another XDP program is attached to {interface}{by}; {way_out}, then: systemctl start tcpguard"
-    )]
+    #[error("another XDP program is attached to {interface}{by}")]
     Occupied {
         interface: String,
         /// Its hook and description, in brackets, as far as they can be seen.
@@ -77,25 +66,17 @@ pub enum KernelError {
         way_out: String,
     },
     /// The driver has no native XDP and native was asked for.
-    #[error(
-        "the driver of {interface} cannot run XDP natively ({reason}); use --xdp-mode auto or generic"
-    )]
+    #[error("the driver of {interface} does not support native XDP: {reason}")]
     NotNative { interface: String, reason: String },
     /// Its packets do not begin with the header that the programs read first.
-    #[error(
-        "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
-         protect the Ethernet interface below it instead, see which: ip -details link"
-    )]
+    #[error("{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel)")]
     NoEthernet {
         interface: String,
         /// Its `ARPHRD_…` type, include/uapi/linux/if_arp.h.
         link_type: u16,
     },
     /// The counters have no room.
-    #[error(
-        "{wanted} interfaces are named and at most {limit} can be protected; name fewer, under \
-         [interfaces] in the configuration or with --interface"
-    )]
+    #[error("too many interfaces: {wanted} are named, at most {limit} can be protected")]
     TooManyInterfaces {
         /// Number of interfaces that are named.
         wanted: usize,
@@ -103,9 +84,7 @@ pub enum KernelError {
         limit: usize,
     },
     /// Attaching failed for another reason.
-    #[error(
-        "cannot attach {program} to {interface}: {reason}; see what is in the way: tcpguard doctor"
-    )]
+    #[error("cannot attach {program} to {interface}: {reason}")]
     Attach {
         program: &'static str,
         /// The interface, or the tracepoint.
@@ -113,16 +92,10 @@ pub enum KernelError {
         reason: String,
     },
     /// The pin directory is not on a bpffs.
-    #[error(
-        "{} is not on a bpf filesystem, so the filter could not outlive a restart; mount one: \
-         mount -t bpf bpf /sys/fs/bpf", path.display()
-    )]
+    #[error("{} is not on a bpf filesystem, so the XDP program could not survive a restart", path.display())]
     NoBpffs { path: PathBuf },
     /// Another agent protects this network namespace.
-    #[error(
-        "another tcpguard agent protects this network namespace already (it holds {}); stop it \
-         first: systemctl stop tcpguard", path.display()
-    )]
+    #[error("another tcpguard agent protects this network namespace (it holds {})", path.display())]
     Locked {
         /// Directory of its pins.
         path: PathBuf,
@@ -140,7 +113,7 @@ pub enum KernelError {
     #[error(transparent)]
     Host(#[from] tcpguard_host::linux::Error),
     /// A map operation failed.
-    #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
+    #[error("cannot {what} the BPF map {map}: {error}")]
     Map {
         /// The operation that was tried.
         what: &'static str,
@@ -149,11 +122,39 @@ pub enum KernelError {
         error: io::Error,
     },
     /// The object lacks something, or has it with another layout.
-    #[error(
-        "the BPF object does not fit this binary: {0}; install the package again, or rebuild both: \
-         cargo xtask build"
-    )]
+    #[error("the BPF object does not match this binary: {0}")]
     Mismatch(String),
+}
+
+impl Hint for KernelError {
+    fn hint(&self) -> String {
+        let hint = match self {
+            Self::Permission { .. } => {
+                "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; check: tcpguard \
+                 doctor"
+            }
+            Self::TooOld { .. }
+            | Self::Refused { .. }
+            | Self::MissingFunction { .. }
+            | Self::Attach { .. }
+            | Self::Map { .. } => "tcpguard doctor",
+            Self::Memory { .. } => "systemctl edit tcpguard ([Service] MemoryMax=), or: free -m",
+            Self::Occupied { way_out, .. } => {
+                return format!("{way_out}, then: systemctl start tcpguard");
+            }
+            Self::NotNative { .. } => "use --xdp-mode auto or generic",
+            Self::NoEthernet { .. } => "name the Ethernet interface below it: ip -details link",
+            Self::TooManyInterfaces { .. } => {
+                "name fewer in the configuration ([interfaces] names) or with --interface"
+            }
+            Self::NoBpffs { .. } => "sudo mount -t bpf bpf /sys/fs/bpf",
+            Self::Locked { .. } => "systemctl stop tcpguard",
+            Self::Pin { path, .. } => return format!("ls -ld {}", path.display()),
+            Self::Host(error) => return error.hint(),
+            Self::Mismatch(_) => "reinstall the package, or rebuild both: cargo xtask build",
+        };
+        hint.to_owned()
+    }
 }
 
 /// Fails at once where loading or attaching would only fail halfway, and names all that is missing.
@@ -190,7 +191,7 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let name = || "eth0".to_owned();
         let reason = || "Operation not permitted (os error 1)".to_owned();
         let release = || "6.1.0".to_owned();
@@ -214,7 +215,7 @@ mod tests {
             KernelError::Map { what: "read", map: "sources", error: error() },
             KernelError::Mismatch("no map sources".to_owned()),
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 KernelError::Permission { .. }

@@ -8,7 +8,7 @@ use super::KernelError;
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
     let (by, way_out) = match others.first() {
         Some(other) => (format!(" ({})", in_words(other)), way_out(&interface, other)),
-        None => (String::new(), format!("see which: tcpguard doctor {interface}; take it off")),
+        None => (String::new(), format!("tcpguard doctor -i {interface}, detach it")),
     };
     KernelError::Occupied { interface, by, way_out }
 }
@@ -30,12 +30,12 @@ fn in_words(other: &Attached) -> String {
 fn way_out(interface: &str, other: &Attached) -> String {
     match other.name.as_deref() {
         // This process may not ask for its name.
-        None => format!("see whose it is: sudo tcpguard doctor {interface}; take it off"),
+        None => format!("sudo tcpguard doctor -i {interface}, detach it"),
         Some(_) if other.is_dispatcher() => {
-            format!("take all of them off: xdp-loader unload {interface} --all")
+            format!("xdp-loader unload {interface} --all")
         }
         Some(name) if name.starts_with("xdpfilt") => {
-            format!("take it off: xdp-filter unload {interface}")
+            format!("xdp-filter unload {interface}")
         }
         Some(_) => {
             let place = match other.hook {
@@ -44,8 +44,7 @@ fn way_out(interface: &str, other: &Attached) -> String {
                 _ => "xdpdrv",
             };
             format!(
-                "take it off: ip link set dev {interface} {place} off, or stop whom it belongs to: \
-                 bpftool link show"
+                "ip link set dev {interface} {place} off, or stop its owner (bpftool link show)"
             )
         }
     }
@@ -54,12 +53,13 @@ fn way_out(interface: &str, other: &Attached) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tcpguard_host::hint::Hint as _;
     use tcpguard_support::hint_check;
 
     fn message(others: &[Attached]) -> String {
-        let error = occupied_by("eth0".to_owned(), others).to_string();
-        assert!(hint_check::is_named(&error), "{error}");
-        error
+        let error = occupied_by("eth0".to_owned(), others);
+        assert!(hint_check::is_named(&error.hint()), "{error}");
+        error.with_hint()
     }
 
     fn other(hook: Hook, name: Option<&str>) -> Attached {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_named_with_what_takes_it_off() {
+    fn each_program_has_its_command_of_removal() {
         for (hook, name, by, way_out) in [
             (
                 Hook::XdpNative,
@@ -88,7 +88,7 @@ mod tests {
                 "ip link set dev eth0 xdpgeneric off",
             ),
             (Hook::XdpNative, Some("balancer"), "(native XDP", "eth0 xdpdrv off"),
-            (Hook::XdpNative, None, "(native XDP, id 42)", "sudo tcpguard doctor eth0"),
+            (Hook::XdpNative, None, "(native XDP, id 42)", "sudo tcpguard doctor -i eth0"),
         ] {
             let error = message(&[other(hook, name)]);
             assert!(error.contains(by) && error.contains(way_out), "{error}");
@@ -97,6 +97,6 @@ mod tests {
 
     #[test]
     fn one_that_cannot_be_seen_is_left_to_the_doctor() {
-        assert!(message(&[]).contains("tcpguard doctor eth0"));
+        assert!(message(&[]).contains("tcpguard doctor -i eth0"));
     }
 }

@@ -18,6 +18,7 @@ use tcpguard_common::abi::{
 use tcpguard_common::cookie::{self, Choice, Handshake, MAX_WSCALE, Offer};
 use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
 use tcpguard_common::wire::{self, flag};
+use tcpguard_host::hint::Hint as _;
 
 use super::{Dataplane, KernelError, Object, Redeemer};
 
@@ -91,7 +92,7 @@ pub enum SelfTestError {
         why: &'static str,
     },
     /// A test run was not possible.
-    #[error(transparent)]
+    #[error("{}", .0.with_hint())]
     Kernel(#[from] KernelError),
 }
 

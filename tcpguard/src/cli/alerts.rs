@@ -7,8 +7,7 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units;
 
-use super::args::{AlertsArgs, AlertsVerb, EventKind, EventsArgs, Threshold};
-use super::explain::about_incident;
+use super::args::{AlertsArgs, EventKind, EventsArgs, Threshold};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
@@ -35,15 +34,8 @@ impl EventKind {
     }
 }
 
-/// Shows the past alerts, or one attack among them.
+/// Shows the past alerts.
 pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    match args.verb {
-        Some(AlertsVerb::Show { id }) => about_incident(id, false, session),
-        Some(AlertsVerb::List) | None => list(args, session),
-    }
-}
-
-fn list(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let page = of_answer(session.ask(Request::Alerts { since: 0 })?)?;
     let Page { now, mut alerts, .. } = page;
     // By the agent's clock, which the alerts have their times from.

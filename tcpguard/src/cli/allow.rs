@@ -46,7 +46,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     session.render(|out, view| text::allowed(out, &allowed, view))?;
     session.say(&format!(
-        "a block of the same addresses still drops; take this back: tcpguard disallow {}",
+        "manual blocks of these addresses stay in effect; to undo: tcpguard disallow {}",
         args.prefix
     ));
     Ok(())

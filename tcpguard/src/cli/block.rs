@@ -10,7 +10,7 @@ use tcpguard_engine::{ClientsWithin, Force, Mode, Ports};
 
 use super::args::BlockArgs;
 use super::caller;
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
@@ -40,8 +40,8 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
         args.prefixes.iter().try_for_each(|prefix| refuse_own_address(prefix, peer))?;
     }
     let ports = Ports::new(&args.ports)
-        .map_err(|error| CliError::Usage(format!("{error}; see: tcpguard block --help")))?;
-    let force = forced(args.force, args.confirm.within(args.force), caller);
+        .map_err(|error| CliError::usage(error.to_string(), "tcpguard block --help"))?;
+    let force = forced(args.force, args.rollback.within(args.force), caller);
     let request = |net: &IpNet, dry_run| {
         let change = Change::Block {
             net: *net,
@@ -77,21 +77,18 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
         })
     })?;
     if args.dry_run {
-        session.say("nothing was changed; do it: the same command without --dry-run");
+        session.say("dry run, nothing was changed: repeat without --dry-run");
         return Ok(());
     }
     for Blocked { rule, .. } in &all {
         if let Some(until) = rule.confirmed_until {
             let until = session.view.end(rule.created_at, until);
-            session.say(&format!(
-                "let it stay until {until}: tcpguard rules confirm {}",
-                rule.matches
-            ));
+            session.say(&format!("to keep it until {until}: tcpguard confirm {}", rule.matches));
         }
     }
     let rules: Vec<&str> = all.iter().map(|blocked| blocked.rule.matches.as_str()).collect();
-    session.say(&format!("take it back: tcpguard unblock {}", rules.join(" ")));
-    say_unless_enforced("the rule drops", session);
+    session.say(&format!("to remove it: tcpguard unblock {}", rules.join(" ")));
+    warn_unless_enforced(session);
     Ok(())
 }
 
@@ -104,16 +101,13 @@ pub(super) fn forced(force: bool, within: Option<Duration>, caller: Option<IpAdd
     }
 }
 
-/// Says that a new rule drops nothing yet, unless the mode is `enforce`.
-pub(super) fn say_unless_enforced(who_drops: &str, session: &Session<'_>) {
+/// Warns that new rules drop nothing yet, unless the mode is `enforce`.
+pub(super) fn warn_unless_enforced(session: &Session<'_>) {
     if let Ok(Response::Mode { mode, .. }) = session.client.call(Request::Mode)
         && mode != Mode::Enforce
     {
-        session.say(&format!(
-            "the mode is {}, so {who_drops} nothing until: {}",
-            crate::config::mode_name(mode),
-            Mode::TRY_ENFORCE
-        ));
+        let mode = crate::config::mode_name(mode);
+        session.warn(&format!("mode {mode}: rules drop nothing"), Mode::TRY_ENFORCE);
     }
 }
 
@@ -121,8 +115,6 @@ fn refuse_own_address(prefix: &IpNet, peer: IpAddr) -> Result<(), CliError> {
     if !prefix.contains(&peer) {
         return Ok(());
     }
-    Err(CliError::Refused(format!(
-        "{prefix} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
-         block a smaller prefix, or add --force if you are sure"
-    )))
+    let message = format!("{prefix} contains {peer}, the address of your SSH session");
+    Err(CliError::refused(message, "use a smaller prefix, or --force"))
 }

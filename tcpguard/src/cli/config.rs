@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{self, interfaces};
 
 use super::args::ShowArgs;
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
@@ -87,29 +88,31 @@ pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::R
     let loaded = config::read(file, Overrides::default());
     let warnings = loaded.as_ref().map_or_else(|_| Vec::new(), |loaded| warnings(&loaded.config));
     if session.json {
+        let warnings = warnings.into_iter().map(|warning| warning.message).collect();
         session.print_document(&report(&loaded, warnings))?;
         return Ok(loaded.map(drop)?);
     }
     session.print(&format!("{}\n", valid(&loaded?)))?;
-    for warning in &warnings {
-        session.say(&format!("warning: {warning}"));
+    for Failure { message, hint } in &warnings {
+        session.warn(message, hint);
     }
     session.say(match session.client.call(Request::Mode) {
-        Err(ClientError::NotRunning { .. }) => "guard by it: systemctl start tcpguard",
-        _ => "apply it: tcpguard reload",
+        Err(ClientError::NotRunning { .. }) => "to start with it: systemctl start tcpguard",
+        _ => "to apply it: tcpguard reload",
     });
     Ok(())
 }
 
 /// Returns the problems that are not mistakes, but keep an agent from starting or from protecting the host.
-fn warnings(config: &Config) -> Vec<String> {
+fn warnings(config: &Config) -> Vec<Failure> {
     if config.interfaces.is_empty() {
-        let text = "it names no interface, so the service does not start; name one under [interfaces]: \
-                    names = [\"eth0\"], of those of: ip -br link";
-        return vec![text.to_owned()];
+        let message = "no interface is named, so the service does not start";
+        return vec![Failure::new(message, "set [interfaces] names; interfaces: ip -br link")];
     }
     let missing = config.interfaces.iter().filter_map(|name| match interfaces::by_name(name) {
-        Err(error @ linux::Error::NoInterface { .. }) => Some(error.to_string()),
+        Err(error @ linux::Error::NoInterface { .. }) => {
+            Some(Failure::new(error.to_string(), error.hint()))
+        }
         // Another error does not mean that the interface is missing.
         Ok(_) | Err(_) => None,
     });
@@ -151,11 +154,9 @@ pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     session.print(&text)?;
     session.say(match (args.effective, files.is_empty()) {
-        (true, _) => "what the files say by now may be newer: tcpguard config show",
-        (false, true) => "there is no file; write one: tcpguard config init",
-        (false, false) => {
-            "what the running agent holds may be older: tcpguard config show --effective"
-        }
+        (true, _) => "settings of the files, which may be newer: tcpguard config show",
+        (false, true) => "no file, these are the defaults; to write one: tcpguard config init",
+        (false, false) => "settings of the running agent: tcpguard config show --effective",
     });
     Ok(())
 }
@@ -176,11 +177,8 @@ pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
     match written {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(CliError::Refused(format!(
-                "{} exists and was left alone; see what holds: tcpguard config show",
-                path.display()
-            ))
-            .into());
+            let message = format!("{} exists already", path.display());
+            return Err(CliError::refused(message, "tcpguard config show").into());
         }
         Err(error) => return Err(refused(path, &error).into()),
     }
@@ -194,15 +192,7 @@ pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> CliError {
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            CliError::Denied(format!("permission denied on {}; use sudo", path.display()))
-        }
-        _ => CliError::Refused(format!(
-            "cannot write {}: {error}; name another file: tcpguard config init FILE",
-            path.display()
-        )),
-    }
+    CliError::file("write", path, error, "name another file: tcpguard config init FILE")
 }
 
 fn valid(loaded: &Loaded) -> String {

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::DetachArgs;
-use super::exit::CliError;
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use super::status::foreign;
 use crate::bpf;
@@ -26,7 +27,8 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         && error.kind() == std::io::ErrorKind::PermissionDenied
     {
         let pins = session.pin_dir.display();
-        return Err(CliError::Denied(format!("permission denied on {pins}; use sudo")).into());
+        let message = format!("permission denied on {pins}");
+        return Err(CliError::failed(Exit::Denied, message, "use sudo").into());
     }
     let interfaces: Vec<String> = args.interface.iter().cloned().collect();
     let agent = match ask_agent(session, interfaces.clone()) {
@@ -50,49 +52,42 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
         }
     }
     if !left.is_empty() {
-        return Err(CliError::Refused(still_there(&left)).into());
+        return Err(still_there(&left).into());
     }
     let agent_lives = match agent {
         Ok(agent) => agent.is_some(),
         Err(error) => {
-            return Err(CliError::Refused(format!(
-                "the agent may attach the filter again, because it could not be told ({error}); \
-                 stop it, then detach again: systemctl stop tcpguard"
-            ))
-            .into());
+            let message = format!("the running agent may attach the XDP program again: {error}");
+            let hint = "systemctl stop tcpguard, then detach again";
+            return Err(CliError::refused(message, hint).into());
         }
     };
     if let (Some(interface), true) = (&args.interface, detached.is_empty()) {
-        return Err(CliError::NotFound(format!(
-            "no filter of tcpguard is pinned for {interface}; see where one is: ls {}",
-            session.pin_dir.display()
-        ))
-        .into());
+        let message = format!("no XDP program of tcpguard is pinned for {interface}");
+        let hint = format!("ls {}", session.pin_dir.display());
+        return Err(CliError::not_found(message, hint).into());
     }
     let names = detached.join(", ");
     if detached.is_empty() {
         if !session.json {
-            session.say("nothing was attached; see what runs: tcpguard status");
+            session.say("nothing was attached; see: tcpguard status");
         }
     } else if agent_lives {
-        session.say(&format!(
-            "the agent still runs and leaves {names} unprotected; protect again: \
-             systemctl restart tcpguard"
-        ));
+        session.warn(
+            &format!("the agent still runs and leaves {names} unprotected"),
+            "systemctl restart tcpguard",
+        );
     } else {
-        session.say(&format!(
-            "{names} is no longer filtered; protect again: systemctl start tcpguard"
-        ));
+        session.say(&format!("{names} unprotected; to protect again: systemctl start tcpguard"));
     }
     Ok(())
 }
 
-fn still_there(left: &[bpf::KernelError]) -> String {
+fn still_there(left: &[bpf::KernelError]) -> CliError {
     let left: Vec<String> = left.iter().map(ToString::to_string).collect();
-    format!(
-        "not everything could be taken off: {}; stop the agent, and take off what is left by hand: \
-         bpftool link detach pinned PATH",
-        left.join("; ")
+    CliError::refused(
+        left.join("\n"),
+        "stop the agent, then detach the rest: bpftool link detach pinned PATH",
     )
 }
 

@@ -7,8 +7,8 @@
 use serde::Serialize;
 
 use super::{
-    allow, block, config, detach, import, mitigation, mode, reload, restore_sysctls, rules,
-    unblock, version,
+    allow, block, config, confirm, detach, import, mitigation, mode, reload, restore_sysctls,
+    rules, unblock, version,
 };
 use crate::documents::{
     self, Alerts, Event, ExportedRules, FullIncident, Judged, Status, monitoring, replay, selftest,
@@ -75,7 +75,7 @@ documents! {
     "tcpguard.disallow/1" => allow::Disallowed,
     "tcpguard.rule-list/1" => rules::RuleList,
     "tcpguard.import/1" => import::Import,
-    "tcpguard.rules-confirm/1" => rules::Confirmed,
+    "tcpguard.confirm/1" => confirm::Confirmed,
     "tcpguard.mode/1" => mode::ModeShown,
     "tcpguard.mitigation/1" => mitigation::Ordered,
     "tcpguard.reload/1" => reload::Reloaded,

@@ -1,27 +1,25 @@
 //! Exit codes of the process.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use std::io::ErrorKind;
-
+use super::error::CliError;
 use crate::bpf::KernelError;
 use crate::config::ConfigError;
 use crate::control::{BindError, ClientError, RefusalKind};
+use crate::daemon::Refused;
 use crate::replay::capture::CaptureError;
 
 /// Outcome of a verb.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exit {
-    /// Done; all is well.
     Done,
     Failed,
-    /// The command line makes no sense (clap uses the same code).
-    Usage,
-    /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture, or
-    /// most of its packets, cannot be read.
-    Unreachable,
+    /// The command line or the configuration is invalid (clap uses the same code).
+    Invalid,
+    /// The agent does not run (as LSB init scripts and `systemctl status` say it), or a capture cannot be read.
+    Unavailable,
     Denied,
-    /// The object of the command does not exist.
     NotFound,
     /// For monitoring: something needs attention.
     Warning,
@@ -31,30 +29,73 @@ pub enum Exit {
     Unknown,
 }
 
+/// The codes of every verb that is not in [`OWN`].
+const TABLE: [(Exit, &str); 6] = [
+    (Exit::Done, "success"),
+    (Exit::Failed, "refused or failed"),
+    (Exit::Invalid, "invalid command line or configuration"),
+    (Exit::Unavailable, "agent not running, or capture unreadable"),
+    (Exit::Denied, "permission denied"),
+    (Exit::NotFound, "not found: rule, incident, listener, interface or file"),
+];
+
+/// Verbs with other meanings of some codes.
+const OWN: [(&str, &[(Exit, &str)]); 5] = [
+    (
+        "check",
+        &[
+            (Exit::Done, "OK"),
+            (Exit::Warning, "WARNING"),
+            (Exit::Critical, "CRITICAL, also if no agent answers"),
+            (Exit::Unknown, "UNKNOWN, also for an invalid command line"),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            (Exit::Done, "no finding, or notices"),
+            (Exit::Failed, "warnings"),
+            (Exit::Invalid, "invalid command line"),
+            (Exit::Unavailable, "critical findings"),
+            (Exit::Denied, "incomplete: some checks need root"),
+        ],
+    ),
+    (
+        "replay",
+        &[
+            (Exit::Done, "no incident of the severity --fail-on"),
+            (Exit::Failed, "incidents"),
+            (Exit::Invalid, "invalid command line or configuration"),
+            (Exit::Unavailable, "the capture, or most of its packets, cannot be read"),
+            (Exit::Denied, "permission denied"),
+            (Exit::NotFound, "file not found"),
+        ],
+    ),
+    (
+        "selftest",
+        &[
+            (Exit::Done, "some SYN cookies work"),
+            (Exit::Failed, "no SYN cookies work, or the test failed"),
+            (Exit::Invalid, "invalid command line"),
+            (Exit::Denied, "permission denied"),
+        ],
+    ),
+    (
+        "run",
+        &[
+            (Exit::Done, "stopped"),
+            (Exit::Failed, "failed; the service restarts"),
+            (Exit::Invalid, "invalid command line or configuration; the service does not restart"),
+            (Exit::Denied, "not permitted by the kernel; the service does not restart"),
+            (Exit::NotFound, "configuration file not found; the service does not restart"),
+        ],
+    ),
+];
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
     }
-}
-
-/// Errors of the command line itself.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The command line makes no sense.
-    #[error("{0}")]
-    Usage(String),
-    /// The command was refused here, before a request was sent.
-    #[error("{0}")]
-    Refused(String),
-    /// The object of the command does not exist.
-    #[error("{0}")]
-    NotFound(String),
-    /// The system refuses to show or change it.
-    #[error("{0}")]
-    Denied(String),
-    /// Standard output is gone.
-    #[error("cannot write the output: {0}; write it elsewhere, or make room: df -h")]
-    Output(std::io::Error),
 }
 
 impl Exit {
@@ -64,17 +105,23 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed | Self::Warning => 1,
-            Self::Usage | Self::Critical => 2,
-            Self::Unreachable | Self::Unknown => 3,
+            Self::Invalid | Self::Critical => 2,
+            Self::Unavailable | Self::Unknown => 3,
             Self::Denied => 4,
             Self::NotFound => 5,
         }
     }
 
-    /// Returns the outcome of a line with this verb that makes no sense. To monitoring a 2 would say that
+    /// The codes of a verb with their meanings.
+    pub fn table(verb: &str) -> &'static [(Self, &'static str)] {
+        let own = OWN.iter().find(|(name, _)| *name == verb);
+        own.map_or(&TABLE[..], |(_, table)| table)
+    }
+
+    /// Returns the outcome of an invalid command line with this verb. To monitoring a 2 would say that
     /// something is badly wrong with the host.
     pub fn of_usage(verb: Option<&str>) -> Self {
-        if verb == Some("check") { Self::Unknown } else { Self::Usage }
+        if verb == Some("check") { Self::Unknown } else { Self::Invalid }
     }
 
     /// Returns the outcome of an error. A reader that closed the pipe has read enough: that is success.
@@ -86,24 +133,36 @@ impl Exit {
         } else if let Some(error) = error.downcast_ref() {
             of_config(error)
         } else if let Some(error) = error.downcast_ref() {
+            of_provenance(error)
+        } else if let Some(error) = error.downcast_ref() {
             of_sockets(error)
-        } else if error.is::<CaptureError>() {
-            Self::Unreachable
+        } else if let Some(error) = error.downcast_ref() {
+            of_capture(error)
         } else {
             error.downcast_ref().map_or(Self::Failed, of_cli)
+        }
+    }
+
+    /// Returns the outcome of a file that cannot be read or written.
+    pub fn of_file(error: &std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::Denied,
+            ErrorKind::NotFound => Self::NotFound,
+            _ => Self::Failed,
         }
     }
 }
 
 fn of_client(error: &ClientError) -> Exit {
     match error {
-        ClientError::NotRunning { .. } | ClientError::Broken { .. } => Exit::Unreachable,
+        ClientError::NotRunning { .. } | ClientError::Broken { .. } => Exit::Unavailable,
         ClientError::Denied { .. } => Exit::Denied,
         ClientError::Foreign { .. } => Exit::Failed,
         ClientError::Refused(refusal) => match refusal.kind {
             RefusalKind::NotFound => Exit::NotFound,
+            RefusalKind::Invalid => Exit::Invalid,
             RefusalKind::ReadOnly => Exit::Denied,
-            RefusalKind::Stopping => Exit::Unreachable,
+            RefusalKind::Stopping => Exit::Unavailable,
             _ => Exit::Failed,
         },
     }
@@ -129,34 +188,40 @@ fn of_sockets(error: &BindError) -> Exit {
 
 fn of_config(error: &ConfigError) -> Exit {
     match error {
-        ConfigError::Unreadable { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-            Exit::Denied
-        }
-        _ => Exit::Failed,
+        ConfigError::Unreadable { source, .. } => Exit::of_file(source),
+        ConfigError::Invalid { .. } => Exit::Invalid,
+    }
+}
+
+fn of_provenance(error: &Refused) -> Exit {
+    match error {
+        Refused::Config(error) => of_config(error),
+        Refused::NoInterface { .. } => Exit::Invalid,
+    }
+}
+
+fn of_capture(error: &CaptureError) -> Exit {
+    match error {
+        CaptureError::Open { error, .. } => match Exit::of_file(error) {
+            // A 1 would say that there are incidents.
+            Exit::Failed => Exit::Unavailable,
+            exit => exit,
+        },
+        CaptureError::Cut { .. } | CaptureError::Damaged { .. } => Exit::Unavailable,
     }
 }
 
 fn of_cli(error: &CliError) -> Exit {
     match error {
-        CliError::Usage(_) => Exit::Usage,
-        CliError::NotFound(_) => Exit::NotFound,
-        CliError::Denied(_) => Exit::Denied,
         CliError::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
-        CliError::Refused(_) | CliError::Output(_) => Exit::Failed,
+        CliError::Output(_) => Exit::Failed,
+        CliError::Failed { exit, .. } => *exit,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tcpguard_support::hint_check;
-
-    /// The words of all others are those that `tests/cli` meets.
-    #[test]
-    fn output_that_cannot_be_written_has_a_way_on() {
-        let error = CliError::Output(std::io::Error::from_raw_os_error(libc::ENOSPC));
-        assert!(hint_check::is_named(&error.to_string()), "{error}");
-    }
 
     #[test]
     fn sockets_that_may_not_be_made_are_a_matter_of_permission() {
@@ -173,6 +238,25 @@ mod tests {
     fn a_mistyped_check_is_no_alarm() {
         for (verb, code) in [(Some("check"), 3), (Some("status"), 2), (None, 2)] {
             assert_eq!(Exit::of_usage(verb).code(), code, "{verb:?}");
+        }
+    }
+
+    #[test]
+    fn the_codes_of_each_table_ascend() {
+        for (verb, table) in OWN.into_iter().chain([("status", &TABLE[..])]) {
+            assert_eq!(Exit::table(verb), table);
+            assert!(table.is_sorted_by(|(one, _), (next, _)| one.code() < next.code()), "{verb}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_has_one_code() {
+        let missing = || std::io::Error::from(ErrorKind::NotFound);
+        let path = || std::path::PathBuf::from("/etc/tcpguard/tcpguard.toml");
+        let config = ConfigError::Unreadable { path: path(), part: false, source: missing() };
+        let capture = CaptureError::Open { file: "flood.pcap".to_owned(), error: missing() };
+        for error in [config.into(), capture.into()] {
+            assert_eq!(Exit::of(&error), Exit::NotFound, "{error}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::args::{ExplainArgs, Subject};
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{Request, Response};
@@ -15,8 +15,8 @@ pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Resu
         (Subject::Prefix(prefix), port) => about_prefix(prefix, port, session),
         (Subject::Incident(id), None) => about_incident(id, args.evidence, session),
         (Subject::Incident(id), Some(_)) => {
-            let why = format!("--port goes with an address; leave it out: tcpguard explain {id}");
-            Err(CliError::Usage(why).into())
+            let hint = format!("tcpguard explain {id}");
+            Err(CliError::usage("--port is for addresses only", hint).into())
         }
     }
 }
@@ -32,12 +32,14 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     }
     session.render(|out, view| text::explanation(out, &judged, view))?;
     match judged.about.rules.first() {
-        Some(rule) => session.say(&format!("remove the rule: tcpguard unblock --rule {}", rule.id)),
+        Some(rule) => {
+            session.say(&format!("to remove the rule: tcpguard unblock --rule {}", rule.id))
+        }
         // To drop clients is no advice.
         None if judged.about.clients.known > 0 => {}
         None => {
             let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
-            session.say(&format!("drop it: tcpguard block {prefix}{port}"));
+            session.say(&format!("to drop it: tcpguard block {prefix}{port}"));
         }
     }
     Ok(())

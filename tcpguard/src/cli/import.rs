@@ -11,9 +11,9 @@ use tcpguard_engine::{ImportReport, Limits};
 use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
-use super::block::{forced, say_unless_enforced};
+use super::block::{forced, warn_unless_enforced};
 use super::caller;
-use super::exit::CliError;
+use super::error::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
 use super::session::Session;
 use super::status::foreign;
@@ -38,11 +38,8 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     let defaults = Defaults { lifetime: args.lifetime, reason: args.reason.as_deref() };
     let rules = parse(&text, &defaults).map_err(|problems| refusal(&args.file, &problems))?;
     if rules.is_empty() {
-        return Err(CliError::Refused(format!(
-            "{} has no rules, and nothing was changed; to remove every rule: tcpguard rules flush",
-            args.file.display()
-        ))
-        .into());
+        let message = format!("no rules in {}, nothing was changed", args.file.display());
+        return Err(CliError::refused(message, "to remove every rule: tcpguard rules flush").into());
     }
     let caller = caller::ssh_peer();
     if !args.force
@@ -53,7 +50,7 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     let longest = Some(Limits::MAX_MANUAL_RULE);
     let cut = rules.iter().filter(|(_, rule)| rule.lifetime > longest).count();
     let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
-    let within = args.confirm.within(args.force);
+    let within = args.rollback.within(args.force);
     let force = forced(args.force, within, caller);
     let change = Change::ImportRules { rules, merge: !args.replace, force };
     let request = Request::Change { change, dry_run: args.dry_run };
@@ -74,20 +71,21 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     session.render(|out, _| text::imported(out, &imported, dry_run))?;
     if cut > 0 {
-        session.say(&format!("{cut} of them live for 24 h rather than longer, as no rule does; see: tcpguard rules list"));
+        let s = if cut == 1 { "" } else { "s" };
+        session.warn(&format!("lifetime of {cut} rule{s} reduced to 24h"), "tcpguard rules list");
     }
     if let (1.., Some(within)) = (imported.pending_confirmation, within) {
-        session.say(&format!(
-            "{} of them for {} only, then all is as before, unless you confirm: tcpguard rules confirm",
-            imported.pending_confirmation,
-            span(within)
-        ));
+        let (count, within) = (imported.pending_confirmation, span(within));
+        session.warn(
+            &format!("{count} of them expire after {within} unless confirmed"),
+            "tcpguard confirm",
+        );
     }
     if dry_run {
-        session.say("nothing was changed; do it: the same command without --dry-run");
+        session.say("dry run, nothing was changed: repeat without --dry-run");
         return Ok(());
     }
-    say_unless_enforced("the rules drop", session);
+    warn_unless_enforced(session);
     Ok(())
 }
 
@@ -99,21 +97,11 @@ fn read(file: &Path) -> anyhow::Result<String> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
     };
-    read.map_err(|error| {
-        CliError::Refused(format!(
-            "cannot read {}: {error}; see what may be in it: tcpguard rules import --help",
-            file.display()
-        ))
-    })?;
+    read.map_err(|error| CliError::file("read", file, &error, "tcpguard rules import --help"))?;
     if text.len() > MAX_CHANGE {
-        let rules = maps::MAX_RULES;
-        return Err(CliError::Refused(format!(
-            "{} has more than {} MiB, which is more than {rules} rules need, and there can be no more; \
-             shorten it, and see what it takes: tcpguard rules import --help",
-            file.display(),
-            MAX_CHANGE >> 20
-        ))
-        .into());
+        let (file, limit, rules) = (file.display(), MAX_CHANGE >> 20, maps::MAX_RULES);
+        let message = format!("{file} exceeds {limit} MiB (a file may have {rules} rules)");
+        return Err(CliError::refused(message, "tcpguard rules import --help").into());
     }
     Ok(text)
 }
@@ -123,11 +111,7 @@ fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(),
     let problems: Vec<Problem> = own
         .map(|(place, rule)| Problem {
             place: place.clone(),
-            message: format!(
-                "{} covers {peer}, from where you are logged in over SSH: you would lock yourself out; \
-                 leave it out, or add --force if you are sure",
-                rule.net
-            ),
+            message: format!("{} contains {peer}, the address of your SSH session", rule.net),
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(refusal(file, &problems)) }
@@ -136,11 +120,13 @@ fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(),
 /// Returns the error that lists every mistake of a file, line by line.
 fn refusal(file: &Path, problems: &[Problem]) -> CliError {
     let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
-    let mut text = format!("{} has {count} mistake{s}, and nothing was changed:", file.display());
+    let file = file.display();
+    let mut text = format!("{count} mistake{s} in {file}, nothing was changed");
     for Problem { place, message } in problems {
         text.push_str(&format!("\n  {place}: {message}"));
     }
-    let name = file.display();
-    text.push_str(&format!("\nmend them, then try: tcpguard rules import {name} --dry-run"));
-    CliError::Refused(text)
+    CliError::refused(
+        text,
+        format!("correct them (or use --force), then: tcpguard rules import {file}"),
+    )
 }

@@ -4,16 +4,17 @@
 
 use std::{fs, io};
 
-use anyhow::anyhow;
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::args::{Args, ManualArgs};
+use super::args::{Args, EXIT_STATUS, ManualArgs};
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
 
-/// Text in the middle of each page's head.
+/// Title in the head of each page.
 const TITLE: &str = "tcpguard";
 /// Date of the last change of the pages: those of a version are the same whenever it is built.
 const DATE: &str = "2026-11-26";
@@ -21,52 +22,42 @@ const DATE: &str = "2026-11-26";
 const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
 
 const DESCRIPTION: [&str; 3] = [
-    "tcpguard guards the TCP listeners of this host. Its programs in the kernel (XDP, eBPF) see every \
-     handshake; its agent, which the service `tcpguard.service` runs, tells a flood from a scan, a rush \
-     of clients or a broken path, and in the mode `enforce` stops it before the network stack spends \
-     anything on it. In the mode `observe`, which it begins with, it counts what it would have dropped.",
-    "Each verb is one question or one change. Data goes to standard output, everything else to standard \
-     error, and each message ends with the next command. A change made by hand ends by itself.",
-    "Every rule expires in the kernel, and without an agent everything passes after 30 seconds. A stop, \
-     an upgrade or a crash leaves the filter in place for the next agent; `tcpguard detach --all` takes \
-     it off.",
+    "tcpguard protects the TCP listeners of this host. Its BPF programs monitor every handshake. The \
+     agent, which `tcpguard.service` runs, distinguishes floods from scans, flash crowds and path \
+     problems. In the mode `enforce` it drops floods in XDP, before the network stack processes them. \
+     In the mode `observe`, the default, it only counts.",
+    "Data goes to standard output, messages and hints to standard error. Every change made by an \
+     operator expires.",
+    "tcpguard fails open: rules expire in the kernel, and without an agent nothing is dropped after 30 \
+     seconds. After a stop, an upgrade or a crash the XDP program stays attached for the next agent. \
+     `tcpguard detach --all` detaches it.",
 ];
 
 const ENVIRONMENT: [(&str, &str); 3] = [
-    ("NO_COLOR", "If it is not empty, nothing is coloured."),
-    (
-        "CLICOLOR_FORCE",
-        "If it is neither empty nor 0, everything is, also where it is no terminal.",
-    ),
-    (
-        "LC_ALL, LC_CTYPE, LANG",
-        "The first that is set decides whether the output is UTF-8 or ASCII.",
-    ),
+    ("NO_COLOR", "Disables color unless empty."),
+    ("CLICOLOR_FORCE", "Enables color without a terminal, unless empty or 0."),
+    ("LC_ALL, LC_CTYPE, LANG", "The first of these that is set selects UTF-8 or ASCII output."),
 ];
 
 const FILES: [(&str, &str); 7] = [
-    (DEFAULT_PATH, "The configuration, which tcpguard.toml(5) describes."),
+    (DEFAULT_PATH, "Configuration, see tcpguard.toml(5)."),
     (
         DEFAULT_RUNTIME_DIR,
-        "The sockets: `status.sock` for those who may read, `control.sock` for root.",
+        "Sockets: `status.sock` for root and its group, `control.sock` for root.",
     ),
-    (DEFAULT_STATE_DIR, "What survives a restart."),
+    (DEFAULT_STATE_DIR, "State of the agent that survives a restart."),
     (
         DEFAULT_PIN_DIR,
-        "What stays in the kernel while there is no agent. Where nothing else helps, removing it takes \
-         the filter off.",
+        "Pinned BPF programs and maps. As a last resort, remove this directory to detach the programs.",
     ),
-    ("/usr/share/tcpguard/schema", "JSON Schemas of what `--json` prints."),
-    (
-        "/usr/share/doc/tcpguard/operations.md",
-        "How to read the output, and the actions during an attack and afterwards.",
-    ),
+    ("/usr/share/tcpguard/schema", "JSON Schemas of the documents that `--json` prints."),
+    ("/usr/share/doc/tcpguard/operations.md", "Operation before, during and after an attack."),
     ("/usr/share/doc/tcpguard/troubleshooting.md", "Remedies by symptom."),
 ];
 
 const SIGNALS: [(&str, &str); 2] = [
-    ("SIGHUP", "Read the configuration again, as `tcpguard reload` does."),
-    ("SIGTERM, SIGINT", "Stop; the filter stays for the next agent."),
+    ("SIGHUP", "Reload the configuration, as `tcpguard reload` does."),
+    ("SIGTERM, SIGINT", "Stop. The XDP program stays attached for the next agent."),
 ];
 
 /// A page, ready to be written.
@@ -78,8 +69,7 @@ struct Page {
 pub(super) fn run(args: &ManualArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let directory = &args.directory;
     let cannot = |error: io::Error| {
-        let directory = directory.display();
-        anyhow!("cannot write to {directory}: {error}; name another one: tcpguard manual DIR")
+        CliError::file("write", directory, &error, "name another directory: tcpguard manual DIR")
     };
     fs::create_dir_all(directory).map_err(cannot)?;
     for page in pages()? {
@@ -115,7 +105,8 @@ fn of_program() -> io::Result<Page> {
     man.render_options_section(&mut text)?;
 
     let mut roff = Roff::new();
-    notes(&mut roff, &program);
+    exit_status(&mut roff, "");
+    examples(&mut roff, &program);
     for (heading, entries) in
         [("SIGNALS", &SIGNALS[..]), ("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES[..])]
     {
@@ -133,7 +124,7 @@ fn of_program() -> io::Result<Page> {
 fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<()> {
     let typed = format!("{before} {}", verb.get_name());
     let name = typed.replace(' ', "-");
-    // On its own, so that the options of every verb are described once, in tcpguard(8).
+    // On its own, so that the global options are described once, in tcpguard(8).
     let command = verb
         .clone()
         .bin_name(&typed)
@@ -142,14 +133,17 @@ fn add_verb(verb: &Command, before: &str, pages: &mut Vec<Page>) -> io::Result<(
         .subcommand_help_heading("VERBS")
         .subcommand_value_name("VERB");
     let (man, mut text) = head(command)?;
-    man.render_description_section(&mut text)?;
+    let mut roff = Roff::new();
+    description(&mut roff, verb);
+    roff.to_writer(&mut text)?;
     man.render_options_section(&mut text)?;
     if verb.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
     let mut roff = Roff::new();
-    roff.control("PP", []).text(marked("Options of every verb are in tcpguard(8)."));
-    notes(&mut roff, verb);
+    roff.control("PP", []).text(marked("The global options are in tcpguard(8)."));
+    exit_status(&mut roff, typed.split(' ').nth(1).unwrap_or_default());
+    examples(&mut roff, verb);
     see_also(&mut roff, &["tcpguard(8)", "tcpguard.toml(5)"]);
     roff.to_writer(&mut text)?;
     pages.push(Page { name: format!("{name}.8"), text });
@@ -166,31 +160,31 @@ fn head(command: Command) -> io::Result<(Man, Vec<u8>)> {
     Ok((man, text))
 }
 
-/// The text below the options in `--help`, under the headings that manual pages have for it.
-fn notes(roff: &mut Roff, command: &Command) {
-    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let mut sections: [(&str, Vec<&str>); 3] =
-        [("NOTES", Vec::new()), ("EXIT STATUS", Vec::new()), ("EXAMPLES", Vec::new())];
-    let mut section = 0;
-    for line in text.lines() {
-        if let Some(codes) = line.strip_prefix("Exit codes: ") {
-            section = 1;
-            sections[section].1.push(codes);
-        } else if line == "Examples:" {
-            section = 2;
-        } else if line.is_empty() {
-            section = 0;
-        } else {
-            sections[section].1.push(line);
-        }
+/// The text below the options in `--help`: notes, exit codes and examples, with headings of their own.
+fn after_help(command: &Command) -> String {
+    command.get_after_help().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The notes below the options in `--help`.
+fn description(roff: &mut Roff, command: &Command) {
+    let text = after_help(command);
+    let notes = text.split(EXIT_STATUS).next().and_then(|text| text.split("Examples:").next());
+    let notes = notes.unwrap_or_default().trim().replace('\n', " ");
+    roff.control("SH", ["DESCRIPTION"]).text(marked(&notes));
+}
+
+fn exit_status(roff: &mut Roff, verb: &str) {
+    roff.control("SH", ["EXIT STATUS"]);
+    for (exit, meaning) in Exit::table(verb) {
+        roff.control("TP", []).text([bold(exit.code().to_string())]).text([roman(*meaning)]);
     }
-    for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
-        roff.control("SH", [heading]);
-        if heading == "EXAMPLES" {
-            literal(roff, lines.iter().map(|line| line.trim()));
-        } else {
-            roff.text(marked(&lines.join(" ")));
-        }
+}
+
+fn examples(roff: &mut Roff, command: &Command) {
+    let text = after_help(command);
+    if let Some((_, examples)) = text.split_once("Examples:\n") {
+        roff.control("SH", ["EXAMPLES"]);
+        literal(roff, examples.lines().map(str::trim));
     }
 }
 
@@ -295,10 +289,7 @@ mod tests {
             assert_eq!(program.contains(&format!("{name}(8)")), !verb.is_hide_set(), "{name}");
             if let (Some((_, text)), Some(about)) = (found, verb.get_about()) {
                 assert!(text.contains(&format!(".SH NAME\n{name} - {about}\n")), "{text}");
-                assert!(
-                    !text.contains("--pin-dir"),
-                    "options of every verb are listed once: {text}"
-                );
+                assert!(!text.contains("--pin-dir"), "global options are listed once: {text}");
             }
         }
         assert!(program.contains("--pin-dir"), "{program}");
@@ -306,16 +297,21 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_and_examples_have_the_headings_that_manual_pages_give_them() {
-        let mut roff = Roff::new();
-        let text = "Real ones.\nExit codes: 0 done,\n1 failed.\n\nExamples:\n  tcpguard x  # why";
-        notes(&mut roff, &Command::new("x").after_help(text));
-        assert_eq!(
-            roff.to_roff(),
-            ".SH NOTES\nReal ones.\n.SH \"EXIT STATUS\"\n0 done, 1 failed.\n\
-             .SH EXAMPLES\n.nf\ntcpguard x  # why\n.fi\n"
-        );
-        assert!(page("tcpguard.8").contains(".SH \"EXIT STATUS\"\n0 done, 1 refused"));
+    fn every_page_of_section_8_has_a_description_exit_codes_and_examples() {
+        for (name, text) in plain().into_iter().filter(|(name, _)| name.ends_with(".8")) {
+            for (heading, next) in [
+                ("DESCRIPTION\n", ".SH OPTIONS"),
+                ("\"EXIT STATUS\"\n.TP\n0\n", ".SH EXAMPLES\n.nf\n"),
+                ("EXAMPLES\n.nf\n", ".fi\n"),
+            ] {
+                let (_, body) = text.split_once(&format!(".SH {heading}")).expect(&name);
+                let (body, _) = body.split_once(next).unwrap_or_else(|| panic!("{name}: {text}"));
+                assert!(!body.trim().is_empty(), "{name}: {heading}");
+            }
+        }
+        let check = page("tcpguard-check.8");
+        assert!(check.contains(".TP\n2\nCRITICAL"), "{check}");
+        assert!(!check.contains("Exit status:"), "{check}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `tcpguard metrics`
 
 use super::args::{MetricsArgs, MetricsFormat};
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::fetch;
 use crate::control::ClientError;
@@ -9,8 +9,8 @@ use crate::telemetry::metrics::{Format, of_status, text, without_agent};
 
 pub(super) fn run(args: &MetricsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if session.json {
-        let text = "metrics have forms of their own (--format); as JSON: tcpguard status --json";
-        return Err(CliError::Usage(text.to_owned()).into());
+        let hint = "use --format, or: tcpguard status --json";
+        return Err(CliError::usage("metrics has no JSON output", hint).into());
     }
     let format = match args.format {
         MetricsFormat::Openmetrics => Format::OpenMetrics,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tcpguard_engine::{Listener, Order};
 
 use super::args::{ListenerName, MitigationArgs};
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
@@ -46,7 +46,7 @@ pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::R
     session.render(|out, view| text::mitigations(out, &listener, view))?;
     if args.order != Order::Auto {
         session.say(&format!(
-            "the guard decides again afterwards, or at once: tcpguard mitigation {} {} auto",
+            "afterwards tcpguard decides again; to let it decide now: tcpguard mitigation {} {} auto",
             SocketAddr::new(listener.addr, listener.port),
             args.mitigation.name()
         ));
@@ -68,19 +68,17 @@ fn find(name: &ListenerName, status: &Status) -> Result<Listener, CliError> {
         .collect();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => Err(CliError::NotFound(format!(
-            "nothing that the guard follows listens at {name}; see what does: \
-             tcpguard status --listeners"
-        ))),
+        [] => Err(CliError::not_found(
+            format!("no monitored listener at {name}"),
+            "tcpguard status --listeners",
+        )),
         several => {
             let names: Vec<String> =
                 several.iter().map(|one| SocketAddr::new(one.addr, one.port).to_string()).collect();
-            Err(CliError::Usage(format!(
-                "several listen on port {}: {}; name one: tcpguard mitigation {} …",
-                several[0].port,
-                names.join(", "),
-                names[0]
-            )))
+            Err(CliError::usage(
+                format!("several listeners on port {}: {}", several[0].port, names.join(", ")),
+                format!("name one: tcpguard mitigation {} …", names[0]),
+            ))
         }
     }
 }

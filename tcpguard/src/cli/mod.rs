@@ -12,10 +12,12 @@ mod caller;
 mod check;
 mod completions;
 pub(crate) mod config;
+pub(crate) mod confirm;
 pub(crate) mod detach;
 mod doctor;
 pub mod documents;
 mod duration;
+mod error;
 mod exit;
 mod explain;
 pub(crate) mod import;
@@ -44,7 +46,7 @@ mod usage;
 pub(crate) mod version;
 
 pub use args::Args;
-pub use exit::{CliError, Exit};
+pub use exit::Exit;
 pub use session::Session;
 pub use usage::parse;
 
@@ -98,11 +100,9 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Rules { verb: Some(RulesVerb::List(list)) } => rules::list(&list, session),
         Verb::Rules { verb: Some(RulesVerb::Export(export)) } => rules::export(&export, session),
         Verb::Rules { verb: Some(RulesVerb::Import(import)) } => import::run(&import, session),
-        Verb::Rules { verb: Some(RulesVerb::Confirm(confirm)) } => {
-            rules::confirm(&confirm, session)
-        }
         Verb::Rules { verb: Some(RulesVerb::Flush(args)) } => rules::flush(&args, session),
         Verb::Mode(mode) => mode::run(&mode, session),
+        Verb::Confirm(confirm) => confirm::run(&confirm, session),
         Verb::Mitigation(mitigation) => mitigation::run(&mitigation, session),
         Verb::Reload => reload::run(session),
         Verb::Detach(detach) => detach::run(&detach, session),

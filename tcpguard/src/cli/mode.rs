@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::ModeArgs;
-use super::exit::CliError;
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
@@ -41,7 +42,6 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
     }
     let name = mode_name(mode);
     session.print(&match was {
-        Some(_) if args.yes => format!("mode {name} confirmed\n"),
         Some(was) => format!("mode {name} (was {})\n", mode_name(was)),
         None => format!("{name}\n"),
     })?;
@@ -50,8 +50,8 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
     }
     match &ends {
         Some(ends) => session.say(&text::mode_end(mode, ends, &session.view)),
-        None if args.lasts.or(args.confirm).is_some() => session.say(&format!(
-            "the mode was {0} before, so it stays; see when one goes back: tcpguard mode",
+        None if args.lasts.or(args.rollback_after).is_some() => session.say(&format!(
+            "the mode was {0} already, so it does not revert; see: tcpguard mode",
             mode_name(mode)
         )),
         None => {}
@@ -61,21 +61,17 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
 
 fn request(args: &ModeArgs) -> Result<Request, CliError> {
     let Some(mode) = args.mode else { return Ok(Request::Mode) };
-    let [for_s, confirm_s] = [args.lasts, args.confirm].map(|time| time.map(|time| time.as_secs()));
-    match (for_s.or(confirm_s), args.yes) {
-        (Some(_), _) => {
-            check_terms(for_s, confirm_s).map_err(CliError::Usage)?;
-            Ok(Request::SetMode { mode, for_s, confirm_s })
-        }
-        (None, true) => Ok(Request::ConfirmMode { mode }),
-        (None, false) => Ok(Request::SetMode { mode, for_s, confirm_s }),
-    }
+    let [for_s, rollback_after_s] =
+        [args.lasts, args.rollback_after].map(|time| time.map(|time| time.as_secs()));
+    check_terms(for_s, rollback_after_s)
+        .map_err(|error| CliError::with_exit(Exit::Invalid, &error))?;
+    Ok(Request::SetMode { mode, for_s, rollback_after_s })
 }
 
 const fn consequence(mode: Mode) -> &'static str {
     match mode {
-        Mode::Enforce => "rules drop from now on; watch what they do: tcpguard status --watch",
-        Mode::Observe => "rules only count from now on; see what they would drop: tcpguard status",
-        Mode::Off => "nothing is matched from now on; switch on again: tcpguard mode observe",
+        Mode::Enforce => "rules drop now; watch their effect: tcpguard status --watch",
+        Mode::Observe => "rules only count now; see what they would drop: tcpguard status",
+        Mode::Off => "rules are not matched now; to count again: tcpguard mode observe",
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
     session.print(&done)?;
     if !waiting.is_empty() {
         let keys = waiting.join(", ");
-        session.say(&format!("only a restart applies {keys}: systemctl restart tcpguard"));
+        session.warn(&format!("restart required for {keys}"), "systemctl restart tcpguard");
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ use tcpguard_engine::{Severity, Tuning};
 use tcpguard_host::time::Time;
 
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::session::Session;
-use crate::config::{self, Overrides};
+use crate::config::{self, ConfigError, Overrides};
 use crate::replay::capture::CaptureError;
 use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
 use crate::text;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(match (outcome.worst(), least(args.fail_on)) {
         (Some(worst), Some(least)) if worst >= least => Exit::Failed,
         // An incomplete replay must not be taken for one without attacks.
-        _ if outcome.replay.unread().is_some() => Exit::Unreachable,
+        _ if outcome.replay.unread().is_some() => Exit::Unavailable,
         _ => Exit::Done,
     })
 }
@@ -77,12 +77,10 @@ fn least(fail_on: FailOn) -> Option<Severity> {
 }
 
 /// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
-/// verdict on every host. Its mistakes are no verdict: 1 would say that there are incidents.
-pub(super) fn settings(file: Option<&Path>) -> Result<Tuning, CliError> {
+/// verdict on every host.
+pub(super) fn settings(file: Option<&Path>) -> Result<Tuning, ConfigError> {
     let Some(file) = file else { return Ok(Tuning::default()) };
-    config::load(Some(file), Overrides::default())
-        .map(|config| config.tuning())
-        .map_err(|error| CliError::Usage(error.to_string()))
+    config::load(Some(file), Overrides::default()).map(|config| config.tuning())
 }
 
 /// The file, or standard input for `-`.

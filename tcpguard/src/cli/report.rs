@@ -1,12 +1,11 @@
 //! `tcpguard report`
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use tcpguard_engine::Mode;
 
 use super::args::{ReportArgs, ReportSubject};
-use super::exit::CliError;
+use super::error::CliError;
 use super::session::Session;
 use super::status::{fetch, foreign};
 use super::{explain, replay as capture};
@@ -18,17 +17,15 @@ use crate::replay::{OnHost, replay_with};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.html.is_none() && !session.json {
-        let text =
-            "say where the page is to go, - for standard output: tcpguard report … --html FILE";
-        return Err(CliError::Usage(text.to_owned()).into());
+        let hint = "tcpguard report … --html FILE (- for standard output)";
+        return Err(CliError::usage("no output: --html or --json is required", hint).into());
     }
     match &args.subject {
-        ReportSubject::Attack(_) if args.mode.is_some() || args.config.is_some() => {
-            let text = "--mode and --config are about captures; an attack was judged when it was \
-                        there: tcpguard report --help";
-            Err(CliError::Usage(text.to_owned()).into())
+        ReportSubject::Incident(_) if args.mode.is_some() || args.config.is_some() => {
+            let message = "--mode and --config are for captures only";
+            Err(CliError::usage(message, "tcpguard report --help").into())
         }
-        ReportSubject::Attack(id) => attack(*id, args.html.as_deref(), session),
+        ReportSubject::Incident(id) => attack(*id, args.html.as_deref(), session),
         ReportSubject::Capture(file) => of_capture(file, args, session),
     }
 }
@@ -40,13 +37,13 @@ fn attack(id: u64, html: Option<&Path>, session: &mut Session<'_>) -> anyhow::Re
         Ok(other) => return Err(foreign(&other).into()),
         // The page says why it has no plots; an older agent does not know this request.
         Err(ClientError::Refused(refusal)) => Err(refusal.message),
-        Err(ClientError::NotRunning { .. }) => {
-            Err(format!("nothing was recorded over time of attack #{id}"))
-        }
+        Err(ClientError::NotRunning { .. }) => Err(format!("no time series of incident #{id}")),
         Err(error) => return Err(error.into()),
     };
     if session.json {
-        let line = line.as_ref().map_err(|why| CliError::NotFound(why.clone()))?;
+        let line = line
+            .as_ref()
+            .map_err(|why| CliError::not_found(why.clone(), format!("tcpguard explain {id}")))?;
         session.print_document(line)?;
     }
     let Some(html) = html else { return Ok(()) };
@@ -92,14 +89,7 @@ fn write(story: &Story, html: &Path, next: &str, session: &mut Session<'_>) -> a
         return Ok(session.print_utf8(&page)?);
     }
     std::fs::write(html, page).map_err(|error| {
-        let text = format!(
-            "cannot write {}: {error}; name another file: tcpguard report … --html FILE",
-            html.display()
-        );
-        match error.kind() {
-            ErrorKind::PermissionDenied => CliError::Denied(text),
-            _ => CliError::Refused(text),
-        }
+        CliError::file("write", html, &error, "name another file: tcpguard report … --html FILE")
     })?;
     let wrote = format!("wrote {}", html.display());
     if session.json {

@@ -20,7 +20,7 @@ pub(super) type Placed = (String, RuleToImport);
 pub(super) struct Problem {
     /// Position of the mistake, in words.
     pub place: String,
-    /// The situation and the way out.
+    /// The mistake.
     pub message: String,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
     let mut places: BTreeMap<IpNet, String> = BTreeMap::new();
     for (place, rule) in read {
         let rule = rule.and_then(|rule| match places.get(&rule.net) {
-            Some(first) => Err(format!("{} is there twice, first in {first}; leave one", rule.net)),
+            Some(first) => Err(format!("duplicate of {first}: {}", rule.net)),
             None => Ok(rule),
         });
         match rule {
@@ -82,7 +82,7 @@ type Read = Vec<(String, Result<RuleToImport, String>)>;
 fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {
     if document.schema != RULES_SCHEMA {
         let message = format!(
-            "it is {:?}, not {RULES_SCHEMA}; export the rules again with a tcpguard of this release",
+            "{:?} instead of {RULES_SCHEMA}: export the rules again with this release",
             document.schema
         );
         return Err(vec![Problem { place: "schema".to_owned(), message }]);
@@ -120,19 +120,20 @@ fn of_one_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let why = text.split(" at line ").next().unwrap_or(&text);
     format!(
-        "{why} (column {column}); write an address, a prefix, or \
-         {{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"why\"}}"
+        "{why} (column {column}): an address, a prefix or \
+         {{\"prefix\":\"192.0.2.0/24\",\"for_s\":3600,\"reason\":\"why\"}} is expected"
     )
 }
 
 fn rule(line: Line, defaults: &Defaults<'_>) -> Result<RuleToImport, String> {
     let net = parse_prefix(&line.prefix)?;
     if line.for_s == Some(0) {
-        return Err("for_s is 0, and nothing lives for less than a second; write 1 or more".into());
+        return Err("for_s must be at least 1".into());
     }
     let lifetime = line.for_s.map(Duration::from_secs).or(defaults.lifetime);
     let reason = line.reason.or(defaults.reason.map(str::to_owned));
-    check(reason.as_deref().unwrap_or_default(), lifetime.unwrap_or(Duration::MAX))?;
+    check(reason.as_deref().unwrap_or_default(), lifetime.unwrap_or(Duration::MAX))
+        .map_err(|error| error.message)?;
     Ok(RuleToImport { net, ports: line.ports, lifetime, reason })
 }
 
@@ -182,8 +183,7 @@ mod tests {
         assert_eq!(
             problems(&document.replace("rules/1", "rules/2")),
             [
-                "schema: it is \"tcpguard.rules/2\", not tcpguard.rules/1; export the rules again with a \
-              tcpguard of this release"
+                "schema: \"tcpguard.rules/2\" instead of tcpguard.rules/1: export the rules again with this release"
             ]
         );
     }
@@ -197,8 +197,8 @@ mod tests {
         let line = |ports: &str| format!("{{\"prefix\":\"192.0.2.0/24\",\"ports\":{ports}}}\n");
         let problems = problems(&[line("[1,2,3,4,5]"), line("[0]"), line("[65536]")].concat());
         for (problem, start) in problems.iter().zip([
-            "line 1: a rule is for 4 ports at most; name fewer, or none for every port (column",
-            "line 2: 0 is no port; name ports from 1 to 65535 (column",
+            "line 1: a rule has at most 4 ports (column",
+            "line 2: 0 is not a port (1 to 65535) (column",
             "line 3: invalid value: integer `65536`, expected u16 (column",
         ]) {
             assert!(problem.starts_with(start), "{problem}\n{start}");
@@ -216,10 +216,10 @@ mod tests {
             "line 2: 192.0.2.7/24 has bits set right of the prefix; write 192.0.2.0/24 or 192.0.2.7",
             "line 3: \"mallory\" is not a prefix; write one such as",
             "line 4: unknown field `ttl`, expected one of `prefix`, `ports`, `for_s`, `reason`, `origin` (column",
-            "line 5: for_s is 0, and nothing lives for less than a second; write 1 or more",
-            "line 6: 192.0.2.0/24 is there twice, first in line 1; leave one",
-            "line 7: a reason is one line of at most 200 bytes; shorten it",
-            "line 8: EOF while parsing a value (column 10); write an address, a prefix, or {\"prefix\"",
+            "line 5: for_s must be at least 1",
+            "line 6: duplicate of line 1: 192.0.2.0/24",
+            "line 7: the reason must be one line of at most 200 bytes",
+            "line 8: EOF while parsing a value (column 10): an address, a prefix or {\"prefix\"",
         ];
         assert_eq!(problems.len(), starts.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(starts) {

@@ -1,17 +1,16 @@
-//! `tcpguard rules`: lists, exports, confirms and removes rules.
+//! `tcpguard rules`: lists, exports and removes rules.
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Whose;
 
-use super::args::{ConfirmArgs, ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
-use super::exit::CliError;
+use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
+use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use super::unblock;
 use crate::cli::documents::Printed;
-use crate::control::proto::Change;
 use crate::control::{Request, Response};
 use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
 use crate::text;
@@ -27,15 +26,6 @@ pub(crate) struct RuleList {
     allowed: Vec<Allowed>,
 }
 
-/// Document that `tcpguard rules confirm --json` prints.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Confirmed {
-    /// Name and version of this document: `tcpguard.rules-confirm/1`.
-    schema: &'static str,
-    /// Rules that were confirmed, and stay until they expire.
-    confirmed: Vec<Rule>,
-}
-
 impl Origin {
     /// Returns the origin of the rules that are requested.
     pub(super) const fn asked(self) -> Whose {
@@ -49,8 +39,10 @@ impl Origin {
 
 pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.raw && session.json {
-        let why = "--raw prints prefixes alone; leave out --raw or --json";
-        return Err(CliError::Usage(why.to_owned()).into());
+        let message = "--raw and --json cannot be used together";
+        return Err(
+            CliError::usage(message, "leave one of them out: tcpguard rules list --help").into()
+        );
     }
     let (mut rules, mut allowed) = match session.ask(Request::Rules)? {
         Response::Rules { rules, allowed } => (rules, allowed),
@@ -63,12 +55,11 @@ pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result
         return session.print_document(&RuleList { schema: RuleList::ID, rules, allowed });
     }
     match (rules.as_slice(), any) {
-        ([], false) => session.say("no rules; make one: tcpguard block PREFIX"),
-        ([], true) if args.raw => session.say(
-            "no rule of these drops a prefix to every port, as --raw lists them; see all: tcpguard rules \
-             list",
-        ),
-        ([], true) => session.say("no rule of these; see all: tcpguard rules list"),
+        ([], false) => session.say("no rules; to make one: tcpguard block PREFIX"),
+        ([], true) if args.raw => {
+            session.say("no such prefix is blocked on every port; all rules: tcpguard rules list")
+        }
+        ([], true) => session.say("no such rule; all rules: tcpguard rules list"),
         (_, _) if args.raw => {
             let lines: String = rules.iter().map(|rule| format!("{}\n", rule.matches)).collect();
             return Ok(session.print(&lines)?);
@@ -125,21 +116,9 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
         return session.print_document(&ExportedRules { schema, rules });
     }
     if rules.is_empty() {
-        session.say("no rules; make one: tcpguard block PREFIX");
+        session.say("no rules; to make one: tcpguard block PREFIX");
     }
     session.print_lines(&rules)
-}
-
-/// Confirms rules that are pending confirmation, so that they stay.
-pub(super) fn confirm(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let confirmed = match session.client.call(Change::ConfirmRules { net: args.prefix }.into())? {
-        Response::Confirmed { rules } => rules,
-        other => return Err(foreign(&other).into()),
-    };
-    if session.json {
-        return session.print_document(&Confirmed { schema: Confirmed::ID, confirmed });
-    }
-    session.render(|out, view| text::confirmed(out, &confirmed, view))
 }
 
 /// Removes every rule that operators made, or those of another origin.

@@ -4,12 +4,12 @@ use std::env;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use tcpguard_host::hint::Failure;
 
 use super::args::{Global, RunArgs};
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use crate::config::Overrides;
-use crate::daemon::{self, Provenance, Refused};
+use crate::daemon::{self, Provenance};
 use crate::telemetry::log;
 
 /// A service that cannot start ends no sooner: systemd starts another one at once.
@@ -40,21 +40,12 @@ fn run_agent(args: RunArgs, global: &Global) -> anyhow::Result<()> {
         bpf_log: args.bpf_log,
     };
     let mut provenance = Provenance::new(args.config, overrides);
-    let config = provenance.load().map_err(refused)?;
+    let config = provenance.load()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| {
-            anyhow!("cannot start the event loop: {error}; see what forbids it: tcpguard doctor")
+            Failure::new(format!("cannot start the event loop: {error}"), "tcpguard doctor")
         })?
         .block_on(daemon::run(config, provenance))
-}
-
-/// Mistakes are the code of a command line that makes no sense: another start would find the same
-/// ones, and the service must not try (`RestartPreventExitStatus=`).
-fn refused(refused: Refused) -> anyhow::Error {
-    match refused {
-        Refused::Config(error) if error.is_of_the_system() => error.into(),
-        refused => CliError::Usage(refused.to_string()).into(),
-    }
 }

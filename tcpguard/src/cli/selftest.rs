@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use tcpguard_host::linux::Error;
 
 use super::args::SelftestArgs;
-use super::exit::{CliError, Exit};
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use crate::documents::selftest::{Host, SelfTest};
 use crate::selftest::{self, SelftestFailure};
@@ -18,9 +19,10 @@ pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Res
     let selftest = selftest::run().map_err(refused)?;
     if let Err(error) = selftest::store(&session.state_dir, &selftest) {
         let dir = session.state_dir.display();
-        session.say(&format!(
-            "the result could not be kept in {dir}: {error}; name another with --state-dir"
-        ));
+        session.warn(
+            &format!("cannot save the result in {dir}: {error}"),
+            "name another directory with --state-dir",
+        );
     }
     if args.if_needed {
         session.say(&text::selftest_in_a_line(&selftest));
@@ -41,10 +43,10 @@ fn works(selftest: &SelfTest) -> bool {
 fn refused(error: SelftestFailure) -> anyhow::Error {
     match &error {
         SelftestFailure::Namespace(source) if source.kind() == ErrorKind::PermissionDenied => {
-            CliError::Denied(error.to_string()).into()
+            CliError::with_exit(Exit::Denied, &error).into()
         }
         SelftestFailure::Host(Error::NotPermitted { .. }) => {
-            CliError::Denied(error.to_string()).into()
+            CliError::with_exit(Exit::Denied, &error).into()
         }
         _ => error.into(),
     }

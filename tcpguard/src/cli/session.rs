@@ -10,9 +10,9 @@ use rustix::termios::tcgetwinsize;
 use tcpguard_host::{escape, json};
 
 use super::args::{Color, Global};
-use super::exit::CliError;
+use super::error::{self, CliError};
 use crate::cli::documents::Printed;
-use crate::control::{Client, ClientError, Request, Response};
+use crate::control::{Client, ClientError, RefusalKind, Request, Response};
 use crate::daemon::memory::{self, Remembered};
 use crate::telemetry::stderr;
 use crate::text::View;
@@ -80,10 +80,8 @@ impl<'a> Session<'a> {
             }
             Ok(Some(Remembered { response: answer, written })) => {
                 if !self.reported_past.replace(true) {
-                    self.say(&format!(
-                        "as of {}; the agent does not run: tcpguard status says why",
-                        self.view.date(written)
-                    ));
+                    let date = self.view.date(written);
+                    self.warn(&format!("agent not running, data as of {date}"), "tcpguard status");
                 }
                 Ok(answer)
             }
@@ -91,9 +89,10 @@ impl<'a> Session<'a> {
             Err(damage) => {
                 if let Some(why) = damage.reason() {
                     let dir = self.state_dir.display();
-                    self.say(&format!(
-                        "what the agent left in {dir} cannot be read: {why}; use sudo"
-                    ));
+                    self.warn(
+                        &format!("cannot read the agent's files in {dir}: {why}"),
+                        "use sudo",
+                    );
                 }
                 Err(gone)
             }
@@ -178,15 +177,34 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Warns on stderr.
+    pub fn warn(&self, message: &str, hint: &str) {
+        self.say(&error::lines("warning", message, Some(hint)));
+    }
+
     /// Reports an error on stderr.
     pub fn complain(&self, error: &anyhow::Error) {
+        let (message, hint) = (format!("{error:#}"), error::hint(error));
         if stderr::is_journal() {
-            return stderr::write(log::Level::Error, &format!("{error:#}"));
+            stderr::write(log::Level::Error, &message);
+            // Of another priority, so that the last error line of a service is its cause.
+            return hint
+                .iter()
+                .for_each(|hint| stderr::write(log::Level::Info, &format!("hint: {hint}")));
         }
-        let text = format!("tcpguard: {error:#}");
+        // A change that is done is no error, although the command has failed.
+        let label = if is_unstored(error) { "warning" } else { "error" };
+        let text = error::lines(label, &message, hint.as_deref());
         let text = escape::escaped_lines(&text);
         let _ = writeln!(io::stderr(), "{}", self.view.encode(&text));
     }
+}
+
+fn is_unstored(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ClientError::Refused(refusal)) if refusal.kind == RefusalKind::Unstored
+    )
 }
 
 /// A page on its way out, in the characters that the terminal can show.

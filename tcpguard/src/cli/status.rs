@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use tcpguard_host::{listeners, units};
 
 use super::args::{StatusArgs, WaitFor};
-use super::exit::CliError;
+use super::error::CliError;
+use super::exit::Exit;
 use super::overflow;
 use super::session::Session;
 use crate::bpf::count_runs;
@@ -49,14 +49,13 @@ fn look(args: &StatusArgs, session: &Session<'_>) -> anyhow::Result<Status> {
 /// programs. Root may, and the agent then reports the counters.
 fn with_costs(session: &Session<'_>) -> anyhow::Result<Status> {
     let counting = count_runs().map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => CliError::Denied(
-            "only root may have the kernel time BPF programs: sudo tcpguard status --cost"
-                .to_owned(),
+        ErrorKind::PermissionDenied => {
+            CliError::failed(Exit::Denied, "--cost requires root", "sudo tcpguard status --cost")
+        }
+        _ => CliError::refused(
+            format!("the kernel cannot measure the cost of BPF programs: {error}"),
+            "without --cost: tcpguard status",
         ),
-        _ => CliError::Refused(format!(
-            "the kernel does not time BPF programs ({error}), which came with Linux 5.8; the rest: \
-             tcpguard status"
-        )),
     })?;
     let before = fetch(session)?;
     let began = Instant::now();
@@ -84,12 +83,9 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
     if let Some(name) = &args.interface {
         let attached: Vec<_> = status.interfaces.iter().map(|one| one.name.clone()).collect();
         if !status.keep_interface(name) {
-            let text = format!(
-                "{name} is not guarded, but {}; see what can be: ip -br link; name it in {DEFAULT_PATH} \
-                 under [interfaces]",
-                attached.join(", ")
-            );
-            return Err(CliError::NotFound(text).into());
+            let message = format!("{name} is not protected (protected: {})", attached.join(", "));
+            let hint = format!("add it in {DEFAULT_PATH} ([interfaces] names)");
+            return Err(CliError::not_found(message, hint).into());
         }
     }
     // A user without access to sockets still gets the agent's text.
@@ -135,7 +131,8 @@ fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow
         }
         if Instant::now() >= end {
             show(status?, args, session)?;
-            bail!("not healthy after {}; tcpguard status says why", units::span(args.timeout));
+            let message = format!("not healthy after {}", units::span(args.timeout));
+            return Err(CliError::refused(message, "tcpguard status").into());
         }
         std::thread::sleep(WAIT_STEP);
     }

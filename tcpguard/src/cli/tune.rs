@@ -9,7 +9,8 @@ use tcpguard_host::tune::facts::{self, Lent};
 use tcpguard_host::tune::{self, HostFacts, Tune};
 
 use super::args::TuneArgs;
-use super::exit::{CliError, Exit};
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use super::status::fetch;
 use crate::daemon::syncookies;
@@ -18,10 +19,8 @@ use crate::text;
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {
-        return Err(CliError::Usage(
-            "--sysctl prints a file and --json a document; leave one of them out".to_owned(),
-        )
-        .into());
+        let message = "--sysctl and --json cannot be used together";
+        return Err(CliError::usage(message, "leave one of them out: tcpguard tune --help").into());
     }
     if args.undo {
         let undone = tuner()?.undo().map_err(refused)?;
@@ -89,12 +88,8 @@ fn report(
         session.render(|out, view| text::tuned(out, changed, view))?;
     }
     if changed.changes.iter().any(|change| change.outcome == Outcome::Failed) {
-        return Err(CliError::Refused(
-            "the kernel refused some of them; in a container, run it on the host: sudo tcpguard tune \
-             --apply"
-                .to_owned(),
-        )
-        .into());
+        let hint = "in a container, run it on the host: sudo tcpguard tune --apply";
+        return Err(CliError::refused("the kernel refused some of the changes", hint).into());
     }
     session.say(next(changed));
     Ok(Exit::Done)
@@ -102,7 +97,7 @@ fn report(
 
 fn refused(error: ChangeError) -> anyhow::Error {
     match &error {
-        ChangeError::Denied { .. } => CliError::Denied(error.to_string()).into(),
+        ChangeError::Denied { .. } => CliError::with_exit(Exit::Denied, &error).into(),
         _ => error.into(),
     }
 }

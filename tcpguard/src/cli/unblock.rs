@@ -69,7 +69,7 @@ fn say_removed(
     }
     session.render(|out, _| text::removed(out, removed, dry_run))?;
     if dry_run {
-        session.say("nothing was changed; do it: the same command without --dry-run");
+        session.say("dry run, nothing was changed: repeat without --dry-run");
         return Ok(());
     }
     if all && whose == Whose::Operators {

@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::args::Args;
 use super::exit::Exit;
 
-/// The last words of clap, which name no command that could be typed.
+/// Last line of clap, which names no command.
 const TRY_HELP: &str = "\n\nFor more information, try '--help'.\n";
 
 /// Reads a command line. Its first word is the program's name. Otherwise help and version are printed, or
@@ -32,13 +32,13 @@ pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     })
 }
 
-/// clap's words, and where to read more.
+/// The message of clap with a hint.
 fn message(error: &clap::Error, verbs: &[String]) -> String {
     let text = error.render().to_string();
     match text.strip_suffix(TRY_HELP) {
         Some(text) => {
             let verb = verbs.iter().map(|verb| format!(" {verb}")).collect::<String>();
-            format!("{text}\n\nsee: tcpguard{verb} --help\n")
+            format!("{text}\nhint: tcpguard{verb} --help\n")
         }
         // The help itself, which ends in examples.
         None => text,
@@ -66,15 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_ends_with_the_help_of_its_verb() {
+    fn a_usage_error_ends_with_the_help_of_its_verb() {
         for (line, help) in [
-            ("tcpguard fly", "see: tcpguard --help"),
-            ("tcpguard status --sideways", "see: tcpguard status --help"),
-            ("tcpguard mode on", "see: tcpguard mode --help"),
-            ("tcpguard --socket status mode on", "see: tcpguard mode --help"),
-            ("tcpguard --json rules import", "see: tcpguard rules import --help"),
-            ("tcpguard rules import a b", "see: tcpguard rules import --help"),
-            ("tcpguard config fly", "see: tcpguard config --help"),
+            ("tcpguard fly", "hint: tcpguard --help"),
+            ("tcpguard status --sideways", "hint: tcpguard status --help"),
+            ("tcpguard mode on", "hint: tcpguard mode --help"),
+            ("tcpguard --socket status mode on", "hint: tcpguard mode --help"),
+            ("tcpguard --json rules import", "hint: tcpguard rules import --help"),
+            ("tcpguard rules import a b", "hint: tcpguard rules import --help"),
+            ("tcpguard config fly", "hint: tcpguard config --help"),
         ] {
             let line = words(line);
             let error = Args::try_parse_from(&line).expect_err("a wrong line");

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::Utf8Error;
 use std::sync::Arc;
 
+use tcpguard_host::hint::Hint;
+
 /// A position in a file of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Spot {
@@ -42,7 +44,7 @@ impl Problem {
             line: 1 + before.matches('\n').count(),
             column: 1 + line.chars().count(),
         };
-        Self { at, text: "here begins what is no UTF-8; write the file as UTF-8 text".to_owned() }
+        Self { at, text: "not UTF-8 from here on; write the file as UTF-8 text".to_owned() }
     }
 }
 
@@ -93,34 +95,28 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { path, part, source } => {
-                let advice = if *part {
-                    "every file there is a part of it: make it readable, or take it out: ls -l"
-                } else {
-                    "name another file with -c, or write one: tcpguard config init"
-                };
-                write!(
-                    out,
-                    "cannot read the configuration {}: {source}; {advice}",
-                    path.display()
-                )?;
-                let directory = path.parent().filter(|_| *part);
-                directory.map_or(Ok(()), |directory| write!(out, " {}", directory.display()))
+            Self::Unreadable { path, source, .. } => {
+                write!(out, "cannot read the configuration {}: {source}", path.display())
             }
-            Self::Invalid { path, problems } => {
-                for problem in problems {
-                    writeln!(out, "{problem}")?;
+            Self::Invalid { problems, .. } => {
+                for (number, problem) in problems.iter().enumerate() {
+                    let separator = if number == 0 { "" } else { "\n" };
+                    write!(out, "{separator}{problem}")?;
                 }
-                let count = problems.len();
-                let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-                let one = problems.iter().all(|problem| problem.at.path == problems[0].at.path);
-                let files = if one { "file" } else { "files" };
-                let path = path.display();
-                write!(
-                    out,
-                    "{count} {mistakes}, nothing was applied; edit the {files}, then: tcpguard config check {path}"
-                )
+                Ok(())
             }
+        }
+    }
+}
+
+impl Hint for ConfigError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { path, part: true, .. } => format!("ls -l {}", path.display()),
+            Self::Unreadable { .. } => {
+                "name another file with -c, or write one: tcpguard config init".to_owned()
+            }
+            Self::Invalid { path, .. } => format!("tcpguard config check {}", path.display()),
         }
     }
 }
@@ -134,7 +130,7 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let path = || PathBuf::from("tcpguard.toml");
         let at = || Spot { path: Path::new("tcpguard.toml").into(), line: 3, column: 1 };
         let problem = || Problem { at: at(), text: "unknown key policy.mod".to_owned() };
@@ -151,7 +147,7 @@ mod tests {
             },
             ConfigError::Invalid { path: path(), problems: vec![problem(), problem()] },
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             assert_eq!(error.in_brief().lines().count(), 1, "{error}");
             // Every one there is stands above.
             match error {

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tcpguard_host::hint::Failure;
+
 pub(super) const TOTAL: usize = 32;
 /// Connections at once of one user other than root.
 pub(super) const PER_USER: usize = 8;
@@ -23,21 +25,19 @@ pub(crate) struct Permit {
 }
 
 impl Admission {
-    /// A permit for one more connection of `uid`, or why not.
-    pub(crate) fn admit(&self, uid: u32) -> Result<Permit, String> {
+    /// A permit for one more connection of `uid`.
+    pub(crate) fn admit(&self, uid: u32) -> Result<Permit, Failure> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = open.values().sum();
         let own = open.get(&uid).copied().unwrap_or(0);
         let room = if uid == 0 { TOTAL } else { TOTAL - RESERVED_FOR_ROOT };
         if total >= room {
-            return Err(format!(
-                "{total} connections are open, no more are taken; see whose they are: ss -xp"
-            ));
+            let message = format!("connection limit of the agent's sockets reached ({total})");
+            return Err(Failure::new(message, "ss -xp"));
         }
         if uid != 0 && own >= PER_USER {
-            return Err(format!(
-                "user {uid} holds {own} connections, no more are taken; see which: ss -xp"
-            ));
+            let message = format!("connection limit of user {uid} reached ({own})");
+            return Err(Failure::new(message, "ss -xp"));
         }
         *open.entry(uid).or_default() += 1;
         Ok(Permit { admission: self.clone(), uid })
@@ -76,14 +76,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_client_learns_how_to_list_the_connected() {
+    fn a_refusal_names_the_limit_and_a_hint() {
         let admission = Admission::default();
         let held = fill(&admission, 1000);
         let of_user = admission.admit(1000).map(drop).expect_err("no more of this one");
         let others: Vec<_> = (1001..1010).flat_map(|uid| fill(&admission, uid)).collect();
         let of_all = admission.admit(2000).map(drop).expect_err("no more of any user");
-        for (why, said) in [(of_user, "user 1000 holds 8"), (of_all, "31 connections are open")] {
-            assert!(why.starts_with(said) && hint_check::is_named(&why), "{why}");
+        for (why, limit) in [(of_user, "user 1000 reached (8)"), (of_all, "sockets reached (31)")] {
+            assert!(why.message.ends_with(limit), "{why}");
+            assert!(hint_check::is_named(&why.hint), "{why:?}");
         }
         drop((held, others));
     }

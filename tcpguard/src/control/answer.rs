@@ -23,7 +23,9 @@ pub fn response(
             clients,
             dry_run: request.is_dry_run(),
         },
-        Ok(engine::Response::Confirmed(stay)) => Response::Confirmed { rules: rules(stay) },
+        Ok(engine::Response::Confirmed(stay)) => {
+            Response::Confirmed { mode: None, ends: None, rules: rules(stay) }
+        }
         Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
         Ok(engine::Response::Imported(report)) => {
             Response::Imported { imported: report, dry_run: request.is_dry_run() }
@@ -54,13 +56,13 @@ fn refusal(error: &RequestError) -> Refusal {
         RequestError::Import { refused } => {
             let rule = |(index, why): &(usize, RequestError)| RefusedRule {
                 index: *index,
-                message: request_error(why),
+                message: request_error(why).message,
             };
             refused.iter().map(rule).collect()
         }
         _ => Vec::new(),
     };
-    Refusal { rules, ..Refusal::new(kind(error), request_error(error)) }
+    Refusal { rules, ..Refusal::of(kind(error), request_error(error)) }
 }
 
 fn kind(error: &RequestError) -> RefusalKind {
@@ -88,7 +90,7 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_refusal_says_how_to_go_on() {
+    fn every_refusal_has_a_hint() {
         let net: IpNet = "192.0.2.0/24".parse().expect("a prefix");
         let listener =
             engine::Listener { addr: "192.0.2.1".parse().expect("an address"), port: 443 };
@@ -101,7 +103,7 @@ mod tests {
         };
         for error in [
             RequestError::Protected { net, covers: net, what: "own address".to_owned() },
-            RequestError::TooWide { net },
+            RequestError::TooWide { net, shortest: 16 },
             RequestError::Clients { net, clients: ClientsWithin { known: 51, last_minute: 43 } },
             RequestError::Import { refused: vec![(1, twice())] },
             twice(),
@@ -118,10 +120,7 @@ mod tests {
             RequestError::Full { limit: 4096 },
         ] {
             let refusal = refusal(&error);
-            let words = refusal.rules.iter().map(|rule| &rule.message).chain([&refusal.message]);
-            for said in words {
-                assert!(hint_check::is_named(said), "{said}");
-            }
+            assert!(hint_check::is_named(&refusal.hint), "{refusal:?}");
             // Every one there is stands above.
             match error {
                 RequestError::Protected { .. }

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::{Service, accounts};
 
 use super::proto::{Call, Refusal, Request, Response, VERSION};
@@ -43,7 +44,7 @@ pub enum ClientError {
         service: Option<Box<Service>>,
     },
     /// The caller may not use the socket.
-    #[error("{}", denied(socket, group.as_deref()))]
+    #[error("permission denied on {}", socket.display())]
     Denied {
         /// Path of the socket.
         socket: PathBuf,
@@ -51,16 +52,14 @@ pub enum ClientError {
         group: Option<String>,
     },
     /// The connection broke or the answer came too late.
-    #[error("no answer from the agent on {}: {error}; look at its log: journalctl -u tcpguard", socket.display())]
+    #[error("no answer from the agent ({}): {error}", socket.display())]
     Broken {
         /// Path of the socket.
         socket: PathBuf,
         error: io::Error,
     },
     /// The answer is not one that this version knows.
-    #[error(
-        "the agent's answer cannot be read ({why}): command and agent are of different versions; restart it: systemctl restart tcpguard"
-    )]
+    #[error("version mismatch between command and agent: {why}")]
     Foreign {
         /// The reason why it cannot be read.
         why: String,
@@ -70,37 +69,36 @@ pub enum ClientError {
 }
 
 fn not_running(socket: &Path, attached: &[String], service: Option<&Service>) -> String {
-    let start = "start it: systemctl start tcpguard";
-    if let Some(service) = service {
-        let filter = match attached {
-            [] => String::new(),
-            names => format!(
-                " (its kernel filter is still attached on {}; take it off: tcpguard detach --all)",
-                names.join(", ")
-            ),
-        };
-        return format!("tcpguard is not running{filter}: {}", service.in_words());
-    }
-    if attached.is_empty() {
-        return format!(
-            "tcpguard is not running (nobody listens on {}); {start}",
-            socket.display()
-        );
-    }
-    let interfaces = attached.join(", ");
-    format!(
-        "tcpguard is not running, its kernel filter is still attached on {interfaces}; {start}, or \
-         take the filter off: tcpguard detach --all"
-    )
+    let cause = match service {
+        Some(service) => service.reason(),
+        None => format!("no process listens on {}", socket.display()),
+    };
+    let attached = match attached {
+        [] => String::new(),
+        names => format!(" (XDP program still attached to {})", names.join(", ")),
+    };
+    format!("agent not running: {cause}{attached}")
 }
 
-fn denied(socket: &Path, group: Option<&str>) -> String {
-    let socket = socket.display();
-    match group {
-        Some(group) => format!(
-            "permission denied on {socket}; use sudo, or join the group {group}: sudo usermod -aG {group} $USER"
-        ),
-        None => format!("permission denied on {socket}; use sudo"),
+impl Hint for ClientError {
+    fn hint(&self) -> String {
+        match self {
+            Self::NotRunning { attached, service, .. } => {
+                let start =
+                    service.as_ref().map_or("systemctl start tcpguard", |service| service.hint());
+                match attached.as_slice() {
+                    [] => start.to_owned(),
+                    _ => format!("{start}, or: tcpguard detach --all"),
+                }
+            }
+            Self::Denied { group: Some(group), .. } => {
+                format!("use sudo, or join the group: sudo usermod -aG {group} $USER")
+            }
+            Self::Denied { group: None, .. } => "use sudo".to_owned(),
+            Self::Broken { .. } => "journalctl -u tcpguard".to_owned(),
+            Self::Foreign { .. } => "systemctl restart tcpguard".to_owned(),
+            Self::Refused(refusal) => refusal.hint.clone(),
+        }
     }
 }
 
@@ -188,9 +186,8 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let socket = || PathBuf::from("/run/tcpguard/status.sock");
-        let message = "the agent is stopping; see: systemctl status tcpguard";
         let properties = [("LoadState", "loaded"), ("ActiveState", "failed"), ("Result", "signal")];
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let failed = Service::of(&properties.into_iter().collect()).map(Box::new);
@@ -208,9 +205,13 @@ mod tests {
             ClientError::Denied { socket: socket(), group: Some("adm".to_owned()) },
             ClientError::Broken { socket: socket(), error: io::ErrorKind::UnexpectedEof.into() },
             ClientError::Foreign { why: "missing field `schema`".to_owned() },
-            ClientError::Refused(Refusal::new(RefusalKind::Stopping, message)),
+            ClientError::Refused(Refusal::new(
+                RefusalKind::Stopping,
+                "the agent is stopping",
+                "systemctl status tcpguard",
+            )),
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 ClientError::NotRunning { .. }

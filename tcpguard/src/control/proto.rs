@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 pub use tcpguard_engine::Request as Change;
 use tcpguard_engine::{ClientsWithin, ImportReport, Mode, Which};
+use tcpguard_host::hint::Failure;
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
@@ -88,9 +89,9 @@ pub enum Request {
         mode: Mode,
         /// Time after which the mode reverts, in s; at most [`MAX_MODE_S`].
         for_s: Option<u64>,
-        /// Time after which the mode reverts, in s, unless [`Request::ConfirmMode`] comes before; shorter
-        /// than `for_s`.
-        confirm_s: Option<u64>,
+        /// Time after which the mode reverts, in s, unless [`Request::Confirm`] comes before; shorter than
+        /// `for_s`.
+        rollback_after_s: Option<u64>,
     },
     /// Read the configuration again and apply it. A change.
     Reload,
@@ -99,10 +100,10 @@ pub enum Request {
         /// Names of the interfaces; none for all.
         interfaces: Vec<String>,
     },
-    /// Keep the mode that is pending confirmation. A change.
-    ConfirmMode {
-        /// The mode; if another one holds, nothing is changed.
-        mode: Mode,
+    /// Keep the changes that are pending confirmation. A change.
+    Confirm {
+        /// Prefix of the rules to keep; `null`: the mode and all rules.
+        net: Option<IpNet>,
     },
 }
 
@@ -121,10 +122,9 @@ impl Request {
             Self::Change { change, dry_run } => {
                 !*dry_run || matches!(change, Change::ImportRules { .. })
             }
-            Self::SetMode { .. }
-            | Self::Reload
-            | Self::Detach { .. }
-            | Self::ConfirmMode { .. } => true,
+            Self::SetMode { .. } | Self::Reload | Self::Detach { .. } | Self::Confirm { .. } => {
+                true
+            }
         }
     }
 
@@ -209,9 +209,13 @@ pub enum Response {
         /// The rules that were removed, or would be.
         rules: Vec<Rule>,
     },
-    /// Response to [`Change::ConfirmRules`].
+    /// Response to [`Request::Confirm`].
     Confirmed {
-        /// The rules that stay now.
+        /// The mode, if it was pending confirmation.
+        mode: Option<Mode>,
+        /// The end that the mode still has.
+        ends: Option<ModeRevert>,
+        /// The rules that were pending confirmation.
         rules: Vec<Rule>,
     },
     /// Response to [`Change::ImportRules`].
@@ -223,7 +227,7 @@ pub enum Response {
     },
     /// Response to [`Change::OrderMitigation`]: the listener with its mitigations as they are now.
     MitigationOrdered(Box<crate::documents::Listener>),
-    /// Response to [`Request::SetMode`] and [`Request::ConfirmMode`].
+    /// Response to [`Request::SetMode`].
     ModeSet {
         was: Mode,
         mode: Mode,
@@ -266,8 +270,10 @@ pub enum Response {
 pub struct Refusal {
     /// Kind of the refusal, for programs.
     pub kind: RefusalKind,
-    /// Message for people: the situation and the way out.
+    /// Message for people: the operation that failed, and the cause.
     pub message: String,
+    /// The command or option that helps.
+    pub hint: String,
     /// The rules of [`Change::ImportRules`] that are refused, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RefusedRule>,
@@ -278,7 +284,7 @@ pub struct Refusal {
 pub struct RefusedRule {
     /// Its position in the request, counted from 0.
     pub index: usize,
-    /// The situation and the way out.
+    /// The reason.
     pub message: String,
 }
 
@@ -311,15 +317,20 @@ pub enum RefusalKind {
 
 impl Refusal {
     /// A refusal of the request as a whole.
-    pub fn new(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), rules: Vec::new() }
+    pub fn new(kind: RefusalKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: hint.into(), rules: Vec::new() }
+    }
+
+    /// A refusal because of `failure`.
+    pub fn of(kind: RefusalKind, failure: Failure) -> Self {
+        Self::new(kind, failure.message, failure.hint)
     }
 }
 
 impl Response {
     /// A [`Response::Refused`].
-    pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
-        Self::Refused(Refusal::new(kind, message))
+    pub fn refused(kind: RefusalKind, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused(Refusal::new(kind, message, hint))
     }
 
     /// Returns the word under which it is written: `{"mode":…}`.

@@ -135,11 +135,8 @@ impl SocketRole {
                 Ok(Ok(None)) | Ok(Err(FrameError::Broken)) => break,
                 Ok(Err(FrameError::TooLong)) => (self.too_long(longest), true),
                 Err(_) => {
-                    let why = format!(
-                        "no request within {}s, so the connection ends; ask again: tcpguard status",
-                        DEADLINE.as_secs()
-                    );
-                    (Response::refused(RefusalKind::BadRequest, why), true)
+                    let why = format!("no request within {}s", DEADLINE.as_secs());
+                    (Response::refused(RefusalKind::BadRequest, why, "tcpguard status"), true)
                 }
             };
             let Ok(bytes) = frame::bytes(&response) else { break };
@@ -155,10 +152,10 @@ impl SocketRole {
     /// others out, but a mode can be changed and a descriptor be passed on.
     fn enter(&self, peer: Peer) -> Result<Permit, Refusal> {
         if self.may_change && !changes_are_for(peer.uid) {
-            let why = format!("user {} may not change anything here; as root: sudo", peer.uid);
-            return Err(Refusal::new(RefusalKind::ReadOnly, why));
+            let why = format!("permission denied: user {} may not make changes", peer.uid);
+            return Err(Refusal::new(RefusalKind::ReadOnly, why, "use sudo"));
         }
-        let busy = |why| Refusal::new(RefusalKind::Busy, why);
+        let busy = |why| Refusal::of(RefusalKind::Busy, why);
         self.admission.admit(peer.uid).map_err(busy)
     }
 
@@ -166,10 +163,10 @@ impl SocketRole {
         let hint = if self.may_change {
             "import fewer rules at a time: tcpguard rules import FILE"
         } else {
-            "only root may send more: sudo"
+            "use sudo"
         };
-        let why = format!("a request has at most {longest} bytes; {hint}");
-        Response::refused(RefusalKind::BadRequest, why)
+        let why = format!("request too long (limit: {longest} bytes)");
+        Response::refused(RefusalKind::BadRequest, why, hint)
     }
 
     async fn answer(&self, message: &[u8], peer: Peer) -> Response {
@@ -178,10 +175,8 @@ impl SocketRole {
             Err(refusal) => return Response::Refused(refusal),
         };
         if request.is_change() && !self.may_change {
-            let why = format!(
-                "{STATUS_SOCKET} only reads; changes go to {CONTROL_SOCKET}, as root: sudo"
-            );
-            return Response::refused(RefusalKind::ReadOnly, why);
+            let why = format!("{STATUS_SOCKET} accepts no changes, {CONTROL_SOCKET} does");
+            return Response::refused(RefusalKind::ReadOnly, why, "use sudo");
         }
         ask(request, peer, &self.requests).await
     }
@@ -203,8 +198,8 @@ pub(crate) async fn ask(
     match requests.try_send(Incoming { request, peer, reply }) {
         Ok(()) => {}
         Err(mpsc::error::TrySendError::Full(_)) => {
-            let why = "the agent is busy; try again, or look at its log: journalctl -u tcpguard";
-            return Response::refused(RefusalKind::Busy, why);
+            let hint = "try again, or: journalctl -u tcpguard";
+            return Response::refused(RefusalKind::Busy, "the agent is busy", hint);
         }
         Err(mpsc::error::TrySendError::Closed(_)) => return stopping(),
     }
@@ -212,20 +207,14 @@ pub(crate) async fn ask(
         Ok(Ok(response)) => response,
         Ok(Err(_)) => stopping(),
         Err(_) => {
-            let why = format!(
-                "the agent gave no answer within {}s; look at its log: journalctl -u tcpguard",
-                DEADLINE.as_secs()
-            );
-            Response::refused(RefusalKind::Busy, why)
+            let why = format!("no answer from the agent within {}s", DEADLINE.as_secs());
+            Response::refused(RefusalKind::Busy, why, "journalctl -u tcpguard")
         }
     }
 }
 
 fn stopping() -> Response {
-    Response::refused(
-        RefusalKind::Stopping,
-        "the agent is stopping; see: systemctl status tcpguard",
-    )
+    Response::refused(RefusalKind::Stopping, "the agent is stopping", "systemctl status tcpguard")
 }
 
 #[cfg(test)]
@@ -254,7 +243,7 @@ mod tests {
         assert_eq!(refusal.kind, RefusalKind::ReadOnly);
         assert!(
             refusal.message.contains("65534")
-                && tcpguard_support::hint_check::is_named(&refusal.message)
+                && tcpguard_support::hint_check::is_named(&refusal.hint)
         );
         assert!(entrance(false).enter(other).is_ok());
     }

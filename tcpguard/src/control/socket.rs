@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Gid, OFlags};
 use rustix::io::Errno;
+use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::accounts;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -15,8 +16,8 @@ use tokio::net::{UnixListener, UnixStream};
 pub enum BindError {
     /// A live agent answers there.
     #[error(
-        "another tcpguard runs{} and owns {}; stop it first: systemctl stop tcpguard, or use another --runtime-dir",
-        pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), socket.display()
+        "another tcpguard agent is running{} ({})",
+        pid.map_or_else(String::new, |pid| format!(" as pid {pid}")), socket.display()
     )]
     AlreadyRunning {
         /// Its process id, if the kernel knows it.
@@ -24,23 +25,18 @@ pub enum BindError {
         socket: PathBuf,
     },
     /// The configured group does not exist.
-    #[error(
-        "[control] group = \"{group}\" does not exist on this host; create it: groupadd --system {group}"
-    )]
+    #[error("control.group: no group {group} on this host")]
     NoSuchGroup { group: String },
     /// Only root may give a file to a group that it is not in.
-    #[error(
-        "[control] group = \"{group}\": the service is not in that group, so it cannot give it the status \
-         socket; let it join: systemctl edit tcpguard, [Service] SupplementaryGroups={group}"
-    )]
+    #[error("control.group: the service is not a member of the group {group}")]
     NotInGroup { group: String },
     /// Something other than a socket is in the way.
-    #[error("{} is not a socket; move it away or use another --runtime-dir", path.display())]
+    #[error("{} is not a socket", path.display())]
     NotASocket {
         /// Path of the file that is in the way.
         path: PathBuf,
     },
-    #[error("cannot {what} {}: {error}; check --runtime-dir and its owner", path.display())]
+    #[error("cannot {what} {}: {error}", path.display())]
     Io {
         /// The operation that was tried.
         what: &'static str,
@@ -48,6 +44,22 @@ pub enum BindError {
         path: PathBuf,
         error: io::Error,
     },
+}
+
+impl Hint for BindError {
+    fn hint(&self) -> String {
+        match self {
+            Self::AlreadyRunning { .. } => {
+                "systemctl stop tcpguard, or use another --runtime-dir".to_owned()
+            }
+            Self::NoSuchGroup { group } => format!("sudo groupadd --system {group}"),
+            Self::NotInGroup { group } => {
+                format!("systemctl edit tcpguard ([Service] SupplementaryGroups={group})")
+            }
+            Self::NotASocket { .. } => "move it away, or use another --runtime-dir".to_owned(),
+            Self::Io { .. } => "check --runtime-dir and its owner".to_owned(),
+        }
+    }
 }
 
 /// A Unix socket that is listened on. It is removed when this is dropped.
@@ -167,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let path = || PathBuf::from("/run/tcpguard/status.sock");
         for error in [
             BindError::AlreadyRunning { pid: Some(7), socket: path() },
@@ -180,7 +192,7 @@ mod tests {
                 error: io::ErrorKind::PermissionDenied.into(),
             },
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 BindError::AlreadyRunning { .. }

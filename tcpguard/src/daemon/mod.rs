@@ -16,9 +16,9 @@ mod store;
 use std::fmt::Display;
 
 use agent::{Agent, PendingResponse};
-use anyhow::anyhow;
 use notify::Notifier;
 use tcpguard_engine::POLL;
+use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::LinkWatch;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -117,8 +117,8 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
 }
 
 /// The error that the agent could not wait for `what`, with the command that shows the cause.
-fn unmonitored(what: &str, error: impl Display) -> anyhow::Error {
-    anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
+fn unmonitored(what: &str, error: impl Display) -> Failure {
+    Failure::new(format!("cannot wait for {what}: {error}"), "tcpguard doctor")
 }
 
 fn serve(agent: &mut Agent, notifier: &mut Notifier, incoming: Incoming) {

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use tcpguard_host::finding::Finding;
+use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
@@ -301,16 +301,14 @@ fn has_connections_left() -> bool {
     sockstat().map_or(true, |sockets| sockets.time_wait != Some(0))
 }
 
-fn no_random(error: io::Error) -> anyhow::Error {
-    anyhow!(
-        "cannot read random numbers from the kernel: {error}; see what forbids it: tcpguard doctor"
-    )
+fn no_random(error: io::Error) -> Failure {
+    Failure::new(format!("cannot read random numbers from the kernel: {error}"), "tcpguard doctor")
 }
 
-fn no_thread(error: io::Error) -> anyhow::Error {
-    anyhow!(
-        "cannot start a thread: {error}; let the service have more, with TasksMax=: systemctl edit \
-         tcpguard"
+fn no_thread(error: io::Error) -> Failure {
+    Failure::new(
+        format!("cannot start a thread: {error}"),
+        "systemctl edit tcpguard ([Service] TasksMax=)",
     )
 }
 

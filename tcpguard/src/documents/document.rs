@@ -122,14 +122,14 @@ pub struct Daemon {
     pub heap_bytes: Option<u64>,
 }
 
-/// Pending revert of a mode, set by `tcpguard mode --for` or `--confirm`. At least one of `confirm_by` and
+/// Pending revert of a mode, set by `tcpguard mode --for` or `--rollback-after`. At least one of `confirm_by` and
 /// `until` is set.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ModeRevert {
     /// Mode to which it reverts.
     pub revert_to: Mode,
     /// Time at which the mode reverts unless an operator confirms it before with
-    /// `tcpguard mode MODE --yes`; `null` when no confirmation is pending.
+    /// `tcpguard confirm`; `null` when no confirmation is pending.
     pub confirm_by: Option<Time>,
     /// Time at which the mode reverts even if it was confirmed; `null` when a confirmed mode stays.
     pub until: Option<Time>,

@@ -24,6 +24,7 @@ use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::time::{self, Time};
 
 use crate::bpf::KernelError;
@@ -298,7 +299,7 @@ impl Reading {
             notes.push(format!("{} further reports of incidents are left out.", agent.left_out));
         }
         if let Some(Err(cut @ CaptureError::Cut { .. })) = &self.end {
-            notes.push(cut.to_string());
+            notes.push(cut.with_hint());
         }
         notes
     }

@@ -16,6 +16,7 @@ mod store;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::{self, KernelRelease};
 
 use crate::bpf::objects_digest;
@@ -33,20 +34,24 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 #[derive(Debug, thiserror::Error)]
 pub enum SelftestFailure {
     /// The temporary namespaces could not be made: in most cases root is missing.
-    #[error(
-        "cannot make temporary network namespaces to try cookies in: {0}; run as root: sudo tcpguard \
-         probe"
-    )]
+    #[error("cannot create temporary network namespaces: {0}")]
     Namespace(std::io::Error),
     /// Two namespaces are there and cannot talk, even without any cookie.
-    #[error(
-        "no connection between two temporary network namespaces: {0}; see what the kernel says: \
-         journalctl -k"
-    )]
+    #[error("no connection between the temporary network namespaces: {0}")]
     Silent(String),
     /// The host could not be asked or changed.
     #[error(transparent)]
     Host(#[from] linux::Error),
+}
+
+impl Hint for SelftestFailure {
+    fn hint(&self) -> String {
+        match self {
+            Self::Namespace(_) => "sudo tcpguard selftest".to_owned(),
+            Self::Silent(_) => "journalctl -k".to_owned(),
+            Self::Host(error) => error.hint(),
+        }
+    }
 }
 
 impl Host {
@@ -90,13 +95,13 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         for error in [
             SelftestFailure::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
             SelftestFailure::Silent("the handshake failed: timed out".to_owned()),
             SelftestFailure::Host(linux::Error::NoNetnsCookie),
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 SelftestFailure::Namespace(_)

@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_line_states_the_caller_the_request_and_its_result() {
-        let request = Request::SetMode { mode: Mode::Off, for_s: None, confirm_s: None };
+        let request = Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None };
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
-        let refused = Response::refused(RefusalKind::Failed, "the kernel did not take it");
+        let refused = Response::refused(RefusalKind::Failed, "no space", "df -h");
         for (uid, pid, login, response, expected) in [
             (
                 0,
@@ -99,8 +99,7 @@ mod tests {
                 None,
                 Some(1001),
                 &refused,
-                "audit: uid=1001 pid=unknown request=\"mode off\" result=refused error=\"the kernel did not \
-                 take it\"",
+                "audit: uid=1001 pid=unknown request=\"mode off\" result=refused error=\"no space\"",
             ),
         ] {
             let peer = Peer { uid, pid };

@@ -39,7 +39,7 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
             match unconfirmed {
                 true => format!(
                     "mode reverted to {to}: {from} was not confirmed in time. Retry: tcpguard mode \
-                     {from} --confirm 60s"
+                     {from} --rollback-after 60s"
                 ),
                 false => format!(
                     "mode reverted to {to}: the time of {from} is over. Set it for good: tcpguard \
@@ -139,16 +139,12 @@ pub fn stopped(interfaces: &str, grace: Duration) -> String {
 /// The automatic revert of `mode`, with the command that prevents it.
 fn reverts(mode: Mode, ends: &ModeRevert) -> String {
     let confirm = ends.confirm_by.filter(|by| ends.until.is_none_or(|until| by.0 < until.0));
-    let (unless, yes) = match confirm {
-        Some(_) => (" unless confirmed", " --yes"),
-        None => ("", ""),
+    let (unless, keep) = match confirm {
+        Some(_) => (" unless confirmed", "confirm".to_owned()),
+        None => ("", format!("mode {}", mode_name(mode))),
     };
-    format!(
-        "reverts to {} in {}{unless}. Keep it: tcpguard mode {}{yes}",
-        mode_name(ends.revert_to),
-        seconds(ends.in_s),
-        mode_name(mode)
-    )
+    let (to, left) = (mode_name(ends.revert_to), seconds(ends.in_s));
+    format!("reverts to {to} in {left}{unless}. Keep it: tcpguard {keep}")
 }
 
 fn interface_change(interface: &str, change: &InterfaceChange) -> String {

@@ -93,7 +93,7 @@ fn decision_line(
     }
     if let Some(until) = decision.confirmed_until {
         let until = time(until);
-        text.push_str(&format!(", or {until} if confirmed: tcpguard rules confirm"));
+        text.push_str(&format!(", or {until} if confirmed: tcpguard confirm"));
     }
     text
 }

@@ -47,7 +47,7 @@ pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
-pub use refusal::request_error;
+pub use refusal::{not_imported, request_error};
 pub use replay::replay;
 pub use rules::{allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rules};
 pub use selftest::{selftest, selftest_in_a_line};

@@ -14,16 +14,15 @@ use crate::documents::ModeRevert;
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
     let (mode, revert_to) = (mode_name(mode), mode_name(end.revert_to));
     let left = span(Duration::from_secs(end.in_s));
-    let goes =
-        |at: Time| format!("the mode goes back to {revert_to} in {left}, at {}", view.time(at));
-    let confirm = format!("somebody confirms it: tcpguard mode {mode} --yes");
+    let reverts =
+        |at: Time| format!("mode {mode} reverts to {revert_to} in {left} (at {})", view.time(at));
     match (end.confirm_by, end.until) {
-        (Some(by), None) => format!("{}, unless {confirm}", goes(by)),
+        (Some(by), None) => format!("{} unless confirmed: tcpguard confirm", reverts(by)),
         (Some(by), Some(until)) => {
-            format!("{}, or at {} if {confirm}", goes(by), view.time(until))
+            format!("{}, or at {} if confirmed: tcpguard confirm", reverts(by), view.time(until))
         }
-        (None, Some(until)) => format!("{}; to let it stay: tcpguard mode {mode}", goes(until)),
-        (None, None) => format!("to let the mode stay: tcpguard mode {mode}"),
+        (None, Some(until)) => format!("{}. To keep it: tcpguard mode {mode}", reverts(until)),
+        (None, None) => format!("to keep mode {mode}: tcpguard mode {mode}"),
     }
 }
 
@@ -42,18 +41,16 @@ mod tests {
         };
         assert_eq!(
             text(time("14:06:31"), None, 60),
-            "the mode goes back to observe in 1m, at 14:06:31, unless somebody confirms it: \
-             tcpguard mode enforce --yes"
+            "mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: tcpguard confirm"
         );
         assert_eq!(
             text(None, time("14:15:31"), 600),
-            "the mode goes back to observe in 10m, at 14:15:31; to let it stay: tcpguard mode \
-             enforce"
+            "mode enforce reverts to observe in 10m (at 14:15:31). To keep it: tcpguard mode enforce"
         );
         assert_eq!(
             text(time("14:06:31"), time("14:15:31"), 9),
-            "the mode goes back to observe in 9s, at 14:06:31, or at 14:15:31 if somebody confirms \
-             it: tcpguard mode enforce --yes"
+            "mode enforce reverts to observe in 9s (at 14:06:31), or at 14:15:31 if confirmed: tcpguard \
+             confirm"
         );
     }
 }

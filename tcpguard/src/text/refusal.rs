@@ -1,104 +1,101 @@
-//! Refused requests, in words: the situation, and the way out.
+//! Messages of refused requests.
 
 use ipnet::IpNet;
 use tcpguard_engine::{RequestError, RuleId, Which, Whose};
+use tcpguard_host::hint::Failure;
 
 use super::reason::clients_within;
 
-/// The situation for which a request is refused, and the way out.
-pub fn request_error(error: &RequestError) -> String {
+/// Options that override a safety check.
+const FORCE: &str = "use a smaller prefix, or --force";
+
+/// The reason for which a request is refused, and the command or option that helps.
+pub fn request_error(error: &RequestError) -> Failure {
+    let list = "tcpguard rules list";
     match error {
-        RequestError::Protected { net, covers, what } if covers.contains(net) => {
-            let is = if covers == net {
-                "is".to_owned()
+        RequestError::Protected { net, covers, what } => {
+            if covers == net {
+                Failure::new(format!("{net} is protected: {what}"), "use --force")
+            } else if covers.contains(net) {
+                let message = format!("{net} is protected: within {covers} ({what})");
+                Failure::new(message, "use --force")
             } else {
-                format!("lies within {covers}, which is")
-            };
-            format!("{net} {is} protected ({what}); add --force if you are sure")
+                let message = format!("{net} contains {covers}, which is protected ({what})");
+                Failure::new(message, FORCE)
+            }
         }
-        RequestError::Protected { net, covers, what } => format!(
-            "{net} covers {covers}, which is protected ({what}); block a smaller prefix, or add \
-             --force if you are sure"
-        ),
         RequestError::Clients { net, clients } => {
-            let smaller = match net.prefix_len() == net.max_prefix_len() {
-                true => "",
-                false => "block a smaller prefix, or ",
-            };
+            let single = net.prefix_len() == net.max_prefix_len();
+            let hint = if single { "use --force" } else { FORCE };
             let clients = clients_within(*clients);
-            format!(
-                "{net} holds {clients}, which the rule would cut off; {smaller}add --force: it is rolled \
-                 back after 1 min unless you confirm it"
-            )
+            Failure::new(format!("the rule on {net} would cut off {clients}"), hint)
         }
-        RequestError::TooWide { net } => format!(
-            "{net} is wider than a rule may be; name smaller prefixes, or add --force if you are sure"
+        RequestError::TooWide { net, shortest } => {
+            Failure::new(format!("{net} is too wide (at most /{shortest})"), FORCE)
+        }
+        RequestError::Import { refused } => not_imported(refused.len()),
+        RequestError::Twice { net, .. } => Failure::new(format!("duplicate rule for {net}"), list),
+        RequestError::NoListener { listener } => Failure::new(
+            format!("no monitored listener at {listener}"),
+            "tcpguard status --listeners",
         ),
-        RequestError::Import { refused } => {
-            format!(
-                "{} of the rules cannot be imported, so none was; try it without a change: tcpguard \
-                 rules import FILE --dry-run",
-                refused.len()
-            )
-        }
-        RequestError::Twice { net, .. } => {
-            format!("{net} is there twice; leave one, or see what is there: tcpguard rules list")
-        }
-        RequestError::NoListener { listener } => format!(
-            "no monitored listener at {listener}; see which there are: tcpguard status --listeners"
-        ),
-        RequestError::DoneByRules { mitigation } => format!(
-            "{} is done by rules, which can only be forbidden here; to drop a source: tcpguard block \
-             PREFIX",
-            mitigation.name()
+        RequestError::DoneByRules { mitigation } => Failure::new(
+            format!("{} cannot be switched on by hand: rules do it", mitigation.name()),
+            "tcpguard block PREFIX",
         ),
         RequestError::NotFound { which, whose, wider, automatic } => {
             no_rule(*which, *whose, *wider, *automatic)
         }
         RequestError::NotPending { net } => {
             let within = net.map_or_else(String::new, |net| format!(" within {net}"));
-            format!(
-                "no rule{within} waits to be confirmed, and what nobody confirmed in time has gone back; \
-                 see what exists: tcpguard rules list"
-            )
+            Failure::new(format!("no rule{within} is pending confirmation"), list)
         }
         RequestError::NotAllowed { net } => {
-            format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list")
+            Failure::new(format!("no exemption within {net} on the allowlist"), list)
         }
-        RequestError::AllowlistFull { limit } => format!(
-            "all {limit} places of the allowlist are taken; make room: tcpguard disallow PREFIX, or allow \
-             wider prefixes"
+        RequestError::AllowlistFull { limit } => Failure::new(
+            format!("allowlist full ({limit} entries)"),
+            "tcpguard disallow PREFIX, or allow wider prefixes",
         ),
-        RequestError::Full { limit } => format!(
-            "there is room for {limit} rules, of which one for certain ports counts once for each; take some \
-             back: tcpguard unblock PREFIX, or raise policy.rules, then: systemctl restart tcpguard"
+        RequestError::Full { limit } => Failure::new(
+            format!("rule limit reached ({limit}; a rule takes one entry per port)"),
+            "tcpguard unblock PREFIX, or raise policy.rules, then: systemctl restart tcpguard",
         ),
     }
 }
 
+/// The error for an import with `count` rules that cannot be imported.
+pub fn not_imported(count: usize) -> Failure {
+    let rules = if count == 1 { "rule" } else { "rules" };
+    Failure::new(
+        format!("import refused: {count} {rules} cannot be imported"),
+        "tcpguard rules import FILE --dry-run",
+    )
+}
+
 /// Returns the message that no such rule exists, with the rule that may have been meant.
-fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic: u32) -> String {
+fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic: u32) -> Failure {
     let of_origin = match whose {
         Whose::Operators => " of origin manual",
         Whose::Incidents => " of origin auto",
         Whose::All => "",
     };
-    let all = "see what exists: tcpguard rules list";
     let none = match which {
-        Which::Numbered(id) => return format!("there is no rule {}{of_origin}; {all}", id.0),
-        Which::Within(net) => format!("no rule{of_origin} lies within {net}"),
-        Which::All => format!("there is no rule{of_origin}"),
+        Which::Numbered(id) => format!("no rule {}{of_origin}", id.0),
+        Which::Within(net) => format!("no rule{of_origin} within {net}"),
+        Which::All => format!("no rule{of_origin}"),
     };
     match (wider, automatic) {
-        (Some((id, rule)), _) => format!(
-            "{none}, but all of it lies within rule {} on {rule}; remove that: tcpguard unblock --rule {}",
-            id.0, id.0
+        (Some((id, rule)), _) => Failure::new(
+            format!("{none}, which lies within rule {} on {rule}", id.0),
+            format!("tcpguard unblock --rule {}", id.0),
         ),
-        (None, 0) => format!("{none}; {all}"),
+        (None, 0) => Failure::new(none, "tcpguard rules list"),
         (None, _) => {
             let s = if automatic == 1 { "" } else { "s" };
-            format!(
-                "{none}; {automatic} rule{s} against attacks stay: to remove those too, add --origin auto"
+            Failure::new(
+                format!("{none}, only {automatic} rule{s} against attacks"),
+                "to remove those too, use --origin auto",
             )
         }
     }
@@ -110,60 +107,64 @@ mod tests {
 
     use super::*;
 
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a prefix")
+    }
+
     #[test]
     fn a_protected_prefix_differs_from_one_that_covers_it() {
-        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
-        let said = |asked: &str, covers: &str| {
-            let what = "default gateway".to_owned();
-            request_error(&RequestError::Protected { net: net(asked), covers: net(covers), what })
-        };
-        let gateway = "is protected (default gateway)";
-        for (asked, covers, expected) in [
-            ("192.0.2.1/32", "192.0.2.1/32", format!("192.0.2.1/32 {gateway}; add --force")),
+        for (asked, covers, message, hint) in [
+            ("192.0.2.1/32", "192.0.2.1/32", "192.0.2.1/32 is protected: gateway", "use --force"),
             (
                 "192.0.2.7/32",
                 "192.0.2.0/24",
-                format!("192.0.2.7/32 lies within 192.0.2.0/24, which {gateway}; add --force"),
+                "192.0.2.7/32 is protected: within 192.0.2.0/24 (gateway)",
+                "use --force",
             ),
             (
                 "192.0.0.0/16",
                 "192.0.2.0/24",
-                format!(
-                    "192.0.0.0/16 covers 192.0.2.0/24, which {gateway}; block a smaller prefix"
-                ),
+                "192.0.0.0/16 contains 192.0.2.0/24, which is protected (gateway)",
+                FORCE,
             ),
         ] {
-            let said = said(asked, covers);
-            assert!(said.starts_with(&expected), "{said}");
+            let what = "gateway".to_owned();
+            let error = RequestError::Protected { net: net(asked), covers: net(covers), what };
+            assert_eq!(request_error(&error), Failure::new(message, hint));
         }
     }
 
     #[test]
     fn clients_that_a_rule_would_cut_off_are_counted() {
         let clients = ClientsWithin { known: 51, last_minute: 43 };
-        let net = "10.62.0.0/16".parse().expect("a prefix");
+        let error = RequestError::Clients { net: net("10.62.0.0/16"), clients };
         assert_eq!(
-            request_error(&RequestError::Clients { net, clients }),
-            "10.62.0.0/16 holds 51 validated clients (43 connected within the last minute), which the \
-             rule would cut off; block a smaller prefix, or add --force: it is rolled back after 1 min \
-             unless you confirm it"
+            request_error(&error),
+            Failure::new(
+                "the rule on 10.62.0.0/16 would cut off 51 validated clients (43 connected within the \
+                 last minute)",
+                FORCE
+            )
         );
     }
 
     #[test]
     fn the_reply_about_an_address_within_a_rule_names_the_rule_and_its_removal() {
-        let net = |text: &str| text.parse().expect("a prefix");
         let wider = Some((RuleId(3), net("192.0.2.0/24")));
         let within = Which::Within(net("192.0.2.7/32"));
         assert_eq!(
             no_rule(within, Whose::All, wider, 0),
-            "no rule lies within 192.0.2.7/32, but all of it lies within rule 3 on 192.0.2.0/24; remove \
-             that: tcpguard unblock --rule 3"
+            Failure::new(
+                "no rule within 192.0.2.7/32, which lies within rule 3 on 192.0.2.0/24",
+                "tcpguard unblock --rule 3"
+            )
         );
         assert_eq!(
             no_rule(Which::All, Whose::Operators, None, 2),
-            "there is no rule of origin manual; 2 rules against attacks stay: to remove those too, add \
-             --origin auto"
+            Failure::new(
+                "no rule of origin manual, only 2 rules against attacks",
+                "to remove those too, use --origin auto"
+            )
         );
     }
 }

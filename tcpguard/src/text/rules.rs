@@ -74,7 +74,7 @@ pub fn blocked(
 ) -> fmt::Result {
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.end(rule.created_at, rule.expires_at);
-    let unless = if rule.confirmed_until.is_some() { " unless you confirm it" } else { "" };
+    let unless = if rule.confirmed_until.is_some() { " unless confirmed" } else { "" };
     if dry_run {
         writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())?;
     } else {
@@ -94,7 +94,7 @@ fn reverts(rule: &Rule, view: &View) -> Option<String> {
     let (left, ends) = (span(Duration::from_secs(rule.expires_in_s)), view.time(rule.expires_at));
     let prefix = &rule.matches;
     Some(format!(
-        "it goes back in {left}, at {ends}, or at {until} if somebody confirms it: tcpguard rules \
+        "it is rolled back in {left} (at {ends}) unless confirmed, then it expires at {until}: tcpguard \
          confirm {prefix}"
     ))
 }
@@ -106,13 +106,12 @@ pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
         [] => None,
         [rule] => {
             let back = reverts(rule, view)?;
-            Some(format!("rule {} on {} waits: {back}", rule.id, rule.subject()))
+            Some(format!("rule {} on {}: {back}", rule.id, rule.subject()))
         }
         several => {
             let first = several.iter().min_by_key(|rule| rule.expires_in_s)?;
             Some(format!(
-                "{} rules go back, the first in {}, at {}, unless somebody confirms them: tcpguard rules \
-                 confirm",
+                "{} rules are rolled back, the first in {} (at {}), unless confirmed: tcpguard confirm",
                 several.len(),
                 span(Duration::from_secs(first.expires_in_s)),
                 view.time(first.expires_at)
@@ -121,7 +120,7 @@ pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
     }
 }
 
-/// The outcome of `tcpguard rules confirm`.
+/// The outcome of `tcpguard confirm`.
 pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     for rule in rules {
         let lifetime = span(Duration::from_secs(rule.expires_in_s));
@@ -233,19 +232,18 @@ mod tests {
         assert_eq!(
             waiting(&[settled.clone(), first.clone()]).as_deref(),
             Some(
-                "rule 2 on 10.0.0.0/8 waits: it goes back in 58s, at 14:06:31, or at 15:05:31 if \
-                 somebody confirms it: tcpguard rules confirm 10.0.0.0/8"
+                "rule 2 on 10.0.0.0/8: it is rolled back in 58s (at 14:06:31) unless confirmed, then it \
+                 expires at 15:05:31: tcpguard confirm 10.0.0.0/8"
             )
         );
         assert_eq!(
             waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
             Some(
-                "2 rules go back, the first in 58s, at 14:06:31, unless somebody confirms them: \
-                 tcpguard rules confirm"
+                "2 rules are rolled back, the first in 58s (at 14:06:31), unless confirmed: tcpguard confirm"
             )
         );
         let mut page = String::new();
         rules(&mut page, &[first], &view).unwrap();
-        assert!(page.contains("it goes back in 58s"), "{page}");
+        assert!(page.contains("it is rolled back in 58s"), "{page}");
     }
 }

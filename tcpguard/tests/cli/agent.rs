@@ -84,14 +84,17 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 ))),
                 None => Response::refused(
                     RefusalKind::NotFound,
-                    format!("no attack #{id}; see which are known: tcpguard status"),
+                    format!("no incident #{id}"),
+                    "tcpguard status",
                 ),
             }
         }
         Request::Timeline { id: 3 } => Response::Timeline(Box::new(timeline())),
-        Request::Timeline { id } => {
-            Response::refused(RefusalKind::NotFound, format!("no line of attack #{id}"))
-        }
+        Request::Timeline { id } => Response::refused(
+            RefusalKind::NotFound,
+            format!("no time series of incident #{id}"),
+            "tcpguard status",
+        ),
         Request::Alerts { .. } => Response::Alerts {
             run: 1,
             first: 1,
@@ -99,9 +102,19 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             now: status.generated_at,
             alerts: alert_entries(status),
         },
-        Request::SetMode { mode, .. } | Request::ConfirmMode { mode } => {
+        Request::SetMode { mode, .. } => {
             Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
         }
+        Request::Confirm { net: Some(net) } => Response::Confirmed {
+            mode: None,
+            ends: None,
+            rules: vec![manual_rule(&net.to_string(), Duration::from_secs(3600), "")],
+        },
+        Request::Confirm { net: None } => Response::refused(
+            RefusalKind::NotFound,
+            "no change is pending confirmation",
+            "tcpguard mode",
+        ),
         Request::Reload => Response::Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],
@@ -121,7 +134,8 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
         }
         Change::Disallow { net } => Response::refused(
             RefusalKind::NotFound,
-            format!("nothing within {net} is on the allowlist; see what is: tcpguard rules list"),
+            format!("no exemption within {net}"),
+            "tcpguard rules list",
         ),
         Change::OrderMitigation { mitigation, .. } => {
             let mut listener = status.listeners[0].clone();
@@ -142,11 +156,12 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
         }
         Change::Unblock { which: Which::Within(net), .. } => Response::refused(
             RefusalKind::NotFound,
-            format!("no rule lies within {net}; see what exists: tcpguard rules list"),
+            format!("no rule within {net}"),
+            "tcpguard rules list",
         ),
         Change::Unblock { .. } => Response::Unblocked { rules },
         Change::Block { net, force: Force::No, .. } if net.prefix_len() < 16 => {
-            Response::refused(RefusalKind::Protected, "too wide; add --force if you are sure")
+            Response::refused(RefusalKind::Protected, "too wide", "use --force")
         }
         Change::Block { net, ports, lifetime, reason, force, .. } => {
             let rule = manual_rule(&net.to_string(), *lifetime, reason);
@@ -160,14 +175,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
             let rule = Rule { ports: *ports, ..rule };
             Response::Blocked { rule, dry_run, clients: ClientsWithin::default() }
         }
-        Change::ConfirmRules { net: Some(net) } => Response::Confirmed {
-            rules: vec![manual_rule(&net.to_string(), Duration::from_secs(3600), "")],
-        },
-        Change::ConfirmRules { net: None } => Response::refused(
-            RefusalKind::NotFound,
-            "no rule waits to be confirmed; see what exists: tcpguard rules list",
-        ),
-        Change::SetMode { .. } => panic!("{change:?}"),
+        Change::ConfirmRules { .. } | Change::SetMode { .. } => panic!("{change:?}"),
     }
 }
 

@@ -21,7 +21,7 @@ fn without_an_agent_the_code_is_3_and_the_way_out_is_named() {
     ] {
         let socket = host.path().join(socket);
         let stderr = format!(
-            "tcpguard: tcpguard is not running (nobody listens on {}); start it: systemctl start tcpguard\n",
+            "error: agent not running: no process listens on {}\nhint: systemctl start tcpguard\n",
             socket.display()
         );
         host.run(line).is(3, "", &stderr);
@@ -37,12 +37,12 @@ fn a_filter_without_an_agent_is_pointed_out() {
     for link in ["2-eth0", "3-eth1", "2-eth0"] {
         std::fs::write(links.join(link), "").unwrap();
     }
-    host.run(&["status"]).is(
-        3,
-        "",
-        "tcpguard: tcpguard is not running, its kernel filter is still attached on eth0, eth1; \
-         start it: systemctl start tcpguard, or take the filter off: tcpguard detach --all\n",
+    let stderr = format!(
+        "error: agent not running: no process listens on {} (XDP program still attached to eth0, eth1)\n\
+         hint: systemctl start tcpguard, or: tcpguard detach --all\n",
+        host.path().join("status.sock").display()
     );
+    host.run(&["status"]).is(3, "", &stderr);
 }
 
 #[test]
@@ -65,18 +65,18 @@ fn without_permission_the_code_is_4() {
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
         host.command(&line).output().unwrap()
     };
-    let stderr = format!("tcpguard: permission denied on {}; use sudo\n", socket.display());
+    let stderr = format!("error: permission denied on {}\nhint: use sudo\n", socket.display());
     Outcome::of(&line, output).is(4, "", &stderr);
 }
 
 #[test]
 fn an_agent_of_another_version_is_distinguished_from_a_broken_one() {
-    let old = "{\"refused\":{\"kind\":\"version\",\"message\":\"this agent \
-               speaks protocol version 1, the client 2; or: systemctl restart tcpguard\"}}\0";
+    let old = "{\"refused\":{\"kind\":\"version\",\"message\":\"protocol 2, agent 1\",\"hint\":\
+               \"systemctl restart tcpguard\"}}\0";
     let new = "{\"forecast\":{}}\0";
     for (answer, said) in [
-        (old, "tcpguard: this agent speaks protocol version 1, the client 2;"),
-        (new, "tcpguard: the agent's answer cannot be read (unknown variant `forecast`"),
+        (old, "error: protocol 2, agent 1\n"),
+        (new, "error: version mismatch between command and agent: unknown variant `forecast`"),
     ] {
         let host = Host::without_agent();
         let listener = UnixListener::bind(host.path().join("status.sock")).unwrap();
@@ -96,19 +96,15 @@ fn an_agent_of_another_version_is_distinguished_from_a_broken_one() {
 #[test]
 fn detaching_needs_no_agent_and_asks_nothing() {
     let host = Host::without_agent();
-    host.run(&["detach", "--all"]).is(
-        0,
-        "",
-        "nothing was attached; see what runs: tcpguard status\n",
-    );
+    host.run(&["detach", "--all"]).is(0, "", "nothing was attached; see: tcpguard status\n");
     host.run(&["detach", "--all", "--json"]).is(
         0,
         "{\"schema\":\"tcpguard.detach/1\",\"detached\":[]}\n",
         "",
     );
     let stderr = format!(
-        "tcpguard: no filter of tcpguard is pinned for eth9; see where one is: ls {}\n",
+        "error: no XDP program of tcpguard is pinned for eth9\nhint: ls {}\n",
         host.path().join("pins").display()
     );
-    host.run(&["detach", "eth9"]).is(5, "", &stderr);
+    host.run(&["detach", "-i", "eth9"]).is(5, "", &stderr);
 }

@@ -57,20 +57,20 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
 
     std::fs::write(&file, "mode = \"enforce\"\n[interfaces]\nnames = [\"lo\"]\n").unwrap();
     let valid = format!("{path}: valid; mode enforce, interfaces: lo\n");
-    let start = "guard by it: systemctl start tcpguard\n";
+    let start = "to start with it: systemctl start tcpguard\n";
     host.run(&["config", "check", path]).is(0, &valid, start);
     host.run(&["config", "check", "-c", path]).is(0, &valid, start);
     assert_eq!(host.run(&["config", "check", path, "--json"]).json()["valid"], true);
 
     std::fs::write(&file, "mode = \"on\"\n[detection]\nclear = 60\n").unwrap();
     let mistakes = format!(
-        "tcpguard: {path}:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
-         {path}:3:1: unknown key detection.clear; did you mean detection.clear_s?\n\
-         2 mistakes, nothing was applied; edit the file, then: tcpguard config check {path}\n"
+        "error: {path}:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
+         error: {path}:3:1: unknown key detection.clear; did you mean detection.clear_s?\n\
+         hint: tcpguard config check {path}\n"
     );
-    host.run(&["config", "check", path]).is(1, "", &mistakes);
+    host.run(&["config", "check", path]).is(2, "", &mistakes);
     let json = host.run(&["config", "check", path, "--json"]);
-    assert_eq!(json.code, Some(1));
+    assert_eq!(json.code, Some(2));
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(
         (&json["problems"][1]["line"], &json["problems"][1]["column"]),
@@ -100,7 +100,7 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     host.run(&["config", "check", path]).is(
         0,
         &format!("{path} and 2 files of {directory}: valid; mode observe, interfaces: eth0\n"),
-        "guard by it: systemctl start tcpguard\n",
+        "to start with it: systemctl start tcpguard\n",
     );
     let shown = host.run(&["config", "show", path, "--origin"]).stdout;
     for (setting, origin) in [
@@ -120,12 +120,12 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     std::fs::write(parts.join("20-mail.toml"), "\n[[listener]]\nat = \"25\"\nmod = \"off\"\n")
         .unwrap();
     let wrong = host.run(&["config", "check", path]);
-    assert_eq!(wrong.code, Some(1));
+    assert_eq!(wrong.code, Some(2));
     let mistakes = format!(
-        "tcpguard: {directory}/20-mail.toml:3:6: listener.at: \"25\" is no address with a port; write \
+        "error: {directory}/20-mail.toml:3:6: listener.at: \"25\" is no address with a port; write \
          one such as \":443\", \"203.0.113.10:443\" or \"[2001:db8::1]:443\"\n\
-         {directory}/20-mail.toml:4:1: unknown key listener.mod; did you mean listener.mode?\n\
-         2 mistakes, nothing was applied; edit the file, then: tcpguard config check {path}\n"
+         error: {directory}/20-mail.toml:4:1: unknown key listener.mod; did you mean listener.mode?\n\
+         hint: tcpguard config check {path}\n"
     );
     assert_eq!(wrong.stderr, mistakes);
 }
@@ -140,7 +140,7 @@ fn what_the_agent_holds_is_shown_with_its_origins() {
          detection.fast_min = 64                  # default\n\
          detection.clear_s = 60                   # file\n\
          listener[\":443\"].mode = \"observe\"        # file\n",
-        "what the files say by now may be newer: tcpguard config show\n",
+        "settings of the files, which may be newer: tcpguard config show\n",
     );
     let exact = host.run(&["config", "show", "--effective", "--origin"]).stdout;
     let origins: Vec<_> = exact.lines().filter_map(|line| line.split_once(" # ")).collect();
@@ -174,7 +174,7 @@ fn the_mode_is_shown_and_set() {
     host.run(&["mode", "observe"]).is(
         0,
         "mode observe (was enforce)\n",
-        "rules only count from now on; see what they would drop: tcpguard status\n",
+        "rules only count now; see what they would drop: tcpguard status\n",
     );
     host.run(&["mode", "off", "--json", "-q"]).is(
         0,
@@ -189,7 +189,7 @@ fn reload_says_what_holds_and_what_waits() {
     host.run(&["reload"]).is(
         0,
         "applied detection, protect.prefixes\n",
-        "only a restart applies interfaces.names: systemctl restart tcpguard\n",
+        "warning: restart required for interfaces.names\nhint: systemctl restart tcpguard\n",
     );
     let json = host.run(&["reload", "--json"]).json();
     assert_eq!(json["applied"][1], "protect.prefixes");
@@ -202,7 +202,7 @@ fn running_without_an_interface_is_a_usage_error() {
     let file = host.path().join("empty.toml");
     std::fs::write(&file, "").unwrap();
     let stderr = format!(
-        "tcpguard: no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]\n",
+        "error: no interface to protect\nhint: name one with -i, or in {} ([interfaces] names = [\"eth0\"])\n",
         file.display()
     );
     host.run(&["run", "-c", file.to_str().unwrap()]).is(2, "", &stderr);

@@ -45,8 +45,8 @@ fn one_interface_is_shown_if_it_is_attached() {
     host.run(&["status", "-i", "eth9"]).is(
         5,
         "",
-        "tcpguard: eth9 is not guarded, but eth0, eth1; see what can be: ip -br link; name it in \
-         /etc/tcpguard/tcpguard.toml under [interfaces]\n",
+        "error: eth9 is not protected (protected: eth0, eth1)\n\
+         hint: add it in /etc/tcpguard/tcpguard.toml ([interfaces] names)\n",
     );
 }
 

@@ -11,7 +11,7 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
     host.run(&["block", "192.0.2.0/24", "--for", "90m"]).is(
         0,
         "blocked 192.0.2.0/24 for 1h30m, until 15:35:31 (rule 12)\n",
-        "take it back: tcpguard unblock 192.0.2.0/24\n",
+        "to remove it: tcpguard unblock 192.0.2.0/24\n",
     );
     host.run(&["block", "192.0.2.0/24", "--quiet"]).is(
         0,
@@ -21,19 +21,19 @@ fn blocking_says_what_was_done_and_how_to_take_it_back() {
     host.run(&["block", "192.0.2.0/24", "--dry-run"]).is(
         0,
         "would block 192.0.2.0/24 for 1h, until 15:05:31\n",
-        "nothing was changed; do it: the same command without --dry-run\n",
+        "dry run, nothing was changed: repeat without --dry-run\n",
     );
     host.run(&["block", "192.0.2.0/24", "--port", "443"]).is(
         0,
         "blocked 192.0.2.0/24 to port 443 for 1h, until 15:05:31 (rule 12)\n",
-        "take it back: tcpguard unblock 192.0.2.0/24\n",
+        "to remove it: tcpguard unblock 192.0.2.0/24\n",
     );
     let four = ["--port", "587", "--port", "25", "--port", "465", "--port", "143", "--port", "25"];
     let line = [&["block", "192.0.2.0/24", "--dry-run"][..], &four].concat();
     host.run(&line).is(
         0,
         "would block 192.0.2.0/24 to ports 25, 143, 465, 587 for 1h, until 15:05:31\n",
-        "nothing was changed; do it: the same command without --dry-run\n",
+        "dry run, nothing was changed: repeat without --dry-run\n",
     );
     let json = host.run(&[&line[..], &["--json"]].concat()).json();
     assert_eq!(json["rule"]["ports"], serde_json::json!([25, 143, 465, 587]));
@@ -51,8 +51,7 @@ fn ports_that_cannot_be_are_refused_before_the_agent_is_asked() {
     host.run(&[&["block", "192.0.2.1"][..], &five].concat()).is(
         2,
         "",
-        "tcpguard: a rule is for 4 ports at most; name fewer, or none for every port; see: \
-         tcpguard block --help\n",
+        "error: a rule has at most 4 ports\nhint: tcpguard block --help\n",
     );
     for port in ["0", "65536", "https"] {
         let outcome = host.run(&["block", "192.0.2.1", "--port", port]);
@@ -67,8 +66,9 @@ fn blocking_in_observe_mode_says_that_nothing_is_dropped() {
     host.run(&["block", "192.0.2.1"]).is(
         0,
         "blocked 192.0.2.1/32 for 1h, until 15:05:31 (rule 12)\n",
-        "take it back: tcpguard unblock 192.0.2.1/32\n\
-         the mode is observe, so the rule drops nothing until: tcpguard mode enforce --confirm 60s\n",
+        "to remove it: tcpguard unblock 192.0.2.1/32\n\
+         warning: mode observe: rules drop nothing\n\
+         hint: tcpguard mode enforce --rollback-after 60s\n",
     );
 }
 
@@ -78,48 +78,44 @@ fn no_operator_blocks_himself_by_accident() {
     host.run(&["block", "203.0.113.0/24"]).is(
         1,
         "",
-        "tcpguard: 203.0.113.0/24 covers 203.0.113.5, from where you are logged in over SSH: you \
-         would lock yourself out; block a smaller prefix, or add --force if you are sure\n",
+        "error: 203.0.113.0/24 contains 203.0.113.5, the address of your SSH session\n\
+         hint: use a smaller prefix, or --force\n",
     );
     host.run(&["block", "203.0.113.0/24", "--force"]).is(
         0,
-        "blocked 203.0.113.0/24 for 1m, until 14:06:31 unless you confirm it (rule 12)\n",
-        "let it stay until 15:05:31: tcpguard rules confirm 203.0.113.0/24\n\
-         take it back: tcpguard unblock 203.0.113.0/24\n",
+        "blocked 203.0.113.0/24 for 1m, until 14:06:31 unless confirmed (rule 12)\n",
+        "to keep it until 15:05:31: tcpguard confirm 203.0.113.0/24\n\
+         to remove it: tcpguard unblock 203.0.113.0/24\n",
     );
-    host.run(&["block", "203.0.113.0/24", "--force", "--confirm", "5m", "--dry-run"]).is(
+    host.run(&["block", "203.0.113.0/24", "--force", "--rollback-after", "5m", "--dry-run"]).is(
         0,
-        "would block 203.0.113.0/24 for 5m, until 14:10:31 unless you confirm it\n",
-        "nothing was changed; do it: the same command without --dry-run\n",
+        "would block 203.0.113.0/24 for 5m, until 14:10:31 unless confirmed\n",
+        "dry run, nothing was changed: repeat without --dry-run\n",
     );
-    host.run(&["block", "203.0.113.0/24", "--force", "--no-rollback", "--quiet"]).is(
+    host.run(&["block", "203.0.113.0/24", "--force", "--rollback-after", "never", "--quiet"]).is(
         0,
         "blocked 203.0.113.0/24 for 1h, until 15:05:31 (rule 12)\n",
         "",
     );
-    for wrong in [&["--confirm", "60s"][..], &["--no-rollback"]] {
+    for wrong in [&["--rollback-after", "60s"][..], &["--rollback-after", "never"]] {
         let outcome = host.run(&[&["block", "192.0.2.1"], wrong].concat());
         assert_eq!(outcome.code, Some(2), "without --force there is nothing to confirm");
     }
     assert_eq!(host.run(&["block", "203.0.113.64/26"]).code, Some(0));
-    host.run(&["block", "10.0.0.0/8"]).is(
-        1,
-        "",
-        "tcpguard: too wide; add --force if you are sure\n",
-    );
+    host.run(&["block", "10.0.0.0/8"]).is(1, "", "error: too wide\nhint: use --force\n");
 }
 
 #[test]
 fn a_confirmed_rule_is_named_with_its_end() {
     let host = Host::with(status(calm()));
-    host.run(&["rules", "confirm", "203.0.113.0/24"]).is(
+    host.run(&["confirm", "203.0.113.0/24"]).is(
         0,
         "confirmed 203.0.113.0/24 for 1h, until 15:05:31 (rule 12)\n",
         "",
     );
-    let json = host.run(&["rules", "confirm", "203.0.113.0/24", "--json"]).json();
-    assert_eq!(json["confirmed"][0]["confirmed_until"], serde_json::Value::Null);
-    assert_eq!(host.run(&["rules", "confirm"]).code, Some(5), "none waits");
+    let json = host.run(&["confirm", "203.0.113.0/24", "--json"]).json();
+    assert_eq!(json["rules"][0]["confirmed_until"], serde_json::Value::Null);
+    assert_eq!(host.run(&["confirm"]).code, Some(5), "none waits");
 }
 
 #[test]
@@ -135,7 +131,7 @@ fn unblocking_prints_what_was_removed() {
     host.run(&["unblock", "192.0.2.0/24"]).is(
         5,
         "",
-        "tcpguard: no rule lies within 192.0.2.0/24; see what exists: tcpguard rules list\n",
+        "error: no rule within 192.0.2.0/24\nhint: tcpguard rules list\n",
     );
 }
 
@@ -165,6 +161,6 @@ fn allowing_and_taking_it_back() {
     host.run(&["disallow", "192.0.2.0/24"]).is(
         5,
         "",
-        "tcpguard: nothing within 192.0.2.0/24 is on the allowlist; see what is: tcpguard rules list\n",
+        "error: no exemption within 192.0.2.0/24\nhint: tcpguard rules list\n",
     );
 }

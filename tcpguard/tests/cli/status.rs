@@ -60,8 +60,7 @@ fn output_that_finds_no_room_is_an_error_with_a_way_on() {
         Outcome::of(line, child.wait_with_output().unwrap()).is(
             1,
             "",
-            "tcpguard: cannot write the output: No space left on device (os error 28); write it \
-             elsewhere, or make room: df -h\n",
+            "error: cannot write the output: No space left on device (os error 28)\nhint: df -h\n",
         );
     }
 }
@@ -77,7 +76,7 @@ fn waiting_ends_with_the_state_or_with_the_time() {
     degraded.run(&["status", "--wait", "healthy", "--timeout", "1s", "--brief"]).is(
         1,
         &brief,
-        "tcpguard: not healthy after 1s; tcpguard status says why\n",
+        "error: not healthy after 1s\nhint: tcpguard status\n",
     );
 }
 
@@ -109,11 +108,7 @@ fn an_address_and_an_attack_are_explained() {
     let json = host.run(&["explain", &id, "--json"]).json();
     assert_eq!(json["schema"], "tcpguard.incident/1");
     assert_eq!(json["record"]["lines"][1]["holds"], true);
-    host.run(&["explain", "99"]).is(
-        5,
-        "",
-        "tcpguard: no attack #99; see which are known: tcpguard status\n",
-    );
+    host.run(&["explain", "99"]).is(5, "", "error: no incident #99\nhint: tcpguard status\n");
 }
 
 #[test]

@@ -237,11 +237,10 @@ mod by_construction {
         for call in [
             "tcpguard VERB --help",
             "tcpguard rules list|export|import FILE|flush",
-            "tcpguard mode [MODE [--for 10m] [--confirm 60s]]",
-            "tcpguard status --watch[=SEC], …",
+            "tcpguard mode [MODE [--for 10m] [--rollback-after 60s]]",
+            "tcpguard status --watch [SEC], …",
             "tcpguard run -i IFACE",
-            "tcpguard alerts list|show ID --since 7d",
-            "tcpguard history",
+            "tcpguard confirm [PREFIX]",
             "tcpguard 0.1.0",
         ] {
             assert_eq!(misnamed(call), [""; 0], "{call}");

@@ -3,13 +3,14 @@
 //! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
 /// The verbs of tcpguard. A test of the command line compares them with its own.
-pub const VERBS: [&str; 30] = [
+pub const VERBS: [&str; 31] = [
     "alerts",
     "allow",
     "block",
     "check",
     "completions",
     "config",
+    "confirm",
     "detach",
     "disallow",
     "doctor",
@@ -63,10 +64,8 @@ pub fn is_named(text: &str) -> bool {
     let Some(last) = text.lines().rfind(|line| !line.trim().is_empty()) else {
         return true;
     };
-    // The name of the speaking program is no advice.
-    let said = last.strip_prefix("tcpguard: ").unwrap_or(last);
     let words: Vec<&str> =
-        said.split_whitespace().map(|word| word.trim_matches(PUNCTUATION)).collect();
+        last.split_whitespace().map(|word| word.trim_matches(PUNCTUATION)).collect();
     words.windows(2).any(|pair| pair[0] == "tcpguard" && VERBS.contains(&pair[1]))
         || words.iter().any(|word| {
             let option = word.strip_prefix("--").is_some_and(|name| !name.is_empty());
@@ -76,18 +75,17 @@ pub fn is_named(text: &str) -> bool {
 }
 
 #[test]
-fn a_command_an_option_or_a_file_is_a_way_on() {
+fn a_command_an_option_or_a_file_is_a_hint() {
     for (text, named) in [
         ("", true),
-        ("tcpguard: no attack #99\n", false),
-        ("tcpguard: tcpguard is not running\n", false),
-        ("tcpguard: it failed; try again/later\n", false),
-        ("tcpguard: the IP stack lets it slip\n", false),
-        ("tcpguard: tcpguard is not running; start it: systemctl start tcpguard\n", true),
-        ("tcpguard: not healthy after 1 s; tcpguard status says why\n", true),
-        ("tcpguard: too wide; add --force if you are sure\n", true),
-        ("tcpguard: cannot read (/etc/tcpguard/tcpguard.toml): no\n", true),
-        ("see: tcpguard status\nwhat a pity\n\n", false),
+        ("error: no attack #99\n", false),
+        ("error: it failed; try again/later\n", false),
+        ("error: the IP stack lets it slip\n", false),
+        ("error: agent not running\nhint: systemctl start tcpguard\n", true),
+        ("error: not healthy after 1s\nhint: tcpguard status\n", true),
+        ("error: too wide\nhint: use --force\n", true),
+        ("error: cannot read (/etc/tcpguard/tcpguard.toml): no\n", true),
+        ("see: tcpguard status\nno more\n\n", false),
     ] {
         assert_eq!(is_named(text), named, "{text}");
     }

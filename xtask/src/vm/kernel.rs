@@ -182,7 +182,7 @@ fn block_held(times: &str) -> Result<String, String> {
     }
 }
 
-/// A refusal is clean when it is one sentence that names the cause, ends with the code that keeps the
+/// A refusal is clean when it is an error that names the cause, with a hint, ends with the code that keeps the
 /// service from trying again, and leaves neither a program nor a pin.
 fn refused(output: &str) -> Result<Agent, String> {
     let all = |what: &str| -> Vec<&str> {
@@ -200,8 +200,10 @@ fn refused(output: &str) -> Result<Agent, String> {
         }
     }
     match said[..] {
-        [sentence] if sentence.contains("too old") => Ok(Agent::Refuses(sentence.to_owned())),
-        _ => Err(format!("it said {said:?}, not in one sentence that the kernel is too old")),
+        [error, hint] if error.contains("unsupported kernel") && hint.starts_with("hint: ") => {
+            Ok(Agent::Refuses(error.to_owned()))
+        }
+        _ => Err(format!("it said {said:?}, not that the kernel is unsupported, with a hint")),
     }
 }
 
@@ -245,17 +247,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_sentence_and_leaves_nothing() {
-        let sentence = "tcpguard: Linux 5.10.0 is too old: it needs 6.1";
-        let clean = format!("{SAID}{sentence}\n{EXIT}4\n{PINS}0\n{LEFT}0\n");
-        assert_eq!(refused(&clean), Ok(Agent::Refuses(sentence.to_owned())));
+    fn a_refusal_is_an_error_with_a_hint_and_leaves_nothing() {
+        let error = "error: unsupported kernel 5.10.0 (Linux 6.1 or later required)";
+        let hint = format!("{SAID}hint: tcpguard doctor\n");
+        let clean = format!("{SAID}{error}\n{hint}{EXIT}4\n{PINS}0\n{LEFT}0\n");
+        assert_eq!(refused(&clean), Ok(Agent::Refuses(error.to_owned())));
         for (whole, broken) in [
             (format!("{EXIT}4"), format!("{EXIT}1")),
             (format!("{PINS}0"), format!("{PINS}3")),
             (format!("{LEFT}0"), format!("{LEFT}1")),
             (format!("{LEFT}0\n"), String::new()),
-            (format!("{SAID}{sentence}"), format!("{SAID}{sentence}\n{SAID}and more")),
-            ("too old".to_owned(), "refused by the verifier".to_owned()),
+            (hint.clone(), String::new()),
+            (hint.clone(), format!("{SAID}and more\n")),
+            ("unsupported kernel".to_owned(), "refused by the verifier".to_owned()),
         ] {
             let output = clean.replace(&whole, &broken);
             assert!(refused(&output).is_err(), "{output}");
@@ -272,7 +276,10 @@ mod tests {
             status("{\"syn\":1,\"syn_ack\":1,\"established\":1}")
         );
         let works = Kernel::loaded("6.1.0-50", &console).unwrap();
-        let old = Kernel::too_old("5.10", &format!("{SAID}too old\n{EXIT}4\n{PINS}0\n{LEFT}0\n"));
+        let old = Kernel::too_old(
+            "5.10",
+            &format!("{SAID}unsupported kernel\n{SAID}hint: x\n{EXIT}4\n{PINS}0\n{LEFT}0\n"),
+        );
         for kernel in [works, old] {
             let read = Kernel::from_json(&kernel.to_json());
             assert_eq!(format!("{read:?}"), format!("{kernel:?}"));

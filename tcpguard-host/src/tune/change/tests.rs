@@ -267,7 +267,7 @@ fn damaged_or_foreign_files_are_refused_before_anything_is_changed() {
 }
 
 #[test]
-fn every_error_says_what_to_do_next() {
+fn every_error_has_a_hint() {
     let path = PathBuf::from("/etc/sysctl.d/90-tcpguard.conf");
     let full = io::Error::from_raw_os_error(libc::ENOSPC);
     for (error, next) in [
@@ -278,8 +278,8 @@ fn every_error_says_what_to_do_next() {
         (ChangeError::Unreadable { path, reason: "odd".to_owned() }, "rm /etc/"),
         (ChangeError::Host(linux::Error::NoNetnsCookie), "uname -r"),
     ] {
-        let said = error.to_string();
-        assert!(said.contains(next) && hint_check::is_named(&said), "{error}");
+        let hint = error.hint();
+        assert!(hint.contains(next) && hint_check::is_named(&hint), "{error}: {hint}");
         // Every one there is stands above.
         match error {
             ChangeError::Denied { .. }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
-use super::{mode_parser, one_of, prefix};
+use super::{described, mode_parser, one_of, prefix};
 use crate::bpf::XdpMode;
 use crate::cli::duration;
 use crate::config::{DEFAULT_PATH, XDP_MODES};
@@ -19,75 +19,82 @@ use crate::config::{DEFAULT_PATH, XDP_MODES};
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN)]
 pub struct RunArgs {
-    /// Configuration file; without this, the default one if it exists
-    #[arg(short, long, value_name = "FILE", help = format!("Configuration file [default: {DEFAULT_PATH} if it exists]"))]
+    /// Configuration file; without it, the default one if it exists.
+    #[arg(short, long, value_name = "FILE", help = format!("Read this configuration file [default: {DEFAULT_PATH}, if it exists]"))]
     pub config: Option<PathBuf>,
-    /// Interface to guard, in place of those in the file; may be repeated
+    /// Protect this interface instead of those in the file; repeatable
     #[arg(short, long = "interface", value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interfaces: Vec<String>,
-    /// What happens when a rule matches, in place of the file and of `tcpguard mode`
+    /// Set the mode, overriding the file and `tcpguard mode`
     #[arg(long, value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// Which log lines of the kernel programs to print
+    /// Log messages of the BPF programs from this level on
     #[arg(long, value_name = "LEVEL", value_parser = level_parser())]
     pub bpf_log: Option<LevelFilter>,
-    /// How to attach, in place of the file
+    /// Attach in this XDP mode, overriding the file
     #[arg(long, value_parser = xdp_mode_parser())]
     pub xdp_mode: Option<XdpMode>,
 }
 
 const RUN: &str = "\
+The agent attaches the XDP program, detects attacks and mitigates them. The service tcpguard.service
+runs it. Options override the configuration file. At the end, the XDP program stays attached for the
+next agent, and fails open after 30 s.
+
 Examples:
   tcpguard run                                    # as the service does
-  tcpguard run -i eth0 -i eth1 --mode observe     # without a file, and only watch
+  tcpguard run -i eth0 -i eth1 --mode observe     # without a file, detection only
   tcpguard run -c /tmp/guard.toml --runtime-dir /tmp/guard --bpf-log debug";
 
 /// `tcpguard status`
 #[derive(Debug, clap::Args)]
 #[command(after_help = STATUS)]
 pub struct StatusArgs {
-    /// Only the first line
+    /// Show only the first line
     #[arg(long)]
     pub brief: bool,
-    /// Every detail: evidence, actions, rules, counters, alerts
+    /// Show every detail: evidence, actions, rules, counters, alerts
     #[arg(long, conflicts_with = "brief")]
     pub full: bool,
-    /// Every listener, not only the busiest
+    /// Show every listener, not only the busiest
     #[arg(long)]
     pub listeners: bool,
-    /// Of the interfaces only this one
+    /// Show only this interface
     #[arg(short, long = "interface", value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Also what a packet costs; has the kernel time BPF programs for a second, as root
+    /// Measure the cost per packet of each BPF program for 1 s (root)
     #[arg(long, conflicts_with_all = ["wait", "brief"])]
     pub cost: bool,
-    /// Again and again, every SEC seconds
-    #[arg(long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
+    /// Refresh every SEC seconds [default: 1]
+    #[arg(short, long, value_name = "SEC", num_args = 0..=1, default_missing_value = "1",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub watch: Option<u64>,
-    /// Wait until the guard is in this state
+    /// Wait for this state
     #[arg(long, value_name = "STATE", conflicts_with = "watch")]
     pub wait: Option<WaitFor>,
-    /// How long to wait
+    /// Stop waiting after this time
     #[arg(long, value_name = "TIME", default_value = "30s", requires = "wait", value_parser = duration::parse)]
     pub timeout: Duration,
 }
 
 const STATUS: &str = "\
+The page begins with the state, followed by each attack with its mitigation, the clients that connect
+compared with the baseline, and the recommended action.
+
 Examples:
-  tcpguard status                                 # one screen
+  tcpguard status
   tcpguard status --brief                         # one line
   tcpguard status --full                          # every detail
-  tcpguard status --watch=2 --listeners           # again every 2 s, with every listener
-  tcpguard status -i eth0                         # of the interfaces only this one
-  sudo tcpguard status --cost                     # also what a packet costs each program
-  tcpguard status --wait healthy --timeout 60s    # after a start, in a script
+  tcpguard status -w 2 --listeners                # every listener, refreshed every 2 s
+  tcpguard status -i eth0                         # one interface
+  sudo tcpguard status --cost                     # cost per packet
+  tcpguard status --wait healthy --timeout 60s    # in a script, after a start
   tcpguard status --json | jq .incidents";
 
 /// States that `status --wait` can wait for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum WaitFor {
-    /// Running and whole, and not under an attack that nothing stops
+    /// Running without problems and without an unmitigated attack
     Healthy,
 }
 
@@ -95,24 +102,27 @@ pub enum WaitFor {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPLAIN)]
 pub struct ExplainArgs {
-    /// Address or prefix, or the number of an attack
-    #[arg(value_name = "PREFIX|ATTACK", value_parser = subject)]
+    /// Address, prefix, or number of an incident
+    #[arg(value_name = "PREFIX|INCIDENT", value_parser = subject)]
     pub subject: Subject,
-    /// Only about SYNs to this port
+    /// Explain the SYNs to this port only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
-    /// Show the evidence of an incident too
+    /// Show also the evidence of an incident
     #[arg(long)]
     pub evidence: bool,
 }
 
 const EXPLAIN: &str = "\
+For an address or prefix: the decisions about its SYNs, in the order in which the kernel takes them.
+For an incident: its class, the actions, the rules, and with --evidence the measured values.
+
 Examples:
-  tcpguard explain 192.0.2.7 --port 443           # of those to one port only
-  tcpguard explain 192.0.2.7                      # what decides about its SYNs, in order
+  tcpguard explain 192.0.2.7
+  tcpguard explain 192.0.2.7 --port 443           # SYNs to one port
   tcpguard explain 2001:db8::/64
-  tcpguard explain 1042                           # conclusion, actions and rules of incident #1042
-  tcpguard explain 1042 --evidence                # also all numbers behind its class
+  tcpguard explain 1042                           # incident #1042
+  tcpguard explain 1042 --evidence                # with the measured values
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.
@@ -120,7 +130,7 @@ Examples:
 pub enum Subject {
     /// A prefix of sources.
     Prefix(IpNet),
-    /// An attack, by its number.
+    /// An incident, by its number.
     Incident(u64),
 }
 
@@ -129,7 +139,7 @@ fn subject(text: &str) -> Result<Subject, String> {
         Ok(id) => Ok(Subject::Incident(id)),
         Err(_) => match prefix(text) {
             Ok(prefix) => Ok(Subject::Prefix(prefix)),
-            Err(why) => Err(format!("{why}, or the number of an attack")),
+            Err(why) => Err(format!("{why}, or the number of an incident")),
         },
     }
 }
@@ -138,57 +148,72 @@ fn subject(text: &str) -> Result<Subject, String> {
 #[derive(Debug, clap::Args)]
 #[command(after_help = MODE)]
 pub struct ModeArgs {
-    /// The new mode; without it the mode is shown
+    /// Mode to set [default: show the current mode]
     #[arg(value_parser = mode_parser())]
     pub mode: Option<Mode>,
-    /// Go back to the mode before after this time, such as 90s, 10m or 1h30m
+    /// Revert to the previous mode after this time, such as 90s or 1h30m
     #[arg(long = "for", value_name = "TIME", requires = "mode", value_parser = duration::parse)]
     pub lasts: Option<Duration>,
-    /// Go back after this time unless `tcpguard mode MODE --yes` comes before, also if the agent is
-    /// killed or the host starts again
+    /// Revert after this time unless confirmed with `tcpguard confirm`
     #[arg(long, value_name = "TIME", requires = "mode", value_parser = duration::parse)]
-    pub confirm: Option<Duration>,
-    /// Let the mode stay that was set with --confirm
-    #[arg(long, requires = "mode", conflicts_with_all = ["lasts", "confirm"])]
-    pub yes: bool,
+    pub rollback_after: Option<Duration>,
 }
 
 const MODE: &str = "\
-Modes: observe: rules only count; enforce: rules drop; off: nothing is matched.
-A mode that is set here holds over restarts. With --for or --confirm it goes back to the
-mode that was set last without them, also if the agent is killed or the host starts again.
+The mode persists across restarts. With --for or --rollback-after it reverts to the last mode that
+was set without them, even if the agent is killed or the host reboots.
 
 Examples:
-  tcpguard mode                                   # which holds, and for how long
-  tcpguard mode enforce --confirm 60s             # drop, back in a minute unless confirmed
-  tcpguard mode enforce --yes                     # it may stay
+  tcpguard mode                                   # the current mode and its expiry
+  tcpguard mode enforce --rollback-after 60s      # drop, with automatic rollback
+  tcpguard confirm                                # keep it
   tcpguard mode observe --for 10m                 # drop nothing for ten minutes
-  tcpguard mode observe                           # stop dropping, and go on watching";
+  tcpguard mode observe                           # stop dropping, keep detecting";
+
+/// `tcpguard confirm`
+#[derive(Debug, clap::Args)]
+#[command(after_help = CONFIRM)]
+pub struct ConfirmArgs {
+    /// Confirm only the rules within this prefix [default: the mode and all rules]
+    #[arg(value_parser = prefix)]
+    pub prefix: Option<IpNet>,
+}
+
+const CONFIRM: &str = "\
+Changes made with --rollback-after, and rules made with --force, revert unless they are confirmed in
+time. Before you confirm, check that you can still log in: open a second connection.
+
+Examples:
+  tcpguard confirm                                # keep the mode and every pending rule
+  tcpguard confirm 10.0.0.0/8                     # keep the rules within this prefix only";
 
 /// `tcpguard mitigation`
 #[derive(Debug, clap::Args)]
-#[command(after_help = STEP)]
+#[command(after_help = MITIGATION)]
 pub struct MitigationArgs {
-    /// Which listener: a port such as :443, or ADDRESS:PORT as status shows it
+    /// Listener, as :PORT or ADDRESS:PORT
     #[arg(value_parser = ListenerName::parse)]
     pub listener: ListenerName,
-    /// Which step; source and signature, which rules do, can be forbidden only
+    /// Mitigation to override
     #[arg(value_parser = mitigation_parser())]
     pub mitigation: Mitigation,
-    /// Take it, forbid it, or decide by the situation
+    /// Override
     #[arg(value_parser = order_parser())]
     pub order: Order,
-    /// For how long, such as 90s, 10m or 1h30m; 24h at most
+    /// Duration of the override, such as 90s or 1h30m; at most 24h
     #[arg(long = "for", value_name = "TIME", default_value = "10m",
           value_parser = duration::at_most(Limits::MAX_ORDER))]
     pub lifetime: Duration,
 }
 
-const STEP: &str = "\
+const MITIGATION: &str = "\
+tcpguard starts and stops mitigations by itself. This command overrides one of them at one listener
+for a limited time. source and signature are applied by rules, so they can only be forbidden.
+
 Examples:
-  tcpguard mitigation :443 cookies on --for 30m         # answer with SYN cookies, whatever comes
-  tcpguard mitigation 203.0.113.10:443 signature off    # drop nothing by signature there
-  tcpguard mitigation :443 cookies auto                 # let the guard decide again";
+  tcpguard mitigation :443 cookies on --for 30m         # answer every SYN with a SYN cookie
+  tcpguard mitigation 203.0.113.10:443 signature off    # no signature rules at this listener
+  tcpguard mitigation :443 cookies auto                 # end the override";
 
 /// A listener as it is typed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -205,7 +230,7 @@ impl ListenerName {
         }
         let port = text.strip_prefix(':').unwrap_or(text).parse().ok().filter(|port| *port > 0);
         port.map(Self::Port)
-            .ok_or_else(|| "it is no port, such as :443, and no ADDRESS:PORT".to_owned())
+            .ok_or_else(|| "not a listener; write :PORT or ADDRESS:PORT, such as :443".to_owned())
     }
 }
 
@@ -219,18 +244,26 @@ impl std::fmt::Display for ListenerName {
 }
 
 fn mitigation_parser() -> impl TypedValueParser<Value = Mitigation> {
-    one_of(&[
-        ("out_of_state", Mitigation::OutOfState),
-        ("source", Mitigation::Source),
-        ("signature", Mitigation::Signature),
-        ("cookies", Mitigation::Cookies),
-        ("overload", Mitigation::Overload),
-        ("budget", Mitigation::Budget),
+    described(&[
+        ("signature", "Drop SYNs with the fingerprint of a flood (rules)", Mitigation::Signature),
+        ("source", "Drop SYNs from dominant sources (rules)", Mitigation::Source),
+        ("cookies", "Answer SYNs with SYN cookies", Mitigation::Cookies),
+        (
+            "overload",
+            "Drop the first SYN of each source that is not validated",
+            Mitigation::Overload,
+        ),
+        ("budget", "Limit the SYN rate of sources that are not validated", Mitigation::Budget),
+        ("out_of_state", "Drop segments of no known connection", Mitigation::OutOfState),
     ])
 }
 
 fn order_parser() -> impl TypedValueParser<Value = Order> {
-    one_of(&[("on", Order::On), ("off", Order::Off), ("auto", Order::Auto)])
+    described(&[
+        ("on", "Start the mitigation", Order::On),
+        ("off", "Forbid the mitigation", Order::Off),
+        ("auto", "End the override", Order::Auto),
+    ])
 }
 
 fn xdp_mode_parser() -> impl TypedValueParser<Value = XdpMode> {
@@ -309,6 +342,7 @@ mod tests {
         };
         assert_eq!(watch(&["tcpguard", "status"]), Some(None));
         assert_eq!(watch(&["tcpguard", "status", "--watch"]), Some(Some(1)));
+        assert_eq!(watch(&["tcpguard", "status", "-w", "5"]), Some(Some(5)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=5"]), Some(Some(5)));
         assert_eq!(watch(&["tcpguard", "status", "--watch=0"]), None);
         assert_eq!(watch(&["tcpguard", "status", "--watch", "5"]), Some(Some(5)));

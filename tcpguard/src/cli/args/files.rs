@@ -7,42 +7,41 @@ use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
-use super::one_of;
+use super::{described, with_exit_status};
 use crate::config::DEFAULT_PATH;
 
 /// `tcpguard replay`
 #[derive(Debug, clap::Args)]
-#[command(after_help = REPLAY)]
+#[command(after_help = with_exit_status("replay", REPLAY))]
 pub struct ReplayArgs {
-    /// The capture: pcap or pcapng, also compressed with gzip; - for standard input
+    /// Capture: pcap or pcapng, also gzip; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// What happens when a rule matches
+    /// Replay in this mode
     #[arg(long, default_value = "observe", value_parser = capture_mode_parser())]
     pub mode: Mode,
-    /// Where the decision about each packet runs
+    /// Execute the data path here
     #[arg(long, value_enum, default_value_t)]
     pub backend: ReplayBackend,
-    /// Configuration file whose thresholds to judge by, in place of the defaults
+    /// Use the thresholds of this configuration file
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How fast packets come: max, or in times of the pace at which they were captured, such as 1x; then
-    /// what is told is told on stderr as it happens
+    /// Replay speed: max, or a factor such as 1x (alerts go to stderr)
     #[arg(long, value_name = "SPEED", default_value = "max")]
     pub speed: Speed,
-    /// Which incidents make the exit code 1
+    /// Exit with code 1 on incidents of this severity and higher
     #[arg(long, value_name = "SEVERITY", value_enum, default_value_t)]
     pub fail_on: FailOn,
 }
 
 const REPLAY: &str = "\
-Exit codes: 0 no incident, 1 incidents (--fail-on says which count), 2 usage,
-3 the capture, or most of its packets, cannot be read, 4 permission denied.
+Runs detection and mitigation on a capture, with the default thresholds unless -c names a file. No
+agent is required, and no packet is sent.
 
 Examples:
   tcpguard replay flood.pcap.gz
   tcpguard replay flood.pcap --mode enforce -c /etc/tcpguard/tcpguard.toml
-  tcpguard replay flood.pcap --speed 1x           # what would be told, and when
+  tcpguard replay flood.pcap --speed 1x           # alerts in real time
   tcpguard replay flood.pcap --fail-on critical   # exit code 1 for floods only
   tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -";
 
@@ -65,7 +64,7 @@ impl FromStr for Speed {
         let times = text.strip_suffix('x').unwrap_or(text).parse();
         match times {
             Ok(times) if (0.01..=1000.0).contains(&times) => Ok(Self::Times(times)),
-            _ => Err("max, or a factor from 0.01x to 1000x, such as 1x"),
+            _ => Err("not a speed; write max, or a factor from 0.01x to 1000x"),
         }
     }
 }
@@ -76,11 +75,11 @@ pub enum FailOn {
     /// Every incident
     #[default]
     Notice,
-    /// Floods, and what else clients suffer from
+    /// Floods and incidents that affect clients
     Warning,
     /// Floods
     Critical,
-    /// None
+    /// No incident
     Never,
 }
 
@@ -90,7 +89,7 @@ pub enum ReplayBackend {
     /// In this process
     #[default]
     Host,
-    /// In the loaded BPF programs, by test runs: needs root, touches no interface
+    /// In the kernel, as test runs of the BPF programs (root)
     Kernel,
 }
 
@@ -98,27 +97,23 @@ pub enum ReplayBackend {
 #[derive(Debug, clap::Args)]
 #[command(after_help = REPORT)]
 pub struct ReportArgs {
-    /// Number of an attack; or a capture: pcap or pcapng, also compressed with gzip; - for standard
-    /// input
-    #[arg(value_name = "ATTACK|CAPTURE", value_parser = report_subject)]
+    /// Number of an incident, or a capture (- for standard input)
+    #[arg(value_name = "INCIDENT|CAPTURE", value_parser = report_subject)]
     pub subject: ReportSubject,
-    /// File to write the page to, in place of one that is there; - for standard output
+    /// Write the page to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Of a capture: what happens when a rule matches [default: observe]
+    /// Replay a capture in this mode [default: observe]
     #[arg(long, value_parser = capture_mode_parser())]
     pub mode: Option<Mode>,
-    /// Of a capture: configuration file whose thresholds to judge by, in place of the defaults
+    /// Use the thresholds of this configuration file (captures)
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
 const REPORT: &str = "\
-The page needs no network: it can be mailed, opened anywhere and printed. With --json the counts
-that it draws are printed, a line for each attack (tcpguard.timeline/1).
-
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running or the capture
-cannot be read, 4 permission denied, 5 no such attack.
+The page is one self-contained file. With --json the time series of each incident is printed instead,
+one per line (tcpguard.timeline/1).
 
 Examples:
   tcpguard report 7 --html attack-7.html
@@ -128,50 +123,56 @@ Examples:
 /// Subject of a report.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReportSubject {
-    /// The attack with this number.
-    Attack(u64),
+    /// The incident with this number.
+    Incident(u64),
     /// The capture in this file.
     Capture(PathBuf),
 }
 
-/// A number is an attack; a file of such a name is `./7`.
+/// A number is an incident; a file of such a name is `./7`.
 fn report_subject(text: &str) -> Result<ReportSubject, String> {
     let number = text.strip_prefix('#').unwrap_or(text).parse().ok();
-    Ok(number.map_or_else(|| ReportSubject::Capture(text.into()), ReportSubject::Attack))
+    Ok(number.map_or_else(|| ReportSubject::Capture(text.into()), ReportSubject::Incident))
 }
 
 pub(super) const CONFIG: &str = "\
+The configuration is /etc/tcpguard/tcpguard.toml with the files of conf.d beside it. tcpguard.toml(5)
+describes every key. Without a command, the settings are shown.
+
 Examples:
   tcpguard config init                            # once
   tcpguard config check                           # after each change
-  tcpguard config show                            # what a start would take
-  tcpguard config show --effective                # what the running agent holds";
+  tcpguard config show                            # settings of the files
+  tcpguard config show --effective                # settings of the running agent";
 
 /// `tcpguard config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
-    /// Report every mistake in a configuration file and those of conf.d beside it
+    /// Check a configuration file and its conf.d
     #[command(after_help = CHECK)]
     Check {
-        /// The file
-        #[arg(help = format!("The file [default: {DEFAULT_PATH}]"))]
+        /// Configuration file.
+        #[arg(help = format!("Configuration file [default: {DEFAULT_PATH}]"))]
         file: Option<PathBuf>,
-        /// The same, as `run` and `replay` have it
+        /// Read this configuration file
         #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
         config: Option<PathBuf>,
     },
-    /// Show every setting with the value that holds and where it comes from
+    /// Show every setting with its value and origin
     Show(ShowArgs),
-    /// Write a file with every setting, explained and commented out
+    /// Write a commented file with every setting
     #[command(after_help = INIT)]
     Init {
-        /// The file; an existing one is left alone; - for standard output
-        #[arg(help = format!("The file; an existing one is left alone; - for standard output [default: {DEFAULT_PATH}]"))]
+        /// The new file.
+        #[arg(help = format!("New file; - for standard output [default: {DEFAULT_PATH}]"))]
         file: Option<PathBuf>,
     },
 }
 
 const CHECK: &str = "\
+Reports every mistake with file, line and column, and warns of interfaces that do not exist. Nothing
+is applied.
+
 Examples:
   tcpguard config check
   tcpguard config check -c /tmp/guard.toml --json | jq .problems";
@@ -180,43 +181,48 @@ Examples:
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = SHOW)]
 pub struct ShowArgs {
-    /// The file; those of conf.d beside it count too
-    #[arg(help = format!("The file; those of conf.d beside it count too [default: {DEFAULT_PATH}]"))]
+    /// Configuration file.
+    #[arg(help = format!("Configuration file [default: {DEFAULT_PATH}]"))]
     pub file: Option<PathBuf>,
-    /// The same, as `run` and `replay` have it
+    /// Read this configuration file
     #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     pub config: Option<PathBuf>,
-    /// What the running agent holds, rather than what a start would take from the files
+    /// Show the settings of the running agent instead of the files
     #[arg(long, conflicts_with_all = ["file", "config"])]
     pub effective: bool,
-    /// Where exactly each value comes from: file and line, command line, or tcpguard mode
+    /// Show the exact origin of each value: file and line, or command
     #[arg(long)]
     pub origin: bool,
 }
 
 const SHOW: &str = "\
+The files are read as a start of the agent would read them. A running agent may have an older version
+of the files, and a mode that was set by tcpguard mode: --effective shows its settings.
+
 Examples:
   tcpguard config show
-  tcpguard config show --origin                   # which file says it, and where
-  tcpguard config show --effective --origin       # what the running agent holds, and why
+  tcpguard config show --origin                   # with file and line
+  tcpguard config show --effective --origin       # of the running agent
   tcpguard config show /tmp/guard.toml --json | jq .settings";
 
 const INIT: &str = "\
+Every setting is explained and commented out, with its default. An existing file is not overwritten.
+
 Examples:
-  tcpguard config init                            # never over a file that is there
+  tcpguard config init
   tcpguard config init - | less";
 
 /// `tcpguard completions`
 #[derive(Debug, clap::Args)]
 #[command(after_help = COMPLETIONS)]
 pub struct CompletionsArgs {
-    /// For which shell
+    /// Shell
     #[arg(value_enum)]
     pub shell: Shell,
 }
 
 const COMPLETIONS: &str = "\
-The packages bring the files. Without one:
+The packages install these files. Without a package:
 
 Examples:
   tcpguard completions bash > /etc/bash_completion.d/tcpguard
@@ -238,18 +244,23 @@ pub enum Shell {
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub struct ManualArgs {
-    /// Where the pages are written
+    /// Directory of the pages
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
 }
 
 const MANUAL: &str = "\
+Writes a page of section 8 for tcpguard and for each command, and tcpguard.toml(5).
+
 Examples:
   tcpguard manual /tmp/manual
   man /tmp/manual/tcpguard.8";
 
 fn capture_mode_parser() -> impl TypedValueParser<Value = Mode> {
-    one_of(&[("observe", Mode::Observe), ("enforce", Mode::Enforce)])
+    described(&[
+        ("observe", "Count the SYNs that rules match", Mode::Observe),
+        ("enforce", "Drop the SYNs that rules match", Mode::Enforce),
+    ])
 }
 
 #[cfg(test)]
@@ -257,10 +268,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_an_attack_and_anything_else_a_file() {
+    fn a_number_is_an_incident_and_anything_else_a_file() {
         let file = |name: &str| Ok(ReportSubject::Capture(name.into()));
-        assert_eq!(report_subject("7"), Ok(ReportSubject::Attack(7)));
-        assert_eq!(report_subject("#7"), Ok(ReportSubject::Attack(7)));
+        assert_eq!(report_subject("7"), Ok(ReportSubject::Incident(7)));
+        assert_eq!(report_subject("#7"), Ok(ReportSubject::Incident(7)));
         assert_eq!(report_subject("./7"), file("./7"));
         assert_eq!(report_subject("flood.pcap"), file("flood.pcap"));
         assert_eq!(report_subject("-"), file("-"));

@@ -1,4 +1,4 @@
-//! Arguments of verbs that change this host, with an agent or without.
+//! Arguments of verbs that change this host.
 
 use clap::ValueHint;
 
@@ -7,38 +7,42 @@ use clap::ValueHint;
 #[command(after_help = DETACH)]
 #[group(required = true, multiple = false)]
 pub struct DetachArgs {
-    /// Interface to take the filter off
-    #[arg(value_name = "IFACE", value_hint = ValueHint::Hostname)]
+    /// Detach from this interface
+    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Take it off everywhere
+    /// Detach from every interface
     #[arg(long)]
     pub all: bool,
 }
 
 const DETACH: &str = "\
+Without the XDP program, the interface is not protected. The agent attaches it again when it restarts.
+
 Examples:
-  tcpguard detach eth0
-  tcpguard detach --all                           # works with the agent dead, too
-  systemctl restart tcpguard                      # protect again";
+  tcpguard detach -i eth0
+  tcpguard detach --all                           # works without an agent
+  systemctl restart tcpguard                      # attach again";
 
 /// `tcpguard selftest`
 #[derive(Debug, clap::Args)]
 #[command(after_help = SELFTEST)]
 pub struct SelftestArgs {
-    /// Only where no result is kept for this kernel, these programs and these sysctls; print nothing
+    /// Test only if there is no result for this kernel and these sysctls
     #[arg(long)]
     pub if_needed: bool,
 }
 
 const SELFTEST: &str = "\
-Real connections between two temporary network namespaces; nothing leaves this host.
-Exit codes: 0 some SYN cookies work, 1 none do or nothing could be tried, 2 usage,
-4 permission denied.
+Opens real connections between two temporary network namespaces. No packet leaves this host. The agent
+uses the saved result to select the kind of SYN cookies.
 
 Examples:
   tcpguard selftest
-  tcpguard selftest --state-dir /tmp                 # and leave what the agent goes by alone";
+  tcpguard selftest --state-dir /tmp              # without saving the result for the agent";
 
 pub(super) const RESTORE_SYSCTLS: &str = "\
+While SYN cookies of the kernel are in use, the agent sets net.ipv4.tcp_syncookies to 2. The service
+runs this command after each end of the agent.
+
 Examples:
-  tcpguard restore-sysctls                        # the service does so after each end";
+  tcpguard restore-sysctls";

@@ -1,5 +1,5 @@
-//! Exactly what was typed, checked for form only. Here is what every verb shares and the list of
-//! verbs; the options of each stand with those of its kind, and end in examples.
+//! The command line as typed, checked for form only: the list of verbs and the options that they share.
+//! The options of each verb are in the module of its kind, and end in examples.
 
 mod agent;
 mod alerts;
@@ -11,12 +11,13 @@ mod rules;
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use tcpguard_engine::Mode;
 
-use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, MODES, parse_prefix};
+use super::exit::Exit;
+use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, parse_prefix};
 pub use agent::*;
 pub use alerts::*;
 pub use checkup::*;
@@ -25,9 +26,9 @@ pub use host::*;
 pub use monitoring::*;
 pub use rules::*;
 
-/// Detects and stops SYN floods in the kernel.
+/// Detect and mitigate SYN floods with XDP.
 #[derive(Debug, Parser)]
-#[command(name = "tcpguard", version, max_term_width = 100, after_help = TCPGUARD)]
+#[command(name = "tcpguard", version, max_term_width = 100, after_help = with_exit_status("", TCPGUARD))]
 #[command(help_template = TEMPLATE, before_help = groups())]
 pub struct Args {
     /// Options of every verb.
@@ -46,13 +47,15 @@ const TEMPLATE: &str = "\
 {before-help}Options:
 {options}{after-help}";
 
-/// The verbs by what they are for.
-const GROUPS: [(&str, &[&str]); 5] = [
-    ("Look", &["status", "top", "alerts", "events", "explain", "report", "listeners", "states"]),
-    ("Act", &["mode", "block", "unblock", "allow", "disallow", "rules", "mitigation", "detach"]),
-    ("Monitoring", &["check", "metrics"]),
-    ("Host and captures", &["doctor", "tune", "selftest", "replay"]),
-    ("Set-up", &["config", "reload", "run", "completions", "version"]),
+/// The verbs by purpose.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Monitor", &["status", "top", "events", "alerts", "explain", "report", "check", "metrics"]),
+    (
+        "Mitigate",
+        &["mode", "confirm", "block", "unblock", "allow", "disallow", "rules", "mitigation"],
+    ),
+    ("Diagnose", &["doctor", "listeners", "states", "tune", "selftest", "replay"]),
+    ("Manage", &["config", "reload", "run", "detach", "restore-sysctls", "completions", "version"]),
 ];
 
 /// Lines of `tcpguard --help` about each verb, group by group.
@@ -64,12 +67,7 @@ fn groups() -> String {
         // Without a terminal interface there is no `top`.
         for verb in names.iter().filter_map(|name| all.find_subcommand(name)) {
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-            let aliases: Vec<_> = verb.get_visible_aliases().collect();
-            let also = match aliases.as_slice() {
-                [] => String::new(),
-                names => format!(" [also: {}]", names.join(", ")),
-            };
-            text += &format!("  {:<12} {about}{also}\n", verb.get_name());
+            text += &format!("  {:<15} {about}\n", verb.get_name());
         }
         text.push('\n');
     }
@@ -78,55 +76,63 @@ fn groups() -> String {
 }
 
 const TCPGUARD: &str = "\
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 tcpguard is not running,
-4 permission denied, 5 no such rule or interface.
-
 Examples:
-  tcpguard status                                 # what is happening, and what is done about it
-  tcpguard explain 192.0.2.7                      # what decides about an address
-  tcpguard mode enforce --confirm 60s             # from counting to dropping, for a minute
-  tcpguard help block                             # every verb explains itself by examples";
+  tcpguard status                                 # attacks, mitigations and clients
+  tcpguard explain 192.0.2.7                      # decisions about an address
+  tcpguard mode enforce --rollback-after 60s      # drop, with automatic rollback
+  tcpguard help block                             # help of a command";
+
+/// Heading of the exit codes in help.
+pub(super) const EXIT_STATUS: &str = "Exit status:";
+
+/// Text below the options of a verb with its exit codes before the examples.
+fn with_exit_status(verb: &str, text: &str) -> String {
+    let (notes, examples) = text.split_at(text.find("Examples:").unwrap_or(text.len()));
+    let codes =
+        Exit::table(verb).iter().map(|(exit, meaning)| format!("  {}  {meaning}\n", exit.code()));
+    format!("{notes}{EXIT_STATUS}\n{}\n{examples}", codes.collect::<String>())
+}
 
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Options of every verb")]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// When to use colour
+    /// Use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Tell times in UTC rather than in the time zone of this host
+    /// Show times in UTC instead of the time zone of this host
     #[arg(long, global = true)]
     pub utc: bool,
-    /// Accepted for scripts; there is never a pager
+    /// Do nothing: there is no pager (accepted for scripts)
     #[arg(long, global = true)]
     pub no_pager: bool,
-    /// Say nothing but data and errors
+    /// Print only data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more; twice: everything
+    /// Increase verbosity (-vv: debug)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Socket of the agent, in place of those in the runtime directory
+    /// Use this socket of the agent instead of the runtime directory
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Directory of the agent's sockets
+    /// Use the agent's sockets in this directory
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
-    /// Directory on a bpffs in which links are pinned
+    /// Use the BPF pins in this directory of a bpffs
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pub pin_dir: PathBuf,
-    /// Directory of what survives a restart of the agent
+    /// Use the agent's state files in this directory
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     pub state_dir: PathBuf,
 }
 
-/// Condition for colour.
+/// Condition for color.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set; CLICOLOR_FORCE: always
+    /// On a terminal, unless NO_COLOR is set (CLICOLOR_FORCE: always)
     #[default]
     Auto,
     /// Always
@@ -138,102 +144,109 @@ pub enum Color {
 /// The verb and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Guard interfaces until stopped (what the service runs)
+    /// Run the agent in the foreground
     Run(RunArgs),
-    /// Show what is happening and what is done about it
+    /// Show attacks, mitigations and connected clients
     Status(StatusArgs),
-    /// Look at all of it live, in the terminal
+    /// Show the status live in the terminal
     #[cfg(feature = "tui")]
     Top(TopArgs),
-    /// Say in one line, for monitoring, whether all is well
+    /// Check the state as a monitoring plugin
     Check(CheckArgs),
-    /// Drop SYNs from an address or prefix
+    /// Drop SYNs from addresses or prefixes
     Block(BlockArgs),
-    /// Take back rules on an address or prefix
+    /// Remove rules
     Unblock(UnblockArgs),
-    /// Let no rule of the guard's own drop an address or prefix
+    /// Exempt an address or prefix from automatic rules
     Allow(AllowArgs),
-    /// Take an address or prefix off the allowlist
+    /// Remove an address or prefix from the allowlist
     Disallow(UnallowArgs),
-    /// Say what decides about an address, or what an attack was judged by
+    /// Explain the decisions about an address, or an incident
     Explain(ExplainArgs),
-    /// Show what was told of attacks, rules and changes
-    #[command(visible_alias = "history")]
+    /// List past alerts
     Alerts(AlertsArgs),
-    /// Follow what is told, as it happens
+    /// Print alerts as they occur
     Events(EventsArgs),
-    /// Look at the rules, or change them
+    /// List, export, import or remove rules
     #[command(after_help = RULES)]
     Rules {
-        /// What to do with them; without it they are listed.
+        /// The operation; without it the rules are listed.
         #[command(subcommand)]
         verb: Option<RulesVerb>,
     },
-    /// Show or set what happens when a rule matches
+    /// Show or set the mode: observe, enforce or off
     Mode(ModeArgs),
-    /// Take a step for a listener, forbid it, or leave it to the guard again
+    /// Keep changes that revert unless confirmed
+    Confirm(ConfirmArgs),
+    /// Override a mitigation at a listener
     Mitigation(MitigationArgs),
-    /// Read the configuration again and apply what can be applied
+    /// Apply the configuration files to the running agent
     #[command(after_help = RELOAD)]
     Reload,
-    /// Say what the guard would have done about a capture
+    /// Detect and mitigate the attacks in a capture
     Replay(ReplayArgs),
-    /// Write a page with plots about an attack or a capture
+    /// Write an HTML report with plots of an incident or a capture
     Report(ReportArgs),
-    /// Try out which SYN cookies work on this host
+    /// Test which SYN cookies work on this host
     Selftest(SelftestArgs),
-    /// Say what stands in the way of the guard, and what to do about it
-    #[command(visible_alias = "diagnose")]
+    /// Check host and agent for problems, with hints
     Doctor(DoctorArgs),
-    /// Say which sysctls help on this host and which do harm; set them, and take that back
+    /// Recommend, set or restore sysctls
     Tune(TuneArgs),
-    /// Take the filter off, also when the agent is dead
+    /// Detach the XDP program, with or without an agent
     Detach(DetachArgs),
-    /// Look at the configuration
+    /// Check, show or create the configuration
     #[command(after_help = CONFIG)]
     Config {
-        /// What to do with it; without it it is shown.
+        /// The operation; without it the settings are shown.
         #[command(subcommand)]
         verb: Option<ConfigVerb>,
     },
-    /// Count connections by state, say what is unusual, what it costs and who has them
+    /// Show connections by state, and their resources
     States(StatesArgs),
-    /// Show how full the queues of each listener are, and what limits them
+    /// Show the queues of each listener
     Listeners(ListenersArgs),
-    /// Print the status as numbers for a monitoring system
+    /// Print metrics for Prometheus
     Metrics(MetricsArgs),
-    /// Print what a shell needs to complete verbs and options
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
-    /// Show the versions
+    /// Show version information
     #[command(after_help = VERSION)]
     Version,
-    /// Write the manual pages, for packages
+    /// Write the manual pages
     #[command(hide = true)]
     Manual(ManualArgs),
-    /// Put back the sysctls that an agent changed and that ended without doing so
-    #[command(hide = true, after_help = host::RESTORE_SYSCTLS)]
+    /// Restore the sysctls that a stopped agent changed
+    #[command(after_help = host::RESTORE_SYSCTLS)]
     RestoreSysctls,
 }
 
 const RELOAD: &str = "\
-A configuration with mistakes is refused, and the old one holds.
+A configuration with mistakes is refused, and the running one stays in effect. Some keys require a
+restart: they are named.
 
 Examples:
-  tcpguard config check                           # every mistake, without applying anything
+  tcpguard config check                           # check only
   tcpguard reload";
 
 const VERSION: &str = "\
+Versions of the program, of the BPF maps, of the protocol and of the status document.
+
 Examples:
   tcpguard version
   tcpguard version --json | jq -r .version";
 
-/// An address or prefix. clap says what was typed, so that the reason need not.
+/// An address or prefix. clap quotes the input, so the reason does not.
 fn prefix(text: &str) -> Result<IpNet, String> {
     parse_prefix(text).map_err(|why| why.replacen(&format!("\"{text}\" is "), "", 1))
 }
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
-    one_of(&MODES)
+    described(&[
+        ("observe", "Count the SYNs that rules match", Mode::Observe),
+        ("enforce", "Drop the SYNs that rules match", Mode::Enforce),
+        ("off", "Match no rules", Mode::Off),
+    ])
 }
 
 /// One of the named values; clap lists the names in help and errors.
@@ -243,6 +256,17 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     PossibleValuesParser::new(values.iter().map(|(name, _)| *name)).try_map(|typed| {
         let found = values.iter().find(|(name, _)| *name == typed);
         found.map(|(_, value)| *value).ok_or("not one of the possible values")
+    })
+}
+
+/// One of the named values, each with its help.
+fn described<T: Copy + Send + Sync + 'static>(
+    values: &'static [(&'static str, &'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    let named = values.iter().map(|(name, help, _)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(named).try_map(|typed| {
+        let found = values.iter().find(|(name, ..)| *name == typed);
+        found.map(|(_, _, value)| *value).ok_or("not one of the possible values")
     })
 }
 
@@ -267,8 +291,7 @@ mod tests {
         verbs
     }
 
-    /// The words of an example, as a shell would take them apart; `None` where it is another
-    /// program's.
+    /// The words of an example as a shell would split them; `None` where it is another program's.
     fn words(line: &str) -> Option<Vec<String>> {
         let command = line.split(" # ").next()?.split(" | ").map(str::trim);
         let mut plain = command.map(|part| part.strip_prefix("sudo ").unwrap_or(part));
@@ -308,19 +331,36 @@ mod tests {
             assert_eq!(groups, 1, "{name}");
         }
         let help = Args::command().render_help().to_string();
-        assert!(help.contains("\nAct:\n  mode "), "{help}");
+        assert!(help.contains("\nMitigate:\n  mode "), "{help}");
         assert!(groups().lines().all(|line| line.chars().count() <= 100), "{help}");
     }
 
     #[test]
-    fn what_belongs_to_a_verb_stands_above_what_belongs_to_all() {
+    fn options_of_a_verb_precede_the_global_ones() {
         let mut all = Args::command();
         all.build();
         let status = all.find_subcommand_mut("status").expect("a verb").render_help().to_string();
         let options = status.split("Examples:").next().unwrap_or_default();
-        let (own, every) = options.split_once("Options of every verb:").expect("two headings");
+        let (own, every) = options.split_once("Global options:").expect("two headings");
         assert!(own.contains("--brief") && !own.contains("--socket"), "{status}");
         assert!(every.contains("--socket") && !every.contains("--brief"), "{status}");
+    }
+
+    #[test]
+    fn help_lines_have_at_most_70_characters() {
+        for verb in verbs() {
+            let name = verb.get_bin_name().unwrap_or_default().to_owned();
+            let values = |argument: &clap::Arg| argument.get_possible_values();
+            let values = verb.get_arguments().flat_map(values);
+            let values: Vec<_> = values.filter_map(|value| value.get_help().cloned()).collect();
+            let options = verb.get_arguments().filter_map(|argument| argument.get_help());
+            for help in verb.get_about().into_iter().chain(options).chain(&values) {
+                let help = help.to_string();
+                let line = help.split(" [default").next().unwrap_or_default();
+                assert!(line.chars().count() <= 70, "{name}: {line}");
+                assert!(!line.ends_with('.'), "{name}: {line}");
+            }
+        }
     }
 
     #[test]

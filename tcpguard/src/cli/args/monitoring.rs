@@ -1,7 +1,8 @@
-//! Arguments of verbs for monitoring, by people and by monitoring systems.
+//! Arguments of verbs for monitoring.
 
 use clap::{ValueEnum, ValueHint};
 
+use super::with_exit_status;
 use crate::documents::monitoring::Threshold;
 
 /// `tcpguard top`
@@ -9,71 +10,71 @@ use crate::documents::monitoring::Threshold;
 #[derive(Debug, clap::Args)]
 #[command(after_help = TOP)]
 pub struct TopArgs {
-    /// Count only the packets of this interface
+    /// Show only the packets of this interface
     #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Seconds between two looks
+    /// Refresh every SEC seconds
     #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub delay: u64,
+    pub watch: u64,
 }
 
 #[cfg(feature = "tui")]
 const TOP: &str = "\
-Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
-? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
+Keys: 1 to 5 or Tab: panes, arrows: rows, /: filter, s: sort, r: reverse, p: pause, Enter: details,
+?: all keys, q: quit. The terminal must have 80 columns and 24 lines.
 
 Examples:
   tcpguard top
-  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
-  tcpguard status --watch                         # without a terminal";
+  tcpguard top -i eth0 -w 5                       # one interface, refreshed every 5 s
+  tcpguard status --watch                         # without a full-screen terminal";
 
 /// `tcpguard check`
 #[derive(Debug, clap::Args)]
-#[command(after_help = CHECK)]
+#[command(after_help = with_exit_status("check", CHECK))]
 pub struct CheckArgs {
-    /// Warn when a number is outside of its range; may be repeated
+    /// Return WARNING if a value is outside its range; repeatable
     #[arg(long, value_name = "NAME=RANGE")]
     pub warn: Vec<Threshold>,
-    /// Raise an alarm when a number is outside of its range; may be repeated
+    /// Return CRITICAL if a value is outside its range; repeatable
     #[arg(long, value_name = "NAME=RANGE")]
     pub crit: Vec<Threshold>,
 }
 
 const CHECK: &str = "\
-Names: clients (% of the baseline that connect to what is
-attacked), syn_pps, drop_pps, half_open (%), rules, attacks.
-Ranges as monitoring plugins have them: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less,
-10:20, and @10:20 is everything else.
-Exit codes: 0 OK, 1 WARNING (elevated, degraded, off, an attack that is stopped, a configuration that
-was refused), 2 CRITICAL (an attack that nothing stops or that keeps clients out, filter or rules
-gone, the agent dead), 3 UNKNOWN (denied, usage).
+A plugin for Nagios, Icinga and others: one line with performance data.
+WARNING: elevated, degraded, off, a mitigated attack, a refused configuration.
+CRITICAL: an unmitigated attack, clients that cannot connect, a missing XDP program, no agent.
+Names: clients (% of the baseline, during an attack), syn_pps, drop_pps, half_open (%), rules,
+incidents. Ranges: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less, 10:20, and @10:20 is
+everything outside.
 
 Examples:
   tcpguard check
   tcpguard check --warn half_open=50 --crit half_open=90 --crit clients=50:
-  tcpguard check --quiet                          # the exit code alone";
+  tcpguard check --quiet                          # exit code only";
 
 /// `tcpguard metrics`
 #[derive(Debug, clap::Args)]
 #[command(after_help = METRICS)]
 pub struct MetricsArgs {
-    /// In which form
-    #[arg(long, value_enum, value_name = "FORM", default_value_t)]
+    /// Print this format
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub format: MetricsFormat,
 }
 
-/// Forms of metrics.
+/// Format of metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum MetricsFormat {
     /// OpenMetrics 1.0
     #[default]
     Openmetrics,
-    /// Prometheus 0.0.4, as promtool and the textfile collector of node_exporter read it
+    /// Prometheus text format 0.0.4 (promtool, textfile collector)
     Prometheus,
 }
 
 const METRICS: &str = "\
-Without an agent only tcpguard_up 0 is printed, and the exit code is 3.
+The agent also serves the metrics on /run/tcpguard/metrics.sock and, if configured, over TCP. Without
+an agent only tcpguard_up 0 is printed.
 
 Examples:
   tcpguard metrics

@@ -13,7 +13,7 @@ use tcpguard_engine::Limits;
 use super::prefix;
 use crate::cli::duration;
 
-/// For how long a rule made by hand may be.
+/// Parser of the lifetime of an operator's rule.
 fn rule_lifetime() -> impl TypedValueParser<Value = Duration> {
     duration::at_most(Limits::MAX_MANUAL_RULE)
 }
@@ -25,62 +25,77 @@ pub struct BlockArgs {
     /// Addresses or prefixes, such as 192.0.2.0/24
     #[arg(value_name = "PREFIX", required = true, value_parser = prefix)]
     pub prefixes: Vec<IpNet>,
-    /// For how long, such as 90s, 10m or 1h30m; 24h at most
+    /// Lifetime of the rules, such as 90s, 10m or 1h30m; at most 24h
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = rule_lifetime())]
     pub lifetime: Duration,
-    /// Only SYNs to these ports of this host, up to four, such as 443,80 [default: every port]
+    /// Drop SYNs to these ports only, at most four [default: every port]
     #[arg(long = "port", value_name = "N", value_delimiter = ',',
           value_parser = clap::value_parser!(u16).range(1..))]
     pub ports: Vec<u16>,
-    /// Why, for whoever finds the rule
+    /// Reason to record with the rule
     #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
     pub reason: String,
-    /// Block even what is protected, very wide, your own address, or holds validated clients; unless you
-    /// confirm it in time it is rolled back
+    /// Override the safety checks; the rule is rolled back unless confirmed
     #[arg(long)]
     pub force: bool,
-    /// What becomes of it then.
     #[command(flatten)]
-    pub confirm: ConfirmWithinArgs,
-    /// Only say what would happen
+    pub rollback: RollbackArgs,
+    /// Show the effect without changing anything
     #[arg(long)]
     pub dry_run: bool,
 }
 
 const BLOCK: &str = "\
-A rule ends by itself; no rule lives longer than 24 h. A second block of the same prefix takes the
-place of the first, with its own end and ports. Of several prefixes all are blocked, or none.
-A prefix that holds validated clients needs --force; --dry-run says how many.
-What needs --force may lock you out. So it ends after a minute, also if the agent is killed, and what
-it replaced is there again, unless you type: tcpguard rules confirm PREFIX
+Every rule expires, after 24 h at the latest. A second block of the same prefix replaces the first.
+Several prefixes are blocked together or not at all.
+Safety checks refuse protected prefixes, your own address, prefixes wider than /16 (IPv6: /32) and
+prefixes with validated clients. --dry-run shows the number of these clients.
+A rule made with --force is rolled back after a minute, even if the agent is killed, unless you
+confirm it. The rollback restores the rule that it replaced.
 
 Examples:
-  tcpguard block 192.0.2.7                        # for an hour
+  tcpguard block 192.0.2.7                        # for 1 h
   tcpguard block 198.51.100.0/24 --for 12h --reason \"abuse report 4711\"
   tcpguard block 192.0.2.7 192.0.2.9 198.51.100.0/24
-  tcpguard block 192.0.2.0/24 --port 25,587       # mail only; all else goes on
-  tcpguard block 2001:db8::/48 --dry-run          # only say what would happen
-  tcpguard block 10.0.0.0/8 --force --confirm 5m  # gone in five minutes, unless:
-  tcpguard rules confirm 10.0.0.0/8";
+  tcpguard block 192.0.2.0/24 --port 25,587       # mail only
+  tcpguard block 2001:db8::/48 --dry-run          # show the effect
+  tcpguard block 10.0.0.0/8 --force --rollback-after 5m
+  tcpguard confirm 10.0.0.0/8                     # keep it";
 
-/// What becomes of rules that are possible with --force only.
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct ConfirmWithinArgs {
-    /// With --force: go back after this time unless `tcpguard rules confirm` comes before [default: 60s]
-    #[arg(long, value_name = "TIME", requires = "force", value_parser = duration::parse)]
-    pub confirm: Option<Duration>,
-    /// With --force: stay without confirmation, for scripts that nobody can lock out
-    #[arg(long, requires = "force", conflicts_with = "confirm")]
-    pub no_rollback: bool,
+/// Rollback of rules that need --force.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct RollbackArgs {
+    /// Time to confirm a rule made with --force; never: no rollback
+    #[arg(long, value_name = "TIME", default_value = "60s", requires = "force",
+          value_parser = Rollback::parse)]
+    pub rollback_after: Rollback,
 }
 
-impl ConfirmWithinArgs {
-    /// Long enough to try whether one is still in, and to type one line; short enough to wait for.
-    const WITHIN: Duration = Duration::from_secs(60);
+/// Time of a rollback.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rollback {
+    /// After this time, unless the change is confirmed.
+    After(Duration),
+    /// For scripts, which cannot confirm.
+    Never,
+}
 
-    /// For how long a rule that is made with this `force` waits for a word, if it does.
+impl Rollback {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            time => duration::parse(time).map(Self::After),
+        }
+    }
+}
+
+impl RollbackArgs {
+    /// Time within which a rule that is made with this `force` must be confirmed, if it must.
     pub fn within(&self, force: bool) -> Option<Duration> {
-        (force && !self.no_rollback).then(|| self.confirm.unwrap_or(Self::WITHIN))
+        match self.rollback_after {
+            Rollback::After(time) => force.then_some(time),
+            Rollback::Never => None,
+        }
     }
 }
 
@@ -89,35 +104,34 @@ impl ConfirmWithinArgs {
 #[command(after_help = UNBLOCK)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct UnblockArgs {
-    /// Addresses or prefixes: every source rule within is removed
+    /// Remove every source rule within these addresses or prefixes
     #[arg(value_name = "PREFIX", value_parser = prefix, group = "what")]
     pub prefixes: Vec<IpNet>,
-    /// Remove every rule that operators made
+    /// Remove every rule made by operators
     #[arg(long, group = "what")]
     pub all: bool,
     /// Remove the rule with this number
     #[arg(long, value_name = "N", group = "what")]
     pub rule: Option<u32>,
-    /// Only rules of this origin [default: manual with --all, else all]
+    /// Remove only rules of this origin [default: manual with --all, else all]
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<Origin>,
-    /// Only say what would be removed
+    /// Show the rules without removing them
     #[arg(long)]
     pub dry_run: bool,
 }
 
 const UNBLOCK: &str = "\
-A rule that tcpguard made for an attack is made again while the attack goes on: after 10 minutes, or at
-once with tcpguard mitigation LISTENER signature auto (or source auto) or tcpguard mode. To stop dropping:
-tcpguard mode observe
+While an attack continues, tcpguard restores the rule that it made against it after 10 minutes, or at
+once after: tcpguard mitigation LISTENER signature auto. To stop dropping: tcpguard mode observe
 
 Examples:
   tcpguard unblock 192.0.2.7
-  tcpguard unblock 198.51.100.0/24                # every rule within it
+  tcpguard unblock 198.51.100.0/24                # every rule within this prefix
   tcpguard unblock 198.51.100.0/24 --origin manual --dry-run
-  tcpguard unblock --rule 3                       # by its number in: tcpguard rules list
-  tcpguard unblock --all                          # every rule that operators made
-  tcpguard unblock --all --origin all             # also those that tcpguard made itself";
+  tcpguard unblock --rule 3                       # number from: tcpguard rules list
+  tcpguard unblock --all                          # every rule made by operators
+  tcpguard unblock --all --origin all             # also the rules made by tcpguard";
 
 /// `tcpguard allow`
 #[derive(Debug, clap::Args)]
@@ -126,94 +140,82 @@ pub struct AllowArgs {
     /// Address or prefix, such as 192.0.2.0/24
     #[arg(value_parser = prefix)]
     pub prefix: IpNet,
-    /// For how long, such as 90s, 10m or 1h30m; 30d at most
+    /// Lifetime of the exemption, such as 2h or 7d; at most 30d
     #[arg(long = "for", value_name = "TIME", default_value = "30d",
           value_parser = duration::at_most(Limits::MAX_ALLOW))]
     pub lifetime: Duration,
-    /// Why, for whoever finds it
+    /// Reason to record with the exemption
     #[arg(long, value_name = "TEXT", default_value = "allowed by hand")]
     pub reason: String,
-    /// Allow even what is very wide
+    /// Allow even a very wide prefix
     #[arg(long)]
     pub force: bool,
 }
 
 const ALLOW: &str = "\
+Automatic rules and mitigations do not drop exempt addresses. Manual blocks still do. The exemption
+persists across restarts.
+
 Examples:
   tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"
-  tcpguard allow 2001:db8::7 --for 2h             # while somebody looks into it";
+  tcpguard allow 2001:db8::7 --for 2h             # during an investigation";
 
 /// `tcpguard disallow`
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNALLOW)]
 pub struct UnallowArgs {
-    /// Address or prefix: every exemption within it that an operator made is removed
+    /// Remove every operator's exemption within this address or prefix
     #[arg(value_parser = prefix)]
     pub prefix: IpNet,
 }
 
 const UNALLOW: &str = "\
+Removes exemptions made with tcpguard allow. Prefixes of the configuration (protect) stay exempt.
+
 Examples:
-  tcpguard disallow 203.0.113.0/24                 # everything within it
-  tcpguard rules list                             # what is on the allowlist";
+  tcpguard disallow 203.0.113.0/24                # every exemption within this prefix
+  tcpguard rules list                             # also lists the allowlist";
 
 pub(super) const RULES: &str = "\
+A rule drops SYNs by source or by signature. Without a command, the rules are listed.
+
 Examples:
   tcpguard rules list
-  tcpguard rules export > rules.json              # and read them in elsewhere:
+  tcpguard rules export > rules.json
   tcpguard rules import rules.json --dry-run";
 
 /// `tcpguard rules …`
 #[derive(Debug, Subcommand)]
 pub enum RulesVerb {
-    /// Show every rule with its origin, reason, end and hits, and the allowlist
+    /// List the rules and the allowlist
     List(ListArgs),
-    /// Write the rules that operators made, one JSON object a line, for `rules import`
+    /// Print the operators' rules as JSON lines for `rules import`
     Export(ExportArgs),
-    /// Add the rules of a file to those that there are, all at once or not at all
+    /// Add or replace rules from a file, all or none
     Import(ImportArgs),
-    /// Let rules stay that were made with --force and end soon otherwise
-    Confirm(ConfirmArgs),
-    /// Remove every rule that operators made, all at once
+    /// Remove the operators' rules, all at once
     Flush(FlushArgs),
 }
-
-/// `tcpguard rules confirm`
-#[derive(Debug, clap::Args)]
-#[command(after_help = CONFIRM)]
-pub struct ConfirmArgs {
-    /// Only those within this address or prefix [default: all that wait]
-    #[arg(value_parser = prefix)]
-    pub prefix: Option<IpNet>,
-}
-
-const CONFIRM: &str = "\
-Try first whether you can still log in: open a second connection.
-
-Examples:
-  tcpguard rules list                             # which rules wait, and until when
-  tcpguard rules confirm
-  tcpguard rules confirm 10.0.0.0/8";
 
 /// `tcpguard rules flush`
 #[derive(Debug, clap::Args)]
 #[command(after_help = FLUSH)]
 pub struct FlushArgs {
-    /// Only rules of this origin
+    /// Remove only rules of this origin
     #[arg(long, value_name = "ORIGIN", default_value = "manual")]
     pub origin: Origin,
-    /// Only say what would be removed
+    /// Show the rules without removing them
     #[arg(long)]
     pub dry_run: bool,
 }
 
 const FLUSH: &str = "\
-The allowlist stays as it is, and so do the rules that tcpguard made for an attack: they stop it.
-Removed with --origin auto or --origin all, they are made again while the attack goes on: after 10
-minutes, or at once with tcpguard mitigation LISTENER signature auto. To stop dropping: tcpguard mode observe.
+The allowlist and the rules that tcpguard made against attacks stay. If you remove those too, with
+--origin auto or all, tcpguard restores them after 10 minutes while the attack continues, or at once
+after: tcpguard mitigation LISTENER signature auto. To stop dropping: tcpguard mode observe
 
 Examples:
-  tcpguard rules export > rules.json              # keep them first
+  tcpguard rules export > rules.json              # backup
   tcpguard rules flush
   tcpguard rules flush --origin all --dry-run";
 
@@ -221,101 +223,96 @@ Examples:
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = LIST)]
 pub struct ListArgs {
-    /// Only what covers this address
+    /// Show only prefixes that contain this address
     #[arg(long, value_name = "IP")]
     pub contains: Option<IpAddr>,
-    /// Only what lies within this prefix
+    /// Show only prefixes within this prefix
     #[arg(long, value_name = "NET", value_parser = prefix)]
     pub within: Option<IpNet>,
-    /// Only rules of this origin
+    /// Show only rules of this origin
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<Origin>,
-    /// Print the prefixes that are dropped to every port, one a line, and nothing else
+    /// Print only the prefixes that are blocked on every port, one per line
     #[arg(long)]
     pub raw: bool,
 }
 
 const LIST: &str = "\
-A rule that drops a signature has no prefix: --contains, --within and --raw leave it out. So does
---raw with a rule for certain ports.
+A signature rule has no prefix, so --contains, --within and --raw omit it. --raw also omits rules for
+certain ports.
 
 Examples:
   tcpguard rules list
-  tcpguard rules list --contains 203.0.113.7      # what touches this address
+  tcpguard rules list --contains 203.0.113.7      # rules over this address
   tcpguard rules list --within 203.0.113.0/24 --origin manual
-  tcpguard rules list --origin auto --raw         # for another program
+  tcpguard rules list --origin auto --raw         # for scripts
   tcpguard rules list --json | jq .rules";
 
 /// `tcpguard rules export`
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPORT)]
 pub struct ExportArgs {
-    /// Also source rules that the guard made itself; imported, they become an operator's
+    /// Export also the source rules made by tcpguard
     #[arg(long)]
     pub all: bool,
 }
 
 const EXPORT: &str = "\
+Each line is a JSON object with prefix, ports, remaining lifetime and reason. Signature rules are not
+exported. An imported rule is an operator's.
+
 Examples:
-  tcpguard rules export > rules.json              # one rule a line
-  tcpguard rules export --all --json              # one document, also of the guard's own";
+  tcpguard rules export > rules.json              # one rule per line
+  tcpguard rules export --all --json              # one document, with tcpguard's own rules";
 
 /// `tcpguard rules import`
 #[derive(Debug, clap::Args)]
 #[command(after_help = IMPORT)]
 pub struct ImportArgs {
-    /// The file; - for standard input
+    /// File with the rules; - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Remove all other rules that operators made
+    /// Remove all other rules made by operators
     #[arg(long)]
     pub replace: bool,
-    /// Accepted for scripts of before: other rules stay unless --replace is given
-    #[arg(long, hide = true, conflicts_with = "replace")]
-    pub merge: bool,
-    /// For how long, where the file does not say; 24h at most [default: 1h, or as long as such a rule
-    /// is there already]
+    /// Lifetime of rules without one in the file; at most 24h [default: 1h]
     #[arg(long = "for", value_name = "TIME", value_parser = rule_lifetime())]
     pub lifetime: Option<Duration>,
-    /// Why, where the file does not say [default: as such a rule that is there already says]
+    /// Reason of rules without one in the file
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Also what is protected, very wide, or your own address; unless you confirm that in time it goes
-    /// back
+    /// Override the safety checks; risky rules are rolled back unless confirmed
     #[arg(long)]
     pub force: bool,
-    /// What becomes of them then.
     #[command(flatten)]
-    pub confirm: ConfirmWithinArgs,
-    /// Only say what would happen
+    pub rollback: RollbackArgs,
+    /// Show the effect without changing anything
     #[arg(long)]
     pub dry_run: bool,
 }
 
 const IMPORT: &str = "\
-Each line of FILE is an address or prefix, or an object as `rules export` writes it:
-{\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}, where only the
-prefix must be, and without ports every port is meant.
-Empty lines and what follows a # are skipped. No rule lives longer than 24 h.
-Rules that are not in the file stay as they are, unless --replace is given. A rule that is there already
-over the same prefix and ports keeps its reason, and its end if that is later than in an hour, where
-neither the file nor --reason and --for say otherwise.
-What needs --force may lock you out. So those rules of the file end after a minute, also if the agent
-is killed, and what they replaced is there again, unless you type: tcpguard rules confirm
+Each line of FILE is an address, a prefix or an object from `rules export`:
+{\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}. Only the prefix is
+required. Without ports the rule is for every port. Empty lines and # comments are skipped.
+Rules that are not in the file stay, unless --replace is given. A rule that exists already keeps its
+reason and its expiry if that is later, unless the file, --reason or --for sets another.
+Rules that need --force are rolled back after a minute, even if the agent is killed, unless you
+confirm them. The rollback restores the rules that they replaced.
 
 Examples:
-  tcpguard rules import rules.json --dry-run      # only say what would happen
+  tcpguard rules import rules.json --dry-run      # show the effect
   tcpguard rules import bad-hosts.txt --for 6h --reason \"today's list\"
-  tcpguard rules import rules.json --replace      # these, and no others
+  tcpguard rules import rules.json --replace      # remove all other rules
   tcpguard rules import - < rules.json";
 
-/// On whose word a rule exists.
+/// Origin of a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Origin {
-    /// The guard's own
+    /// Rules made by tcpguard against attacks
     Auto,
-    /// An operator's
+    /// Rules made by operators
     Manual,
-    /// Either
+    /// All rules
     All,
 }

@@ -6,7 +6,6 @@ mod examine;
 mod facts;
 mod gather;
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use tcpguard_host::doctor::Doctor;
@@ -20,17 +19,18 @@ use facts::{Agent, Facts};
 use gather::{Places, gather};
 
 use super::args::DoctorArgs;
-use super::exit::{CliError, Exit};
+use super::error::CliError;
+use super::exit::Exit;
 use super::session::Session;
 use super::tune;
 use crate::text::{self, View};
 
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.fix_hints && session.json {
-        return Err(CliError::Usage(
-            "--fix-hints prints commands and --json a document; leave one of them out".to_owned(),
-        )
-        .into());
+        let message = "--fix-hints and --json cannot be used together";
+        return Err(
+            CliError::usage(message, "leave one of them out: tcpguard doctor --help").into()
+        );
     }
     let places = Places {
         config: args.config.clone(),
@@ -63,7 +63,7 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
 fn exit(doctor: &Doctor) -> Exit {
     match doctor.worst() {
         // The code that says "not running" elsewhere.
-        Some(Severity::Critical) => Exit::Unreachable,
+        Some(Severity::Critical) => Exit::Unavailable,
         _ if !doctor.complete => Exit::Denied,
         Some(Severity::Warning) => Exit::Failed,
         Some(Severity::Notice) | None => Exit::Done,
@@ -100,14 +100,7 @@ fn write(
         members = bundle::anonymous(members, &hostname);
     }
     bundle::write(path, &members, doctor.generated_at).map_err(|error| {
-        let path = path.display();
-        let message = match error.kind() {
-            ErrorKind::AlreadyExists => {
-                format!("{path} exists and was left alone; name another file: --bundle FILE")
-            }
-            _ => format!("cannot write {path}: {error}; name another file: --bundle FILE"),
-        };
-        CliError::Refused(message)
+        CliError::file("write", path, &error, "name another file: --bundle FILE")
     })?;
     Ok(members.into_iter().map(|member| member.name).collect())
 }
@@ -140,8 +133,8 @@ mod tests {
             (vec![unknown.clone()], false, Exit::Denied),
             (vec![warning.clone()], true, Exit::Failed),
             (vec![warning, unknown.clone()], false, Exit::Denied),
-            (vec![critical.clone()], true, Exit::Unreachable),
-            (vec![critical, unknown], false, Exit::Unreachable),
+            (vec![critical.clone()], true, Exit::Unavailable),
+            (vec![critical, unknown], false, Exit::Unavailable),
         ] {
             let at = Time(jiff::Timestamp::UNIX_EPOCH);
             let doctor = Doctor::new(at, "0.1.0", None, root, &checked);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use ipnet::IpNet;
 use tcpguard_engine::{Force, Order, RuleId, Which, Whose};
 use tcpguard_host::units::span;
 
@@ -22,9 +23,10 @@ impl Request {
     fn verb(&self) -> String {
         match self {
             Self::Change { change, .. } => change_in_brief(change),
-            Self::SetMode { mode, for_s, confirm_s } => {
+            Self::SetMode { mode, for_s, rollback_after_s } => {
                 let mut line = format!("mode {}", mode_name(*mode));
-                for (option, time) in [("--for", for_s), ("--confirm", confirm_s)] {
+                let times = [("--for", for_s), ("--rollback-after", rollback_after_s)];
+                for (option, time) in times {
                     if let Some(time) = time {
                         // Writing to a String never fails.
                         let _ = write!(line, " {option} {time}s");
@@ -32,10 +34,10 @@ impl Request {
                 }
                 line
             }
-            Self::ConfirmMode { mode } => format!("mode {} --yes", mode_name(*mode)),
+            Self::Confirm { net } => confirm(*net),
             Self::Reload => "reload".to_owned(),
             Self::Detach { interfaces } if interfaces.is_empty() => "detach --all".to_owned(),
-            Self::Detach { interfaces } => format!("detach {}", interfaces.join(" ")),
+            Self::Detach { interfaces } => format!("detach -i {}", interfaces.join(" -i ")),
             question => format!("{question:?}"),
         }
     }
@@ -81,22 +83,21 @@ fn change_in_brief(change: &Change) -> String {
             };
             format!("mitigation {place} {mitigation} {order} for {}", span(*lifetime))
         }
-        Change::ConfirmRules { net } => {
-            format!(
-                "rules confirm {}",
-                net.map_or_else(|| "(all)".to_owned(), |net| net.to_string())
-            )
-        }
+        Change::ConfirmRules { net } => confirm(*net),
         Change::SetMode { mode } => format!("mode {}", mode_name(*mode)),
     }
+}
+
+fn confirm(net: Option<IpNet>) -> String {
+    net.map_or_else(|| "confirm".to_owned(), |net| format!("confirm {net}"))
 }
 
 fn forced(force: Force) -> String {
     match force {
         Force::No => String::new(),
-        Force::ForGood => " --force --no-rollback".to_owned(),
+        Force::ForGood => " --force --rollback-after never".to_owned(),
         Force::PendingConfirmation { within, .. } => {
-            format!(" --force --confirm {}s", within.as_secs())
+            format!(" --force --rollback-after {}s", within.as_secs())
         }
     }
 }
@@ -105,7 +106,6 @@ fn forced(force: Force) -> String {
 mod tests {
     use std::time::Duration;
 
-    use ipnet::IpNet;
     use tcpguard_engine::{ClientsWithin, Mode, Ports};
 
     use super::*;
@@ -125,16 +125,16 @@ mod tests {
         for (request, expected) in [
             (
                 Request::Change { change: block, dry_run: true },
-                "block 192.0.2.0/24 to port 443 for 1h --force --no-rollback, reason \"a \\\"scan\\\"\" \
+                "block 192.0.2.0/24 to port 443 for 1h --force --rollback-after never, reason \"a \\\"scan\\\"\" \
                  --dry-run",
             ),
             (unblock.into(), "unblock --all --origin manual"),
             (
-                Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
+                Request::SetMode { mode: Mode::Enforce, for_s: None, rollback_after_s: None },
                 "mode enforce",
             ),
             (
-                Request::SetMode { mode: Mode::Observe, for_s: Some(600), confirm_s: None },
+                Request::SetMode { mode: Mode::Observe, for_s: Some(600), rollback_after_s: None },
                 "mode observe --for 600s",
             ),
             (Request::Detach { interfaces: Vec::new() }, "detach --all"),

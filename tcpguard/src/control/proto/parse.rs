@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tcpguard_host::hint::Failure;
+
+use crate::text::not_imported;
 
 use super::{
     Call, Change, MAX_MODE_S, MAX_REASON, Refusal, RefusalKind, RefusedRule, Request, VERSION,
 };
 
+/// Hint for a message of another version.
+const RESTART: &str =
+    "use the tcpguard command of the same release, or: systemctl restart tcpguard";
 /// Shortest lifetime of a rule or an exemption.
 const LEAST: Duration = Duration::from_secs(1);
 
@@ -17,7 +23,8 @@ const LEAST: Duration = Duration::from_secs(1);
 ///
 /// A refusal that names the mistake.
 pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
-    let refuse = |kind, message: String| Err(Refusal::new(kind, message));
+    let refuse = |kind, message: String| Err(Refusal::new(kind, message, RESTART));
+    let invalid = |failure| Refusal::of(RefusalKind::BadRequest, failure);
     /// Only the version, so that the answer to a newer client names it rather than a new field.
     #[derive(Deserialize)]
     struct Version {
@@ -28,8 +35,7 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
             return refuse(
                 RefusalKind::Version,
                 format!(
-                    "this agent speaks protocol version {VERSION}, the client {version}; use the \
-                     tcpguard command of the same release, or: systemctl restart tcpguard"
+                    "version mismatch between command and agent: protocol {version}, agent {VERSION}"
                 ),
             );
         }
@@ -38,11 +44,7 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
     let call: Call = match serde_json::from_slice(message) {
         Ok(call) => call,
         Err(error) => {
-            let why = format!(
-                "the request cannot be read: {error}; use the tcpguard command of the same release, or: \
-                 systemctl restart tcpguard"
-            );
-            return refuse(RefusalKind::BadRequest, why);
+            return refuse(RefusalKind::BadRequest, format!("invalid request: {error}"));
         }
     };
     match &call.request {
@@ -50,29 +52,21 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
             change: Change::Block { reason, lifetime, .. } | Change::Allow { reason, lifetime, .. },
             ..
         } => {
-            if let Err(message) = check(reason, *lifetime) {
-                return refuse(RefusalKind::BadRequest, message);
-            }
+            check(reason, *lifetime).map_err(invalid)?;
         }
-        Request::SetMode { for_s, confirm_s, .. } => {
-            if let Err(message) = check_terms(*for_s, *confirm_s) {
-                return refuse(RefusalKind::BadRequest, message);
-            }
+        Request::SetMode { for_s, rollback_after_s, .. } => {
+            check_terms(*for_s, *rollback_after_s).map_err(invalid)?;
         }
         Request::Change { change: Change::ImportRules { rules, .. }, .. } => {
             let wrong = rules.iter().enumerate().filter_map(|(index, rule)| {
                 let reason = rule.reason.as_deref().unwrap_or_default();
-                let message = check(reason, rule.lifetime.unwrap_or(LEAST)).err()?;
-                Some(RefusedRule { index, message })
+                let failure = check(reason, rule.lifetime.unwrap_or(LEAST)).err()?;
+                Some(RefusedRule { index, message: failure.message })
             });
             let rules: Vec<RefusedRule> = wrong.collect();
             if !rules.is_empty() {
-                let message = format!(
-                    "{} of the rules cannot be imported; try it without a change: tcpguard rules import \
-                     FILE --dry-run",
-                    rules.len()
-                );
-                return Err(Refusal { rules, ..Refusal::new(RefusalKind::BadRequest, message) });
+                let failure = not_imported(rules.len());
+                return Err(Refusal { rules, ..Refusal::of(RefusalKind::BadRequest, failure) });
             }
         }
         _ => {}
@@ -81,32 +75,31 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// Checks the times after which a mode reverts by itself, if there are any.
-pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
-    if for_s == Some(0) || confirm_s == Some(0) {
-        return Err("no mode holds for less than a second; give --for 10m".to_owned());
+pub fn check_terms(for_s: Option<u64>, rollback_after_s: Option<u64>) -> Result<(), Failure> {
+    if for_s == Some(0) || rollback_after_s == Some(0) {
+        return Err(Failure::new("a temporary mode lasts at least 1s", "use --for 10m"));
     }
-    if for_s.max(confirm_s) > Some(MAX_MODE_S) {
-        return Err("a mode goes back within 30 days; without --for it stays".to_owned());
+    if for_s.max(rollback_after_s) > Some(MAX_MODE_S) {
+        let hint = "for a permanent mode, leave out --for";
+        return Err(Failure::new("a temporary mode lasts at most 30d", hint));
     }
-    match (for_s, confirm_s) {
-        (Some(lasts), Some(word)) if word >= lasts => Err(
-            "the mode would go back before it must be confirmed; give a shorter --confirm, or a \
-                 longer --for"
-                .to_owned(),
-        ),
+    match (for_s, rollback_after_s) {
+        (Some(lasts), Some(within)) if within >= lasts => Err(Failure::new(
+            "the mode would expire before its rollback",
+            "use a shorter --rollback-after, or a longer --for",
+        )),
         _ => Ok(()),
     }
 }
 
 /// Checks the reason and the lifetime of a rule or an exemption.
-pub fn check(reason: &str, lifetime: Duration) -> Result<(), String> {
+pub fn check(reason: &str, lifetime: Duration) -> Result<(), Failure> {
     if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
-        return Err(format!(
-            "a reason is one line of at most {MAX_REASON} bytes; shorten it (--reason)"
-        ));
+        let message = format!("the reason must be one line of at most {MAX_REASON} bytes");
+        return Err(Failure::new(message, "use a shorter --reason"));
     }
     if lifetime < LEAST {
-        return Err("nothing lives for less than a second; give --for 1h".to_owned());
+        return Err(Failure::new("the lifetime must be at least 1s", "use --for 1h"));
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ fn rule(reason: &str) -> RuleToImport {
 
 fn refusal(message: &str) -> (RefusalKind, String) {
     let refusal = parse(message.as_bytes()).expect_err(message);
-    assert!(hint_check::is_named(&refusal.message), "{refusal:?}");
+    assert!(hint_check::is_named(&refusal.hint), "{refusal:?}");
     (refusal.kind, refusal.message)
 }
 
@@ -67,15 +67,14 @@ fn a_call_survives_the_wire() {
         .into(),
         Change::Disallow { net: net("2001:db8::/32") }.into(),
         Change::ImportRules { rules: vec![rule("scan")], merge: true, force: Force::No }.into(),
-        Request::SetMode { mode: Mode::Enforce, for_s: None, confirm_s: None },
+        Request::SetMode { mode: Mode::Enforce, for_s: None, rollback_after_s: None },
         Request::Reload,
         Request::Detach { interfaces: vec!["eth0".to_owned()] },
         Request::Alerts { since: 7 },
         Request::Explain { prefix: "192.0.2.7/32".parse().unwrap(), port: Some(443) },
-        Request::SetMode { mode: Mode::Off, for_s: Some(600), confirm_s: None },
-        Request::ConfirmMode { mode: Mode::Enforce },
-        Change::ConfirmRules { net: None }.into(),
-        Change::ConfirmRules { net: Some(net("192.0.2.0/24")) }.into(),
+        Request::SetMode { mode: Mode::Off, for_s: Some(600), rollback_after_s: None },
+        Request::Confirm { net: None },
+        Request::Confirm { net: Some(net("192.0.2.0/24")) },
     ] {
         let call = Call { version: VERSION, request: request.clone() };
         let message = serde_json::to_vec(&call).unwrap();
@@ -106,7 +105,7 @@ fn ports_that_cannot_be_are_refused_with_the_reason() {
     let request = Request::from(block("", 60, Force::No));
     let call = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
     assert!(parse(call.replace("[80,443]", "[65535,1]").as_bytes()).is_ok());
-    for (ports, why) in [("[0]", "0 is no port"), ("[1,2,3,4,5]", "4 ports at most")] {
+    for (ports, why) in [("[0]", "0 is not a port"), ("[1,2,3,4,5]", "at most 4 ports")] {
         let (kind, message) = refusal(&call.replace("[80,443]", ports));
         assert_eq!(kind, RefusalKind::BadRequest);
         assert!(message.contains(why), "{message}");
@@ -115,7 +114,7 @@ fn ports_that_cannot_be_are_refused_with_the_reason() {
 
 #[test]
 fn an_answer_has_one_key_which_is_its_word() {
-    let refused = Response::refused(RefusalKind::Busy, "try again");
+    let refused = Response::refused(RefusalKind::Busy, "the agent is busy", "try again");
     for (response, word) in [
         (Response::Mode { mode: Mode::Off, ends: None }, "mode"),
         (Response::Rules { rules: Vec::new(), allowed: Vec::new() }, "rules"),
@@ -135,23 +134,23 @@ fn only_the_control_socket_takes_the_filter_off() {
 
 #[test]
 fn the_times_of_a_mode_must_make_sense() {
-    for (for_s, confirm_s, way_out) in [
+    for (for_s, rollback_after_s, way_out) in [
         (Some(0), None, "give --for 10m"),
         (None, Some(0), "give --for 10m"),
-        (Some(MAX_MODE_S + 1), None, "without --for it stays"),
-        (None, Some(u64::MAX), "without --for it stays"),
-        (Some(60), Some(60), "give a shorter --confirm"),
+        (Some(MAX_MODE_S + 1), None, "leave out --for"),
+        (None, Some(u64::MAX), "leave out --for"),
+        (Some(60), Some(60), "give a shorter --rollback-after"),
     ] {
-        let request = Request::SetMode { mode: Mode::Enforce, for_s, confirm_s };
+        let request = Request::SetMode { mode: Mode::Enforce, for_s, rollback_after_s };
         let message = serde_json::to_string(&Call { version: VERSION, request }).unwrap();
         let (kind, said) = refusal(&message);
         assert_eq!(kind, RefusalKind::BadRequest);
-        assert!(said.contains(way_out), "{for_s:?} {confirm_s:?}: {said}");
+        assert!(said.contains(way_out), "{for_s:?} {rollback_after_s:?}: {said}");
     }
-    for (for_s, confirm_s) in
+    for (for_s, rollback_after_s) in
         [(Some(1), None), (None, Some(1)), (Some(MAX_MODE_S), Some(MAX_MODE_S - 1))]
     {
-        assert_eq!(check_terms(for_s, confirm_s), Ok(()));
+        assert_eq!(check_terms(for_s, rollback_after_s), Ok(()));
     }
 }
 

@@ -1,16 +1,20 @@
-//! The mode for a while: set, confirmed, and taken back.
+//! Temporary modes, and confirmations.
 
 use std::time::Duration;
 
-use tcpguard_engine::{Event, Mode, Severity, Timestamp};
+use ipnet::IpNet;
+use tcpguard_engine::{Event, Mode, RequestError, Severity, Timestamp};
+use tcpguard_host::hint::Failure;
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
 
 use super::respond::{PendingResponse, Written};
 use super::{Agent, clock};
 use crate::config::mode_name;
-use crate::control::{Peer, RefusalKind, Response};
-use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Terms};
+use crate::control::proto::Change;
+use crate::control::proto::Refusal;
+use crate::control::{Peer, RefusalKind, Request, Response, response};
+use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::{AgentEvent, ModeRevert};
 use crate::telemetry::Alert;
 
@@ -68,25 +72,46 @@ impl Agent {
         }
     }
 
-    /// Lets the mode stay that waits for an operator's word.
-    pub(super) fn confirm_mode(
+    /// Keeps the rules within `net`, or the mode and all rules, that are pending confirmation.
+    pub(super) fn confirm(
         &mut self,
         now: Timestamp,
-        mode: Mode,
+        net: Option<IpNet>,
         peer: Peer,
     ) -> PendingResponse {
-        match self.mode_clock.confirm(mode) {
-            Ok(Some(_)) => {}
-            Ok(None) => self.set_mode = Some(mode),
-            Err(why) => {
-                let message = refusal(&why, self.engine.mode(), mode, now);
-                return Response::refused(RefusalKind::NotFound, message).into();
+        let confirmed = match net {
+            None => self.mode_clock.confirm(),
+            Some(_) => Err(ConfirmError::NothingPending),
+        };
+        let change = Change::ConfirmRules { net };
+        let rules = self.engine.handle_request(now, peer.uid, change);
+        let mode = self.engine.mode();
+        let mut written = None;
+        match (confirmed, &rules) {
+            (Ok(rest), _) => {
+                if rest.is_none() {
+                    self.set_mode = Some(mode);
+                }
+                let ends = self.mode_reverts(clock());
+                let event = AgentEvent::ModeConfirmed { uid: peer.uid, mode, ends };
+                written = Some(self.alert_mode(now, &Alert::own(event)));
             }
+            (Err(why), Err(RequestError::NotPending { net: None })) => {
+                let refusal = Refusal::of(RefusalKind::NotFound, unconfirmed(&why, mode, now));
+                return Response::Refused(refusal).into();
+            }
+            (Err(_), Ok(_)) => self.carry_out(now),
+            (Err(_), Err(_)) => {}
         }
-        let ends = self.mode_reverts(clock());
-        let event = AgentEvent::ModeConfirmed { uid: peer.uid, mode, ends: ends.clone() };
-        let written = self.alert_mode(now, &Alert::own(event));
-        let response = Response::ModeSet { was: mode, mode, ends };
+        let confirmed = written.is_some();
+        let rules = match response(&Request::Confirm { net }, rules, clock()) {
+            Response::Confirmed { rules, .. } => rules,
+            _ if confirmed => Vec::new(),
+            refused => return refused.into(),
+        };
+        let written = written.unwrap_or_else(|| self.written(now));
+        let ends = if confirmed { self.mode_reverts(clock()) } else { None };
+        let response = Response::Confirmed { mode: confirmed.then_some(mode), ends, rules };
         PendingResponse::OnceWritten(response, written)
     }
 
@@ -99,35 +124,45 @@ impl Agent {
     }
 }
 
-/// Returns the reason for which a confirmation changes nothing, with advice. `holds` is the mode now.
-fn refusal(why: &ConfirmError, holds: Mode, asked: Mode, now: Timestamp) -> String {
-    let (holds, asked) = (mode_name(holds), mode_name(asked));
+/// The mode to which it reverts, and when: `to observe in 10m`.
+fn back(pending: &Pending, now: Timestamp) -> String {
+    // A mode requested for a minute is reported as a minute.
+    let left =
+        |at: Timestamp| span(Duration::from_secs(at.since(now).as_millis().div_ceil(1000) as u64));
+    let until = pending.until.map(|at| format!("in {}", left(at)));
+    let confirm_by = pending.confirm_by.map(|at| format!("in {} unless confirmed", left(at)));
+    let ends: Vec<String> = until.into_iter().chain(confirm_by).collect();
+    format!("to {} {}", mode_name(pending.revert_to), ends.join(", and "))
+}
+
+/// Returns the reason for which a confirmation changes nothing. `mode` is the mode now.
+fn unconfirmed(why: &ConfirmError, mode: Mode, now: Timestamp) -> Failure {
+    let mode = mode_name(mode);
     match why {
-        ConfirmError::NothingPending => format!(
-            "no mode waits for a word, and the mode is {holds}; to set one: tcpguard mode {asked}"
+        ConfirmError::NothingPending => Failure::new(
+            format!("no change is pending confirmation (current mode: {mode})"),
+            "tcpguard mode",
         ),
-        ConfirmError::Other(_) => {
-            format!("the mode is {holds}, not {asked}; to let it stay: tcpguard mode {holds} --yes")
+        ConfirmError::NotAsked(pending) => Failure::new(
+            format!("mode {mode} (--for) needs no confirmation: it reverts {}", back(pending, now)),
+            format!("to keep it: tcpguard mode {mode}"),
+        ),
+        ConfirmError::TooLate(lapsed) => {
+            let (late, revert_to) = (mode_name(lapsed.mode), mode_name(lapsed.revert_to));
+            let ago = span(now.since(lapsed.at));
+            Failure::new(
+                format!(
+                    "mode {late} was not confirmed in time: it reverted to {revert_to} {ago} ago"
+                ),
+                format!("tcpguard mode {late} --rollback-after 60s"),
+            )
         }
-        ConfirmError::NotAsked(pending) => format!(
-            "mode {holds} waits for no word: it goes back to {} in {}; to let it stay for good: \
-             tcpguard mode {holds}",
-            mode_name(pending.revert_to),
-            // A mode requested for a minute is reported as a minute.
-            span(Duration::from_secs(pending.ends().since(now).as_millis().div_ceil(1000) as u64))
-        ),
-        ConfirmError::TooLate(lapsed) => format!(
-            "too late: nobody confirmed mode {asked} in time, and it went back to {holds} {} ago; to \
-             try it once more: tcpguard mode {asked} --confirm 60s",
-            span(now.since(lapsed.at))
-        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::requests::confirm::Pending;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1000 * seconds)
@@ -139,38 +174,39 @@ mod tests {
     }
 
     #[test]
-    fn a_word_for_nothing_is_answered_with_what_to_do() {
+    fn a_pending_revert_names_the_mode_and_the_time() {
+        for (confirm_by, until, words) in [
+            (Some(160), None, "to observe in 1m unless confirmed"),
+            (None, Some(700), "to observe in 10m"),
+            (Some(160), Some(700), "to observe in 10m, in 1m unless confirmed"),
+        ] {
+            let now = at(100) + Duration::from_millis(7);
+            assert_eq!(back(&pending(confirm_by, until), now), words);
+        }
+    }
+
+    #[test]
+    fn a_confirmation_that_changes_nothing_names_the_next_command() {
         let lapsed =
             Lapsed { mode: Mode::Enforce, revert_to: Mode::Observe, at: at(88), unconfirmed: true };
-        for (why, holds, asked, way_out) in [
-            (
-                ConfirmError::NothingPending,
-                Mode::Off,
-                Mode::Enforce,
-                "to set one: tcpguard mode enforce",
-            ),
-            (
-                ConfirmError::Other(pending(Some(160), None)),
-                Mode::Enforce,
-                Mode::Off,
-                "not off; to let it stay: tcpguard mode enforce --yes",
-            ),
+        for (why, mode, end, hint) in [
+            (ConfirmError::NothingPending, Mode::Off, "(current mode: off)", "tcpguard mode"),
             (
                 ConfirmError::NotAsked(pending(None, Some(700))),
                 Mode::Enforce,
-                Mode::Enforce,
-                "it goes back to observe in 10m; to let it stay for good: tcpguard mode enforce",
+                "it reverts to observe in 10m",
+                "to keep it: tcpguard mode enforce",
             ),
             (
                 ConfirmError::TooLate(lapsed),
                 Mode::Observe,
-                Mode::Enforce,
-                "it went back to observe 12s ago; to try it once more: tcpguard mode enforce \
-                 --confirm 60s",
+                "it reverted to observe 12s ago",
+                "tcpguard mode enforce --rollback-after 60s",
             ),
         ] {
-            let said = refusal(&why, holds, asked, at(100));
-            assert!(said.ends_with(way_out), "{said}");
+            let failure = unconfirmed(&why, mode, at(100));
+            assert!(failure.message.ends_with(end), "{failure}");
+            assert_eq!(failure.hint, hint);
         }
     }
 }

@@ -64,17 +64,16 @@ impl Agent {
         }
         let (mut change, dry_run) = match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
-            Request::SetMode { mode, for_s: None, confirm_s: None } => {
+            Request::SetMode { mode, for_s: None, rollback_after_s: None } => {
                 (Change::SetMode { mode: *mode }, false)
             }
-            Request::SetMode { mode, for_s, confirm_s } => {
+            Request::SetMode { mode, for_s, rollback_after_s } => {
                 let lasts = for_s.map(Duration::from_secs);
-                let terms = Terms { lasts, confirm_within: confirm_s.map(Duration::from_secs) };
+                let confirm_within = rollback_after_s.map(Duration::from_secs);
+                let terms = Terms { lasts, confirm_within };
                 return self.set_mode_for(now, *mode, terms, peer);
             }
-            Request::ConfirmMode { mode } => {
-                return self.confirm_mode(now, *mode, peer);
-            }
+            Request::Confirm { net } => return self.confirm(now, *net, peer),
             Request::Change { change, dry_run } => (change.clone(), *dry_run),
             _ => return self.read(request).into(),
         };
@@ -114,7 +113,8 @@ impl Agent {
         }
         if let Some(why) = self.unreplaced.take() {
             self.unstored = true;
-            return Response::refused(RefusalKind::Failed, not_replaced(&why)).into();
+            let message = format!("rules not replaced, the previous ones stay: {why}");
+            return Response::refused(RefusalKind::Failed, message, "tcpguard doctor").into();
         }
         let written = (!dry_run && result.is_ok()).then(|| self.written(now));
         let response = response(request, result, clock());
@@ -167,13 +167,7 @@ impl Agent {
 
 /// The requested change is in force, but may be forgotten.
 fn not_stored(why: &Unwritten) -> Response {
-    let message = format!(
-        "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
-         soon as that can be: df -h"
-    );
-    Response::refused(RefusalKind::Unstored, message)
-}
-
-fn not_replaced(why: &str) -> String {
-    format!("the kernel did not take the rules, and those of before are still there: {why}")
+    let message =
+        format!("applied, but not saved: {why}; a restart before the next attempt loses it");
+    Response::refused(RefusalKind::Unstored, message, "df -h")
 }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use tcpguard_engine::Timestamp;
 use tcpguard_host::finding::Finding;
+use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::{Clock, Time};
 
@@ -57,11 +58,20 @@ pub enum Refused {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// With them there would be nothing to do.
-    #[error(
-        "no interface to guard; name one with -i, or in {} under [interfaces]: names = [\"eth0\"]",
-        path.display()
-    )]
+    #[error("no interface to protect")]
     NoInterface { path: PathBuf },
+}
+
+impl Hint for Refused {
+    fn hint(&self) -> String {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::NoInterface { path } => format!(
+                "name one with -i, or in {} ([interfaces] names = [\"eth0\"])",
+                path.display()
+            ),
+        }
+    }
 }
 
 impl Refused {

@@ -2,11 +2,13 @@
 //! restart.
 
 use tcpguard_engine::thresholds;
+use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::boot_time;
 
 use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
+use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::agent::Agent;
 use crate::documents::AgentEvent;
@@ -133,9 +135,8 @@ impl Agent {
         let Loaded { config, files, origins } = new;
         let (merged, changes) = merge(&self.config, config);
         if let Err(error) = self.engine.set_settings(merged.tuning()) {
-            let error = format!("the thresholds contradict each other: {error}");
-            let all = format!("{error}; correct them, then: tcpguard config check");
-            return self.refuse(error, all);
+            let text = format!("the thresholds contradict each other: {error}");
+            return self.refuse(text.clone(), Failure::new(text, "tcpguard config check"));
         }
         self.config = merged;
         crate::daemon::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
@@ -159,14 +160,14 @@ impl Agent {
         for problem in refused.problems() {
             log::error!("{problem}");
         }
-        self.refuse(refused.in_brief(), refused.to_string())
+        self.refuse(refused.in_brief(), Failure::new(refused.to_string(), refused.hint()))
     }
 
     /// Keeps the configuration that holds. `first` is one line, `all` may be several.
-    fn refuse(&mut self, first: String, all: String) -> Response {
+    fn refuse(&mut self, first: String, all: Failure) -> Response {
         self.provenance.refused = Some(first.clone());
         self.raise_own(AgentEvent::ConfigRefused { error: first, valid_from: None });
-        Response::refused(RefusalKind::Invalid, all)
+        Response::Refused(Refusal::of(RefusalKind::Invalid, all))
     }
 }
 

@@ -15,6 +15,7 @@ use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
 use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{self, Interface, Sysctls};
 
 use self::firewall::Firewall;
@@ -67,12 +68,12 @@ pub enum Refusal {
     #[error(transparent)]
     Test(#[from] SelfTestError),
     /// The sysctl cannot be borrowed.
-    #[error(transparent)]
+    #[error("{}", .0.with_hint())]
     Lease(#[from] LeaseError),
     /// The host does not say how it is set up.
-    #[error(transparent)]
+    #[error("{}", .0.with_hint())]
     Host(#[from] linux::Error),
-    #[error(transparent)]
+    #[error("{}", .0.with_hint())]
     Kernel(#[from] KernelError),
 }
 

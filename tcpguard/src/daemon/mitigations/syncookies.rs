@@ -13,6 +13,7 @@ use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use tcpguard_host::durable::{self, seal};
+use tcpguard_host::hint::Hint;
 use tcpguard_host::json;
 use tcpguard_host::linux::{self, Sysctls, boot_id, netns};
 
@@ -94,36 +95,42 @@ impl fmt::Display for Returned {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// There is no such sysctl.
-    #[error(
-        "this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES; see what else is missing: \
-         tcpguard doctor"
-    )]
+    #[error("this kernel has no {SYSCTL} (built without CONFIG_SYN_COOKIES)")]
     Missing,
     /// The administrator wants no cookies.
-    #[error("{SYSCTL} is 0, which forbids SYN cookies; allow them: sysctl -w {SYSCTL}=1")]
+    #[error("{SYSCTL} is 0, which forbids SYN cookies")]
     Forbidden,
     /// It is borrowed by another agent.
-    #[error(
-        "{} says that {SYSCTL} is borrowed in another network namespace; give each agent a state \
-         directory of its own (--state-dir)", path.display()
-    )]
+    #[error("{SYSCTL} is changed in another network namespace ({})", path.display())]
     Elsewhere { path: PathBuf },
     /// The value before is not known.
-    #[error(
-        "{SYSCTL} is 2, and what it was before cannot be read from {} ({reason}); set it and remove \
-         the file: sysctl -w {SYSCTL}=1", path.display()
-    )]
+    #[error("{SYSCTL} is 2, and its previous value cannot be read from {}: {reason}", path.display())]
     Unreadable {
         path: PathBuf,
         /// The defect of the file.
         reason: String,
     },
     /// The file cannot be written or removed.
-    #[error("cannot keep the value of {SYSCTL} in {}: {error}", path.display())]
+    #[error("cannot record the value of {SYSCTL} in {}: {error}", path.display())]
     Store { path: PathBuf, error: io::Error },
     /// The sysctl cannot be read or written.
     #[error(transparent)]
     Host(#[from] linux::Error),
+}
+
+impl Hint for LeaseError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Missing => "tcpguard doctor".to_owned(),
+            Self::Forbidden => format!("sysctl -w {SYSCTL}=1"),
+            Self::Elsewhere { .. } => "use a separate --state-dir for each agent".to_owned(),
+            Self::Unreadable { path, .. } => {
+                format!("sysctl -w {SYSCTL}=1, then: rm {}", path.display())
+            }
+            Self::Store { path, .. } => format!("df -h {}", path.display()),
+            Self::Host(error) => error.hint(),
+        }
+    }
 }
 
 /// The content of the file.

@@ -52,8 +52,6 @@ pub struct Lapsed {
 pub enum ConfirmError {
     /// No mode is to revert.
     NothingPending,
-    /// Another mode is to revert.
-    Other(Pending),
     /// The mode reverts at a set time, and needs no confirmation until then.
     NotAsked(Pending),
     /// The mode has reverted for want of a confirmation.
@@ -113,15 +111,12 @@ impl ModeClock {
         *self = Self::default();
     }
 
-    /// An operator confirms `mode`. Returns the revert that remains. Without one, the mode now holds for good.
-    pub fn confirm(&mut self, mode: Mode) -> Result<Option<Pending>, ConfirmError> {
+    /// An operator confirms the mode. Returns the revert that remains. Without one, the mode now holds for good.
+    pub fn confirm(&mut self) -> Result<Option<Pending>, ConfirmError> {
         let Some(pending) = self.pending else {
-            let late = self.lapsed.filter(|lapsed| lapsed.unconfirmed && lapsed.mode == mode);
+            let late = self.lapsed.filter(|lapsed| lapsed.unconfirmed);
             return Err(late.map_or(ConfirmError::NothingPending, ConfirmError::TooLate));
         };
-        if pending.mode != mode {
-            return Err(ConfirmError::Other(pending));
-        }
         if pending.confirm_by.is_none() {
             return Err(ConfirmError::NotAsked(pending));
         }
@@ -259,58 +254,39 @@ mod tests {
     #[test]
     fn a_word_in_time_makes_it_stay_for_as_long_as_was_asked() {
         let mut clock = enforced(WORD_IN_60);
-        assert_eq!(clock.confirm(Enforce), Ok(None));
+        assert_eq!(clock.confirm(), Ok(None));
         assert_eq!(reverts(clock, 100), None);
-        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::NothingPending), "once is enough");
+        assert_eq!(clock.confirm(), Err(ConfirmError::NothingPending), "once is enough");
 
         let mut clock = enforced([Some(600), Some(60)]);
-        assert_eq!(clock.confirm(Enforce).unwrap().unwrap().ends(), at(700));
+        assert_eq!(clock.confirm().unwrap().unwrap().ends(), at(700));
         assert_eq!(reverts(clock, 100), Some((700, Observe, false)));
     }
 
     #[test]
     fn a_word_that_changes_nothing_says_why() {
-        assert_eq!(ModeClock::default().confirm(Enforce), Err(ConfirmError::NothingPending));
+        assert_eq!(ModeClock::default().confirm(), Err(ConfirmError::NothingPending));
         let mut clock = enforced(WORD_IN_60);
-        let pending = *clock.pending().unwrap();
-        assert_eq!(clock.confirm(Off), Err(ConfirmError::Other(pending)));
         assert_eq!(clock.expire(at(159)), None);
         let lapsed = clock.expire(at(160)).unwrap();
         assert_eq!(
             lapsed,
             Lapsed { mode: Enforce, revert_to: Observe, at: at(160), unconfirmed: true }
         );
-        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::TooLate(lapsed)));
-        assert_eq!(
-            clock.confirm(Off),
-            Err(ConfirmError::NothingPending),
-            "of that nobody had asked"
-        );
+        assert_eq!(clock.confirm(), Err(ConfirmError::TooLate(lapsed)));
         clock.cancel();
-        assert_eq!(
-            clock.confirm(Enforce),
-            Err(ConfirmError::NothingPending),
-            "something was set since"
-        );
+        assert_eq!(clock.confirm(), Err(ConfirmError::NothingPending), "something was set since");
 
         let mut clock = enforced([Some(600), None]);
-        assert_eq!(clock.confirm(Enforce), Err(ConfirmError::NotAsked(*clock.pending().unwrap())));
+        assert_eq!(clock.confirm(), Err(ConfirmError::NotAsked(*clock.pending().unwrap())));
         clock.expire(at(700)).unwrap();
-        assert_eq!(
-            clock.confirm(Enforce),
-            Err(ConfirmError::NothingPending),
-            "no word was asked for"
-        );
+        assert_eq!(clock.confirm(), Err(ConfirmError::NothingPending), "no word was asked for");
     }
 
     #[test]
     fn a_second_change_reverts_to_the_confirmed_mode() {
         let mut clock = enforced(WORD_IN_60);
         clock.set(at(130), Off, seconds([None, Some(60)]), Enforce);
-        assert_eq!(
-            clock.confirm(Enforce).unwrap_err(),
-            ConfirmError::Other(*clock.pending().unwrap())
-        );
         assert_eq!(reverts(clock, 130), Some((190, Observe, true)), "not to enforce");
 
         let mut clock = enforced(WORD_IN_60);
@@ -394,7 +370,7 @@ mod tests {
     #[test]
     fn a_word_is_still_waited_for_in_the_next_agent() {
         let mut next = next_agent([Some(600), Some(60)], &clock(120, 0), true);
-        assert_eq!(next.confirm(Enforce).unwrap().unwrap().ends(), at(700));
+        assert_eq!(next.confirm().unwrap().unwrap().ends(), at(700));
         assert_eq!(reverts(next, 120), Some((700, Observe, false)));
     }
 

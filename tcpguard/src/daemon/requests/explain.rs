@@ -111,10 +111,10 @@ impl Agent {
             None => Response::refused(
                 RefusalKind::NotFound,
                 format!(
-                    "no attack #{id} is open or among the last {}; older ones: journalctl -t tcpguard \
-                     TCPGUARD_INCIDENT_ID={id}",
+                    "no incident #{id} among the last {}",
                     tcpguard_engine::Limits::PAST_INCIDENTS
                 ),
+                format!("journalctl -t tcpguard TCPGUARD_INCIDENT_ID={id}"),
             ),
         }
     }
@@ -127,9 +127,8 @@ impl Agent {
             Some(line) => Response::Timeline(Box::new(line)),
             None => Response::refused(
                 RefusalKind::NotFound,
-                format!(
-                    "nothing was recorded over time of attack #{id}; see: tcpguard explain {id}"
-                ),
+                format!("no time series of incident #{id}"),
+                format!("tcpguard explain {id}"),
             ),
         }
     }

@@ -38,11 +38,8 @@ pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Dam
             let response = match incident {
                 Some(incident) => Response::IncidentExplained(Box::new(incident)),
                 None => {
-                    let message = format!(
-                        "no attack #{id} is on record; older ones: journalctl -t tcpguard \
-                         TCPGUARD_INCIDENT_ID={id}"
-                    );
-                    Response::refused(RefusalKind::NotFound, message)
+                    let hint = format!("journalctl -t tcpguard TCPGUARD_INCIDENT_ID={id}");
+                    Response::refused(RefusalKind::NotFound, format!("no incident #{id}"), hint)
                 }
             };
             Ok(Remembered { response, written: written(&dir.join(incidents::NAME))? })

@@ -111,7 +111,7 @@ fn interface(interface: &InterfaceFacts) -> Vec<Finding> {
             None => String::new(),
         };
         let text = format!("{name}: generic XDP{why}, lower capacity");
-        let hint = format!("check the interface: tcpguard doctor {name}");
+        let hint = format!("tcpguard doctor -i {name}");
         found.push(Finding::warning("xdp_generic", text).hint(hint));
     }
     found.into_iter().map(|finding| finding.about(name)).collect()

@@ -11,6 +11,7 @@ mod pcapng;
 use std::io::{self, BufReader, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use tcpguard_host::hint::Hint;
 
 use input::Input;
 
@@ -33,7 +34,7 @@ pub struct Packet {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The capture could not be opened.
-    #[error("cannot open {file}: {error}; name a capture that is there: tcpguard replay FILE")]
+    #[error("cannot open {file}: {error}")]
     Open {
         /// Name of the capture.
         file: String,
@@ -41,10 +42,7 @@ pub enum CaptureError {
         error: io::Error,
     },
     /// The capture ends within a record. The records before it have been read.
-    #[error(
-        "The capture is cut off at byte {end}{of}, within the record at byte {record}; what came before \
-         is judged. All of it takes another recording: tcpdump -w FILE"
-    )]
+    #[error("capture truncated at byte {end}{of}: the records before byte {record} were replayed")]
     Cut {
         /// Offset of the record, in bytes.
         record: u64,
@@ -54,10 +52,7 @@ pub enum CaptureError {
         of: &'static str,
     },
     /// The capture contradicts its format.
-    #[error(
-        "the capture cannot be read at byte {record}{of}: {reason}; name another one: tcpguard replay \
-         FILE"
-    )]
+    #[error("cannot read the capture at byte {record}{of}: {reason}")]
     Damaged {
         /// Offset of the record, in bytes.
         record: u64,
@@ -66,6 +61,18 @@ pub enum CaptureError {
         /// Description of the defect.
         reason: String,
     },
+}
+
+impl Hint for CaptureError {
+    fn hint(&self) -> String {
+        let hint = match self {
+            Self::Open { .. } | Self::Damaged { .. } => {
+                "name another capture: tcpguard replay FILE"
+            }
+            Self::Cut { .. } => "record it again: tcpdump -w FILE",
+        };
+        hint.to_owned()
+    }
 }
 
 /// A failure within a record.
@@ -213,7 +220,7 @@ mod tests {
     use tcpguard_support::hint_check;
 
     #[test]
-    fn every_error_says_how_to_go_on() {
+    fn every_error_has_a_hint() {
         let of = " of what is compressed";
         for error in [
             CaptureError::Open {
@@ -223,7 +230,7 @@ mod tests {
             CaptureError::Cut { record: 24, end: 30, of },
             CaptureError::Damaged { record: 24, of, reason: "a packet of 4 GiB".to_owned() },
         ] {
-            assert!(hint_check::is_named(&error.to_string()), "{error}");
+            assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 CaptureError::Open { .. }

@@ -148,8 +148,7 @@ fn a_line_lists_what_fits_and_counts_the_rest() {
 #[test]
 fn the_earlier_end_of_a_mode_is_named_with_the_command_that_prevents_it() {
     let lines = ends().map(|ends| reverts(Mode::Enforce, &ends));
-    let confirm =
-        "reverts to observe in 23h59m unless confirmed. Keep it: tcpguard mode enforce --yes";
+    let confirm = "reverts to observe in 23h59m unless confirmed. Keep it: tcpguard confirm";
     let set = "reverts to observe in 23h59m. Keep it: tcpguard mode enforce";
     assert_eq!(lines, [confirm, set, confirm, set]);
 }

@@ -55,7 +55,7 @@ pub(super) fn notes(snapshot: &Snapshot, key: Option<&str>) -> Vec<Note> {
     {
         let effect = match status.daemon.mode {
             Mode::Enforce => "drops",
-            Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce --confirm 60s)",
+            Mode::Observe | Mode::Off => "would drop (tcpguard mode enforce --rollback-after 60s)",
         };
         let text =
             format!("{} {effect} {}: {}", rule.id, rule.subject(), rule_reason(&rule.reason));

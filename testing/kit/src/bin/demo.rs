@@ -81,10 +81,10 @@ fn play() -> Result<u32> {
     let advice = status.incidents().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
         advice.as_deref() == Some(tcpguard_engine::Mode::TRY_ENFORCE),
-        "status recommends `tcpguard mode enforce --confirm 60s`",
+        "status recommends `tcpguard mode enforce --rollback-after 60s`",
     );
 
-    scene("The operator follows the advice: tcpguard mode enforce --confirm 60s");
+    scene("The operator follows the advice: tcpguard mode enforce --rollback-after 60s");
     let enforced = boot_ns();
     let output = agent::cli(&lab.edge, &["mode", "enforce"])?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

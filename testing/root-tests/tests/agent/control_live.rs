@@ -304,10 +304,13 @@ fn every_change() -> Vec<Request> {
             lifetime,
         }
         .into(),
-        Request::SetMode { mode: engine::Mode::Enforce, for_s: None, confirm_s: None },
-        Request::SetMode { mode: engine::Mode::Observe, for_s: Some(60), confirm_s: Some(30) },
-        Request::ConfirmMode { mode: engine::Mode::Observe },
-        Change::ConfirmRules { net: None }.into(),
+        Request::SetMode { mode: engine::Mode::Enforce, for_s: None, rollback_after_s: None },
+        Request::SetMode {
+            mode: engine::Mode::Observe,
+            for_s: Some(60),
+            rollback_after_s: Some(30),
+        },
+        Request::Confirm { net: None },
         Request::Reload,
         Request::Detach { interfaces: Vec::new() },
     ]

@@ -83,7 +83,7 @@ fn a_live_agent_lets_go_and_does_not_attach_again() {
 fn an_agent_protects_again_after_a_restart() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let first = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-    detach(&lab.edge, &[INTERFACE]);
+    detach(&lab.edge, &["-i", INTERFACE]);
     drop(first);
     let second = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert_eq!(attached(&lab.edge), BOTH);
@@ -98,7 +98,7 @@ fn what_a_stopped_agent_left_is_detached() {
     assert_eq!(attached(&lab.edge), BOTH);
 
     let said = detach(&lab.edge, &["--all"]);
-    assert!(said.contains("no longer filtered"), "{said}");
+    assert!(said.contains("unprotected"), "{said}");
     assert_stays_off(&lab.edge);
 }
 

@@ -103,7 +103,7 @@ fn detach_removes_what_it_can_and_names_the_rest() {
     let output = cli(&lab.edge, &["detach", "--all"]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&broken) && said.contains("by hand"), "{said}");
+    assert!(said.contains(&broken) && said.contains("bpftool link detach pinned"), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("detached {INTERFACE}\n"));
     assert!(!lab.edge.exec(&format!("ip link show dev {INTERFACE}")).unwrap().contains("xdp"));
     assert_eq!(egress_programs(&lab.edge), 0);
@@ -119,7 +119,7 @@ fn an_interface_of_a_vlan_is_protected() {
     lab.edge.ip(&["link add eth0.5 type veth peer name far", "link set eth0.5 up"]).unwrap();
     let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &["-i", "eth0.5"]).unwrap();
     agent.stop().unwrap();
-    let output = cli(&lab.edge, &["detach", "eth0.5"]).unwrap();
+    let output = cli(&lab.edge, &["detach", "-i", "eth0.5"]).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "detached eth0.5\n", "{said}");
 }

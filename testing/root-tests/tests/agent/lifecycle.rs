@@ -20,14 +20,14 @@ fn stage() -> Lab {
     lab
 }
 
-/// Starts a command that must refuse to start, and checks its error message: one line, which contains every
-/// one of `words`. Nothing of it is left on the host.
+/// Starts a command that must refuse to start, and checks its message: an error and its hint, which contain
+/// every one of `words`. Nothing of it is left on the host.
 #[track_caller]
 fn assert_refused(host: &Netns, mut daemon: Command, words: &[&str]) {
     let output = ended(&mut daemon);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
+    assert_eq!(said.lines().count(), 2, "an error and its hint:\n{said}");
     for word in words {
         assert!(said.contains(word), "{word:?} is missing in: {said}");
     }
@@ -69,7 +69,7 @@ fn a_wrong_interface_is_named() {
     let output = ended(&mut agent::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert!(said.contains("there is no interface eth0; this host has: lo"), "{said}");
+    assert!(said.contains("no interface eth0 (this host has: lo)"), "{said}");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn an_interface_with_a_foreign_xdp_program_is_left_to_it() {
     let output = ended(&mut agent::daemon(&lab.edge, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
+    assert_eq!(said.lines().count(), 2, "an error and its hint:\n{said}");
     assert!(said.contains(INTERFACE) && said.contains("XDP program"), "{said}");
     assert!(xdp_attached(&lab.edge), "the foreign program stays");
     drop(foreign);
@@ -122,7 +122,7 @@ fn a_missing_bpf_file_system_is_named() {
     let output = ended(&mut daemon);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
+    assert_eq!(said.lines().count(), 2, "an error and its hint:\n{said}");
     assert!(said.contains("bpf filesystem") && said.contains("mount -t bpf"), "{said}");
     assert!(!xdp_attached(&lab.edge));
 }
@@ -156,8 +156,8 @@ fn a_second_daemon_does_not_disturb_the_first() {
     let output = ended(&mut agent::daemon(&lab.edge, Mode::Enforce).unwrap());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
-    assert!(said.contains("another tcpguard runs"), "{said}");
+    assert_eq!(said.lines().count(), 2, "an error and its hint:\n{said}");
+    assert!(said.contains("another tcpguard agent is running"), "{said}");
     assert_eq!(agent.status().unwrap().state(), "observing");
     assert!(xdp_attached(&lab.edge), "the first one's program stays");
 }

@@ -134,7 +134,7 @@ fn assert_last_valid(lab: &Lab, agent: &Agent<'_>) {
     assert!(page.contains("DEGRADED") && page.contains(&place), "{page}");
     assert_eq!(before.alerts("config_refused"), 1, "{page}");
     let check = cli(&lab.edge, &["config", "check", agent::CONFIG]).unwrap();
-    assert_eq!(check.status.code(), Some(1), "the files are checked, not what was kept");
+    assert_eq!(check.status.code(), Some(2), "the files are checked, not what was kept");
 
     lab.edge.write(agent::CONFIG, "").unwrap();
     assert!(cli(&lab.edge, &["reload"]).unwrap().status.success());

@@ -119,7 +119,7 @@ fn fragments_that_reach_the_stack_are_an_attack_that_nothing_stops() {
         let attack = evasion(&status).unwrap();
         let expected = match mode {
             Mode::Enforce => "tcpguard reload",
-            _ => "tcpguard mode enforce --confirm 60s",
+            _ => "tcpguard mode enforce --rollback-after 60s",
         };
         assert_eq!(attack.advised_command(), Some(expected));
     });

@@ -40,7 +40,7 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
 
     lab.edge.write(PART, &format!("{own}\"observed\"\n")).unwrap();
     let (code, said) = reload();
-    assert!(code == Some(1) && said.contains("/run/conf.d/10-web.toml:3:8: "), "{code:?} {said}");
+    assert!(code == Some(2) && said.contains("/run/conf.d/10-web.toml:3:8: "), "{code:?} {said}");
     assert_eq!(agent.status().unwrap().rules().len(), 0, "what held before still does");
 
     lab.edge.write(PART, "").unwrap();

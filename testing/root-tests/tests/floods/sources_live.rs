@@ -178,12 +178,12 @@ fn an_operators_block_holds_until_it_is_removed() {
         let refused = cli(&lab.edge, refused).unwrap();
         assert_eq!(refused.status.code(), Some(1), "it is a client");
         let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(said.contains("holds 1 validated client (1 connected"), "{said}");
+        assert!(said.contains("would cut off 1 validated client (1 connected"), "{said}");
     }
     let explained = cli(&lab.edge, &["explain", &net]).unwrap();
     let said = String::from_utf8_lossy(&explained.stderr).into_owned();
     assert!(!said.contains("tcpguard block"), "no advice to block a client: {said}");
-    let forced = ["block", &net, "--reason", "test", "--force", "--no-rollback"];
+    let forced = ["block", &net, "--reason", "test", "--force", "--rollback-after", "never"];
     let block = cli(&lab.edge, &forced).unwrap();
     assert!(block.status.success(), "{}", String::from_utf8_lossy(&block.stderr));
     let blocked_at = boot_ns();
@@ -239,7 +239,7 @@ fn one_port_is_blocked(family: Family) {
     let block = |ports: &[u16]| {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         // It may be a client by then.
-        let mut arguments = vec!["block", &client, "--force", "--no-rollback"];
+        let mut arguments = vec!["block", &client, "--force", "--rollback-after", "never"];
         arguments.extend(ports.iter().flat_map(|port| ["--port", port]));
         printed(&lab, &arguments)
     };

@@ -61,7 +61,7 @@ fn ended(mut daemon: Command) -> Output {
     daemon.spawn().unwrap().wait_with_output().unwrap()
 }
 
-/// The agent refuses to start, in one line with these words, and the command that it names, which
+/// The agent refuses to start, with these words, and the command that it names, which
 /// begins like this, takes the other off.
 #[track_caller]
 fn is_refused(host: &Netns, words: &[&str], way_out: &str) {
@@ -69,13 +69,13 @@ fn is_refused(host: &Netns, words: &[&str], way_out: &str) {
     let output = ended(agent::daemon(host, Mode::Observe).unwrap());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it should have refused: {said}");
-    assert_eq!(said.lines().count(), 1, "one line, please:\n{said}");
+    assert_eq!(said.lines().count(), 2, "an error and its hint:\n{said}");
     let id = format!("id {},", before.0);
     for word in words.iter().copied().chain([id.as_str(), before.1.as_str()]) {
         assert!(said.contains(word), "{word:?} is missing in: {said}");
     }
     assert_eq!(program(host), Some(before), "the other's is left alone");
-    let named = said.split_once(" off: ").map(|(_, rest)| rest.split(", ").next().unwrap());
+    let named = said.split_once("hint: ").map(|(_, rest)| rest.split(", ").next().unwrap());
     let named = named.filter(|named| named.starts_with(way_out)).expect(&said);
     host.exec(named).unwrap();
     assert_eq!(program(host), None, "{named}");
@@ -298,7 +298,7 @@ enum AgentState {
 const STATES: [AgentState; 3] = [AgentState::Lives, AgentState::IsDead, AgentState::Hangs];
 
 /// Warning of `detach` where it could not reach the agent.
-const MAY_REATTACH: &str = "the agent may attach the filter again";
+const MAY_REATTACH: &str = "the running agent may attach the XDP program again";
 
 /// Returns whether the XDP program is off in each check for [`AFTER`], and the egress program too.
 fn stays_off(host: &Netns) -> bool {

@@ -174,7 +174,7 @@ fn a_user_without_namespaces_gets_that_reason() {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("run as root"), "{said}");
+    assert!(said.contains("sudo tcpguard selftest"), "{said}");
 }
 
 /// The number of a network that is held open.

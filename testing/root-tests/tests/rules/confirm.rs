@@ -70,7 +70,7 @@ fn an_unconfirmed_mode_reverts_at_its_time_over_a_kill() {
     let lab = stage();
     let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
-    let set = json(&lab.edge, &["mode", "enforce", "--confirm", "8s"]);
+    let set = json(&lab.edge, &["mode", "enforce", "--rollback-after", "8s"]);
     assert_eq!((&set["was"], &set["ends"]["revert_to"]), (&"observe".into(), &"observe".into()));
     sleep(2 * SECOND);
     agent.kill().unwrap();
@@ -81,13 +81,13 @@ fn an_unconfirmed_mode_reverts_at_its_time_over_a_kill() {
     let moved = time(&shown["ends"]["confirm_by"]).duration_since(time(&set["ends"]["confirm_by"]));
     assert!(moved.abs() < SignedDuration::from_millis(50), "nor is it another: {moved:?}");
     let page = agent.status_text().unwrap();
-    assert!(page.contains("the mode goes back to observe in"), "{page}");
+    assert!(page.contains("reverts to observe in"), "{page}");
     assert_about(goes_to(&lab.edge, "observe", begun), 8 * SECOND);
     let status = agent.status().unwrap();
     assert_eq!(status.alerts("mode_reverted"), 1);
-    let (code, said) = refused(&lab.edge, &["mode", "enforce", "--yes"]);
+    let (code, said) = refused(&lab.edge, &["confirm"]);
     assert_eq!(code, Some(5));
-    assert!(said.contains("too late: nobody confirmed mode enforce in time"), "{said}");
+    assert!(said.contains("mode enforce was not confirmed in time"), "{said}");
 
     agent.kill().unwrap();
     agent.start_again_by_file().unwrap();
@@ -95,7 +95,7 @@ fn an_unconfirmed_mode_reverts_at_its_time_over_a_kill() {
     assert_eq!(json(&lab.edge, &["mode"])["ends"], Value::Null);
 }
 
-/// No agent lives when its time is over: the next one takes it back before it says anything.
+/// The mode expires while no agent runs. The next agent reverts it before it answers a request.
 #[test]
 fn a_mode_that_expired_without_an_agent_is_reverted_first() {
     let lab = stage();
@@ -113,11 +113,8 @@ fn a_mode_that_expired_without_an_agent_is_reverted_first() {
 fn a_confirmed_mode_stays_over_a_kill_and_its_time() {
     let lab = stage();
     let mut agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
-    json(&lab.edge, &["mode", "enforce", "--confirm", "3s"]);
-    let (code, said) = refused(&lab.edge, &["mode", "off", "--yes"]);
-    assert_eq!(code, Some(5));
-    assert!(said.contains("tcpguard mode enforce --yes"), "{said}");
-    let confirmed = json(&lab.edge, &["mode", "enforce", "--yes"]);
+    json(&lab.edge, &["mode", "enforce", "--rollback-after", "3s"]);
+    let confirmed = json(&lab.edge, &["confirm"]);
     assert_eq!(confirmed["ends"], Value::Null);
     agent.kill().unwrap();
     sleep(3 * SECOND);
@@ -132,17 +129,17 @@ fn a_temporary_mode_reverts_to_the_permanent_one() {
     let lab = stage();
     let _agent = Agent::start_by_file(&lab.edge, "mode = \"observe\"\n").unwrap();
     let begun = Instant::now();
-    json(&lab.edge, &["mode", "enforce", "--for", "5s", "--confirm", "2s"]);
-    let confirmed = json(&lab.edge, &["mode", "enforce", "--yes"]);
+    json(&lab.edge, &["mode", "enforce", "--for", "5s", "--rollback-after", "2s"]);
+    let confirmed = json(&lab.edge, &["confirm"]);
     assert_eq!(confirmed["ends"]["revert_to"], "observe");
     assert_about(goes_to(&lab.edge, "observe", begun), 5 * SECOND);
 
-    json(&lab.edge, &["mode", "enforce", "--confirm", "20s"]);
+    json(&lab.edge, &["mode", "enforce", "--rollback-after", "20s"]);
     let begun = Instant::now();
-    json(&lab.edge, &["mode", "off", "--confirm", "3s"]);
+    json(&lab.edge, &["mode", "off", "--rollback-after", "3s"]);
     assert_about(goes_to(&lab.edge, "observe", begun), 3 * SECOND);
 
-    json(&lab.edge, &["mode", "enforce", "--confirm", "2s"]);
+    json(&lab.edge, &["mode", "enforce", "--rollback-after", "2s"]);
     json(&lab.edge, &["mode", "enforce"]);
     sleep(3 * SECOND);
     assert_eq!(mode(&lab.edge), "enforce", "set for good in between");
@@ -236,7 +233,7 @@ fn back_after(
 fn g14_an_unconfirmed_mode_is_reverted() {
     let row = Row::new(Goal::G14);
     let (trials, limit) = (size(2, 10), 4 * SECOND);
-    let own = ["mode", "enforce", "--confirm", "4s"];
+    let own = ["mode", "enforce", "--rollback-after", "4s"];
     // Times in each part of the limit as often as in the others, up to shortly before its end. An agent that
     // starts then has most of a second to revert the mode.
     let (first, last) = (limit / 10, limit - Duration::from_millis(300));

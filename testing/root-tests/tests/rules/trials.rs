@@ -136,16 +136,16 @@ fn reverts(name: &str, own: Change, with_timer: Change) {
 
 #[test]
 fn g14_an_unconfirmed_risky_block_is_rolled_back() {
-    let own = &["block", "{all_addresses}", "--force", "--confirm", WITHIN];
-    let for_good = &["block", "{all_addresses}", "--force", "--no-rollback"];
+    let own = &["block", "{all_addresses}", "--force", "--rollback-after", WITHIN];
+    let for_good = &["block", "{all_addresses}", "--force", "--rollback-after", "never"];
     let undo = &["unblock", "{all_addresses}"];
     reverts("block", Change { line: own, undo: None }, Change { line: for_good, undo: Some(undo) });
 }
 
 #[test]
 fn g14_an_unconfirmed_risky_import_is_rolled_back() {
-    let own = &["rules", "import", FILE, "--force", "--confirm", WITHIN];
-    let for_good = &["rules", "import", FILE, "--force", "--no-rollback"];
+    let own = &["rules", "import", FILE, "--force", "--rollback-after", WITHIN];
+    let for_good = &["rules", "import", FILE, "--force", "--rollback-after", "never"];
     let undo = &["rules", "flush"];
     reverts(
         "import",
@@ -170,12 +170,15 @@ fn what_a_risky_block_replaced_is_back_after_a_kill() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
-    json(&lab.edge, &["block", "0.0.0.0/0", "--port", "25", "--force", "--no-rollback"]);
+    json(
+        &lab.edge,
+        &["block", "0.0.0.0/0", "--port", "25", "--force", "--rollback-after", "never"],
+    );
     let before = rules(&lab.edge);
     let begun = Instant::now();
-    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "2s"]);
+    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--rollback-after", "2s"]);
     let page = agent.status_text().unwrap();
-    assert!(page.contains("tcpguard rules confirm 0.0.0.0/0"), "{page}");
+    assert!(page.contains("tcpguard confirm 0.0.0.0/0"), "{page}");
     agent.kill().unwrap();
     sleep((3 * SECOND).saturating_sub(begun.elapsed()));
     assert!(gets_in(&lab, Family::V4), "the kernel has ended it");
@@ -186,7 +189,7 @@ fn what_a_risky_block_replaced_is_back_after_a_kill() {
     };
     // Of how soon nothing is promised.
     agent.wait_until("it is told, and in the kernel", 5 * SECOND, is_back).unwrap();
-    let late = cli(&lab.edge, &["rules", "confirm"]).unwrap();
+    let late = cli(&lab.edge, &["confirm"]).unwrap();
     assert_eq!(late.status.code(), Some(5));
 }
 
@@ -195,11 +198,11 @@ fn a_confirmed_block_stays_over_a_kill_and_its_time() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = Agent::start_by_file(&lab.edge, "mode = \"enforce\"\n").unwrap();
-    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--confirm", "3s"]);
+    json(&lab.edge, &["block", "0.0.0.0/0", "--force", "--rollback-after", "3s"]);
     agent.kill().unwrap();
     agent.start_again_by_file().unwrap();
-    let confirmed = json(&lab.edge, &["rules", "confirm", "0.0.0.0/0"]);
-    assert_eq!(confirmed["confirmed"][0]["confirmed_until"], Value::Null);
+    let confirmed = json(&lab.edge, &["confirm", "0.0.0.0/0"]);
+    assert_eq!(confirmed["rules"][0]["confirmed_until"], Value::Null);
     agent.kill().unwrap();
     sleep(3 * SECOND);
     assert!(!gets_in(&lab, Family::V4), "the kernel knows the new end");

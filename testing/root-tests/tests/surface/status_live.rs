@@ -181,7 +181,7 @@ fn where_clients_are_locked_out_every_surface_says_so() {
     let text = agent.status_text().unwrap();
     let line = text.lines().find(|line| line.starts_with("  Clients  ")).unwrap();
     assert!(line.ends_with("MOST CLIENTS FAIL"), "{text}");
-    assert!(text.contains("tcpguard mode enforce --confirm 60s"), "{text}");
+    assert!(text.contains("tcpguard mode enforce --rollback-after 60s"), "{text}");
 
     let output = agent::cli(&lab.edge, &["check", "--crit", "clients=50:"]).unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

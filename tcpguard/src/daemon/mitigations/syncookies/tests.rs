@@ -279,7 +279,7 @@ fn what_cannot_be_given_back_now_is_given_back_later() {
 }
 
 #[test]
-fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
+fn every_error_and_every_outcome_has_a_hint() {
     let path = || PathBuf::from("/var/lib/tcpguard").join(NAME);
     for error in [
         LeaseError::Missing,
@@ -289,7 +289,7 @@ fn every_error_and_what_became_of_the_sysctl_say_how_to_go_on() {
         LeaseError::Store { path: path(), error: io::Error::from_raw_os_error(libc::ENOSPC) },
         LeaseError::Host(linux::Error::NoNetnsCookie),
     ] {
-        assert!(hint_check::is_named(&error.to_string()), "{error}");
+        assert!(hint_check::is_named(&error.hint()), "{error}");
         // Every one there is stands above.
         match error {
             LeaseError::Missing

@@ -174,7 +174,7 @@ fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
     while !filtered(&machine) {
         assert!(begun.elapsed() < Duration::from_secs(2), "not protected again");
     }
-    machine.exec("tcpguard detach eth0").unwrap();
+    machine.exec("tcpguard detach -i eth0").unwrap();
     let reported = machine.journal("SYSLOG_IDENTIFIER=tcpguard _TRANSPORT=journal").unwrap();
     let reported: Vec<_> = reported.iter().map(|entry| &entry["TCPGUARD_EVENT"]).collect();
     assert_eq!(reported, ["interface_changed", "interface_changed", "filter_detached"]);
@@ -265,8 +265,8 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
 fn an_error_that_a_restart_cannot_fix_is_not_retried() {
     let unreadable = "chmod 0600 /etc/tcpguard/tcpguard.toml";
     for (config, before, reported) in [
-        ("", "true", "no interface to guard; name one"),
-        ("mode = \"on\"\n", "true", "1 mistake, nothing was applied; edit the file"),
+        ("", "true", "no interface to protect"),
+        ("mode = \"on\"\n", "true", "tcpguard.toml:1:8: mode: "),
         (ON_ETH0, unreadable, "cannot read the configuration"),
         (ON_ETH0, "umount /sys/fs/bpf", "asserts failed"),
     ] {

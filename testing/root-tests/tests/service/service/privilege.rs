@@ -104,7 +104,7 @@ fn every_one_of_its_capabilities_is_needed() {
         machine.exec("ip link add eth0 type veth peer name wire").unwrap();
         assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
         let log = machine.log().unwrap();
-        assert!(log.contains(&format!("missing {name};")), "{log}");
+        assert!(log.contains(&format!("missing {name}")), "{log}");
         assert!(!filtered(&machine));
     }
 }
