@@ -1,6 +1,6 @@
 //! Arguments of verbs for monitoring, by people and by monitoring systems.
 
-use clap::{ValueEnum, ValueHint};
+use clap::ValueEnum;
 
 use crate::documents::monitoring::Threshold;
 
@@ -9,22 +9,21 @@ use crate::documents::monitoring::Threshold;
 #[derive(Debug, clap::Args)]
 #[command(after_help = TOP)]
 pub struct TopArgs {
-    /// Count only the packets of this interface
-    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
-    pub interface: Option<String>,
-    /// Seconds between two looks
+    /// Refresh every SEC seconds
     #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub delay: u64,
+    pub watch: u64,
 }
 
 #[cfg(feature = "tui")]
 const TOP: &str = "\
-Keys: 1 to 5 or Tab panes, arrows rows, / filter, s sort, r reverse, p hold, Enter details,
-? all keys, q leave. It needs a terminal of 80 columns and 24 lines.
+Keys: 1 to 4 or Tab lists, arrows rows, Enter details, / filter, p hold, m mode, b block,
+u release, c confirm, ? all keys, q quit. A key that changes something shows the command first
+and runs it after a y. It needs a terminal of 80 columns and 24 lines.
 
 Examples:
   tcpguard top
-  tcpguard top -i eth0 -d 5                       # one interface, a look every 5 s
+  tcpguard top -w 5                               # refresh every 5 s
+  tcpguard top --json                             # the rates of the last five minutes
   tcpguard status --watch                         # without a terminal";
 
 /// `tcpguard check`
