@@ -11,8 +11,8 @@ use super::{
     rules, unblock, version,
 };
 use crate::documents::{
-    self, Alerts, Event, ExportedRules, FullIncident, Judged, Status, monitoring, replay, selftest,
-    timeline,
+    self, Alerts, Event, ExportedRules, FullIncident, Judged, Status, history, monitoring, replay,
+    selftest, timeline,
 };
 
 /// A type that is printed as a document of its own.
@@ -62,6 +62,7 @@ documents! {
     selftest::SCHEMA => selftest::SelfTest,
     replay::SCHEMA => replay::Replay,
     timeline::TIMELINE_SCHEMA => timeline::Timeline,
+    history::HISTORY_SCHEMA => history::History,
     documents::ALERTS_SCHEMA => Alerts,
     documents::EVENT_SCHEMA => Event,
     tcpguard_host::states::SCHEMA => tcpguard_host::states::StatesReport,

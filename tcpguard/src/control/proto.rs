@@ -15,6 +15,7 @@ use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::Held;
+use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
 use crate::documents::{AlertEntry, Allowed, Explanation, FullIncident, ModeRevert, Rule, Status};
 pub use parse::{check, check_terms, parse};
@@ -73,6 +74,8 @@ pub enum Request {
         /// Number of the incident.
         id: u64,
     },
+    /// The rates of the last five minutes, second by second. Always legal.
+    History,
     /// The settings that hold, and where each comes from. Always legal.
     Effective,
     /// Change rules, exemptions or mitigations. A change, unless only its effect is asked for. An import is one
@@ -118,6 +121,7 @@ impl Request {
             | Self::Explain { .. }
             | Self::ExplainIncident { .. }
             | Self::Timeline { .. }
+            | Self::History
             | Self::Effective => false,
             Self::Change { change, dry_run } => {
                 !*dry_run || matches!(change, Change::ImportRules { .. })
@@ -186,6 +190,8 @@ pub enum Response {
     IncidentExplained(Box<FullIncident>),
     /// Response to [`Request::Timeline`].
     Timeline(Box<Timeline>),
+    /// Response to [`Request::History`].
+    History(Box<History>),
     /// Response to [`Request::Effective`].
     Effective {
         /// The main file of the configuration, if there is one.

@@ -15,6 +15,7 @@ mod document;
 mod explanation;
 mod facts;
 mod header;
+pub mod history;
 mod listener;
 mod losses;
 pub mod monitoring;

@@ -1,6 +1,6 @@
 //! Counters over time, kept small: a short history of the busiest listeners, so that the time before an
 //! attack is known when it is detected, and from then on a timeline of each open incident whose
-//! resolution halves when it grows too long.
+//! resolution halves when it grows too long. The recent seconds of the host are kept all the time.
 //!
 //! No clock, no files: [`Recorder`] is given samples and incidents. The daemon puts timelines on the disk.
 
@@ -16,6 +16,7 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Time;
 
+use crate::documents::history::{HISTORY_SCHEMA, History, Second};
 use crate::documents::timeline::{self, Point, TIMELINE_SCHEMA, Timeline};
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
@@ -27,6 +28,8 @@ const BEFORE: usize = 120;
 const BUSIEST: usize = 256;
 /// Incidents recorded at the same time. More are open only while very many listeners are attacked.
 const AT_ONCE: usize = 64;
+/// Seconds of the host that are remembered: five minutes, 15 kB.
+const SECONDS: usize = 300;
 /// Number of polls in which the record of a listener's SYNs decays to 1/e.
 const FORGETS: u64 = 16;
 
@@ -36,6 +39,8 @@ pub struct Recorder {
     tracks: BTreeMap<ListenerId, Track>,
     /// Timelines by the incident's number.
     lines: BTreeMap<u64, Line>,
+    /// The last seconds of the host with their ends, oldest first.
+    recent: VecDeque<(Timestamp, Interval)>,
 }
 
 /// The recent past of one listener, or of the host.
@@ -100,11 +105,13 @@ impl Recorder {
             let empty = Interval { span_ms, queues: one.queues, ..Interval::default() };
             whole.add(&self.count(one.id, counted, empty, mode, sample.at));
         }
-        self.count(ListenerId::HOST, Counted::by_host(&sample.host), whole, mode, sample.at);
+        let host = Counted::by_host(&sample.host);
+        let whole = self.count(ListenerId::HOST, host, whole, mode, sample.at);
         self.tracks.retain(|_, track| track.at == sample.at);
         if span.is_zero() {
             return;
         }
+        self.remember(whole, sample.at);
         let least = self.least_busy();
         for (id, track) in &mut self.tracks {
             if (track.busy, Reverse(*id)) >= least {
@@ -137,6 +144,34 @@ impl Recorder {
     /// The lines of the incidents that are open, by their numbers.
     pub fn open(&self) -> &BTreeMap<u64, Line> {
         &self.lines
+    }
+
+    /// The recent seconds of the host, their times as `time_at` gives them.
+    pub fn history(&self, time_at: impl Fn(Timestamp) -> Time) -> History {
+        let seconds = self.recent.iter().map(|(end, interval)| Second {
+            at: time_at(*end),
+            syn_pps: interval.rate(interval.syns.saturating_add(interval.nowhere)),
+            dropped_pps: interval.rate(interval.dropped),
+            cookies_pps: interval.rate(interval.cookies),
+            completed_pps: interval.rate(interval.completed),
+        });
+        History { schema: HISTORY_SCHEMA.to_owned(), seconds: seconds.collect() }
+    }
+
+    /// Adds a step of the host to the recent seconds.
+    fn remember(&mut self, interval: Interval, end: Timestamp) {
+        const SECOND: Duration = Duration::from_secs(1);
+        match self.recent.back_mut() {
+            // As for the steps of a line.
+            Some((at, last)) if last.span() + interval.span() / 2 < SECOND => {
+                last.join(&interval);
+                *at = end;
+            }
+            _ => self.recent.push_back((end, interval)),
+        }
+        if self.recent.len() > SECONDS {
+            self.recent.pop_front();
+        }
     }
 
     /// Adds the growth of the counters of a listener, or of the host, since the last poll to `interval`.
@@ -250,8 +285,9 @@ impl Counted {
     }
 
     fn by_host(counters: &HostCounters) -> Self {
-        let HostCounters { no_listener: nowhere, unsolicited, .. } = *counters;
-        Self { nowhere, unsolicited, ..Self::default() }
+        let HostCounters { no_listener: nowhere, unsolicited, closed_dropped: limited, .. } =
+            *counters;
+        Self { nowhere, unsolicited, limited, ..Self::default() }
     }
 
     /// The growth of the counters from here to `now`.
@@ -306,12 +342,14 @@ impl Interval {
         };
     }
 
+    /// The rate of a count per second. A rate is known to two decimals.
+    fn rate(&self, count: u32) -> f64 {
+        let per_second = f64::from(count) * 1000.0 / f64::from(self.span_ms.max(1));
+        (per_second * 100.0).round() / 100.0
+    }
+
     fn point(&self, at_ms: u64) -> Point {
-        // A rate is known to two decimals.
-        let rate = |count: u32| {
-            let per_second = f64::from(count) * 1000.0 / f64::from(self.span_ms.max(1));
-            (per_second * 100.0).round() / 100.0
-        };
+        let rate = |count| self.rate(count);
         Point {
             at_ms,
             syn_pps: rate(self.syns),

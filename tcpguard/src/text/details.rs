@@ -138,7 +138,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
 }
 
 /// The losses and replies of the kernel's own TCP.
-pub fn kernel(status: &Status) -> String {
+fn kernel(status: &Status) -> String {
     let (kernel, counts) = (&status.kernel, &status.kernel.tcp_ext);
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
         Some(rate) => format!("{name} {}/s ({} ever)", short(rate), whole(total)),
@@ -161,7 +161,7 @@ pub fn kernel(status: &Status) -> String {
 }
 
 /// Returns the number of rules, and whether they are in the kernel, as text.
-pub fn rules(status: &Status) -> String {
+fn rules(status: &Status) -> String {
     let rules = &status.rules;
     let agreement = match rules.in_kernel {
         Some(found) if found == rules.wanted => {

@@ -5,7 +5,7 @@ use tcpguard_host::units::{percent, short, whole};
 use crate::documents::{CpuLoad, LossState, Losses};
 
 /// Describes the present losses with their location, and the number of earlier ones.
-pub(super) fn in_words(losses: &Losses) -> String {
+pub fn in_words(losses: &Losses) -> String {
     let mut parts = vec![now(losses)];
     parts.extend(rings(losses));
     parts.extend(backlogs(&losses.cpus));

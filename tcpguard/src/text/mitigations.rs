@@ -35,7 +35,8 @@ pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fm
     Ok(())
 }
 
-fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
+/// One mitigation of a listener: its state, times and reason.
+pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
     let at = SocketAddr::new(listener.addr, listener.port);
     let (name, why) = (mitigation_noun(mitigation.mitigation), mitigation_reason(&mitigation.why));
     let until =

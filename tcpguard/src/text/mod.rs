@@ -14,6 +14,7 @@ mod explanation;
 mod findings;
 mod incident;
 mod incident_line;
+mod listener;
 mod listeners;
 mod losses;
 mod mitigations;
@@ -33,8 +34,8 @@ pub use agent::{agent_event_line, running_on, started, stopped};
 pub(crate) use attack::between;
 pub use attack::severity_word;
 pub use check::check;
-pub use clients::{clients, clients_by_listener, clients_in_short, clients_tone};
-pub use details::{alerts, event, kernel as kernel_in_words, rules as rules_in_words};
+pub use clients::{clients_by_listener, clients_in_short, clients_tone};
+pub use details::{alerts, event};
 pub use event::event_line;
 pub use explain::in_full as attack_in_full;
 pub use explanation::explanation;
@@ -43,15 +44,21 @@ pub use incident::{
     Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
     syn_rate, title,
 };
+pub use listener::listener;
 pub use listeners::listeners;
+pub use losses::in_words as losses_in_words;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::{not_imported, request_error};
 pub use replay::replay;
-pub use rules::{allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rules};
+pub use rules::{
+    allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rule, rules,
+};
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
-pub use status::{brief, headline, listener_state, status};
+pub use status::{
+    Fact, brief, headline, listener_state, queue, severity_tone, situation, status, worst_first,
+};
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};

@@ -3,12 +3,14 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::{ClientsWithin, ImportReport};
+use tcpguard_engine::{ClientsWithin, ImportReport, Mode};
 use tcpguard_host::units::{short, span};
 
+use super::attack::paragraph;
 use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
+use crate::config::mode_name;
 use crate::documents::{Allowed, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
@@ -55,6 +57,39 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// The page of one rule: matcher, effect, reason, lifetime and counters.
+pub fn rule(out: &mut impl Write, rule: &Rule, mode: Mode, view: &View) -> fmt::Result {
+    let effect = match mode {
+        Mode::Enforce => "drops matching SYNs".to_owned(),
+        _ => format!("only counts matching SYNs: mode {}", mode_name(mode)),
+    };
+    let renewed = if rule.incident.is_some() { ", renewed while it matches" } else { "" };
+    let ends = format!(
+        "{} (in {}){renewed}",
+        view.end(rule.created_at, rule.expires_at),
+        span(Duration::from_secs(rule.expires_in_s))
+    );
+    let hits = format!(
+        "{}; {} passed when retransmitted, {} of these completed",
+        short(rule.hits as f64),
+        short(rule.accepted_retransmits as f64),
+        short(rule.completed as f64)
+    );
+    let facts = [
+        ("Rule", format!("{}, {}, {}", rule.id, rule.kind, origin(rule))),
+        ("Matches", rule.subject()),
+        ("Effect", effect),
+        ("Reason", rule_reason(&rule.reason)),
+        ("Created", view.moment(rule.created_at)),
+        ("Expires", ends),
+        ("Hits", hits),
+    ];
+    for (heading, text) in &facts {
+        paragraph(out, view, heading, text)?;
+    }
+    reverts(rule, view).map_or(Ok(()), |pending| paragraph(out, view, "Pending", &pending))
 }
 
 fn origin(rule: &Rule) -> String {

@@ -35,6 +35,16 @@ const NAMED: usize = 4;
 const FEWEST_ROWS: usize = 2;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
+/// One fact of the situation.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// The heading; empty for one more fact under the same.
+    pub heading: &'static str,
+    pub text: String,
+    /// The meaning of its colour.
+    pub tone: Tone,
+}
+
 /// Beginnings of commands that only root may give.
 const ROOT_ONLY: [&str; 4] =
     ["systemctl restart ", "tcpguard mitigation ", "tcpguard mode ", "tcpguard reload"];
@@ -129,7 +139,9 @@ pub fn status(
     let mut top = String::new();
     brief(&mut top, status, view)?;
     top.push('\n');
-    situation(&mut top, status, view)?;
+    for Fact { heading, text, .. } in situation(status, view) {
+        paragraph(&mut top, view, heading, &text)?;
+    }
     let explain = status.incidents.first().or(status.past_incidents.first());
     let explain = explain.map_or_else(String::new, |it| format!("tcpguard explain {}; ", it.id));
     paragraph(&mut top, view, "Details", &format!("{explain}tcpguard status --full"))?;
@@ -164,7 +176,9 @@ pub fn status(
 fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     brief(out, status, view)?;
     out.write_char('\n')?;
-    situation(out, status, view)?;
+    for Fact { heading, text, .. } in situation(status, view) {
+        paragraph(out, view, heading, &text)?;
+    }
     details::story(out, status, view)?;
     out.write_char('\n')?;
     listeners(out, status, view, usize::MAX)?;
@@ -182,13 +196,15 @@ fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
     details::log(out, status, view)
 }
 
-/// The situation: incident, mitigation, clients, and action.
-fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+/// The situation: incident, mitigation, clients, action, pending changes and rates, one fact each.
+pub fn situation(status: &Status, view: &View) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |heading, text, tone| facts.push(Fact { heading, text, tone });
     for incident in &status.incidents {
         let (title, since) = (incident::title(incident), view.time(incident.since));
         let lasts = span(between(incident.since, status.generated_at));
         let text = format!("#{} {title}, since {since} ({lasts})", incident.id);
-        paragraph(out, view, incident::heading(incident), &text)?;
+        add(incident::heading(incident), text, severity_tone(incident.severity));
     }
     if status.incidents.is_empty() {
         let last = status.past_incidents.first().map_or_else(String::new, |last| {
@@ -196,28 +212,35 @@ fn situation(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
             let ago = span(between(ended, status.generated_at));
             format!("; the last, #{}, ended {} ({ago} ago)", last.id, view.time(ended))
         });
-        paragraph(out, view, "Attack", &format!("none{last}"))?;
+        add("Attack", format!("none{last}"), Tone::Plain);
     }
-    paragraph(out, view, "Mitigation", &mitigation(status))?;
-    for (number, (line, _)) in clients_by_listener(status).iter().enumerate() {
-        paragraph(out, view, if number == 0 { "Clients" } else { "" }, line)?;
+    add("Mitigation", mitigation(status), Tone::Plain);
+    for (number, (line, tone)) in clients_by_listener(status).into_iter().enumerate() {
+        add(if number == 0 { "Clients" } else { "" }, line, tone);
     }
-    let mut heading = "Action";
-    for action in actions(status) {
-        paragraph(out, view, heading, &action)?;
-        heading = "";
+    for (number, action) in actions(status).into_iter().enumerate() {
+        add(if number == 0 { "Action" } else { "" }, action, Tone::Plain);
     }
     if let Some(end) = &status.daemon.mode_reverts {
-        paragraph(out, view, "Mode", &mode_end(status.daemon.mode, end, view))?;
+        add("Mode", mode_end(status.daemon.mode, end, view), Tone::Warning);
     }
     if let Some(waiting) = pending_confirmation(&status.rules.list, view) {
-        paragraph(out, view, "Pending", &waiting)?;
+        add("Pending", waiting, Tone::Warning);
     }
     for flood in status.incidents.iter().filter(|it| it.class.is_flood()) {
-        paragraph(out, view, "Rate", &rate(flood))?;
-        paragraph(out, view, "Total", &total(flood))?;
+        add("Rate", rate(flood), Tone::Plain);
+        add("Total", total(flood), Tone::Plain);
     }
-    Ok(())
+    facts
+}
+
+/// Returns the tone of a severity.
+pub const fn severity_tone(severity: Severity) -> Tone {
+    match severity {
+        Severity::Critical => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+        Severity::Notice => Tone::Plain,
+    }
 }
 
 /// The effect on the flood, or the readiness for one.
@@ -382,12 +405,18 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     ]
 }
 
-fn listeners(out: &mut impl Write, status: &Status, view: &View, most: usize) -> fmt::Result {
-    let mut sorted: Vec<&Listener> = status.listeners.iter().collect();
+/// Returns the listeners, those that are not `ok` first, then those with the most SYNs.
+pub fn worst_first(listeners: &[Listener]) -> Vec<&Listener> {
+    let mut sorted: Vec<&Listener> = listeners.iter().collect();
     sorted.sort_by(|a, b| {
         let calm = |listener: &Listener| listener.state == ListenerState::Ok;
         calm(a).cmp(&calm(b)).then(b.syn_pps.total_cmp(&a.syn_pps)).then(a.port.cmp(&b.port))
     });
+    sorted
+}
+
+fn listeners(out: &mut impl Write, status: &Status, view: &View, most: usize) -> fmt::Result {
+    let sorted = worst_first(&status.listeners);
     let shown = sorted.len().min(most);
     let mut table = Table::new([
         "LISTENER",
@@ -416,18 +445,20 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
     }
 }
 
+/// A queue as its length and its limit: `128/4096`.
+pub fn queue(count: Option<u32>, limit: Option<u32>) -> String {
+    let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+    format!("{}/{}", word(count), word(limit))
+}
+
 fn listener_row(listener: &Listener) -> [Cell; 7] {
-    let of = |count: Option<u32>, limit: Option<u32>| {
-        let word = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-        format!("{}/{}", word(count), word(limit))
-    };
     let (state, tone) = listener_state(listener.state);
     [
         std::net::SocketAddr::new(listener.addr, listener.port).to_string().into(),
         short(listener.syn_pps).into(),
         short(listener.dropped_pps).into(),
-        of(listener.half_open, listener.half_open_limit).into(),
-        of(listener.accept_queue, listener.accept_limit).into(),
+        queue(listener.half_open, listener.half_open_limit).into(),
+        queue(listener.accept_queue, listener.accept_limit).into(),
         Cell::toned(clients_in_short(&listener.clients), clients_tone(&listener.clients)),
         Cell::toned(state, tone),
     ]

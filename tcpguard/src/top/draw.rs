@@ -1,24 +1,28 @@
 //! The picture of a model.
 
 mod canvas;
-mod list;
-mod overview;
+mod pane;
+mod plot;
 
 use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use tcpguard_host::finding::Severity;
 use tcpguard_host::units::span;
 
-use super::keys::{self, Doing};
-use super::model::{Covered, FRAME, HEIGHT, Model, WIDTH};
-use super::panes::Pane;
+use super::commands::{self, Proposal};
+use super::keys;
+use super::model::{Details, FRAME, HEIGHT, Model, Over, WIDTH};
 use crate::config::mode_name;
-use crate::text::{self, Tone, wrap};
+use crate::documents::{LossState, Status};
+use crate::text::{self, Fact, Tone, severity_tone, wrap};
 use canvas::Canvas;
 
 /// The keys that are shown at the bottom.
-const KEYS: &str = "q quit  ? keys  Tab pane  / filter  s sort  r reverse  p hold  Enter details";
+const KEYS: &str = "q quit  ? keys  Tab pane  Enter details  / filter  m mode  b block  u release";
+/// Lowest plots, and lowest lists.
+const LOWEST: u16 = 7;
 
 /// Draws `model` as it is at `now`, the time since it was made.
 pub fn draw(model: &Model, now: Duration, frame: &mut Frame<'_>) {
@@ -28,7 +32,7 @@ pub fn draw(model: &Model, now: Duration, frame: &mut Frame<'_>) {
     if area.width < WIDTH || area.height < HEIGHT {
         too_small(&mut canvas, area);
     } else {
-        cursor = page(model, now, &mut canvas, area);
+        cursor = screen(model, now, &mut canvas, area);
     }
     if !model.view().utf8 {
         canvas.make_ascii();
@@ -50,123 +54,149 @@ fn too_small(canvas: &mut Canvas<'_>, area: Rect) {
 }
 
 /// Draws all of it; returns where the cursor stands, if it is to be seen.
-fn page(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) -> Option<(u16, u16)> {
-    headline(model, canvas, Rect { height: 1, ..area });
-    names(model, canvas, Rect { y: area.y + 1, height: 1, ..area });
-    let mut body = Rect { y: area.y + 2, height: area.height - FRAME, ..area };
-    let trouble = match model.covered() {
-        // Nothing there grows old.
-        Covered::Story { .. } | Covered::Help => None,
-        Covered::No => model.stale(now),
-    };
-    if let Some(trouble) = &trouble {
-        let lines = wrap(&format!("✗ {trouble}"), usize::from(area.width));
-        for (line, row) in lines.iter().zip(body.rows()) {
-            canvas.text(row.x, row.y, row.width, line, Tone::Bad);
-        }
-        let used = (lines.len() as u16).min(body.height);
-        body = Rect { y: body.y + used, height: body.height - used, ..body };
+fn screen(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) -> Option<(u16, u16)> {
+    headline(model, now, canvas, Rect { height: 1, ..area });
+    let body = Rect { y: area.y + 1, height: area.height - 2, ..area };
+    let foot = Rect { y: area.bottom() - 1, height: 1, ..area };
+    match model.over() {
+        Over::Help => help(canvas, body),
+        Over::Details(about) => details(canvas, body, about, &model.details()),
+        _ => overview(model, now, canvas, body),
     }
-    match model.covered() {
-        Covered::Help => help(canvas, body),
-        Covered::Story { id, lines, before } => story(canvas, body, id, lines, before),
-        Covered::No => {
-            match model.pane() {
-                Pane::Overview => overview::draw(model, now, canvas, body),
-                _ => list::draw(model, now, canvas, body),
-            }
-            if trouble.is_some() {
-                canvas.fade(body);
-            }
-        }
+    match model.over() {
+        Over::Proposal(proposal) => propose(canvas, body, proposal),
+        Over::Filter(_) | Over::Prefix(_) => return Some(typed(model, canvas, foot)),
+        _ => {}
     }
-    bottom(model, canvas, Rect { y: area.bottom() - 1, height: 1, ..area })
+    keys_line(model, now, canvas, foot);
+    None
 }
 
-fn headline(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
+fn headline(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     let status = &model.snapshot().status;
     let daemon = &status.daemon;
     let (sign, words, tone) = text::headline(status);
-    let time = model.view().time(status.generated_at);
+    let time = model.view().time(model.time(now));
     let right = if model.is_held() { format!("HELD at {time}") } else { time };
-    let left = area.width - right.chars().count() as u16 - 1;
-    let mut x = canvas.text(area.x, area.y, left, &format!("{sign} {words}"), tone);
-    let rest = format!(
-        "  {}  mode {}  up {}",
-        daemon.hostname,
-        mode_name(daemon.mode),
-        span(Duration::from_secs(daemon.uptime_s))
-    );
-    x = canvas.text(x, area.y, left.saturating_sub(x), &rest, Tone::Plain);
-    if x < left {
-        canvas.right(area, &right, if model.is_held() { Tone::Warning } else { Tone::Plain });
+    let end = area.width - right.chars().count() as u16 - 1;
+    let mode = format!("  mode {}", mode_name(daemon.mode));
+    let host = format!("  {}", daemon.hostname);
+    let up = format!("  up {}", span(Duration::from_secs(daemon.uptime_s)));
+    let mut x = canvas.text(area.x, area.y, end, &format!("{sign} {words}"), tone);
+    // The mode says more than the name of the host, and both more than the age.
+    let room = end.saturating_sub(x + mode.chars().count() as u16);
+    x = canvas.text(x, area.y, room, &host, Tone::Plain);
+    x = canvas.text(x, area.y, end.saturating_sub(x), &mode, Tone::Plain);
+    if x + up.chars().count() as u16 <= end {
+        canvas.text(x, area.y, end - x, &up, Tone::Plain);
+    }
+    canvas.right(area, &right, if model.is_held() { Tone::Warning } else { Tone::Plain });
+}
+
+/// Draws the situation, the plots and the lists.
+fn overview(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
+    let stale = model.stale(now);
+    let trouble = stale.iter().map(|why| Fact {
+        heading: "Agent",
+        text: format!("✗ {why}"),
+        tone: Tone::Bad,
+    });
+    let facts: Vec<Fact> = trouble.chain(situation(model)).collect();
+    let lines = canvas.lines(&facts, area.width);
+    let height = (lines.len() as u16).min(area.height * 2 / 5);
+    let above = Rect { height, ..area };
+    let plots =
+        Rect { y: above.bottom(), height: ((area.height - height) / 2).max(LOWEST), ..area };
+    let lists = Rect { y: plots.bottom(), height: area.bottom() - plots.bottom(), ..area };
+    canvas.facts(above, &lines);
+    plot::draw(model, now, canvas, plots);
+    pane::draw(model, canvas, lists);
+    if stale.is_some() {
+        canvas.fade(plots.union(lists));
     }
 }
 
-/// The names of the panes with the number of their rows.
-fn names(model: &Model, canvas: &mut Canvas<'_>, area: Rect) {
-    let mut x = area.x;
-    for (number, pane) in (1..).zip(Pane::ALL) {
-        let count =
-            pane.count(model.snapshot()).map_or_else(String::new, |count| format!(" {count}"));
-        let name = format!(" {number} {}{count} ", pane.title());
-        let begin = x;
-        let tone = if pane == model.pane() { Tone::Heading } else { Tone::Plain };
-        x = canvas.text(x, area.y, area.right() - x, &name, tone);
-        if pane == model.pane() {
-            canvas.point_at(Rect { x: begin, width: x - begin, ..area });
-        }
+/// The facts above the plots: those of the status page, losses and findings.
+fn situation(model: &Model) -> Vec<Fact> {
+    let status: &Status = &model.snapshot().status;
+    let mut facts = text::situation(status, model.view());
+    if status.losses.state != LossState::None {
+        let text = text::losses_in_words(&status.losses);
+        facts.push(Fact { heading: "Losses", text, tone: Tone::Warning });
     }
+    let findings = status.health.iter().filter(|finding| finding.severity > Severity::Notice);
+    facts.extend(findings.enumerate().map(|(number, finding)| Fact {
+        heading: if number == 0 { "Findings" } else { "" },
+        text: finding.to_string(),
+        tone: severity_tone(finding.severity),
+    }));
+    facts
 }
 
 fn help(canvas: &mut Canvas<'_>, area: Rect) {
     /// Columns of a key's name.
     const KEY: u16 = 20;
-    canvas.rule(area, "Keys");
+    canvas.rule(area, "Keys", Tone::Heading);
     for ((key, does), row) in keys::HELP.into_iter().zip(area.rows().skip(1)) {
         canvas.text(row.x + 2, row.y, KEY - 1, key, Tone::Heading);
         canvas.text(row.x + 2 + KEY, row.y, row.width - KEY - 2, does, Tone::Plain);
     }
 }
 
-fn story(canvas: &mut Canvas<'_>, area: Rect, id: u64, lines: &[String], before: usize) {
-    let height = usize::from(area.height) - 1;
-    let rest = lines.len().saturating_sub(height);
-    let place = match (before, rest) {
+fn details(canvas: &mut Canvas<'_>, area: Rect, about: &Details, lines: &[String]) {
+    let height = usize::from(area.height + 2 - FRAME);
+    let first = about.first(lines.len(), height);
+    let place = match (first, lines.len().saturating_sub(first + height)) {
         (0, 0) => String::new(),
         (0, rest) => format!(", {rest} more lines below"),
         (before, 0) => format!(", {before} more lines above"),
         (before, rest) => format!(", {before} lines above, {rest} below"),
     };
-    canvas.rule(area, &format!("Incident #{id}{place}"));
-    for (line, row) in lines.iter().zip(area.rows().skip(1)) {
+    canvas.rule(area, &format!("{}{place}", about.title()), Tone::Heading);
+    for (line, row) in lines.iter().skip(first).zip(area.rows().skip(1)) {
         canvas.text(row.x, row.y, row.width, line, Tone::Plain);
     }
 }
 
-/// The last line: the keys, or the filter that is typed or holds.
-fn bottom(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> Option<(u16, u16)> {
-    let filter = &model.list_view().filter;
-    match model.doing() {
-        Doing::Typing => {
-            let x = canvas.text(area.x, area.y, area.width - 1, &format!("/{filter}"), Tone::Plain);
-            return Some((x, area.y));
-        }
-        Doing::Reading => {
+/// Draws a command that waits for its confirmation over the foot of `area`.
+fn propose(canvas: &mut Canvas<'_>, area: Rect, proposal: &Proposal) {
+    let fact = |heading, text: &str, tone| Fact { heading, text: text.to_owned(), tone };
+    let facts = [
+        fact("Command", &proposal.command, Tone::Heading),
+        fact("Effect", &proposal.effect, Tone::Plain),
+    ];
+    let lines = canvas.lines(&facts, area.width);
+    let height = (lines.len() as u16 + 1).min(area.height);
+    let place = Rect { y: area.bottom() - height, height, ..area };
+    canvas.clear(place);
+    canvas.rule(place, "Run this command?", Tone::Heading);
+    canvas.facts(Rect { y: place.y + 1, height: height - 1, ..place }, &lines);
+}
+
+/// Draws the text that is typed; returns where the cursor stands.
+fn typed(model: &Model, canvas: &mut Canvas<'_>, area: Rect) -> (u16, u16) {
+    let text = match model.over() {
+        Over::Prefix(prefix) => format!("Prefix to block: {prefix}"),
+        _ => format!("/{}", model.list_view(model.focus()).filter),
+    };
+    (canvas.text(area.x, area.y, area.width - 1, &text, Tone::Plain), area.y)
+}
+
+/// Draws the keys, or the outcome of the last command.
+fn keys_line(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
+    let status = &model.snapshot().status;
+    let (text, tone) = match (model.over(), model.outcome(now)) {
+        (Over::Proposal(_), _) => ("y run it  any other key: cancel".to_owned(), Tone::Plain),
+        (Over::Help | Over::Details(_), _) => {
             let keys = "Esc or q back  down, up, PageDown, PageUp, Home, End move";
-            canvas.text(area.x, area.y, area.width, keys, Tone::Plain);
+            (keys.to_owned(), Tone::Plain)
         }
-        Doing::Looking if filter.is_empty() => {
-            canvas.text(area.x, area.y, area.width, KEYS, Tone::Plain);
+        (_, Some(Ok(done))) => (done.clone(), Tone::Good),
+        (_, Some(Err(why))) => (format!("✗ {why}"), Tone::Bad),
+        (_, None) if commands::confirm(status).is_some() => {
+            (format!("c confirm  {KEYS}"), Tone::Plain)
         }
-        Doing::Looking => {
-            let (rows, all) = (model.rows().len(), model.pane().count(model.snapshot()));
-            let text = format!(
-                "only rows with {filter:?}: {rows} of {}  / change it  Esc show all  q quit  ? keys",
-                all.unwrap_or_default()
-            );
-            canvas.text(area.x, area.y, area.width, &text, Tone::Warning);
-        }
-    }
-    None
+        (_, None) => (KEYS.to_owned(), Tone::Plain),
+    };
+    canvas.text(area.x, area.y, area.width, &text, tone);
 }

@@ -20,24 +20,28 @@ pub enum Action {
     First,
     /// Move to the last row.
     Last,
-    /// Move this many panes to the right; to the left when negative.
+    /// Move this many panes on; back when negative.
     Turn(isize),
     Show(Pane),
     Filter,
-    /// Sort by the next column.
-    Sort,
-    /// Sort in the other direction.
-    Reverse,
     /// Hold the picture, or continue.
     Pause,
     /// Show all details of the selected row.
     Open,
     /// Show the help about the keys.
     Help,
+    /// Propose the other mode.
+    Mode,
+    /// Propose to keep a pending change.
+    Confirm,
+    /// Propose to block a prefix that is typed.
+    Block,
+    /// Propose to remove the selected rule, or to release a mitigation of the selected listener.
+    Release,
     Type(char),
     /// Delete the last letter.
     Erase,
-    /// Accept the typed text.
+    /// Accept the typed text, or run the proposed command.
     Accept,
     /// Return to the previous view.
     Close,
@@ -46,29 +50,33 @@ pub enum Action {
 /// The current activity, which decides the meaning of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Doing {
-    /// Looking at a pane.
+    /// Looking at the panes.
     Looking,
     Typing,
-    /// Reading the keys or the story of an incident.
+    /// Reading the keys or the details of a row.
     Reading,
+    /// Deciding on a proposed command.
+    Deciding,
 }
 
 /// The keys as the help shows them.
-pub const HELP: [(&str, &str); 14] = [
-    ("1 to 5", "overview, listeners, sources, signatures, incidents"),
-    ("Tab, Shift-Tab", "the next of these, the one before (also: right, left)"),
-    ("down, up (j, k)", "the next row, the one before"),
-    ("PageDown, PageUp", "a page on, a page back"),
+pub const HELP: [(&str, &str); 16] = [
+    ("1 to 4", "listeners, incidents, rules, alerts"),
+    ("Tab, Shift-Tab", "the next of these, the previous one (also: right, left)"),
+    ("down, up (j, k)", "the next row, the previous one"),
+    ("PageDown, PageUp", "the next page, the previous one"),
     ("Home, End (g, G)", "the first row, the last row"),
-    ("Enter", "all that an incident was judged by"),
-    ("s", "sort by the next column"),
-    ("r", "sort in the other direction"),
-    ("/", "show only rows with these letters; Esc shows all again"),
-    ("p, space", "hold what is shown; again: go on"),
-    ("?", "these keys; Esc or q goes back"),
+    ("Enter", "details of the row"),
+    ("/", "only rows with these letters; Esc shows all again"),
+    ("p, space", "hold the picture; again: continue"),
+    ("m", "enforce, with a rollback; in mode enforce: observe"),
+    ("c", "confirm a change that would be rolled back"),
+    ("b", "block a prefix"),
+    ("u", "remove the rule, or release a mitigation of the listener"),
+    ("?", "these keys; Esc or q returns"),
     ("Ctrl-L", "draw everything anew"),
-    ("Ctrl-Z", "stop; fg goes on"),
-    ("q, Ctrl-C", "leave"),
+    ("Ctrl-Z", "stop; fg continues"),
+    ("q, Ctrl-C", "quit"),
 ];
 
 /// The action of `key` during `doing`; `None` if it has none.
@@ -88,6 +96,9 @@ pub fn action(key: KeyEvent, doing: Doing) -> Option<Action> {
         Doing::Typing => typed(key.code),
         Doing::Reading => read(key.code),
         Doing::Looking => looked(key.code),
+        // A key that is pressed by mistake runs nothing.
+        Doing::Deciding if key.code == KeyCode::Char('y') => Some(Action::Accept),
+        Doing::Deciding => Some(Action::Close),
     }
 }
 
@@ -113,10 +124,12 @@ fn looked(key: KeyCode) -> Option<Action> {
         KeyCode::Char('q') => Action::Quit,
         KeyCode::Char('?') | KeyCode::F(1) => Action::Help,
         KeyCode::Char('/') => Action::Filter,
-        KeyCode::Char('s') => Action::Sort,
-        KeyCode::Char('r') => Action::Reverse,
         KeyCode::Char('p' | ' ') => Action::Pause,
-        KeyCode::Char(digit @ '1'..='5') => Action::Show(Pane::ALL[digit as usize - '1' as usize]),
+        KeyCode::Char('m') => Action::Mode,
+        KeyCode::Char('c') => Action::Confirm,
+        KeyCode::Char('b') => Action::Block,
+        KeyCode::Char('u') => Action::Release,
+        KeyCode::Char(digit @ '1'..='4') => Action::Show(Pane::ALL[digit as usize - '1' as usize]),
         KeyCode::Tab | KeyCode::Right => Action::Turn(1),
         KeyCode::BackTab | KeyCode::Left => Action::Turn(-1),
         KeyCode::Enter => Action::Open,
@@ -141,7 +154,7 @@ const fn moved(key: KeyCode) -> Option<Action> {
 mod tests {
     use super::*;
 
-    const DOING: [Doing; 3] = [Doing::Looking, Doing::Typing, Doing::Reading];
+    const DOING: [Doing; 4] = [Doing::Looking, Doing::Typing, Doing::Reading, Doing::Deciding];
 
     fn plain(code: KeyCode) -> KeyEvent {
         KeyEvent::new(code, KeyModifiers::NONE)
@@ -158,8 +171,8 @@ mod tests {
     #[test]
     fn each_key_means_what_people_expect() {
         use Action::*;
-        // Looking at a pane, typing a filter, reading.
-        let table: [(KeyEvent, [Option<Action>; 3]); 30] = [
+        // Looking at the panes, typing, reading.
+        let table: [(KeyEvent, [Option<Action>; 3]); 31] = [
             (letter('q'), [Some(Quit), Some(Type('q')), Some(Close)]),
             (control('c'), [Some(Quit); 3]),
             (control('z'), [Some(Stop); 3]),
@@ -179,27 +192,38 @@ mod tests {
             (plain(KeyCode::BackTab), [Some(Turn(-1)), None, None]),
             (plain(KeyCode::Right), [Some(Turn(1)), None, None]),
             (plain(KeyCode::Left), [Some(Turn(-1)), None, None]),
-            (letter('1'), [Some(Show(Pane::Overview)), Some(Type('1')), None]),
-            (letter('5'), [Some(Show(Pane::Incidents)), Some(Type('5')), None]),
-            (letter('6'), [None, Some(Type('6')), None]),
+            (letter('1'), [Some(Show(Pane::Listeners)), Some(Type('1')), None]),
+            (letter('4'), [Some(Show(Pane::Alerts)), Some(Type('4')), None]),
+            (letter('5'), [None, Some(Type('5')), None]),
             (letter('/'), [Some(Filter), Some(Type('/')), None]),
-            (letter('s'), [Some(Sort), Some(Type('s')), None]),
-            (letter('r'), [Some(Reverse), Some(Type('r')), None]),
             (letter('p'), [Some(Pause), Some(Type('p')), None]),
+            (letter('m'), [Some(Mode), Some(Type('m')), None]),
+            (letter('c'), [Some(Confirm), Some(Type('c')), None]),
+            (letter('b'), [Some(Block), Some(Type('b')), None]),
+            (letter('u'), [Some(Release), Some(Type('u')), None]),
             (plain(KeyCode::Enter), [Some(Open), Some(Accept), Some(Close)]),
             (letter('?'), [Some(Help), Some(Type('?')), Some(Close)]),
-            (plain(KeyCode::Esc), [Some(Close); 3]),
             (plain(KeyCode::Backspace), [None, Some(Erase), None]),
         ];
         for (key, expected) in table {
-            let found = DOING.map(|doing| action(key, doing));
+            let found = [0, 1, 2].map(|doing| action(key, DOING[doing]));
             assert_eq!(found, expected, "{key:?}");
+        }
+        assert_eq!(DOING.map(|doing| action(plain(KeyCode::Esc), doing)), [Some(Close); 4]);
+    }
+
+    #[test]
+    fn only_y_runs_a_proposed_command() {
+        let press = |key| action(key, Doing::Deciding);
+        assert_eq!(press(letter('y')), Some(Action::Accept));
+        for key in [letter('Y'), letter('n'), letter('q'), plain(KeyCode::Enter), letter(' ')] {
+            assert_eq!(press(key), Some(Action::Close), "{key:?}");
         }
     }
 
     #[test]
     fn a_key_let_go_means_nothing() {
         let key = KeyEvent { kind: KeyEventKind::Release, ..letter('q') };
-        assert_eq!(DOING.map(|doing| action(key, doing)), [None; 3]);
+        assert_eq!(DOING.map(|doing| action(key, doing)), [None; 4]);
     }
 }

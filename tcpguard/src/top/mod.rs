@@ -1,17 +1,15 @@
 //! `tcpguard top`: a live view of tcpguard in a terminal.
 //!
-//! The agent's responses (`snapshot`) and the user's keys (`keys`) meet in a [`Model`], of which
-//! [`draw()`] makes a picture. All of that is pure and takes the time as a parameter. `panes`
-//! determines the content and knows of no terminal. Only [`run`] and [`terminal`] touch the world.
+//! The agent's responses and the user's keys (`keys`) meet in a [`Model`], of which [`draw()`] makes a
+//! picture. All of that is pure and takes the time as a parameter. Only [`run`] and [`terminal`] touch the
+//! world.
 
+mod commands;
 mod draw;
-mod growth;
 mod history;
 mod keys;
-mod list;
 mod model;
 mod panes;
-mod snapshot;
 pub mod terminal;
 
 use std::io;
@@ -22,12 +20,14 @@ use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent};
 
-use crate::documents::{FullIncident, Status};
+use crate::control::{Request, Response};
+use crate::documents::Status;
+use crate::documents::history::History;
 use crate::text::View;
 
 pub use draw::draw;
 pub use keys::{Action, Doing, action};
-pub use model::{HEIGHT, Model, Options, WIDTH, Wish};
+pub use model::{HEIGHT, Model, WIDTH, Wish};
 pub use panes::Pane;
 
 use terminal::{Notice, Screen};
@@ -35,39 +35,21 @@ use terminal::{Notice, Screen};
 /// The picture is drawn anew at least so often, because the age of its content grows.
 const TICK: Duration = Duration::from_secs(1);
 
-/// A request to the agent.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Question {
-    /// The status of the agent.
-    Status,
-    /// The details of an incident, by its number.
-    Explain(u64),
-}
-
-/// A response of the agent.
-#[derive(Clone, Debug)]
-pub enum Update {
-    /// Response to [`Question::Status`].
-    Status(Box<Status>),
-    /// Response to [`Question::Explain`].
-    Story(Box<FullIncident>),
-}
-
 /// An event while the view is open.
 enum Happened {
     Key(KeyEvent),
     Resized(u16, u16),
     Noticed(Notice),
-    Answered(Question, Result<Update, String>),
+    Answered(Request, Result<Response, String>),
 }
 
-/// Shows the agent's responses until the user leaves. `first` is the first response. `ask` gets the
-/// others, in a thread of its own.
+/// Shows the agent's responses until the user leaves. `first` are the first responses. `ask` gets the
+/// others every `interval`, in a thread of its own.
 pub fn run(
-    first: Status,
-    options: Options,
+    first: (Status, History),
+    interval: Duration,
     view: View,
-    ask: impl FnMut(Question) -> Result<Update, String> + Send + 'static,
+    ask: impl FnMut(Request) -> Result<Response, String> + Send + 'static,
 ) -> io::Result<()> {
     let (sender, happened) = channel();
     let notices = sender.clone();
@@ -75,12 +57,12 @@ pub fn run(
     terminal::on_signals(move |notice| drop(notices.send(Happened::Noticed(notice))))?;
     let mut screen = Screen::enter(view.colour)?;
     let (wish, wishes) = channel();
-    let (delay, answers) = (options.delay, sender.clone());
-    let asker = spawn("questions", move || keep_asking(ask, delay, &wishes, &answers))?;
+    let answers = sender.clone();
+    let asker = spawn("requests", move || keep_asking(ask, interval, &wishes, &answers))?;
     let reader = spawn("keys", move || read_keys(&sender))?;
 
     let begun = Instant::now();
-    let mut model = Model::new(first, Duration::ZERO, options, view, screen.size()?);
+    let mut model = Model::new(first.0, first.1, interval, view, screen.size()?);
     loop {
         screen.draw(|frame| draw(&model, begun.elapsed(), frame))?;
         match happened.recv_timeout(TICK) {
@@ -115,7 +97,7 @@ fn take_in(
     happened: Happened,
     model: &mut Model,
     screen: &mut Screen,
-    wish: &Sender<u64>,
+    wish: &Sender<Request>,
     begun: Instant,
 ) -> io::Result<Then> {
     match happened {
@@ -123,13 +105,7 @@ fn take_in(
         Happened::Noticed(Notice::End) => return Ok(Then::Leave),
         Happened::Noticed(Notice::Stop) => screen.stop()?,
         Happened::Noticed(Notice::GoOn) => screen.take_again()?,
-        Happened::Answered(question, answer) => match (question, answer) {
-            (_, Ok(Update::Status(status))) => model.feed(*status, begun.elapsed()),
-            (Question::Status, Ok(Update::Story(_))) => {}
-            (Question::Status, Err(why)) => model.fail(why),
-            (Question::Explain(id), Ok(Update::Story(story))) => model.explained(id, Ok(story)),
-            (Question::Explain(id), Err(why)) => model.explained(id, Err(why)),
-        },
+        Happened::Answered(request, answer) => model.answered(&request, answer, begun.elapsed()),
         Happened::Key(key) => {
             let wanted = action(key, model.doing()).and_then(|action| model.handle(action));
             match wanted {
@@ -138,7 +114,7 @@ fn take_in(
                 Some(Wish::Stop) => screen.stop_all()?,
                 Some(Wish::Redraw) => screen.redraw()?,
                 // It fails only if the asking thread has panicked, which is noticed soon enough.
-                Some(Wish::Explain(id)) => drop(wish.send(id)),
+                Some(Wish::Send(request)) => drop(wish.send(request)),
             }
         }
     }
@@ -157,26 +133,32 @@ fn joined<T>(thread: JoinHandle<T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Asks for the status again and again, and for requested incidents in between, until a channel is
+/// Asks for status and history again and again, and sends the user's requests in between, until a channel is
 /// closed.
 fn keep_asking(
-    mut ask: impl FnMut(Question) -> Result<Update, String>,
-    delay: Duration,
-    wishes: &Receiver<u64>,
+    mut ask: impl FnMut(Request) -> Result<Response, String>,
+    interval: Duration,
+    wishes: &Receiver<Request>,
     answers: &Sender<Happened>,
 ) {
-    let mut next = Instant::now() + delay;
+    let mut next = Instant::now() + interval;
     loop {
-        let question = match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(id) => Question::Explain(id),
-            Err(RecvTimeoutError::Timeout) => Question::Status,
+        let requests = match wishes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            // The effect of a change is shown at once.
+            Ok(change) if change.is_change() => vec![change, Request::Status],
+            Ok(request) => vec![request],
+            Err(RecvTimeoutError::Timeout) => vec![Request::Status, Request::History],
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if answers.send(Happened::Answered(question, ask(question))).is_err() {
-            return;
-        }
-        if question == Question::Status {
-            next = Instant::now() + delay;
+        for request in requests {
+            let answer = ask(request.clone());
+            let is_last = request == Request::History;
+            if answers.send(Happened::Answered(request, answer)).is_err() {
+                return;
+            }
+            if is_last {
+                next = Instant::now() + interval;
+            }
         }
     }
 }

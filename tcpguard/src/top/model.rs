@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use tcpguard_host::time::Time;
 use tcpguard_host::units::span;
 
+use super::commands::{self, Proposal};
 use super::keys::{Action, Doing};
-use super::list::{ListView, Row};
-use super::panes::{Note, Pane};
-use super::snapshot::Snapshot;
+use super::panes::{Pane, Row};
+use crate::config::parse_prefix;
+use crate::control::{Request, Response};
+use crate::documents::history::{History, Second};
 use crate::documents::{FullIncident, Status};
 use crate::text::{self, View, wrap};
 
@@ -15,35 +19,42 @@ use crate::text::{self, View, wrap};
 pub const WIDTH: u16 = 80;
 /// Lowest terminal that has room for everything, in lines.
 pub const HEIGHT: u16 = 24;
-/// Lines that are not a pane's: the headline, the names of the panes, the keys.
+/// Lines around the details of a row: the headline, the title and the keys.
 pub const FRAME: u16 = 3;
-/// Time, beside the pause between two questions, after which a response is late.
+/// Time, beside the interval of the queries, after which a response is late.
 const LATE: Duration = Duration::from_secs(2);
-
-/// Options from the command line.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Only this interface's packets count.
-    pub interface: Option<String>,
-    /// Pause between two questions.
-    pub delay: Duration,
-}
+/// Seconds of the history that are kept.
+const HISTORY: usize = 300;
+/// Rows of a page of a list.
+const PAGE: isize = 10;
+/// Time for which the outcome of a command is shown.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// A request that the model cannot carry out itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
     Quit,
     Stop,
     Redraw,
-    /// Request all details of this incident.
-    Explain(u64),
+    /// Send this to the agent.
+    Send(Request),
+}
+
+/// Responses of the agent at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub status: Status,
+    pub history: Vec<Second>,
+    /// Time at which the status came.
+    pub at: Duration,
 }
 
 /// State of the view.
 #[derive(Clone, Debug)]
 pub struct Model {
-    options: Options,
     view: View,
+    /// Interval of the queries.
+    interval: Duration,
     /// Columns and lines of the terminal.
     size: (u16, u16),
     live: Snapshot,
@@ -51,114 +62,134 @@ pub struct Model {
     held: Option<Snapshot>,
     /// Reason why there is no response.
     trouble: Option<String>,
-    pane: Pane,
+    /// Outcome of the last command, and its time.
+    outcome: Option<(Outcome, Duration)>,
+    focus: Pane,
     list_views: [ListView; Pane::ALL.len()],
     over: Over,
 }
 
-/// An overlay on the pane.
-#[derive(Clone, Debug)]
-enum Over {
-    Nothing,
-    /// A filter is typed; this was it before.
-    Typing(String),
-    Help,
-    Story(Story),
+/// Outcome of a command: a line, or the reason why it failed.
+pub type Outcome = Result<String, String>;
+
+/// Filter and selection of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListView {
+    /// Only rows with this in one of their cells are shown; upper and lower case are the same.
+    pub filter: String,
+    /// Key of the selected row; `None` selects the first row.
+    selected: Option<u64>,
 }
 
-/// All that is known of an incident.
+/// An overlay on the screen.
 #[derive(Clone, Debug)]
-struct Story {
-    id: u64,
-    /// The data of the story, once it is there.
-    incident: Option<Box<FullIncident>>,
-    lines: Vec<String>,
+pub enum Over {
+    Nothing,
+    Help,
+    /// A filter is typed; this was it before.
+    Filter(String),
+    /// A prefix to block is typed.
+    Prefix(String),
+    Proposal(Box<Proposal>),
+    Details(Details),
+}
+
+/// Details of one row.
+#[derive(Clone, Debug)]
+pub struct Details {
+    subject: Pane,
+    key: u64,
+    /// The incident, or the reason why there is none, once the agent has answered.
+    incident: Option<Result<Box<FullIncident>, String>>,
     /// The first line shown.
     first: usize,
 }
 
-/// The overlay on the pane, to be drawn.
-#[derive(Clone, Copy, Debug)]
-pub enum Covered<'a> {
-    No,
-    Help,
-    /// The story of an incident, from this line on.
-    Story {
-        id: u64,
-        /// Its lines from the first one shown on.
-        lines: &'a [String],
-        /// Number of lines before them.
-        before: usize,
-    },
+impl ListView {
+    /// Returns the position of the selected row among `rows`.
+    pub fn place(&self, rows: &[Row]) -> usize {
+        rows.iter().position(|row| Some(row.key) == self.selected).unwrap_or_default()
+    }
+
+    fn admits(&self, row: &Row) -> bool {
+        let wanted = self.filter.to_lowercase();
+        row.cells.iter().any(|(text, _)| text.to_lowercase().contains(&wanted))
+    }
 }
 
 impl Model {
-    /// Creates the view with the first response of the agent, on a terminal of `size`, columns and lines.
+    /// Creates the view with the first responses of the agent, on a terminal of `size`, columns and lines.
     pub fn new(
-        first: Status,
-        now: Duration,
-        options: Options,
+        status: Status,
+        history: History,
+        interval: Duration,
         view: View,
         size: (u16, u16),
     ) -> Self {
-        let list_view = |pane: Pane| ListView { sort: pane.first_sort(), ..ListView::default() };
         Self {
-            live: Snapshot::first(first, now, options.interface.as_deref()),
-            options,
             view,
+            interval,
             size,
+            live: Snapshot { status, history: history.seconds, at: Duration::ZERO },
             held: None,
             trouble: None,
-            pane: Pane::Overview,
-            list_views: Pane::ALL.map(list_view),
+            outcome: None,
+            focus: Pane::Listeners,
+            list_views: Default::default(),
             over: Over::Nothing,
         }
     }
 
-    /// Takes a response of the agent.
-    pub fn feed(&mut self, status: Status, now: Duration) {
-        let reach = 2 * self.options.delay + LATE;
-        self.live.feed(status, now, self.options.interface.as_deref(), reach);
-        self.trouble = None;
+    /// Takes the response of the agent to a request, or the reason why there is none.
+    pub fn answered(&mut self, request: &Request, answer: Result<Response, String>, now: Duration) {
+        match (request, answer) {
+            (Request::Status, Ok(Response::Status(status))) => {
+                (self.live.status, self.live.at) = (*status, now);
+                self.trouble = None;
+            }
+            (Request::Status, Err(why)) => self.trouble = Some(why),
+            (Request::History, Ok(Response::History(history))) => self.recall(*history),
+            (Request::ExplainIncident { id }, answer) => {
+                if let Over::Details(Details { subject: Pane::Incidents, key, incident, .. }) =
+                    &mut self.over
+                    && key == id
+                {
+                    *incident = match answer {
+                        Ok(Response::IncidentExplained(full)) => Some(Ok(full)),
+                        Ok(_) => None,
+                        Err(why) => Some(Err(why)),
+                    };
+                }
+            }
+            (_, Ok(Response::Blocked { rule, clients, dry_run: true })) => {
+                let Ok(net) = parse_prefix(&rule.matches) else { return };
+                let mut effect = String::new();
+                // A string takes whatever is written.
+                let _ = text::blocked(&mut effect, &rule, clients, true, &self.view);
+                let effect = effect.lines().collect::<Vec<_>>().join("; ");
+                self.propose(Some(Proposal { effect, ..commands::block(net) }), "");
+            }
+            (request, answer) if request.is_change() || request.is_dry_run() => {
+                let done = |_| format!("done: {}", request.in_brief());
+                self.outcome = Some((answer.map(done), now));
+            }
+            _ => {}
+        }
     }
 
-    /// Takes the reason why the agent has not responded.
-    pub fn fail(&mut self, why: String) {
-        self.trouble = Some(why);
-    }
-
-    /// Takes the details of incident `id`, or the reason why there are none.
-    pub fn explained(&mut self, id: u64, answer: Result<Box<FullIncident>, String>) {
-        let width = self.size.0;
-        let Over::Story(story) = &mut self.over else { return };
-        if story.id != id {
-            return;
+    /// Takes the agent's history. An agent that has started again does not know the time before.
+    fn recall(&mut self, history: History) {
+        if let Some(first) = history.seconds.first() {
+            self.live.history.retain(|second| second.at < first.at);
+            self.live.history.extend(history.seconds);
+            let surplus = self.live.history.len().saturating_sub(HISTORY);
+            self.live.history.drain(..surplus);
         }
-        match answer {
-            Ok(incident) => story.incident = Some(incident),
-            Err(why) => story.lines = wrap(&why, usize::from(width)),
-        }
-        self.lay_out();
     }
 
     /// Takes another size of the terminal.
     pub fn resize(&mut self, columns: u16, lines: u16) {
         self.size = (columns, lines);
-        self.lay_out();
-    }
-
-    /// Breaks the story into lines for this terminal.
-    fn lay_out(&mut self) {
-        let (width, height) = (usize::from(self.size.0), self.page());
-        let Over::Story(story) = &mut self.over else { return };
-        if let Some(incident) = &story.incident {
-            let plain = View { colour: false, ..self.view.clone() };
-            let mut text = String::new();
-            // A string takes whatever is written.
-            let _ = text::attack_in_full(&mut text, incident, &plain, true);
-            story.lines = text.lines().flat_map(|line| broken(line, width)).collect();
-        }
-        story.first = story.first.min(story.lines.len().saturating_sub(height));
     }
 
     /// Carries out an action. Returns the request that the model cannot carry out itself.
@@ -168,31 +199,23 @@ impl Model {
             Action::Stop => return Some(Wish::Stop),
             Action::Redraw => return Some(Wish::Redraw),
             Action::Open => return self.open(),
+            Action::Accept => return self.accept(),
             Action::Walk(by) => self.walk(by),
             Action::Page(by) => {
-                // A list has two thirds of the pane.
                 let rows = match self.over {
-                    Over::Nothing | Over::Typing(_) => self.page() * 2 / 3,
-                    Over::Help | Over::Story(_) => self.page(),
+                    Over::Details(_) => self.page() as isize,
+                    _ => PAGE,
                 };
-                self.walk(by.saturating_mul(rows.max(1) as isize));
+                self.walk(by.saturating_mul(rows));
             }
             Action::First => self.walk(isize::MIN),
             Action::Last => self.walk(isize::MAX),
             Action::Turn(by) => {
                 let panes = Pane::ALL.len() as isize;
-                let place = (self.pane.place() as isize + by).rem_euclid(panes);
-                self.pane = Pane::ALL[place as usize];
+                let place = (self.focus.place() as isize + by).rem_euclid(panes);
+                self.focus = Pane::ALL[place as usize];
             }
-            Action::Show(pane) => self.pane = pane,
-            Action::Sort => {
-                let columns = self.pane.columns();
-                self.list_view_mut().sort_by_next(columns);
-            }
-            Action::Reverse => {
-                let list_view = self.list_view_mut();
-                list_view.reverse = !list_view.reverse;
-            }
+            Action::Show(pane) => self.focus = pane,
             Action::Pause => {
                 self.held = match self.held {
                     None => Some(self.live.clone()),
@@ -200,64 +223,127 @@ impl Model {
                 };
             }
             Action::Help => self.over = Over::Help,
-            Action::Filter if self.pane.columns().is_empty() => {}
-            Action::Filter => self.over = Over::Typing(self.list_view().filter.clone()),
-            Action::Type(letter) => self.list_view_mut().filter.push(letter),
-            Action::Erase => {
-                self.list_view_mut().filter.pop();
+            Action::Filter => self.over = Over::Filter(self.list_view(self.focus).filter.clone()),
+            Action::Block => self.over = Over::Prefix(String::new()),
+            Action::Mode => {
+                let proposal = commands::mode(&self.live.status);
+                self.propose(Some(proposal), "");
             }
-            Action::Accept => self.over = Over::Nothing,
+            Action::Confirm => {
+                let proposal = commands::confirm(&self.live.status);
+                self.propose(proposal, "no change is pending confirmation");
+            }
+            Action::Release => self.release(),
+            Action::Type(letter) => self.typed().push(letter),
+            Action::Erase => {
+                self.typed().pop();
+            }
             Action::Close => self.close(),
         }
         None
     }
 
     fn open(&mut self) -> Option<Wish> {
-        if self.pane != Pane::Incidents {
-            return None;
+        let key = self.selected()?;
+        self.over = Over::Details(Details { subject: self.focus, key, incident: None, first: 0 });
+        let is_incident = self.focus == Pane::Incidents;
+        is_incident.then_some(Wish::Send(Request::ExplainIncident { id: key }))
+    }
+
+    fn accept(&mut self) -> Option<Wish> {
+        match std::mem::replace(&mut self.over, Over::Nothing) {
+            Over::Proposal(proposal) => return Some(Wish::Send(proposal.request)),
+            Over::Prefix(typed) => match parse_prefix(typed.trim()) {
+                Ok(net) => {
+                    // The effect is shown before the command runs.
+                    if let Request::Change { change, .. } = commands::block(net).request {
+                        return Some(Wish::Send(Request::Change { change, dry_run: true }));
+                    }
+                }
+                Err(why) => self.outcome = Some((Err(why), self.live.at)),
+            },
+            _ => {}
         }
-        let rows = self.rows();
-        let id = rows.get(self.list_view().place(&rows))?.key.parse().ok()?;
-        let lines = vec![format!("asking for all that is known of incident #{id}…")];
-        self.over = Over::Story(Story { id, incident: None, lines, first: 0 });
-        Some(Wish::Explain(id))
+        None
+    }
+
+    fn release(&mut self) {
+        let (key, status) = (self.selected(), &self.live.status);
+        let (proposal, none) = match self.focus {
+            Pane::Rules => {
+                let rule = status.rules.list.iter().find(|it| Some(it.id.into()) == key);
+                (rule.map(commands::remove), "no rule is selected")
+            }
+            Pane::Listeners => {
+                let listener = status.listeners.iter().find(|it| Some(it.id.into()) == key);
+                (listener.and_then(commands::release), "this listener has no mitigation to release")
+            }
+            Pane::Incidents | Pane::Alerts => (None, "select a rule or a listener first"),
+        };
+        self.propose(proposal, none);
+    }
+
+    /// Shows a command to be confirmed, or the reason why there is `none`.
+    fn propose(&mut self, proposal: Option<Proposal>, none: &str) {
+        match proposal {
+            Some(proposal) => self.over = Over::Proposal(Box::new(proposal)),
+            None => self.outcome = Some((Err(none.to_owned()), self.live.at)),
+        }
     }
 
     fn walk(&mut self, by: isize) {
-        let height = self.page();
-        match &mut self.over {
-            Over::Story(story) => {
-                let last = story.lines.len().saturating_sub(height);
-                story.first = story.first.saturating_add_signed(by).min(last);
-            }
-            Over::Help => {}
-            Over::Nothing | Over::Typing(_) => {
-                let rows = self.rows();
-                self.list_view_mut().walk(&rows, by);
-            }
+        let (lines, height) = (self.details().len(), self.page());
+        if let Over::Details(details) = &mut self.over {
+            let last = lines.saturating_sub(height);
+            details.first = details.first.saturating_add_signed(by).min(last);
+            return;
         }
+        let rows = self.rows(self.focus);
+        let list_view = &mut self.list_views[self.focus.place()];
+        let last = rows.len().saturating_sub(1);
+        let place = list_view.place(&rows).saturating_add_signed(by).min(last);
+        list_view.selected = rows.get(place).map(|row| row.key);
     }
 
     fn close(&mut self) {
+        let filter = &mut self.list_views[self.focus.place()].filter;
         match std::mem::replace(&mut self.over, Over::Nothing) {
-            Over::Typing(before) => self.list_view_mut().filter = before,
-            Over::Nothing => self.list_view_mut().filter.clear(),
-            Over::Help | Over::Story(_) => {}
+            Over::Filter(before) => *filter = before,
+            Over::Nothing => filter.clear(),
+            _ => {}
         }
     }
 
-    fn list_view_mut(&mut self) -> &mut ListView {
-        &mut self.list_views[self.pane.place()]
+    /// The text that is typed.
+    fn typed(&mut self) -> &mut String {
+        match &mut self.over {
+            Over::Prefix(typed) => typed,
+            _ => &mut self.list_views[self.focus.place()].filter,
+        }
     }
 
-    /// Lines of a pane without its heading.
+    /// Lines of the screen for the details of a row.
     fn page(&self) -> usize {
-        usize::from(self.size.1.saturating_sub(FRAME + 1))
+        usize::from(self.size.1.saturating_sub(FRAME)).max(1)
+    }
+
+    fn selected(&self) -> Option<u64> {
+        let rows = self.rows(self.focus);
+        rows.get(self.list_view(self.focus).place(&rows)).map(|row| row.key)
     }
 
     /// The snapshot that is shown.
     pub fn snapshot(&self) -> &Snapshot {
         self.held.as_ref().unwrap_or(&self.live)
+    }
+
+    /// The time of day of the picture at `now`, the time since the model was made.
+    pub fn time(&self, now: Duration) -> Time {
+        let snapshot = self.snapshot();
+        let age = if self.is_held() { Duration::ZERO } else { now.saturating_sub(snapshot.at) };
+        let age = SignedDuration::try_from(age).unwrap_or_default();
+        let made = snapshot.status.generated_at;
+        Time(made.0.checked_add(age).unwrap_or(made.0))
     }
 
     /// Returns whether it is held.
@@ -270,44 +356,72 @@ impl Model {
         &self.view
     }
 
-    /// The pane that is looked at.
-    pub fn pane(&self) -> Pane {
-        self.pane
+    /// The pane that the keys are about.
+    pub fn focus(&self) -> Pane {
+        self.focus
     }
 
-    /// Returns the sort order, filter and selection of its list.
-    pub fn list_view(&self) -> &ListView {
-        &self.list_views[self.pane.place()]
+    /// Returns the filter and the selection of a list.
+    pub fn list_view(&self, pane: Pane) -> &ListView {
+        &self.list_views[pane.place()]
     }
 
-    /// The rows of its list that are to be shown, in their order.
-    pub fn rows(&self) -> Vec<Row> {
-        let rows = self.pane.rows(self.snapshot(), &self.view);
-        self.list_view().arrange(rows, self.pane.columns())
-    }
-
-    /// The notes about the row with this key, and about the list as a whole.
-    pub fn notes(&self, key: Option<&str>) -> Vec<Note> {
-        self.pane.notes(self.snapshot(), key, &self.view)
+    /// The rows of a list that are to be shown, in their order.
+    pub fn rows(&self, pane: Pane) -> Vec<Row> {
+        let mut rows = pane.rows(&self.snapshot().status, &self.view);
+        rows.retain(|row| self.list_view(pane).admits(row));
+        rows
     }
 
     /// The current activity, which decides the meaning of a key.
     pub fn doing(&self) -> Doing {
         match self.over {
             Over::Nothing => Doing::Looking,
-            Over::Typing(_) => Doing::Typing,
-            Over::Help | Over::Story(_) => Doing::Reading,
+            Over::Filter(_) | Over::Prefix(_) => Doing::Typing,
+            Over::Help | Over::Details(_) => Doing::Reading,
+            Over::Proposal(_) => Doing::Deciding,
         }
     }
 
-    /// The overlay on the pane.
-    pub fn covered(&self) -> Covered<'_> {
-        match &self.over {
-            Over::Nothing | Over::Typing(_) => Covered::No,
-            Over::Help => Covered::Help,
-            Over::Story(Story { id, lines, first, .. }) => {
-                Covered::Story { id: *id, lines: &lines[*first..], before: *first }
+    /// The overlay on the screen.
+    pub fn over(&self) -> &Over {
+        &self.over
+    }
+
+    /// The outcome of the last command, for some seconds.
+    pub fn outcome(&self, now: Duration) -> Option<&Outcome> {
+        let (outcome, at) = self.outcome.as_ref()?;
+        (now.saturating_sub(*at) < SHOWN).then_some(outcome)
+    }
+
+    /// The lines of the details, as wide as the terminal is now; none where no details are shown.
+    pub fn details(&self) -> Vec<String> {
+        let Over::Details(Details { subject, key, incident, .. }) = &self.over else {
+            return Vec::new();
+        };
+        let status = &self.snapshot().status;
+        let (mode, width) = (status.daemon.mode, View::columns(self.size.0));
+        let view = View { colour: false, width, ..self.view.clone() };
+        let mut text = String::new();
+        let listener = status.listeners.iter().find(|it| u64::from(it.id) == *key);
+        let rule = status.rules.list.iter().find(|it| u64::from(it.id) == *key);
+        let alert = status.alerts.iter().find(|it| it.seq == *key);
+        // A string takes whatever is written.
+        let _ = match (subject, incident) {
+            (Pane::Listeners, _) => listener.map(|it| text::listener(&mut text, it, mode, &view)),
+            (Pane::Rules, _) => rule.map(|it| text::rule(&mut text, it, mode, &view)),
+            (Pane::Alerts, _) => {
+                alert.map(|it| text::alerts(&mut text, std::slice::from_ref(it), &view))
             }
+            (Pane::Incidents, Some(Ok(full))) => {
+                Some(text::attack_in_full(&mut text, full, &view, true))
+            }
+            (Pane::Incidents, Some(Err(why))) => return wrap(why, width),
+            (Pane::Incidents, None) => return vec![format!("asking for incident #{key}…")],
+        };
+        match text.is_empty() {
+            true => vec!["it is not in the list any more".to_owned()],
+            false => text.lines().map(str::to_owned).collect(),
         }
     }
 
@@ -316,40 +430,29 @@ impl Model {
         let age = now.saturating_sub(self.live.at);
         let elapsed = span(Duration::from_secs(age.as_secs()));
         match &self.trouble {
-            Some(why) => Some(format!("these numbers are {elapsed} old: {why}")),
-            None if age > self.options.delay + LATE => {
+            Some(why) => Some(format!("these numbers are {elapsed} old. {why}")),
+            None if age > self.interval + LATE => {
                 let why = "the agent does not answer; look at its log: journalctl -u tcpguard";
-                Some(format!("these numbers are {elapsed} old: {why}"))
+                Some(format!("these numbers are {elapsed} old. {why}"))
             }
             None => None,
         }
     }
 }
 
-/// `line` in as many lines of `width` characters as it needs. Continuation lines are indented to
-/// its text and not to its heading.
-fn broken(line: &str, width: usize) -> Vec<String> {
-    /// Columns before the text of a paragraph, see `render::incident`.
-    const INDENT: usize = 11;
-    if line.chars().count() <= width {
-        return vec![line.to_owned()];
+impl Details {
+    /// The title of the details.
+    pub fn title(&self) -> String {
+        match self.subject {
+            Pane::Listeners => "Listener".to_owned(),
+            Pane::Incidents => format!("Incident #{}", self.key),
+            Pane::Rules => format!("Rule {}", self.key),
+            Pane::Alerts => "Alert".to_owned(),
+        }
     }
-    let split = line.char_indices().nth(INDENT).map_or(line.len(), |(place, _)| place);
-    let (head, text) = line.split_at(split);
-    let lines = wrap(text, width.saturating_sub(INDENT).max(1));
-    let heads = std::iter::once(head.to_owned()).chain(std::iter::repeat(" ".repeat(INDENT)));
-    heads.zip(lines).map(|(head, text)| format!("{head}{text}")).collect()
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_is_too_long_goes_on_under_its_text() {
-        assert_eq!(broken("  Gate     short", 20), ["  Gate     short"]);
-        let long = "  Gate     one two three four";
-        assert_eq!(broken(long, 21), ["  Gate     one two", "           three four"]);
-        assert!(broken(long, 3).iter().all(|line| !line.trim().is_empty()));
+    /// The first of `lines` lines that is shown on a page of `height` lines.
+    pub fn first(&self, lines: usize, height: usize) -> usize {
+        self.first.min(lines.saturating_sub(height))
     }
 }

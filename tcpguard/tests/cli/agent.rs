@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
 use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
+use tcpguard::documents::history::{HISTORY_SCHEMA, History, Second};
 use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::documents::{
     AlertEntry, Allowed, Explanation, FullIncident, Mitigation, Rule, Status,
@@ -95,6 +96,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             format!("no time series of incident #{id}"),
             "tcpguard status",
         ),
+        Request::History => Response::History(Box::new(history(status))),
         Request::Alerts { .. } => Response::Alerts {
             run: 1,
             first: 1,
@@ -192,6 +194,17 @@ fn alert_entries(status: &Status) -> Vec<AlertEntry> {
 }
 
 /// Counters before and during attack #3: half a minute of calm, then the flood.
+fn history(status: &Status) -> History {
+    let second = Second {
+        at: status.generated_at,
+        syn_pps: 98_900.0,
+        dropped_pps: 98_800.0,
+        cookies_pps: 0.0,
+        completed_pps: 51.0,
+    };
+    History { schema: HISTORY_SCHEMA.to_owned(), seconds: vec![second] }
+}
+
 fn timeline() -> Timeline {
     let point = |mitigation: u32| Point {
         at_ms: u64::from(mitigation) * 1000,

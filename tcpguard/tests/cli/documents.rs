@@ -19,12 +19,13 @@ use super::support::{flooded, status};
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].
-const LINES: [(&str, &str); 34] = [
+const LINES: [(&str, &str); 35] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.incident/1"),
     ("report 3", "tcpguard.timeline/1"),
+    ("top", "tcpguard.history/1"),
     ("alerts", "tcpguard.alerts/1"),
     ("alerts --since 7d", "tcpguard.alerts/1"),
     ("block 192.0.2.7", "tcpguard.block/1"),
@@ -57,11 +58,9 @@ const LINES: [(&str, &str); 34] = [
 ];
 
 /// Verbs that are not in that list, and the document that another test checks.
-const ELSEWHERE: [(&str, Option<&str>); 8] = [
+const ELSEWHERE: [(&str, Option<&str>); 7] = [
     // The agent itself.
     ("run", None),
-    // It draws on a terminal, and has no JSON.
-    ("top", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
     // Words of shells and pages of manuals.

@@ -1,6 +1,6 @@
 //! Arguments of verbs for monitoring.
 
-use clap::{ValueEnum, ValueHint};
+use clap::ValueEnum;
 
 use super::with_exit_status;
 use crate::documents::monitoring::Threshold;
@@ -10,9 +10,6 @@ use crate::documents::monitoring::Threshold;
 #[derive(Debug, clap::Args)]
 #[command(after_help = TOP)]
 pub struct TopArgs {
-    /// Show only the packets of this interface
-    #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
-    pub interface: Option<String>,
     /// Refresh every SEC seconds
     #[arg(short, long, value_name = "SEC", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub watch: u64,
@@ -20,12 +17,14 @@ pub struct TopArgs {
 
 #[cfg(feature = "tui")]
 const TOP: &str = "\
-Keys: 1 to 5 or Tab: panes, arrows: rows, /: filter, s: sort, r: reverse, p: pause, Enter: details,
-?: all keys, q: quit. The terminal must have 80 columns and 24 lines.
+Keys: 1 to 4 or Tab: lists, arrows: rows, Enter: details, /: filter, p: pause, m: mode, b: block,
+u: release, c: confirm, ?: all keys, q: quit. A key that changes something shows the command first
+and runs it after a y. The terminal must have 80 columns and 24 lines.
 
 Examples:
   tcpguard top
-  tcpguard top -i eth0 -w 5                       # one interface, refreshed every 5 s
+  tcpguard top -w 5                               # refreshed every 5 s
+  tcpguard top --json                             # the rates of the last five minutes
   tcpguard status --watch                         # without a full-screen terminal";
 
 /// `tcpguard check`

@@ -41,6 +41,7 @@ fn a_call_survives_the_wire() {
         Request::Status,
         Request::ExplainIncident { id: 7 },
         Request::Timeline { id: 7 },
+        Request::History,
         Request::Effective,
         Request::Change {
             change: block(

@@ -36,6 +36,7 @@ impl Agent {
             }
             Request::ExplainIncident { id } => self.explain_incident(*id),
             Request::Timeline { id } => self.timeline(*id),
+            Request::History => Response::History(Box::new(self.incidents.history(clock))),
             Request::Effective => self.effective(),
             Request::Alerts { since } => self.alerts_since(*since),
             Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },

@@ -14,6 +14,7 @@ use tcpguard_host::time::Clock;
 use super::jsonl::{self, Line};
 use super::kept_timelines::Timelines;
 use super::writer::Writer;
+use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
 use crate::documents::{Action, FullIncident, INCIDENT_SCHEMA, Incident};
 
@@ -83,6 +84,11 @@ impl Incidents {
     /// The timeline of the incident with this number, an open or a past one.
     pub fn timeline(&self, id: u64, clock: Clock) -> Option<Timeline> {
         self.timelines.find(id, clock)
+    }
+
+    /// The recent seconds of the host.
+    pub fn history(&self, clock: Clock) -> History {
+        self.timelines.history(clock)
     }
 
     /// Records the counters of a poll.

@@ -14,6 +14,7 @@ use tcpguard_host::json;
 use tcpguard_host::time::Clock;
 
 use super::writer::Writer;
+use crate::documents::history::History;
 use crate::documents::timeline::{TIMELINE_SCHEMA, Timeline};
 use crate::driver::timeline::Recorder;
 
@@ -109,6 +110,11 @@ impl Timelines {
         let open = self.recorder.open().get(&id);
         open.map(|line| self.joined(id, line.document(id, |at| clock.time_at(at))))
             .or_else(|| self.past.get(&id).map(|line| line.as_ref().clone()))
+    }
+
+    /// The recent seconds of the host.
+    pub fn history(&self, clock: Clock) -> History {
+        self.recorder.history(|at| clock.time_at(at))
     }
 
     /// Has them written if it is time for it.

@@ -119,6 +119,27 @@ fn of_the_host_all_listeners_are_counted_and_what_is_nowhere() {
 }
 
 #[test]
+fn five_minutes_of_the_host_are_remembered_second_by_second() {
+    let mut recorder = Recorder::default();
+    assert_eq!(recorder.history(time_at).seconds, []);
+    for poll in 0..=2000 {
+        let counters =
+            ListenerCounters { limited: poll, cookies_sent: 2 * poll, ..syns(10 * poll) };
+        let listeners = vec![listener(0, counters, None), listener(1, syns(poll), None)];
+        let host =
+            HostCounters { no_listener: 5 * poll, closed_dropped: 3 * poll, ..Default::default() };
+        recorder.note(&Sample { host, ..sample(POLL * poll, listeners) }, Mode::Observe);
+    }
+    let History { seconds, .. } = recorder.history(time_at);
+    assert_eq!(seconds.len(), SECONDS);
+    let [first, .., last] = seconds[..] else { panic!() };
+    assert_eq!(last.at, time_at(Timestamp::from_millis(500_000)));
+    assert_eq!(first.at, time_at(Timestamp::from_millis(201_000)));
+    assert_eq!((last.syn_pps, last.dropped_pps, last.cookies_pps), (64.0, 16.0, 8.0));
+    assert_eq!(last.passed_pps(), 40.0);
+}
+
+#[test]
 fn a_counter_that_begins_again_counts_nothing() {
     let mut recorder = Recorder::default();
     for (poll, count) in (0..).zip([100, 200, 3, 13]) {

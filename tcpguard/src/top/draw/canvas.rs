@@ -3,15 +3,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
-use crate::text::{Tone, View, cut, wrap};
-use crate::top::panes::Note;
+use crate::text::{Fact, Tone, View, cut, wrap};
 
-/// Columns of a note's heading.
-const HEADING: u16 = 9;
-/// A curve is drawn in whole numbers; so many to one.
-const FINE: f64 = 1000.0;
+/// Columns before the text of a fact.
+const HEADING: u16 = 11;
 
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
@@ -41,67 +37,61 @@ impl<'a> Canvas<'a> {
         self.text(area.right() - width, area.y, width, &text, tone);
     }
 
-    /// Writes paragraphs beside their headings, as many as there is room for, and returns the number of
-    /// lines that they take.
-    pub(super) fn notes(&mut self, area: Rect, notes: &[Note]) -> u16 {
-        let width = area.width.saturating_sub(HEADING);
-        let mut lines = area.rows();
-        let mut used = 0;
-        for note in notes {
-            let text = self.view.encode(&note.text).into_owned();
-            for (number, line) in wrap(&text, usize::from(width)).iter().enumerate() {
-                let Some(row) = lines.next() else {
-                    // Truncated text must not look complete.
-                    let more = "… more: tcpguard status";
-                    let last = area.bottom().saturating_sub(1);
-                    self.clear(Rect { y: last, height: 1, ..area });
-                    self.text(area.x + HEADING, last, width, more, Tone::Heading);
-                    return used;
-                };
-                used += 1;
-                if number == 0 {
-                    self.text(row.x, row.y, HEADING, note.heading, Tone::Heading);
-                }
-                self.text(row.x + HEADING, row.y, width, line, note.tone);
-            }
+    /// Draws one sign of a plot or a frame.
+    pub(super) fn sign(&mut self, x: u16, y: u16, sign: char, tone: Tone) {
+        let style = self.style(tone);
+        if let Some(cell) = self.buffer.cell_mut((x, y)) {
+            cell.set_char(sign).set_style(style);
         }
-        used
     }
 
-    /// Draws a curve with its newest value on the right. `top` fills the whole height. A measured
-    /// value is shown as a line at least, and a missing value as a gap.
-    pub(super) fn curve(&mut self, area: Rect, values: &[Option<f64>], top: f64, tone: Tone) {
-        let top = (top.max(1.0 / FINE) * FINE) as u64;
-        let least = top.div_ceil(u64::from(area.height.max(1)) * 8);
-        let bars = values.iter().map(|value| value.map(|value| ((value * FINE) as u64).max(least)));
-        Sparkline::default()
-            .data(bars)
-            .max(top)
-            .direction(RenderDirection::RightToLeft)
-            .style(self.style(tone))
-            .render(area, self.buffer);
+    /// The lines that facts take in `width` columns: heading, text and tone.
+    pub(super) fn lines(&self, facts: &[Fact], width: u16) -> Vec<(&'static str, String, Tone)> {
+        let width = usize::from(width.saturating_sub(HEADING));
+        let broken = facts.iter().flat_map(|fact| {
+            let headings = std::iter::once(fact.heading).chain(std::iter::repeat(""));
+            let lines = wrap(&self.view.encode(&fact.text), width);
+            headings
+                .zip(lines)
+                .map(|(heading, line)| (heading, line, fact.tone))
+                .collect::<Vec<_>>()
+        });
+        broken.collect()
+    }
+
+    /// Draws lines of facts, as many as there is room for.
+    pub(super) fn facts(&mut self, area: Rect, lines: &[(&'static str, String, Tone)]) {
+        let all = lines.len() <= usize::from(area.height);
+        for ((heading, text, tone), row) in lines.iter().zip(area.rows()) {
+            self.text(row.x, row.y, HEADING, heading, Tone::Heading);
+            if all || row.y + 1 < area.bottom() {
+                self.text(row.x + HEADING, row.y, row.width - HEADING, text, *tone);
+            } else {
+                // Truncated text must not look complete.
+                self.text(row.x, row.y, HEADING, "           ", Tone::Plain);
+                let more = "… more: tcpguard status";
+                self.text(row.x + HEADING, row.y, row.width - HEADING, more, Tone::Heading);
+            }
+        }
     }
 
     /// Draws a line from side to side with `title` in it.
-    pub(super) fn rule(&mut self, area: Rect, title: &str) {
-        let line = "─".repeat(usize::from(area.width));
-        self.buffer.set_stringn(area.x, area.y, line, usize::from(area.width), Style::new());
-        if !title.is_empty() {
-            let title = format!(" {title} ");
-            self.text(area.x + 2, area.y, area.width.saturating_sub(4), &title, Tone::Heading);
+    pub(super) fn rule(&mut self, area: Rect, title: &str, tone: Tone) {
+        for x in area.x..area.right() {
+            self.sign(x, area.y, '─', Tone::Plain);
         }
+        let title = format!(" {title} ");
+        self.text(area.x + 1, area.y, area.width.saturating_sub(2), &title, tone);
     }
 
     /// Makes an area empty.
     pub(super) fn clear(&mut self, area: Rect) {
-        for y in area.intersection(self.buffer.area).rows() {
-            for cell in y.positions() {
-                self.buffer[cell].reset();
-            }
+        for cell in area.intersection(self.buffer.area).positions() {
+            self.buffer[cell].reset();
         }
     }
 
-    /// Shows that a row is the one that is pointed at, or a word the one that is chosen.
+    /// Shows that a row is the one that is pointed at, or a pane the one that is chosen.
     pub(super) fn point_at(&mut self, area: Rect) {
         self.buffer.set_style(area, Style::new().add_modifier(Modifier::REVERSED));
     }
@@ -141,15 +131,13 @@ impl<'a> Canvas<'a> {
 /// The ASCII character that resembles it most.
 const fn ascii(symbol: char) -> char {
     match symbol {
-        '▁' => '.',
-        '▂' => ':',
-        '▃' => '-',
-        '▄' => '=',
-        '▅' => '+',
-        '▆' => '*',
-        '▇' => '%',
-        '█' => '#',
-        '─' => '-',
+        '▁' | '▂' | '▃' => '_',
+        '▄' | '▅' | '▆' | '▇' | '█' => '#',
+        '▒' => '+',
+        '░' => ':',
+        '─' | '┄' => '-',
+        '│' => '|',
+        '└' | '┴' => '+',
         '…' => '~',
         _ => '?',
     }
