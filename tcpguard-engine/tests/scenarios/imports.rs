@@ -151,7 +151,7 @@ fn one_bad_rule_keeps_all_out_and_every_bad_one_is_named() {
         what: "own address".to_owned(),
     };
     let twice = RequestError::Twice { net: net("192.0.2.0/24"), first: 0 };
-    let wide = RequestError::TooWide { net: net("10.0.0.0/8") };
+    let wide = RequestError::TooWide { net: net("10.0.0.0/8"), shortest: 16 };
     let refused = vec![(1, protected), (2, wide), (4, twice.clone())];
     assert_eq!(
         import(&mut lab, rules.clone(), false, false),

@@ -172,7 +172,7 @@ fn certain_ports_of_what_is_protected_are_refused_like_all_of_it() {
     let ssh = block_ports(&mut lab, "203.0.113.10/32", &[22], 60, false);
     assert!(matches!(ssh, Err(RequestError::Protected { .. })), "{ssh:?}");
     let wide = block_ports(&mut lab, "10.0.0.0/8", &[22], 60, false);
-    assert_eq!(wide, Err(RequestError::TooWide { net: net("10.0.0.0/8") }));
+    assert_eq!(wide, Err(RequestError::TooWide { net: net("10.0.0.0/8"), shortest: 16 }));
     assert!(block_ports(&mut lab, "203.0.113.10/32", &[22], 60, true).is_ok());
 }
 
@@ -205,13 +205,13 @@ fn what_would_do_harm_is_refused_unless_forced() {
         covers: net("203.0.113.0/24"),
         what: "own address".to_owned(),
     };
-    let wide = |asked: &str| RequestError::TooWide { net: net(asked) };
+    let wide = |asked: &str, shortest| RequestError::TooWide { net: net(asked), shortest };
     let cases = [
         ("203.0.113.10/32", protected("203.0.113.10/32")),
         ("203.0.0.0/16", protected("203.0.0.0/16")),
-        ("10.0.0.0/15", wide("10.0.0.0/15")),
-        ("2001::/31", wide("2001::/31")),
-        ("0.0.0.0/0", wide("0.0.0.0/0")),
+        ("10.0.0.0/15", wide("10.0.0.0/15", 16)),
+        ("2001::/31", wide("2001::/31", 32)),
+        ("0.0.0.0/0", wide("0.0.0.0/0", 16)),
     ];
     for (asked, refusal) in cases {
         assert_eq!(block(&mut lab, asked, 60, false), Err(refusal));

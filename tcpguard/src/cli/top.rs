@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tcpguard_host::hint::Hint as _;
+
 use super::args::TopArgs;
 use super::error::CliError;
 use super::session::Session;
@@ -30,7 +32,7 @@ pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<(
     let delay = Duration::from_secs(args.watch);
     let options = Options { interface: args.interface.clone(), delay };
     let client = session.client.clone();
-    let ask = move |question| answer(&client, question).map_err(|error| error.to_string());
+    let ask = move |question| answer(&client, question).map_err(|error| error.with_hint());
     top::run(first, options, session.view.clone(), ask)
         .map_err(|error| CliError::refused(format!("cannot use the terminal: {error}"), PLAIN))?;
     Ok(())
