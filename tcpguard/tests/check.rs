@@ -246,8 +246,8 @@ fn without_an_agent_it_is_critical_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let (code, said) = run(dir.path(), &["check"], false);
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.starts_with("TCPGUARD CRITICAL - tcpguard is not running"), "{said}");
-    assert!(said.ends_with("systemctl start tcpguard\n"), "{said}");
+    assert!(said.starts_with("TCPGUARD CRITICAL - agent not running: "), "{said}");
+    assert!(said.ends_with("(hint: systemctl start tcpguard)\n"), "{said}");
     assert_eq!(run(dir.path(), &["check", "--quiet"], false), (Some(2), String::new()));
 }
 

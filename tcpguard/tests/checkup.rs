@@ -373,12 +373,9 @@ fn listeners_of_the_running_host_are_in_the_schema_and_name_this_process() {
 
 #[test]
 fn a_line_that_makes_no_sense_has_code_2() {
-    for line in [
-        &["states", "all"][..],
-        &["states", "--watch"][..],
-        &["listeners", "--watch=0"][..],
-        &["listeners", "--watch", "5"][..],
-    ] {
+    for line in
+        [&["states", "all"][..], &["states", "--watch"][..], &["listeners", "--watch", "0"][..]]
+    {
         let output = run(line);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{line:?}");
     }

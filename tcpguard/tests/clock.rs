@@ -294,8 +294,7 @@ fn alerts_are_listed_by_time_and_severity() {
     run(&["alerts", "--severity", "critical"], alerted).is(
         0,
         "",
-        "nothing was told in the last 1d; further back: tcpguard alerts --since 7d, journalctl -t \
-         tcpguard\n",
+        "no alerts in the last 1d; earlier ones: tcpguard alerts --since 7d, or journalctl -t tcpguard\n",
     );
     let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
     assert_documented("alerts", &json);
@@ -457,21 +456,20 @@ fn rules_are_listed_by_address_network_and_origin() {
     run(&["rules", "list", "--raw"], signature).is(
         0,
         "",
-        "no rule of these drops a prefix to every port, as --raw lists them; see all: tcpguard rules \
-         list\n",
+        "no such prefix is blocked on every port; all rules: tcpguard rules list\n",
     );
     assert_eq!(run(&["rules"], with_rules).stdout, run(&["rules", "list"], with_rules).stdout);
     run(&["rules", "list", "--contains", "2001:db8::1"], with_rules).is(
         0,
         "",
-        "no rule of these; see all: tcpguard rules list\n",
+        "no such rule; all rules: tcpguard rules list\n",
     );
 }
 
 #[test]
 fn unblocking_can_be_tried_and_kept_to_one_origin() {
     let would = "would remove rule 2 on 192.0.2.7/32 (attack #3; 0 hits; it has 59m50s left)\n";
-    let nothing = "nothing was changed; do it: the same command without --dry-run\n";
+    let nothing = "dry run, nothing was changed: repeat without --dry-run\n";
     let outcome = run(&["unblock", "--all", "--origin", "auto", "--dry-run"], with_rules);
     outcome.is(0, would, nothing);
     let unblock = |which, whose, dry_run| Request::Change {
@@ -492,7 +490,7 @@ fn unblocking_can_be_tried_and_kept_to_one_origin() {
         outcome.is(
             0,
             "removed rule 9 on 192.0.2.0/24 (operator; 0 hits; it had 59m50s left)\n",
-            "2 rules against attacks stay; also remove those: tcpguard unblock --all --origin auto\n",
+            "2 rules against attacks stay; to remove those too: tcpguard unblock --all --origin auto\n",
         );
         let manual = unblock(Which::All, Whose::Operators, false);
         assert_eq!(outcome.asked[0], manual, "attacks stay stopped");
@@ -532,7 +530,7 @@ fn an_address_is_explained_at_one_port() {
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];
     let summary = "198.51.100.7/32 to port 443: no rule or mitigation applies, its SYNs pass\n";
-    let hint = "drop it: tcpguard block 198.51.100.7/32 --port 443\n";
+    let hint = "to drop it: tcpguard block 198.51.100.7/32 --port 443\n";
     run(&line, explained(&["0.0.0.0:443"])).is(
         0,
         &format!("{summary}received by 0.0.0.0:443\n"),

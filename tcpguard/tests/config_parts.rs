@@ -120,8 +120,7 @@ fn mistakes_name_their_own_file_and_near_keys_wherever_those_belong() {
          3600\n\
          conf.d/10-a.toml:1:2: unknown key detecton; did you mean detection?\n\
          conf.d/20-b.toml:3:1: unknown key policy.fast_min; did you mean detection.fast_min?\n\
-         conf.d/20-b.toml:4:3: unknown key policy.failure_floor; did you mean detection.failure_floor?\n\
-         5 mistakes, nothing was applied; edit the files, then: tcpguard config check tcpguard.toml"
+         conf.d/20-b.toml:4:3: unknown key policy.failure_floor; did you mean detection.failure_floor?"
     );
 }
 
@@ -131,12 +130,7 @@ fn a_part_that_cannot_be_read_is_named() {
     std::os::unix::fs::symlink("nowhere", etc.part("10-gone.toml")).unwrap();
     assert_eq!(
         etc.read().unwrap_err(),
-        format!(
-            "cannot read the configuration conf.d/10-gone.toml: No such file or directory (os error 2); \
-             every file there is a part of it: make it readable, or take it out: ls -l {}",
-            etc.0.path().join("conf.d").display()
-        )
-        .replace(&format!("{}/", etc.0.path().display()), "")
+        "cannot read the configuration conf.d/10-gone.toml: No such file or directory (os error 2)"
     );
 }
 

@@ -87,7 +87,7 @@ fn an_archive_holds_what_it_says_and_is_never_written_over_a_file() {
     let output = tcpguard(&["doctor", "--bundle", name]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("left alone") && said.contains("--bundle FILE"), "{said}");
+    assert!(said.contains("File exists") && said.contains("--bundle FILE"), "{said}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -177,9 +177,7 @@ fn an_import_says_what_became_of_the_rules() {
     let longer = list.replace("192.0.2.1", "{\"prefix\":\"192.0.2.1\",\"for_s\":172800}");
     let (_, _, talk) = agent.run(&["rules", "import", "-", "--replace"], &longer);
     assert!(
-        talk.starts_with(
-            "1 of them live for 24 h rather than longer, as no rule does; see: tcpguard"
-        ),
+        talk.starts_with("warning: lifetime of 1 rule reduced to 24h\nhint: tcpguard rules list\n"),
         "{talk}"
     );
     let (rules, words, force) = agent.imports().remove(1);
@@ -198,7 +196,7 @@ fn an_import_says_what_became_of_the_rules() {
         (code, said.lines().next()),
         (Some(0), Some("would import 2 rules: 2 new, 0 of before; 4 others removed"))
     );
-    assert_eq!(talk, "nothing was changed; do it: the same command without --dry-run\n");
+    assert_eq!(talk, "dry run, nothing was changed: repeat without --dry-run\n");
     let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);
     let imported =
         r#""imported":{"added":2,"kept":0,"removed":4,"total":3,"pending_confirmation":0}"#;

@@ -507,7 +507,7 @@ pub(super) mod tests {
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let error = by_name("no-such-if").expect_err("no such interface").to_string();
-        assert!(error.starts_with("there is no interface no-such-if; this host has: "), "{error}");
+        assert!(error.starts_with("no interface no-such-if (this host has: "), "{error}");
         assert!(error.contains("lo"), "{error}");
     }
 

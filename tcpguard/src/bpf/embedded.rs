@@ -39,6 +39,8 @@ pub fn objects_digest() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_host::hint::Hint as _;
+
     use super::*;
 
     #[test]
@@ -51,10 +53,10 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_one_is_refused_with_a_way_on() {
+    fn a_damaged_object_is_refused_with_a_hint() {
         for damaged in [&b""[..], b"\x7fELF", &COOKIE.0[..COOKIE.0.len() / 2]] {
-            let error = Packed(damaged).unpack().unwrap_err().to_string();
-            assert!(error.ends_with("cargo xtask build"), "{error}");
+            let error = Packed(damaged).unpack().unwrap_err();
+            assert!(error.hint().ends_with("cargo xtask build"), "{error}");
         }
     }
 }

@@ -48,8 +48,7 @@ pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     if alerts.is_empty() {
         session.say(&format!(
-            "nothing was told in the last {}; further back: tcpguard alerts --since 7d, journalctl -t \
-             tcpguard",
+            "no alerts in the last {}; earlier ones: tcpguard alerts --since 7d, or journalctl -t tcpguard",
             units::span(args.since)
         ));
         return Ok(());
@@ -67,10 +66,8 @@ pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Re
                 gone = None;
                 let Some((alerts, forgotten)) = follower.see(page) else { continue };
                 if forgotten > 0 {
-                    session.say(&format!(
-                        "{forgotten} alerts were told and forgotten in between; they are in the \
-                         journal: journalctl -t tcpguard"
-                    ));
+                    session
+                        .warn(&format!("{forgotten} alerts were missed"), "journalctl -t tcpguard");
                 }
                 for alert in alerts.into_iter().filter(|alert| args.wants(alert)) {
                     show(alert, session)?;
@@ -78,10 +75,10 @@ pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Re
             }
             Err(error) if is_away(&error) => {
                 let since = *gone.get_or_insert_with(|| {
-                    session.say(&format!(
-                        "the agent has gone, and is waited for {}; see why: systemctl status tcpguard",
-                        units::span(PATIENCE)
-                    ));
+                    session.warn(
+                        &format!("agent not running, waiting {} for it", units::span(PATIENCE)),
+                        "systemctl status tcpguard",
+                    );
                     Instant::now()
                 });
                 if since.elapsed() >= PATIENCE {

@@ -1,5 +1,7 @@
 //! `tcpguard check`
 
+use tcpguard_host::hint::Hint as _;
+
 use super::args::CheckArgs;
 use super::exit::Exit;
 use super::session::Session;
@@ -14,7 +16,7 @@ pub(super) fn run(args: &CheckArgs, session: &mut Session<'_>) -> Exit {
             let situation = text::headline(&status).1.into_owned();
             judge(&status, situation, &args.warn, &args.crit)
         }
-        Err(error) => Report::without_answer(unanswered(&error), error.to_string()),
+        Err(error) => Report::without_answer(unanswered(&error), error.with_hint()),
     };
     let printed = match (session.quiet, session.json) {
         (true, _) => Ok(()),

@@ -106,7 +106,6 @@ mod tests {
         for shell in Shell::value_variants() {
             let script = script(*shell).unwrap();
             assert!(visible.iter().all(|verb| script.contains(verb)), "{shell:?}");
-            assert!(!script.contains("manual"), "{shell:?}");
             assert!(script.contains("runtime-dir"), "global options too: {shell:?}");
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tcpguard_host::hint::Hint as _;
+
 use super::args::TopArgs;
 use super::error::CliError;
 use super::session::Session;
@@ -27,7 +29,7 @@ pub(super) fn run(args: &TopArgs, session: &mut Session<'_>) -> anyhow::Result<(
     let status = fetch(session)?;
     let interval = Duration::from_secs(args.watch);
     let client = session.client.clone();
-    let ask = move |request| client.call(request).map_err(|error| error.to_string());
+    let ask = move |request| client.call(request).map_err(|error| error.with_hint());
     top::run((status, history), interval, session.view.clone(), ask)
         .map_err(|error| CliError::refused(format!("cannot use the terminal: {error}"), PLAIN))?;
     Ok(())

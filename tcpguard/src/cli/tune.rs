@@ -32,7 +32,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     let (_, tune) = judged(&session.state_dir, session);
     if args.sysctl {
         session.print(&change::preview(&tune))?;
-        session.say("let tcpguard write it: sudo tcpguard tune --apply --persist");
+        session.say("to write it: sudo tcpguard tune --apply --persist");
         return Ok(Exit::Done);
     }
     if args.apply {

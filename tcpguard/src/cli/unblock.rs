@@ -88,7 +88,7 @@ fn say_what_stays(session: &Session<'_>) {
             1 => "1 rule against attacks stays".to_owned(),
             many => format!("{many} rules against attacks stay"),
         };
-        session.say(&format!("{stay}; also remove those: tcpguard unblock --all --origin auto"));
+        session.say(&format!("{stay}; to remove those too: tcpguard unblock --all --origin auto"));
     }
 }
 
@@ -110,7 +110,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });
     session.say(&format!(
-        "while attack #{attack} goes on, rule {} is made again after 10m{at_once}; to stop dropping: \
+        "while incident #{attack} continues, rule {} is restored after 10m{at_once}; to stop dropping: \
          tcpguard mode observe",
         rule.id
     ));

@@ -15,7 +15,7 @@ fn a_configuration_is_written_once_and_shown() {
     assert_eq!((written.code, written.stdout), (Some(0), format!("wrote {file}\n")));
     let again = host.run(&["config", "init", file]);
     assert_eq!(again.code, Some(1));
-    assert!(again.stderr.contains("exists and was left alone"), "{again:#?}");
+    assert!(again.stderr.contains("exists already"), "{again:#?}");
     assert_eq!(host.run(&["config", "check", file]).code, Some(0));
     let shown = host.run(&["config", "show", file]);
     assert!(shown.stdout.contains("detection.fast_min = 64 "), "{shown:#?}");
@@ -28,11 +28,11 @@ fn a_valid_configuration_without_interfaces_is_warned_of() {
     let file = host.path().join("guard.toml");
     let path = file.to_str().unwrap();
     for (text, interfaces, warning) in [
-        ("", "none", "it names no interface, so the service does not start"),
+        ("", "none", "no interface is named, so the service does not start"),
         (
             "[interfaces]\nnames = [\"nowhere0\"]\n",
             "nowhere0",
-            "there is no interface nowhere0; this",
+            "no interface nowhere0 (this host has: ",
         ),
     ] {
         std::fs::write(&file, text).unwrap();
@@ -46,7 +46,7 @@ fn a_valid_configuration_without_interfaces_is_warned_of() {
     }
     let host = Host::with(status(calm()));
     std::fs::write(&file, "[interfaces]\nnames = [\"lo\"]\n").unwrap();
-    assert_eq!(host.run(&["config", "check", path]).stderr, "apply it: tcpguard reload\n");
+    assert_eq!(host.run(&["config", "check", path]).stderr, "to apply it: tcpguard reload\n");
 }
 
 #[test]

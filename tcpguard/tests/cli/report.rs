@@ -62,9 +62,9 @@ fn an_incident_without_a_report_is_named_with_a_way_on() {
         (&["report"], 2, "Usage"),
         (&["report", "3", "--mode", "enforce", "--html", name], 2, "tcpguard report --help"),
         (&["report", "3", "--mode", "off", "--html", name], 2, "observe"),
-        (&["report", "99", "--html", name], 5, "no attack #99"),
-        (&["report", "none.pcap", "--html", name], 3, "cannot open none.pcap"),
-        (&["report", "3", "--html", "/proc/none/page.html"], 1, "name another file"),
+        (&["report", "99", "--html", name], 5, "no incident #99"),
+        (&["report", "none.pcap", "--html", name], 5, "cannot open none.pcap"),
+        (&["report", "3", "--html", "/proc/none/page.html"], 5, "name another file"),
     ] {
         let outcome = host.run(line);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{outcome:#?}");

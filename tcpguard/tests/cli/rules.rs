@@ -124,7 +124,7 @@ fn unblocking_prints_what_was_removed() {
     host.run(&["unblock", "--all", "--origin", "auto"]).is(
         0,
         "removed rule 7 on opts=none win=512 ttl=64 at :443 (attack #3; 19.7M hits; it had 54s left)\n",
-        "while attack #3 goes on, rule 7 is made again after 10m, or at once: tcpguard mitigation :443 \
+        "while incident #3 continues, rule 7 is restored after 10m, or at once: tcpguard mitigation :443 \
          signature auto; to stop dropping: tcpguard mode observe\n",
     );
     assert_eq!(host.run(&["unblock", "--all", "--json"]).json()["removed"][0]["id"], 7);
@@ -144,7 +144,7 @@ fn rules_are_listed() {
     assert_eq!(attacked.run(&["rules", "list", "--json"]).json()["rules"][0]["id"], 7);
 
     let quiet = Host::with(status(calm()));
-    quiet.run(&["rules", "list"]).is(0, "", "no rules; make one: tcpguard block PREFIX\n");
+    quiet.run(&["rules", "list"]).is(0, "", "no rules; to make one: tcpguard block PREFIX\n");
     assert_eq!(
         quiet.run(&["rules", "list", "--json"]).stdout,
         "{\"schema\":\"tcpguard.rule-list/1\",\"rules\":[],\"allowed\":[]}\n"

@@ -233,7 +233,7 @@ fn a_cut_capture_says_so_beside_its_json() {
     let capture = flooded();
     let output = tcpguard(&["-", "--json"], &capture[..capture.len() - 1]);
     assert_eq!(output.status.code(), Some(1));
-    let place = format!("cut off at byte {}", capture.len() - 1);
+    let place = format!("truncated at byte {}", capture.len() - 1);
     assert!(line(&output.stderr).contains(&place), "{}", line(&output.stderr));
 }
 
@@ -244,12 +244,13 @@ fn a_file_is_read_by_its_name_and_a_missing_one_is_named() {
     std::fs::write(&path, calm()).unwrap();
     let output = tcpguard(&[path.to_str().unwrap()], b"");
     assert_eq!(output.status.code(), Some(0), "{}", line(&output.stderr));
-    for missing in [directory.path().join("none.pcap"), directory.path().to_owned()] {
+    let missing = directory.path().join("none.pcap");
+    for (missing, code) in [(missing, 5), (directory.path().to_owned(), 3)] {
         let output = tcpguard(&[missing.to_str().unwrap()], b"");
-        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(output.status.code(), Some(code));
         let complaint = line(&output.stderr);
         assert!(complaint.contains(missing.to_str().unwrap()), "{complaint}");
-        assert_eq!(complaint.lines().count(), 1);
+        assert_eq!(complaint.lines().count(), 2, "an error and its hint: {complaint}");
     }
 }
 

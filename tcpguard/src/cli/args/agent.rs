@@ -207,8 +207,8 @@ pub struct MitigationArgs {
 }
 
 const MITIGATION: &str = "\
-tcpguard starts and stops mitigations by itself. This command overrides one of them at one listener
-for a limited time. source and signature are applied by rules, so they can only be forbidden.
+Mitigations start and stop automatically. This command overrides one of them at one listener for a
+limited time. source and signature are applied by rules, so they can only be forbidden.
 
 Examples:
   tcpguard mitigation :443 cookies on --for 30m         # answer every SYN with a SYN cookie
@@ -302,8 +302,8 @@ mod tests {
         let said = Args::try_parse_from(line).expect_err("neither").to_string();
         assert!(
             said.starts_with(
-                "error: invalid value 'foo' for '<PREFIX|ATTACK>': not a prefix; write one such as \
-                 192.0.2.0/24 or 2001:db8::1, or the number of an attack"
+                "error: invalid value 'foo' for '<PREFIX|INCIDENT>': not a prefix; write one such as \
+                 192.0.2.0/24 or 2001:db8::1, or the number of an incident"
             ),
             "{said}"
         );

@@ -35,7 +35,7 @@ pub struct BlockArgs {
     /// Reason to record with the rule
     #[arg(long, value_name = "TEXT", default_value = "blocked by hand")]
     pub reason: String,
-    /// Override the safety checks; the rule is rolled back unless confirmed
+    /// Override the safety checks; the rule needs a confirmation
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
@@ -281,7 +281,7 @@ pub struct ImportArgs {
     /// Reason of rules without one in the file
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Override the safety checks; risky rules are rolled back unless confirmed
+    /// Override the safety checks; risky rules need a confirmation
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]

@@ -46,7 +46,7 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
         session.say(&format!("{} holds:\n  {}", path.display(), names.join("\n  ")));
         let addresses = if args.anonymous { "no addresses" } else { "addresses, but no secrets" };
         session.say(&format!(
-            "it has {addresses}; look before you send it: tar -tzf {}",
+            "it has {addresses}; check it before you send it: tar -tzf {}",
             path.display()
         ));
     }

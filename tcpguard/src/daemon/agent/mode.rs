@@ -178,7 +178,7 @@ mod tests {
         for (confirm_by, until, words) in [
             (Some(160), None, "to observe in 1m unless confirmed"),
             (None, Some(700), "to observe in 10m"),
-            (Some(160), Some(700), "to observe in 10m, in 1m unless confirmed"),
+            (Some(160), Some(700), "to observe in 10m, and in 1m unless confirmed"),
         ] {
             let now = at(100) + Duration::from_millis(7);
             assert_eq!(back(&pending(confirm_by, until), now), words);

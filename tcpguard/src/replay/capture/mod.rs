@@ -42,7 +42,7 @@ pub enum CaptureError {
         error: io::Error,
     },
     /// The capture ends within a record. The records before it have been read.
-    #[error("capture truncated at byte {end}{of}: the records before byte {record} were replayed")]
+    #[error("capture truncated at byte {end}{of}, in the record at byte {record}")]
     Cut {
         /// Offset of the record, in bytes.
         record: u64,

@@ -182,8 +182,8 @@ fn another_network_namespaces_value_is_left_to_its_agent() {
     let mut other = host.agent_of("this boot", 8);
     assert_eq!(other.give_back().expect("left"), Returned::Elsewhere);
     assert_eq!(host.value(), "2");
-    let error = other.borrow().expect_err("one file for two").to_string();
-    assert!(error.contains("--state-dir"), "{error}");
+    let error = other.borrow().expect_err("one file for two");
+    assert!(error.hint().contains("--state-dir"), "{error}");
     assert_eq!(host.agent().give_back().expect("given back"), Returned::To(1));
 }
 
@@ -193,8 +193,9 @@ fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
         let host = Host::with("2");
         fs::write(host.file(), broken).expect("file");
         for result in [host.agent().give_back().map(drop), host.agent().borrow()] {
-            let error = result.expect_err("nobody knows what it was").to_string();
-            assert!(error.contains(NAME) && error.contains("sysctl -w"), "{error}");
+            let error = result.expect_err("the value is unknown");
+            let hint = error.hint();
+            assert!(hint.contains(NAME) && hint.contains("sysctl -w"), "{error}: {hint}");
         }
         assert_eq!((host.value().as_str(), host.file().exists()), ("2", true));
         // The way out that the message names.
