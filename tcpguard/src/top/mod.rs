@@ -40,7 +40,7 @@ enum Happened {
     Key(KeyEvent),
     Resized(u16, u16),
     Noticed(Notice),
-    Answered(Request, Result<Response, String>),
+    Answered(Box<(Request, Result<Response, String>)>),
 }
 
 /// Shows the agent's responses until the user leaves. `first` are the first responses. `ask` gets the
@@ -105,7 +105,10 @@ fn take_in(
         Happened::Noticed(Notice::End) => return Ok(Then::Leave),
         Happened::Noticed(Notice::Stop) => screen.stop()?,
         Happened::Noticed(Notice::GoOn) => screen.take_again()?,
-        Happened::Answered(request, answer) => model.answered(&request, answer, begun.elapsed()),
+        Happened::Answered(answered) => {
+            let (request, answer) = *answered;
+            model.answered(&request, answer, begun.elapsed());
+        }
         Happened::Key(key) => {
             let wanted = action(key, model.doing()).and_then(|action| model.handle(action));
             match wanted {
@@ -153,7 +156,7 @@ fn keep_asking(
         for request in requests {
             let answer = ask(request.clone());
             let is_last = request == Request::History;
-            if answers.send(Happened::Answered(request, answer)).is_err() {
+            if answers.send(Happened::Answered(Box::new((request, answer)))).is_err() {
                 return;
             }
             if is_last {

@@ -420,7 +420,7 @@ impl Model {
             (Pane::Incidents, None) => return vec![format!("asking for incident #{key}…")],
         };
         match text.is_empty() {
-            true => vec!["it is not in the list any more".to_owned()],
+            true => vec!["no longer in the list".to_owned()],
             false => text.lines().map(str::to_owned).collect(),
         }
     }
