@@ -36,8 +36,8 @@ pub use event::event_line;
 pub use explain::in_full as attack_in_full;
 pub use findings::{doctor, hints};
 pub use incident::{
-    Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
-    syn_rate, title,
+    Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
+    heading, mitigation, numbers, provider, syn_rate, title, verdict,
 };
 pub use listeners::listeners;
 pub use mitigations::of_listener as mitigations;

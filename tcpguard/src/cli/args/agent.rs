@@ -112,7 +112,7 @@ Examples:
   tcpguard explain 192.0.2.7                      # what decides about its SYNs, in order
   tcpguard explain 2001:db8::/64
   tcpguard explain 1042                           # conclusion, actions and rules of incident #1042
-  tcpguard explain 1042 --evidence                # also all numbers behind its class
+  tcpguard explain 1042 --evidence                # also facts for your provider, and all numbers
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.
