@@ -216,6 +216,32 @@ fn sixteen_headers_of_common_length_fit() {
     assert!(full.record.lists_hold >= 2, "{}", full.record.lists_hold);
 }
 
+/// A wildcard listener has no address to be named, so the recorded SYNs name it.
+#[test]
+fn the_provider_is_given_the_address_that_the_flood_goes_to() {
+    let lab = flooded(Flood::random(5000.0, 10.1..50.1), 20.0);
+    let report = lab.report();
+    let mut full = FullIncident::build(incident(&report), &report, clock(lab.kernel.now));
+    full.incident.dst = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let request = text::provider(&full);
+    assert_eq!(request[1], "Destination: 203.0.113.10, TCP port 443");
+    assert!(request.iter().any(|line| line.contains("dst host 203.0.113.10 and")), "{request:#?}");
+    full.record.syn_headers.clear();
+    let request = text::provider(&full);
+    assert_eq!(request[1], "Destination: every address of this host, TCP port 443");
+}
+
+/// The SYNs of clients are never to be dropped.
+#[test]
+fn a_provider_is_not_asked_to_drop_what_clients_send() {
+    let lab = flooded(Flood::random(5000.0, 10.1..50.1), 20.0);
+    let report = lab.report();
+    let mut full = FullIncident::build(incident(&report), &report, clock(lab.kernel.now));
+    assert!(text::provider(&full)[0].contains("drop the SYNs that the filter matches"));
+    full.incident.evidence.signatures[0].completed = 1;
+    assert!(text::provider(&full)[0].contains("mitigate this SYN flood upstream"));
+}
+
 fn text(most: usize) -> impl Strategy<Value = String> {
     // Quotes and backslashes take two bytes each, characters beyond ASCII up to four.
     proptest::collection::vec(
@@ -277,6 +303,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                 k90_networks: number,
                 distinct_slash8: number,
                 signatures,
+                signature_filter: Some("tcp[20] = 1 and ".repeat(32)),
                 top2_ttl_share: share,
                 ttls,
                 retransmitted_share: Some(share),

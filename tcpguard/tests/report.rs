@@ -14,7 +14,7 @@ use serde_json::Value;
 use tcpguard::documents::FullIncident;
 use tcpguard::documents::timeline::{TIMELINE_SCHEMA, Timeline};
 use tcpguard::driver::timeline::Recorder;
-use tcpguard::html::{Story, page};
+use tcpguard::html::{Host, Story, page};
 use tcpguard_engine::{ClosedPortSource, IncidentReport, Mode, Report, Timestamp};
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, at, seconds};
@@ -138,7 +138,14 @@ fn scenes() -> [(&'static str, Recorded); 4] {
 }
 
 fn drawn(full: FullIncident, line: Result<Timeline, String>) -> String {
-    page(&Story::of_attack(full, line, jiff::tz::TimeZone::UTC))
+    let host = Host {
+        name: "edge-1".to_owned(),
+        interfaces: vec!["eth0".to_owned(), "eth1".to_owned()],
+        mode: "enforce",
+        kernel: "Linux 6.12.0".to_owned(),
+        version: "0.1.0".to_owned(),
+    };
+    page(&Story::of_attack(full, line, jiff::tz::TimeZone::UTC).on(host))
 }
 
 /// Checks that apply to every page.
@@ -201,15 +208,21 @@ fn a_flood_is_reported_in_words_and_in_three_plots() {
     for phrase in [
         "✗ critical · #1",
         "SYN flood, spoofed sources, on 203.0.113.10:443",
-        "Conclusion",
-        "of all SYNs dropped",
-        "handshakes completed",
+        "of all SYNs dropped, clients connected: mean 50/s (baseline 50/s)",
+        "Destination 203.0.113.10, TCP port 443",
+        "Host edge-1",
+        "Interfaces eth0, eth1",
+        "Mode enforce",
         "none needed",
-        "SYNs per second, and what became of them",
-        "Handshakes completed per second",
-        "Places taken in the listener's queues",
+        "Clients: completed handshakes per second",
+        "SYNs per second",
+        "SYN queue and accept queue",
         "handshakes begin to fail",
-        "alarm by the fast signal",
+        "alarm by the fast signal: SYN flood, spoofed sources",
+        "For the provider",
+        "Start: 2026-11-20 14:00:35 UTC",
+        "Sources: spoofed",
+        "Filter (tcpdump): dst host 203.0.113.10 and tcp dst port 443 and tcp[tcpflags]",
         "opts=none win=512 ttl=244",
         "TTL 244",
         "no retransmission",
@@ -219,6 +232,39 @@ fn a_flood_is_reported_in_words_and_in_three_plots() {
     let plots = markup.elements("svg").filter(|svg| svg.attribute("class").starts_with("plot "));
     let classes: Vec<&str> = plots.map(|svg| svg.attribute("class")).collect();
     assert_eq!(classes, ["plot wide", "plot narrow"].repeat(3));
+    let clients = page.find("Clients: completed").unwrap();
+    assert!(clients < page.find(">SYNs per second<").unwrap(), "clients come first");
+    assert!(page.find("<details>").unwrap() < page.find("SYN queue and accept").unwrap());
+}
+
+#[test]
+fn a_page_names_one_peak_with_its_window() {
+    let (full, line) = dropped().story();
+    let peak = tcpguard_host::units::short(full.incident.peak_syn_pps);
+    let text = Markup::read(&drawn(full, Ok(line))).unwrap().text();
+    let named: Vec<&str> = text
+        .match_indices("peak ")
+        .filter_map(|(at, _)| text[at + 5..].split(['/', ' ']).next())
+        .collect();
+    let rates: Vec<&&str> = named.iter().filter(|value| value.len() > 2).collect();
+    assert!(rates.len() >= 3 && rates.iter().all(|rate| **rate == peak), "{peak}: {named:?}");
+    assert!(text.contains("(mean of 1s)"));
+}
+
+#[test]
+fn a_change_of_the_mode_is_an_event_and_a_part_of_the_band() {
+    let (full, mut line) = observed().story();
+    let count = line.points.len();
+    line.points[count - 20..].iter_mut().for_each(|point| point.mode = Mode::Enforce);
+    let page = drawn(full, Ok(line));
+    check(&page);
+    let text = Markup::read(&page).unwrap().text();
+    assert!(
+        text.contains("Mode observe, then enforce") && text.contains(" mode enforce "),
+        "{text}"
+    );
+    assert_eq!(page.matches("<rect class=\"mode observe\"").count(), 6);
+    assert_eq!(page.matches("<rect class=\"mode enforce\"").count(), 6);
 }
 
 #[test]
@@ -227,7 +273,8 @@ fn in_observe_mode_the_page_says_what_would_have_been_and_how_to_have_it() {
     let text = Markup::read(&drawn(full, Ok(line))).unwrap().text();
     for phrase in [
         "matched in observe mode, not dropped",
-        "matched by rules (observe mode)",
+        "passed, but matched by rules",
+        "Mode observe",
         "tcpguard mode enforce --rollback-after 60s",
         "since ",
     ] {

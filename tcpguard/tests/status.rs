@@ -77,7 +77,7 @@ fn scenes() -> [(&'static str, State, Status); 8] {
         ("mitigating", State::AttackMitigated, status(flooded(Mode::Enforce))),
         ("losing", State::DroppedBeforeXdp, status(losing())),
         ("degraded", State::Degraded, status(degraded())),
-        ("off", State::Off, status(flooded(Mode::Off))),
+        ("off", State::AttackUnmitigated, status(flooded(Mode::Off))),
     ]
 }
 
@@ -361,7 +361,7 @@ fn losses_rank_between_an_ongoing_attack_and_a_degraded_agent() {
         (flooded(Mode::Observe), State::AttackUnmitigated),
         (degraded(), State::DroppedBeforeXdp),
         (flooded(Mode::Enforce), State::DroppedBeforeXdp),
-        (flooded(Mode::Off), State::Off),
+        (flooded(Mode::Off), State::AttackUnmitigated),
     ] {
         let status = with(scene);
         assert_eq!(status.daemon.state, expected);

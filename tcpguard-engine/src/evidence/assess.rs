@@ -16,6 +16,7 @@ use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{INDICATORS_ATTACK, VerdictLine, verdict};
+use crate::input::syn_filter;
 use crate::listener::{KnownFingerprints, Moment};
 
 /// The assessment of the failing flows.
@@ -120,6 +121,7 @@ pub(crate) fn assess(
         k90_networks: sources.k90_networks,
         distinct_slash8: sources.slash8,
         signatures: signatures.unwrap_or_default(),
+        signature_filter: signature.map(|one| syn_filter(one.mask, &one.print)),
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.retransmissions.share,

@@ -36,6 +36,9 @@ pub struct Evidence {
     pub distinct_slash8: u64,
     /// The top signatures, at most 4, the one that a rule uses first.
     pub signatures: Vec<SignatureShare>,
+    /// The SYNs of the first of them as a filter of tcpdump. `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature_filter: Option<String>,
     /// Share of the two most frequent TTLs.
     pub top2_ttl_share: f64,
     /// The top TTLs, at most 8, the most frequent first.

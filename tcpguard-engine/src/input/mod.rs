@@ -3,6 +3,7 @@
 mod constants;
 mod describe;
 mod drawn;
+mod filter;
 mod flows;
 mod headers;
 mod mitigation;
@@ -20,6 +21,7 @@ pub use constants::Constant;
 pub(crate) use constants::{constants, value};
 pub use describe::describe;
 pub(crate) use drawn::{is_drawn, one_in};
+pub(crate) use filter::syn_filter;
 pub use flows::Flows;
 pub use headers::SynHeader;
 pub use mitigation::{Mitigation, Order};

@@ -150,14 +150,15 @@ pub enum State {
     Elevated,
     /// An attack is open, and mitigations kept at least half of its SYNs of the last second from the stack.
     AttackMitigated,
-    /// An attack is open, and most of its SYNs of the last second reached the stack, as always in mode `observe`.
+    /// An attack is open, and most of its SYNs of the last second reached the stack, as always in the modes
+    /// `observe` and `off`.
     AttackUnmitigated,
     /// Many packets are dropped before XDP, those of clients too; `losses` shows where.
     DroppedBeforeXdp,
     /// The function of tcpguard is impaired, or a start refused the configuration; `health` lists the
     /// problems.
     Degraded,
-    /// Protection is off (mode `off`).
+    /// Protection is off (mode `off`), and no attack is open.
     Off,
     /// A value that this version does not know.
     #[schemars(skip)]

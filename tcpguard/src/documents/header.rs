@@ -1,7 +1,7 @@
 //! Headers of SYNs: in hexadecimal for programs, and in words for people.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,12 @@ impl SynHeader {
         let port = u16::from_be_bytes(segment.flow.client_port);
         let looks = engine::describe(Mask::Full, &wire::fingerprint(&kept, &segment));
         Some((SocketAddr::new(ip(&segment.flow.client), port), looks))
+    }
+
+    /// Returns the destination of the SYN. `None` where the TCP header lies beyond the bytes that were kept.
+    pub fn destination(&self) -> Option<IpAddr> {
+        let bytes = unhex(&self.hex)?;
+        Some(ip(&wire::parse_packet(&Kept(&bytes)).ok()?.flow.server))
     }
 }
 
@@ -120,6 +126,7 @@ mod tests {
         assert_eq!(linux.kept(), 60);
         let looks = "opts=mss,sok,ts,nop,ws mss=1460 win=64240 ws=7 ttl=64 df data";
         assert_eq!(formatted(&linux).unwrap(), format!("198.51.100.7:40000 {looks}"));
+        assert_eq!(linux.destination(), Some("203.0.113.10".parse().unwrap()));
         assert_eq!(unhex(&linux.hex).map(|bytes| hex(&bytes)), Some(linux.hex));
     }
 

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 
 /// The value of [`Timeline::schema`].
@@ -56,6 +57,8 @@ impl Timeline {
 pub struct Point {
     /// End of the step, in milliseconds after `began`.
     pub at_ms: u64,
+    /// Mode of operation at the end of the step.
+    pub mode: Mode,
     /// SYNs per second, retransmissions included.
     pub syn_pps: f64,
     /// Completed handshakes per second.

@@ -82,6 +82,7 @@ struct Counted {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Interval {
     span_ms: u32,
+    mode: Mode,
     syns: u32,
     completed: u32,
     matched: u32,
@@ -99,10 +100,10 @@ impl Recorder {
     pub fn note(&mut self, sample: &Sample, mode: Mode) {
         let span = self.at.replace(sample.at).map_or(Duration::ZERO, |at| sample.at.since(at));
         let span_ms = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
-        let mut whole = Interval { span_ms, ..Interval::default() };
+        let mut whole = Interval { span_ms, mode, ..Interval::default() };
         for one in &sample.listeners {
             let counted = Counted::by_listener(&one.counters);
-            let empty = Interval { span_ms, queues: one.queues, ..Interval::default() };
+            let empty = Interval { span_ms, mode, queues: one.queues, ..Interval::default() };
             whole.add(&self.count(one.id, counted, empty, mode, sample.at));
         }
         let host = Counted::by_host(&sample.host);
@@ -332,6 +333,7 @@ impl Interval {
     fn join(&mut self, next: &Self) {
         self.add(next);
         self.span_ms = self.span_ms.saturating_add(next.span_ms);
+        self.mode = next.mode;
         self.queues = match (self.queues, next.queues) {
             (Some(one), Some(other)) => Some(Queues {
                 half_open: one.half_open.max(other.half_open),
@@ -352,6 +354,7 @@ impl Interval {
         let rate = |count| self.rate(count);
         Point {
             at_ms,
+            mode: self.mode,
             syn_pps: rate(self.syns),
             completed_pps: rate(self.completed),
             matched_pps: rate(self.matched),

@@ -5,15 +5,16 @@ use std::fmt::{self, Write};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::units::{elapsed, span};
 
-use super::moments::{Moment, moments};
+use super::markup::escaped;
+use super::moments::{InMode, Moment, modes, moments};
 use super::plot::Stage;
 use super::plot::lines::figure;
 use super::times::Times;
-use super::{Chapter, blocks, panels};
+use super::{Chapter, Host, Story, blocks, panels};
+use crate::config::mode_name;
 use crate::documents::timeline::Timeline;
 use crate::documents::{FullIncident, Incident};
-use crate::html::markup::escaped;
-use crate::text::{self, Section, between};
+use crate::text::{self, between};
 
 /// Page on which a chapter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,54 +36,114 @@ impl Setting {
 pub(super) fn write(
     out: &mut impl Write,
     chapter: &Chapter,
-    times: &Times,
+    story: &Story,
     setting: Setting,
 ) -> fmt::Result {
-    let full = &chapter.full;
+    let (full, times) = (&chapter.full, &story.times);
     writeln!(out, "<article id=\"attack-{}\">", full.incident.id)?;
-    headline(out, &full.incident, times, setting)?;
+    headline(out, chapter, story, setting)?;
     let shown = |time| times.show(time);
-    // The headline names the incident and its time.
-    let blocks = text::conclusion(&full.incident, None, &shown).into_iter().skip(1).collect();
-    blocks::write(out, &[Section { title: "Conclusion", blocks }], setting)?;
     over_time(out, chapter, times, setting)?;
-    blocks::write(out, &text::outcome(full, &shown), setting)?;
+    blocks::write(out, text::numbers(&full.incident).as_slice(), setting)?;
+    provider(out, full, setting)?;
     out.write_str("<details><summary>Evidence</summary>\n")?;
+    if let Ok(line) = &chapter.line
+        && !line.points.is_empty()
+    {
+        let queues = panels::queues(line);
+        if !queues.lines.is_empty() {
+            figure(out, &queues, &stage(full, line, &[], times))?;
+        }
+    }
+    blocks::write(out, text::actions(full, &shown).as_slice(), setting)?;
     blocks::write(out, &text::evidence(full, &shown), setting)?;
     out.write_str("</details>\n")?;
     out.write_str("</article>\n")
 }
 
-/// Writes the class, the severity, the listener or host, and the time of the incident.
+/// Writes the class and the target, the verdict, and the facts of the host.
 fn headline(
     out: &mut impl Write,
-    attack: &Incident,
-    times: &Times,
+    chapter: &Chapter,
+    story: &Story,
     setting: Setting,
 ) -> fmt::Result {
-    let (class, sign, word) = match attack.severity {
+    let incident = &chapter.full.incident;
+    let (class, sign, word) = match incident.severity {
         Severity::Critical => ("critical", "✗", "critical"),
         Severity::Warning => ("warning", "!", "warning"),
         Severity::Notice => ("notice", "●", "notice"),
-    };
-    let when = match attack.ended_at {
-        Some(ended) => format!(
-            "{} to {} ({})",
-            times.show_in_full(attack.since),
-            times.show(ended),
-            span(between(attack.since, ended))
-        ),
-        None => format!("since {}", times.show_in_full(attack.since)),
     };
     let level = if setting == Setting::Alone { 1 } else { 2 };
     writeln!(
         out,
         "<header>\n<p class=\"state {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word} \
-         · #{}</p>\n<h{level}>{}</h{level}>\n<p class=\"when\">{}</p>\n</header>",
-        attack.id,
-        escaped(&text::title(attack)),
-        escaped(&when),
-    )
+         · #{}</p>\n<h{level}>{}</h{level}>\n<p class=\"verdict\">{}</p>\n<dl class=\"subject\">",
+        incident.id,
+        escaped(&text::title(incident)),
+        escaped(&text::verdict(incident)),
+    )?;
+    for (label, value) in subject(chapter, story) {
+        writeln!(out, "<div><dt>{label}</dt><dd>{}</dd></div>", escaped(&value))?;
+    }
+    out.write_str("</dl>\n</header>\n")
+}
+
+/// The facts by which a reader elsewhere knows the incident.
+fn subject(chapter: &Chapter, Story { host, times, .. }: &Story) -> Vec<(&'static str, String)> {
+    let Chapter { full, line } = chapter;
+    let incident = &full.incident;
+    let when = match incident.ended_at {
+        Some(ended) => format!(
+            "{} to {} ({})",
+            times.show_in_full(incident.since),
+            times.show(ended),
+            span(between(incident.since, ended))
+        ),
+        None => format!("since {}", times.show_in_full(incident.since)),
+    };
+    let destination = text::destination(&text::destinations(full), incident.port);
+    let mode = match line {
+        Ok(line) if !line.points.is_empty() => Some(modes_of(incident, line)),
+        _ => host.as_ref().map(|host| format!("{} (now)", host.mode)),
+    };
+    let action = text::action(incident, &|time| times.show(time));
+    let of_host = |value: fn(&Host) -> String| host.as_ref().map(value);
+    let all = [
+        ("Time", Some(when)),
+        ("Destination", Some(destination)),
+        ("Host", of_host(|host| host.name.clone())),
+        ("Interfaces", of_host(|host| host.interfaces.join(", "))),
+        ("Mode", mode),
+        ("System", of_host(|host| format!("{}, tcpguard {}", host.kernel, host.version))),
+        ("Action", Some(action)),
+    ];
+    all.into_iter().filter_map(|(label, value)| Some((label, value?))).collect()
+}
+
+/// The modes during the incident: `observe, then enforce`.
+fn modes_of(incident: &Incident, line: &Timeline) -> String {
+    let during = |mode: &InMode| {
+        mode.to > incident.since && incident.ended_at.is_none_or(|ended| mode.from < ended)
+    };
+    let names: Vec<_> =
+        modes(line).into_iter().filter(during).map(|mode| mode_name(mode.mode)).collect();
+    names.join(", then ")
+}
+
+/// Writes the request to the provider, to be copied.
+fn provider(out: &mut impl Write, full: &FullIncident, setting: Setting) -> fmt::Result {
+    let lines = text::provider(full);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    out.write_str("<section>\n")?;
+    setting.heading(out, 1, "For the provider")?;
+    out.write_str("<pre>")?;
+    for line in &lines {
+        writeln!(out, "{}", escaped(line))?;
+    }
+    out.write_str("</pre>\n</section>\n")
 }
 
 /// Writes the plots, and the events at the moments marked in them.
@@ -94,19 +155,20 @@ fn over_time(
 ) -> fmt::Result {
     out.write_str("<section>\n")?;
     setting.heading(out, 1, "Over time")?;
-    let moments = moments(&chapter.full);
+    let moments = moments(&chapter.full, chapter.line.as_ref().ok());
     match &chapter.line {
         Ok(line) if !line.points.is_empty() => {
             let stage = stage(&chapter.full, line, &moments, times);
-            for panel in panels::panels(&chapter.full, line, times) {
+            out.write_str("<div class=\"plots\">\n")?;
+            for panel in panels::panels(&chapter.full, line) {
                 figure(out, &panel, &stage)?;
             }
             writeln!(
                 out,
-                "<p class=\"note\">{} The attack is shaded. Each step is {} long; rates are its mean, \
-                 queues the fullest they were in it.</p>",
+                "</div>\n<p class=\"note\">{} The incident is shaded. The band below each plot is the mode. Rates \
+                 are means of {}.</p>",
                 escaped(&times.in_words(line.began)),
-                escaped(&steps(line))
+                escaped(&window(line))
             )?;
         }
         Ok(_) => out.write_str("<p>Nothing was recorded over time.</p>\n")?,
@@ -126,12 +188,9 @@ fn over_time(
     out.write_str("</ol>\n</section>\n")
 }
 
-/// The typical length of a step.
-fn steps(line: &Timeline) -> String {
-    match line.interval_ms {
-        below if below < 1000 => format!("{below}ms"),
-        _ => span(std::time::Duration::from_millis(line.interval_ms.into())),
-    }
+/// The time of which a plotted rate is the mean.
+fn window(line: &Timeline) -> String {
+    span(std::time::Duration::from_millis(line.interval_ms.max(1000).into()))
 }
 
 fn stage<'a>(
@@ -148,6 +207,10 @@ fn stage<'a>(
     Stage {
         times,
         began: line.began,
+        modes: modes(line)
+            .into_iter()
+            .map(|mode| ([place(mode.from), place(mode.to)], mode.mode))
+            .collect(),
         attack: [place(full.incident.since), full.incident.ended_at.map_or(length, place)],
         marks: marks.filter(|(at, _)| (0.0..=length + 1.0).contains(at)).collect(),
         ends,

@@ -12,10 +12,10 @@ mod moments;
 mod page;
 mod panels;
 mod plot;
+mod rates;
 mod times;
 
 use jiff::tz::TimeZone;
-use tcpguard_engine::IncidentClass;
 use tcpguard_host::time::Time;
 
 use crate::documents::FullIncident;
@@ -55,16 +55,8 @@ struct Chapter {
 }
 
 impl Chapter {
-    /// The engine smooths its rates, so that a plot may show more than it says was the most.
-    fn new(mut full: FullIncident, line: Result<Timeline, String>) -> Self {
-        let drawn =
-            line.iter().flat_map(|line| &line.points).map(|point| match full.incident.class {
-                IncidentClass::Reflection => point.unsolicited_pps,
-                IncidentClass::Scan | IncidentClass::ClosedPorts => point.nowhere_pps,
-                _ => point.syn_pps,
-            });
-        full.incident.peak_syn_pps = drawn.fold(full.incident.peak_syn_pps, f64::max);
-        Self { full, line }
+    fn new(full: FullIncident, line: Result<Timeline, String>) -> Self {
+        Self { full, line: line.map(|line| rates::smoothed(&line)) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::{Chapter, Host, Story, chapter};
+use super::{Chapter, Story, chapter};
 use crate::documents::replay::Replay;
 use crate::html::markup::escaped;
 use crate::text;
@@ -38,17 +38,14 @@ pub(super) fn write(out: &mut impl Write, story: &Story) -> fmt::Result {
     out.write_str("<main>\n")?;
     match &story.capture {
         None => {
-            if let Some(host) = &story.host {
-                writeln!(out, "<p class=\"host\">{}</p>", escaped(&in_a_line(host)))?;
-            }
             for chapter in &story.chapters {
-                chapter::write(out, chapter, &story.times, chapter::Setting::Alone)?;
+                chapter::write(out, chapter, story, chapter::Setting::Alone)?;
             }
         }
         Some(replay) => {
             capture(out, replay, story)?;
             for chapter in story.chapters.iter().take(IN_FULL) {
-                chapter::write(out, chapter, &story.times, chapter::Setting::OfCapture)?;
+                chapter::write(out, chapter, story, chapter::Setting::OfCapture)?;
             }
         }
     }
@@ -67,17 +64,6 @@ const PATTERN: &str = "<svg class=\"patterns\" width=\"0\" height=\"0\" aria-hid
      <pattern id=\"stripes\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
      patternTransform=\"rotate(45)\"><rect class=\"paper\" width=\"6\" height=\"6\"/>\
      <rect class=\"stripe\" width=\"2.5\" height=\"6\"/></pattern></defs></svg>\n";
-
-fn in_a_line(host: &Host) -> String {
-    format!(
-        "Host {}, interfaces {}, mode {}, {}, tcpguard {}",
-        host.name,
-        host.interfaces.join(", "),
-        host.mode,
-        host.kernel,
-        host.version
-    )
-}
 
 fn title(story: &Story) -> String {
     match (&story.capture, story.chapters.as_slice()) {

@@ -7,9 +7,8 @@ use tcpguard_host::time::Time;
 use tcpguard_host::units::short;
 
 use super::plot::{Panel, Series};
-use super::times::Times;
-use crate::documents::FullIncident;
 use crate::documents::timeline::{Point, Timeline};
+use crate::documents::{FullIncident, Incident};
 
 /// A moment of a line, in ms after its beginning.
 pub(super) fn moment(line: &Timeline, at_ms: u64) -> Time {
@@ -21,15 +20,15 @@ pub(super) fn place(line: &Timeline, time: Time) -> f64 {
     time.0.duration_since(line.began.0).as_secs_f64()
 }
 
-/// The plots of an attack.
-pub(super) fn panels(full: &FullIncident, line: &Timeline, times: &Times) -> Vec<Panel> {
+/// The plots of an attack: clients first.
+pub(super) fn panels(full: &FullIncident, line: &Timeline) -> Vec<Panel> {
     let attack = &full.incident;
     let panels = match attack.class {
-        IncidentClass::Reflection => vec![answers(line, times)],
-        IncidentClass::Scan | IncidentClass::ClosedPorts => vec![nowhere(line, times)],
+        IncidentClass::Reflection => vec![answers(attack, line)],
+        IncidentClass::Scan | IncidentClass::ClosedPorts => vec![nowhere(attack, line)],
         // Frames that cannot be read are not counted over time.
         IncidentClass::Evasion => Vec::new(),
-        _ => vec![syns(line, times), handshakes(full, line), queues(line)],
+        _ => vec![handshakes(full, line), syns(attack, line)],
     };
     panels.into_iter().filter(|panel| !(panel.areas.is_empty() && panel.lines.is_empty())).collect()
 }
@@ -44,51 +43,43 @@ fn series(
 }
 
 /// SYNs by their treatment, stacked. The sum is all that arrived.
-fn syns(line: &Timeline, times: &Times) -> Panel {
+fn syns(attack: &Incident, line: &Timeline) -> Panel {
     let would = |point: &Point| (point.matched_pps - point.dropped_pps).max(0.0);
     let stopped = |point: &Point| point.dropped_pps + point.cookies_pps;
     let to_host = |point: &Point| (point.syn_pps - stopped(point) - would(point)).max(0.0);
     let areas = vec![
-        series(line, "left to the host", "passed", |point| Some(to_host(point))),
-        series(line, "left to it, but matched by rules (observe mode)", "would", |point| {
-            Some(would(point))
-        }),
+        series(line, "passed to the host", "passed", |point| Some(to_host(point))),
+        series(line, "passed, but matched by rules", "would", |point| Some(would(point))),
         series(line, "answered with cookies", "cookies", |point| Some(point.cookies_pps)),
         series(line, "dropped", "dropped", |point| Some(point.dropped_pps)),
     ];
     let areas = areas.into_iter().filter(Series::shows).collect();
-    let says = most(line, times, |point| point.syn_pps);
-    Panel { title: "SYNs per second, and what became of them", says, areas, ..Panel::default() }
+    Panel { title: "SYNs per second", says: peak(attack), areas, ..Panel::default() }
 }
 
-/// Completed handshakes, beside their rate before the incident.
+/// Completed handshakes, beside their baseline.
 fn handshakes(full: &FullIncident, line: &Timeline) -> Panel {
     let lines = vec![series(line, "completed", "completed", |point| Some(point.completed_pps))];
-    let before = full.record.before.as_ref().map(|before| before.completed_pps);
-    let levels = before.filter(|before| *before > 0.0);
-    let levels = levels.map(|before| (before, format!("{} before it began", short(before))));
     let attack = &full.incident;
-    let ended = attack.ended_at.map_or(f64::INFINITY, |ended| place(line, ended));
-    let during = place(line, attack.since)..=ended;
-    let completed: Vec<f64> = line
-        .points
-        .iter()
-        .filter(|point| during.contains(&(point.at_ms as f64 / 1000.0)))
-        .map(|point| point.completed_pps)
-        .collect();
-    let least = completed.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = completed.iter().copied().fold(0.0, f64::max);
-    let says = match completed.is_empty() {
-        true => "Clients that got in.".to_owned(),
-        false if most <= 0.0 => "No client got in meanwhile.".to_owned(),
-        false => format!(
-            "Between {} and {} clients a second got in meanwhile.",
-            short(least),
-            short(most)
-        ),
+    let known = attack.clients.and_then(|clients| clients.baseline_pps);
+    // An incident at a listener without a baseline has only the seconds before it to be compared with.
+    let before = full.record.before.as_ref().map(|before| before.completed_pps);
+    let level = known
+        .map(|rate| (rate, format!("baseline {}/s", short(rate))))
+        .or_else(|| before.map(|rate| (rate, format!("before: {}/s", short(rate)))));
+    let levels = level.filter(|(rate, _)| *rate > 0.0);
+    let total = short(attack.completed as f64);
+    let says = match attack.clients {
+        Some(clients) => {
+            let rate = short(clients.completed_pps);
+            let window = if attack.ended_at.is_some() { "mean" } else { "last 8s" };
+            let least = short(least_during(attack, line));
+            format!("{rate}/s ({window}), lowest {least}/s (mean of 1s), total {total}")
+        }
+        None => format!("total {total}"),
     };
     Panel {
-        title: "Handshakes completed per second",
+        title: "Clients: completed handshakes per second",
         says,
         lines,
         levels: levels.into_iter().collect(),
@@ -96,11 +87,19 @@ fn handshakes(full: &FullIncident, line: &Timeline) -> Panel {
     }
 }
 
+/// The lowest rate of completed handshakes during the incident; 0 where none was recorded.
+fn least_during(attack: &Incident, line: &Timeline) -> f64 {
+    let ended = attack.ended_at.map_or(f64::INFINITY, |ended| place(line, ended));
+    let during = place(line, attack.since)..=ended;
+    let points = line.points.iter().filter(|it| during.contains(&(it.at_ms as f64 / 1000.0)));
+    points.map(|point| point.completed_pps).reduce(f64::min).unwrap_or_default()
+}
+
 /// The listener's queues against their limit; nothing where they could not be read.
-fn queues(line: &Timeline) -> Panel {
+pub(super) fn queues(line: &Timeline) -> Panel {
     let lines = [
         series(line, "half-open handshakes", "half-open", |point| point.half_open.map(f64::from)),
-        series(line, "connections waiting for the application", "accept", |point| {
+        series(line, "connections in the accept queue", "accept", |point| {
             point.accept_queue.map(f64::from)
         }),
     ];
@@ -112,39 +111,33 @@ fn queues(line: &Timeline) -> Panel {
     let limit = line.points.iter().filter_map(|point| point.queue_limit).max();
     let says = lines.iter().map(|line| format!("{} {}", line.greatest(), line.name));
     let says = says.collect::<Vec<_>>().join(" and ");
-    let of = limit.map_or_else(String::new, |limit| format!("; there is room for {limit} of each"));
-    let levels = limit.map(|limit| (f64::from(limit), format!("room for {limit}")));
+    let of = limit.map_or_else(String::new, |limit| format!(", capacity {limit} each"));
+    let levels = limit.map(|limit| (f64::from(limit), format!("capacity {limit}")));
     Panel {
-        title: "Places taken in the listener's queues",
-        says: format!("At most {says}{of}."),
+        title: "SYN queue and accept queue",
+        says: format!("peak {says}{of}"),
         lines,
         levels: levels.into_iter().collect(),
         ..Panel::default()
     }
 }
 
-fn nowhere(line: &Timeline, times: &Times) -> Panel {
+fn nowhere(attack: &Incident, line: &Timeline) -> Panel {
     let areas = vec![series(line, "SYNs", "passed", |point| Some(point.nowhere_pps))];
-    let says = most(line, times, |point| point.nowhere_pps);
-    Panel { title: "SYNs per second to where nothing listens", says, areas, ..Panel::default() }
+    let title = "SYNs to closed ports per second";
+    Panel { title, says: peak(attack), areas, ..Panel::default() }
 }
 
-fn answers(line: &Timeline, times: &Times) -> Panel {
-    let areas = vec![series(line, "answers", "passed", |point| Some(point.unsolicited_pps))];
-    let says = most(line, times, |point| point.unsolicited_pps);
-    Panel {
-        title: "Answers per second to SYNs that this host never sent",
-        says,
-        areas,
-        ..Panel::default()
-    }
+fn answers(attack: &Incident, line: &Timeline) -> Panel {
+    let areas = vec![series(line, "replies", "passed", |point| Some(point.unsolicited_pps))];
+    let title = "Unsolicited replies per second";
+    Panel { title, says: peak(attack), areas, ..Panel::default() }
 }
 
-/// Returns the greatest value and its time, as a sentence.
-fn most(line: &Timeline, times: &Times, value: impl Fn(&Point) -> f64) -> String {
-    let greatest = line.points.iter().max_by(|one, other| value(one).total_cmp(&value(other)));
-    greatest.map_or_else(String::new, |point| {
-        let at = times.show(moment(line, point.at_ms));
-        format!("At most {} a second, at {at}.", short(value(point)))
-    })
+/// The peak, with its window.
+fn peak(attack: &Incident) -> String {
+    let baseline = attack
+        .baseline_pps
+        .map_or_else(String::new, |rate| format!(", baseline {}/s", short(rate)));
+    format!("peak {}/s (mean of 1s){baseline}", short(attack.peak_syn_pps))
 }

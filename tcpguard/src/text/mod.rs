@@ -41,8 +41,8 @@ pub use explain::in_full as attack_in_full;
 pub use explanation::explanation;
 pub use findings::{doctor, hints};
 pub use incident::{
-    Block, Item, Section, action, class, conclusion, evidence, heading, mitigation, outcome,
-    syn_rate, title,
+    Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
+    heading, mitigation, numbers, provider, syn_rate, title, verdict,
 };
 pub use listener::listener;
 pub use listeners::listeners;

@@ -45,7 +45,8 @@ pub fn replay(
         writeln!(out)?;
         let blocks = incident::conclusion(&full.incident, None, &shown);
         let mut sections = vec![Section { title: "Conclusion", blocks }];
-        sections.extend(incident::outcome(full, &shown));
+        sections.extend(incident::numbers(&full.incident));
+        sections.extend(incident::actions(full, &shown));
         write(out, &sections, view)?;
     }
     Ok(())

@@ -78,7 +78,7 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unattached = status.health.iter().find(|finding| finding.code == "detached");
     let unattached = unattached.and_then(|finding| finding.subject.as_deref());
     match (status.daemon.state, status.clients.connect(), unattached) {
-        (State::Off, ..) if status.incidents.iter().any(|it| it.class.is_flood()) => {
+        (State::AttackUnmitigated, ..) if status.daemon.mode == Mode::Off => {
             ("✗", "UNDER ATTACK, NOT mitigating: the mode is off".into(), Tone::Bad)
         }
         (State::AttackUnmitigated, Some(Connect::All), _) => {

@@ -46,13 +46,15 @@ fn every_incident_has_its_line_and_its_chapter() {
         "1 incident in capture",
         "SYN flood, spoofed sources, on 198.51.100.1:80",
         "Times count from the first packet on.",
-        "SYNs per second, and what became of them",
+        "SYNs per second",
+        "For the provider",
+        "dst host 198.51.100.1 and tcp dst port 80",
         "+10s",
         "It holds both directions.",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
-    assert!(!text.contains("Places taken in the listener's queues"), "a capture shows no queue");
+    assert!(!text.contains("SYN queue and accept queue"), "a capture shows no queue");
     assert!(!text.contains("tcpguard status"), "there is nothing to look at on this host");
 }
 

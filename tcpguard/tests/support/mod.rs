@@ -361,6 +361,11 @@ fn flood(mode: Mode) -> IncidentReport {
             completed: 0,
             completion: 0.0,
         }],
+        signature_filter: Some(
+            "tcp[tcpflags] & (tcp-syn|tcp-ack|tcp-rst|tcp-fin) = tcp-syn and tcp[14:2] = 512 and \
+             ip[8] = 64 and ip[6] & 0x40 = 0 and tcp[12] & 0xf0 = 0x50"
+                .to_owned(),
+        ),
         top2_ttl_share: 1.0,
         ttls: vec![TtlShare { ttl: 64, share: 1.0 }],
         retransmitted_share: Some(0.003),

@@ -229,6 +229,7 @@ fn read(path: &Path, id: u64) -> Result<Timeline, String> {
 pub(in crate::daemon) mod tests {
     use super::*;
     use crate::documents::timeline::Point;
+    use tcpguard_engine::Mode;
     use tcpguard_host::time::Time;
 
     fn line(id: u64, steps: u64) -> Timeline {
@@ -304,6 +305,7 @@ pub(in crate::daemon) mod tests {
     fn the_longest_line_is_far_shorter_than_what_is_read() {
         let point = Point {
             at_ms: 86_400_000 * 365,
+            mode: Mode::Enforce,
             syn_pps: 1_000_000.25,
             completed_pps: 1_000_000.25,
             matched_pps: 1_000_000.25,

@@ -111,8 +111,8 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     let suspect =
         report.listeners.iter().any(|listener| listener.state != engine::ListenerState::Ok);
     match report.mode {
-        engine::Mode::Off => State::Off,
         _ if attacked && !stopped => State::AttackUnmitigated,
+        engine::Mode::Off => State::Off,
         _ if losses.state == LossState::Heavy => State::DroppedBeforeXdp,
         _ if broken => State::Degraded,
         _ if attacked => State::AttackMitigated,

@@ -224,7 +224,6 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let state = match status.daemon.state {
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
-        State::Off if status.incidents.iter().any(|it| it.class.is_flood()) => Level::Critical,
         State::Unknown => Level::Unknown,
         // The attack succeeds in spite of the mitigations.
         State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,

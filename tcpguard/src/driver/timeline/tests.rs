@@ -99,6 +99,8 @@ fn what_rules_match_is_dropped_in_enforce_mode_only_and_what_is_too_much_always(
     let line = document(&recorder.open()[&7]);
     let dropped: Vec<f64> = line.points.iter().map(|point| point.dropped_pps).collect();
     assert_eq!(dropped, [5.0, 35.0]);
+    let modes: Vec<Mode> = line.points.iter().map(|point| point.mode).collect();
+    assert_eq!(modes, [Mode::Observe, Mode::Enforce]);
     let Point { syn_pps, completed_pps, matched_pps, cookies_pps, .. } = line.points[0];
     assert_eq!((syn_pps, completed_pps, matched_pps, cookies_pps), (100.0, 3.0, 30.0, 40.0));
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::scale::{self, Scale};
 use super::{Panel, Series, Stage};
+use crate::config::mode_name;
 use crate::html::markup::escaped;
 
 /// A plot of one width. All lengths are in the pixels of CSS.
@@ -16,14 +17,17 @@ struct Size {
 }
 
 const SIZES: [Size; 2] = [
-    Size { class: "wide", width: 780.0, height: 200.0, steps: 7 },
-    Size { class: "narrow", width: 340.0, height: 190.0, steps: 3 },
+    Size { class: "wide", width: 780.0, height: 214.0, steps: 7 },
+    Size { class: "narrow", width: 340.0, height: 204.0, steps: 3 },
 ];
-/// Margins for the labels of the axes, and for the numbers of moments.
+/// Margins for the labels of the axes, the band of modes, and the numbers of moments.
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 22.0;
-const BOTTOM: f64 = 20.0;
+const BOTTOM: f64 = 34.0;
+/// Height of the band of modes, and the least width in which its name has room.
+const BAND: f64 = 13.0;
+const BAND_NAME: f64 = 52.0;
 /// Most steps between marks of the axis of values.
 const VALUES: usize = 4;
 /// Numbers of moments nearer to each other than this share one flag.
@@ -124,8 +128,33 @@ impl<'a> Drawing<'a> {
         for line in &self.panel.lines {
             self.line(out, line)?;
         }
+        self.modes(out)?;
         self.marks(out)?;
         out.write_str("</svg>\n")
+    }
+
+    /// The modes of operation, in a band below the axis.
+    fn modes(&self, out: &mut impl Write) -> fmt::Result {
+        for ([from, to], mode) in &self.stage.modes {
+            let (from, to) = (self.x.at(*from), self.x.at(*to));
+            let (name, y) = (mode_name(*mode), self.bottom + 2.0);
+            writeln!(
+                out,
+                "<rect class=\"mode {name}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{BAND}\"/>",
+                px(from),
+                px(y),
+                px(to - from)
+            )?;
+            if to - from >= BAND_NAME {
+                writeln!(
+                    out,
+                    "<text class=\"mode {name}\" x=\"{}\" y=\"{}\">{name}</text>",
+                    px((from + to) / 2.0),
+                    px(y + 10.0)
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// The time of the attack, shaded.
@@ -231,7 +260,7 @@ impl<'a> Drawing<'a> {
                 out,
                 "<path class=\"tick\" d=\"M{} {}v4\"/><text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>",
                 px(x),
-                px(self.bottom),
+                px(self.bottom + BAND + 2.0),
                 px(x),
                 px(self.size.height - 4.0),
                 escaped(&label)
@@ -340,6 +369,7 @@ mod tests {
 
     use super::super::super::times::Times;
     use super::*;
+    use tcpguard_engine::Mode;
     use tcpguard_host::time::Time;
 
     fn series(class: &'static str, values: &[Option<f64>]) -> Series {
@@ -352,6 +382,7 @@ mod tests {
             times: &times,
             began: Time("2026-11-20T14:00:00Z".parse().unwrap()),
             ends: vec![10.0, 20.0, 30.0, 40.0],
+            modes: vec![([0.0, 10.0], Mode::Observe), ([10.0, 40.0], Mode::Enforce)],
             attack: [10.0, 30.0],
             marks,
         };
@@ -390,6 +421,18 @@ mod tests {
         assert!(!drawn.contains("area cookies\" d="), "there is nothing to see");
         assert_eq!(drawn.matches("<li>").count(), 3);
         assert_eq!(drawn.matches(">14:00:10<").count(), 1, "the narrow one has fewer marks");
+    }
+
+    #[test]
+    fn the_modes_are_a_band_below_the_axis() {
+        let panel = Panel { lines: vec![series("completed", &[Some(1.0); 4])], ..Panel::default() };
+        let drawn = drawn(&panel, Vec::new());
+        let (observe, enforce) = (
+            r#"<rect class="mode observe" x="46" y="182" width="181.5" height="13"/>"#,
+            r#"<rect class="mode enforce" x="227.5" y="182" width="544.5" height="13"/>"#,
+        );
+        assert!(drawn.contains(observe) && drawn.contains(enforce), "{drawn}");
+        assert_eq!(drawn.matches(">enforce</text>").count(), 2);
     }
 
     #[test]

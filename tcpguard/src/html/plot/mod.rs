@@ -7,6 +7,7 @@ pub(super) mod bars;
 pub(super) mod lines;
 pub(super) mod scale;
 
+use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 
 use super::times::Times;
@@ -19,6 +20,8 @@ pub(super) struct Stage<'a> {
     pub began: Time,
     /// Ends of the steps, in s after that. Not empty.
     pub ends: Vec<f64>,
+    /// The modes of operation, each with its begin and end, in s after that.
+    pub modes: Vec<([f64; 2], Mode)>,
     /// Begin and end of the attack, in s after that.
     pub attack: [f64; 2],
     /// Moments to be marked, in s after that, with their numbers; in their order.

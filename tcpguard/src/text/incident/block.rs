@@ -44,7 +44,7 @@ pub struct Item {
 
 impl Item {
     /// An item for which it is no question whether it holds.
-    pub(super) fn plain(text: String) -> Self {
+    pub(in crate::text) fn plain(text: String) -> Self {
         Self { holds: None, text }
     }
 }

@@ -14,7 +14,7 @@ use crate::documents::{
 };
 
 /// Share of the SYNs of failing handshakes from which a source dominates.
-const DOMINATES: f64 = 0.5;
+pub(super) const DOMINATES: f64 = 0.5;
 
 /// Form of a time on a page.
 pub type Shown<'a> = &'a dyn Fn(Time) -> String;
@@ -69,7 +69,7 @@ pub fn mitigation(incident: &Incident) -> String {
 }
 
 /// Fate of all its SYNs so far, in shares.
-fn treatment(incident: &Incident) -> Vec<String> {
+pub(super) fn treatment(incident: &Incident) -> Vec<String> {
     let share = |count: u64| percent((count as f64 / incident.syns.max(1) as f64).min(1.0));
     let let_pass = incident.matched.saturating_sub(incident.dropped);
     let all = [
@@ -185,10 +185,14 @@ fn sources(incident: &Incident) -> Option<String> {
     }
 }
 
-/// Numbers, actions and rules of an incident.
-pub fn outcome(full: &FullIncident, shown: Shown<'_>) -> Vec<Section> {
-    let numbers = Section::of("Numbers", facts(&full.incident));
-    numbers.into_iter().chain(Section::of("Actions and rules", done(full, shown))).collect()
+/// Numbers of an incident.
+pub fn numbers(incident: &Incident) -> Option<Section> {
+    Section::of("Numbers", facts(incident))
+}
+
+/// Actions about an incident, and its rules.
+pub fn actions(full: &FullIncident, shown: Shown<'_>) -> Option<Section> {
+    Section::of("Actions and rules", done(full, shown))
 }
 
 fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {

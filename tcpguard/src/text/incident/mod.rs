@@ -3,10 +3,16 @@
 mod block;
 mod content;
 mod phrases;
+mod provider;
+mod verdict;
 
 pub(super) use block::write;
 pub use block::{Block, Item, Section};
 pub(super) use content::facts;
-pub use content::{action, conclusion, evidence, heading, mitigation, outcome, syn_rate, title};
+pub use content::{
+    action, actions, conclusion, evidence, heading, mitigation, numbers, syn_rate, title,
+};
 pub use phrases::class;
 pub(super) use phrases::{advised, on};
+pub use provider::{destination, destinations, provider};
+pub use verdict::verdict;
