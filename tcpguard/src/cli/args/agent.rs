@@ -122,7 +122,7 @@ Examples:
   tcpguard explain 192.0.2.7 --port 443           # SYNs to one port
   tcpguard explain 2001:db8::/64
   tcpguard explain 1042                           # incident #1042
-  tcpguard explain 1042 --evidence                # with facts for your provider, and measured values
+  tcpguard explain 1042 --evidence                # with all values
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.
