@@ -95,7 +95,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
         assert!(attached(&status, to));
         assert_eq!(status.health(), [], "all is well");
     }
-    assert!(agent.log().contains("eth0 is called wan0 now"), "{}", agent.log());
+    assert!(agent.log().contains("eth0 was renamed to wan0"), "{}", agent.log());
 
     // The next agent is configured for eth0, and finds the interface by the pins of the previous agent.
     agent.kill().unwrap();

@@ -87,7 +87,7 @@ fn an_unconfirmed_mode_reverts_at_its_time_over_a_kill() {
     assert_eq!(status.alerts("mode_reverted"), 1);
     let (code, said) = refused(&lab.edge, &["mode", "enforce", "--yes"]);
     assert_eq!(code, Some(5));
-    assert!(said.contains("too late: nobody confirmed mode enforce in time"), "{said}");
+    assert!(said.contains("too late: mode enforce was not confirmed in time"), "{said}");
 
     agent.kill().unwrap();
     agent.start_again_by_file().unwrap();

@@ -69,5 +69,5 @@ fn a_service_that_fails_is_named_with_its_last_error_and_is_not_waited_for() {
     fs::write(machine.path(CONFIG), "[interfaces]\nnames = [\"nowhere0\"]\n").unwrap();
     machine.exec("systemctl --no-block restart tcpguard").unwrap();
     let why = reported(&machine, "there is no interface nowhere0");
-    assert!(why.contains("its service is started again and again ("), "{why}");
+    assert!(why.contains("the service restarts repeatedly ("), "{why}");
 }
