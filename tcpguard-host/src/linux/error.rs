@@ -15,7 +15,7 @@ pub enum Error {
     )]
     Open(#[source] io::Error),
     /// The kernel refused a request, or the request could not be exchanged.
-    #[error("cannot {what}: {source}; see what is in the way: tcpguard doctor")]
+    #[error("cannot {what}: {source}; see: tcpguard doctor")]
     Refused {
         /// The operation, as a verb phrase.
         what: &'static str,
@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The kernel has not answered within [`super::ANSWER_TIMEOUT`].
     #[error(
-        "cannot {what}: the kernel has not answered for {}s; see what keeps it: journalctl -k",
+        "cannot {what}: no answer of the kernel for {}s; see: journalctl -k",
         super::ANSWER_TIMEOUT.as_secs()
     )]
     NoAnswer {
@@ -72,10 +72,7 @@ pub enum Error {
     )]
     NoSockDestroy,
     /// The kernel does not distinguish namespaces by cookie.
-    #[error(
-        "the kernel does not know SO_NETNS_COOKIE; Linux 5.14 or newer is needed, see which this is: \
-         uname -r"
-    )]
+    #[error("this kernel has no SO_NETNS_COOKIE (Linux 5.14 or later required); see: uname -r")]
     NoNetnsCookie,
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]

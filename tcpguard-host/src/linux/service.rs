@@ -146,7 +146,7 @@ impl Service {
             )
         } else if self.is_retried() {
             format!(
-                "its service is started again and again ({} times{code}){cause}; see: journalctl -u \
+                "the service restarts repeatedly ({} times{code}){cause}; see: journalctl -u \
                  tcpguard -e",
                 self.restarts
             )
@@ -206,7 +206,7 @@ mod tests {
             "ActiveState=activating\nSubState=auto-restart\nNRestarts=12\nExecMainStatus=1";
         for (properties, failed, word) in [
             (FAILED, true, "has failed (exit-code, exit code 2): no interface; see"),
-            (AGAIN, false, "again and again (12 times, exit code 1): no interface; see"),
+            (AGAIN, false, "restarts repeatedly (12 times, exit code 1): no interface; see"),
             ("ActiveState=inactive\nSubState=dead", false, "is stopped; start it"),
             ("ActiveState=activating\nSubState=start\nNRestarts=0", false, "is starting"),
             ("ActiveState=deactivating", false, "is stopping"),

@@ -94,7 +94,7 @@ pub enum ChangeError {
         path: PathBuf,
     },
     /// A file cannot be written or removed.
-    #[error("cannot write {}: {error}; see what is in its way: ls -ld {}", path.display(), path.display())]
+    #[error("cannot write {}: {error}; check: ls -ld {}", path.display(), path.display())]
     Store {
         /// Path of the file.
         path: PathBuf,
@@ -103,8 +103,8 @@ pub enum ChangeError {
     },
     /// The previous values cannot be read.
     #[error(
-        "what the sysctls were before cannot be read from {} ({reason}); look at it, then remove it: \
-         rm {}", path.display(), path.display()
+        "the previous values cannot be read from {} ({reason}); inspect the file, then remove it: rm {}",
+        path.display(), path.display()
     )]
     Unreadable {
         /// Path of the file.
@@ -114,8 +114,8 @@ pub enum ChangeError {
     },
     /// The file has a line that tcpguard did not write.
     #[error(
-        "{}:{line} was not written by tcpguard; move that line to another file of /etc/sysctl.d, then \
-         try again", path.display()
+        "{}:{line} was not written by tcpguard; move that line to another file in /etc/sysctl.d, then \
+         retry", path.display()
     )]
     Foreign {
         /// Path of the file.
@@ -125,8 +125,8 @@ pub enum ChangeError {
     },
     /// The sysctls were changed in another network namespace.
     #[error(
-        "{} says that sysctls were changed in another network namespace; take them back there: \
-         tcpguard tune --undo", path.display()
+        "{}: the sysctls were changed in another network namespace; restore them there: tcpguard tune \
+         --undo", path.display()
     )]
     Elsewhere {
         /// Path of the file with the previous values.
@@ -137,7 +137,7 @@ pub enum ChangeError {
     Host(#[from] linux::Error),
 }
 
-/// Changes sysctls and takes changes back.
+/// Changes sysctls and restores their previous values.
 #[derive(Debug)]
 pub struct Tuner {
     sysctls: Sysctls,
@@ -321,7 +321,8 @@ impl Tuner {
         } else if same(&now, &entry.after) {
             self.write(&entry.name, &entry.before)
         } else {
-            let note = format!("it was changed since tcpguard had set it to {}", entry.after);
+            let note =
+                format!("changed by another process since tcpguard set it to {}", entry.after);
             (Outcome::LeftAlone, Some(note))
         };
         let (name, to) = (entry.name.clone(), entry.before.clone());
@@ -334,7 +335,7 @@ impl Tuner {
         }
         match self.sysctls.read(name) {
             Ok(Some(now)) if !same(&now, value) => {
-                (Outcome::Failed, Some(format!("the kernel made {now} of it")))
+                (Outcome::Failed, Some(format!("the kernel set it to {now}")))
             }
             _ => (Outcome::Changed, None),
         }
@@ -345,7 +346,7 @@ impl Tuner {
         let lines = sysctl_files::read(&self.root);
         let last = lines.iter().rfind(|line| line.name == name)?;
         (last.path != self.file())
-            .then(|| format!("{last} sets it again at the next boot; take that line out"))
+            .then(|| format!("{last} overrides it at the next boot; remove that line"))
     }
 
     fn read_file(&self) -> Result<Vec<Entry>, ChangeError> {
