@@ -12,7 +12,7 @@ pub enum KernelError {
     /// The kernel does not permit the operation.
     #[error(
         "the kernel refuses {what}: missing {missing}; run as root, or give the service \
-         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see what takes them away: tcpguard doctor"
+         CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; see: tcpguard doctor"
     )]
     Permission {
         /// The operation that was tried.
@@ -30,10 +30,7 @@ pub enum KernelError {
         release: String,
     },
     /// The verifier or the loader refused the object.
-    #[error(
-        "this kernel ({release}) does not accept the BPF program {program}: {reason}; see what it \
-         lacks: tcpguard doctor"
-    )]
+    #[error("Linux {release} rejected the BPF program {program}: {reason}; see: tcpguard doctor")]
     Refused {
         /// Release of the running kernel.
         release: String,
@@ -44,9 +41,8 @@ pub enum KernelError {
     },
     /// There is no memory, or the service may not have more.
     #[error(
-        "the kernel has no memory for {what}: the guard's maps take some 60 MiB, which count as the \
-         service's own (MemoryMax=); let it have more: systemctl edit tcpguard, or see what takes it: \
-         free -m"
+        "no memory for {what}: tcpguard's maps take about 60 MiB and count towards MemoryMax= of the \
+         service; raise it: systemctl edit tcpguard; or check the host's memory: free -m"
     )]
     Memory {
         /// Name of the program or map.
@@ -54,8 +50,8 @@ pub enum KernelError {
     },
     /// Cookies need a function that this kernel lacks.
     #[error(
-        "this kernel ({release}) has no {function} ({reason}), which taking SYN cookies back needs; \
-         it came with Linux 6.9; see what else is missing: tcpguard doctor"
+        "this kernel ({release}) has no {function} ({reason}), which validates SYN cookies (Linux \
+         6.9); see: tcpguard doctor"
     )]
     MissingFunction {
         /// Release of the running kernel.
@@ -84,7 +80,7 @@ pub enum KernelError {
     /// Its packets do not begin with the header that the programs read first.
     #[error(
         "{interface} carries no Ethernet frames (ARPHRD type {link_type}, such as a tunnel's); \
-         protect the Ethernet interface below it instead, see which: ip -details link"
+         attach to the Ethernet interface below it: ip -details link"
     )]
     NoEthernet {
         interface: String,
@@ -103,9 +99,7 @@ pub enum KernelError {
         limit: usize,
     },
     /// Attaching failed for another reason.
-    #[error(
-        "cannot attach {program} to {interface}: {reason}; see what is in the way: tcpguard doctor"
-    )]
+    #[error("cannot attach {program} to {interface}: {reason}; see: tcpguard doctor")]
     Attach {
         program: &'static str,
         /// The interface, or the tracepoint.
@@ -140,7 +134,7 @@ pub enum KernelError {
     #[error(transparent)]
     Host(#[from] tcpguard_host::linux::Error),
     /// A map operation failed.
-    #[error("cannot {what} the BPF map {map}: {error}; see what is in the way: tcpguard doctor")]
+    #[error("cannot {what} the BPF map {map}: {error}; see: tcpguard doctor")]
     Map {
         /// The operation that was tried.
         what: &'static str,

@@ -8,7 +8,7 @@ use super::KernelError;
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
     let (by, way_out) = match others.first() {
         Some(other) => (format!(" ({})", in_words(other)), way_out(&interface, other)),
-        None => (String::new(), format!("see which: tcpguard doctor {interface}; take it off")),
+        None => (String::new(), format!("see: tcpguard doctor {interface}; detach it")),
     };
     KernelError::Occupied { interface, by, way_out }
 }
@@ -30,12 +30,12 @@ fn in_words(other: &Attached) -> String {
 fn way_out(interface: &str, other: &Attached) -> String {
     match other.name.as_deref() {
         // This process may not ask for its name.
-        None => format!("see whose it is: sudo tcpguard doctor {interface}; take it off"),
+        None => format!("find its owner: sudo tcpguard doctor {interface}; detach it"),
         Some(_) if other.is_dispatcher() => {
             format!("take all of them off: xdp-loader unload {interface} --all")
         }
         Some(name) if name.starts_with("xdpfilt") => {
-            format!("take it off: xdp-filter unload {interface}")
+            format!("detach it: xdp-filter unload {interface}")
         }
         Some(_) => {
             let place = match other.hook {
@@ -44,8 +44,7 @@ fn way_out(interface: &str, other: &Attached) -> String {
                 _ => "xdpdrv",
             };
             format!(
-                "take it off: ip link set dev {interface} {place} off, or stop whom it belongs to: \
-                 bpftool link show"
+                "detach it: ip link set dev {interface} {place} off, or stop its owner: bpftool link show"
             )
         }
     }

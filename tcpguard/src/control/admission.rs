@@ -31,12 +31,12 @@ impl Admission {
         let room = if uid == 0 { TOTAL } else { TOTAL - RESERVED_FOR_ROOT };
         if total >= room {
             return Err(format!(
-                "{total} connections are open, no more are taken; see whose they are: ss -xp"
+                "the limit of {total} connections is reached; find their owners: ss -xp"
             ));
         }
         if uid != 0 && own >= PER_USER {
             return Err(format!(
-                "user {uid} holds {own} connections, no more are taken; see which: ss -xp"
+                "user {uid} has reached the limit of {own} connections; find them: ss -xp"
             ));
         }
         *open.entry(uid).or_default() += 1;
@@ -82,7 +82,9 @@ mod tests {
         let of_user = admission.admit(1000).map(drop).expect_err("no more of this one");
         let others: Vec<_> = (1001..1010).flat_map(|uid| fill(&admission, uid)).collect();
         let of_all = admission.admit(2000).map(drop).expect_err("no more of any user");
-        for (why, said) in [(of_user, "user 1000 holds 8"), (of_all, "31 connections are open")] {
+        for (why, said) in
+            [(of_user, "user 1000 has reached the limit of 8 "), (of_all, "the limit of 31 ")]
+        {
             assert!(why.starts_with(said) && hint_check::is_named(&why), "{why}");
         }
         drop((held, others));

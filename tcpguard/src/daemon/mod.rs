@@ -113,7 +113,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     metrics.abort();
     agent.keep_records();
     if agent.interfaces.all_detached() {
-        log::info!("stopped; the filter is on no interface");
+        log::info!("stopped; the XDP program is not attached");
     } else {
         log::info!("{}", agent.stopped());
     }
@@ -122,7 +122,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
 
 /// The error that the agent could not wait for `what`, with the command that shows the cause.
 fn unmonitored(what: &str, error: impl Display) -> anyhow::Error {
-    anyhow!("cannot wait for {what}: {error}; see what is in the way: tcpguard doctor")
+    anyhow!("cannot wait for {what}: {error}; see: tcpguard doctor")
 }
 
 fn serve(agent: &mut Agent, notifier: &mut Notifier, incoming: Incoming) {

@@ -39,10 +39,7 @@ pub enum SelftestFailure {
     )]
     Namespace(std::io::Error),
     /// Two namespaces are there and cannot talk, even without any cookie.
-    #[error(
-        "no connection between two temporary network namespaces: {0}; see what the kernel says: \
-         journalctl -k"
-    )]
+    #[error("no connection between two temporary network namespaces: {0}; see: journalctl -k")]
     Silent(String),
     /// The host could not be asked or changed.
     #[error(transparent)]

@@ -83,14 +83,14 @@ pub fn parse(message: &[u8]) -> Result<Request, Refusal> {
 /// Checks the times after which a mode reverts by itself, if there are any.
 pub fn check_terms(for_s: Option<u64>, confirm_s: Option<u64>) -> Result<(), String> {
     if for_s == Some(0) || confirm_s == Some(0) {
-        return Err("no mode holds for less than a second; give --for 10m".to_owned());
+        return Err("a mode lasts at least a second; give --for 10m".to_owned());
     }
     if for_s.max(confirm_s) > Some(MAX_MODE_S) {
-        return Err("a mode goes back within 30 days; without --for it stays".to_owned());
+        return Err("--for and --confirm are limited to 30 days; without --for it stays".to_owned());
     }
     match (for_s, confirm_s) {
         (Some(lasts), Some(word)) if word >= lasts => Err(
-            "the mode would go back before it must be confirmed; give a shorter --confirm, or a \
+            "the mode would revert before the time to confirm it ends; give a shorter --confirm or a \
                  longer --for"
                 .to_owned(),
         ),

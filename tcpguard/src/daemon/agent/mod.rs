@@ -142,14 +142,14 @@ impl Agent {
     /// The line at the end.
     pub fn stopped(&self) -> String {
         format!(
-            "stopped; the filter and its rules stay on {} and drop nothing any more {} s from now, unless \
-             an agent takes both over before; take them off: tcpguard detach --all",
+            "stopped. The XDP program remains attached to {} and fails open in {}s unless an agent takes \
+             over. Detach now: tcpguard detach --all",
             self.interfaces.in_words(),
             HEARTBEAT_LIMIT.as_secs()
         )
     }
 
-    /// Notices interfaces that came, went or changed.
+    /// Reports interfaces that appeared, disappeared or changed.
     pub fn check_interfaces(&mut self) {
         let places = self.interfaces.names().count();
         for news in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
@@ -171,10 +171,10 @@ impl Agent {
         let detached = self.interfaces.pins().detach_other_interfaces();
         if !detached.interfaces.is_empty() {
             let names = detached.interfaces.join(", ");
-            log::info!("what another version left on {names} is taken off");
+            log::info!("programs of another version detached from {names}");
         }
         for error in detached.left {
-            log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
+            log::warn!("{error}; detach it: tcpguard detach --all && systemctl restart tcpguard");
         }
     }
 
@@ -190,7 +190,7 @@ impl Agent {
         self.alert_interfaces(severity, event, text, interfaces);
     }
 
-    /// Notices that packets are lost where no program can see them, and when that is over.
+    /// Reports the start and the end of packet loss before XDP.
     fn check_losses(&mut self, now: Timestamp) {
         let reading = self.losses();
         match self.loss_watch.note(now, Losses::state_of(&reading)) {
@@ -198,17 +198,15 @@ impl Agent {
             Some(Change::Began) => {
                 let lost = reading.rate(LossCounters::lost).unwrap_or_default();
                 let message = format!(
-                    "{} packets/s are lost before the guard sees them, clients' among them; where: \
-                     tcpguard status, what to change: tcpguard doctor",
+                    "{} packets/s dropped before XDP, including client packets. Where: tcpguard status. \
+                     Remedy: tcpguard doctor",
                     short(lost)
                 );
                 self.raise_own(Severity::Critical, "dropped_before_xdp", message);
             }
             Some(Change::Over(lasted)) => {
-                let message = format!(
-                    "no packets are lost before the guard any more; it lasted {}",
-                    span(lasted)
-                );
+                let message =
+                    format!("no packets dropped before XDP any longer, after {}", span(lasted));
                 self.raise_own(Severity::Notice, "dropped_before_xdp_over", message);
             }
         }

@@ -36,16 +36,14 @@ impl Agent {
         let (mode, revert_to) = (mode_name(lapsed.mode), mode_name(lapsed.revert_to));
         let (severity, message) = if lapsed.unconfirmed {
             let message = format!(
-                "nobody confirmed mode {mode} in time, so the mode is {revert_to} again; to try it \
-                 once more: tcpguard mode {mode} --confirm 60s"
+                "mode reverted to {revert_to}: {mode} was not confirmed in time. Retry: tcpguard mode {mode} --confirm 60s"
             );
             (Severity::Warning, message)
         } else {
             (
                 Severity::Notice,
                 format!(
-                    "the time of mode {mode} is over: the mode is {revert_to} again; to set it for good: \
-                     tcpguard mode {mode}"
+                    "mode reverted to {revert_to}: the time of {mode} is over. Set it permanently: tcpguard mode {mode}"
                 ),
             )
         };
@@ -108,7 +106,7 @@ impl Agent {
                 let mode = mode_name(pending.mode);
                 let word = if pending.confirm_by.is_some() { " --yes" } else { "" };
                 let back = back(pending, now);
-                format!("{did}; it goes {back}; to let it stay: tcpguard mode {mode}{word}")
+                format!("{did}; it reverts {back}; keep it: tcpguard mode {mode}{word}")
             }
             None => did,
         };
@@ -117,7 +115,7 @@ impl Agent {
     }
 }
 
-/// The mode to which it reverts, and when: `back to observe in 10m`.
+/// The mode to which it reverts, and the time: `to observe in 10m`.
 fn back(pending: &Pending, now: Timestamp) -> String {
     // A mode requested for a minute is reported as a minute.
     let left =
@@ -125,7 +123,7 @@ fn back(pending: &Pending, now: Timestamp) -> String {
     let until = pending.until.map(|at| format!("in {}", left(at)));
     let confirm_by = pending.confirm_by.map(|at| format!("in {} unless it is confirmed", left(at)));
     let ends: Vec<String> = until.into_iter().chain(confirm_by).collect();
-    format!("back to {} {}", mode_name(pending.revert_to), ends.join(", and "))
+    format!("to {} {}", mode_name(pending.revert_to), ends.join(", and "))
 }
 
 /// Returns the reason for which a confirmation changes nothing, with advice. `holds` is the mode now.
@@ -133,19 +131,18 @@ fn refusal(why: &ConfirmError, holds: Mode, asked: Mode, now: Timestamp) -> Stri
     let (holds, asked) = (mode_name(holds), mode_name(asked));
     match why {
         ConfirmError::NothingPending => format!(
-            "no mode waits for a word, and the mode is {holds}; to set one: tcpguard mode {asked}"
+            "no mode is pending confirmation, and the mode is {holds}; set one: tcpguard mode {asked}"
         ),
         ConfirmError::Other(_) => {
-            format!("the mode is {holds}, not {asked}; to let it stay: tcpguard mode {holds} --yes")
+            format!("the mode is {holds}, not {asked}; confirm it: tcpguard mode {holds} --yes")
         }
         ConfirmError::NotAsked(pending) => format!(
-            "mode {holds} waits for no word: it goes {}; to let it stay for good: tcpguard mode \
-             {holds}",
+            "mode {holds} needs no confirmation; it reverts {}; keep it: tcpguard mode {holds}",
             back(pending, now)
         ),
         ConfirmError::TooLate(lapsed) => format!(
-            "too late: nobody confirmed mode {asked} in time, and it went back to {holds} {} ago; to \
-             try it once more: tcpguard mode {asked} --confirm 60s",
+            "too late: mode {asked} was not confirmed in time and reverted to {holds} {} ago; retry: \
+             tcpguard mode {asked} --confirm 60s",
             span(now.since(lapsed.at))
         ),
     }
@@ -167,9 +164,9 @@ mod tests {
     #[test]
     fn the_journal_says_when_the_mode_reverts() {
         for (confirm_by, until, words) in [
-            (Some(160), None, "back to observe in 1m unless it is confirmed"),
-            (None, Some(700), "back to observe in 10m"),
-            (Some(160), Some(700), "back to observe in 10m, and in 1m unless it is confirmed"),
+            (Some(160), None, "to observe in 1m unless it is confirmed"),
+            (None, Some(700), "to observe in 10m"),
+            (Some(160), Some(700), "to observe in 10m, and in 1m unless it is confirmed"),
         ] {
             let now = at(100) + Duration::from_millis(7);
             assert_eq!(back(&pending(confirm_by, until), now), words);
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_for_nothing_is_answered_with_what_to_do() {
+    fn a_confirmation_of_nothing_is_refused_with_the_next_command() {
         let lapsed =
             Lapsed { mode: Mode::Enforce, revert_to: Mode::Observe, at: at(88), unconfirmed: true };
         for (why, holds, asked, way_out) in [
@@ -185,26 +182,25 @@ mod tests {
                 ConfirmError::NothingPending,
                 Mode::Off,
                 Mode::Enforce,
-                "to set one: tcpguard mode enforce",
+                "set one: tcpguard mode enforce",
             ),
             (
                 ConfirmError::Other(pending(Some(160), None)),
                 Mode::Enforce,
                 Mode::Off,
-                "not off; to let it stay: tcpguard mode enforce --yes",
+                "not off; confirm it: tcpguard mode enforce --yes",
             ),
             (
                 ConfirmError::NotAsked(pending(None, Some(700))),
                 Mode::Enforce,
                 Mode::Enforce,
-                "it goes back to observe in 10m; to let it stay for good: tcpguard mode enforce",
+                "it reverts to observe in 10m; keep it: tcpguard mode enforce",
             ),
             (
                 ConfirmError::TooLate(lapsed),
                 Mode::Observe,
                 Mode::Enforce,
-                "it went back to observe 12s ago; to try it once more: tcpguard mode enforce \
-                 --confirm 60s",
+                "reverted to observe 12s ago; retry: tcpguard mode enforce --confirm 60s",
             ),
         ] {
             let said = refusal(&why, holds, asked, at(100));

@@ -26,15 +26,14 @@ impl Agent {
             (Some(why), None) => {
                 self.drift_since = Some(now);
                 let message = format!(
-                    "the rules in the kernel are not those that should be there, and cannot be mended \
-                     ({why}); if it stays so: systemctl restart tcpguard"
+                    "rules in the kernel differ from those of the agent, and the repair failed ({why}). If \
+                     this continues: systemctl restart tcpguard"
                 );
                 self.raise_own(Severity::Warning, "rule_drift", message);
             }
             (None, Some(_)) => {
                 self.drift_since = None;
-                let message = "the rules in the kernel are those that should be there again; see \
-                               them: tcpguard rules list";
+                let message = "rules in the kernel are complete again; see: tcpguard rules list";
                 self.raise_own(Severity::Notice, "rule_drift_over", message.to_owned());
             }
             _ => {}
@@ -49,7 +48,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Sees to it that the programs are configured as they should be.
+    /// Ensures that the programs have their configuration.
     pub(super) fn repair_config(&mut self) -> Result<(), KernelError> {
         if self.executor.repair_config()? {
             self.repaired.push("the configuration record was changed".to_owned());
@@ -74,11 +73,11 @@ impl Agent {
     pub(super) fn repair_hooks(&mut self) {
         match self.interfaces.repair_slots(&self.executor.dataplane) {
             Ok(false) => {}
-            Ok(true) => self.repaired.push("interfaces were counted elsewhere".to_owned()),
+            Ok(true) => self.repaired.push("counters of interfaces were redirected".to_owned()),
             Err(error) => log::error!("{error}"),
         }
         self.repaired.extend(self.mitigations.cookies.take_repaired());
-        // Where the operator had all taken off, the pins went as well.
+        // If the operator has detached all programs, the pins are gone as well.
         let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
         match tracepoint.map(HeldLink::keep_pinned) {
             None | Some(Ok(false)) => {}
@@ -96,8 +95,8 @@ fn in_words(repaired: &[String]) -> String {
         more => format!(" and {more} more"),
     };
     format!(
-        "somebody changed what the guard keeps in the kernel, and it is as it was again: \
-         {named}{more}; see who may: tcpguard doctor"
+        "BPF state modified by another process and repaired: {named}{more}; find processes with \
+         access: tcpguard doctor"
     )
 }
 

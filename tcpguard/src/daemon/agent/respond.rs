@@ -150,7 +150,7 @@ impl Agent {
         if !detached.is_empty() {
             let names = detached.join(", ");
             let message = format!(
-                "{} took the filter off {names}; put it on again: systemctl restart tcpguard",
+                "{} detached the XDP program from {names}; attach it again: systemctl restart tcpguard",
                 User(peer.uid)
             );
             let all = detached.clone();
@@ -171,15 +171,15 @@ impl Agent {
     }
 }
 
-/// The requested change is in force, but may be forgotten.
+/// The requested change is in force, but not saved.
 fn not_stored(why: &Unwritten) -> Response {
     let message = format!(
-        "it is done, but may be forgotten when the agent starts again: {why}; it is written by itself as \
-         soon as that can be: df -h"
+        "applied, but not saved: {why}. It is lost if the agent restarts before a write succeeds; check: \
+         df -h"
     );
     Response::refused(RefusalKind::Unstored, message)
 }
 
 fn not_replaced(why: &str) -> String {
-    format!("the kernel did not take the rules, and those of before are still there: {why}")
+    format!("the kernel refused the rules, and the earlier ones remain: {why}")
 }

@@ -146,7 +146,7 @@ impl Agent {
         let (merged, changes) = merge(&self.config, config);
         if let Err(error) = self.engine.set_settings(merged.tuning()) {
             let text = format!(
-                "the thresholds contradict each other: {error}; mend them, then: tcpguard config check"
+                "the thresholds contradict each other: {error}; correct them, then: tcpguard config check"
             );
             return self.refuse(text.clone(), text);
         }

@@ -256,20 +256,20 @@ fn place_in(wanted: &KernelRule, found: &KernelMatcher) -> Option<usize> {
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(id) => write!(f, "rule {} was gone", id.0),
-            Self::OtherEnd(id) => write!(f, "rule {} had another end", id.0),
+            Self::Missing(id) => write!(f, "rule {} was missing", id.0),
+            Self::OtherEnd(id) => write!(f, "rule {} had another expiry", id.0),
             Self::Altered(id) => write!(f, "rule {} had other flags", id.0),
             Self::Foreign(Walked::Entry(KernelMatcher::Source(net, _), _)) => {
-                write!(f, "a rule over {net} was not the guard's")
+                write!(f, "a rule over {net} was not tcpguard's")
             }
             Self::Foreign(Walked::Entry(KernelMatcher::Signature(_), _)) => {
-                f.write_str("a signature rule was not the guard's")
+                f.write_str("a signature rule was not tcpguard's")
             }
             Self::Foreign(Walked::NotLookedUp(Source::Host(_))) => {
-                f.write_str("an entry that no SYN is looked up by was not the guard's")
+                f.write_str("an unused entry was not tcpguard's")
             }
             Self::Foreign(Walked::NotLookedUp(_)) => {
-                f.write_str("a rule over all sources was not the guard's")
+                f.write_str("a rule over all sources was not tcpguard's")
             }
         }
     }

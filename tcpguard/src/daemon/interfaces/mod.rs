@@ -325,8 +325,7 @@ impl Interfaces {
         let missing = missing.map(|configured| {
             configured.news(
                 CHANGED,
-                "does not exist and is not protected; it will be as soon as it appears; see which \
-                 there are: ip link",
+                "does not exist; it is attached as soon as it appears; list interfaces: ip link",
             )
         });
         missing.chain(self.configured.iter().filter_map(ConfiguredInterface::fallback)).collect()
@@ -430,8 +429,8 @@ impl ConfiguredInterface {
         }
         let before = before.filter(|before| before.name != self.name())?;
         let text = format!(
-            "{} is called {} now and is the same interface to the guard, also after a restart of the \
-             agent; give it its name there: /etc/tcpguard/tcpguard.toml",
+            "{} was renamed to {} and remains attached, also after a restart of the agent; correct its \
+             name in: /etc/tcpguard/tcpguard.toml",
             before.name,
             self.name()
         );
@@ -479,10 +478,10 @@ impl ConfiguredInterface {
                 CHANGED,
                 match self.present {
                     None => {
-                        "is gone and no longer protected; it will be again as soon as it appears"
+                        "disappeared; it is attached again as soon as it appears"
                     }
                     Some(_) => {
-                        "is no longer protected: the filter is not whole; see: tcpguard doctor"
+                        "is no longer protected: an XDP or tc program is missing; see: tcpguard doctor"
                     }
                 },
             ));
@@ -527,7 +526,7 @@ impl ConfiguredInterface {
     fn fallback(&self) -> Option<News> {
         let why = self.attachment.as_ref()?.fallback.as_ref()?;
         let text = format!(
-            "runs the filter in generic mode, which takes a fraction of the packets, because native \
+            "runs the XDP program in generic mode, at a fraction of the capacity, because native mode \
              failed: {why}; see: tcpguard doctor {}",
             self.name()
         );
@@ -562,11 +561,11 @@ pub fn in_words(programs: &[Attached]) -> Vec<String> {
     programs.iter().map(ToString::to_string).collect()
 }
 
-/// States that tcpguard's program was put before others in the tc chain again.
+/// Report that tcpguard's program is first in the tc chain again.
 fn passed_in_words(passed: &[Attached]) -> String {
     format!(
-        "had another tc program before the guard's, which might have ended the chain: {}; the guard's \
-         goes first again, and ends it for nobody; see: tcpguard doctor",
+        "had another tc program before tcpguard's, which might have ended the chain: {}; tcpguard's is \
+         first again; see: tcpguard doctor",
         in_words(passed).join(", ")
     )
 }

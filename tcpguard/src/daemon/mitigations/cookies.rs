@@ -231,7 +231,7 @@ impl Cookies {
                 }),
             };
             if lost {
-                self.repaired.push(format!("nothing took cookies back on {}", interface.name));
+                self.repaired.push(format!("no program validated cookies on {}", interface.name));
             }
             let Redemption { link, lead, .. } = redemption;
             let passed = redeemer.keep_first(link, lead, index)?;

@@ -65,7 +65,7 @@ pub enum Returned {
     To(u64),
     /// It has a value that the agent did not give it, and keeps it.
     LeftAt(u64),
-    /// It was borrowed in another network namespace, and is given back there.
+    /// It was borrowed in another network namespace, and is restored there.
     Elsewhere,
 }
 
@@ -73,13 +73,13 @@ impl fmt::Display for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => {
-                write!(f, "{SYSCTL} was not changed by tcpguard; see what it is: sysctl {SYSCTL}")
+                write!(f, "{SYSCTL} was not changed by tcpguard; see: sysctl {SYSCTL}")
             }
             Self::To(value) => write!(f, "{SYSCTL} is {value} again; see: sysctl {SYSCTL}"),
             Self::LeftAt(value) => write!(
                 f,
-                "{SYSCTL} stays {value}: it was changed since tcpguard had set it to 2; if nobody at this \
-                 host has, look into /etc/sysctl.d"
+                "{SYSCTL} stays {value}: another process or an operator changed it since tcpguard set it to \
+                 2; check: /etc/sysctl.d"
             ),
             Self::Elsewhere => write!(
                 f,
@@ -95,8 +95,7 @@ impl fmt::Display for Returned {
 pub enum LeaseError {
     /// There is no such sysctl.
     #[error(
-        "this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES; see what else is missing: \
-         tcpguard doctor"
+        "this kernel has no {SYSCTL}: it was built without CONFIG_SYN_COOKIES; see: tcpguard doctor"
     )]
     Missing,
     /// The administrator wants no cookies.
@@ -104,14 +103,14 @@ pub enum LeaseError {
     Forbidden,
     /// It is borrowed by another agent.
     #[error(
-        "{} says that {SYSCTL} is borrowed in another network namespace; give each agent a state \
+        "{}: {SYSCTL} was changed by the agent of another network namespace; give each agent a state \
          directory of its own (--state-dir)", path.display()
     )]
     Elsewhere { path: PathBuf },
     /// The value before is not known.
     #[error(
-        "{SYSCTL} is 2, and what it was before cannot be read from {} ({reason}); set it and remove \
-         the file: sysctl -w {SYSCTL}=1", path.display()
+        "{SYSCTL} is 2, and its previous value cannot be read from {} ({reason}); set it and remove the \
+         file: sysctl -w {SYSCTL}=1", path.display()
     )]
     Unreadable {
         path: PathBuf,
@@ -119,7 +118,7 @@ pub enum LeaseError {
         reason: String,
     },
     /// The file cannot be written or removed.
-    #[error("cannot keep the value of {SYSCTL} in {}: {error}", path.display())]
+    #[error("cannot store the value of {SYSCTL} in {}: {error}", path.display())]
     Store { path: PathBuf, error: io::Error },
     /// The sysctl cannot be read or written.
     #[error(transparent)]

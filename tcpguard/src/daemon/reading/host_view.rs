@@ -189,7 +189,7 @@ mod tests {
         assert_eq!((last, health.len()), (7, 1));
         assert_eq!(health[0].code, "source_unread");
         let text = &health[0].text;
-        assert!(text.contains("resolvers cannot be read for 7s"), "since the first time: {text}");
+        assert!(text.contains("resolvers unreadable for 7s"), "since the first time: {text}");
         assert!(text.contains("/etc/resolv.conf"), "{text}");
 
         unread.take(at(10), "resolvers", Ok(8), &mut last);

@@ -33,7 +33,7 @@ pub struct Packet {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The capture could not be opened.
-    #[error("cannot open {file}: {error}; name a capture that is there: tcpguard replay FILE")]
+    #[error("cannot open {file}: {error}; name an existing capture: tcpguard replay FILE")]
     Open {
         /// Name of the capture.
         file: String,

@@ -153,7 +153,11 @@ fn a_missing_interface_keeps_the_others_from_nothing_and_is_taken_when_it_appear
     assert_eq!(reported(&status, "eth1").unwrap()["attached"], false);
     let text = "eth1: no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
-    assert!(agent.log().contains("eth1 does not exist and is not protected"), "{}", agent.log());
+    assert!(
+        agent.log().contains("eth1 does not exist; it is attached as soon as it appears"),
+        "{}",
+        agent.log()
+    );
 
     make(&host, "eth1", "wire1");
     protected(&agent, &host, &["eth0", "eth1"]);
