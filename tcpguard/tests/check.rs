@@ -103,8 +103,8 @@ fn each_situation_has_its_line() {
         ),
         (
             elevated(),
-            "TCPGUARD WARNING - ELEVATED, 52 handshakes/s (baseline 52/s), 52 SYN/s; handshakes fail, \
-             no attack is known; see: tcpguard status | clients=U;;;0 \
+            "TCPGUARD WARNING - ELEVATED, 52 handshakes/s (baseline 52/s), 52 SYN/s; handshakes fail \
+             without an attack; see: tcpguard status | clients=U;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (

@@ -1,38 +1,34 @@
 //! Explanations of the kernel's BPF errors for an administrator.
 
-/// The meaning of an errno when a program is loaded or attached, and the remedy. `None`: it means nothing
-/// in particular.
+/// The meaning of an errno when a program is loaded or attached, and the remedy. `None`: no special meaning.
 pub(super) const fn words(errno: i32) -> Option<(&'static str, &'static str)> {
     Some(match errno {
         libc::EPERM | libc::EACCES => (
-            "EPERM: a capability is missing, or lockdown, seccomp or an LSM forbids it",
+            "EPERM: missing capability, or forbidden by lockdown, seccomp or an LSM",
             "grep -E 'Cap|Seccomp' /proc/self/status",
         ),
         libc::EBUSY => {
-            ("EBUSY: another XDP program has the interface, in the same mode", "bpftool net show")
+            ("EBUSY: another XDP program is attached in the same mode", "bpftool net show")
         }
         libc::EEXIST => {
-            ("EEXIST: another XDP program has the interface, in the other mode", "bpftool net show")
+            ("EEXIST: another XDP program is attached in the other mode", "bpftool net show")
         }
         libc::ERANGE | libc::EINVAL => (
-            "ERANGE or EINVAL: the MTU, LRO or the number of queues leaves the driver no room for XDP",
+            "ERANGE or EINVAL: MTU, LRO or the number of queues prevents native XDP",
             "dmesg | tail",
         ),
         libc::EOPNOTSUPP => (
-            "EOPNOTSUPP: the driver has no XDP of its own; generic mode works",
+            "EOPNOTSUPP: the driver does not support native XDP; use generic mode",
             "tcpguard config show",
         ),
-        libc::ENOENT => (
-            "ENOENT: the kernel does not describe its own types (BTF)",
-            "ls -l /sys/kernel/btf/vmlinux",
-        ),
+        libc::ENOENT => ("ENOENT: the kernel has no BTF", "ls -l /sys/kernel/btf/vmlinux"),
         libc::ENOSYS => (
-            "ENOSYS: this kernel has no bpf(2), or a sandbox hides it",
+            "ENOSYS: bpf(2) is not in this kernel, or blocked by a sandbox",
             "zgrep CONFIG_BPF_SYSCALL /proc/config.gz",
         ),
         libc::E2BIG => ("E2BIG: this kernel's verifier is too old for the programs", "uname -r"),
         libc::ENOMEM => (
-            "ENOMEM: no memory for the maps, or a limit of locked memory (kernels before 5.11)",
+            "ENOMEM: not enough memory for the maps, or a limit of locked memory (before Linux 5.11)",
             "ulimit -l",
         ),
         _ => return None,

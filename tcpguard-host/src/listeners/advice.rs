@@ -1,4 +1,4 @@
-//! Problems of a listener, and the limits to raise.
+//! Problems of a listener and the limits to raise.
 
 use super::application::Application;
 use super::limits::{self, Limit, SetBy};
@@ -8,8 +8,7 @@ use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
 use crate::units::{short, whole};
 
-/// The findings about a listener that consists of these sockets: about its queues, or else about its
-/// drops.
+/// The findings about the queues of a listener that consists of these sockets, or else about its drops.
 pub fn on(
     listener: &Listener,
     sockets: &[&ListeningSocket],
@@ -46,23 +45,25 @@ impl Case<'_> {
             |socket: &&&ListeningSocket| i64::from(socket.accept) - i64::from(socket.backlog);
         let worst = sockets.iter().filter(nearly).max_by_key(overrun)?;
         let (owner, waiting) = (self.owner(), whole(worst.accept.into()));
-        let queue = format!("{waiting} wait, {} may", whole(worst.backlog.into()));
+        let queue = format!("{waiting} of {}", whole(worst.backlog.into()));
         let raise = raise(limits::of(worst, &facts.tcp).accept, listener.application, &facts.tcp);
-        let hint =
-            format!("look at what {owner} does (tcpguard states --queues); for bursts {raise}");
+        let hint = format!(
+            "check {owner} (tcpguard states --queues); if the load comes in bursts, {raise}"
+        );
         if full == 0 {
-            let text = format!("{listener}: the accept queue is nearly full, {queue}");
+            let text = format!("{listener}: accept queue nearly full ({queue})");
             return Some(self.finding("accept_queue_nearly_full", Severity::Warning, text, hint));
         }
         let which = match sockets.len() {
-            1 => "the accept queue is full".to_owned(),
-            all => format!("{full} of {all} accept queues are full"),
+            1 => "accept queue full".to_owned(),
+            all => format!("{full} of {all} accept queues full"),
         };
         let lost = match facts.tcp.abort_on_overflow {
-            Some(0) | None => "new clients are lost",
-            Some(_) => "new clients are reset (tcp_abort_on_overflow)",
+            Some(0) | None => "new connections are dropped",
+            Some(_) => "new connections are reset (tcp_abort_on_overflow)",
         };
-        let text = format!("{listener}: {which}, {queue}: {owner} accepts too slowly, {lost}");
+        let text =
+            format!("{listener}: {which} ({queue}). {owner} accepts too slowly, and {lost}.");
         Some(self.finding("accept_queue_full", Severity::Critical, text, hint))
     }
 
@@ -72,30 +73,29 @@ impl Case<'_> {
         if !nearly_full(waiting, limit) {
             return None;
         }
-        let numbers =
-            format!("{} half-open, {} may be", whole(waiting.into()), whole(limit.into()));
+        let numbers = format!("{} of {} half-open", whole(waiting.into()), whole(limit.into()));
         let cookies = tcp.syncookies.unwrap_or(0) != 0;
         // Newer kernels take one more than the limit, which makes no difference here.
         let (code, severity, text) = match (waiting >= limit, cookies) {
             (true, true) => (
                 "syn_queue_full",
                 Severity::Warning,
-                format!("the SYN queue is full, {numbers}: clients are answered with SYN cookies"),
+                format!("SYN queue full ({numbers}): clients get SYN cookies"),
             ),
             (true, false) => (
                 "syn_queue_full",
                 Severity::Critical,
-                format!("the SYN queue is full, {numbers}: SYNs are dropped"),
+                format!("SYN queue full ({numbers}): SYNs are dropped"),
             ),
             (false, _) => (
                 "syn_queue_nearly_full",
                 Severity::Notice,
-                format!("the SYN queue is nearly full, {numbers}"),
+                format!("SYN queue nearly full ({numbers})"),
             ),
         };
         let limits = self.sockets.iter().map(|socket| limits::of(socket, tcp).syn);
         let raise = raise(limits.min_by_key(|limit| limit.places)?, listener.application, tcp);
-        let hint = format!("tcpguard status says whether that is an attack; if it is not, {raise}");
+        let hint = format!("check for an attack (tcpguard status); if there is none, {raise}");
         Some(self.finding(code, severity, format!("{listener}: {text}"), hint))
     }
 
@@ -106,20 +106,19 @@ impl Case<'_> {
             Some(rate) if rate > 0.0 => Some(self.finding(
                 "listener_drops",
                 Severity::Warning,
-                format!("{listener} drops {} packets/s, {} so far", short(rate), whole(drops)),
+                format!("{listener}: {} packets/s dropped, {} in total", short(rate), whole(drops)),
                 format!(
-                    "a queue of it was full in between: look at what {} does, tcpguard states \
-                     --queues",
+                    "a queue overflows at times: check {} (tcpguard states --queues)",
                     self.owner()
                 ),
             )),
-            // It was so at the earlier look, and does not go on.
+            // No more drops since the earlier snapshot.
             Some(_) => None,
             None => Some(self.finding(
                 "listener_has_dropped",
                 Severity::Notice,
-                format!("{listener} has dropped packets since it listens: {}", whole(drops)),
-                "tcpguard listeners --watch shows whether it goes on".to_owned(),
+                format!("{listener}: {} packets dropped since it started to listen", whole(drops)),
+                "check whether drops continue: tcpguard listeners --watch".to_owned(),
             )),
         }
     }
@@ -129,8 +128,8 @@ impl Case<'_> {
         let somaxconn = self.facts.tcp.somaxconn.filter(|_| accept.set_by == SetBy::Earlier)?;
         let most = self.sockets.iter().map(|socket| socket.backlog).max()?;
         let text = format!(
-            "{}: {} may wait; net.core.somaxconn has been lowered to {} since, after a restart no \
-             more than that may",
+            "{}: the backlog of {} shrinks at the next restart, because net.core.somaxconn was lowered \
+             to {}",
             self.listener,
             whole(most.into()),
             whole(somaxconn)
@@ -155,38 +154,36 @@ impl Case<'_> {
     }
 }
 
-/// The limit to raise so that a queue takes more.
+/// The limit to raise for a longer queue.
 fn raise(limit: Limit, application: Option<Application>, tcp: &TcpSettings) -> String {
     let now = whole(limit.places.into());
     let somaxconn = tcp.somaxconn.map_or_else(|| "?".to_owned(), whole);
     match (limit.set_by, application) {
         (SetBy::Application, Some(Application { name, setting, default, reload })) => {
-            let default = default.map_or_else(String::new, |default| {
-                format!(", {} by default", whole(default.into()))
-            });
+            let default = default
+                .map_or_else(String::new, |default| format!(", default {}", whole(default.into())));
             format!(
                 "raise {setting} (now {now}{default}; net.core.somaxconn allows {somaxconn}) and {}",
                 apply(name, reload)
             )
         }
         (SetBy::Application, None) => format!(
-            "raise the second argument of its listen(2) (now {now}; net.core.somaxconn allows \
+            "raise the backlog argument of its listen(2) (now {now}; net.core.somaxconn allows \
              {somaxconn})"
         ),
         (SetBy::Somaxconn, Some(Application { name, setting, reload, .. })) => format!(
-            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and {setting}, and {}: \
-             the limit is taken when it begins to listen",
+            "raise net.core.somaxconn (now {now}; for a value: tcpguard tune) and {setting}, then {}",
             apply(name, reload)
         ),
         (SetBy::Somaxconn, None) => format!(
-            "raise net.core.somaxconn (now {now}; tcpguard tune says how far) and restart the \
-             application: the limit is taken when it begins to listen"
+            "raise net.core.somaxconn (now {now}; for a value: tcpguard tune), then restart the \
+             application"
         ),
         (SetBy::TcpMaxSynBacklog, _) => "sysctl -w net.ipv4.tcp_syncookies=1, or raise \
-             net.ipv4.tcp_max_syn_backlog (tcpguard tune says how far)"
+             net.ipv4.tcp_max_syn_backlog (for a value: tcpguard tune)"
             .to_owned(),
         (SetBy::Earlier | SetBy::Unknown, _) => format!(
-            "raise net.core.somaxconn (now {somaxconn}) and the application's own limit, and \
+            "raise net.core.somaxconn (now {somaxconn}) and the application's own limit, then \
              restart it"
         ),
     }
@@ -249,8 +246,8 @@ mod tests {
     fn of_a_group_the_fullest_queue_counts() {
         let facts = with(vec![socket(1, 3, 511), socket(2, 512, 511), socket(3, 400, 511)]);
         let report = judge(&facts);
-        let expected = "0.0.0.0:80: 1 of 3 accept queues are full, 512 wait, 511 may: nginx (900) \
-                        accepts too slowly, new clients are lost";
+        let expected = "0.0.0.0:80: 1 of 3 accept queues full (512 of 511). nginx (900) accepts too \
+                        slowly, and new connections are dropped.";
         assert_eq!(report.findings[0].text, expected);
         assert_eq!(report.findings.len(), 1);
     }
@@ -268,45 +265,44 @@ mod tests {
             (
                 "nginx",
                 511,
-                "raise `listen … backlog=` in nginx.conf (now 511, 511 by default; \
+                "raise `listen … backlog=` in nginx.conf (now 511, default 511; \
                  net.core.somaxconn allows 4096) and apply it: nginx -s reload",
             ),
             (
                 "redis-server",
                 128,
-                "raise `tcp-backlog` in redis.conf (now 128, 511 by default; net.core.somaxconn \
+                "raise `tcp-backlog` in redis.conf (now 128, default 511; net.core.somaxconn \
                  allows 4096) and restart Redis",
             ),
             (
                 "something",
                 16,
-                "raise the second argument of its listen(2) (now 16; net.core.somaxconn allows \
+                "raise the backlog argument of its listen(2) (now 16; net.core.somaxconn allows \
                  4096)",
             ),
             (
                 "nginx",
                 4096,
-                "raise net.core.somaxconn (now 4096; tcpguard tune says how far) and \
-                 `listen … backlog=` in nginx.conf, and apply it: nginx -s reload: the limit is \
-                 taken when it begins to listen",
+                "raise net.core.somaxconn (now 4096; for a value: tcpguard tune) and \
+                 `listen … backlog=` in nginx.conf, then apply it: nginx -s reload",
             ),
             (
                 "something",
                 4096,
-                "raise net.core.somaxconn (now 4096; tcpguard tune says how far) and restart the \
-                 application: the limit is taken when it begins to listen",
+                "raise net.core.somaxconn (now 4096; for a value: tcpguard tune), then restart the \
+                 application",
             ),
             (
                 "nginx",
                 8192,
-                "raise net.core.somaxconn (now 4096) and the application's own limit, and \
+                "raise net.core.somaxconn (now 4096) and the application's own limit, then \
                  restart it",
             ),
         ] {
             let mut facts = with(vec![socket(1, backlog + 1, backlog)]);
             facts.owners = held_by(comm, 1);
             let expected = format!(
-                "look at what {comm} (900) does (tcpguard states --queues); for bursts {expected}"
+                "check {comm} (900) (tcpguard states --queues); if the load comes in bursts, {expected}"
             );
             assert_eq!(hint(&facts), expected);
         }
@@ -316,9 +312,9 @@ mod tests {
     fn several_processes_that_share_a_socket_are_one_name() {
         let mut facts = with(vec![socket(1, 512, 511)]);
         facts.owners = held_by("nginx", 5);
-        assert!(hint(&facts).starts_with("look at what nginx (900 and 4 more) does"));
+        assert!(hint(&facts).starts_with("check nginx (900 and 4 more) "));
         facts.owners = Owners::default();
-        assert!(hint(&facts).starts_with("look at what the application does"));
+        assert!(hint(&facts).starts_with("check the application "));
     }
 
     #[test]
@@ -345,9 +341,9 @@ mod tests {
         let mut facts = with(vec![socket(1, 0, 4096)]);
         facts.tcp.syncookies = Some(0);
         facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), 768)]);
-        let expected = "tcpguard status says whether that is an attack; if it is not, sysctl -w \
-                        net.ipv4.tcp_syncookies=1, or raise net.ipv4.tcp_max_syn_backlog (tcpguard \
-                        tune says how far)";
+        let expected = "check for an attack (tcpguard status); if there is none, sysctl -w \
+                        net.ipv4.tcp_syncookies=1, or raise net.ipv4.tcp_max_syn_backlog (for a \
+                        value: tcpguard tune)";
         assert_eq!(hint(&facts), expected);
     }
 

@@ -48,7 +48,7 @@ pub struct StateCount {
     pub ipv6: u64,
     /// Number of connections, over both families, up to which nothing is reported; `null` where no
     /// limit is set for this state.
-    pub usual: Option<u64>,
+    pub expected_max: Option<u64>,
     /// Severity of the number of connections; `null` while it is within the limit, or has none.
     pub severity: Option<Severity>,
 }

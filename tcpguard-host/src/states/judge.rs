@@ -116,7 +116,7 @@ fn count(
 ) -> StateCount {
     let (ipv4, ipv6) = (facts.counts.of(state, false), facts.counts.of(state, true));
     let total = ipv4 + ipv6;
-    let (usual, severity) = match state {
+    let (expected_max, severity) = match state {
         TcpState::SynRecv => {
             (Some(limits.syn_recv), (total > limits.syn_recv).then_some(Severity::Warning))
         }
@@ -132,24 +132,23 @@ fn count(
         }
         _ => (None, None),
     };
-    if let (Some(usual), Some(severity)) = (usual, severity) {
+    if let (Some(most), Some(severity)) = (expected_max, severity) {
         let (code, what, hint) = match state {
             TcpState::SynRecv => (
                 "many_half_open",
                 "half-open connections",
-                "tcpguard status says whether that is an attack, tcpguard listeners whose queue it \
-                 fills",
+                "check for an attack: tcpguard status; check the queues: tcpguard listeners",
             ),
             _ => (
                 "many_established",
                 "open connections",
-                "tcpguard states --queues shows which processes have them",
+                "list their processes: tcpguard states --queues",
             ),
         };
-        let text = format!("{} {what}; up to {} are usual", whole(total), whole(usual));
+        let text = format!("{} {what} (expected: at most {})", whole(total), whole(most));
         findings.push(Finding::new(severity, code, text).hint(hint));
     }
-    StateCount { state, ipv4, ipv6, usual, severity }
+    StateCount { state, ipv4, ipv6, expected_max, severity }
 }
 
 fn resources(facts: &StateFacts, limits: &Limits) -> Vec<Resource> {
@@ -203,59 +202,56 @@ fn used_up(resource: &Resource) -> Option<Finding> {
         ResourceKind::TimeWait => (
             "time_wait_full",
             format!(
-                "places for TIME_WAIT: {share}; when they are used up connections end without it, \
-                 and late packets of theirs meet new ones"
+                "TIME_WAIT slots: {share}. Beyond the limit, connections skip TIME_WAIT, and their \
+                 late packets can reach new connections."
             ),
-            "raise net.ipv4.tcp_max_tw_buckets (a place takes some 250 bytes); tcpguard tune says \
-             how far"
+            "raise net.ipv4.tcp_max_tw_buckets (256 bytes per slot); for a value: tcpguard tune"
                 .to_owned(),
         ),
         ResourceKind::Orphans => (
             "orphans_full",
             format!(
-                "closed connections that are not over: {share}; beyond that the kernel resets \
-                 them, with data that clients have not received"
+                "orphaned connections: {share}. Beyond the limit, the kernel resets them, and \
+                 clients lose data."
             ),
-            "tcpguard tune shows net.ipv4.tcp_orphan_retries and net.ipv4.tcp_max_orphans"
+            "check net.ipv4.tcp_orphan_retries and net.ipv4.tcp_max_orphans: tcpguard tune"
                 .to_owned(),
         ),
         ResourceKind::Memory => (
             "tcp_memory_full",
             format!(
-                "memory of TCP connections, in pages: {share}; beyond that the kernel shrinks their \
-                 windows and drops what they send"
+                "TCP memory in pages: {share}. Beyond the limit, the kernel shrinks windows and \
+                 drops packets."
             ),
-            "the processes with the most in their queues: tcpguard states --queues; tcpguard tune \
-             says how far net.ipv4.tcp_mem may go"
+            "find the processes with the longest queues (tcpguard states --queues), or raise \
+             net.ipv4.tcp_mem"
                 .to_owned(),
         ),
         ResourceKind::Files => (
             "files_full",
-            format!("open files of the host: {share}; beyond that nobody but root can open more"),
+            format!("open files: {share}. Beyond the limit, only root can open files."),
             format!(
-                "the processes with the fullest tables stand above; sysctl -w fs.file-max={} allows \
-                 more",
+                "check the processes with the most descriptors above, or: sysctl -w fs.file-max={}",
                 limit.saturating_mul(2)
             ),
         ),
         ResourceKind::LocalPorts => (
             "ports_short",
             format!(
-                "local ports for connections to {}: {share}; beyond that no more can be opened",
+                "local ports to {}: {share}. Without a free port, connections to it fail.",
                 resource.destination?
             ),
-            "keep connections open instead of opening new ones, or widen \
-             net.ipv4.ip_local_port_range (tcpguard tune)"
+            "reuse connections, or widen net.ipv4.ip_local_port_range (for a value: tcpguard tune)"
                 .to_owned(),
         ),
         ResourceKind::Descriptors => {
             let owner = resource.process.as_ref()?;
             (
                 "descriptors_short",
-                format!("descriptors of {owner}: {share}; beyond that it can accept no connection"),
+                format!("descriptors of {owner}: {share}. Without a free one, it cannot accept."),
                 format!(
-                    "raise its limit (LimitNOFILE= of its unit; for now prlimit --pid {} \
-                     --nofile={})",
+                    "raise its limit: LimitNOFILE= of its unit, or until its restart prlimit --pid {} \
+                     --nofile={}",
                     owner.pid,
                     limit.saturating_mul(4)
                 ),
@@ -269,7 +265,7 @@ fn used_up(resource: &Resource) -> Option<Finding> {
     Some(Finding { subject, ..Finding::new(severity, code, text).hint(hint) })
 }
 
-/// An application that does not close connections that its clients have closed.
+/// The finding about connections that clients have closed and the application has not.
 fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
     const CODE: &str = "close_wait_pile";
     if holder.connections < limits.close_wait {
@@ -278,16 +274,16 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
     let number = whole(holder.connections);
     if let Some(port) = holder.accept_queue {
         let text = format!(
-            "{number} connections in CLOSE_WAIT wait in the accept queue of :{port}: the clients have \
-             closed them before a process accepted them"
+            "{number} connections in the accept queue of :{port} are in CLOSE_WAIT: the clients closed \
+             them before the application accepted them"
         );
-        let hint = "sudo tcpguard listeners names the process and how full the queue is";
+        let hint = "check the queue and its process: sudo tcpguard listeners";
         return Some(Finding::warning(CODE, text).about(format!(":{port}")).hint(hint));
     }
     let Some(owner) = &holder.process else {
         let text =
-            format!("{number} connections in CLOSE_WAIT: their applications do not close them");
-        let hint = "sudo tcpguard states says which processes these are";
+            format!("{number} connections in CLOSE_WAIT: the applications do not close them");
+        let hint = "list their processes: sudo tcpguard states";
         return Some(Finding::warning(CODE, text).hint(hint));
     };
     let share = holder.descriptors.zip(holder.descriptor_limit);
@@ -296,38 +292,37 @@ fn left_open(holder: &Holder, limits: &Limits) -> Option<Finding> {
         _ => Severity::Warning,
     };
     let cost = share.map_or_else(String::new, |(used, limit)| {
-        format!("; {} of its {} descriptors are in use", whole(used), whole(limit))
+        format!("; {} of {} descriptors in use", whole(used), whole(limit))
     });
     let text = format!(
-        "{owner} has {number} connections in CLOSE_WAIT: the clients have closed them, it has not{cost}"
+        "{owner}: {number} connections in CLOSE_WAIT, closed by the clients but not by it{cost}"
     );
-    let hint = "a restart frees them, a correction of the program keeps them away; which ones: \
-                ss -tnp state close-wait";
+    let hint = "restart it to free them, and have its missing close() fixed; list them: ss -tnp \
+                state close-wait";
     Some(Finding::new(severity, CODE, text).about(owner.to_string()).hint(hint))
 }
 
-/// An application that does not read, or has peers that do not acknowledge.
+/// The findings about unread and unacknowledged data of a process.
 fn stuck(queues: &ProcessQueues, limits: &Limits) -> Vec<Finding> {
     // Without a process there is no reader; data of a closed socket is still being sent.
     let Some(owner) = &queues.process else { return Vec::new() };
     let mut findings = Vec::new();
     if queues.unread_max >= limits.unread {
         let text = format!(
-            "{owner} has not read {}, {} of it in one connection",
+            "{owner}: {} unread, {} of it in one connection",
             bytes(queues.unread),
             bytes(queues.unread_max.into())
         );
-        let hint =
-            "if it still has not in a moment it is stuck or too slow: tcpguard states --queues";
+        let hint = "if it stays unread, the process hangs or is too slow: tcpguard states --queues";
         findings.push(Finding::notice("unread_data", text).about(owner.to_string()).hint(hint));
     }
     if queues.unacknowledged_max >= limits.unacknowledged {
         let text = format!(
-            "{} that {owner} sent are not acknowledged, {} of it in one connection",
+            "{owner}: {} sent and unacknowledged, {} of it in one connection",
             bytes(queues.unacknowledged),
             bytes(queues.unacknowledged_max.into())
         );
-        let hint = "a slow path, or clients that have gone: ss -tnoi shows their timers";
+        let hint = "check for a slow path or vanished clients: ss -tnoi";
         let finding = Finding::notice("unacknowledged_data", text);
         findings.push(finding.about(owner.to_string()).hint(hint));
     }
@@ -505,7 +500,7 @@ mod tests {
                 Holder { process, accept_queue, connections: 100, descriptors, descriptor_limit };
             let facts = StateFacts { close_wait: vec![holder], ..calm() };
             let hint = judge(&facts, &Limits::default()).findings[0].hint.clone().expect("a hint");
-            assert!(hint.starts_with(&format!("sudo tcpguard {next}")), "{hint}");
+            assert!(hint.ends_with(&format!("sudo tcpguard {next}")), "{hint}");
         }
     }
 

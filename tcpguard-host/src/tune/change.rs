@@ -328,7 +328,8 @@ impl Tuner {
         } else if same(&now, &entry.after) {
             self.write(&entry.name, &entry.before)
         } else {
-            let note = format!("it was changed since tcpguard had set it to {}", entry.after);
+            let note =
+                format!("changed by another process since tcpguard set it to {}", entry.after);
             (Outcome::LeftAlone, Some(note))
         };
         let (name, to) = (entry.name.clone(), entry.before.clone());
@@ -341,7 +342,7 @@ impl Tuner {
         }
         match self.sysctls.read(name) {
             Ok(Some(now)) if !same(&now, value) => {
-                (Outcome::Failed, Some(format!("the kernel made {now} of it")))
+                (Outcome::Failed, Some(format!("the kernel set it to {now}")))
             }
             _ => (Outcome::Changed, None),
         }
@@ -352,7 +353,7 @@ impl Tuner {
         let lines = sysctl_files::read(&self.root);
         let last = lines.iter().rfind(|line| line.name == name)?;
         (last.path != self.file())
-            .then(|| format!("{last} sets it again at the next boot; take that line out"))
+            .then(|| format!("{last} overrides it at the next boot; remove that line"))
     }
 
     fn read_file(&self) -> Result<Vec<Entry>, ChangeError> {

@@ -118,7 +118,7 @@ impl Word {
 }
 
 impl Tune {
-    /// Returns the settings that should change, the harmful ones first.
+    /// Returns the settings for which a change is advised, the harmful ones first.
     pub fn to_change(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.settings.iter().filter(|row| row.to.is_some()).collect();
         rows.sort_by_key(|row| row.verdict != Word::Harmful);
@@ -130,7 +130,7 @@ impl Row {
     /// The advice as a finding: a harmful value is a warning, one that could be better a notice.
     pub fn finding(&self, code: &str) -> Option<Finding> {
         let (value, to) = [&self.value, &self.to].map(|it| it.as_deref().unwrap_or("-")).into();
-        let text = format!("{value}, {to} is advised: {}", self.why);
+        let text = format!("{value} (advised: {to}): {}", self.why);
         let hint = self.command.as_deref().unwrap_or("tcpguard tune");
         let finding = Finding::new(self.verdict.severity()?, code, text);
         Some(finding.about(&self.name).hint(hint))

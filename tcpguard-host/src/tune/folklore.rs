@@ -1,11 +1,11 @@
-//! Recipes that are handed around and do harm, or nothing.
+//! Common recipes that do harm or have no effect.
 
 use super::Values;
 use super::advice::{connection, listener};
 use super::document::Refused;
 use super::facts::HostFacts;
 
-/// A recipe, and why it is not advised.
+/// A recipe and the reason against it.
 #[derive(Clone, Copy, Debug)]
 pub struct Folklore {
     pub name: &'static str,
@@ -20,87 +20,87 @@ pub struct Folklore {
 /// Sysctl `tcp_tw_recycle`
 pub const TW_RECYCLE: Folklore = Folklore {
     name: "net.ipv4.tcp_tw_recycle",
-    recipe: "1, to be rid of TIME_WAIT",
-    why: "It refused clients behind one NAT, whose clocks differ, without a trace, and is gone since \
-          Linux 4.12.",
+    recipe: "1, against TIME_WAIT",
+    why: "It silently refused clients behind a common NAT. It was removed in Linux 4.12.",
     followed: |_, value| value != 0,
 };
 /// Sysctl `tcp_abort_on_overflow`
 pub const ABORT: Folklore = Folklore {
     name: "net.ipv4.tcp_abort_on_overflow",
-    recipe: "1, to be rid of clients that wait",
-    why: "It resets real clients in a burst which they would have got through: a dropped ACK is sent \
-          again, a reset is an error.",
+    recipe: "1, to empty the accept queue sooner",
+    why: "It resets real clients during a burst. Without it, their ACK is retransmitted and they \
+          connect a moment later.",
     followed: |_, value| value != 0,
 };
 /// `tcp_syncookies` 0
 pub const NO_COOKIES: Folklore = Folklore {
     name: "net.ipv4.tcp_syncookies",
     recipe: "0, because cookies break TCP",
-    why: "Without cookies a few hundred SYNs a second from nowhere shut a listener, and the guard \
-          cannot answer with cookies either; with 1 they go out only when a queue is full.",
+    why: "Without cookies a few hundred spoofed SYNs per second make a listener unreachable, and \
+          tcpguard cannot send cookies either. With 1 they are sent only while a queue is full.",
     followed: |_, value| value == 0,
 };
 /// `tcp_syncookies` 2
 pub const ALWAYS_COOKIES: Folklore = Folklore {
     name: "net.ipv4.tcp_syncookies",
-    recipe: "2 for good",
-    why: "Every connection is then made from a cookie, and those of clients without timestamps lose \
-          window scaling and SACK; 2 is there for tests.",
+    recipe: "2, to always send cookies",
+    why: "Every connection is then made from a cookie. Clients without timestamps lose window \
+          scaling and SACK. The value 2 is for tests.",
     followed: |_, value| value >= 2,
 };
 /// Sysctl `tcp_timestamps`
 pub const NO_TIMESTAMPS: Folklore = Folklore {
     name: "net.ipv4.tcp_timestamps",
-    recipe: "0, to save 12 bytes or to hide the uptime",
-    why: "A kernel's cookie keeps window scaling and SACK in the timestamp; without, connections made \
-          in a flood are slow. The offset is random since Linux 4.10, and tells no uptime.",
+    recipe: "0, to save 12 bytes per packet or to hide the uptime",
+    why: "SYN cookies encode window scaling and SACK in the timestamp. Without it, connections made \
+          during a flood are slow. Since Linux 4.10 a random offset hides the uptime.",
     followed: |_, value| value == 0,
 };
 /// Sysctl `tcp_sack`
 pub const NO_SACK: Folklore = Folklore {
     name: "net.ipv4.tcp_sack",
-    recipe: "0, against attacks of 2019",
-    why: "Each loss then costs a round trip. The flaw (CVE-2019-11477) is mended since Linux 5.2 and in \
-          all kernels that are still cared for.",
+    recipe: "0, against SACK Panic (2019)",
+    why: "Each loss then costs a round trip. The vulnerability (CVE-2019-11477) is fixed in Linux \
+          5.2 and in all maintained kernels.",
     followed: |_, value| value == 0,
 };
 /// Sysctl `tcp_window_scaling`
 pub const NO_SCALING: Folklore = Folklore {
     name: "net.ipv4.tcp_window_scaling",
     recipe: "0, to save memory",
-    why: "A window of 64KiB at most is 5 Mbit/s at 100ms; buffers grow only where they are used.",
+    why: "A window of 64KiB limits a connection to 5 Mbit/s at 100ms. Buffers grow only while they \
+          are used.",
     followed: |_, value| value == 0,
 };
 /// Sysctl `tcp_synack_retries`
 pub const FEW_SYNACKS: Folklore = Folklore {
     name: "net.ipv4.tcp_synack_retries",
     recipe: "0 or 1, to empty the SYN queue sooner",
-    why: "A client whose SYN-ACKs are lost on the way has no second chance but its own SYN; cookies \
-          need no entry at all, and the guard clears a flood's entries by itself.",
+    why: "A client whose SYN-ACK is lost then has to retransmit its SYN. SYN cookies need no queue \
+          entry, and tcpguard removes the entries of a flood.",
     followed: |_, value| value <= 1,
 };
 /// Sysctl `tcp_fin_timeout`
 pub const FIN_TIMEOUT: Folklore = Folklore {
     name: "net.ipv4.tcp_fin_timeout",
     recipe: "5 to 30, against TIME_WAIT",
-    why: "It limits FIN_WAIT_2 and does not touch TIME_WAIT, which lasts 60s in every Linux.",
+    why: "It limits FIN_WAIT_2, not TIME_WAIT. TIME_WAIT always lasts 60s.",
     followed: |_, value| value < 60,
 };
 /// Sysctl `tcp_max_tw_buckets`
 pub const FEW_TW_BUCKETS: Folklore = Folklore {
     name: "net.ipv4.tcp_max_tw_buckets",
     recipe: "a few thousand, against TIME_WAIT",
-    why: "Connections beyond are forgotten at once, and their late segments reach new ones; the \
-          kernel's documentation forbids to lower it.",
+    why: "Connections above the limit skip TIME_WAIT, so that their late segments can reach new \
+          connections. The kernel documentation says not to lower it.",
     followed: |host, value| value < connection::default_tw_buckets(host.hash_entries),
 };
 /// Sysctl `tcp_max_syn_backlog`
 pub const LARGE_SYN_BACKLOG: Folklore = Folklore {
     name: "net.ipv4.tcp_max_syn_backlog",
     recipe: "tens of thousands, for a longer SYN queue",
-    why: "It sets nothing while SYN cookies are on: the queue ends at the application's backlog or at \
-          somaxconn, whichever is less.",
+    why: "It has no effect while SYN cookies are on. The backlog of the application and somaxconn \
+          limit the SYN queue.",
     followed: |host, value| {
         host.syncookies.is_some() && value > listener::default_syn_backlog(host.hash_entries)
     },
@@ -109,15 +109,15 @@ pub const LARGE_SYN_BACKLOG: Folklore = Folklore {
 pub const TW_REUSE: Folklore = Folklore {
     name: "net.ipv4.tcp_tw_reuse",
     recipe: "1, against TIME_WAIT",
-    why: "It is for hosts that open very many connections to one peer, and does nothing for a server; \
-          the kernel's documentation advises against a change without need.",
+    why: "It is for hosts that open very many connections to one peer. It has no effect on a \
+          server's clients.",
     followed: |_, value| value == 1,
 };
 /// Sysctl `tcp_low_latency`
 pub const LOW_LATENCY: Folklore = Folklore {
     name: "net.ipv4.tcp_low_latency",
-    recipe: "1, for speed",
-    why: "What it switched off is gone since Linux 4.14; it has no effect.",
+    recipe: "1, for lower latency",
+    why: "The kernel has ignored this setting since Linux 4.14.",
     followed: |_, value| value != 0,
 };
 

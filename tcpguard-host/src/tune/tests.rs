@@ -193,7 +193,7 @@ fn a_borrowed_sysctl_is_left_to_the_agent() {
     host.lent = Some(Lent::From(1));
     let advice = advise(&host, "tcp_syncookies", "2");
     assert_eq!(advice.verdict, Verdict::LeaveAlone);
-    assert!(advice.why.contains("yours is 1"), "{}", advice.why);
+    assert!(advice.why.contains("restores 1"), "{}", advice.why);
     host.lent = Some(Lent::InUse);
     assert_eq!(advise(&host, "tcp_syncookies", "2").verdict, Verdict::LeaveAlone);
     assert_eq!(advise(&host, "tcp_syncookies", "0").verdict, harmful("1"));
@@ -390,7 +390,7 @@ fn a_row_has_the_commands_for_there_and_back() {
     );
     let absent = row("net.netfilter.nf_conntrack_max");
     assert_eq!((absent.verdict, &absent.value, &absent.to), (Word::Absent, &None, &None));
-    assert!(absent.why.contains("not tracked"), "{}", absent.why);
+    assert!(absent.why.contains("not in use"), "{}", absent.why);
 
     let wanted = change::wanted(&tune);
     let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();

@@ -136,8 +136,7 @@ impl Attachment {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
             if let Err(error) = link.remove() {
                 log::warn!(
-                    "cannot take a program off the interface with index {}: {error}; see what is \
-                     left: bpftool net show",
+                    "cannot detach a program from the interface with index {}: {error}; see: bpftool net show",
                     self.ifindex
                 );
             }

@@ -1,4 +1,4 @@
-//! The BPF features that this kernel lets this process use, found by trying them.
+//! The BPF features that this kernel grants this process, found by trials.
 
 use aya::maps::MapType;
 use aya::programs::{ProgramError, ProgramType};
@@ -7,7 +7,7 @@ use aya::sys::{
 };
 use tcpguard_host::doctor::facts::{Feature, Support};
 
-/// Tries each. Nothing stays loaded.
+/// The result of a trial of each feature. Nothing stays loaded.
 pub fn features() -> Vec<Feature> {
     let program = |name, kind, for_what, needed| Feature {
         name,
@@ -23,11 +23,11 @@ pub fn features() -> Vec<Feature> {
     };
     vec![
         program("XDP programs", ProgramType::Xdp, "filtering", true),
-        program("tc programs", ProgramType::SchedClassifier, "seeing what is answered", true),
+        program("tc programs", ProgramType::SchedClassifier, "detection of SYN-ACKs", true),
         program(
             "raw tracepoints",
             ProgramType::RawTracePoint,
-            "counting completed handshakes",
+            "count of completed handshakes",
             false,
         ),
         map("hash maps", MapType::Hash, "rules", true),
@@ -36,7 +36,7 @@ pub fn features() -> Vec<Feature> {
         map("prefix maps", MapType::LpmTrie, "rules by prefix", true),
         Feature {
             name: "bpf_tcp_raw_gen_syncookie_ipv4",
-            for_what: "SYN cookies of the kernel's making in XDP (Linux 6.0)",
+            for_what: "SYN cookies of the kernel in XDP (Linux 6.0)",
             needed: false,
             support: of_program(is_helper_supported(
                 ProgramType::Xdp,

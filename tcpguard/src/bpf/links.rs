@@ -55,8 +55,7 @@ impl HeldLink {
         let old = std::mem::replace(&mut self.fd, fd);
         unpin(&self.pin);
         let pinned = syscall::pin(self.fd.as_fd(), &self.pin);
-        syscall::detach_link(old.as_fd())
-            .map_err(failed("take off the link that was pinned at"))?;
+        syscall::detach_link(old.as_fd()).map_err(failed("detach the link that was pinned at"))?;
         pinned.map_err(failed("pin a link at"))
     }
 

@@ -52,29 +52,25 @@ pub struct Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     /// No SYN-ACK of the listener is recorded.
-    #[error("no SYN-ACK of it was seen yet; see whether it listens: ss -lnt")]
+    #[error("no SYN-ACK of it was seen yet; check that it listens: ss -lnt")]
     NoRecord,
     /// The record is implausible.
     #[error(
-        "its SYN-ACK is recorded with {0}, which no host sends; the record is damaged, begin a new one: \
-         systemctl restart tcpguard"
+        "the recorded SYN-ACK is damaged: no host sends {0}; start a new record: systemctl restart \
+         tcpguard"
     )]
     Implausible(String),
     /// There is no secret.
-    #[error("no secret for cookies is drawn; draw one: systemctl restart tcpguard")]
+    #[error("no secret for SYN cookies exists; create one: systemctl restart tcpguard")]
     NoSecret,
     /// The programs answer no SYN of any listener.
-    #[error("the programs answer no SYN: {0}; see how the guard is: tcpguard status")]
+    #[error("the programs answer no SYN: {0}; see: tcpguard status")]
     Idle(&'static str),
     /// The SYN was not answered.
-    #[error(
-        "a test SYN was not answered: the program {0}; see which cookies work here: tcpguard selftest"
-    )]
+    #[error("a test SYN got no reply: the program {0}; see: tcpguard selftest")]
     NoReply(&'static str),
     /// The answer is not the listener's.
-    #[error(
-        "the answer to a test SYN {client} has {what}; see which cookies work here: tcpguard selftest"
-    )]
+    #[error("the reply to a test SYN {client} has {what}; see: tcpguard selftest")]
     Differs {
         /// Options with which the SYN came.
         client: &'static str,
@@ -82,8 +78,7 @@ pub enum SelfTestError {
     },
     /// The cookie is not taken back.
     #[error(
-        "the cookie in the answer to a test SYN {client} is not taken back: {why}; see which cookies work \
-         here: tcpguard selftest"
+        "the cookie in the reply to a test SYN {client} is not accepted: {why}; see: tcpguard selftest"
     )]
     NotTaken {
         /// Options with which the SYN came.

@@ -53,8 +53,7 @@ impl Notifier {
             Ok(manager) => Some(manager),
             Err(error) => {
                 log::warn!(
-                    "cannot reach the service manager at {}: {error}; see what it knows: systemctl \
-                     status tcpguard",
+                    "cannot reach the service manager at {}: {error}; see: systemctl status tcpguard",
                     name.display()
                 );
                 None
@@ -104,8 +103,7 @@ impl Notifier {
         if let Err(error) = socket.send_to_addr(message.as_bytes(), manager) {
             let first = message.lines().next().unwrap_or_default();
             log::warn!(
-                "the service manager did not take {first}: {error}; see what it knows: systemctl status \
-                 tcpguard"
+                "the service manager did not take {first}: {error}; see: systemctl status tcpguard"
             );
         }
     }

@@ -228,7 +228,7 @@ impl Agent {
         left_handover.keep(interfaces.pins(), &executor);
         // From here on the maps of other layouts are obsolete.
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
-            log::warn!("{error}; what is there is of no use any more: tcpguard doctor");
+            log::warn!("{error}; they are obsolete; see: tcpguard doctor");
         }
         let mut agent = Self {
             config,

@@ -73,14 +73,14 @@ pub(super) fn connect(
         connected.map_err(|error| Failure(format!("the handshake failed: {}", words(&error))))
     })?;
     let (server, _) = listener.accept().map_err(|error| {
-        Failure(format!("the server took no connection from the handshake: {}", words(&error)))
+        Failure(format!("the server got no connection from the handshake: {}", words(&error)))
     })?;
     transfer(&client, &server).map_err(|error| {
         let why = words(&error);
-        Failure(format!("the handshake was completed and the transfer failed: {why}"))
+        Failure(format!("the handshake completed, but the transfer failed: {why}"))
     })?;
     let end = |socket: &TcpStream| {
-        end(socket).map_err(|error| Failure(format!("the kernel tells nothing of it: {error}")))
+        end(socket).map_err(|error| Failure(format!("its state cannot be read: {error}")))
     };
     let ends = Ends { client: end(&client)?, server: end(&server)? };
     ends.agree()?;

@@ -112,7 +112,8 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     if status.sources.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(["SOURCE", "SYN", "SYN-ACK", "ACK", "RST", "COMPLETED", "KNOWN"]);
+    let mut table =
+        Table::new(["SOURCE", "SYN", "SYN-ACK", "ACK", "RST", "COMPLETED", "VALIDATED"]);
     for source in status.sources.iter().take(SOURCES_SHOWN) {
         let count = |count: u64| Cell::from(whole(count));
         table.row([
@@ -122,7 +123,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
             count(source.ack),
             count(source.rst),
             count(source.completed),
-            if source.validated { "client" } else { "no" }.into(),
+            if source.validated { "yes" } else { "no" }.into(),
         ]);
     }
     table.write(out, view)?;
@@ -186,8 +187,8 @@ fn tables(status: &Status) -> String {
         .collect();
     let fill = if filled.is_empty() { "all but empty".to_owned() } else { filled.join(", ") };
     let sampling = match status.sampling.one_in {
-        1 => "every flow is followed".to_owned(),
-        many => format!("one flow in {many} is followed"),
+        1 => "every flow is tracked".to_owned(),
+        many => format!("one flow in {many} is tracked"),
     };
     format!("{fill}; {sampling}")
 }

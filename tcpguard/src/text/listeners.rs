@@ -1,4 +1,4 @@
-//! The queues of listeners against their limits.
+//! Queues of listeners and their limits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use super::view::{Tone, View};
 /// Listeners shown without `--all`.
 const SHOWN: usize = 20;
 
-/// The whole page. Without `all` only the most interesting listeners are shown.
+/// The page of all listeners, or without `all` of those with problems or waiting connections.
 pub fn listeners(
     out: &mut impl Write,
     report: &ListenersReport,
@@ -32,7 +32,7 @@ pub fn listeners(
     out.write_char('\n')?;
     table(out, report, view, all)?;
     out.write_char('\n')?;
-    paragraph(out, view, "Rule", &rule(&report.settings))?;
+    paragraph(out, view, "Limits", &limits(&report.settings))?;
     if let Some(host) = &report.host {
         paragraph(out, view, "Host", &losses(host))?;
     }
@@ -126,24 +126,25 @@ fn holders(listener: &Listener, names: &BTreeMap<u32, &str>) -> String {
     }
 }
 
-/// The kernel's rule, with the numbers that hold here.
-fn rule(settings: &Settings) -> String {
-    let number = |setting: Option<u64>| setting.map_or_else(|| "not known".to_owned(), whole);
+/// Limits of the queues, with this host's settings.
+fn limits(settings: &Settings) -> String {
+    let number = |setting: Option<u64>| setting.map_or_else(|| "unknown".to_owned(), whole);
     let syn_queue = match settings.tcp_syncookies {
-        Some(1) => "so is the SYN queue, and when it is full cookies go out (tcp_syncookies 1): \
-                    tcp_max_syn_backlog sets nothing"
-            .to_owned(),
+        Some(1) => {
+            "A full SYN queue sends SYN cookies (tcp_syncookies 1), and tcp_max_syn_backlog has no \
+                    effect."
+                .to_owned()
+        }
         Some(0) | None => format!(
-            "so is the SYN queue, and strangers get at most three quarters of tcp_max_syn_backlog \
-             ({}) of it, as there are no cookies (tcp_syncookies 0)",
+            "Without SYN cookies (tcp_syncookies 0), new clients get at most three quarters of \
+             tcp_max_syn_backlog ({}).",
             number(settings.tcp_max_syn_backlog)
         ),
-        Some(_) => "every SYN is answered with a cookie (tcp_syncookies 2), no SYN queue is used"
+        Some(_) => "Every SYN gets a SYN cookie (tcp_syncookies 2), and the SYN queue is not used."
             .to_owned(),
     };
     format!(
-        "the accept queue is limited by what the application asked for when it began to listen, at \
-         most net.core.somaxconn ({} now); {syn_queue}",
+        "The application's backlog, at most net.core.somaxconn ({}), limits both queues. {syn_queue}",
         number(settings.somaxconn)
     )
 }
@@ -155,14 +156,14 @@ fn losses(host: &Losses) -> String {
     };
     let for_full_syn_queues = |count: u64, what: &str| match count {
         0 => String::new(),
-        some => format!(", {} SYNs {what} for a full SYN queue", whole(some)),
+        some => format!(", {} SYNs {what} at a full SYN queue", whole(some)),
     };
     format!(
-        "{} clients turned away by full accept queues, {} packets dropped by listeners in \
-         all{}{}, since this network namespace exists",
+        "Since the network namespace was created: {} connections lost at full accept queues, {} packets \
+         dropped by listeners{}{}.",
         with_rate(host.overflows, host.overflows_pps),
         with_rate(host.drops, host.drops_pps),
         for_full_syn_queues(host.syn_queue_full_drops, "dropped"),
-        for_full_syn_queues(host.syn_queue_full_cookies, "answered with cookies"),
+        for_full_syn_queues(host.syn_queue_full_cookies, "answered with SYN cookies"),
     )
 }

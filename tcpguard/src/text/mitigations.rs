@@ -1,4 +1,4 @@
-//! The mitigations beside rules: the available cookies, and the mitigations of each listener.
+//! Mitigations of each listener, and the available SYN cookies.
 
 use std::fmt::{self, Write};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, Status};
 
 /// The mitigations of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    let mut heading = "Steps";
+    let mut heading = "Mitigations";
     for listener in &status.listeners {
         for mitigation in &listener.mitigations {
             paragraph(out, view, heading, &line(listener, mitigation, view))?;
@@ -27,7 +27,7 @@ pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Re
 pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fmt::Result {
     if listener.mitigations.is_empty() {
         let at = SocketAddr::new(listener.addr, listener.port);
-        return writeln!(out, "{at}: no step is taken");
+        return writeln!(out, "{at}: no mitigation");
     }
     for mitigation in &listener.mitigations {
         writeln!(out, "{}", line(listener, mitigation, view))?;
@@ -56,24 +56,24 @@ pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) ->
 
 fn cookies(cookies: &Cookies) -> String {
     let who = match cookies.backend {
-        CookieBackend::Own => "the guard's own are ready",
-        CookieBackend::KernelHelper => "made by the kernel for the guard",
-        CookieBackend::Kernel => "the kernel's own only, when a SYN queue is full",
+        CookieBackend::Own => "by XDP",
+        CookieBackend::KernelHelper => "by the kernel, on request of XDP",
+        CookieBackend::Kernel => "by the kernel only, at a full SYN queue",
         CookieBackend::None => "none",
-        CookieBackend::Unknown => "made in a way that this command does not know",
+        CookieBackend::Unknown => "by a maker unknown to this command",
     };
     let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let counts = match cookies.sent {
         0 => String::new(),
         sent => format!(
-            "; {} sent, {} came back good, {} bad",
+            "; {} sent, {} validated, {} invalid",
             short(sent as f64),
             short(cookies.valid as f64),
             short(cookies.invalid as f64)
         ),
     };
     let known = cookies.validated_clients.map_or_else(String::new, |clients| {
-        format!("; {} clients are known and pass first", short(clients as f64))
+        format!("; {} validated clients", short(clients as f64))
     });
     format!("{who}{why}{counts}{known}")
 }

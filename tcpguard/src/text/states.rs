@@ -1,4 +1,4 @@
-//! Connections by state, with their cost and their owners.
+//! Connections by state, the resources they use, and their owners.
 
 use std::fmt::{self, Write};
 
@@ -56,25 +56,25 @@ fn tone(severity: Option<Severity>) -> Tone {
 }
 
 fn counts(out: &mut impl Write, report: &StatesReport, view: &View) -> fmt::Result {
-    let mut table = Table::new(["STATE", "IPV4", "IPV6", "TOTAL", "USUAL", "JUDGEMENT"]);
+    let mut table = Table::new(["STATE", "IPV4", "IPV6", "TOTAL", "EXPECTED", "JUDGEMENT"]);
     for count in &report.states {
         // It is passed through in a moment.
         if count.state == TcpState::Close && count.total() == 0 {
             continue;
         }
         let tone = tone(count.severity);
-        let judgement = match (count.usual, count.severity) {
+        let judgement = match (count.expected_max, count.severity) {
             (None, _) => "".into(),
             (Some(_), None) => Cell::toned("● ok", Tone::Good),
-            (Some(_), Some(Severity::Critical)) => Cell::toned("✗ far too many", Tone::Bad),
-            (Some(_), Some(_)) => Cell::toned("! more than usual", Tone::Warning),
+            (Some(_), Some(Severity::Critical)) => Cell::toned("✗ too high", Tone::Bad),
+            (Some(_), Some(_)) => Cell::toned("! high", Tone::Warning),
         };
         table.row([
             count.state.name().into(),
             whole(count.ipv4).into(),
             whole(count.ipv6).into(),
             Cell::toned(whole(count.total()), tone),
-            count.usual.map_or_else(String::new, |usual| format!("up to {}", whole(usual))).into(),
+            count.expected_max.map_or_else(String::new, |most| format!("≤ {}", whole(most))).into(),
             judgement,
         ]);
     }
@@ -107,10 +107,10 @@ fn limit(limit: Option<u64>) -> String {
 
 fn name(resource: &Resource) -> String {
     match (resource.resource, &resource.process, resource.destination) {
-        (ResourceKind::TimeWait, ..) => "places for TIME_WAIT (tcp_max_tw_buckets)".to_owned(),
-        (ResourceKind::Orphans, ..) => "closed, not over (tcp_max_orphans)".to_owned(),
-        (ResourceKind::Memory, ..) => "pages in TCP's queues (tcp_mem)".to_owned(),
-        (ResourceKind::Files, ..) => "open files of the host (file-max)".to_owned(),
+        (ResourceKind::TimeWait, ..) => "TIME_WAIT (tcp_max_tw_buckets)".to_owned(),
+        (ResourceKind::Orphans, ..) => "orphans (tcp_max_orphans)".to_owned(),
+        (ResourceKind::Memory, ..) => "TCP memory, pages (tcp_mem)".to_owned(),
+        (ResourceKind::Files, ..) => "open files (file-max)".to_owned(),
         (ResourceKind::LocalPorts, _, Some(destination)) => format!("local ports to {destination}"),
         (ResourceKind::LocalPorts, _, None) => "local ports".to_owned(),
         (ResourceKind::Descriptors, Some(process), _) => format!("descriptors of {process}"),
@@ -119,7 +119,7 @@ fn name(resource: &Resource) -> String {
 }
 
 fn close_wait(out: &mut impl Write, holders: &[Holder], view: &View) -> fmt::Result {
-    let mut table = Table::new(["IN CLOSE_WAIT OF", "CONNECTIONS", "DESCRIPTORS"]);
+    let mut table = Table::new(["CLOSE_WAIT BY PROCESS", "CONNECTIONS", "DESCRIPTORS"]);
     for holder in holders.iter().take(HOLDERS_SHOWN) {
         let descriptors = match (holder.descriptors, holder.descriptor_limit) {
             (Some(used), Some(limit)) => format!("{} of {}", whole(used), whole(limit)),
@@ -138,7 +138,7 @@ fn close_wait(out: &mut impl Write, holders: &[Holder], view: &View) -> fmt::Res
 
 fn queues(out: &mut impl Write, queues: &Queues, view: &View) -> fmt::Result {
     let mut table =
-        Table::new(["PROCESS", "CONNECTIONS", "UNREAD", "AT MOST", "UNACKNOWLEDGED", "AT MOST"]);
+        Table::new(["PROCESS", "CONNECTIONS", "UNREAD", "MAX", "UNACKNOWLEDGED", "MAX"]);
     for of_process in queues.processes.iter().take(QUEUES_SHOWN) {
         table.row([
             process(of_process.process.as_ref(), of_process.accept_queue).into(),
@@ -173,7 +173,7 @@ fn process(owner: Option<&Owner>, accept_queue: Option<u16>) -> String {
     match (owner, accept_queue) {
         (Some(owner), _) => owner.to_string(),
         (None, Some(port)) => format!("accept queue of :{port}"),
-        (None, None) => "not seen, or none".to_owned(),
+        (None, None) => "unknown".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The settings that should change on a host, and those that were changed.
+//! Advice about a host's settings, and the outcome of changes.
 
 use std::fmt::{self, Write};
 
@@ -12,11 +12,10 @@ use super::findings::sign;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
 
-/// Columns before a reason that has lines of its own.
+/// Indentation of a reason on lines of its own.
 const INDENT: usize = 4;
 
-/// The settings that should change with why, risk and commands; then the rest, and the recipes that are
-/// refused.
+/// The settings to change with reason, risk and commands, then the rest and the recipes that are not advised.
 pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let (mark, tone) = sign_of(tune);
     writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
@@ -31,16 +30,16 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     }
     writeln!(out)?;
     rest(out, tune, view)?;
-    writeln!(out, "\n{}", view.paint(Tone::Heading, "Not advised, whatever recipes say"))?;
+    writeln!(out, "\n{}", view.paint(Tone::Heading, "Recipes that are not advised"))?;
     for refused in &tune.refused {
         recipe(out, refused, view)?;
     }
     writeln!(out)?;
     let next = match tune.to_change().is_empty() {
-        true => "look again under load: tcpguard tune",
+        true => "run again under load: tcpguard tune",
         false => {
-            "sudo tcpguard tune --apply sets the sysctls until the next boot, with --persist for \
-             good; sudo tcpguard tune --undo takes that back"
+            "sudo tcpguard tune --apply sets the sysctls until the next boot, with --persist \
+             permanently. To restore the previous values: sudo tcpguard tune --undo"
         }
     };
     paragraph(out, view, "Next", next)
@@ -82,10 +81,10 @@ fn headline(tune: &Tune) -> String {
     let harmful = rows.iter().filter(|row| row.verdict == Word::Harmful).count();
     let settings = if rows.len() == 1 { "setting" } else { "settings" };
     match (rows.len(), harmful) {
-        (0, _) => format!("{host}: nothing should change"),
-        (some, 0) => format!("{host}: {some} {settings} should change"),
+        (0, _) => format!("{host}: no change advised"),
+        (some, 0) => format!("{host}: change {some} {settings}"),
         (some, harmful) => {
-            format!("{host}: {some} {settings} should change, {harmful} of them harmful")
+            format!("{host}: change {some} {settings}, {harmful} of them harmful")
         }
     }
 }
@@ -104,7 +103,7 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     paragraph(out, view, "Does", &row.does)?;
     paragraph(out, view, "Why", &row.why)?;
     paragraph(out, view, "Risk", &row.risk)?;
-    // Commands are to be copied: a line each, however long.
+    // Commands are made to be copied, so that they are never wrapped.
     for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {
         if let Some(command) = command {
             writeln!(out, "  {heading:<12}{command}")?;
@@ -113,7 +112,7 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     Ok(())
 }
 
-/// The good settings, and those that this host does not have: a line each.
+/// The good settings and those that this host does not have, one line each.
 fn rest(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let rows = tune.settings.iter().filter(|row| matches!(row.verdict, Word::Good | Word::Absent));
     let rows: Vec<&Row> = rows.collect();
@@ -139,7 +138,12 @@ fn recipe(out: &mut impl Write, refused: &Refused, view: &View) -> fmt::Result {
         writeln!(out, "  {line}")?;
     } else {
         writeln!(out, "{}", view.paint(Tone::Warning, &format!("! {line}")))?;
-        reason(out, view, &format!("Followed here: {}.", refused.found.join(", ")))?;
+        let places = refused.found.iter().map(|place| match place.as_str() {
+            "running" => "the running kernel",
+            file => file,
+        });
+        let places = places.collect::<Vec<_>>().join(", ");
+        reason(out, view, &format!("In use in {places}."))?;
     }
     reason(out, view, &refused.why)
 }
@@ -155,7 +159,7 @@ fn value(row: &Row) -> String {
     row.value.clone().unwrap_or_else(|| "-".to_owned())
 }
 
-/// With a blank where the kernel has a tab.
+/// The value with blanks in place of the kernel's tabs.
 fn plain(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }

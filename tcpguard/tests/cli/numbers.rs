@@ -28,7 +28,7 @@ fn that_there_is_no_agent_is_a_number_too() {
     for (form, end) in [("openmetrics", "# EOF\n"), ("prometheus", "")] {
         let outcome = host.run(&["metrics", "--format", form]);
         let expected = format!(
-            "# HELP tcpguard_up Whether the agent answers.\n# TYPE tcpguard_up gauge\n\
+            "# HELP tcpguard_up 1 if the agent responds, else 0.\n# TYPE tcpguard_up gauge\n\
              tcpguard_up 0\n{end}"
         );
         assert_eq!((outcome.code, &outcome.stdout), (Some(3), &expected), "{outcome:#?}");

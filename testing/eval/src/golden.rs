@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn published(rows: &[[&str; 2]]) -> String {
-        let mut block = Block::new("Delays", "In seconds.", &["attack", "told"]);
+        let mut block = Block::new("Delays", "In seconds.", &["attack", "delay"]);
         rows.iter().for_each(|row| block.row(*row));
         page("What is measured.", &[block]).unwrap()
     }
@@ -108,7 +108,8 @@ mod tests {
     fn a_number_that_differs_is_shown_as_it_was_and_is() {
         let before = published(&[["random", "0.75"], ["mimic", "1.00"]]);
         let after = published(&[["random", "0.75"], ["mimic", "1.25"]]);
-        assert_eq!(all(&before, &after), ["Delays:", "- | mimic  | 1.00 |", "+ | mimic  | 1.25 |"]);
+        let lines = ["Delays:", "- | mimic  |  1.00 |", "+ | mimic  |  1.25 |"];
+        assert_eq!(all(&before, &after), lines);
         assert_eq!(differences(&before, &after, |title| title == "Delays"), [""; 0]);
     }
 

@@ -141,16 +141,16 @@ mod tests {
 
     #[test]
     fn numbers_stand_right_and_words_left() {
-        let mut block = Block::new("Delays", "In seconds.", &["attack", "told"]);
+        let mut block = Block::new("Delays", "In seconds.", &["attack", "delay"]);
         block.row(["random", "0.75"]);
         block.row(["of one source", "–"]);
         assert_eq!(
             block.render(),
             "## Delays\n\n\
-             | attack        | told |\n\
-             | ------------- | ---: |\n\
-             | random        | 0.75 |\n\
-             | of one source |    – |\n\n\
+             | attack        | delay |\n\
+             | ------------- | ----: |\n\
+             | random        |  0.75 |\n\
+             | of one source |     – |\n\n\
              In seconds.\n"
         );
     }

@@ -58,15 +58,13 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
         findings.push(Checked::notice(CODE, format!("{more} more rules depend on seeing SYNs")));
     }
     if let Some(what) = unread(rules) {
-        let text = format!(
-            "{what}: whether they let clients in that were answered with SYN cookies is not known"
-        );
+        let text = format!("{what}: their effect on clients with SYN cookies is unknown");
         findings.push(Checked::notice(CODE, text).hint("iptables-legacy -S"));
     }
     let families = facts.service.unit.get("RestrictAddressFamilies").map_or("", String::as_str);
     if rules.chains.iter().any(|chain| chain.legacy) && lacks(families, "AF_INET") {
         let text = format!(
-            "RestrictAddressFamilies={families}: the service cannot read the tables of iptables-legacy"
+            "RestrictAddressFamilies={families}: the service cannot read iptables-legacy tables"
         );
         let hint =
             "edit by `systemctl edit tcpguard`: [Service] RestrictAddressFamilies=AF_INET AF_INET6";
@@ -88,11 +86,11 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
     let ports: Vec<String> = ports.iter().take(6).map(u16::to_string).collect();
     let allowed = firewall.choice == FirewallChoice::Allow;
     let then = match (allowed, offence.kind) {
-        (false, _) => "SYN cookies of tcpguard's are not used",
-        (true, Kind::Bypassed) => "SYN cookies bypass it, as cookies.firewall allows",
-        (true, _) => "clients answered with SYN cookies may be refused, as cookies.firewall allows",
+        (false, _) => "tcpguard's SYN cookies are not used",
+        (true, Kind::Bypassed) => "SYN cookies bypass it (allowed by cookies.firewall)",
+        (true, _) => "clients with SYN cookies may be refused (allowed by cookies.firewall)",
     };
-    let text = format!("{offence} {}; {then} at port {}", offence.why(), ports.join(", "));
+    let text = format!("{offence} {}: {then} on port {}", offence.why(), ports.join(", "));
     let found = if allowed { Checked::notice(id, text) } else { Checked::warning(id, text) };
     let path = match &facts.config {
         ConfigFacts::Absent { path }

@@ -1,4 +1,4 @@
-//! The interfaces that are attached, or are to be.
+//! Checks of the interfaces that are attached or configured.
 
 use super::super::document::Checked;
 use super::super::facts::{Facts, InterfaceFacts, Link};
@@ -30,10 +30,7 @@ pub(in super::super) fn exists(facts: &Facts) -> Vec<Checked> {
             }
             None => Checked::critical(
                 CODE,
-                format!(
-                    "there is none of that name; this host has: {}",
-                    interface.existing.join(", ")
-                ),
+                format!("no such interface; this host has: {}", interface.existing.join(", ")),
             )
             .hint("edit /etc/tcpguard/tcpguard.toml: [interfaces] names"),
         };
@@ -46,12 +43,12 @@ pub(in super::super) fn ethernet(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "ethernet";
     each(facts, |_, link| {
         if !link.ethernet {
-            let text = "it carries no Ethernet frames, such as a tunnel; guard the Ethernet \
-                            interface below it";
+            let text =
+                "no Ethernet frames, as on a tunnel; attach to the Ethernet interface below it";
             let edit = "edit /etc/tcpguard/tcpguard.toml: [interfaces] names";
             return Some(Checked::critical(CODE, text).hint(edit));
         }
-        let words = "the loopback interface: nobody attacks from there";
+        let words = "the loopback interface carries no attack";
         link.loopback.then(|| Checked::notice(CODE, words))
     })
 }
@@ -61,7 +58,7 @@ pub(in super::super) fn up(facts: &Facts) -> Vec<Checked> {
     each(facts, |name, link| {
         let state = link.state;
         matches!(state, OperState::Down | OperState::Waiting).then(|| {
-            Checked::warning(CODE, format!("it is {state}: no packets pass"))
+            Checked::warning(CODE, format!("link {state}: no packets pass"))
                 .hint(format!("ip link set dev {name} up"))
         })
     })
@@ -73,20 +70,18 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
         let driver = link.driver.as_deref().unwrap_or("unknown");
         Some(match link.xdp {
             Some(features) if features.basic => {
-                Checked::passed(CODE, format!("the driver ({driver}) runs XDP natively"))
+                Checked::passed(CODE, format!("driver {driver} supports native XDP"))
             }
             Some(_) => Checked::notice(
                 CODE,
                 format!(
-                    "EOPNOTSUPP: the driver ({driver}) has no XDP of its own; the filter runs in the \
-                     network stack (generic), where a packet costs more"
+                    "EOPNOTSUPP: driver {driver} does not support native XDP. The program runs in \
+                     generic mode, at a higher cost per packet."
                 ),
             ),
             None => Checked::notice(
                 CODE,
-                format!(
-                    "this kernel does not tell whether the driver ({driver}) has XDP (6.3 does)"
-                ),
+                format!("native XDP support of driver {driver} is unknown before Linux 6.3"),
             ),
         })
     })
@@ -100,9 +95,9 @@ pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
         (link.received == Some(false) && !generic).then(|| {
             Checked::notice(
                 CODE,
-                "a veth whose other end has no native XDP program: what a native filter sends back \
-                 (XDP_TX) is lost there, so the guard sends no SYN cookies of its own; in generic mode \
-                 it does",
+                "the peer of this veth has no native XDP program, so frames sent by XDP_TX are lost. \
+                 tcpguard sends no SYN cookies of its own in native mode. Generic mode has no such \
+                 limit.",
             )
             .hint("edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"")
         })
@@ -120,13 +115,13 @@ pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
         Some(match large {
             true => Checked::passed(
                 CODE,
-                format!("{} is more than a page, which this driver and the filter can do", link.mtu),
+                format!("MTU {} exceeds a page, and the driver supports that", link.mtu),
             ),
             false => Checked::warning(
                 CODE,
                 format!(
-                    "{} does not fit a page: the driver may refuse native XDP (ERANGE or EINVAL), and \
-                     the filter runs in the network stack then (generic)",
+                    "MTU {} exceeds a page: the driver may refuse native XDP (ERANGE or EINVAL), and the \
+                     program then runs in generic mode",
                     link.mtu
                 ),
             )
@@ -141,8 +136,8 @@ pub(in super::super) fn lro(facts: &Facts) -> Vec<Checked> {
         (link.merges == Some(true)).then(|| {
             Checked::warning(
                 CODE,
-                "it merges packets before anybody sees them (LRO): most drivers refuse native XDP with \
-                 that (EINVAL), and SYNs cannot be counted",
+                "LRO merges packets before XDP: most drivers then refuse native XDP (EINVAL), and SYNs \
+                 are not counted",
             )
             .hint(format!("ethtool -K {name} lro off"))
         })
@@ -158,8 +153,8 @@ pub(in super::super) fn vlan_tags(facts: &Facts) -> Vec<Checked> {
                 Checked::warning(
                     CODE,
                     format!(
-                        "it takes VLAN tags off before XDP: clients on {vlans} get no SYN cookies, \
-                         because the answer would lack the tag"
+                        "VLAN tags are stripped before XDP: clients on {vlans} get no SYN cookies, because \
+                         the reply would lack the tag"
                     ),
                 )
                 .hint(format!("ethtool -K {name} rxvlan off")),
@@ -184,8 +179,8 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 Checked::warning(
                     CODE,
                     format!(
-                        "a {kind} of {members}: packets are in the network stack already when it sees \
-                         them; the filter belongs on its members"
+                        "a {kind} of {members}: its packets have already entered the network stack. Attach \
+                         to its members."
                     ),
                 )
                 .hint(edit(&members)),
@@ -194,18 +189,15 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 Checked::warning(
                     CODE,
                     format!(
-                        "a {kind} upon {below}: packets are in the network stack already when it sees \
-                         them; the filter belongs on {below}, and knows VLAN tags"
+                        "a {kind} upon {below}: its packets have already entered the network stack. Attach \
+                         to {below}, where VLAN tags are recognised."
                     ),
                 )
                 .hint(edit(&format!("{below:?}"))),
             ),
             (_, Some((master, kind)), _) => Some(Checked::notice(
                 CODE,
-                format!(
-                    "a member of {master} ({kind}): right for the filter; guard every member that \
-                     clients come by"
-                ),
+                format!("a member of {master} ({kind}): attach to every member with client traffic"),
             )),
             _ => None,
         }
@@ -239,15 +231,17 @@ pub(in super::super) fn losses(facts: &Facts) -> Vec<Checked> {
         let lost = link.device.lost?;
         let received = facts.host.load.received;
         Some(if lost == 0 {
-            Checked::passed(CODE, "its ring has never overflowed since boot")
+            Checked::passed(CODE, "no packet lost since boot")
         } else if facts.host.load.is_burst(lost) {
-            Checked::notice(CODE, format!("{lost} packets since boot, of some {received} received"))
+            Checked::notice(
+                CODE,
+                format!("{lost} of {received} packets lost since boot, in bursts"),
+            )
         } else {
             Checked::warning(
                 CODE,
                 format!(
-                    "{lost} packets since boot, of some {received} received, before the filter could \
-                     see them: clients among them"
+                    "{lost} of {received} packets dropped before XDP since boot, including client packets"
                 ),
             )
             .hint("tcpguard tune")

@@ -9,17 +9,13 @@ use crate::doctor::facts::{Feature, Support};
 use crate::linux::release::OLDEST;
 
 /// The features that releases after the oldest one add.
-const STEPS: [(u32, u32, &str); 2] = [
-    (6, 6, "TCX, so that others' tc programs do not matter"),
-    (6, 9, "SYN cookies of the guard's own"),
-];
+const STEPS: [(u32, u32, &str); 2] =
+    [(6, 6, "TCX, which runs before other tc programs"), (6, 9, "SYN cookies in XDP")];
 
 pub(in super::super) fn release(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "kernel_release";
     let Some(release) = &facts.kernel.release else {
-        return vec![
-            Checked::unknown(CODE, "the kernel does not say which release it is").hint("uname -r"),
-        ];
+        return vec![Checked::unknown(CODE, "the kernel release cannot be read").hint("uname -r")];
     };
     let lacks: Vec<String> = STEPS
         .iter()
@@ -32,7 +28,7 @@ pub(in super::super) fn release(facts: &Facts) -> Vec<Checked> {
     };
     let (major, minor) = OLDEST;
     let finding = if !release.at_least(major, minor) {
-        Checked::critical(CODE, format!("{text}; below {major}.{minor} the guard does not start"))
+        Checked::critical(CODE, format!("{text}; tcpguard requires {major}.{minor} or later"))
             .hint("apt-cache search linux-image")
     } else if lacks.is_empty() {
         Checked::passed(CODE, text)
@@ -59,7 +55,7 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
                 continue;
             }
             Support::Missing => {
-                bad(feature.needed, format!("this kernel has none: no {}", feature.for_what))
+                bad(feature.needed, format!("not in this kernel: no {}", feature.for_what))
                     .hint("zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz")
             }
             Support::Failed(reason) => {
@@ -71,10 +67,10 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
     for (errno, features) in refused {
         let names: Vec<&str> = features.iter().map(|feature| feature.name).collect();
         let names = names.join(", ");
-        // Without root that is no wonder, and says nothing about the service.
+        // Expected without root, and no evidence about the service.
         if !facts.privileges.root && matches!(errno, libc::EPERM | libc::EACCES) {
             findings.push(
-                Checked::unknown(CODE, format!("not allowed to try {names}"))
+                Checked::unknown(CODE, format!("no permission to test {names}"))
                     .hint("sudo tcpguard doctor"),
             );
             continue;
@@ -91,7 +87,7 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
     }
     if findings.is_empty() {
         let names: Vec<&str> = facts.kernel.features.iter().map(|feature| feature.name).collect();
-        findings.push(Checked::passed(CODE, format!("tried and found: {}", names.join(", "))));
+        findings.push(Checked::passed(CODE, format!("present: {}", names.join(", "))));
     }
     findings
 }
@@ -99,11 +95,11 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn btf(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "btf";
     vec![match facts.kernel.btf {
-        true => Checked::passed(CODE, "/sys/kernel/btf/vmlinux is there"),
+        true => Checked::passed(CODE, "/sys/kernel/btf/vmlinux exists"),
         false => Checked::warning(
             CODE,
-            "/sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF): completed handshakes cannot be \
-             counted at the tracepoint, nor cookies of the guard's own be taken back",
+            "/sys/kernel/btf/vmlinux is missing (CONFIG_DEBUG_INFO_BTF): tcpguard cannot count completed \
+             handshakes at the tracepoint or validate its own SYN cookies",
         )
         .hint("zgrep CONFIG_DEBUG_INFO_BTF /proc/config.gz"),
     }]
@@ -113,12 +109,13 @@ pub(in super::super) fn lockdown(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "lockdown";
     vec![match facts.kernel.lockdown.as_deref() {
         None | Some("none") => Checked::passed(CODE, "the kernel is not locked down"),
-        Some("integrity") => {
-            Checked::passed(CODE, "integrity: programs may be loaded, and read kernel memory")
-        }
+        Some("integrity") => Checked::passed(
+            CODE,
+            "integrity: BPF programs may be loaded and may read kernel memory",
+        ),
         Some(other) => Checked::critical(
             CODE,
-            format!("{other}: programs may not read kernel memory, which the guard's do"),
+            format!("{other}: BPF programs may not read kernel memory, as tcpguard's have to"),
         )
         .hint("edit the kernel's command line: lockdown=integrity"),
     }]
@@ -129,13 +126,13 @@ pub(in super::super) fn jit(facts: &Facts) -> Vec<Checked> {
     const NAME: &str = "net.core.bpf_jit_enable";
     vec![
         match facts.kernel.jit {
-            Some(0) => Checked::warning(CODE, "off: each packet costs several times as much")
+            Some(0) => Checked::warning(CODE, "off: each packet costs several times more CPU time")
                 .hint(format!("sysctl -w {NAME}=1")),
             Some(_) => Checked::passed(CODE, "on"),
             None if facts.privileges.root => {
-                Checked::notice(CODE, "this kernel has no switch for it in this network namespace")
+                Checked::notice(CODE, "no such setting in this network namespace")
             }
-            None => Checked::unknown(CODE, "only root may look").hint("sudo tcpguard doctor"),
+            None => Checked::unknown(CODE, "readable by root only").hint("sudo tcpguard doctor"),
         }
         .about(NAME),
     ]

@@ -1,4 +1,4 @@
-//! The checks: each is a function of the facts and returns what it found.
+//! The checks as functions of the facts.
 
 mod firewall;
 mod interface;
@@ -27,7 +27,7 @@ const fn interfaces(run: fn(&Facts) -> Vec<Checked>) -> Check {
     Check { of_interfaces: true, run }
 }
 
-/// The checks of what a start needs first: the kernel, the privileges and the directory of the pins.
+/// Checks of the kernel, the privileges and the directory of the pins.
 pub const FIRST: [Check; 8] = [
     host(kernel::release),
     host(kernel::features),

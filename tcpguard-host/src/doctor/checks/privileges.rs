@@ -14,18 +14,16 @@ pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Checked> {
     vec![match (missing.is_empty(), privileges.root) {
         (true, true) if privileges.effective & SYS_ADMIN == 0 => Checked::notice(
             CODE,
-            "root without CAP_SYS_ADMIN: enough to guard, but other programs cannot be named here",
+            "root without CAP_SYS_ADMIN: sufficient, but other programs cannot be identified",
         ),
         (true, _) => Checked::passed(CODE, "this process may load and attach programs"),
         (false, true) => Checked::critical(
             CODE,
-            format!("root, but without {}: as in a container", missing.join(", ")),
+            format!("root without {}, as in a container", missing.join(", ")),
         )
         .hint(format!("edit how the container is started: add {}", missing.join(", "))),
-        (false, false) => {
-            Checked::unknown(CODE, "not run as root: some of what follows cannot be looked at")
-                .hint("sudo tcpguard doctor")
-        }
+        (false, false) => Checked::unknown(CODE, "not run as root: some checks are not possible")
+            .hint("sudo tcpguard doctor"),
     }]
 }
 
@@ -37,15 +35,17 @@ pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Checked> {
             Checked::passed(CODE, format!("{dir} is on a BPF file system"))
         }
         Filesystem::Bpf { read_only: true } => {
-            Checked::critical(CODE, format!("{dir} is on a BPF file system that is read-only"))
+            Checked::critical(CODE, format!("the BPF file system of {dir} is read-only"))
                 .hint("mount -o remount,rw /sys/fs/bpf")
         }
         Filesystem::Other => Checked::critical(
             CODE,
-            format!("{dir} is on no BPF file system, so that the filter could outlive no restart"),
+            format!(
+                "{dir} is not on a BPF file system, so the XDP program cannot survive a restart"
+            ),
         )
         .hint("mount -t bpf bpf /sys/fs/bpf"),
-        Filesystem::Unknown => Checked::unknown(CODE, format!("{dir} may not be looked at"))
+        Filesystem::Unknown => Checked::unknown(CODE, format!("no permission to read {dir}"))
             .hint("sudo tcpguard doctor"),
     };
     vec![finding]
@@ -60,7 +60,7 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Checked> {
     let dir = pins.dir.display().to_string();
     let Some(owner) = pins.owner else {
         return vec![
-            Checked::passed(CODE, "not there yet; the service makes it when it starts").about(dir),
+            Checked::passed(CODE, "not present; the service creates it at its start").about(dir),
         ];
     };
     let mut findings = Vec::new();
@@ -71,8 +71,8 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Checked> {
             Checked::warning(
                 CODE,
                 format!(
-                    "it belongs to user {}, who can take the filter off, and the service may not be \
-                     able to use it",
+                    "owned by user {}, who can detach the XDP program; the service may be unable to use \
+                     it",
                     owner.uid
                 ),
             )
@@ -84,10 +84,7 @@ pub(in super::super) fn pin_directory(facts: &Facts) -> Vec<Checked> {
         findings.push(
             Checked::warning(
                 CODE,
-                format!(
-                    "its mode is {:04o}: others than its owner can reach the filter",
-                    owner.mode
-                ),
+                format!("mode {:04o} gives other users access to the XDP program", owner.mode),
             )
             .about(&dir)
             .hint(format!("chmod 0700 {dir}")),

@@ -27,39 +27,39 @@ pub(in super::super) fn xdp(facts: &Facts) -> Vec<Checked> {
             Some(Err(reason)) => {
                 Checked::unknown(CODE, reason).hint(format!("ip link show dev {name}"))
             }
-            Some(Ok(programs)) => one_place(CODE, name, &programs),
+            Some(Ok(programs)) => one_slot(CODE, name, &programs),
         };
         findings.push(finding.about(name));
     }
     findings
 }
 
-fn one_place(id: &str, interface: &str, programs: &[&Attached]) -> Checked {
+fn one_slot(id: &str, interface: &str, programs: &[&Attached]) -> Checked {
     let Some(first) = programs.first() else {
-        return Checked::passed(id, "the place is free");
+        return Checked::passed(id, "no XDP program attached");
     };
     if programs.iter().all(|program| program.is_ours()) {
         let names: Vec<String> = programs.iter().map(|program| program.to_string()).collect();
-        return Checked::passed(id, format!("the guard's own: {}", names.join(", ")));
+        return Checked::passed(id, format!("tcpguard's program: {}", names.join(", ")));
     }
     let foreign = programs.iter().find(|program| !program.is_ours()).unwrap_or(first);
     if foreign.name.is_none() {
-        let text = format!("a program is there, {}: only root may see whose", foreign);
+        let text = format!("a program is attached: {foreign}; only root can see its owner");
         return Checked::unknown(id, text).hint("sudo tcpguard doctor");
     }
-    let refusal = "the guard is refused there, with EBUSY in the same mode and EEXIST in the other";
+    let refusal = "the agent cannot attach (EBUSY in the same mode, EEXIST in the other)";
     if foreign.is_dispatcher() {
         return Checked::critical(
             id,
-            format!("libxdp's dispatcher has the place, {}: {refusal}", foreign),
+            format!("libxdp's dispatcher is attached, {foreign}: {refusal}"),
         )
         .hint(format!("xdp-loader status {interface} && xdp-loader unload {interface} --all"));
     }
-    Checked::critical(id, format!("another program has the place, {}: {refusal}", foreign))
+    Checked::critical(id, format!("another XDP program is attached, {foreign}: {refusal}"))
         .hint(format!("bpftool net show dev {interface} && ip link set dev {interface} xdp off"))
 }
 
-/// At tc there is room for many, and their order counts.
+/// An interface has many tc programs, and their order matters.
 pub(in super::super) fn tc(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "tc_programs";
     let mut findings = Vec::new();
@@ -69,7 +69,7 @@ pub(in super::super) fn tc(facts: &Facts) -> Vec<Checked> {
             None => continue,
             Some(Err(reason)) => Checked::unknown(CODE, reason)
                 .hint(format!("tc filter show dev {} egress", interface.name)),
-            Some(Ok(others)) if others.is_empty() => Checked::passed(CODE, "nobody else's"),
+            Some(Ok(others)) if others.is_empty() => Checked::passed(CODE, "no other program"),
             Some(Ok(others)) => {
                 let mut names: Vec<String> =
                     others.iter().map(|program| program.to_string()).collect();
@@ -78,7 +78,7 @@ pub(in super::super) fn tc(facts: &Facts) -> Vec<Checked> {
                 Checked::notice(
                     CODE,
                     format!(
-                        "{}: one that drops or redirects packets may hide answers from the guard",
+                        "{}: a program that drops or redirects packets may hide SYN-ACKs from tcpguard",
                         names.join(", ")
                     ),
                 )

@@ -1,4 +1,4 @@
-//! Checks of the service manager, of the unit's settings, and of the journal that keeps the messages.
+//! Checks of the service manager, the unit's settings, and the journal.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub(in super::super) fn config(facts: &Facts) -> Vec<Checked> {
     let running = facts.agent_runs;
     let (path, findings) = match &facts.config {
         ConfigFacts::Absent { path } => {
-            let words = "there is none: the defaults hold, which name no interface to guard";
+            let words = "no configuration file: the defaults name no interface";
             let hint = "tcpguard config init";
             let finding = match running {
                 true => Checked::notice(CODE, words).hint(hint),
@@ -19,14 +19,14 @@ pub(in super::super) fn config(facts: &Facts) -> Vec<Checked> {
             (path, vec![finding])
         }
         ConfigFacts::Valid { path, interfaces } if interfaces.is_empty() && !running => {
-            let words = "valid, but it names no interface: the service does not start";
+            let words = "valid, but names no interface: the service does not start";
             let hint = format!("edit {}: [interfaces] names", path.display());
             (path, vec![Checked::critical(CODE, words).hint(hint)])
         }
         ConfigFacts::Valid { path, interfaces } => {
             let interfaces = match interfaces.is_empty() {
-                true => "the agent was told its interfaces otherwise".to_owned(),
-                false => format!("it guards {}", interfaces.join(", ")),
+                true => "the agent's interfaces are set elsewhere".to_owned(),
+                false => format!("interfaces: {}", interfaces.join(", ")),
             };
             (path, vec![Checked::passed(CODE, format!("valid; {interfaces}"))])
         }
@@ -44,7 +44,7 @@ pub(in super::super) fn config(facts: &Facts) -> Vec<Checked> {
     findings.into_iter().map(|finding| finding.about(&path)).collect()
 }
 
-/// A directive of a unit with which the agent does not work, and the reason; measured on systemd 252.
+/// A directive of a unit that breaks the agent, and the reason (measured on systemd 252).
 struct Breaks {
     property: &'static str,
     broken: fn(&str) -> bool,
@@ -70,7 +70,7 @@ const BREAKS: [Breaks; 12] = [
     Breaks {
         property: "PrivateNetwork",
         broken: is_yes,
-        why: "the service has a network of its own and finds no interface",
+        why: "the service runs in its own network namespace, without the interfaces",
         fix: "PrivateNetwork=no",
     },
     Breaks {
@@ -82,7 +82,7 @@ const BREAKS: [Breaks; 12] = [
     Breaks {
         property: "DynamicUser",
         broken: is_yes,
-        why: "a user that comes and goes cannot reach its pins (EACCES)",
+        why: "a dynamic user loses access to its pins (EACCES)",
         fix: "DynamicUser=no",
     },
     Breaks {
@@ -94,43 +94,43 @@ const BREAKS: [Breaks; 12] = [
     Breaks {
         property: "RestrictAddressFamilies",
         broken: |value| lacks(value, "AF_NETLINK"),
-        why: "without netlink neither interfaces nor listeners can be seen",
+        why: "interfaces and listeners cannot be read without netlink",
         fix: "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
     },
     Breaks {
         property: "RestrictAddressFamilies",
         broken: |value| lacks(value, "AF_UNIX"),
-        why: "without unix sockets nobody can ask the agent",
+        why: "commands cannot reach the agent without Unix sockets",
         fix: "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
     },
     Breaks {
         property: "SystemCallFilter",
         broken: |value| lacks(value, "bpf"),
-        why: "bpf(2) is forbidden (EPERM); it is in @privileged and must be allowed last",
+        why: "bpf(2) is forbidden (EPERM). It is part of @privileged and must be allowed last.",
         fix: "SystemCallFilter=bpf",
     },
     Breaks {
         property: "CapabilityBoundingSet",
         broken: |value| lacks(value, "cap_bpf") && lacks(value, "cap_sys_admin"),
-        why: "CAP_BPF is out of reach",
+        why: "CAP_BPF is unavailable",
         fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
     },
     Breaks {
         property: "CapabilityBoundingSet",
         broken: |value| lacks(value, "cap_net_admin"),
-        why: "CAP_NET_ADMIN is out of reach",
+        why: "CAP_NET_ADMIN is unavailable",
         fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
     },
     Breaks {
         property: "CapabilityBoundingSet",
         broken: |value| lacks(value, "cap_perfmon") && lacks(value, "cap_sys_admin"),
-        why: "CAP_PERFMON is out of reach, without which the verifier refuses the programs",
+        why: "CAP_PERFMON is unavailable, and the verifier rejects the programs without it",
         fix: "CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_PERFMON",
     },
     Breaks {
         property: "Restart",
         broken: |value| value == "no",
-        why: "an agent that ends stays away, and after 30s nothing is filtered",
+        why: "the agent is not restarted, and the XDP program fails open 30s after its end",
         fix: "Restart=always",
     },
     Breaks {
@@ -169,11 +169,11 @@ pub(in super::super) fn unit(facts: &Facts) -> Vec<Checked> {
     let unit = &facts.service.unit;
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     if !facts.service.systemd || unit.is_empty() {
-        let words = "systemd does not run this host: see to it that the agent is started again";
+        let words = "systemd is not running: make sure that the agent is restarted when it ends";
         return vec![Checked::notice(CODE, words)];
     }
     if property("LoadState") == "not-found" {
-        let words = "there is no tcpguard.service: the guard runs by hand only";
+        let words = "tcpguard.service is not installed: the agent has to be started by hand";
         return vec![Checked::notice(CODE, words).about("tcpguard.service")];
     }
     let drop_ins = property("DropInPaths");
@@ -196,8 +196,8 @@ pub(in super::super) fn unit(facts: &Facts) -> Vec<Checked> {
     findings.extend(state(CODE, unit));
     if findings.is_empty() {
         let words = match drop_ins {
-            "" => "the sandbox lets the guard work".to_owned(),
-            files => format!("the sandbox lets the guard work, with drop-ins: {files}"),
+            "" => "the sandbox permits the agent".to_owned(),
+            files => format!("the sandbox permits the agent, with drop-ins: {files}"),
         };
         findings.push(Checked::passed(CODE, words));
     }
@@ -217,23 +217,20 @@ fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Checked> {
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
     let mut findings = Vec::new();
     if property("NeedDaemonReload") == "yes" {
-        let words = "its files were changed, and systemd has not read them";
+        let words = "unit files changed on disk and not reloaded";
         findings.push(Checked::warning(id, words).hint("systemctl daemon-reload"));
     }
     if property("ActiveState") == "failed" {
-        let words = format!(
-            "it has failed: {}, exit code {}",
-            property("Result"),
-            property("ExecMainStatus")
-        );
+        let words =
+            format!("failed: {}, exit code {}", property("Result"), property("ExecMainStatus"));
         findings.push(Checked::warning(id, words).hint("journalctl -u tcpguard -e"));
     }
     if property("UnitFileState") == "disabled" && property("ActiveState") == "active" {
-        let words = "it runs, but does not start with the host";
+        let words = "running, but not enabled at boot";
         findings.push(Checked::warning(id, words).hint("systemctl enable tcpguard"));
     }
     if property("WatchdogUSec") == "0" {
-        let words = "without a watchdog an agent that hangs is not replaced";
+        let words = "no watchdog: a hanging agent is not restarted";
         let hint = "edit by `systemctl edit tcpguard`: [Service] WatchdogSec=3s";
         findings.push(Checked::warning(id, words).hint(hint));
     }
@@ -262,24 +259,24 @@ pub(in super::super) fn journald(facts: &Facts) -> Vec<Checked> {
             );
         }
     };
-    add("Storage", |value| value == "none", "alerts are kept nowhere", "Storage=auto");
+    add("Storage", |value| value == "none", "alerts are not stored", "Storage=auto");
     add(
         "MaxLevelStore",
         |level| {
             ["emerg", "alert", "crit", "err", "warning", "0", "1", "2", "3", "4"].contains(&level)
         },
-        "what ends attacks and what operators do is not kept (priority notice)",
+        "messages of priority notice are not stored, such as ends of attacks and audit records",
         "MaxLevelStore=debug",
     );
     add(
         "RateLimitBurst",
         // 0 switches the limit off.
         |burst| burst.parse::<u64>().is_ok_and(|burst| burst > 0 && burst < BURST),
-        "the words about an attack on several listeners are cut",
+        "messages about an attack on several listeners are suppressed",
         "RateLimitBurst=10000",
     );
     if findings.is_empty() {
-        findings.push(Checked::passed(CODE, "it keeps what the guard says"));
+        findings.push(Checked::passed(CODE, "stores all messages of the agent"));
     }
     findings
 }
@@ -287,12 +284,12 @@ pub(in super::super) fn journald(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn clock(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "time_sync";
     vec![match facts.service.synchronised {
-        Some(true) => Checked::passed(CODE, "the clock is kept in step"),
+        Some(true) => Checked::passed(CODE, "the clock is synchronised"),
         Some(false) => Checked::notice(
             CODE,
-            "nobody keeps the clock in step: times of attacks cannot be compared with other hosts'",
+            "the clock is not synchronised: times of attacks differ from those of other hosts",
         )
         .hint("timedatectl set-ntp true"),
-        None => Checked::unknown(CODE, "the kernel does not say").hint("timedatectl"),
+        None => Checked::unknown(CODE, "the state of the clock cannot be read").hint("timedatectl"),
     }]
 }

@@ -1,4 +1,4 @@
-//! Settings of the host and of its applications that help or hinder under a flood.
+//! Checks of the settings of the host and its applications that matter under a flood.
 
 use super::super::document::Checked;
 use super::super::facts::Facts;
@@ -28,14 +28,14 @@ pub(in super::super) fn settings(facts: &Facts) -> Vec<Checked> {
         findings.push(
             Checked::notice(
                 CODE,
-                format!("{} says {}: {}", files.join(", "), recipe.recipe, recipe.why),
+                format!("{} sets it to {}: {}", files.join(", "), recipe.recipe, recipe.why),
             )
             .about(&recipe.name)
-            .hint(format!("edit {file}: take {} out", recipe.name)),
+            .hint(format!("edit {file}: remove {}", recipe.name)),
         );
     }
     if findings.is_empty() {
-        findings.push(Checked::passed(CODE, format!("{} looked at", sysctls.len())));
+        findings.push(Checked::passed(CODE, format!("{} checked", sysctls.len())));
     }
     findings
 }
@@ -50,17 +50,17 @@ pub(in super::super) fn listeners(facts: &Facts) -> Vec<Checked> {
     let mut findings = Vec::new();
     for listener in &open {
         let backlog = listener.backlog;
-        // somaxconn is looked at above.
+        // somaxconn is checked above.
         let by_application = u64::from(backlog) < somaxconn;
         let text = format!(
-            "its application asked for a backlog of {backlog}, which is the limit of its SYN queue and of \
-             its accept queue; somaxconn is {somaxconn}"
+            "the application requested a backlog of {backlog}, which limits its SYN queue and its accept \
+             queue (somaxconn {somaxconn})"
         );
         let finding = match backlog {
             0..TINY if by_application => Checked::warning(CODE, text),
             TINY..SMALL if by_application && lost > 0 => Checked::warning(
                 CODE,
-                format!("{text}; {lost} connections were lost in accept queues since boot"),
+                format!("{text}; {lost} connections lost in accept queues since boot"),
             ),
             TINY..SMALL if by_application => Checked::notice(CODE, text),
             _ => continue,
@@ -68,7 +68,7 @@ pub(in super::super) fn listeners(facts: &Facts) -> Vec<Checked> {
         findings.push(finding.about(listener.at.to_string()).hint("tcpguard listeners"));
     }
     if findings.is_empty() {
-        let text = format!("{} that others can reach, none with a small backlog", open.len());
+        let text = format!("{} reachable listeners, none with a small backlog", open.len());
         findings.push(Checked::passed(CODE, text));
     }
     findings

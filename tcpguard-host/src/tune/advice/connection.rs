@@ -1,4 +1,4 @@
-//! Settings of connections: how long they wait for missing segments, and the state kept after them.
+//! Settings of connections: timeouts, and the state kept after them.
 
 use super::super::facts::HostFacts;
 use super::super::folklore;
@@ -31,14 +31,11 @@ const MORE_PORTS: (u64, u64) = (10_240, 65_535);
 
 pub(in super::super) fn syn_retries(_: &HostFacts, value: u64) -> Advice {
     match value {
-        0 | 1 => change(
-            SYN_RETRIES,
-            "this host's own connections fail when one or two packets are lost on the way",
-        ),
-        2..=SYN_RETRIES => good("concerns this host's own connections only, no flood"),
+        0 | 1 => change(SYN_RETRIES, "outgoing connections fail when one or two packets are lost"),
+        2..=SYN_RETRIES => good("affects outgoing connections only"),
         _ => change(
             SYN_RETRIES,
-            "this host's own connections to a dead peer wait longer than the usual two minutes",
+            "outgoing connections to a dead peer wait longer than the default of two minutes",
         ),
     }
 }
@@ -48,7 +45,7 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
         return change(
             FIN_TIMEOUT,
             format!(
-                "{} Below {FIN_TIMEOUT_LEAST}s peers are reset whose FIN was lost.",
+                "{} Below {FIN_TIMEOUT_LEAST}s, peers whose FIN was lost are reset.",
                 folklore::FIN_TIMEOUT.why
             ),
         );
@@ -57,17 +54,15 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
         return change(
             FIN_TIMEOUT / 2,
             format!(
-                "{} of {} orphans: those that wait for a FIN leave in half the time",
+                "{} of {} orphans: half the timeout removes those that wait for a FIN",
                 host.load.orphans, host.load.max_orphans
             ),
         );
     }
     match value {
         FIN_TIMEOUT => good("the default"),
-        less if less < FIN_TIMEOUT => {
-            good("harmless, and no help against TIME_WAIT, which lasts 60s whatever this says")
-        }
-        _ => change(FIN_TIMEOUT, "orphans wait for a FIN longer than by default"),
+        less if less < FIN_TIMEOUT => good("harmless, but does not shorten TIME_WAIT"),
+        _ => change(FIN_TIMEOUT, "orphans wait longer for a FIN than by default"),
     }
 }
 
@@ -80,42 +75,38 @@ pub(in super::super) fn keepalive_time(_: &HostFacts, value: u64) -> Advice {
     match value {
         0..60 => change(
             KEEPALIVE_TIME,
-            "every idle connection that asks for keepalive sends a packet and gets one, more than \
-             once a minute",
+            "every idle connection with keepalive is probed more than once a minute",
         ),
-        60..=KEEPALIVE_TIME => good(
-            "shorter than the idle time after which a NAT may forget a connection (2h4m, RFC \
-             5382)",
-        ),
+        60..=KEEPALIVE_TIME => good("shorter than the idle timeout of NATs (2h4m)"),
         _ => change(
             KEEPALIVE_TIME,
-            "a NAT may forget an idle connection after 2h4m (RFC 5382), and this asks too late",
+            "a NAT may drop an idle connection after 2h4m (RFC 5382), before the first probe",
         ),
     }
 }
 
 pub(in super::super) fn keepalive_intvl(_: &HostFacts, value: u64) -> Advice {
     match value {
-        0..10 => change(KEEPALIVE_INTVL, "a path that fails for a moment ends live connections"),
-        10..=KEEPALIVE_INTVL => good("a dead peer is given up in minutes once it is asked"),
-        _ => change(KEEPALIVE_INTVL, "connections of dead peers are kept longer than by default"),
+        0..10 => change(KEEPALIVE_INTVL, "a short outage of the path ends live connections"),
+        10..=KEEPALIVE_INTVL => good("a dead peer is detected within minutes"),
+        _ => change(KEEPALIVE_INTVL, "connections to dead peers stay longer than by default"),
     }
 }
 
 pub(in super::super) fn keepalive_probes(_: &HostFacts, value: u64) -> Advice {
     match value {
         0..3 => change(KEEPALIVE_PROBES, "one or two lost packets end a live connection"),
-        3..=KEEPALIVE_PROBES => good("a few losses in a row end no live connection"),
-        _ => change(KEEPALIVE_PROBES, "connections of dead peers are kept longer than by default"),
+        3..=KEEPALIVE_PROBES => good("a few lost probes end no live connection"),
+        _ => change(KEEPALIVE_PROBES, "connections to dead peers stay longer than by default"),
     }
 }
 
 pub(in super::super) fn tw_reuse(host: &HostFacts, value: u64) -> Advice {
     match value {
-        0 | 2 => good("TIME_WAIT protects new connections from the segments of old ones"),
-        _ if host.load.ports_short => leave(
-            "this host opens so many connections that it runs short of ports, which this is for",
-        ),
+        0 | 2 => good("TIME_WAIT keeps old segments out of connections"),
+        _ if host.load.ports_short => {
+            leave("this host runs short of ports, and the setting is made for that")
+        }
         _ => change(2, folklore::TW_REUSE.why),
     }
 }
@@ -130,16 +121,16 @@ pub(in super::super) fn max_tw_buckets(host: &HostFacts, value: u64) -> Advice {
     let default = default_tw_buckets(host.hash_entries);
     if value < default {
         let why = folklore::FEW_TW_BUCKETS.why;
-        return harmful(default, format!("{why} The kernel's own for this host is {default}."));
+        return harmful(default, format!("{why} The kernel's default for this host is {default}."));
     }
     let (now, over) = (host.load.time_wait, host.load.time_wait_overflows);
     if over == 0 && now < value / 4 * 3 {
-        return good(format!("{now} in use, and none was ever refused"));
+        return good(format!("{now} in use, none refused since boot"));
     }
     let to = value.saturating_mul(2).min(affordable(host.memory, TIME_WAIT_BYTES));
     let found = format!("{now} in use and {over} refused since boot");
     if to <= value {
-        return leave(format!("{found}, but that is what this memory affords"));
+        return leave(format!("{found}, but more do not fit into this host's memory"));
     }
     change(to, format!("{found}; each takes {TIME_WAIT_BYTES} bytes"))
 }
@@ -150,16 +141,16 @@ pub(in super::super) fn orphan_retries(host: &HostFacts, value: u64) -> Advice {
         return change(
             ORPHAN_RETRIES_CROWDED,
             format!(
-                "{} of {} orphans: those whose peer is silent leave after 13s, not 100s",
+                "{} of {} orphans: those with a dead peer are removed after 13s instead of 100s",
                 host.load.orphans, host.load.max_orphans
             ),
         );
     }
     match value {
-        0 => good("0 means 8, which is 100s: what RFC 1122 asks for"),
-        1 | 2 => change(0, "the last data of a closed connection are given up after a second"),
-        3..=ORPHAN_RETRIES => good("connections that the application has closed leave in time"),
-        _ => change(0, "connections that the application has closed stay for minutes"),
+        0 => good("0 means 8, about 100s, as RFC 1122 requires"),
+        1 | 2 => change(0, "the last data of a closed connection are dropped after a second"),
+        3..=ORPHAN_RETRIES => good("closed connections are removed in time"),
+        _ => change(0, "closed connections stay for minutes"),
     }
 }
 
@@ -172,11 +163,11 @@ pub(in super::super) fn max_orphans(host: &HostFacts, value: u64) -> Advice {
         return change(
             default,
             format!(
-                "beyond it connections are reset, and the kernel's own for this host is {default}"
+                "connections above it are reset. The kernel's default for this host is {default}."
             ),
         );
     }
-    good(format!("{now} now"))
+    good(format!("{now} in use"))
 }
 
 pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64)) -> Advice {
@@ -198,7 +189,7 @@ pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64))
         } else {
             let ports = taken.join(",");
             format!(
-                "; first keep your services' ports out: sysctl -w net.ipv4.ip_local_reserved_ports={ports}"
+                ". Before the change, reserve the services' ports: sysctl -w net.ipv4.ip_local_reserved_ports={ports}"
             )
         };
         return change(
@@ -208,13 +199,13 @@ pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64))
     }
     match now {
         _ if host.load.ports_short => leave(
-            "more than half of all ports are in use towards one peer, and there are no more; let the \
-             application keep its connections open",
+            "more than half of all ports are in use towards one peer. Let the application keep its \
+             connections open.",
         ),
         few if few < width(PORTS) => change(
             words(PORTS),
-            format!("{now} ports are fewer than the kernel's own {}", width(PORTS)),
+            format!("{now} ports are fewer than the default of {}", width(PORTS)),
         ),
-        _ => good(format!("{now} ports for connections to any one peer")),
+        _ => good(format!("{now} ports for connections to one peer")),
     }
 }

@@ -14,8 +14,8 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
             format!("{name} rx ring"),
             ring.now.to_string(),
             rx_ring(host, ring, device.lost),
-            "Packets that the card may hold until the host takes them.",
-            "Some drivers take the link down for a moment; a longer ring costs memory and latency.",
+            "Packets that the card holds until the host receives them.",
+            "Some drivers take the link down for a moment. A longer ring costs memory and latency.",
             |to| format!("ethtool -G {name} rx {to}"),
         ));
     }
@@ -24,8 +24,8 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
             format!("{name} queues"),
             queues.now.to_string(),
             self::queues(queues, host.cpus),
-            "Receive queues of the card, each served by one CPU (RSS).",
-            "Most drivers take the link down for a moment; an XDP program stays attached.",
+            "Receive queues of the card. Each is served by one CPU (RSS).",
+            "Most drivers take the link down for a moment. An XDP program stays attached.",
             |to| format!("ethtool -L {name} combined {to}"),
         ));
     }
@@ -36,8 +36,8 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
             format!("{name} RPS"),
             value.to_owned(),
             rps(host, on, single),
-            "Spreads what one receive queue takes over CPUs, after XDP (rps_cpus).",
-            "Costs an interrupt between CPUs for each batch of packets.",
+            "Distribution of packets over CPUs after XDP (rps_cpus).",
+            "An interrupt between CPUs for each batch of packets.",
             |to| {
                 let mask = if to == "on" { cpu_mask(host.cpus) } else { "0".to_owned() };
                 format!("echo {mask} > /sys/class/net/{name}/queues/rx-0/rps_cpus")
@@ -73,17 +73,17 @@ fn row(
 /// A ring is worth its memory only where it overflows (ethtool(8), `-G`).
 fn rx_ring(host: &HostFacts, ring: Span, lost: Option<u64>) -> Advice {
     match lost {
-        None | Some(0) => good("the card has lost nothing since boot"),
+        None | Some(0) => good("no packet lost since boot"),
         Some(lost) if host.load.is_burst(lost) => {
-            good(format!("{lost} packets lost since boot: bursts"))
+            good(format!("{lost} packets lost since boot, in bursts"))
         }
         Some(lost) if ring.now >= ring.max => leave(format!(
-            "the card has lost {lost} packets since boot, and its ring is as long as it gets: spread \
-             the load over queues"
+            "the card lost {lost} packets since boot, and its ring has the maximum length. Spread the \
+             load over queues."
         )),
         Some(lost) => change(
             ring.now.saturating_mul(2).clamp(1, ring.max),
-            format!("the card has lost {lost} packets since boot; its ring may have {}", ring.max),
+            format!("the card lost {lost} packets since boot; maximum ring length {}", ring.max),
         ),
     }
 }
@@ -94,9 +94,9 @@ fn queues(queues: Span, cpus: u32) -> Advice {
     match queues.now {
         now if now < wanted => change(
             wanted,
-            format!("a flood is received by {now} of {cpus} CPUs; the card can serve {wanted}"),
+            format!("only {now} of {cpus} CPUs receive packets; the card can serve {wanted}"),
         ),
-        now if now < cpus => good(format!("the card has no more, for {cpus} CPUs")),
+        now if now < cpus => good(format!("the card's maximum, for {cpus} CPUs")),
         now => good(format!("{now} for {cpus} CPUs")),
     }
 }
@@ -105,13 +105,13 @@ fn queues(queues: Span, cpus: u32) -> Advice {
 fn rps(host: &HostFacts, on: bool, single: bool) -> Advice {
     let short = host.load.squeezed.saturating_mul(300) > host.load.received / 10;
     match (on, single) {
-        (true, false) => change("off", "the card spreads packets over its queues by itself"),
-        (true, true) => good("one queue, whose packets are spread over CPUs"),
+        (true, false) => change("off", "the card already spreads packets over its queues"),
+        (true, true) => good("one queue, packets are spread over CPUs"),
         (false, true) if short && host.cpus > 1 => change(
             "on",
-            "one queue, and its CPU leaves packets over; what the guard passes can go to others",
+            "the CPU of the only queue is overloaded; passed packets can go to other CPUs",
         ),
-        (false, _) => good("the CPU that receives keeps up"),
+        (false, _) => good("the receiving CPU keeps up"),
     }
 }
 

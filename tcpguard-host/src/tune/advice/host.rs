@@ -1,4 +1,4 @@
-//! Settings of the way that packets take through the host.
+//! Settings of the receive path, of connection tracking and of the reverse-path filter.
 
 use super::super::facts::HostFacts;
 use super::{Advice, affordable, change, doubled, good, leave};
@@ -18,64 +18,66 @@ const TRACKED_BYTES: u64 = 256 + 16;
 
 pub(in super::super) fn netdev_max_backlog(host: &HostFacts, value: u64) -> Advice {
     if value < BACKLOG {
-        return change(BACKLOG, format!("below the kernel's own {BACKLOG}"));
+        return change(BACKLOG, format!("below the default of {BACKLOG}"));
     }
     let lost = host.load.backlog_drops;
     if lost == 0 {
-        return good("nothing was dropped there since boot");
+        return good("no drop since boot");
     }
     if host.load.is_burst(lost) {
-        return good(format!("{lost} dropped there since boot, of {}: bursts", host.load.received));
+        return good(format!("{lost} of {} dropped since boot, in bursts", host.load.received));
     }
     let cpus = u64::from(host.cpus.max(1));
     let affordable = affordable(host.memory, PACKET_BYTES * cpus).min(BACKLOG_MOST);
     let to = doubled(value).min(affordable);
     if to <= value {
         return leave(format!(
-            "{lost} packets were dropped there since boot, and a longer queue would not help: one \
-             CPU does not keep up; spread the packets over CPUs (rings and queues below)"
+            "{lost} packets dropped since boot. A longer queue would not help, because one CPU does \
+             not keep up. Spread the packets over CPUs (queues below)."
         ));
     }
-    change(to, format!("{lost} packets were dropped there since boot, before the stack saw them"))
+    change(to, format!("{lost} packets dropped before the network stack since boot"))
 }
 
 pub(in super::super) fn netdev_budget(host: &HostFacts, value: u64) -> Advice {
     if value < BUDGET {
-        return change(BUDGET, format!("below the kernel's own {BUDGET}"));
+        return change(BUDGET, format!("below the default of {BUDGET}"));
     }
     let squeezed = host.load.squeezed;
     // Of a round that is squeezed, the whole budget may have been handled.
     if squeezed == 0 || squeezed.saturating_mul(value) < host.load.received / 10 {
-        return good(format!("{squeezed} rounds ended with packets left over since boot"));
+        return good(format!("{squeezed} rounds used up the budget since boot"));
     }
     let found = format!(
-        "{squeezed} rounds ended with packets left over, of {} packets since boot",
+        "{squeezed} rounds used up the budget since boot, for {} packets",
         host.load.received
     );
     if value >= 2 * BUDGET {
-        return leave(format!("{found}; more would keep others off the CPU"));
+        return leave(format!("{found}. A larger budget would starve other work."));
     }
     change(2 * BUDGET, found)
 }
 
 pub(in super::super) fn conntrack_max(host: &HostFacts, value: u64) -> Advice {
     let Some(conntrack) = host.conntrack else {
-        return leave("how many connections are tracked cannot be read");
+        return leave("the number of tracked connections cannot be read");
     };
     let (now, buckets) = (conntrack.count, conntrack.buckets);
     if value < buckets {
         return change(
             buckets,
-            format!("the table has {buckets} places (nf_conntrack_buckets) and may use {value}"),
+            format!("below the {buckets} slots of the table (nf_conntrack_buckets)"),
         );
     }
     if now < value / 4 * 3 {
         return good(format!("{now} in use"));
     }
     let to = value.saturating_mul(2).min(affordable(host.memory, TRACKED_BYTES));
-    let found = format!("{now} of {value} in use; when none is left nobody gets a new connection");
+    let found = format!("{now} of {value} in use. With a full table, new connections are dropped.");
     if to <= value {
-        return leave(format!("{found}, and more is not what this memory affords: track less"));
+        return leave(format!(
+            "{found} More do not fit into this host's memory: track fewer connections."
+        ));
     }
     change(to, found)
 }
@@ -83,10 +85,9 @@ pub(in super::super) fn conntrack_max(host: &HostFacts, value: u64) -> Advice {
 pub(in super::super) fn conntrack_loose(_: &HostFacts, value: u64) -> Advice {
     match value {
         0 => leave(
-            "somebody wants only connections whose SYN was seen, as SYNPROXY needs; those that are \
-             open when tracking starts are cut",
+            "SYNPROXY needs this value. Connections that are open when tracking starts are cut.",
         ),
-        _ => good("connections that were open before tracking began go on"),
+        _ => good("connections from before tracking go on"),
     }
 }
 
@@ -104,14 +105,13 @@ pub(in super::super) fn rp_filter(host: &HostFacts, all: u64) -> Advice {
         return change(
             2,
             format!(
-                "{} default routes, and strict mode drops clients whose packets come by another \
-                 way than the answers go",
+                "{} default routes: strict mode drops clients with asymmetric paths",
                 host.default_routes
             ),
         );
     }
     if open.is_empty() {
-        return good("sources that no route leads back to are dropped");
+        return good("packets from sources without a route are dropped");
     }
     let names = match open.len() {
         few @ ..4 => open[..few].join(", "),
@@ -119,10 +119,10 @@ pub(in super::super) fn rp_filter(host: &HostFacts, all: u64) -> Advice {
     };
     if strict {
         return leave(format!(
-            "{names}: sources are not checked, and elsewhere strictly, which 2 here would weaken; set \
-             net.ipv4.conf.{}.rp_filter instead",
+            "sources are not checked on {names}. The value 2 here would weaken the strict mode of the \
+             other interfaces. Set net.ipv4.conf.{}.rp_filter instead.",
             open[0].replace('.', "/")
         ));
     }
-    change(2, format!("{names}: packets from sources that no route leads back to are taken"))
+    change(2, format!("packets from sources without a route are accepted on {names}"))
 }

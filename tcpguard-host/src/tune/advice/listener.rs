@@ -1,4 +1,4 @@
-//! Settings of listening sockets and of their two queues.
+//! Settings of listening sockets and their two queues.
 
 use super::super::facts::{HostFacts, Lent};
 use super::super::folklore;
@@ -27,15 +27,14 @@ const CROWD: u64 = 1000;
 pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
     match value {
         0 => harmful(1, folklore::NO_COOKIES.why),
-        1 => good("cookies go out when a SYN queue is full, and only then"),
+        1 => good("cookies are sent only while a SYN queue is full"),
         _ => match host.lent {
             Some(Lent::From(before)) => leave(format!(
-                "borrowed: the guard answers SYNs with the kernel's cookies and has set it to 2 \
-                 meanwhile; yours is {before}, and comes back when that ends"
+                "set to 2 by the agent while the kernel's SYN cookies are active. The agent restores \
+                 {before} afterwards."
             )),
             Some(Lent::InUse) => leave(
-                "in use: the guard answers SYNs with the kernel's cookies, for which it is 2; see \
-                 tcpguard status",
+                "set to 2 by the agent while the kernel's SYN cookies are active. See tcpguard status.",
             ),
             None => harmful(1, folklore::ALWAYS_COOKIES.why),
         },
@@ -48,10 +47,7 @@ pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice 
         // 0 is to become 1.
         return match value {
             value if value > default => leave(folklore::LARGE_SYN_BACKLOG.why),
-            _ => good(
-                "sets nothing while SYN cookies are on: the SYN queue ends where the accept queue \
-                 does, at the application's backlog or somaxconn",
-            ),
+            _ => good("no effect while SYN cookies are on"),
         };
     }
     let (part, whole) = FOR_NEW_CLIENTS;
@@ -62,12 +58,12 @@ pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice 
         change(
             needed,
             format!(
-                "this kernel has no SYN cookies, so that only three quarters of it count for \
-                 strangers; {needed} lets a queue of {longest} fill"
+                "this kernel has no SYN cookies, so new clients get only three quarters of the queue; \
+                 {needed} gives them all {longest} slots of somaxconn"
             ),
         )
     } else {
-        good("large enough for the longest queue there can be (somaxconn)")
+        good("large enough for the longest queue (somaxconn)")
     }
 }
 
@@ -82,8 +78,8 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
         return change(
             SOMAXCONN,
             format!(
-                "{value} cuts every longer backlog that an application asks for; {SOMAXCONN} is \
-                 the kernel's default since 5.4"
+                "{value} limits every longer backlog that an application requests. The default \
+                 since Linux 5.4 is {SOMAXCONN}."
             ),
         );
     }
@@ -97,11 +93,8 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
         .collect();
     if host.load.listen_overflows == 0 || cut.is_empty() {
         return good(match host.load.listen_overflows {
-            0 => "no accept queue has overflowed since boot".to_owned(),
-            lost => format!(
-                "{lost} connections were lost in accept queues since boot, but no listener is cut \
-                 by this limit; see which: tcpguard listeners"
-            ),
+            0 => "no accept queue overflowed since boot".to_owned(),
+            lost => format!("{lost} lost since boot, not by this limit; run: tcpguard listeners"),
         });
     }
     let affordable = affordable(host.memory, CONNECTION_BYTES).min(SOMAXCONN_MOST);
@@ -110,13 +103,13 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
     let at = cut.join(", ");
     if to <= value {
         return leave(format!(
-            "{lost} connections were lost in accept queues, and {at} may be cut by this limit, but \
-             {affordable} waiting connections are what this memory affords: accept faster instead"
+            "{lost} connections lost in accept queues since boot. This limit applies to {at}, but this \
+             host's memory allows only {affordable} waiting connections. Accept faster instead."
         ));
     }
     change(
         to,
-        format!("{lost} connections were lost since boot, and {at} may be cut by this limit"),
+        format!("{lost} connections lost in accept queues since boot. This limit applies to {at}."),
     )
 }
 
@@ -128,16 +121,16 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
     match value {
         0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
         SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if !crowded => {
-            good(format!("a half-open entry ends after {}s", until(value)))
+            good(format!("a half-open connection ends after {}s", until(value)))
         }
         2 | SYNACK_RETRIES_CROWDED => {
-            good(format!("a half-open entry ends after {}s", until(value)))
+            good(format!("a half-open connection ends after {}s", until(value)))
         }
         value if crowded => change(
             SYNACK_RETRIES_CROWDED,
             format!(
-                "{full} SYNs found a queue full since boot: entries of a flood would leave \
-                 after {}s, not {}s",
+                "{full} SYNs found a full queue since boot. With this value, entries of a flood end \
+                 after {}s instead of {}s.",
                 until(SYNACK_RETRIES_CROWDED),
                 until(value)
             ),
@@ -145,7 +138,7 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
         value => change(
             SYNACK_RETRIES,
             format!(
-                "each one more doubles how long a flood's entry stays: {}s now, {}s by default",
+                "each retransmission doubles the lifetime of a flood's entry: {}s now, {}s by default",
                 until(value),
                 until(SYNACK_RETRIES)
             ),
@@ -155,16 +148,16 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
 
 pub(in super::super) fn abort_on_overflow(_: &HostFacts, value: u64) -> Advice {
     match value {
-        0 => good("a client that finds the accept queue full tries again by itself"),
+        0 => good("clients retry when the accept queue is full"),
         _ => harmful(0, folklore::ABORT.why),
     }
 }
 
-/// For the options without which a SYN cookie remembers little.
+/// For the TCP options that SYN cookies depend on.
 fn option(value: u64, why: &'static str) -> Advice {
     match value {
         0 => harmful(1, why),
-        _ => good("on, as it should be"),
+        _ => good("on, as recommended"),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::sysctl_files;
 
 const HEADER: &str = "\
-# Written by `tcpguard tune`. Take it back, with the values of before: tcpguard tune --undo
+# Written by `tcpguard tune`. Restore the previous values: tcpguard tune --undo
 ";
 /// Begins the comment with the previous value.
 const BEFORE: &str = "#before ";

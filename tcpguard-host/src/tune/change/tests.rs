@@ -214,7 +214,7 @@ fn a_value_that_the_kernel_refuses_is_reported_and_the_rest_is_done() {
     let changed = host.apply(&[(RETRIES, "12345678901234567890")], false);
     assert_eq!(outcomes(&changed), [(RETRIES, Outcome::Failed)]);
     let note = changed.changes[0].note.as_deref().expect("a note");
-    assert!(note.contains("123456789012345 of it"), "{note}");
+    assert!(note.contains("set it to 123456789012345"), "{note}");
 }
 
 #[test]

@@ -143,7 +143,7 @@ impl Agent {
         text::stopped(&attached, HEARTBEAT_LIMIT)
     }
 
-    /// Notices interfaces that came, went or changed.
+    /// Reports interfaces that appeared, disappeared or changed.
     pub fn check_interfaces(&mut self) {
         let places = self.interfaces.names().count();
         for event in self.interfaces.check(&mut self.object, &self.executor.dataplane) {
@@ -165,10 +165,10 @@ impl Agent {
         let detached = self.interfaces.pins().detach_other_interfaces();
         if !detached.interfaces.is_empty() {
             let names = detached.interfaces.join(", ");
-            log::info!("what another version left on {names} is taken off");
+            log::info!("programs of another version detached from {names}");
         }
         for error in detached.left {
-            log::warn!("{error}; take it off: tcpguard detach --all && systemctl restart tcpguard");
+            log::warn!("{error}; detach it: tcpguard detach --all && systemctl restart tcpguard");
         }
     }
 

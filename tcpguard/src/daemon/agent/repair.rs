@@ -41,7 +41,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Sees to it that the programs are configured as they should be.
+    /// Ensures that the programs have their configuration.
     pub(super) fn repair_config(&mut self) -> Result<(), KernelError> {
         if self.executor.repair_config()? {
             self.repaired.push(Drift::Configuration);
@@ -70,7 +70,7 @@ impl Agent {
             Err(error) => log::error!("{error}"),
         }
         self.repaired.extend(self.mitigations.cookies.take_repaired());
-        // Where the operator had all taken off, the pins went as well.
+        // If the operator has detached all programs, the pins are gone as well.
         let tracepoint = self.tracepoint.as_ref().filter(|_| !self.interfaces.all_detached());
         match tracepoint.map(HeldLink::keep_pinned) {
             None | Some(Ok(false)) => {}

@@ -165,7 +165,7 @@ impl Agent {
     }
 }
 
-/// The requested change is in force, but may be forgotten.
+/// The requested change is in force, but not saved.
 fn not_stored(why: &Unwritten) -> Response {
     let message =
         format!("applied, but not saved: {why}; a restart before the next attempt loses it");

@@ -34,24 +34,24 @@ const ACCEPT: Duration =
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Only the kernel makes cookies here.
-    #[error("{0}; see which cookies work here: tcpguard selftest")]
+    #[error("{0}; test the SYN cookies of this host: tcpguard selftest")]
     NoMaker(String),
     /// The listener is gone.
-    #[error("nothing listens there any more; see what does: tcpguard status --listeners")]
+    #[error("nothing listens there now; see: tcpguard status --listeners")]
     Gone,
     /// The obstacle to it.
     #[error("{0}")]
     Obstacle(Obstacle),
     /// Some of the services that reply there are not of this host.
     #[error(
-        "a forwarded or translated service answers at the same address and port, whose connections \
-         the guard must not touch; see what is known of it: tcpguard status --listeners"
+        "a forwarded or translated service replies at the same address and port, and its connections \
+         must not get SYN cookies; see: tcpguard status --listeners"
     )]
     Shared,
     /// Cookies might never get to the program that checks them.
     #[error(
-        "another tc program runs before the guard's for what arrives at {interface}, {program}: if it \
-         ends the chain, no cookie is taken back; see whose it is: bpftool net show dev {interface}"
+        "another tc program runs before tcpguard's at the ingress of {interface}, {program}: if it ends \
+         the chain, no SYN cookie is validated; find its owner: bpftool net show dev {interface}"
     )]
     Behind {
         interface: String,
@@ -60,8 +60,7 @@ pub enum Refusal {
     },
     /// Many are taken at once.
     #[error(
-        "a poll has no time for more steps than are taken already; see which are: tcpguard status \
-         --listeners"
+        "the limit of mitigations that start in one poll is reached; see: tcpguard status --listeners"
     )]
     Busy,
     /// The test run failed.

@@ -81,12 +81,12 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCookies { switched_off: true } => f.write_str(
-                "net.ipv4.tcp_syncookies is 0, and the kernel takes no cookie then; allow them: \
-                 sysctl -w net.ipv4.tcp_syncookies=1",
+                "net.ipv4.tcp_syncookies is 0, so the kernel accepts no SYN cookie; allow them: sysctl -w \
+                 net.ipv4.tcp_syncookies=1",
             ),
             Self::NoCookies { switched_off: false } => f.write_str(
-                "this kernel was built without CONFIG_SYN_COOKIES and takes no cookie; see what else is \
-                 missing: tcpguard doctor",
+                "this kernel was built without CONFIG_SYN_COOKIES and accepts no SYN cookie; see: tcpguard \
+                 doctor",
             ),
             Self::SwitchedOff(options) => {
                 let names: Vec<&str> = NAMES
@@ -96,43 +96,41 @@ impl fmt::Display for Obstacle {
                     .collect();
                 write!(
                     f,
-                    "its SYN-ACKs had what is switched off since ({}), and the kernel takes no \
-                     connection with it; switch it on again with sysctl, or wait until it has answered \
-                     without",
+                    "its recorded SYN-ACKs use options that were switched off since ({}), and the kernel \
+                     accepts no connection with them; switch them on with sysctl, or wait for its next \
+                     SYN-ACK",
                     names.join(", ")
                 )
             }
             Self::Mptcp => f.write_str(
-                "it speaks MPTCP, and the kernel takes connections of programs for plain TCP only; see \
+                "it uses MPTCP, and the kernel accepts SYN cookies of BPF programs for plain TCP only; see \
                  its sockets: ss -lntM",
             ),
             Self::NotLocal => f.write_str(
-                "its sockets are not on this host; see what is known of it: tcpguard status --listeners",
+                "its sockets are not on this host; see: tcpguard status --listeners",
             ),
             Self::NeverAnswered => f.write_str(
-                "no SYN-ACK of it was seen yet, from which the guard learns how it answers; see whether \
-                 it listens: ss -lnt",
+                "no SYN-ACK of it was seen yet, as the model for replies; check that it listens: ss -lnt",
             ),
             Self::Elsewhere { ifindex } => write!(
                 f,
-                "its SYN-ACKs leave by interface {ifindex}, which is not guarded; name it under \
-                 [interfaces], see which it is: ip link"
+                "its SYN-ACKs leave by interface {ifindex}, which is not attached; add it to [interfaces], \
+                 find its name: ip link"
             ),
             Self::NoTransmit { interface } => write!(
                 f,
-                "the driver of {interface} cannot send packets back from XDP (XDP_TX); attach in \
-                 generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
+                "the driver of {interface} does not support XDP_TX; attach in generic mode: xdp_mode = \
+                 \"generic\", or --xdp-mode generic"
             ),
             Self::NotReceived { interface } => write!(
                 f,
-                "{interface} is a veth, and what is sent back from XDP (XDP_TX) is lost where its other \
-                 end has no native XDP program; attach in generic mode: xdp_mode = \"generic\", or \
-                 --xdp-mode generic"
+                "{interface} is a veth, and frames sent by XDP_TX are lost if its peer has no native XDP \
+                 program; attach in generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
             ),
             Self::TagStripped { interface, vlan } => write!(
                 f,
-                "{interface} takes VLAN tags off before XDP, and the answer would lack that of VLAN \
-                 {vlan}; leave them on: ethtool -K {interface} rxvlan off"
+                "{interface} strips VLAN tags before XDP, and the reply would lack that of VLAN {vlan}; \
+                 keep them: ethtool -K {interface} rxvlan off"
             ),
             Self::Firewall { offence, own, mark } => {
                 write!(f, "{offence} {}; ", offence.why())?;

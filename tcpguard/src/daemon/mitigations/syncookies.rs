@@ -66,7 +66,7 @@ pub enum Returned {
     To(u64),
     /// It has a value that the agent did not give it, and keeps it.
     LeftAt(u64),
-    /// It was borrowed in another network namespace, and is given back there.
+    /// It was borrowed in another network namespace, and is restored there.
     Elsewhere,
 }
 
@@ -74,13 +74,13 @@ impl fmt::Display for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => {
-                write!(f, "{SYSCTL} was not changed by tcpguard; see what it is: sysctl {SYSCTL}")
+                write!(f, "{SYSCTL} was not changed by tcpguard; see: sysctl {SYSCTL}")
             }
             Self::To(value) => write!(f, "{SYSCTL} is {value} again; see: sysctl {SYSCTL}"),
             Self::LeftAt(value) => write!(
                 f,
-                "{SYSCTL} stays {value}: it was changed since tcpguard had set it to 2; if nobody at this \
-                 host has, look into /etc/sysctl.d"
+                "{SYSCTL} stays {value}: another process or an operator changed it since tcpguard set it to \
+                 2; check: /etc/sysctl.d"
             ),
             Self::Elsewhere => write!(
                 f,

@@ -130,8 +130,8 @@ impl HandoverRecord {
             Ok(found) => pins.has_filter_of(found.layout).then_some(found),
             Err(why) => {
                 log::warn!(
-                    "what the agent before left is not taken over ({why}): cookies that are out are void, \
-                     and steps are taken when they are needed again; see: tcpguard status"
+                    "the record of the earlier agent is not taken over ({why}): outstanding SYN cookies are \
+                     void, and mitigations start again when they are needed; see: tcpguard status"
                 );
                 None
             }
@@ -192,8 +192,8 @@ impl HandoverRecord {
     pub fn take_over(&self, now: Timestamp, executor: &mut Executor) -> Result<(), KernelError> {
         if !self.knows_cookies() {
             log::warn!(
-                "the version before made cookies of format {}, this one of {}: those that are out are \
-                 void, and clients whom they were sent to have to connect again; see: tcpguard status",
+                "the earlier version sent SYN cookies of format {}, and this one of {}: outstanding cookies \
+                 are void, and their clients have to connect again; see: tcpguard status",
                 self.cookie_format,
                 cookie::FORMAT
             );
@@ -268,13 +268,12 @@ impl SynAckParams {
 #[derive(Default)]
 pub struct LeftHandover {
     left: Option<HandoverRecord>,
-    /// True if it has been said that it cannot be kept.
+    /// True if the failure to write it was reported.
     reported: bool,
 }
 
 impl LeftHandover {
-    /// Writes the present record, if it differs from the one that is there. A write that fails is tried again with each
-    /// call.
+    /// Writes the present record, if it differs from the stored one. A write that fails is retried with each call.
     pub fn keep(&mut self, pins: &Pins, executor: &Executor) {
         match self.leave(pins, executor) {
             Ok(()) => self.reported = false,
@@ -282,7 +281,7 @@ impl LeftHandover {
             Err(error) => {
                 self.reported = true;
                 log::warn!(
-                    "{error}; until that is mended, an upgrade makes cookies void that are out: \
+                    "{error}; without the record, an upgrade invalidates outstanding SYN cookies; see: \
                      tcpguard doctor"
                 );
             }

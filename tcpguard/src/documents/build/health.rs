@@ -34,7 +34,7 @@ pub(super) fn health(facts: &Facts, report: &Report, losses: &Losses) -> Vec<Fin
         && age > HEARTBEAT_LATE
     {
         let text = format!("agent late: its last heartbeat was {} ago", span(age));
-        let hint = "see what takes the CPU: ps -eo pid,comm,pcpu --sort=-pcpu";
+        let hint = "find the busiest processes: ps -eo pid,comm,pcpu --sort=-pcpu";
         found.push(Finding::critical("agent_late", text).hint(hint));
     }
     if let Some(error) = &facts.config.error {

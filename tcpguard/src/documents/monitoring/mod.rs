@@ -242,12 +242,10 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     reasons.extend(status.listeners.iter().filter_map(full).map(|why| (Level::Critical, why)));
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
-            State::Off => format!("the guard is switched off: {}", Mode::TRY_ENFORCE),
-            State::DroppedBeforeXdp => {
-                "packets are lost before any program can see them".to_owned()
-            }
-            State::Unknown => "the agent is newer than this program: tcpguard version".to_owned(),
-            _ => "handshakes fail, no attack is known".to_owned(),
+            State::Off => format!("tcpguard is off: {}", Mode::TRY_ENFORCE),
+            State::DroppedBeforeXdp => "packets dropped before XDP".to_owned(),
+            State::Unknown => "the agent is newer than this command: tcpguard version".to_owned(),
+            _ => "handshakes fail without an attack".to_owned(),
         };
         reasons.push((state, words));
     }

@@ -47,7 +47,7 @@ fn family(kind: Kind, name: &'static str, help: &'static str, samples: Vec<Sampl
 
 fn up(answers: bool) -> Family {
     let value = Value::Count(answers.into());
-    family(Kind::Gauge, "up", "Whether the agent answers.", vec![Sample::new([], value)])
+    family(Kind::Gauge, "up", "1 if the agent responds, else 0.", vec![Sample::new([], value)])
 }
 
 fn agent(status: &Status) -> Vec<Family> {
@@ -70,19 +70,19 @@ fn agent(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "state",
-            "The whole situation in one word: 1 at the one that holds.",
+            "State of tcpguard: 1 for the present state, 0 for the others.",
             STATES.iter().map(state).collect(),
         ),
         family(
             Kind::Gauge,
             "heartbeat_timestamp_seconds",
-            "When the agent last told the kernel that it lives.",
+            "Time of the agent's last heartbeat. The XDP program fails open 30 s after it.",
             heartbeat.map(|at| Sample::new([], Value::Amount(at))).into_iter().collect(),
         ),
         family(
             Kind::Gauge,
             "agent_heap_bytes",
-            "Memory that the agent has in use, as its allocator counts it.",
+            "Heap memory in use by the agent.",
             daemon
                 .heap_bytes
                 .map(|bytes| Sample::new([], Value::Count(bytes)))
@@ -92,13 +92,13 @@ fn agent(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "config_valid",
-            "Whether the configuration, as last read, is valid; if not, the one before holds.",
+            "1 if the last configuration read is valid. If not, the previous one is in effect.",
             vec![Sample::new([], Value::Count(daemon.config.valid.into()))],
         ),
         family(
             Kind::Counter,
             "reload",
-            "Configurations that were read again since the agent started.",
+            "Configuration reloads since the agent started.",
             vec![
                 Sample::new([("result", "applied")], Value::Count(counts.reloads_applied)),
                 Sample::new([("result", "refused")], Value::Count(counts.reloads_refused)),
@@ -107,7 +107,7 @@ fn agent(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "last_reload_timestamp_seconds",
-            "When the configuration that holds was read.",
+            "Time at which the configuration in effect was read.",
             vec![Sample::new(
                 [],
                 Value::Amount(seconds(daemon.config.loaded_at.0.as_millisecond())),
@@ -154,7 +154,7 @@ fn attacks(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "sources_estimate",
-            "Distinct sources of an open flood, at least, by the listener that it is on.",
+            "Distinct sources of an open flood (lower bound), by listener.",
             sources.iter().map(estimate).collect(),
         ),
     ]
@@ -178,13 +178,13 @@ fn packets(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "interface_attached",
-            "Whether the filter is on the interface.",
+            "1 if the XDP program is attached to the interface, else 0.",
             of_each(|interface| interface.attached.into()),
         ),
         family(
             Kind::Counter,
             "packets",
-            "Packets received, by what became of them and why.",
+            "Packets received, by verdict and reason.",
             status.interfaces.iter().flat_map(verdicts).collect(),
         ),
         family(
@@ -196,7 +196,7 @@ fn packets(status: &Status) -> Vec<Family> {
         family(
             Kind::Counter,
             "syncookies",
-            "SYN cookies of the guard's listeners. Starts again when a listener goes.",
+            "SYN cookies by result. Resets when a listener is removed.",
             vec![
                 Sample::new([("result", "sent")], Value::Count(cookies.sent)),
                 Sample::new([("result", "valid")], Value::Count(cookies.valid)),
@@ -238,13 +238,13 @@ fn losses(status: &Status) -> Vec<Family> {
         family(
             Kind::Counter,
             "dropped_before_xdp",
-            "Packets that no program could see, since boot or since the interface exists.",
+            "Packets dropped in NIC rings and CPU backlogs, since boot or since the interface was created.",
             rings.chain([backlogs]).collect(),
         ),
         family(
             Kind::Gauge,
             "busiest_cpu_ratio",
-            "Share of the packets that one CPU receives.",
+            "Share of all packets that the busiest CPU receives.",
             skew.into_iter().collect(),
         ),
     ]
@@ -277,25 +277,25 @@ fn listeners(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "listeners",
-            "Listeners that are followed. Of the 64 in trouble or with the most SYNs more is told.",
+            "Monitored listeners. Other listener metrics cover 64: those in trouble, then the busiest.",
             vec![Sample::new([], Value::Count(status.listeners.len() as u64))],
         ),
         family(
             Kind::Counter,
             "listener_handshakes_completed",
-            "Handshakes that completed: clients that connected.",
+            "Completed handshakes.",
             count(|listener| listener.totals.completed()),
         ),
         family(
             Kind::Gauge,
             "listener_handshakes_baseline_per_second",
-            "Completed handshakes per second that are usual, learned while no incident was open.",
+            "Baseline of completed handshakes per second, learned while no incident is open.",
             amount(|listener| listener.clients.baseline_pps),
         ),
         family(
             Kind::Gauge,
             "listener_clients_ratio",
-            "Completed handshakes of the last 8 s as a share of the baseline; not below 2 a second.",
+            "Completed handshakes of the last 8 s as a share of the baseline, if that is at least 2/s.",
             amount(|listener| listener.clients.ratio),
         ),
         family(
@@ -307,7 +307,7 @@ fn listeners(status: &Status) -> Vec<Family> {
         family(
             Kind::Counter,
             "listener_syns_matched",
-            "SYNs that rules matched or that were too many: dropped in enforce mode, else counted.",
+            "SYNs matched by rules or above rate limits: dropped in mode enforce, else counted.",
             count(|listener| listener.totals.matched()),
         ),
         family(
@@ -325,7 +325,7 @@ fn listeners(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "listener_limit",
-            "Places in either queue of the listener.",
+            "Capacity of each queue of the listener.",
             of_each(|listener| listener.accept_limit),
         ),
     ]
@@ -360,21 +360,16 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "rules",
-            "Rules by who made them, what they do, and whether they are wanted or in the kernel.",
+            "Rules by origin, action, and place (wanted by the agent, present in the kernel).",
             counts,
         ),
         family(
             Kind::Gauge,
             "map_entries",
-            "Entries of a kernel table, at most 5 s ago.",
+            "Used entries of a BPF map, at most 5 s old.",
             entries.collect(),
         ),
-        family(
-            Kind::Gauge,
-            "map_max_entries",
-            "Entries that a kernel table has room for.",
-            room.collect(),
-        ),
+        family(Kind::Gauge, "map_max_entries", "Capacity of a BPF map.", room.collect()),
     ]
 }
 
@@ -387,13 +382,13 @@ fn programs(status: &Status) -> Vec<Family> {
         family(
             Kind::Counter,
             "program_run_seconds",
-            "Time that a program took while the kernel counted (kernel.bpf_stats_enabled).",
+            "Run time of a BPF program while kernel.bpf_stats_enabled is 1.",
             counted.iter().map(|it| sample(&it.name, time(it.run_ns))).collect(),
         ),
         family(
             Kind::Counter,
             "program_runs",
-            "Runs of a program while the kernel counted.",
+            "Runs of a BPF program while kernel.bpf_stats_enabled is 1.",
             counted.iter().map(|it| sample(&it.name, Value::Count(it.runs))).collect(),
         ),
     ]

@@ -99,15 +99,15 @@ fn repeated() -> [Row; 12] {
             let flood = Flood { repeated: 1.0, again: &[1.0, 3.0], ..surge(draw) };
             draw.under(quiet(draw), [flood])
         }),
-        Row::flood("crude, each twice at once", RANDOM, |draw| {
+        Row::flood("fixed, each twice at once", RANDOM, |draw| {
             let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
             draw.flooded([Flood { repeated: 1.0, again: AT_ONCE, ..fixed_fingerprint }])
         }),
-        Row::flood("crude, each again after 1 s", RANDOM, |draw| {
+        Row::flood("fixed, each again after 1 s", RANDOM, |draw| {
             let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
             draw.flooded([Flood { repeated: 1.0, ..fixed_fingerprint }])
         }),
-        Row::flood("crude, 2 % again, without cookies", RANDOM, |draw| {
+        Row::flood("fixed, 2 % again, without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             let fixed_fingerprint = draw.fixed_fingerprint(2000.0, 3000.0);
             draw.under(lab, [Flood { repeated: 0.02, ..fixed_fingerprint }])
@@ -172,7 +172,7 @@ fn reset() -> [Row; 6] {
             let flood = Flood { resets: true, ..surge(draw) };
             draw.under(quiet(draw), [flood])
         }),
-        Row::flood("crude, every answer reset", RANDOM, |draw| {
+        Row::flood("fixed, every answer reset", RANDOM, |draw| {
             let fixed_fingerprint = draw.fixed_fingerprint(300.0, 2000.0);
             draw.flooded([Flood { resets: true, ..fixed_fingerprint }])
         }),
@@ -213,7 +213,7 @@ fn carpets() -> [Row; 9] {
         Row::flood(name, classes, scene).within(CARPETS)
     }
     [
-        carpet("crude over 500 ports", RANDOM, |draw| {
+        carpet("fixed over 500 ports", RANDOM, |draw| {
             let (lab, fixed_fingerprint) =
                 (ports(draw, 500), draw.fixed_fingerprint(4000.0, 5000.0));
             draw.under(lab, [Flood { across: 500, ..fixed_fingerprint }])
@@ -222,7 +222,7 @@ fn carpets() -> [Row; 9] {
             let (lab, mimicking) = (ports(draw, 500), draw.mimicking(4000.0, 5000.0));
             draw.under(lab, [Flood { across: 500, ..mimicking }])
         }),
-        carpet("crude over 256 addresses", RANDOM, |draw| {
+        carpet("fixed over 256 addresses", RANDOM, |draw| {
             let (lab, fixed_fingerprint) =
                 (addresses(draw, 255), draw.fixed_fingerprint(1500.0, 2500.0));
             draw.under(lab, [Flood { across: 256, ..fixed_fingerprint }])
@@ -231,7 +231,7 @@ fn carpets() -> [Row; 9] {
             let (lab, mimicking) = (addresses(draw, 255), draw.mimicking(2000.0, 2500.0));
             draw.under(lab, [Flood { across: 256, ..mimicking }])
         }),
-        carpet("crude over 256 addresses, 4/s each", RANDOM, |draw| {
+        carpet("fixed over 256 addresses, 4/s each", RANDOM, |draw| {
             let (lab, fixed_fingerprint) =
                 (addresses(draw, 255), draw.fixed_fingerprint(1000.0, 1100.0));
             draw.under(lab, [Flood { across: 256, ..fixed_fingerprint }])
@@ -241,7 +241,7 @@ fn carpets() -> [Row; 9] {
             let (lab, mimicking) = (addresses(draw, 19), draw.mimicking(1000.0, 1500.0));
             draw.under(lab, [Flood { across: 20, ..mimicking }])
         }),
-        carpet("crude over 70 ports", RANDOM, |draw| {
+        carpet("fixed over 70 ports", RANDOM, |draw| {
             let (lab, fixed_fingerprint) =
                 (ports(draw, 70), draw.fixed_fingerprint(3000.0, 4000.0));
             draw.under(lab, [Flood { across: 70, ..fixed_fingerprint }])
@@ -343,7 +343,7 @@ fn odd_sources() -> [Row; 11] {
         draw.flooded([Flood { sources, repeated, shape, ..fixed_fingerprint }])
     }
     [
-        Row::flood("crude from all of 2^32", RANDOM, |draw| {
+        Row::flood("fixed from all of 2^32", RANDOM, |draw| {
             from(draw, Sources::Anywhere, 0.0, Shape::Bare)
         }),
         Row::flood("mimic from all of 2^32", RANDOM, |draw| {
@@ -364,7 +364,7 @@ fn odd_sources() -> [Row; 11] {
         Row::flood("mimic from an on-link /18", SCATTERED, |draw| {
             routed(draw, ("10.9.64.0/18", Route::Unresolved), LARGE, Shape::Mimicking)
         }),
-        Row::flood("crude from an on-link /18", SCATTERED, |draw| {
+        Row::flood("fixed from an on-link /18", SCATTERED, |draw| {
             routed(draw, ("10.9.64.0/18", Route::Unresolved), NO_COOKIES, Shape::Bare)
         })
         .serving(0.9),
@@ -424,7 +424,7 @@ fn bots() -> [Row; 5] {
             of(draw, 400, Shape::Mimicking, 0.0)
         }),
         Row::flood("20 hosts", FEW, |draw| of(draw, 20, Shape::Mimicking, 0.0)),
-        Row::flood("crude, a pool of 3,000", SCATTERED, |draw| {
+        Row::flood("fixed, a pool of 3,000", SCATTERED, |draw| {
             let fixed_fingerprint = draw.fixed_fingerprint(500.0, 2000.0);
             draw.flooded([Flood { sources: Sources::Pool(3000), ..fixed_fingerprint }])
         }),
@@ -451,11 +451,11 @@ fn tools() -> [Row; 7] {
         Row::flood("three tools in equal shares", RANDOM, |draw| {
             shares(draw, &[Shape::Bare, Shape::BareEcn, Shape::RandomWindowMss])
         }),
-        Row::flood("crude and mimic in equal shares", RANDOM, |draw| {
+        Row::flood("fixed and mimic in equal shares", RANDOM, |draw| {
             shares(draw, &[Shape::Bare, Shape::Mimicking])
         }),
-        Row::flood("crude with drawn TTLs", RANDOM, |draw| shares(draw, &[Shape::RandomTtl])),
-        Row::flood("crude with drawn windows and MSS", RANDOM, |draw| {
+        Row::flood("fixed with drawn TTLs", RANDOM, |draw| shares(draw, &[Shape::RandomTtl])),
+        Row::flood("fixed with drawn windows and MSS", RANDOM, |draw| {
             shares(draw, &[Shape::RandomWindowMss])
         }),
         Row::flood("one source and random ones", ANY, |draw| {
@@ -502,7 +502,7 @@ fn pulses_and_ramps() -> [Row; 7] {
             draw.flooded([mimicking])
         })
         .within(10.0),
-        Row::flood("crude, 20/s among 200 clients/s", RANDOM, |draw| {
+        Row::flood("fixed, 20/s among 200 clients/s", RANDOM, |draw| {
             let lab = draw.empty(LARGE).clients(draw.clients(200.0));
             draw.under(lab, [Flood::random(20.0, draw.time())])
         })
@@ -531,9 +531,11 @@ fn among_trouble() -> [Row; 9] {
         after(draw, lab, shape)
     }
     [
-        Row::flood("crude in a rush", RANDOM, |draw| in_a_flash_crowd(draw, Shape::Bare)),
-        Row::flood("mimic in a rush", RANDOM, |draw| in_a_flash_crowd(draw, Shape::Mimicking)),
-        Row::flood("crude in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Bare)),
+        Row::flood("fixed in a flash crowd", RANDOM, |draw| in_a_flash_crowd(draw, Shape::Bare)),
+        Row::flood("mimic in a flash crowd", RANDOM, |draw| {
+            in_a_flash_crowd(draw, Shape::Mimicking)
+        }),
+        Row::flood("fixed in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Bare)),
         Row::flood("mimic in an outage", RANDOM, |draw| in_an_outage(draw, Shape::Mimicking)),
         Row::flood("mimic among lossy clients", RANDOM, |draw| {
             let natural = Natural { vanish: 0.02, reset: 0.01, loss: 0.1 };
@@ -545,7 +547,7 @@ fn among_trouble() -> [Row; 9] {
             let checked = draw.checked(3, 30.0, HealthCheck::Reset);
             after(draw, checked.lab, Shape::Mimicking)
         }),
-        Row::flood("crude, a small queue without cookies", RANDOM, |draw| {
+        Row::flood("fixed, a small queue without cookies", RANDOM, |draw| {
             let lab = draw.host(NO_COOKIES);
             after(draw, lab, Shape::Bare)
         })

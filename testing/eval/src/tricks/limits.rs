@@ -18,7 +18,7 @@ pub(super) fn rows() -> [Row; 6] {
     [
         Row::flood("mimic, 19/s among 100, all reset", RANDOM, |draw| resetting(draw, 100.0))
             .limit(UNDISTURBED),
-        Row::flood("crude pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Bare))
+        Row::flood("fixed pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Bare))
             .limit(UNDISTURBED),
         Row::flood("mimic pulses, 20/s among 200", RANDOM, |draw| pulsing(draw, Shape::Mimicking))
             .limit(UNDISTURBED),
@@ -96,7 +96,7 @@ mod tests {
             let most = most_half_open(pulsing(&mut draw, shape));
             assert!(most <= 330, "{shape:?}: {most}");
         }
-        for name in ["crude pulses, 20/s among 200", "mimic pulses, 20/s among 200"] {
+        for name in ["fixed pulses, 20/s among 200", "mimic pulses, 20/s among 200"] {
             let run = run::play(&row(name), &cast);
             assert!(run.served.is_some_and(|served| served >= UNDISTURBED), "{name}: {run:?}");
             assert_eq!(run.hit, 0, "{name}: {run:?}");

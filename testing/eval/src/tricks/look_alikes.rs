@@ -273,7 +273,7 @@ fn broken_paths() -> [Row; 7] {
             let alike = cut_off(draw, alike);
             draw.among(draw.empty(LARGE), [alike])
         }),
-        Row::only("strangers over a broken path", PATH, |draw| {
+        Row::only("new clients over a broken path", PATH, |draw| {
             let new_clients = draw.new_clients(100.0, 300.0);
             let new_clients = cut_off(draw, new_clients);
             draw.beside([new_clients])
@@ -284,7 +284,7 @@ fn broken_paths() -> [Row; 7] {
             let players = Clients { until: players.from + 1.5, ..players };
             draw.beside([players])
         }),
-        Row::only("a rush over a broken path", FLASH_CROWD_OR_PATH, |draw| {
+        Row::only("a flash crowd over a broken path", FLASH_CROWD_OR_PATH, |draw| {
             let normal = draw.normal();
             let flash_crowd =
                 Clients { outage: draw.outage(0.3), ..draw.flash_crowd(normal.rate * 9.0) };
@@ -308,17 +308,17 @@ fn flash_crowds() -> [Row; 9] {
         draw.among(lab, [flash_crowd])
     }
     [
-        Row::only("rush, 20 times the clients", FLASH_CROWD, |draw| {
+        Row::only("flash crowd, 20 times the clients", FLASH_CROWD, |draw| {
             times(draw, 20.0, |flash_crowd| flash_crowd)
         }),
-        Row::only("rush from far away", FLASH_CROWD, |draw| {
+        Row::only("flash crowd from far away", FLASH_CROWD, |draw| {
             times(draw, 20.0, |flash_crowd| Clients {
                 rtt: 0.3..0.5,
                 population: None,
                 ..flash_crowd
             })
         }),
-        Row::only("rush by satellite, 2 % lost", FLASH_CROWD_OR_PATH, |draw| {
+        Row::only("flash crowd by satellite, 2 % lost", FLASH_CROWD_OR_PATH, |draw| {
             times(draw, 10.0, |flash_crowd| Clients {
                 rtt: 0.55..0.75,
                 population: None,
@@ -326,19 +326,19 @@ fn flash_crowds() -> [Row; 9] {
                 ..flash_crowd
             })
         }),
-        Row::only("rush over lossy paths", FLASH_CROWD_OR_PATH, |draw| {
+        Row::only("flash crowd over lossy paths", FLASH_CROWD_OR_PATH, |draw| {
             times(draw, 10.0, |flash_crowd| Clients {
                 natural: Natural { loss: 0.1, ..flash_crowd.natural },
                 ..flash_crowd
             })
         }),
-        Row::only("rush in waves of 5 s", FLASH_CROWD, |draw| {
+        Row::only("flash crowd in waves of 5 s", FLASH_CROWD, |draw| {
             times(draw, 15.0, |flash_crowd| Clients {
                 arrivals: Arrivals::OnOff { on: 5.0, off: 5.0 },
                 ..flash_crowd
             })
         }),
-        Row::only("rush of strangers", FLASH_CROWD, |draw| {
+        Row::only("flash crowd of new clients", FLASH_CROWD, |draw| {
             let new_clients = draw.new_clients(800.0, 1600.0);
             draw.beside([new_clients])
         }),
@@ -357,7 +357,7 @@ fn flash_crowds() -> [Row; 9] {
             let lab = draw.empty(LARGE).clients(Clients { outage: Some(down), ..normal });
             draw.among(lab, [storm])
         }),
-        Row::only("a CDN comes back to its origin", FLASH_CROWD, |draw| {
+        Row::only("a CDN returns to its origin", FLASH_CROWD, |draw| {
             let proxies = draw.some(40, 60.0, 100.0);
             let back = Clients { rate: proxies.rate * 20.0, ..proxies.clone() };
             let back = Clients { from: draw.time().start, until: draw.time().end, ..back };
@@ -417,7 +417,7 @@ fn overload() -> [Row; 5] {
             let clients = Clients { persistence, ..draw.clients(100.0) };
             stalled(draw, SMALL, clients)
         }),
-        Row::only("it stalls in a rush", STRAINED, |draw| {
+        Row::only("it stalls in a flash crowd", STRAINED, |draw| {
             let normal = draw.normal();
             let flash_crowd = draw.flash_crowd(normal.rate * 9.0);
             let lab = draw.empty(Server { backlog: BACKLOG, ..LARGE }).clients(normal);

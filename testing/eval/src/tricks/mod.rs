@@ -232,7 +232,8 @@ fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
     let note = format!(
         "Floods that try to resemble something else, for 20 s (pulses and ramps longer) after 30 \
          s of calm with 40 to 100 clients/s, in enforce mode, each with seeds {seeds}, from which \
-         the numbers are drawn. \"SYN/s\": the highest rate of them. \"Expected\": the class \
+         the numbers are drawn. \"Fixed\": all SYNs have one fingerprint, which no client has. \
+         \"Mimic\": the SYNs have fingerprints of clients. \"SYN/s\": the highest rate of them. \"Expected\": the class \
          within 5 s (carpets and closed ports 10 s, pulses and ramps as long as they need) and \
          until the end. \"Reported\": the classes in any of the runs. \"After\": the longest time \
          (s) from the first SYN to the first right class. \"Served\": clients connected within a \
@@ -360,13 +361,13 @@ mod tests {
     /// Some rows of either table, which are soon played.
     const HANDFUL: [&str; 9] = [
         "SYNs in short fragments",
-        "crude, each twice at once",
+        "fixed, each twice at once",
         "mimic, random IPv6",
         "3,000 bots",
         "one source that resets",
         "balancers, 3 × 30/s",
         "outage of 60 % at 1,000/s",
-        "rush, 20 times the clients",
+        "flash crowd, 20 times the clients",
         "a retry loop at a closed port",
     ];
 
@@ -448,7 +449,7 @@ mod tests {
     fn clients_are_right_if_nothing_else_is_reported_and_no_rule_is_made() {
         let path = &[IncidentClass::HandshakeDegraded];
         let row = Row::only("", path, |draw| draw.beside([]));
-        assert!(row.is_right(&Run::default()), "nothing need be told");
+        assert!(row.is_right(&Run::default()), "no report is needed");
         let alerted = Run { alerted: path.to_vec(), ..Run::default() };
         assert!(row.is_right(&alerted));
         assert!(!row.is_right(&of_a_flood()), "if only for a moment");
@@ -460,7 +461,7 @@ mod tests {
     #[test]
     fn limits_are_shown_and_not_counted_unless_clients_suffer_more() {
         let flood = |name| Row::flood(name, ANY, |draw| draw.flooded([]));
-        let rows = [flood("told"), flood("not told").limit(0.9), flood("worse").limit(0.995)];
+        let rows = [flood("reported"), flood("missed").limit(0.9), flood("worse").limit(0.995)];
         let missed = Run { hit: 3, served: Some(0.99), ..Run::default() };
         let runs = [vec![of_a_flood()], vec![missed.clone()], vec![missed]];
         let block = tricks(&rows, &runs, "1");

@@ -506,7 +506,7 @@ mod tests {
         };
         let [a, b, c] = &all;
         assert_eq!(judged(&[a, b, c]), [""; 0]);
-        assert_eq!(judged(&[a, b]), [""; 0], "a rush need be none");
+        assert_eq!(judged(&[a, b]), [""; 0], "a flash crowd need not be reported");
         let late = reported(4, PORT + 1, "single_source", 42.5);
         assert_eq!(judged(&[a, &late]), [""; 0], "within a second after its end");
 

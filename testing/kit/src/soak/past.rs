@@ -51,7 +51,7 @@ pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
         format!("{line}\n")
     });
     let filled: String = filled.collect();
-    (!filled.is_empty()).then_some(filled).context("the agents before have told of no attack")
+    (!filled.is_empty()).then_some(filled).context("earlier agents reported no attack")
 }
 
 #[cfg(test)]

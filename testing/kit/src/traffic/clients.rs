@@ -268,7 +268,7 @@ fn run(
                     validated_clients.next().map(|number| family.new_client(number))
                 }
                 Home::Residents(net) => residents.next().map(|number| resident(net, number)),
-                Home::NewClients => Some(new_clients.next().context("no stranger is left")?),
+                Home::NewClients => Some(new_clients.next().context("no new client is left")?),
                 Home::Anywhere(_) => {
                     let number = random.between(1, u64::from(u16::MAX - VALIDATED_CLIENTS));
                     Some(family.new_client(number as u16))

@@ -83,11 +83,11 @@ fn is_repaired(agent: &Agent<'_>, what: &str, map: &PinnedMap, tamper: impl FnOn
     let begun = Instant::now();
     let repaired = || map.entries().unwrap() == before;
     while !repaired() || reported() == earlier {
-        assert!(begun.elapsed() < LIMIT, "{what} is not mended: {}", agent.log());
+        assert!(begun.elapsed() < LIMIT, "{what} is not repaired: {}", agent.log());
         sleep(STEP);
     }
-    assert!(repaired(), "{what}: mended for good");
-    println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
+    assert!(repaired(), "{what}: the repair lasts");
+    println!("{what}: found, reported and repaired after {:.1?}", begun.elapsed());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the
     let status = agent.status().unwrap();
     assert_eq!((status.rules_in_kernel(), status.rules().len()), (Some(3), 3));
     assert_eq!(status.health(), []);
-    row.result(times, format!("all told and mended within {longest:.1?}"), longest < LIMIT)
+    row.result(times, format!("all reported and repaired within {longest:.1?}"), longest < LIMIT)
         .naive(
             times,
             format!("{unseen_by_count} of {times} leave the number of rules as it was"),
@@ -244,7 +244,7 @@ fn listeners_exemptions_slots_and_the_configuration_are_repaired() {
     config.set(&[0; 4], &changed).unwrap();
     let begun = Instant::now();
     while mode() != before || agent.status().unwrap().alerts("drift_repaired") == reported {
-        assert!(begun.elapsed() < LIMIT, "the mode is not mended: {}", agent.log());
+        assert!(begun.elapsed() < LIMIT, "the mode is not repaired: {}", agent.log());
         sleep(STEP);
     }
 }
@@ -257,7 +257,7 @@ fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
         let link = host.exec("ip -details link show dev eth0").unwrap();
         link.split_once("prog/xdp id ").map(|(_, rest)| rest.split(' ').next().unwrap().to_owned())
     };
-    let own = program().expect("the guard's program");
+    let own = program().expect("tcpguard's program");
     let link = || PinnedLink::open(&host, "*/links/*").unwrap();
     let tampered: [(&str, &dyn Fn()); 4] = [
         ("the program is another's", &|| link().replace().unwrap()),
@@ -290,7 +290,7 @@ fn links_that_were_detached_replaced_or_unpinned_are_repaired() {
             assert!(begun.elapsed() < LIMIT, "{what}: {}", agent.log());
             sleep(STEP);
         }
-        println!("{what}: found, told and mended after {:.1?}", begun.elapsed());
+        println!("{what}: found, reported and repaired after {:.1?}", begun.elapsed());
     }
 }
 
@@ -410,12 +410,12 @@ fn each_change_is_found_and_no_poll_takes_long(
     let begun = Instant::now();
     let mut oldest = Duration::ZERO;
     while all() != before {
-        assert!(begun.elapsed() < LIMIT, "not mended: {}", agent.log());
+        assert!(begun.elapsed() < LIMIT, "not repaired: {}", agent.log());
         oldest = oldest.max(age());
         sleep(STEP);
     }
     println!(
-        "{} changes among {rules} rules mended after {:.1?}; the oldest heartbeat seen {oldest:.0?}, \
+        "{} changes among {rules} rules repaired after {:.1?}; the oldest heartbeat seen {oldest:.0?}, \
          {calm:.0?} before",
         3 * TIMES,
         begun.elapsed()

@@ -91,7 +91,7 @@ fn survived(disk: Disk) -> (Fate, usize) {
         let answer = block("203.0.113.0/24");
         let said =
             String::from_utf8_lossy(&answer.stderr) + String::from_utf8_lossy(&answer.stdout);
-        assert!(said.contains(disk.cause()), "who asked is told: {said}");
+        assert!(said.contains(disk.cause()), "the response names the cause: {said}");
         sleep(3 * SECOND);
 
         let found = agent.status().unwrap().health();

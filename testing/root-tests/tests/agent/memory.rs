@@ -154,8 +154,8 @@ fn g6_a_flood_from_everywhere_takes_no_memory() {
         sources,
         format!(
             "sources of both families ({sent} SYNs sent, {counted} counted at entry, clients' among them): \
-             {course}; {lost} of {} validated clients lost; {} of {} connections of regulars and {} of {} \
-             of strangers served",
+             {course}; {lost} of {} validated clients lost; {} of {} connections of validated clients and {} of \
+             {} of new clients served",
             known.len(),
             validated_clients.0,
             validated_clients.1,

@@ -66,8 +66,8 @@ fn soak_attacks_and_changes_leak_nothing_and_each_is_reported_once() {
         .naive(
             schedule.length.as_secs(),
             format!(
-                "seconds with 32 KiB and a descriptor leaked in each: {}; of somebody who keeps the last \
-                 flood for himself and tells of one in the first second: {}",
+                "seconds with 32 KiB and a descriptor leaked in each: {}; of a detector that misses the last \
+                 flood and reports one in the first second: {}",
                 leaks.join("; "),
                 mistakes.join("; ")
             ),

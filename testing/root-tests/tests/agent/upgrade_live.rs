@@ -29,7 +29,7 @@ const MOST_LOST: f64 = 0.001;
 const MOMENT: Duration = Duration::from_millis(10);
 /// Duration of the gap of [`Change::ButForAWhile`]: long enough for clients to notice.
 const WHILE: Duration = Duration::from_secs(6);
-const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "whoever comes first has given up");
+const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "the first client has given up");
 
 /// Fingerprint of the flood's SYNs.
 #[derive(Clone, Copy, Debug, PartialEq)]

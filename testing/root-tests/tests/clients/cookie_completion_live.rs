@@ -70,8 +70,8 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let (taken, withdrawn) = (at("mitigation_started"), at("mitigation_withdrawn"));
     let begun = |when: &str, from: u64, to: u64| {
         let [known, new_clients] = attempts.each_ref().map(|all| all.begun(from, to));
-        println!("  {when}, the known client: {}", known.summary());
-        println!("  {when}, strangers: {}", new_clients.summary());
+        println!("  {when}, the validated client: {}", known.summary());
+        println!("  {when}, new clients: {}", new_clients.summary());
         [known, new_clients]
     };
     println!(

@@ -420,8 +420,8 @@ impl Flooded {
     fn end(self, span: impl FnOnce(&FloodReport) -> [u64; 2]) -> [Attempts; 2] {
         let [from, to] = span(&self.flood.wait().unwrap());
         let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
-        println!("  the known client: {}", known.summary());
-        println!("  strangers: {}", new_clients.summary());
+        println!("  the validated client: {}", known.summary());
+        println!("  new clients: {}", new_clients.summary());
         [known, new_clients]
     }
 }
@@ -468,7 +468,7 @@ fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
         hosts.len() as u64,
         format!(
             "hosts with a packet filter in a flood: of {clients} clients, at least {:.1} % of the known ones \
-             and {:.1} % of strangers at each connect within 1 s",
+             and {:.1} % of new clients at each connect within 1 s",
             100.0 * known,
             100.0 * new_clients
         ),

@@ -99,7 +99,7 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
         incidents.iter().find(|attack| attack.port() == PORT).expect("an incident of its own");
     assert_eq!(own.class(), "random_spoofed", "{}", own.summary());
     assert!(own.dropped() > 5_000, "{} of {}", own.dropped(), own.syns());
-    assert_eq!(incidents.len(), PLACES + 1, "one decoy is told with what happens at others");
+    assert_eq!(incidents.len(), PLACES + 1, "one decoy is reported with the incident of several");
     assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
 }
 
@@ -163,7 +163,7 @@ impl Over {
 /// The incident that covers several listeners together.
 fn alerted_together(status: &Status) -> Incident {
     let mut incidents = status.incidents().into_iter();
-    incidents.find(|attack| attack.port() == 0).expect("what is told together")
+    incidents.find(|attack| attack.port() == 0).expect("the incident of several")
 }
 
 /// Ten SYN/s at each listener say little there.

@@ -120,7 +120,7 @@ fn a_service_that_accepts_no_connection_is_overloaded_and_not_under_attack() {
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let load = Load::start(&lab.client, Family::V4.service(), 200).unwrap();
     let is_alerted = |status: &Status| !status.incidents().is_empty();
-    agent.wait_until("it is told", 6 * SECOND, is_alerted).unwrap();
+    agent.wait_until("it is reported", 6 * SECOND, is_alerted).unwrap();
     sleep(2 * SECOND);
     assert_only_reported(&agent.status().unwrap(), "listener_overload");
     load.finish().unwrap();
@@ -361,8 +361,8 @@ fn look_at(case: Case, naive: bool) -> Seen {
     let harm = status.as_ref().map(|status| Harm::of(status, case.flood.is_some()));
     let harm = harm.unwrap_or_default();
     println!(
-        "  {case:?}, naive: {naive}: {checked:?}, {harm:?}; alike: {alike:?}; the known client: {}; \
-         strangers: {}",
+        "  {case:?}, naive: {naive}: {checked:?}, {harm:?}; alike: {alike:?}; the validated client: {}; \
+         new clients: {}",
         clients[0].summary(),
         clients[1].summary()
     );
@@ -420,8 +420,8 @@ fn g21_half_open_health_checks_are_never_dropped() {
     let alike = sum(seen.iter().filter_map(|case| case.alike));
     let said = format!(
         "kinds of half-open checks, beside floods and without: {} of {} answered, at least {:.1} % of each; \
-         {rules} rules and {dropped} drops against their sources; at least {:.1} % of the known clients and \
-         {:.1} % of strangers served within 1 s. Not held to: of checks that look exactly like the flood {} of \
+         {rules} rules and {dropped} drops against their sources; at least {:.1} % of the validated clients and \
+         {:.1} % of new clients served within 1 s. Not held to: of checks that look exactly like the flood {} of \
          {} answered",
         all.answered,
         all.asked,

@@ -96,7 +96,7 @@ impl Story {
 
     fn assert_clients_served(&self, grace: Duration) {
         let during = self.attempts.begun(after(self.rule_at, grace), self.flood.ended);
-        println!("  guarded, from {grace:?} after the rule on: {}", during.summary());
+        println!("  with tcpguard, from {grace:?} after the rule on: {}", during.summary());
         assert!(during.share_within(SECOND) >= SERVED, "{}", during.summary());
     }
 }
@@ -173,7 +173,7 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     let Costs { without_agent, with_agent, floor } =
         costs.expect("a machine that keeps up with the least of the rates");
     println!(
-        "  ns per packet unguarded {without_agent:.0?}, guarded {with_agent:.0?}, drop-only {floor:.0?}"
+        "  ns per packet without tcpguard {without_agent:.0?}, with it {with_agent:.0?}, drop-only {floor:.0?}"
     );
     let (without_agent, with_agent, floor) =
         (median(without_agent), median(with_agent), median(floor));
@@ -255,7 +255,7 @@ impl Bursts<'_> {
         let lost = lab.lost().unwrap();
         let flood = self.start();
         agent.wait_for_rule(3 * SECOND).unwrap();
-        let cost = self.cost(&flood, "guarded")?;
+        let cost = self.cost(&flood, "with tcpguard")?;
         let flood = flood.stop().unwrap();
         let lost = lab.lost().unwrap() - lost;
         let status = agent

@@ -21,7 +21,7 @@ const RATE: u32 = 3_000;
 /// Share of the clients of each kind that must be answered within a second.
 const SERVED: f64 = 0.99;
 /// The kinds of clients.
-const KINDS: [&str; 2] = ["known clients", "new_clients"];
+const KINDS: [&str; 2] = ["validated clients", "new clients"];
 
 /// Helpers of an attacker, which connect as clients do.
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +150,7 @@ fn g21_helpers_that_stop_take_no_rule_away() {
     let wanted = count * Helpers::SIGNATURES;
     let said = format!(
         "floods in which helpers stop: {rules} of {wanted} rules stay, {withdrawn} were withdrawn; of {clients} \
-         clients at least {:.1} % of the known ones and {:.1} % of strangers in each served within 1 s",
+         clients at least {:.1} % of the validated ones and {:.1} % of new clients in each served within 1 s",
         100.0 * known,
         100.0 * new_clients
     );
@@ -278,7 +278,7 @@ fn g21_retransmitted_syns_withdraw_no_rule() {
     let said = format!(
         "floods that send SYNs again: {rules} of {count} rules stay, {withdrawn} were withdrawn; of {matched} SYNs \
          that they match {passed} passed when they came again, {completed} completed; of {clients} clients at \
-         least {:.1} % of the known ones and {:.1} % of strangers in each served within 1 s",
+         least {:.1} % of the validated ones and {:.1} % of new clients in each served within 1 s",
         100.0 * known,
         100.0 * new_clients
     );

@@ -140,8 +140,8 @@ impl Case {
         assert!(incidents.iter().all(|one| one.class() == "random_spoofed"), "{incidents:#?}");
         let completed = status.listener_total(PORT, "established");
         let [known, new_clients] = loads.map(|load| load.finish().unwrap());
-        println!("  {completed} completed; the known client: {}", known.summary());
-        println!("  strangers: {}", new_clients.summary());
+        println!("  {completed} completed; the validated client: {}", known.summary());
+        println!("  new clients: {}", new_clients.summary());
         let attempts = known.0.len() + new_clients.0.len();
         assert!(completed <= attempts as u64 + 10, "{completed}: the clients' own");
         let all = tcp_counter(&lab.edge, "PassiveOpens").unwrap();

@@ -164,7 +164,7 @@ fn no_client_notices(mode: XdpMode, syncookies: u8, mitigations: u8) {
             );
             // Frames beyond the capacity of the wire never arrived.
             assert!(refused >= flood.sent / 10 * 8, "{refused} of {}", flood.sent);
-            assert_eq!(answered, 0, "the stack saw strays");
+            assert_eq!(answered, 0, "the stack saw out-of-state segments");
             assert!(took.len() >= 10 && *slowest < 3 * SECOND, "{took:?}");
             assert!(exchanged.iter().all(|number| *number > 100), "{exchanged:?}");
         }

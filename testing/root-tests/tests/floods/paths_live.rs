@@ -40,13 +40,13 @@ fn no_flood_until_there_is_one<T>(
     let of = |counter| status.listener_total(PORT, counter) as f64;
     let unfinished = 1.0 - of("established") / of("syn_ack");
     println!(
-        "  {} SYNs, {} SYN-ACKs, {} connections; told: {:?}",
+        "  {} SYNs, {} SYN-ACKs, {} connections; reported: {:?}",
         of("syn"),
         of("syn_ack"),
         of("established"),
         status.incidents().iter().map(|attack| attack.summary()).collect::<Vec<_>>()
     );
-    assert!(unfinished >= NAIVE, "whoever counts answers finds nothing wrong: {unfinished:.2}");
+    assert!(unfinished >= NAIVE, "a count of answers finds nothing wrong: {unfinished:.2}");
     assert_eq!(status.alerts("attack_started"), 0, "{:#?}", status.incidents());
     assert!(status.rules().is_empty(), "{:#?}", status.rules());
     assert_eq!(status.total("drop_total"), 0);
@@ -55,7 +55,7 @@ fn no_flood_until_there_is_one<T>(
     let flood = flood.start(&lab).unwrap();
     let reported =
         |status: &tcpguard_kit::daemon::status::Status| status.alerts("attack_started") == 1;
-    agent.wait_until("the flood is told", 3 * SECOND, reported).unwrap();
+    agent.wait_until("the flood is reported", 3 * SECOND, reported).unwrap();
     flood.stop().unwrap();
     drop(trouble);
     drop(load);

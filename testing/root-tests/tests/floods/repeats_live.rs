@@ -61,7 +61,7 @@ impl Clients {
         let [validated_clients, new_clients] = [self.validated_clients, self.new_clients]
             .map(|load| load.finish().unwrap().begun(from, to));
         println!("  regulars: {}", validated_clients.summary());
-        println!("  strangers: {}", new_clients.summary());
+        println!("  new clients: {}", new_clients.summary());
         [validated_clients, new_clients]
     }
 }

@@ -96,7 +96,7 @@ fn one_source_is_blocked(family: Family, rate: u32) {
     flood.stop().unwrap();
     let status = agent.status().unwrap();
     println!(
-        "{family:?}: {} dropped, {} let through; the stranger: {}; others: {}",
+        "{family:?}: {} dropped, {} let through; the new client: {}; others: {}",
         status.reason("drop_source"),
         status.reason("syn_retransmitted"),
         new_client.summary(),

@@ -40,8 +40,8 @@ fn flooded(lab: &Lab, agent: &Agent<'_>, family: Family) -> (Status, [Attempts; 
     let status = agent.status().unwrap();
     // One load ends after the other, and a client that comes after the flood proves nothing.
     let [known, new_clients] = loads.map(|load| load.finish().unwrap().begun(0, flood.ended));
-    println!("  the known client: {}", known.summary());
-    println!("  strangers: {}", new_clients.summary());
+    println!("  the validated client: {}", known.summary());
+    println!("  new clients: {}", new_clients.summary());
     (status, [known, new_clients])
 }
 
@@ -117,7 +117,7 @@ fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
         cases.len() as u64,
         format!(
             "floods over a veth whose other end discards what XDP sends back: {sent} cookies sent; of \
-             {clients} clients, at least {:.1} % of the known ones and {:.1} % of strangers in each are \
+             {clients} clients, at least {:.1} % of the validated ones and {:.1} % of new clients in each are \
              served within {PATIENCE:?}",
             100.0 * known,
             100.0 * new_clients

@@ -119,7 +119,7 @@ fn somaxconn_counts_at_the_moment_of_listen() {
     let socket = host.run(|| listen(at, 512)).unwrap();
     assert_eq!(seen(), (128, "somaxconn".to_owned()));
     set("4096");
-    assert_eq!(seen(), (128, "application".to_owned()), "it is not known any more");
+    assert_eq!(seen(), (128, "application".to_owned()), "it is no longer known");
     host.run(|| Ok(rustix::net::listen(&socket, 512)?)).unwrap();
     assert_eq!(seen(), (512, "application".to_owned()));
     set("256");

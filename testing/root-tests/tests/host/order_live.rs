@@ -67,8 +67,8 @@ impl Flooded {
     fn end(self, from: u64, to: u64) -> [Attempts; 2] {
         self.flood.stop().unwrap();
         let [known, new_clients] = self.clients.map(|load| load.finish().unwrap().begun(from, to));
-        println!("  the known client: {}", known.summary());
-        println!("  strangers: {}", new_clients.summary());
+        println!("  the validated client: {}", known.summary());
+        println!("  new clients: {}", new_clients.summary());
         [known, new_clients]
     }
 }
@@ -120,7 +120,7 @@ impl Case {
         assert_eq!(note(&status, "tc_before"), None);
         assert_eq!(note(&status, "egress_unseen"), None);
         if self.later.contains(&Place::First) {
-            assert!(logged.contains("had another tc program before the guard's"), "{logged}");
+            assert!(logged.contains("had another tc program before tcpguard's"), "{logged}");
         }
         flooded.end(from, to)
     }
@@ -164,7 +164,7 @@ fn g20_programs_that_end_the_chain_lock_no_client_out() {
         cases.len() as u64,
         format!(
             "hosts with tc programs that end the chain, in a flood: of {} clients, at least {:.1} % of the \
-             known ones and {:.1} % of strangers at each are served within 1 s",
+             validated ones and {:.1} % of new clients at each are served within 1 s",
             clients(&ours),
             100.0 * known,
             100.0 * new_clients

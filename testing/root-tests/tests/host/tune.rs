@@ -149,7 +149,7 @@ fn a_sysctl_that_the_agent_has_borrowed_is_left_to_it() {
     host.write(&format!("{STATE_DIR}/syncookies.json"), &saved.to_string()).unwrap();
     let borrowed = row(&host, &state, name);
     assert_eq!(borrowed["verdict"], "leave_alone", "{borrowed}");
-    assert!(borrowed["why"].as_str().unwrap().contains("yours is 1"), "{borrowed}");
+    assert!(borrowed["why"].as_str().unwrap().contains("restores 1"), "{borrowed}");
     tune(&host, &["--apply", "--state-dir", STATE_DIR]);
     assert_eq!(host.read("/proc/sys/net/ipv4/tcp_syncookies").unwrap().trim(), "2");
 }

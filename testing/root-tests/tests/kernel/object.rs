@@ -24,7 +24,7 @@ fn object(name: &str) -> PathBuf {
 /// Result of the running kernel's verifier for these objects, by the program that `cargo xtask vm` runs in
 /// guests with other kernels.
 fn verified(objects: &[&str]) -> Costs {
-    const INTERFACE: &str = "guarded";
+    const INTERFACE: &str = "attached";
     let host = Netns::new("kernel").unwrap();
     host.ip(&[&format!("link add {INTERFACE} type veth")]).unwrap();
     let mut load = host.command(env!("CARGO_BIN_EXE_load")).unwrap();

@@ -189,7 +189,7 @@ fn a_replacement_lets_no_member_of_both_sets_in_and_drops_no_other_client() {
 
     let new_clients = || (0..RULES + RULES / 2).map(new_client);
     let (others, sent) = fate_while(&lab, &agent, new_clients(), &mut replace);
-    println!("24 replacements, {sent} SYNs of strangers: {others:?}");
+    println!("24 replacements, {sent} SYNs of new clients: {others:?}");
     assert_eq!(others.dropped, 0, "dropped");
     assert!(sent > 50_000 && others.passed > sent / 2, "{sent} sent, {others:?}");
 
@@ -361,7 +361,7 @@ impl Replacer for Own<'_, '_> {
         let now = SETS.map(|(name, _)| name).into_iter().find(|name| reported == expected(name));
         let now = now.unwrap_or_else(|| panic!("neither set, but {} rules", reported.len()));
         assert_eq!(self.rules.count().unwrap(), RULES as usize, "after start {}", self.starts);
-        assert_eq!(in_force(self.rules), Some(now), "what is told is what is there");
+        assert_eq!(in_force(self.rules), Some(now), "the reported rule is the installed one");
         if let Some(new) = self.acknowledged {
             assert_eq!(now, new, "an import that was done stays");
         }

@@ -271,7 +271,7 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
     let lab = Lab::around(|| machine.network(), options).unwrap();
     let deb = deb();
     install(&machine, &deb);
-    let before = machine.main_pid().unwrap().expect("a named interface is guarded at once");
+    let before = machine.main_pid().unwrap().expect("a named interface is attached at once");
 
     let service = Family::V4.service();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -317,7 +317,7 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
     let away = at("ActiveEnterTimestampMonotonic") - at("ActiveExitTimestampMonotonic");
     let away = Duration::from_micros(away);
     println!("without an agent for {away:.2?}");
-    assert!(away < HEARTBEAT, "cookies of the guard's own end: {away:?}");
+    assert!(away < HEARTBEAT, "tcpguard's own cookies end: {away:?}");
     let version = machine.exec("dpkg-query --show --showformat ${Version} tcpguard").unwrap();
     assert_eq!(version, "99.0-1");
     assert!(looks > 100 && gaps == 0, "{gaps} of {looks} looks found no filter");

@@ -136,7 +136,7 @@ fn the_operators_page_can_be_followed() {
 
     let flood = Flood { rate: 20_000, ..Flood::random(service, 180 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    wait(&machine, "the flood is told", 10 * SECOND, |status| {
+    wait(&machine, "the flood is reported", 10 * SECOND, |status| {
         status["daemon"]["state"] == "attack_unmitigated"
             && incidents(status)[0]["class"] == "random_spoofed"
     });

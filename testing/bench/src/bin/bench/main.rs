@@ -44,7 +44,7 @@ fn main() -> Result<ExitCode> {
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench profile                  in which functions a packet's time goes\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
-             \x20      bench timeline [--help]        how soon the guard notices a flood, acts and lets go\n\
+             \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench page                     writes docs/performance.md anew, from its record\n\

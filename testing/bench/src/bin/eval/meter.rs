@@ -82,7 +82,7 @@ impl Meter {
     /// Ends it. The agent must still run.
     pub fn finish(self) -> Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
-        let panicked = |_| anyhow::anyhow!("a thread that watched the guard panicked");
+        let panicked = |_| anyhow::anyhow!("a thread that watched the agent panicked");
         self.reader.join().map_err(panicked)?.context("alerts")?;
         let seen = self.poller.join().map_err(panicked)?.context("counters")?;
         Ok(Seen { alerts: std::mem::take(&mut lock(&self.alerts)), ..seen })

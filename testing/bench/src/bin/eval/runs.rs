@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(verdict(&story), Some(RandomSpoofed));
         let late = [alert(10.75, HandshakeDegraded), alert(13.0, RandomSpoofed)];
         assert_eq!(verdict(&late), Some(HandshakeDegraded));
-        assert_eq!(verdict(&[]), None, "not told");
+        assert_eq!(verdict(&[]), None, "not reported");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn meet(case: NewClient, naive: bool) -> Met {
     let new_client = new_client.finish().unwrap();
     let others = others.finish().unwrap().begun(from, to);
     println!(
-        "{case:?}, naive: {naive}: the stranger: {}; others: {}; {blocked:?} blocked",
+        "{case:?}, naive: {naive}: the new client: {}; others: {}; {blocked:?} blocked",
         new_client.summary(),
         others.summary()
     );
@@ -135,7 +135,7 @@ fn g13_spoofed_syns_block_no_new_client_and_no_network() {
     let (naive_blocked, naive_new_client, _) = sum(&naive);
     let said = |blocked, new_client: (usize, usize)| {
         format!(
-            "strangers: {} of {} of their connections served in whose name or in whose network's name SYNs \
+            "new clients: {} of {} of their connections served in whose name or in whose network's name SYNs \
              come; {blocked} rules over them",
             new_client.0, new_client.1
         )

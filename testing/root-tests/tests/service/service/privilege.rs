@@ -175,7 +175,7 @@ fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
     let mut load = host.command("setpriv").unwrap();
     load.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
     load.args(["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={only}")));
-    let output = load.args(["/run/load", "guarded", "/run/object"]).output().unwrap();
+    let output = load.args(["/run/load", "attached", "/run/object"]).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let mut answers = verifier::answers(&printed).peekable();
     assert!(answers.peek().is_some(), "{only}: {output:?}");
@@ -205,7 +205,7 @@ fn g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities() {
     let row = Row::new(Goal::G11);
     let held = ["bpf", "net_admin", "perfmon"];
     let host = Netns::new("kernel").unwrap();
-    host.ip(&["link add guarded type veth"]).unwrap();
+    host.ip(&["link add attached type veth"]).unwrap();
     let objects = env::var("TCPGUARD_BPF_DIR").expect("cargo xtask test sets TCPGUARD_BPF_DIR");
     let object = fs::canonicalize(Path::new(&objects).join("tcpguard-ebpf.o")).unwrap();
     // User `nobody` must be able to read them, whatever directory they are in.
@@ -268,7 +268,7 @@ fn the_group_reads_and_changes_nothing() {
     assert_eq!(code, Some(4), "{said}");
     machine.exec("tcpguard mode enforce").unwrap();
     let entries = machine.journal("TCPGUARD_EVENT=mode_changed").unwrap();
-    assert_eq!(entries.len(), 1, "told once, not on stderr again: {entries:#?}");
+    assert_eq!(entries.len(), 1, "reported once, not on stderr again: {entries:#?}");
     assert_eq!(entries[0]["_SYSTEMD_UNIT"], "tcpguard.service");
     assert_eq!(entries[0]["PRIORITY"], "5");
 }

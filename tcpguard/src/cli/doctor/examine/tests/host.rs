@@ -23,12 +23,12 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.kernel.release = Some(release(6, 0)),
         "kernel_release",
         CRITICAL,
-        "below 6.1",
+        "requires 6.1",
         "apt-cache",
     ),
     (|f| f.of_host.kernel.release = Some(release(6, 1)), "kernel_release", NOTICE, "TCX", ""),
     (|f| f.of_host.kernel.release = Some(release(6, 8)), "kernel_release", NOTICE, "6.9", ""),
-    (|f| f.of_host.kernel.release = None, "kernel_release", UNKNOWN, "does not say", "uname -r"),
+    (|f| f.of_host.kernel.release = None, "kernel_release", UNKNOWN, "cannot be read", "uname -r"),
     (
         |f| f.of_host.kernel.features[0].support = Support::Missing,
         "kernel_features",
@@ -78,7 +78,7 @@ pub(super) const CASES: &[Case] = &[
         },
         "kernel_features",
         UNKNOWN,
-        "not allowed",
+        "no permission",
         "sudo tcpguard doctor",
     ),
     (|f| f.of_host.kernel.btf = false, "btf", WARNING, "vmlinux is missing", "zgrep"),
@@ -90,7 +90,7 @@ pub(super) const CASES: &[Case] = &[
         "lockdown=integrity",
     ),
     (|f| f.of_host.kernel.jit = Some(0), "bpf_jit", WARNING, "off", "bpf_jit_enable=1"),
-    (|f| f.of_host.kernel.jit = None, "bpf_jit", NOTICE, "no switch", ""),
+    (|f| f.of_host.kernel.jit = None, "bpf_jit", NOTICE, "no such setting", ""),
     // Rights and pins.
     (
         |f| f.of_host.privileges.effective = 1 << 12 | 1 << 38,
@@ -117,7 +117,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.pins.filesystem = Filesystem::Other,
         "bpffs",
         CRITICAL,
-        "no BPF file system",
+        "not on a BPF file system",
         "mount -t bpf",
     ),
     (
@@ -131,7 +131,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.pins.filesystem = Filesystem::Unknown,
         "bpffs",
         UNKNOWN,
-        "may not be looked at",
+        "no permission to read",
         "sudo",
     ),
     (
@@ -195,7 +195,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.config = ConfigFacts::Absent { path: "/c".into() },
         "configuration",
         NOTICE,
-        "there is none",
+        "no configuration file",
         "config init",
     ),
     (

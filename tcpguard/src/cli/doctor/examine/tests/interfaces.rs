@@ -80,12 +80,12 @@ pub(super) const CASES: &[Case] = &[
         "a member of br0 (bridge)",
         "",
     ),
-    (|f| link(f).device.lost = Some(50), "lost_by_interface", NOTICE, "50 packets", ""),
+    (|f| link(f).device.lost = Some(50), "lost_by_interface", NOTICE, "50 of ", ""),
     (
         |f| link(f).device.lost = Some(5_000),
         "lost_by_interface",
         WARNING,
-        "5000 packets",
+        "5000 of ",
         "tcpguard tune",
     ),
     // Other programs.

@@ -8,7 +8,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.tune = judged(&f.of_host.host, &[("net.ipv4.tcp_syncookies", "0")], ""),
         "sysctls",
         WARNING,
-        "0, 1 is advised",
+        "0 (advised: 1)",
         "sysctl -w net.ipv4.tcp_syncookies=1",
     ),
     (
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.host.listeners[0].backlog = 100,
         "listener_limits",
         NOTICE,
-        "somaxconn is 4096",
+        "somaxconn 4096",
         "tcpguard listeners",
     ),
     (
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
         },
         "listener_limits",
         WARNING,
-        "12 connections were lost",
+        "12 connections lost",
         "tcpguard listeners",
     ),
     (
@@ -53,7 +53,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.host.load.received_by_busiest = 990_000,
         "receive_skew",
         NOTICE,
-        "one of 4 CPUs took 99%",
+        "one of 4 CPUs processed 99%",
         "tcpguard tune",
     ),
     (
@@ -63,7 +63,7 @@ pub(super) const CASES: &[Case] = &[
         },
         "receive_skew",
         WARNING,
-        "not always keep up",
+        "overloaded at times",
         "tcpguard tune",
     ),
     // The service.
@@ -102,7 +102,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.service.journald = journald("Storage", "none"),
         "journald",
         WARNING,
-        "kept nowhere",
+        "not stored",
         "edit /etc/systemd/journald.conf.d/x.conf",
     ),
     (
@@ -116,7 +116,7 @@ pub(super) const CASES: &[Case] = &[
         |f| f.of_host.service.synchronised = Some(false),
         "time_sync",
         NOTICE,
-        "in step",
+        "not synchronised",
         "timedatectl",
     ),
     // The agent.

@@ -29,19 +29,19 @@ const CALLS: Duration = Duration::from_secs(60);
 pub enum Situation {
     Idle,
     /// No options, one TTL, random sources: a signature recognises it.
-    Crude,
+    Fixed,
     /// Copies of a client's own SYN: cookies and the first-SYN drop remain.
     Mimic,
 }
 
 impl Situation {
-    const ALL: [Self; 3] = [Self::Idle, Self::Crude, Self::Mimic];
+    const ALL: [Self; 3] = [Self::Idle, Self::Fixed, Self::Mimic];
 
     pub const fn title(self) -> &'static str {
         match self {
             Self::Idle => "idle",
-            Self::Crude => "crude flood at maximum",
-            Self::Mimic => "mimic flood at maximum",
+            Self::Fixed => "fixed-fingerprint flood at maximum",
+            Self::Mimic => "mimicking flood at maximum",
         }
     }
 }
@@ -83,7 +83,7 @@ impl LoadCost {
         let host = &stage.lab.edge;
         let shape = match self.situation {
             Situation::Idle => None,
-            Situation::Crude => Some(Shape::Bare),
+            Situation::Fixed => Some(Shape::Bare),
             Situation::Mimic => Some(Shape::Copy(Likeness::capture(&stage.lab, Family::V4)?)),
         };
         let agent = Agent::start(host, Mode::Enforce)?;

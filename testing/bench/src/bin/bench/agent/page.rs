@@ -214,11 +214,11 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_named_with_the_reason() {
         let mut costs = costs();
-        let line = "crude flood at maximum: no threaded NAPI";
+        let line = "fixed-fingerprint flood at maximum: no threaded NAPI";
         costs.missing.push(line.to_owned());
         costs.rules[1].refused = Some("there is room for 16384".to_owned());
         let goals = costs.goals();
-        let fixed = named(&goals, "agent, CPU, crude flood at maximum");
+        let fixed = named(&goals, "agent, CPU, fixed-fingerprint flood at maximum");
         assert_eq!((fixed.value, &*fixed.note), (None, line));
         assert_eq!(named(&goals, "maps on 16 CPUs").note, line);
         assert_eq!(named(&goals, "agent, CPU, idle").note, "");

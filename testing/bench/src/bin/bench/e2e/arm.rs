@@ -82,7 +82,7 @@ impl Arm {
             Self::DropGeneric => "perfect drop, generic",
             Self::Ours => "tcpguard",
             Self::OursGeneric => "tcpguard, generic",
-            Self::OursAnswering => "tcpguard, no overload rung",
+            Self::OursAnswering => "tcpguard, no first-SYN drop",
             Self::OursCookies => "tcpguard (cookies only)",
             Self::Cookies1NewNotSyn => "kernel cookies (=1), new not SYN",
             Self::OursNewNotSyn => "tcpguard, new not SYN",

@@ -13,8 +13,8 @@ use tcpguard_kit::traffic::likeness::Likeness;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// No options, one TTL, random sources: a signature distinguishes it
-    Crude,
+    /// One fingerprint without options, random sources: a signature matches it
+    Fixed,
     /// Copies of the client's own SYN, random sources, natural TTLs
     Mimic,
     /// Random window and MSS, as of Mirai and its kin
@@ -59,8 +59,8 @@ impl Kind {
 
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Crude => "crude",
-            Self::Mimic => "mimic",
+            Self::Fixed => "fixed-fingerprint",
+            Self::Mimic => "mimicking",
             Self::Mirai => "mirai",
             Self::Mixed => "mixed",
             Self::Single => "single",
@@ -77,7 +77,7 @@ impl Kind {
     pub fn flood(self, lab: &Lab, family: Family, rate: Rate, delivery: Delivery) -> Result<Flood> {
         let likeness = || Likeness::capture(lab, family);
         let shape = match self {
-            Self::Crude | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
+            Self::Fixed | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
             Self::Mimic | Self::MimicPulses => Shape::Copy(likeness()?),
             Self::Mirai => Shape::RandomWindowMss,
             Self::Mixed => Shape::BareAndCopies(likeness()?),

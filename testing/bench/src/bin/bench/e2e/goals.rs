@@ -16,7 +16,7 @@ const HALF_A_MILLION: Rate = Rate::Paced(500_000);
 
 /// Returns all targets, measured or not.
 pub fn goals(records: &[Record]) -> Vec<Goal> {
-    let fixed = |arm| Cell::of(records, Kind::Crude, Rate::Maximum, arm);
+    let fixed = |arm| Cell::of(records, Kind::Fixed, Rate::Maximum, arm);
     let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
     let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
     let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
@@ -24,37 +24,37 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
     let (at_least, at_most) = (true, false);
     vec![
         fixed(Arm::Ours).against(&fixed(Arm::Drop), cost, ratio).goal(
-            "crude flood at maximum, CPU per packet",
+            "fixed-fingerprint flood at maximum, CPU per packet",
             "× the perfect drop",
             (at_most, 1.5),
         ),
         fixed(Arm::Ours).against(&fixed(Arm::Drop), taken, ratio).goal(
-            "crude flood at maximum, packets taken",
+            "fixed-fingerprint flood at maximum, packets taken",
             "× the perfect drop",
             (at_least, 0.65),
         ),
         fixed(Arm::Drop).against(&fixed(Arm::Ours), served, |drop, ours| drop - ours).goal(
-            "crude flood at maximum, new clients within 1 s",
+            "fixed-fingerprint flood at maximum, new clients within 1 s",
             "points fewer than with the perfect drop",
             (at_most, 1.0),
         ),
         half(Arm::Ours).pooled(Record::new_clients, SOON).goal(
-            "mimic flood of 500,000 SYN/s, new clients within 1 s",
+            "mimicking flood of 500,000 SYN/s, new clients within 1 s",
             "%",
             (at_least, 99.9),
         ),
         half(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
-            "mimic flood of 500,000 SYN/s, known clients within 1 s",
+            "mimicking flood of 500,000 SYN/s, validated clients within 1 s",
             "%",
             (at_least, 99.9),
         ),
         half(Arm::Ours).against(&half(Arm::Cookies1), cost, ratio).goal(
-            "mimic flood of 500,000 SYN/s, CPU per packet",
+            "mimicking flood of 500,000 SYN/s, CPU per packet",
             "× kernel cookies",
             (at_most, 0.25),
         ),
         most(Arm::OursAnswering).against(&most(Arm::Cookies1), taken, ratio).goal(
-            "mimic flood at maximum, packets taken, all answered",
+            "mimicking flood at maximum, packets taken, all answered",
             "× kernel cookies",
             (at_least, 6.0),
         ),
@@ -62,17 +62,17 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
             .against(&most(Arm::Cookies1), taken, ratio)
             .with_mitigation("overload")
             .goal(
-                "mimic flood at maximum, packets taken, overload rung",
+                "mimicking flood at maximum, packets taken, first-SYN drop",
                 "× kernel cookies",
                 (at_least, 12.0),
             ),
         most(Arm::Ours).pooled(Record::validated_clients, SOON).goal(
-            "mimic flood at maximum, known clients within 1 s",
+            "mimicking flood at maximum, validated clients within 1 s",
             "%",
             (at_least, 99.0),
         ),
         most(Arm::Ours).pooled(Record::new_clients, LATE).goal(
-            "mimic flood at maximum, new clients within 3 s",
+            "mimicking flood at maximum, new clients within 3 s",
             "%",
             (at_least, 95.0),
         ),
@@ -163,8 +163,8 @@ impl<'a> Cell<'a> {
         let spread = self.record.and_then(|record| record.samples(|run| run.syns_lost).point());
         spread.map_or(String::new(), |[median, least, most]| {
             format!(
-                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs in the whole run never came \
-                 as far as the guard"
+                "{median:.2} % ({least:.2}–{most:.2}) of the clients' SYNs in the whole run did not \
+                 reach tcpguard"
             )
         })
     }
@@ -241,11 +241,11 @@ mod tests {
         // The machine is twice as fast in the second round, and has no third of the drop.
         let drop = vec![run(1, 8e6, 100.0), run(2, 16e6, 50.0)];
         let ours = vec![run(1, 4e6, 140.0), run(2, 12e6, 70.0), run(3, 1e6, 900.0)];
-        let records = [record(Arm::Drop, Kind::Crude, drop), record(Arm::Ours, Kind::Crude, ours)];
+        let records = [record(Arm::Drop, Kind::Fixed, drop), record(Arm::Ours, Kind::Fixed, ours)];
         let goals = goals(&records);
-        let cost = named(&goals, "crude flood at maximum, CPU per packet");
+        let cost = named(&goals, "fixed-fingerprint flood at maximum, CPU per packet");
         assert_eq!((cost.value, cost.range, cost.rounds), (Some(1.4), Some((1.4, 1.4)), 2));
-        let taken = named(&goals, "crude flood at maximum, packets taken");
+        let taken = named(&goals, "fixed-fingerprint flood at maximum, packets taken");
         assert_eq!((taken.range, taken.at_least), (Some((0.5, 0.75)), true));
         assert_eq!(cost.note, "");
     }
@@ -255,21 +255,22 @@ mod tests {
         let mut ours = run(1, 4e6, 140.0);
         (ours.new_clients.within_1s, ours.validated_clients.within_1s) = (197, 0);
         let records = [
-            record(Arm::Drop, Kind::Crude, vec![run(1, 8e6, 100.0)]),
-            record(Arm::Ours, Kind::Crude, vec![ours]),
+            record(Arm::Drop, Kind::Fixed, vec![run(1, 8e6, 100.0)]),
+            record(Arm::Ours, Kind::Fixed, vec![ours]),
         ];
-        let goal = named(&goals(&records), "crude flood at maximum, new clients within 1 s");
+        let goal =
+            named(&goals(&records), "fixed-fingerprint flood at maximum, new clients within 1 s");
         assert!((goal.value.unwrap() - 1.5).abs() < 1e-9 && goal.limit == 1.0, "{goal:?}");
     }
 
     #[test]
-    fn known_and_new_clients_are_judged_apart() {
+    fn validated_and_new_clients_are_judged_apart() {
         let mut ours = run(1, 4e6, 140.0);
         (ours.new_clients.within_1s, ours.new_clients.within_3s) = (2, 190);
         ours.validated_clients.within_1s = 198;
         let goals = goals(&[record(Arm::Ours, Kind::Mimic, vec![ours])]);
-        let known = named(&goals, "mimic flood at maximum, known clients within 1 s");
-        let new = named(&goals, "mimic flood at maximum, new clients within 3 s");
+        let known = named(&goals, "mimicking flood at maximum, validated clients within 1 s");
+        let new = named(&goals, "mimicking flood at maximum, new clients within 3 s");
         assert_eq!((known.value, new.value), (Some(99.0), Some(95.0)));
     }
 
@@ -280,7 +281,8 @@ mod tests {
         let setting =
             Setting { flood: Kind::Mimic, rate: Some(HALF_A_MILLION), ..Setting::near(Family::V4) };
         let ours = Record { runs, ..Record::new(Arm::Ours, setting, 3) };
-        let goal = named(&goals(&[ours]), "mimic flood of 500,000 SYN/s, new clients within 1 s");
+        let goal =
+            named(&goals(&[ours]), "mimicking flood of 500,000 SYN/s, new clients within 1 s");
         assert_eq!((goal.value, goal.range), (Some(99.5), Some((98.5, 100.0))));
         assert!(goal.note.starts_with("600 attempts, at least 98.5"), "{}", goal.note);
     }
@@ -290,11 +292,11 @@ mod tests {
         let lost = |round, percent| Run { syns_lost: percent, ..run(round, 1e6, 800.0) };
         let note = |runs| {
             let goals = goals(&[record(Arm::Ours, Kind::Mimic, runs)]);
-            named(&goals, "mimic flood at maximum, known clients within 1 s").note
+            named(&goals, "mimicking flood at maximum, validated clients within 1 s").note
         };
         let runs = vec![lost(1, Some(1.5)), lost(2, Some(0.25)), lost(3, Some(3.0))];
         assert!(note(runs).contains("1.50 % (0.25–3.00) of the clients' SYNs in the"));
-        assert!(!note(vec![lost(1, None)]).contains("SYNs"), "records of before it was counted");
+        assert!(!note(vec![lost(1, None)]).contains("SYNs"), "older records lack the count");
     }
 
     #[test]
@@ -308,14 +310,14 @@ mod tests {
         let mut ours = record(Arm::Ours, Kind::Mimic, vec![doubtful]);
         ours.failed = 2;
         let goals = goals(&[missing, ours]);
-        let taken = named(&goals, "mimic flood at maximum, packets taken, overload rung");
+        let taken = named(&goals, "mimicking flood at maximum, packets taken, first-SYN drop");
         assert_eq!((taken.value, taken.rounds), (None, 0));
         assert_eq!(
             taken.note,
             "overload taken in 0 of 1 runs; tcpguard: 1 of 1 runs between perfect drops that differ by more than 10 %; tcpguard: 2 of \
              3 runs failed; kernel cookies (=1): no nft"
         );
-        let fixed = named(&goals, "crude flood at maximum, CPU per packet");
+        let fixed = named(&goals, "fixed-fingerprint flood at maximum, CPU per packet");
         assert!(
             fixed.note.starts_with("tcpguard: not part of this run; perfect drop"),
             "{fixed:?}"

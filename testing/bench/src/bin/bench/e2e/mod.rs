@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long)]
     quick: bool,
     /// Fingerprints and sources of the flood
-    #[arg(long, value_enum, default_value = "crude")]
+    #[arg(long, value_enum, default_value = "fixed")]
     flood: Kind,
     /// Defences to compare, separated by commas; all that the flood leaves a meaning and that are not
     /// behind a packet filter if not given
@@ -223,7 +223,7 @@ impl Options {
             scenario: None,
             targets: true,
             quick,
-            flood: Kind::Crude,
+            flood: Kind::Fixed,
             arms: Vec::new(),
             rates: Vec::new(),
             delivery: Delivery::Frames,

@@ -146,14 +146,14 @@ impl Names {
         );
         let others = new_clients.finish()?.begun(from, to);
         let known = validated_clients.finish()?.begun(from, to);
-        println!("  new connections from the known client's address: {}", known.summary());
+        println!("  new connections from the validated client's address: {}", known.summary());
         println!("  of them not within 1 s, by second: {}", late(&known, from));
         check_served(claims, &others, lost);
         println!("  of the others not within 1 s, by second: {}", late(&others, from));
         let lost = broken.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ");
         claims.check(
             broken.is_empty(),
-            &format!("{STREAMS} open connections of the known client lose 0 bytes {lost}"),
+            &format!("{STREAMS} open connections of the validated client lose 0 bytes {lost}"),
         );
         Ok(())
     }
@@ -178,7 +178,7 @@ fn check_served(claims: &mut Claims, others: &Attempts, lost: f64) {
     claims.check(
         share_of_arrived(successes, count, lost) >= SERVED,
         &format!(
-            "99.9 % of the others whose SYN came as far as the guard are answered within 1 s: \
+            "99.9 % of the others with a SYN that reached tcpguard are answered within 1 s: \
              {successes} of {count}, {:.2} % (at least {:.2} %), {:.2} % lost before",
             100.0 * successes as f64 / count.max(1) as f64,
             100.0 * lower_bound(successes, count),

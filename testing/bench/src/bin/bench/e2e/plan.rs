@@ -12,7 +12,7 @@ const ROUNDS: usize = 3;
 
 /// The floods and defences by which targets are judged.
 const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
-    (Kind::Crude, Rate::Maximum, &[Arm::Drop, Arm::Ours]),
+    (Kind::Fixed, Rate::Maximum, &[Arm::Drop, Arm::Ours]),
     (Kind::Mimic, Rate::Paced(500_000), &[Arm::Cookies1, Arm::Ours]),
     (Kind::Mimic, Rate::Maximum, &[Arm::Cookies1, Arm::OursAnswering, Arm::Ours]),
 ];
@@ -40,7 +40,7 @@ const AGAINST_COPIES: [Arm; 4] = [Arm::Cookies1, Arm::Synproxy, Arm::Drop, Arm::
 /// Floods and defences where native XDP gains nothing, and where replies are longer than the SYNs.
 const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
     (
-        Kind::Crude,
+        Kind::Fixed,
         &[
             Arm::Cookies1,
             Arm::Hashlimit,
@@ -61,7 +61,7 @@ pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     if !quick {
         records.push(Record::new(Arm::Cookies1, base, ROUNDS));
         for (flood, arms) in
-            [(Kind::Crude, &AGAINST_FIXED_FINGERPRINT[..]), (Kind::Mimic, &AGAINST_COPIES[..])]
+            [(Kind::Fixed, &AGAINST_FIXED_FINGERPRINT[..]), (Kind::Mimic, &AGAINST_COPIES[..])]
         {
             for rate in PACES {
                 let setting = Setting { flood, rate: Some(rate), ..base };

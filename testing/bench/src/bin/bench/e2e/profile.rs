@@ -17,9 +17,9 @@ use crate::perf::{self, Looks, Perf};
 
 /// Cases that a full run judges at the maximum, and those beside which it judges them.
 const CASES: [(Kind, Arm); 6] = [
-    (Kind::Crude, Arm::Drop),
-    (Kind::Crude, Arm::XdpFilter),
-    (Kind::Crude, Arm::Ours),
+    (Kind::Fixed, Arm::Drop),
+    (Kind::Fixed, Arm::XdpFilter),
+    (Kind::Fixed, Arm::Ours),
     (Kind::Mimic, Arm::Cookies1),
     (Kind::Mimic, Arm::OursAnswering),
     (Kind::Mimic, Arm::Ours),
@@ -156,10 +156,10 @@ mod tests {
         let functions = vec![function("BPF: course", 0.5, 0.4), function("rare", 0.01, 0.01)];
         let looks = Looks { count: 20_000, functions };
         let found = Found { ns: 200.0, rate: 2_000_000.0, mitigations: vec!["cookies"], looks };
-        let text = table("crude flood: tcpguard", &found);
+        let text = table("fixed-fingerprint flood: tcpguard", &found);
         assert!(
             text.starts_with(
-                "| crude flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 looks |"
+                "| fixed-fingerprint flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 looks |"
             ),
             "{text}"
         );

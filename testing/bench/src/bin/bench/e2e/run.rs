@@ -51,7 +51,7 @@ impl Setting {
             ipv6: matches!(family, Family::V6),
             far: false,
             linear: None,
-            flood: Kind::Crude,
+            flood: Kind::Fixed,
             delivery: Delivery::Frames,
             rate: None,
             clients: 1,
@@ -282,7 +282,7 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
 pub fn floor(setting: &Setting) -> Result<f64> {
     const SETTLE: Duration = Duration::from_millis(300);
     const WINDOW: Duration = Duration::from_millis(1000);
-    let near = Setting { far: false, linear: None, flood: Kind::Crude, ..*setting };
+    let near = Setting { far: false, linear: None, flood: Kind::Fixed, ..*setting };
     let stage = Stage::new(&near, 1)?;
     let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
     let flood = near.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;

@@ -134,7 +134,7 @@ mod tests {
         let unavailable = Some("no iptables".to_owned());
         let records = [Record { unavailable, ..record(Arm::Hashlimit) }];
         let text = text(&records);
-        assert!(text.contains("**crude flood, maximum**"), "{text}");
+        assert!(text.contains("**fixed-fingerprint flood, maximum**"), "{text}");
         assert!(text.contains("| iptables hashlimit, cookies on | not available: no iptables |"));
     }
 

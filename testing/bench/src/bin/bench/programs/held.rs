@@ -85,7 +85,7 @@ impl Comparison {
         });
         let gone = recorded.iter().filter(held).filter(|it| find(now, &it.name).is_none());
         let gone = gone.map(|recorded| {
-            let note = "no target is called so any more".to_owned();
+            let note = "no target has this name now".to_owned();
             let nothing = Goal { cases: Vec::new(), note, ..recorded.clone() };
             Target::new(&recorded.cases, &nothing, factor)
         });
@@ -127,9 +127,9 @@ impl Comparison {
         if let Some([there, here]) = &self.processors {
             let _ = write!(
                 advice,
-                "\nthe record is of another processor ({there}, and this is {here}), on which others' \
-                 programs cost less or more beside the guard, so twice as much was allowed: --record FILE \
-                 holds it to a run of this one"
+                "\nthe record is of another processor ({there}, and this is {here}), on which the \
+                 costs of tcpguard and other programs may differ, so twice as much was allowed: --record \
+                 FILE compares with a run of this one"
             );
         }
         let [pairs, unlike] = brackets;
@@ -362,7 +362,7 @@ mod tests {
         let source = "10,000 source rules, flood, IPv6: 1.00 × xdp-filter, listed, dropped on record, \
                       and not measured now (8192 sources; 2 of 2 cases): 1 source (why)";
         assert!(text.contains(source), "{text}");
-        assert!(text.contains("teapot: 1.00") && text.contains("called so any more"), "{text}");
+        assert!(text.contains("teapot: 1.00") && text.contains("has this name now"), "{text}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl OwnPrograms {
         let pins = Pins::open(&Path::new("/sys/fs/bpf").join(pins), rules)?;
         let maps = pins.maps();
         let object = Object::load(Load { maps: Some(&maps), rules, ..Load::default() })
-            .context("the guard's programs do not load")?;
+            .context("tcpguard's programs do not load")?;
         let dataplane = Dataplane::of(&object)?;
         let pending = Map::Array(MapData::from_pin(maps.join(abi::maps::PENDING))?);
         let secret = cookie_secret(1);

@@ -21,7 +21,7 @@ use crate::e2e::attack::Kind;
 use crate::{e2e, record};
 
 /// A flood that a signature distinguishes from clients, and one against which only cookies help.
-const FLOODS: [Kind; 2] = [Kind::Crude, Kind::Mimic];
+const FLOODS: [Kind; 2] = [Kind::Fixed, Kind::Mimic];
 const ARMS: [Arm; 3] = [Arm::Cookies1, Arm::Ours, Arm::Drop];
 
 /// Success over time, before, during and after a flood, in network namespaces; needs root and two CPUs

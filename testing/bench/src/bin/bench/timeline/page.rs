@@ -34,7 +34,7 @@ const PROMISES: [Promise; 3] = [
     },
 ];
 
-const PLOTS: [(Kind, &str); 2] = [(Kind::Crude, "timeline-crude"), (Kind::Mimic, "timeline-mimic")];
+const PLOTS: [(Kind, &str); 2] = [(Kind::Fixed, "timeline-fixed"), (Kind::Mimic, "timeline-mimic")];
 
 const COLUMNS: [&str; 14] = [
     "defence",
@@ -278,7 +278,10 @@ mod tests {
         timeline.records[0].failures = vec!["round 2: no veth".to_owned()];
         let text = page::text(&timeline.report());
         assert!(text.contains("| – | – | 6.00 (6.00–6.00), 1 never | – |"), "{text}");
-        assert!(text.contains("- crude flood, kernel cookies (=1), round 2: no veth\n"), "{text}");
+        assert!(
+            text.contains("- fixed-fingerprint flood, kernel cookies (=1), round 2: no veth\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -292,7 +295,7 @@ mod tests {
         let found: Vec<_> = goals.iter().map(|goal| (goal.value, goal.limit)).collect();
         assert_eq!(found[..3], [(Some(0.5), 1.0), (Some(0.75), 1.5), (Some(6.0), 2.0)]);
         assert_eq!(goals[2].note, "did not come in 1 of 1 runs");
-        assert!(goals[2].name.starts_with("crude flood of 500000 SYN/s, full success"));
+        assert!(goals[2].name.starts_with("fixed-fingerprint flood of 500000 SYN/s, full success"));
         assert!(found[3..].iter().all(|(value, _)| value.is_none()));
         assert_eq!((goals.len(), &*goals[5].note), (6, "round 1: no root"));
     }
@@ -314,7 +317,7 @@ mod tests {
         timeline.records[0].courses = vec![course(1, 97, None)];
         ours(&mut timeline).courses = vec![course(1, 100, Some(0.8)), course(2, 98, Some(0.9))];
         assert_eq!(timeline.plot(Kind::Mimic, "mimic"), None, "there is nothing to show");
-        let series = timeline.plot(Kind::Crude, "crude").unwrap().series;
+        let series = timeline.plot(Kind::Fixed, "fixed").unwrap().series;
         let names: Vec<_> = series.iter().map(|series| &*series.name).collect();
         assert_eq!(names, ["kernel cookies (=1)", "tcpguard", "detected, armed, full"]);
         let [cookies, agent, marks] = &series[..] else { panic!("three lines") };

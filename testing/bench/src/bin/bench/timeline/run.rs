@@ -83,8 +83,8 @@ pub fn run(
     let drift = wall_ahead_ns() - ahead;
     ensure!(
         drift.abs() < READ,
-        "the time of day was set by {} ms meanwhile, and the guard tells its moments by it: stop what \
-         sets it, and measure again",
+        "the time of day was set by {} ms meanwhile, and the agent's timestamps depend on it: prevent \
+         that, and measure again",
         drift / 1_000_000
     );
     Ok(Course {
