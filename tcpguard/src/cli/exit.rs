@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_commands_has_this_table() {
+        let page = include_str!("../../../docs/commands.md");
+        for (exit, meaning) in Exit::table("status") {
+            let row = format!("\n| {} | {meaning} |\n", exit.code());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn a_missing_file_has_one_code() {
         let missing = || std::io::Error::from(ErrorKind::NotFound);
         let path = || std::path::PathBuf::from("/etc/tcpguard/tcpguard.toml");

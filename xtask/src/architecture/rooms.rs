@@ -35,6 +35,7 @@ const CRATES: [Crate; 4] = [
             "time",
             "random",
             "json",
+            "hint",
             "durable",
             "linux",
             "drop_ins",

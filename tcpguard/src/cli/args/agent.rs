@@ -197,7 +197,7 @@ pub struct MitigationArgs {
     /// Mitigation to override
     #[arg(value_parser = mitigation_parser())]
     pub mitigation: Mitigation,
-    /// Override
+    /// Override to apply
     #[arg(value_parser = order_parser())]
     pub order: Order,
     /// Duration of the override, such as 90s or 1h30m; at most 24h

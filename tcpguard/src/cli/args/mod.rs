@@ -44,7 +44,7 @@ const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}
 
-{before-help}Options:
+{before-help}Global options:
 {options}{after-help}";
 
 /// The verbs by purpose.
@@ -67,7 +67,7 @@ fn groups() -> String {
         // Without a terminal interface there is no `top`.
         for verb in names.iter().filter_map(|name| all.find_subcommand(name)) {
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-            text += &format!("  {:<15} {about}\n", verb.get_name());
+            text += &format!("  {:<16} {about}\n", verb.get_name());
         }
         text.push('\n');
     }
@@ -100,8 +100,15 @@ pub struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// Use color
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Use color: auto, always or never
+    // Values with help would spread the help of every verb over twice the lines.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     pub color: Color,
     /// Show times in UTC instead of the time zone of this host
     #[arg(long, global = true)]
