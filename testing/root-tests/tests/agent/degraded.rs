@@ -37,7 +37,7 @@ fn a_resolv_conf_that_cannot_be_read_stops_neither_start_nor_polls() {
     let agent = Agent::start(&host, Mode::Enforce).unwrap();
     let unread = |health: &[(String, String)]| {
         health.iter().any(|(code, text)| {
-            code == "source_unread" && text.starts_with("/etc/resolv.conf cannot be read for")
+            code == "source_unread" && text.starts_with("/etc/resolv.conf unreadable for")
         })
     };
     let status = agent.status().unwrap();

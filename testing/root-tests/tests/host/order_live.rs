@@ -120,7 +120,7 @@ impl Case {
         assert_eq!(note(&status, "tc_before"), None);
         assert_eq!(note(&status, "egress_unseen"), None);
         if self.later.contains(&Place::First) {
-            assert!(logged.contains("had another tc program before tcpguard's"), "{logged}");
+            assert!(logged.contains("tcpguard's tc program runs first again"), "{logged}");
         }
         flooded.end(from, to)
     }
