@@ -159,7 +159,7 @@ fn an_import_says_what_became_of_the_rules() {
         (code, said.as_str()),
         (
             Some(0),
-            "imported 2 rules: 2 new, 0 of before; 4 others removed\nthere are 3 rules now\n"
+            "imported 2 rules: 2 new, 0 unchanged; 4 others removed\nthere are 3 rules now\n"
         )
     );
     assert_eq!(
@@ -194,7 +194,7 @@ fn an_import_says_what_became_of_the_rules() {
     let (code, said, talk) = agent.run(&["rules", "import", "-", "--dry-run"], list);
     assert_eq!(
         (code, said.lines().next()),
-        (Some(0), Some("would import 2 rules: 2 new, 0 of before; 4 others removed"))
+        (Some(0), Some("would import 2 rules: 2 new, 0 unchanged; 4 others removed"))
     );
     assert_eq!(talk, "dry run, nothing was changed: repeat without --dry-run\n");
     let (_, json, _) = agent.run(&["rules", "import", "-", "--json"], list);

@@ -155,7 +155,7 @@ mod tests {
     fn a_program_that_cannot_be_passed_is_named_and_no_other_is() {
         let now = Instant::now();
         let mut lead = Lead::default();
-        assert!(lead.keep(now, Vec::new, || panic!("nobody is ahead")).unwrap().is_empty());
+        assert!(lead.keep(now, Vec::new, || panic!("no program is ahead")).unwrap().is_empty());
         assert!(lead.ahead().is_empty());
         let passed = lead.keep(now, || vec![other(7)], || Ok(())).unwrap();
         assert_eq!((passed, lead.ahead()), (vec![], &[other(7)][..]));
@@ -163,7 +163,7 @@ mod tests {
         let later = now + LONGEST_WAIT;
         assert!(lead.keep(later, || vec![other(8)], refused).is_err());
         assert_eq!(lead.ahead(), [other(8)]);
-        lead.keep(later, Vec::new, || panic!("nobody is ahead")).unwrap();
+        lead.keep(later, Vec::new, || panic!("no program is ahead")).unwrap();
         assert!(lead.ahead().is_empty());
     }
 }

@@ -222,7 +222,7 @@ fn of_configuration() -> io::Result<Page> {
     roff.control("PP", []).text(marked(
         "Files that end in .toml in the directory `conf.d` beside the file are read after it, in the order \
          of their names. What a later one says takes the place of what was said before, key by key; a list \
-         is one value. `tcpguard config show --origin` tells which line holds. Sections in two pairs of \
+         is one value. `tcpguard config show --origin` names the line that applies. Sections in two pairs of \
          brackets may stand several times; the same one in several files is one, with the later keys on \
          top.",
     ));

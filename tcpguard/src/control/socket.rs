@@ -157,7 +157,7 @@ fn open_socket(path: &Path) -> io::Result<OwnedFd> {
     let node = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&node)?.st_mode);
     if !kind.is_socket() {
-        return Err(io::Error::other("somebody has put something else in its place"));
+        return Err(io::Error::other("another process replaced it"));
     }
     Ok(node)
 }

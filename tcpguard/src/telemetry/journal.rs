@@ -297,7 +297,7 @@ mod tests {
     fn a_journal_that_starts_again_is_reached_again() {
         let (dir, socket, mut journal) = journald();
         drop(socket);
-        journal.send(&alert("nobody listens"), Mode::Observe);
+        journal.send(&alert("no listener"), Mode::Observe);
         assert_eq!(journal.lost(), 1);
         let path = dir.path().join("socket");
         std::fs::remove_file(&path).unwrap();

@@ -175,7 +175,7 @@ pub fn imported(out: &mut impl Write, imported: &ImportReport, dry_run: bool) ->
     let s = if rules == 1 { "" } else { "s" };
     writeln!(
         out,
-        "{did} {rules} rule{s}: {added} new, {kept} of before; {removed} others removed"
+        "{did} {rules} rule{s}: {added} new, {kept} unchanged; {removed} others removed"
     )?;
     writeln!(out, "{now} {total} rules now")
 }

@@ -228,7 +228,7 @@ bb    20 / 128
     #[test]
     fn where_it_is_narrower_still_the_last_column_breaks() {
         let mut table = Table::new(["ID", "WHY"]);
-        table.row(["1".into(), "it was asked for by somebody".into()]);
+        table.row(["1".into(), "it was asked for by an operator".into()]);
         table.row(["2".into(), "it had to".into()]);
         let mut text = String::new();
         let view = View { utf8: true, colour: false, zone: TimeZone::UTC, width: 22 };
@@ -236,7 +236,7 @@ bb    20 / 128
         let expected = "\
 ID  WHY
 1   it was asked for
-    by somebody
+    by an operator
 2   it had to
 ";
         assert_eq!(text, expected);

@@ -67,10 +67,10 @@ pub enum EventKind {
 /// Lowest severity that is shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Threshold {
-    /// Attacks
+    /// Attacks that harm clients
     Critical,
     /// Conditions that need attention
     Warning,
-    /// Everything
+    /// Every alert
     Notice,
 }

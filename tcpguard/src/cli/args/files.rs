@@ -77,7 +77,7 @@ pub enum FailOn {
     Notice,
     /// Floods and incidents that affect clients
     Warning,
-    /// Floods
+    /// Floods alone
     Critical,
     /// No incident
     Never,
@@ -216,7 +216,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = COMPLETIONS)]
 pub struct CompletionsArgs {
-    /// Shell
+    /// Shell of the script
     #[arg(value_enum)]
     pub shell: Shell,
 }

@@ -142,9 +142,9 @@ pub enum Color {
     /// On a terminal, unless NO_COLOR is set (CLICOLOR_FORCE: always)
     #[default]
     Auto,
-    /// Always
+    /// In every case
     Always,
-    /// Never
+    /// In no case
     Never,
 }
 

@@ -20,7 +20,7 @@ pub(super) fn running(facts: &Facts) -> Vec<Checked> {
         Agent::Running(status) => {
             Checked::passed(CODE, format!("process {}, mode {}", status.daemon.pid, mode(status)))
         }
-        Agent::NotRunning => Checked::critical(CODE, "no agent runs: nothing is guarded")
+        Agent::NotRunning => Checked::critical(CODE, "agent not running: floods are not mitigated")
             .hint("systemctl start tcpguard"),
         Agent::Denied(reason) => Checked::unknown(CODE, reason).hint("sudo tcpguard doctor"),
         Agent::Silent(reason) => Checked::critical(CODE, reason).hint("systemctl restart tcpguard"),
@@ -60,7 +60,7 @@ pub(super) fn stale_pins(facts: &Facts) -> Vec<Checked> {
             (true, true, false) if status.is_some() => continue,
             (true, true, false) => Checked::warning(
                 CODE,
-                format!("no agent runs, and its filter is still on {on}; after 30s it passes everything"),
+                format!("agent not running, XDP program still attached to {on}: it passes everything after 30s"),
             )
             .hint("systemctl start tcpguard"),
             (true, false, false) => Checked::warning(

@@ -117,7 +117,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
 
     // The naive way.
     let said = done(&lab, &["rules", "import", "--replace", LIST]);
-    assert!(said.contains("3 of before; 1 others removed"), "{said}");
+    assert!(said.contains("3 unchanged; 1 others removed"), "{said}");
     assert!(!by_hand(&lab).contains_key(other));
 }
 

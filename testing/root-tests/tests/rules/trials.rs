@@ -188,7 +188,7 @@ fn what_a_risky_block_replaced_is_back_after_a_kill() {
         status.alerts("rule_reverted") == 1 && status.rules_in_kernel() == Some(1)
     };
     // Of how soon nothing is promised.
-    agent.wait_until("it is told, and in the kernel", 5 * SECOND, is_back).unwrap();
+    agent.wait_until("it is reported, and in the kernel", 5 * SECOND, is_back).unwrap();
     let late = cli(&lab.edge, &["confirm"]).unwrap();
     assert_eq!(late.status.code(), Some(5));
 }
