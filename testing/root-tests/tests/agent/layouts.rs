@@ -71,7 +71,11 @@ fn a_program_that_another_layout_left_elsewhere_is_detached() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(!lab.edge.exec("ip link show dev spare").unwrap().contains("xdp"));
-    assert!(agent.log().contains("left on spare"), "{}", agent.log());
+    assert!(
+        agent.log().contains("programs of another version detached from spare"),
+        "{}",
+        agent.log()
+    );
 }
 
 /// Wherever its sockets are: two versions would fight over the same links.

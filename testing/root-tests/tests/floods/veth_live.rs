@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const CLIENTS: u32 = 50;
 /// At least this share of clients is served within their patience.
 const SERVED: f64 = 0.99;
-const NO_PROGRAM: &str = "its other end has no native XDP program";
+const NO_PROGRAM: &str = "frames sent by XDP_TX are lost if its peer has no native XDP";
 
 /// A mimicking flood, while a validated client and new clients come on schedule; the last status of it.
 fn flooded(lab: &Lab, agent: &Agent<'_>, family: Family) -> (Status, [Attempts; 2]) {
@@ -70,7 +70,7 @@ impl Veth {
         assert_ne!(status.mitigation("cookies"), Some("active"), "{self:?}");
         let document = status.document().to_string();
         assert!(document.contains(NO_PROGRAM), "{self:?}: {document}");
-        let doctor = cli(&lab.edge, &["doctor", INTERFACE]).unwrap();
+        let doctor = cli(&lab.edge, &["doctor", "-i", INTERFACE]).unwrap();
         let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
         assert!(doctor.contains("other_end") && doctor.contains("generic"), "{doctor}");
         (status.listener_total(PORT, "cookies_sent"), clients)

@@ -249,7 +249,7 @@ fn is_respected(first: First, start: impl Fn(&Netns) -> Output) -> bool {
     let before = program(&host).expect("the other's program");
     let said = String::from_utf8_lossy(&start(&host).stderr).into_owned();
     let alone = program(&host) == Some(before.clone());
-    let way_out = said.split_once(" off: ").map(|(_, rest)| rest.split(", ").next().unwrap());
+    let way_out = said.split_once("hint: ").map(|(_, rest)| rest.split(", ").next().unwrap());
     // By its id: not every one has a name.
     let named = said.contains(&format!("id {},", before.0));
     println!("{first:?}: left alone {alone}, named {named}, {said}");

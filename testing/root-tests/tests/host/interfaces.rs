@@ -104,7 +104,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
     assert_eq!(reported(&agent.status().unwrap(), "wan0").unwrap()["link_id"], link);
 
     // And the way out knows it by the name that it has.
-    let detached = cli(&host, &["detach", "wan0"]).unwrap();
+    let detached = cli(&host, &["detach", "-i", "wan0"]).unwrap();
     assert_eq!(String::from_utf8_lossy(&detached.stdout), "detached wan0\n");
     assert!(!filtered(&host, "wan0"));
 }

@@ -199,7 +199,7 @@ fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
     assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
     machine.exec("systemctl stop tcpguard").unwrap();
     let errors =
-        machine.exec("journalctl --quiet --unit tcpguard --identifier tcpguard -p err").unwrap();
+        machine.exec("journalctl --quiet --unit tcpguard --identifier tcpguard -p info").unwrap();
     assert!(errors.contains("SupplementaryGroups=adm"), "{errors}");
 
     let directory = machine.path("/etc/systemd/system/tcpguard.service.d");

@@ -82,7 +82,7 @@ fn it_reads_tables_of_iptables_legacy_without_root_and_says_so_where_it_cannot()
     assert!(note["text"].as_str().unwrap().contains("(ip filter: "), "{note:#}");
     let doctor = machine.output("tcpguard doctor --json").unwrap();
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(said.contains("the service cannot read the tables of iptables-legacy"), "{said}");
+    assert!(said.contains("the service cannot read iptables-legacy tables"), "{said}");
 }
 
 #[test]
