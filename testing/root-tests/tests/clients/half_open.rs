@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Error, HalfOpen, SockDiag};
 use tcpguard_kit::net::lab::{
     ATTACKER_MAC, BACKLOG, CLIENT_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT,
@@ -220,6 +221,6 @@ fn without_the_right_to_it_nothing_is_removed_and_the_error_names_the_right() {
     });
     let error = error.unwrap().expect_err("CAP_NET_ADMIN is missing");
     assert!(matches!(error, Error::NotPermitted { .. }), "{error}");
-    assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+    assert!(error.hint().contains("CAP_NET_ADMIN"), "{}", error.hint());
     assert_eq!(half_open(&lab, Some(PORT)).len(), 1);
 }

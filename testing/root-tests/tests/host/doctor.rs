@@ -118,7 +118,7 @@ fn an_xdp_program_without_an_agent_is_reported() {
 fn a_foreign_xdp_program_is_named() {
     let host = host();
     let _foreign = ForeignXdp::attach(&host, "eth0", Verdict::Pass).unwrap();
-    let said = doctor(&host, &["eth0"]);
+    let said = doctor(&host, &["-i", "eth0"]);
     assert_eq!(said.code, Some(3));
     let (text, hint) = said.is("xdp_program", "critical");
     assert!(text.contains("native XDP") && text.contains("EBUSY"), "{text}");
@@ -130,7 +130,7 @@ fn programs_at_tc_are_named() {
     let host = host();
     host.exec("tc qdisc add dev eth0 clsact").unwrap();
     host.exec("tc filter add dev eth0 egress protocol ip u32 match u32 0 0").unwrap();
-    let (text, _) = doctor(&host, &["eth0"]).is("tc_programs", "notice");
+    let (text, _) = doctor(&host, &["-i", "eth0"]).is("tc_programs", "notice");
     assert!(text.starts_with("u32 (clsact egress): "), "{text}");
 }
 
@@ -138,9 +138,9 @@ fn programs_at_tc_are_named() {
 fn the_filter_belongs_on_the_members_of_a_bridge() {
     let host = host();
     host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
-    let (text, hint) = doctor(&host, &["br0"]).is("stacked", "warning");
+    let (text, hint) = doctor(&host, &["-i", "br0"]).is("stacked", "warning");
     assert!(text.contains("a bridge of \"eth0\"") && hint.contains("[\"eth0\"]"), "{hint}");
-    let (text, _) = doctor(&host, &["eth0"]).is("stacked", "notice");
+    let (text, _) = doctor(&host, &["-i", "eth0"]).is("stacked", "notice");
     assert!(text.contains("a member of br0 (bridge)"), "{text}");
 }
 
@@ -160,7 +160,7 @@ fn the_filter_belongs_below_a_vlan() {
 fn a_large_mtu_is_judged_as_the_driver_does() {
     let host = host();
     host.ip(&["link set eth0 mtu 9000", "link set wire mtu 9000"]).unwrap();
-    let said = doctor(&host, &["eth0"]);
+    let said = doctor(&host, &["-i", "eth0"]);
     let result = said.of_check("mtu")[0].0.to_owned();
     let agent = Agent::start_with(&host, Mode::Observe, ON_ETH0, &[]).unwrap();
     let generic = host.exec("ip link show dev eth0").unwrap().contains("xdpgeneric");
@@ -172,11 +172,11 @@ fn a_large_mtu_is_judged_as_the_driver_does() {
 fn an_interface_that_is_down_is_reported_with_the_command_that_sets_it_up() {
     let host = host();
     host.ip(&["link set eth0 down"]).unwrap();
-    let (_, hint) = doctor(&host, &["eth0"]).is("link_state", "warning");
+    let (_, hint) = doctor(&host, &["-i", "eth0"]).is("link_state", "warning");
     host.exec(&hint).unwrap();
     // The kernel notices the cable a moment later.
     let begun = Instant::now();
-    while !doctor(&host, &["eth0"]).of_check("link_state").is_empty() {
+    while !doctor(&host, &["-i", "eth0"]).of_check("link_state").is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(5), "still down after {hint}");
     }
 }
@@ -185,7 +185,7 @@ fn an_interface_that_is_down_is_reported_with_the_command_that_sets_it_up() {
 fn an_interface_without_ethernet_is_reported() {
     let host = host();
     host.ip(&["tuntap add dev tun1 mode tun"]).unwrap();
-    let said = doctor(&host, &["tun1"]);
+    let said = doctor(&host, &["-i", "tun1"]);
     said.is("ethernet", "critical");
     assert_eq!(said.code, Some(3));
 }

@@ -158,7 +158,7 @@ fn an_agent_that_dies_is_noticed_and_waited_for() {
     let terminal = terminal(&lab.edge, &[UTF8]);
     start(&terminal);
     agent.kill().unwrap();
-    let screen = terminal.wait_for("old: agent not running").unwrap();
+    let screen = terminal.wait_for("old. agent not running").unwrap();
     let words: Vec<_> = screen.split_whitespace().collect();
     assert!(words.join(" ").contains("systemctl start"), "{screen}");
     assert!(screen.contains("SYN/s"), "the last numbers stay:\n{screen}");
