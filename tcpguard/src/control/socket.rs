@@ -175,7 +175,7 @@ mod tests {
         open_socket(&socket).unwrap();
         std::os::unix::fs::symlink(&socket, &link).unwrap();
         let error = open_socket(&link).unwrap_err();
-        assert!(error.to_string().contains("something else"), "{error}");
+        assert!(error.to_string().contains("another process"), "{error}");
     }
 
     #[test]

@@ -109,7 +109,10 @@ fn an_xdp_program_without_an_agent_is_reported() {
     agent.stop().unwrap();
     let said = doctor(&host, &[]);
     let (text, hint) = said.is("stale_pins", "warning");
-    assert!(text.contains("still on eth0") && hint == "systemctl start tcpguard", "{text}");
+    assert!(
+        text.contains("still attached to eth0") && hint == "systemctl start tcpguard",
+        "{text}"
+    );
     said.is("agent", "critical");
     assert_eq!((said.code, &said.document["findings"][0]["code"]), (Some(3), &"agent".into()));
 }

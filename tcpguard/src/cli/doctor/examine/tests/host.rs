@@ -169,7 +169,13 @@ pub(super) const CASES: &[Case] = &[
         "another network namespace",
         "",
     ),
-    (|f| stop(f, Agent::NotRunning), "stale_pins", WARNING, "still on eth0", "systemctl start"),
+    (
+        |f| stop(f, Agent::NotRunning),
+        "stale_pins",
+        WARNING,
+        "still attached to eth0",
+        "systemctl start",
+    ),
     // The configuration.
     (
         |f| {
