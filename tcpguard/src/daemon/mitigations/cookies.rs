@@ -81,8 +81,8 @@ impl Cookies {
         let selftest = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
         if selftest.is_none() {
             log::info!(
-                "which SYN cookies work on this host was not tried yet; each listener is tried before \
-                 it is answered for, and the whole host by: tcpguard selftest"
+                "no self-test of SYN cookies on record: each listener is tested before its first cookie. \
+                 Test the whole host: tcpguard selftest"
             );
         }
         let loaded = Redeemer::load(&pins.maps(), false);
