@@ -2,10 +2,11 @@
 
 mod durations;
 
+use std::path::Path;
 use std::process::Command;
 use std::{fs, thread};
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use tcpguard_goals::Goal;
 
 use self::durations::Durations;
@@ -21,6 +22,10 @@ pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
 /// The packages that a run without root leaves out: they have no other use than these tests and measurements.
 const WITHOUT_ROOT: [&str; 6] =
     ["--exclude", "tcpguard-bench", "--exclude", "tcpguard-e2e", "--exclude", "tcpguard-kit"];
+
+/// The profiles of cargo-nextest for the two runs, in `.config/nextest.toml`.
+const UNPRIVILEGED_RUN: &str = "unprivileged";
+const PRIVILEGED_RUN: &str = "privileged";
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
@@ -72,7 +77,7 @@ pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
 }
 
 /// Requirements of the tests that need root alone.
-const PRIVILEGED: [Purpose; 5] =
+const PURPOSES: [Purpose; 5] =
     [Purpose::Lab, Purpose::Scrape, Purpose::Package, Purpose::Browser, Purpose::Terminal];
 
 /// Everything that tests run and look at.
@@ -84,7 +89,7 @@ pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     // On a fresh machine packages take as long to come as the compiler does, and neither waits for the
     // other.
     let (built, set_up) = thread::scope(|scope| {
-        let set_up = scope.spawn(|| setup::ensure(&PRIVILEGED));
+        let set_up = scope.spawn(|| setup::ensure(&PURPOSES));
         let built = both_versions(workspace);
         (built, set_up.join().expect("a set-up that does not panic"))
     });
@@ -122,7 +127,7 @@ fn run_tests(
         process::run(build.args(["nextest", "run", "--no-run", "--workspace"]).args(excluded))
     })?;
 
-    let mut ran = |phase: &'static str, profile: &str| {
+    let run_of = |profile: &str| {
         let mut command = nextest(workspace, sheet);
         command.args(arguments).args(["--profile", profile, "--workspace"]).args(excluded);
         if full {
@@ -132,20 +137,33 @@ fn run_tests(
             // Those run by themselves afterwards.
             command.args(["-E", &format!("not {}", faults::filter(Goal::ALL))]);
         }
-        let report = workspace.target.join("nextest").join(profile).join("junit.xml");
+        command
+    };
+    let report_of =
+        |profile: &str| workspace.target.join("nextest").join(profile).join("junit.xml");
+    for profile in [UNPRIVILEGED_RUN, PRIVILEGED_RUN] {
         // That of an earlier run. Mostly there is one.
-        let _ = fs::remove_file(&report);
-        let passed = durations.of(phase, || ran_any(&mut command, arguments));
+        let _ = fs::remove_file(report_of(profile));
+    }
+    // A test that fails keeps none of the others from running.
+    let outcomes = durations.of("tests", || {
+        let mut unprivileged = run_of(UNPRIVILEGED_RUN);
+        if no_root {
+            return Ok(vec![ran_any(&mut unprivileged, arguments)]);
+        }
+        // How many run side by side, and which alone, is set in .config/nextest.toml.
+        let mut privileged = run_of(PRIVILEGED_RUN);
+        let output = report_of(UNPRIVILEGED_RUN).with_extension("output");
+        Ok(thread::scope(|scope| {
+            let beside = scope.spawn(|| ran_when_idle(&mut unprivileged, arguments, &output));
+            let ran = ran_any(&mut privileged, arguments);
+            vec![beside.join().expect("a run of tests that does not panic"), ran]
+        }))
+    })?;
+    for report in [UNPRIVILEGED_RUN, PRIVILEGED_RUN].map(report_of) {
         if report.exists() {
             durations.read(&report)?;
         }
-        passed
-    };
-    // A test that fails keeps none of the others from running.
-    let mut outcomes = vec![ran("tests that need no privilege", "unprivileged")];
-    if !no_root {
-        // How many run side by side, and which alone, is set in .config/nextest.toml.
-        outcomes.push(ran("tests in network namespaces", "privileged"));
     }
     if arguments.is_empty() {
         durations.of("examples in the documentation", || {
@@ -171,6 +189,30 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     command
 }
 
+/// Runs tests of pure logic beside tests that mostly wait for a clock: in the scheduling class SCHED_IDLE they take
+/// only the CPU time that nothing else wants. Their output goes to the file, and is printed in one piece at their end.
+fn ran_when_idle(command: &mut Command, arguments: &[String], path: &Path) -> Result<bool> {
+    let mut idle = Command::new("chrt");
+    idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => idle.env(name, value),
+            None => idle.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        idle.current_dir(directory);
+    }
+    let unwritten = || format!("cannot write the output of the tests to {}", path.display());
+    // On a fresh machine cargo-nextest has not made its folder yet.
+    path.parent().map_or(Ok(()), fs::create_dir_all).with_context(unwritten)?;
+    let output = fs::File::create(path).with_context(unwritten)?;
+    idle.stdout(output.try_clone().with_context(unwritten)?).stderr(output);
+    let ran = ran_any(&mut idle, arguments);
+    eprint!("{}", fs::read_to_string(path).with_context(unwritten)?);
+    ran
+}
+
 /// Returns whether any test ran. Only a run that was given arguments may find none.
 fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
     let line = process::line(command);
@@ -186,7 +228,6 @@ fn ran_any(command: &mut Command, arguments: &[String]) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use super::*;
 
