@@ -61,9 +61,9 @@ fn play() -> Result<u32> {
     for (family, attempts) in clients.between(calm, boot_ns()) {
         claims.served(family, &attempts);
     }
-    claims.check(agent.status()?.state() == "observing", "status says that all is calm");
+    claims.check(agent.status()?.state() == "observing", "status: observing, no attack");
 
-    scene("A flood: 100,000 SYNs a second from random addresses, and nobody stops it");
+    scene("A flood of 100,000 SYN/s from random addresses, in mode observe");
     let flood = Flood::random(v4, LONGEST_FLOOD).start(&lab)?;
     sleep(6 * SECOND);
     show_status(&agent)?;
@@ -86,14 +86,14 @@ fn play() -> Result<u32> {
 
     scene("The operator follows the advice: tcpguard mode enforce --rollback-after 60s");
     let enforced = boot_ns();
-    let output = agent::cli(&lab.edge, &["mode", "enforce"])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    command(&lab, &["mode", "enforce", "--rollback-after", "60s"])?;
     sleep(8 * SECOND);
     show_status(&agent)?;
     claims.stopped(&agent)?;
     for (family, attempts) in clients.between(after(enforced, 2 * SECOND), boot_ns()) {
         claims.served(family, &attempts);
     }
+    command(&lab, &["confirm"])?;
     let first = flood.stop()?;
 
     scene("The attacker tries IPv6");
@@ -110,7 +110,7 @@ fn play() -> Result<u32> {
 
     scene("The flood is over");
     let sent = first.sent + second.sent;
-    println!("{sent} SYNs were sent. The rules go by themselves after 30 quiet seconds.");
+    println!("The flood sent {sent} SYNs. The rules expire after 30 quiet seconds.");
     let released = agent.wait_until("the rules are gone", 40 * SECOND, |status| {
         status.incidents().is_empty() && status.rules_in_kernel() == Some(0)
     })?;
@@ -121,7 +121,8 @@ fn play() -> Result<u32> {
     claims.check(incidents == 1, "all of it was one incident");
     let (entry, fates) =
         (released.total("rx_packets"), released.total("pass") + released.total("drop_total"));
-    claims.check(entry == fates, &format!("{entry} packets came: passed + dropped = {fates}"));
+    claims
+        .check(entry == fates, &format!("{entry} packets arrived, {fates} passed or were dropped"));
 
     for (family, attempts) in clients.finish()? {
         let after_flood = attempts.begun(ended, boot_ns());
@@ -134,6 +135,17 @@ fn play() -> Result<u32> {
 
 fn scene(title: &str) {
     println!("\n== {title}");
+}
+
+/// Types a command of the operator.
+fn command(lab: &Lab, arguments: &[&str]) -> Result<()> {
+    println!("\n$ sudo tcpguard {}", arguments.join(" "));
+    let output = agent::cli(&lab.edge, arguments)?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        println!("  {line}");
+    }
+    Ok(())
 }
 
 fn show_status(agent: &Agent) -> Result<()> {
@@ -189,7 +201,7 @@ impl Claims {
         let attack = status.incidents().first().cloned().context("no attack was detected")?;
         println!("  {}", attack.summary());
         let took = between(flood.started(), attack.detected());
-        self.check(attack.class() == "random_spoofed", "it is recognised for what it is");
+        self.check(attack.class() == "random_spoofed", "its class is random_spoofed");
         self.check(took <= SECOND, &format!("detected within a second ({took:.2?})"));
         Ok(())
     }
@@ -199,9 +211,9 @@ impl Claims {
         for rule in status.rules() {
             println!("  rule: {}", rule.matches());
         }
-        self.check(status.state() == "attack_mitigated", "status says that the flood is stopped");
+        self.check(status.state() == "attack_mitigated", "status: the flood is mitigated");
         let signatures = status.rules().iter().all(|rule| rule.kind() == "signature");
-        self.check(signatures, "by what its SYNs look like: no address is banned");
+        self.check(signatures, "by signature rules: no address is banned");
         let returned: u64 = status.rules().iter().map(|rule| rule.accepted_retransmits()).sum();
         // Dropped SYNs are remembered by 20 bits: some two in a million are taken for another.
         let mistaken = 8 + status.total("syn") / 100_000;
