@@ -190,8 +190,6 @@ fn unseen_answers(report: &Report, facts: &Facts) -> Option<Finding> {
 
 /// Describes where packets are lost, and gives a hint about the largest loss.
 fn lost(losses: &Losses) -> Finding {
-    let pps = losses.lost_pps.unwrap_or_default();
-    let share = percent(losses.lost_ratio.unwrap_or_default());
     let ring = losses
         .interfaces
         .iter()
@@ -199,8 +197,8 @@ fn lost(losses: &Losses) -> Finding {
     let in_rings = losses.interfaces.iter().filter_map(|one| one.lost_pps).sum::<f64>();
     let in_backlogs = losses.cpus.iter().filter_map(|cpu| cpu.dropped_pps).sum::<f64>();
     let text = format!(
-        "{} packets/s ({share}) dropped before XDP, clients' too: {}/s in rings, {}/s in CPU backlogs",
-        short(pps),
+        "{} of packets dropped before XDP (ring {}/s, backlog {}/s)",
+        percent(losses.lost_ratio.unwrap_or_default()),
         short(in_rings),
         short(in_backlogs)
     );
