@@ -4,7 +4,7 @@
 //! stand in it as they are. Everything else fits in [`LINE`] characters.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use tcpguard_engine::{
     Event, Fallback, Listener, NamedRule, Order, Origin, Restored, RuleReason, RuleTerms, Target,

@@ -3,6 +3,7 @@ use tcpguard_support::hint_check;
 
 use super::*;
 use crate::documents::AlertEvent;
+use crate::text::event::tests::check;
 
 /// The longest name of an interface.
 const INTERFACE: &str = "enp129s0f1npdev";
@@ -100,22 +101,11 @@ fn every_event() -> Vec<AgentEvent> {
 }
 
 #[test]
-fn every_line_fits_in_160_characters() {
-    for event in every_event() {
+fn every_line_fits_and_every_event_is_read_back_from_json() {
+    check(every_event().into_iter().map(|event| {
         let line = agent_event_line(&event);
-        let length = line.chars().count();
-        assert!(length <= LINE && !line.contains('\n'), "{length}: {line}");
-    }
-}
-
-#[test]
-fn every_event_is_read_back_from_json_under_its_name() {
-    for event in every_event() {
-        let event = AlertEvent::Agent(event);
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["event"], event.name());
-        assert_eq!(serde_json::from_value::<AlertEvent>(json).unwrap(), event);
-    }
+        (AlertEvent::Agent(event), line)
+    }));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use tcpguard_engine::{
 };
 
 use super::*;
+use crate::documents::AlertEvent;
 
 /// The longest listener that there is.
 fn listener() -> Listener {
@@ -315,22 +316,23 @@ fn every_event() -> impl Iterator<Item = Event> {
     incidents().into_iter().chain(rules()).chain(mitigations()).chain(others())
 }
 
-#[test]
-fn every_line_fits_in_160_characters() {
-    for event in every_event() {
-        let line = event_line(&event);
+/// Checks that the line of each event fits, and that JSON keeps the event under its name.
+pub(in crate::text) fn check(events: impl Iterator<Item = (AlertEvent, String)>) {
+    for (event, line) in events {
         let length = line.chars().count();
         assert!(length <= LINE && !line.contains('\n'), "{length}: {line}");
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["event"], event.name());
+        assert_eq!(serde_json::from_value::<AlertEvent>(json).unwrap(), event);
     }
 }
 
 #[test]
-fn every_event_is_read_back_from_json_under_its_name() {
-    for event in every_event() {
-        let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["event"], event.name());
-        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
-    }
+fn every_line_fits_and_every_event_is_read_back_from_json() {
+    check(every_event().map(|event| {
+        let line = event_line(&event);
+        (AlertEvent::Engine(Box::new(event)), line)
+    }));
 }
 
 #[test]
