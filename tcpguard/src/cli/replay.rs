@@ -10,8 +10,10 @@ use tcpguard_host::time::Time;
 
 use super::args::{FailOn, ReplayArgs, ReplayBackend, Speed};
 use super::exit::Exit;
+use super::report::write_page;
 use super::session::Session;
 use crate::config::{self, ConfigError, Overrides};
+use crate::html::Story;
 use crate::replay::capture::CaptureError;
 use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
 use crate::text;
@@ -44,10 +46,13 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
             session.say(note);
         }
         session.print_document(&outcome.replay)?;
-    } else {
+    } else if args.html.as_deref() != Some(Path::new("-")) {
         let incidents: Vec<_> = outcome.in_full().map(|(incident, _)| incident).collect();
         let began = Time(outcome.began());
         session.render(|out, view| text::replay(out, &outcome.replay, &incidents, began, view))?;
+    }
+    if let Some(html) = &args.html {
+        write_page(&Story::of_capture(&outcome), html, session)?;
     }
     if let Some(damage) = outcome.damage {
         return Err(damage.into());
@@ -78,13 +83,13 @@ fn least(fail_on: FailOn) -> Option<Severity> {
 
 /// The thresholds that `file` has; the defaults where none is named, so that a capture has the same
 /// verdict on every host.
-pub(super) fn settings(file: Option<&Path>) -> Result<Tuning, ConfigError> {
+fn settings(file: Option<&Path>) -> Result<Tuning, ConfigError> {
     let Some(file) = file else { return Ok(Tuning::default()) };
     config::load(Some(file), Overrides::default()).map(|config| config.tuning())
 }
 
 /// The file, or standard input for `-`.
-pub(super) fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
+fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
     if file == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }

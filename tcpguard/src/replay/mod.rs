@@ -120,22 +120,11 @@ pub fn replay(
     backend: impl Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
-    replay_with(file, source, backend, mode, Tuning::default())
+    replay_beside(file, source, backend, mode, Tuning::default(), &mut |_| {})
 }
 
-/// The same with other thresholds, and with some of listeners' own.
-pub fn replay_with(
-    file: &str,
-    source: Box<dyn Read>,
-    backend: impl Backend,
-    mode: Mode,
-    tuning: impl Into<Tuning>,
-) -> anyhow::Result<Outcome> {
-    replay_beside(file, source, backend, mode, tuning, &mut |_| {})
-}
-
-/// The same, with every event of it shown to `beside`: to another detector over the same reading, or to a live
-/// display.
+/// The same with other thresholds, also those of single listeners, and with every event of it shown to `beside`: to
+/// another detector over the same reading, or to a live display.
 pub fn replay_beside(
     file: &str,
     source: Box<dyn Read>,

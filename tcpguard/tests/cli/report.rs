@@ -1,4 +1,4 @@
-//! `tcpguard report`.
+//! The pages of `tcpguard report` and `tcpguard replay`.
 
 use tcpguard_engine::Mode;
 
@@ -19,11 +19,7 @@ fn the_page_of_an_attack_is_written_in_place_of_an_older_one() {
     let file = host.path().join("attack.html");
     let name = file.to_str().unwrap();
     std::fs::write(&file, "older and longer ".repeat(100_000)).unwrap();
-    host.run(&["report", "3", "--html", name]).is(
-        0,
-        &format!("wrote {name}\n"),
-        "the same in text: tcpguard explain 3\n",
-    );
+    host.run(&["report", "3", "--html", name]).is(0, "", &format!("wrote {name}\n"));
     let page = std::fs::read_to_string(&file).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
     for expected in ["SYN flood, spoofed sources", "14:02:11", "UTC", "<svg class=\"plot wide\""] {
@@ -60,10 +56,8 @@ fn an_incident_without_a_report_is_named_with_a_way_on() {
     for (line, code, expected) in [
         (&["report", "3"][..], 2, "--html FILE"),
         (&["report"], 2, "Usage"),
-        (&["report", "3", "--mode", "enforce", "--html", name], 2, "tcpguard report --help"),
-        (&["report", "3", "--mode", "off", "--html", name], 2, "observe"),
+        (&["report", "flood.pcap", "--html", name], 2, "not the number of an incident"),
         (&["report", "99", "--html", name], 5, "no incident #99"),
-        (&["report", "none.pcap", "--html", name], 5, "cannot open none.pcap"),
         (&["report", "3", "--html", "/proc/none/page.html"], 5, "name another file"),
     ] {
         let outcome = host.run(line);
@@ -76,17 +70,17 @@ fn an_incident_without_a_report_is_named_with_a_way_on() {
 }
 
 #[test]
-fn a_capture_needs_no_agent() {
+fn the_page_of_a_capture_is_written_beside_its_text_or_alone() {
     let host = Host::without_agent();
-    let [capture, page] = ["empty.pcap", "empty.html"].map(|name| host.path().join(name));
+    let [capture, file] = ["empty.pcap", "empty.html"].map(|name| host.path().join(name));
     std::fs::write(&capture, EMPTY).unwrap();
-    let [capture, name] = [&capture, &page].map(|path| path.to_str().unwrap());
-    host.run(&["report", capture, "--html", name]).is(
-        0,
-        &format!("wrote {name}\n"),
-        &format!("the same in text: tcpguard replay {capture}\n"),
-    );
-    let page = std::fs::read_to_string(&page).unwrap();
+    let [capture, name] = [&capture, &file].map(|path| path.to_str().unwrap());
+    let text = host.run(&["replay", capture]).stdout;
+    host.run(&["replay", capture, "--html", name]).is(0, &text, &format!("wrote {name}\n"));
+    let page = std::fs::read_to_string(&file).unwrap();
     assert!(page.contains("<h1>no incident <span"), "{page}");
-    host.run(&["report", capture, "--json"]).is(0, "", "");
+    host.run(&["replay", capture, "--html", "-"]).is(0, &page, "");
+    let missing = host.run(&["replay", "none.pcap", "--html", name]);
+    assert_eq!(missing.code, Some(5), "{missing:#?}");
+    assert!(missing.stderr.contains("cannot open none.pcap"), "{missing:#?}");
 }

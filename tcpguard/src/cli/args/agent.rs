@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 use tcpguard_engine::{Limits, Mitigation, Mode, Order};
 
-use super::{described, mode_parser, one_of, prefix};
+use super::{described, incident, mode_parser, one_of, prefix};
 use crate::bpf::XdpMode;
 use crate::cli::duration;
 use crate::config::{DEFAULT_PATH, XDP_MODES};
@@ -135,7 +135,7 @@ pub enum Subject {
 }
 
 fn subject(text: &str) -> Result<Subject, String> {
-    match text.strip_prefix('#').unwrap_or(text).parse() {
+    match incident(text) {
         Ok(id) => Ok(Subject::Incident(id)),
         Err(_) => match prefix(text) {
             Ok(prefix) => Ok(Subject::Prefix(prefix)),

@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
-use super::{described, with_exit_status};
+use super::{described, incident, with_exit_status};
 use crate::config::DEFAULT_PATH;
 
 /// `tcpguard replay`
@@ -20,6 +20,9 @@ pub struct ReplayArgs {
     /// Replay in this mode
     #[arg(long, default_value = "observe", value_parser = capture_mode_parser())]
     pub mode: Mode,
+    /// Write a page with plots to this file; - for standard output only
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Execute the data path here
     #[arg(long, value_enum, default_value_t)]
     pub backend: ReplayBackend,
@@ -41,6 +44,7 @@ agent is required, and no packet is sent.
 Examples:
   tcpguard replay flood.pcap.gz
   tcpguard replay flood.pcap --mode enforce -c /etc/tcpguard/tcpguard.toml
+  tcpguard replay flood.pcap --html flood.html    # also a page with plots
   tcpguard replay flood.pcap --speed 1x           # alerts in real time
   tcpguard replay flood.pcap --fail-on critical   # exit code 1 for floods only
   tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -";
@@ -97,43 +101,21 @@ pub enum ReplayBackend {
 #[derive(Debug, clap::Args)]
 #[command(after_help = REPORT)]
 pub struct ReportArgs {
-    /// Number of an incident, or a capture (- for standard input)
-    #[arg(value_name = "INCIDENT|CAPTURE", value_parser = report_subject)]
-    pub subject: ReportSubject,
+    /// Number of an incident
+    #[arg(value_name = "INCIDENT", value_parser = incident)]
+    pub incident: u64,
     /// Write the page to this file; - for standard output
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Replay a capture in this mode [default: observe]
-    #[arg(long, value_parser = capture_mode_parser())]
-    pub mode: Option<Mode>,
-    /// Use the thresholds of this configuration file (captures)
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 const REPORT: &str = "\
-The page is one self-contained file. With --json the time series of each incident is printed instead,
-one per line (tcpguard.timeline/1).
+The page is one self-contained file. With --json the time series is printed (tcpguard.timeline/1). The
+page of a capture is written by tcpguard replay FILE --html FILE.
 
 Examples:
   tcpguard report 7 --html attack-7.html
-  tcpguard report flood.pcap.gz --html flood.html
   tcpguard report 7 --json | jq '.points[].syn_pps'";
-
-/// Subject of a report.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ReportSubject {
-    /// The incident with this number.
-    Incident(u64),
-    /// The capture in this file.
-    Capture(PathBuf),
-}
-
-/// A number is an incident; a file of such a name is `./7`.
-fn report_subject(text: &str) -> Result<ReportSubject, String> {
-    let number = text.strip_prefix('#').unwrap_or(text).parse().ok();
-    Ok(number.map_or_else(|| ReportSubject::Capture(text.into()), ReportSubject::Incident))
-}
 
 pub(super) const CONFIG: &str = "\
 The configuration is /etc/tcpguard/tcpguard.toml with the files of conf.d beside it. tcpguard.toml(5)
@@ -261,19 +243,4 @@ fn capture_mode_parser() -> impl TypedValueParser<Value = Mode> {
         ("observe", "Count the SYNs that rules match", Mode::Observe),
         ("enforce", "Drop the SYNs that rules match", Mode::Enforce),
     ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_an_incident_and_anything_else_a_file() {
-        let file = |name: &str| Ok(ReportSubject::Capture(name.into()));
-        assert_eq!(report_subject("7"), Ok(ReportSubject::Incident(7)));
-        assert_eq!(report_subject("#7"), Ok(ReportSubject::Incident(7)));
-        assert_eq!(report_subject("./7"), file("./7"));
-        assert_eq!(report_subject("flood.pcap"), file("flood.pcap"));
-        assert_eq!(report_subject("-"), file("-"));
-    }
 }

@@ -192,7 +192,7 @@ pub enum Verb {
     Reload,
     /// Detect and mitigate the attacks in a capture
     Replay(ReplayArgs),
-    /// Write an HTML report with plots of an incident or a capture
+    /// Write an HTML report with plots of an incident
     Report(ReportArgs),
     /// Test which SYN cookies work on this host
     Selftest(SelftestArgs),
@@ -246,6 +246,12 @@ Examples:
 /// An address or prefix. clap quotes the input, so the reason does not.
 fn prefix(text: &str) -> Result<IpNet, String> {
     parse_prefix(text).map_err(|why| why.replacen(&format!("\"{text}\" is "), "", 1))
+}
+
+/// The number of an incident: `1042` or `#1042`.
+fn incident(text: &str) -> Result<u64, &'static str> {
+    let number = text.strip_prefix('#').unwrap_or(text);
+    number.parse().map_err(|_| "not the number of an incident, such as 1042")
 }
 
 fn mode_parser() -> impl TypedValueParser<Value = Mode> {
