@@ -118,6 +118,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Listeners(listeners) => listeners::run(&listeners, session),
         Verb::Metrics(metrics) => metrics::run(&metrics, session),
         Verb::Completions(completions) => completions::run(&completions, session),
+        Verb::Complete(complete) => completions::complete(&complete, session),
         Verb::Manual(manual) => manual::run(&manual, session),
         Verb::Version => version::run(session),
         Verb::RestoreSysctls => restore_sysctls::run(session),

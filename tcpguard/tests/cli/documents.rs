@@ -58,12 +58,13 @@ const LINES: [(&str, &str); 35] = [
 ];
 
 /// Verbs that are not in that list, and the document that another test checks.
-const ELSEWHERE: [(&str, Option<&str>); 7] = [
+const ELSEWHERE: [(&str, Option<&str>); 8] = [
     // The agent itself.
     ("run", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
     // Words of shells and pages of manuals.
+    ("complete", None),
     ("completions", None),
     ("manual", None),
     // It never ends; below.

@@ -3,6 +3,7 @@
 
 mod agent;
 mod agent_gone;
+mod completions;
 mod config;
 mod documents;
 mod host;

@@ -3,11 +3,12 @@
 //! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
 /// The verbs of tcpguard. A test of the command line compares them with its own.
-pub const VERBS: [&str; 31] = [
+pub const VERBS: [&str; 32] = [
     "alerts",
     "allow",
     "block",
     "check",
+    "complete",
     "completions",
     "config",
     "confirm",

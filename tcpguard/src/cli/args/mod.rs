@@ -220,6 +220,9 @@ pub enum Verb {
     /// Show version information
     #[command(after_help = VERSION)]
     Version,
+    /// Print the numbers that a shell completes
+    #[command(hide = true)]
+    Complete(CompleteArgs),
     /// Write the manual pages
     #[command(hide = true)]
     Manual(ManualArgs),

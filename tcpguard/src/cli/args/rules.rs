@@ -111,7 +111,7 @@ pub struct UnblockArgs {
     #[arg(long, group = "what")]
     pub all: bool,
     /// Remove the rule with this number
-    #[arg(long, value_name = "N", group = "what")]
+    #[arg(long, value_name = "RULE", group = "what")]
     pub rule: Option<u32>,
     /// Remove only rules of this origin [default: manual with --all, else all]
     #[arg(long, value_name = "ORIGIN")]

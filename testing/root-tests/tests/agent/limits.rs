@@ -60,7 +60,7 @@ fn an_idle_agent_takes_little_memory() {
 }
 
 /// Commands that read, and print the result.
-const QUESTIONS: [&str; 23] = [
+const QUESTIONS: [&str; 24] = [
     "status",
     "status --json",
     "status --listeners",
@@ -83,6 +83,7 @@ const QUESTIONS: [&str; 23] = [
     "states --queues",
     "listeners --all",
     "metrics",
+    "complete incidents",
     "version",
 ];
 
