@@ -185,6 +185,14 @@ const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
+        what: "tcpdump",
+        why: "reads captures by the filter for a provider",
+        present: || installed("tcpdump"),
+        debian: Repair::Packages(&["tcpdump"]),
+        elsewhere: "install tcpdump",
+    },
+    Need {
+        purpose: Purpose::Lab,
         what: "perf",
         why: "says in which functions a packet's time goes: benchmark",
         present: || installed("perf"),

@@ -1,6 +1,7 @@
 //! Output for operators: status, metrics, journal, reports, `top`, documentation.
 
 mod docs_live;
+mod filter;
 mod journal;
 mod metrics_live;
 mod replay;

@@ -9,9 +9,9 @@ use tcpguard_engine::Mode;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
 
 /// Microseconds since 1970 and a frame.
-type Stamped = (u64, Vec<u8>);
+pub type Stamped = (u64, Vec<u8>);
 
-const BEGIN_US: u64 = 1_700_000_000_000_000;
+pub const BEGIN_US: u64 = 1_700_000_000_000_000;
 
 fn server() -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(198, 51, 100, 1).into(), 443)
@@ -63,7 +63,8 @@ fn flood(from_us: u64, seconds: u64) -> Vec<Stamped> {
     frames
 }
 
-fn pcap(mut frames: Vec<Stamped>, keep: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+/// A capture of these frames, by time.
+pub fn pcap(mut frames: Vec<Stamped>, keep: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     frames.sort_by_key(|(at, _)| *at);
     let header = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 1_u32];
     let mut file: Vec<u8> = header.iter().flat_map(|word| word.to_le_bytes()).collect();
