@@ -78,7 +78,7 @@ pub fn aside(path: &Path) -> PathBuf {
 pub fn set_aside(path: &Path) -> PathBuf {
     let free = aside(path);
     if let Err(error) = fs::rename(path, &free) {
-        log::warn!("cannot rename {}: {error}", path.display());
+        log::warn!("cannot rename {} to {}: {error}", path.display(), free.display());
     }
     free
 }

@@ -36,18 +36,18 @@ impl Damage {
         }
     }
 
-    /// Reports in one line that the file at `path`, which would be `what`, is not believed, and what `follows`.
-    /// A file that differs from the file as written is set aside.
-    pub fn report(self, path: &Path, what: &str, follows: &str) {
+    /// Reports in one line that the file at `path` is not used, and what `follows`, a sentence. A file that differs
+    /// from the file as written is set aside.
+    pub fn report(self, path: &Path, follows: &str) {
         let name = path.display();
         match self {
             Self::Missing => {}
-            Self::Refused(error) => log::warn!("cannot read {name}: {error}; {follows}"),
+            Self::Refused(error) => log::warn!("cannot read {name}: {error}. {follows}"),
             Self::Bad(why) => {
                 // Whatever is logged.
                 let aside = super::set_aside(path);
                 let aside = aside.display();
-                log::warn!("{name} is not {what} ({why}); it is kept as {aside}; {follows}");
+                log::warn!("{name} unusable: {why}. It is kept as {aside}. {follows}");
             }
         }
     }

@@ -10,6 +10,7 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::attachments::{Direction, filters};
 use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
 use tcpguard_host::linux::{Interface, KernelRelease, interfaces};
@@ -136,7 +137,7 @@ impl Attachment {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
             if let Err(error) = link.remove() {
                 log::warn!(
-                    "cannot detach a program from the interface with index {}: {error}; see: bpftool net show",
+                    "program not detached from the interface with index {}: {error}. See: bpftool net show",
                     self.ifindex
                 );
             }
@@ -189,7 +190,7 @@ pub fn attach(
             let mut attachment = Attachment { ifindex, fallback, made, ingress, egress, lead };
             // One that was taken over hangs where it was.
             if let Err(error) = attachment.keep_first(object, interface) {
-                log::warn!("{error}");
+                log::warn!("tc program on {name} may not run first: {}", error.with_hint());
             }
             Ok(attachment)
         }

@@ -117,6 +117,6 @@ pub(super) fn unpin(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        log::warn!("cannot remove {}: {error}", path.display());
+        log::warn!("pin not removed: {0}: {error}. See: ls -l {0}", path.display());
     }
 }

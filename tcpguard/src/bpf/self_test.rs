@@ -52,25 +52,25 @@ pub struct Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     /// No SYN-ACK of the listener is recorded.
-    #[error("no SYN-ACK of it was seen yet; check that it listens: ss -lnt")]
+    #[error("no SYN-ACK of it was seen yet. Check that it listens: ss -lnt")]
     NoRecord,
     /// The record is implausible.
     #[error(
-        "the recorded SYN-ACK is damaged: no host sends {0}; start a new record: systemctl restart \
+        "the recorded SYN-ACK is damaged: no host sends {0}. Start a new record: systemctl restart \
          tcpguard"
     )]
     Implausible(String),
     /// There is no secret.
-    #[error("no secret for SYN cookies exists; create one: systemctl restart tcpguard")]
+    #[error("no secret for SYN cookies exists. Create one: systemctl restart tcpguard")]
     NoSecret,
     /// The programs answer no SYN of any listener.
-    #[error("the programs answer no SYN: {0}; see: tcpguard status")]
+    #[error("the programs answer no SYN: {0}. See: tcpguard status")]
     Idle(&'static str),
     /// The SYN was not answered.
-    #[error("a test SYN got no reply: the program {0}; see: tcpguard selftest")]
+    #[error("a test SYN got no reply: the program {0}. See: tcpguard selftest")]
     NoReply(&'static str),
     /// The answer is not the listener's.
-    #[error("the reply to a test SYN {client} has {what}; see: tcpguard selftest")]
+    #[error("the reply to a test SYN {client} has {what}. See: tcpguard selftest")]
     Differs {
         /// Options with which the SYN came.
         client: &'static str,
@@ -78,7 +78,7 @@ pub enum SelfTestError {
     },
     /// The cookie is not taken back.
     #[error(
-        "the cookie in the reply to a test SYN {client} is not accepted: {why}; see: tcpguard selftest"
+        "the cookie in the reply to a test SYN {client} is not accepted: {why}. See: tcpguard selftest"
     )]
     NotTaken {
         /// Options with which the SYN came.

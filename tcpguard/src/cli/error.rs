@@ -3,14 +3,13 @@
 use std::io;
 
 use tcpguard_host::hint::{Failure, Hint};
-use tcpguard_host::{linux, tune::change::ChangeError};
+use tcpguard_host::tune::change::ChangeError;
 
 use super::exit::Exit;
-use crate::bpf::KernelError;
 use crate::config::ConfigError;
 use crate::control::{BindError, ClientError};
-use crate::daemon::Refused;
 use crate::daemon::syncookies::LeaseError;
+use crate::daemon::{self, Refused};
 use crate::replay::capture::CaptureError;
 use crate::selftest::SelftestFailure;
 
@@ -82,15 +81,12 @@ pub(super) fn hint(error: &anyhow::Error) -> Option<String> {
         of::<ConfigError>,
         of::<Refused>,
         of::<CaptureError>,
-        of::<KernelError>,
         of::<BindError>,
         of::<SelftestFailure>,
         of::<ChangeError>,
         of::<LeaseError>,
-        of::<linux::Error>,
-        of::<Failure>,
     ];
-    types.iter().find_map(|of| of(error))
+    types.iter().find_map(|of| of(error)).or_else(|| daemon::hint(error))
 }
 
 /// The lines of an error on stderr. A message of several errors has one a line, and details indented.

@@ -92,8 +92,7 @@ impl Server {
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
                     log::warn!(
-                        "cannot accept a control connection: {error}; see what the agent has open: \
-                         ls -l /proc/{}/fd",
+                        "control connection not accepted: {error}. Open files of the agent: ls -l /proc/{}/fd",
                         std::process::id()
                     );
                     tokio::time::sleep(Duration::from_millis(100)).await;

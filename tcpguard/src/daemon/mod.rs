@@ -4,6 +4,7 @@ mod agent;
 mod configuration;
 mod executor;
 mod heap;
+mod hint;
 mod interfaces;
 mod listeners;
 mod mitigations;
@@ -31,6 +32,7 @@ use crate::control::{Incoming, Peer, Request, Response, Server};
 use crate::telemetry;
 use crate::telemetry::metrics::MetricsServer;
 pub use configuration::provenance::{Provenance, Refused};
+pub use hint::hint;
 pub use mitigations::syncookies;
 pub use store::{memory, stored};
 
@@ -99,7 +101,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                     Ok(events) if events.is_empty() => {}
                     Ok(_) => agent.check_interfaces(),
                     Err(error) => {
-                        log::warn!("interface changes are only noticed each second: {error}");
+                        log::warn!("interface events lost, changes are noticed within 1s: {error}");
                     }
                 }
             }
@@ -153,6 +155,6 @@ fn reload(agent: &mut Agent, notifier: &mut Notifier, peer: Option<Peer>) -> Res
 /// and a poll needs some milliseconds of it just then. The unit does the same with `Nice=`.
 fn raise_priority() {
     if let Err(error) = rustix::process::setpriority_process(None, -20) {
-        log::debug!("runs at its priority as started: {error}");
+        log::debug!("CPU priority not raised: {error}");
     }
 }

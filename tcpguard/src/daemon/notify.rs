@@ -41,8 +41,8 @@ impl Notifier {
         );
         if let Some(limit) = watchdog.filter(|limit| *limit < poll * 2) {
             log::warn!(
-                "WatchdogSec={limit:?} is less than two polls of {poll:?}, so the agent will be \
-                 replaced for nothing; raise it: systemctl edit tcpguard"
+                "WatchdogSec={limit:?} too short for two polls of {poll:?}: systemd will restart a \
+                 healthy agent. Raise it: systemctl edit tcpguard"
             );
         }
         Self::new(env::var_os("NOTIFY_SOCKET").as_deref(), watchdog)
@@ -53,7 +53,7 @@ impl Notifier {
             Ok(manager) => Some(manager),
             Err(error) => {
                 log::warn!(
-                    "cannot reach the service manager at {}: {error}; see: systemctl status tcpguard",
+                    "cannot reach the service manager at {}: {error}. See: systemctl status tcpguard",
                     name.display()
                 );
                 None
@@ -103,7 +103,7 @@ impl Notifier {
         if let Err(error) = socket.send_to_addr(message.as_bytes(), manager) {
             let first = message.lines().next().unwrap_or_default();
             log::warn!(
-                "the service manager did not take {first}: {error}; see: systemctl status tcpguard"
+                "{first} not delivered to the service manager: {error}. See: systemctl status tcpguard"
             );
         }
     }

@@ -11,7 +11,7 @@ use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
 use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
 use tcpguard_host::finding::Finding;
-use tcpguard_host::hint::Failure;
+use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
@@ -129,7 +129,7 @@ impl Agent {
         // Remains of an agent that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
         if left > 0 {
-            log::info!("{left} rules of a rule set that does not count removed");
+            log::info!("{left} rules of an interrupted replacement removed");
         }
         let mut sockets = SockDiag::open()?;
         let mut executor = Executor::new(now, dataplane, kernel_config);
@@ -174,7 +174,7 @@ impl Agent {
         let polled = before.as_ref().map(|before| Timestamp::from_nanos(before.heartbeat_ns));
         let left_open = state.as_ref().map(|state| state.left_open(now, &boot, polled));
         let going_on = engine.resume(left_open.unwrap_or_default());
-        let lost = "rules, mode and what is learned";
+        let lost = "rules, mode and learned values";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .map_err(no_thread)?;
         let config_file = ConfigFile::start(&config.state_dir).map_err(no_thread)?;
@@ -228,7 +228,7 @@ impl Agent {
         left_handover.keep(interfaces.pins(), &executor);
         // From here on the maps of other layouts are obsolete.
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
-            log::warn!("{error}; they are obsolete; see: tcpguard doctor");
+            log::warn!("obsolete BPF maps not removed: {}", error.with_hint());
         }
         let mut agent = Self {
             config,
@@ -331,7 +331,7 @@ fn load(
     match load() {
         Err(KernelError::Mismatch(why)) => {
             log::warn!(
-                "the maps of an earlier agent in {} cannot be taken over ({why}); starting with empty ones",
+                "BPF maps of the previous agent unusable: {}: {why}. Starting with empty ones",
                 maps.display()
             );
             Pins::forget_maps(&maps)?;
@@ -374,13 +374,13 @@ fn adopt(
     }
     if kept_count + lost_count + dead.len() > 0 {
         log::info!(
-            "{kept_count} rules taken over from the kernel, {lost_count} made again, {} ended ones removed",
+            "rules: {kept_count} adopted from the kernel, {lost_count} restored, {} expired",
             dead.len()
         );
     }
     if without_room > 0 {
         log::warn!(
-            "{without_room} rules are not made again: there is no room; raise policy.rules, then: systemctl \
+            "{without_room} rules not restored: rule limit reached. Raise policy.rules, then: systemctl \
              restart tcpguard"
         );
     }
@@ -402,13 +402,12 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
         if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
             let net = allow.net;
             let why = request_error(&error);
-            log::warn!("{net} is no longer allowed: {why}; allow it again: tcpguard allow {net}");
+            log::warn!("exemption of {net} not restored: {why}. Retry: tcpguard allow {net}");
         }
     }
     if let Err(error) = engine.restore(state.learned.clone(), times.age()) {
         log::warn!(
-            "what an earlier agent learned is left out: {error}; it is learned anew, see how far: \
-             tcpguard status"
+            "learned values not restored: {error}. They are learned again. See: tcpguard status"
         );
     }
 }

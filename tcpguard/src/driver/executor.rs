@@ -10,6 +10,7 @@ use tcpguard_engine::{
     ClosedPortSource, Engine, ListenerId, Matcher, Mode, Origin, Rule, RuleCounters, RuleId,
     Sample, Timestamp, ValidatedClients,
 };
+use tcpguard_host::hint::Hint as _;
 
 use super::distinct::Estimates;
 use super::headers::Headers;
@@ -154,7 +155,11 @@ impl<D: Tables, S> Executor<D, S> {
         if installed.is_err()
             && let Err(error) = self.remove(rule)
         {
-            log::warn!("a rule that failed is still in part in the kernel: {error}");
+            log::warn!(
+                "remains of rule {}, which drop nothing, not removed from the kernel: {}",
+                rule.id.0,
+                error.with_hint()
+            );
         }
         installed
     }

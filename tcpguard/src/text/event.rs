@@ -61,14 +61,14 @@ pub fn event_line(event: &Event) -> String {
         Event::RuleWithdrawn { rule, why, then } => {
             let then = match then {
                 Fallback::Cookies => "SYN cookies take its place".to_owned(),
-                Fallback::Nothing => "Hardly any other SYN hits it".to_owned(),
+                Fallback::Nothing => "It matches hardly any other SYN".to_owned(),
                 Fallback::Retry { after_s } => format!("Next attempt in {}", seconds(*after_s)),
             };
             let why = removal_reason(why);
             format!("rule {} withdrawn (false positives): {why}. {then}", rule.id.0)
         }
         Event::RuleFailed { rule: None, error, .. } => {
-            format!("rules not replaced: {error}. The rules before stay in effect, try again")
+            format!("rules not replaced: {error}. The previous rules stay in effect")
         }
         Event::RuleFailed { rule: Some(rule), error, retry_s } => {
             let then = match retry_s {
@@ -133,7 +133,7 @@ pub fn event_line(event: &Event) -> String {
             let noun = mitigation_noun(*mitigation);
             let then = match retry_s {
                 Some(after) => format!("Next attempt in {}", seconds(*after)),
-                None => "No retry: tcpguard doctor".to_owned(),
+                None => "No retry. See: tcpguard doctor".to_owned(),
             };
             format!("{noun} withdrawn on {listener}: {}. {then}", self::harm(harm))
         }
@@ -183,13 +183,13 @@ pub fn event_line(event: &Event) -> String {
         }
         Event::ScannerFound { source, .. } => format!("{source} tries many closed ports"),
         Event::BaselineRaised { share } => {
-            format!("up to {} failed handshakes count as baseline from now on", percent(*share))
+            format!("baseline raised: up to {} failed handshakes", percent(*share))
         }
         Event::ClosedPortsLimited { per_second, enforced } => {
             let rest = if *enforced { "are dropped" } else { "would be dropped in enforce mode" };
             format!(
-                "SYNs to closed ports limited: the stack refuses {per_second}/s, those of clients and \
-                 one per port and minute. Others {rest}"
+                "SYNs to closed ports limited: {per_second}/s pass, besides those of clients and one \
+                 per port and minute. Others {rest}"
             )
         }
         Event::UnreadableDropped { enforced: true } => "unreadable frames are dropped".to_owned(),
@@ -198,7 +198,7 @@ pub fn event_line(event: &Event) -> String {
         }
         Event::AgentRestarted => "agent restarted".to_owned(),
         Event::AgentEnded => {
-            "agent ended while this was open. What followed has another number".to_owned()
+            "agent ended while this was open. Its continuation has another number".to_owned()
         }
     }
 }

@@ -108,14 +108,14 @@ pub(super) fn rule_obstacle(obstacle: &RuleObstacle) -> String {
         RuleObstacle::ClientsMatch => {
             "clients have the same fingerprint, SYN cookies apply".to_owned()
         }
-        RuleObstacle::Retransmitted => "its SYNs are retransmitted, as those of clients".to_owned(),
+        RuleObstacle::Retransmitted => {
+            "its SYNs are retransmitted like those of clients".to_owned()
+        }
         RuleObstacle::Refused => "it matched clients, SYN cookies apply".to_owned(),
         RuleObstacle::Inseparable => {
             "no signature separates the flood from clients, SYN cookies apply".to_owned()
         }
-        RuleObstacle::Answered => {
-            "SYNs can be answered, and a SYN does not prove its source".to_owned()
-        }
+        RuleObstacle::Answered => "SYN cookies suffice, and the source may be spoofed".to_owned(),
         RuleObstacle::Alone => "no other source sends SYNs".to_owned(),
         RuleObstacle::SourceLimit { limit } => {
             format!("the incident has its maximum of {limit} source rules")

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
 use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
 use super::{Agent, apply_policy, clock};
 use crate::bpf::{self, Position};
 use crate::daemon::heap;
+use crate::daemon::hint::logged;
 use crate::daemon::mitigations::firewall::Need;
 use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
@@ -57,7 +59,7 @@ impl Agent {
                 let replaced = executor.replace(&rules);
                 match &replaced {
                     Ok(()) => log::info!(
-                        "rules replaced in {} ms: {} now, {} removed ({})",
+                        "rules replaced in {} ms: {} in effect, {} removed ({})",
                         begun.elapsed().as_millis(),
                         rules.len(),
                         removed.len(),
@@ -128,7 +130,7 @@ impl Agent {
             }
         };
         if let Err(error) = done {
-            log::error!("{error}");
+            log::error!("{}", error.with_hint());
         }
         Ok(())
     }
@@ -191,7 +193,7 @@ impl Agent {
             && self.mitigations.effort.asks_firewall(now)
             && let Err(error) = self.tend_firewall(now, true)
         {
-            log::error!("{error:#}");
+            log::error!("packet filter not checked: {}", logged(&error));
         }
         let attached = self.interfaces.attached();
         let (mitigations, mut context) = self.context(&attached);

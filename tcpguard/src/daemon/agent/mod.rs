@@ -168,7 +168,10 @@ impl Agent {
             log::info!("programs of another version detached from {names}");
         }
         for error in detached.left {
-            log::warn!("{error}; detach it: tcpguard detach --all && systemctl restart tcpguard");
+            log::warn!(
+                "programs of another version still attached: {error}. Detach them: tcpguard detach --all \
+                 && systemctl restart tcpguard"
+            );
         }
     }
 

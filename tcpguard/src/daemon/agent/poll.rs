@@ -12,6 +12,7 @@ use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 use super::{Agent, Snapshot, clock};
 use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
+use crate::daemon::hint::logged;
 use crate::daemon::interfaces::Received;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
@@ -27,7 +28,7 @@ impl Agent {
         self.object.flush_log();
         if let Err(error) = &done {
             // The next poll tries again; when all fail, the watchdog ends it.
-            log::error!("a poll failed: {error:#}");
+            log::error!("poll failed, the next one follows: {}", logged(error));
         }
         done.is_ok().then_some(now)
     }

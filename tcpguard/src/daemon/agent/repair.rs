@@ -1,6 +1,7 @@
 //! Changes that other processes made in the kernel: their detection, repair and alerts.
 
 use tcpguard_engine::Timestamp;
+use tcpguard_host::hint::Hint as _;
 
 use super::Agent;
 use crate::bpf::{HeldLink, KernelError};
@@ -54,7 +55,9 @@ impl Agent {
         match self.executor.listeners.repair_all(&mut self.executor.dataplane) {
             Ok(0) => {}
             Ok(count) => self.repaired.push(Drift::Listeners { entries: count as u64 }),
-            Err(error) => log::error!("{error}"),
+            Err(error) => {
+                log::error!("listeners in the kernel not repaired: {}", error.with_hint());
+            }
         }
         if self.exemptions.take_repaired() {
             self.repaired.push(Drift::ExemptPrefixes);
@@ -67,7 +70,9 @@ impl Agent {
         match self.interfaces.repair_slots(&self.executor.dataplane) {
             Ok(false) => {}
             Ok(true) => self.repaired.push(Drift::InterfaceSlots),
-            Err(error) => log::error!("{error}"),
+            Err(error) => {
+                log::error!("counter slots of interfaces not repaired: {}", error.with_hint());
+            }
         }
         self.repaired.extend(self.mitigations.cookies.take_repaired());
         // If the operator has detached all programs, the pins are gone as well.
@@ -75,7 +80,7 @@ impl Agent {
         match tracepoint.map(HeldLink::keep_pinned) {
             None | Some(Ok(false)) => {}
             Some(Ok(true)) => self.repaired.push(Drift::TracepointPin),
-            Some(Err(error)) => log::error!("{error}"),
+            Some(Err(error)) => log::error!("tracepoint not pinned: {}", error.with_hint()),
         }
     }
 }

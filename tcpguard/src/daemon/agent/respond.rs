@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::{Agent, clock};
 use crate::control::proto::Change;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
+use crate::daemon::hint::logged;
 use crate::daemon::requests::confirm::Terms;
 use crate::daemon::store::writer::Unwritten;
 use crate::documents::{AgentEvent, Listener};
@@ -60,7 +61,7 @@ impl Agent {
         let now = boot_time();
         // First, so that no response mentions or builds upon a mode that has expired.
         if let Err(error) = self.expire_mode(now) {
-            log::error!("{error:#}");
+            log::error!("mode not reverted: {}", logged(&error));
         }
         let (mut change, dry_run) = match request {
             Request::Detach { interfaces } => return self.detach(interfaces, peer).into(),
@@ -138,7 +139,7 @@ impl Agent {
     /// Carries out the decisions, and checks that the kernel did so.
     pub(super) fn carry_out(&mut self, now: Timestamp) {
         if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
-            log::error!("{error:#}");
+            log::error!("change not carried out in full: {}", logged(&error));
         }
     }
 

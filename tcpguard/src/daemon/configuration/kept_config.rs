@@ -66,7 +66,7 @@ impl KeptConfig {
         let path = dir.join(NAME);
         let kept = seal::document(&path, MAX_BYTES, SCHEMA, |kept: &Self| &kept.schema);
         let damage = |damage: Damage| {
-            damage.report(&path, "a configuration that tcpguard kept", "see: ls -l");
+            damage.report(&path, "There is no earlier configuration to fall back on");
         };
         kept.map_err(damage).ok().filter(|kept| kept.main == main)
     }
@@ -87,7 +87,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Writes into the state directory `dir`.
     pub fn start(dir: &Path) -> io::Result<Self> {
-        let lost = "changes of the configuration, should a newer one have mistakes,";
+        let lost = "configuration for a start that finds mistakes";
         let writer = Writer::start("config", dir.to_owned(), store, lost)?;
         Ok(Self { writer, newest: None })
     }

@@ -140,7 +140,7 @@ impl Provenance {
             Ok(_) => Err(refused),
             Err(error) => {
                 log::warn!(
-                    "the last valid configuration, of {read_at}, is none to this version: {}",
+                    "last valid configuration, of {read_at}, refused by this version: {}",
                     error.in_brief()
                 );
                 Err(refused)

@@ -11,6 +11,7 @@ use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Response};
 use crate::daemon::agent::Agent;
+use crate::daemon::hint::logged;
 use crate::documents::AgentEvent;
 
 /// Outcome of a new configuration, by the names of the keys.
@@ -110,7 +111,7 @@ impl Agent {
     /// agent can apply. If it contains a mistake, nothing is applied.
     pub fn reload(&mut self, peer: Option<Peer>) -> Response {
         if peer.is_none() {
-            log::info!("SIGHUP: the configuration is read");
+            log::info!("SIGHUP: reloading the configuration");
         }
         match self.provenance.read() {
             Ok(Read { loaded, kept }) => self.take_over(loaded, kept),
@@ -144,7 +145,7 @@ impl Agent {
         // Ignored listeners are determined at each poll.
         if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
             // Both are tried again: at the next poll, and when the protected set is read again.
-            log::error!("{error:#}");
+            log::error!("configuration not yet in effect in the kernel: {}", logged(&error));
         }
         self.provenance.take_over(files, origins, &changes.waiting);
         self.config_file.keep(kept);

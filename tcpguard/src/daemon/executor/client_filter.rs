@@ -87,7 +87,7 @@ impl ClientFilter {
             }
             filters.write(other, &marks)?;
         }
-        log::debug!("the client filter stays crowded: clients complete faster than they are read");
+        log::debug!("client filter stays crowded: clients complete faster than it is rebuilt");
         Ok(None)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{ClientsWithin, Timestamp};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::boot_time;
 
 use super::Executor;
@@ -25,7 +26,7 @@ impl Executor {
             true
         });
         if let Err(error) = read {
-            log::warn!("the clients within {net} cannot be counted: {error}");
+            log::warn!("validated clients within {net} not counted: {}", error.with_hint());
         }
         within
     }

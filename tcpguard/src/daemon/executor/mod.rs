@@ -12,7 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use tcpguard_common::abi::{Config, FlowKey, ListenerEntry, Rate, RuleRef};
 use tcpguard_engine::{CleanUp, ListenerId, ListenerKind, Matcher, Rule};
-use tcpguard_host::linux::{HalfOpen, SockDiag};
+use tcpguard_host::hint::Hint as _;
+use tcpguard_host::linux::{self, HalfOpen, SockDiag};
 
 pub use self::exemptions::Exemptions;
 use super::listeners::{Observed, per_second_of};
@@ -102,10 +103,11 @@ impl Executor {
         if followed.kind != ListenerKind::Local {
             return;
         }
+        let listener = entry_name(followed.listener);
         let entries = match sockets.half_open(Some(followed.listener.port)) {
             Ok(entries) => entries,
             Err(error) => {
-                log::warn!("half-open entries stay: {error}");
+                log::warn!("{}", not_removed(listener, &error));
                 return;
             }
         };
@@ -120,15 +122,14 @@ impl Executor {
                 Ok(true) => removed += 1,
                 Ok(false) => {}
                 Err(error) => {
-                    log::warn!("half-open entries stay: {error}");
+                    log::warn!("{}", not_removed(listener, &error));
                     return;
                 }
             }
         }
         if removed > 0 {
             log::info!(
-                "removed {removed} half-open entries that keep clients out from {}",
-                entry_name(followed.listener)
+                "{removed} half-open handshakes of the flood removed from the SYN queue of {listener}"
             );
         }
     }
@@ -159,6 +160,13 @@ fn of_cpu(per_second: u32) -> Rate {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let share = (u64::from(per_second) / cpus).max(1);
     per_second_of(share, share)
+}
+
+fn not_removed(listener: SocketAddr, error: &linux::Error) -> String {
+    format!(
+        "half-open handshakes of the flood stay in the SYN queue of {listener}: {}",
+        error.with_hint()
+    )
 }
 
 fn entry_name(listener: tcpguard_engine::Listener) -> SocketAddr {

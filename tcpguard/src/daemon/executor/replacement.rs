@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{Matcher, Rule, RuleId};
+use tcpguard_host::hint::Hint as _;
 
 use super::Executor;
 use crate::bpf::{KernelError, wait_for_programs};
@@ -45,14 +46,20 @@ impl Executor {
             Ok(wanted) => wanted,
             Err(error) => {
                 if let Err(error) = self.unstage(staged) {
-                    log::warn!("rules that do not count are still in the kernel: {error}");
+                    log::warn!(
+                        "new rules, not in effect, not removed from the kernel: {}",
+                        error.with_hint()
+                    );
                 }
                 return Err(error);
             }
         };
         // From here on the new rules count, and a failure only leaves old entries behind.
         if let Err(error) = self.clear_up(wanted) {
-            log::warn!("rules that no longer count are still in the kernel: {error}");
+            log::warn!(
+                "old rules, no longer in effect, not removed from the kernel: {}",
+                error.with_hint()
+            );
         }
         Ok(())
     }

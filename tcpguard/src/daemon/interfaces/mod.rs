@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use follow::{Followed, Place, follow, is_spare};
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
 
@@ -276,7 +277,7 @@ impl Interfaces {
         moved |= self.find_unattached(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
             // `repair_slots` writes them again.
-            log::error!("{error}");
+            log::error!("counter slots of interfaces not written: {}", error.with_hint());
         }
         news
     }

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device};
 
 use super::Refusal;
 use super::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
 use super::syn_ack_records::{SynAckEntry, SynAckRecords};
-use super::syncookies::{Returned, SyncookiesLease};
+use super::syncookies::{Returned, SYSCTL, SyncookiesLease};
 use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::config::CookieChoice;
 use crate::daemon::executor::Executor;
@@ -76,7 +77,7 @@ impl Cookies {
         match lease.give_back() {
             Ok(Returned::Nothing) => {}
             Ok(returned) => log::info!("{returned}"),
-            Err(error) => log::error!("{error}"),
+            Err(error) => log::error!("{SYSCTL} not restored: {}", error.with_hint()),
         }
         let selftest = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
         if selftest.is_none() {
@@ -263,7 +264,7 @@ impl Cookies {
         for ifindex in gone {
             let Some(redemption) = self.redemptions.remove(&ifindex) else { continue };
             if let Err(error) = redemption.link.remove() {
-                log::debug!("the program that takes cookies back is gone already: {error}");
+                log::debug!("SYN cookie validation already detached: {error}");
             }
         }
     }
@@ -277,7 +278,7 @@ impl Cookies {
             Ok(Returned::Nothing) => {}
             Ok(returned) => log::info!("{returned}"),
             Err(error) if self.reported => log::debug!("{error}"),
-            Err(error) => log::error!("{error}; it is tried again"),
+            Err(error) => log::error!("{SYSCTL} not restored, retried: {}", error.with_hint()),
         }
         self.reported = self.lease.is_held();
     }
@@ -285,7 +286,7 @@ impl Cookies {
     /// Returns whether the borrowed sysctl still has its value; `false`: an administrator has changed it.
     pub fn is_kept(&mut self) -> bool {
         self.lease.check().unwrap_or_else(|error| {
-            log::warn!("{error}");
+            log::warn!("{SYSCTL} not checked: {}", error.with_hint());
             true
         })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tcpguard_engine::{ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
@@ -98,7 +99,7 @@ impl Firewall {
                     mark: config.cookie_mark,
                 });
             }
-            Err(error) => self.report(error.to_string()),
+            Err(error) => self.report(error.with_hint()),
         }
         self.seen != self.read
     }
@@ -138,7 +139,7 @@ impl Firewall {
             }
             // Unknown rules are no obstacle: the agent stops cookies anyway where they are not redeemed.
             Err(error) => {
-                self.report(error.to_string());
+                self.report(error.with_hint());
                 RuleSet::default()
             }
         };
@@ -162,7 +163,7 @@ impl Firewall {
 
     fn report(&mut self, why: String) {
         if self.reported.as_ref() != Some(&why) {
-            log::warn!("the packet filter's rules are not known: {why}");
+            log::warn!("packet filter rules unreadable: {why}");
             self.reported = Some(why);
         }
     }

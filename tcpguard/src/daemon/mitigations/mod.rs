@@ -34,10 +34,10 @@ const ACCEPT: Duration =
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Only the kernel makes cookies here.
-    #[error("{0}; test the SYN cookies of this host: tcpguard selftest")]
+    #[error("{0}. Test the SYN cookies of this host: tcpguard selftest")]
     NoMaker(String),
     /// The listener is gone.
-    #[error("nothing listens there now; see: tcpguard status --listeners")]
+    #[error("nothing listens there now. See: tcpguard status --listeners")]
     Gone,
     /// The obstacle to it.
     #[error("{0}")]
@@ -45,13 +45,13 @@ pub enum Refusal {
     /// Some of the services that reply there are not of this host.
     #[error(
         "a forwarded or translated service replies at the same address and port, and its connections \
-         must not get SYN cookies; see: tcpguard status --listeners"
+         must not get SYN cookies. See: tcpguard status --listeners"
     )]
     Shared,
     /// Cookies might never get to the program that checks them.
     #[error(
         "another tc program runs before tcpguard's at the ingress of {interface}, {program}: if it ends \
-         the chain, no SYN cookie is validated; find its owner: bpftool net show dev {interface}"
+         the chain, no SYN cookie is validated. Find its owner: bpftool net show dev {interface}"
     )]
     Behind {
         interface: String,
@@ -60,7 +60,7 @@ pub enum Refusal {
     },
     /// Many are taken at once.
     #[error(
-        "the limit of mitigations that start in one poll is reached; see: tcpguard status --listeners"
+        "the limit of mitigations that start in one poll is reached. See: tcpguard status --listeners"
     )]
     Busy,
     /// The test run failed.
@@ -148,7 +148,9 @@ impl Mitigations {
             if bits & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
                 && let Err(refusal) = self.resume(now, id, bits, context)
             {
-                log::warn!("SYNs are no longer answered with cookies: {refusal}");
+                let at = context.executor.listeners.get(id).map(|monitored| monitored.listener);
+                let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.addr, at.port));
+                log::warn!("SYN cookies{at} of the previous agent stopped: {refusal}");
                 let clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
                 context.executor.change_mitigations(id, 0, clear)?;
                 adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
@@ -254,7 +256,11 @@ impl Mitigations {
             && context.executor.listeners.get(id).is_some_and(of_it)
             && let Err(error) = self.leave(now, id, mitigation, context)
         {
-            log::warn!("{} stays until the kernel takes a change: {error}", mitigation.name());
+            log::warn!(
+                "mitigation {} not started and not removed: {}",
+                mitigation.name(),
+                error.with_hint()
+            );
         }
         taken
     }

@@ -81,11 +81,11 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCookies { switched_off: true } => f.write_str(
-                "net.ipv4.tcp_syncookies is 0, so the kernel accepts no SYN cookie; allow them: sysctl -w \
+                "net.ipv4.tcp_syncookies is 0, so the kernel accepts no SYN cookie. Allow them: sysctl -w \
                  net.ipv4.tcp_syncookies=1",
             ),
             Self::NoCookies { switched_off: false } => f.write_str(
-                "this kernel was built without CONFIG_SYN_COOKIES and accepts no SYN cookie; see: tcpguard \
+                "this kernel was built without CONFIG_SYN_COOKIES and accepts no SYN cookie. See: tcpguard \
                  doctor",
             ),
             Self::SwitchedOff(options) => {
@@ -97,62 +97,62 @@ impl fmt::Display for Obstacle {
                 write!(
                     f,
                     "its recorded SYN-ACKs use options that were switched off since ({}), and the kernel \
-                     accepts no connection with them; switch them on with sysctl, or wait for its next \
+                     accepts no connection with them. Switch them on with sysctl, or wait for its next \
                      SYN-ACK",
                     names.join(", ")
                 )
             }
             Self::Mptcp => f.write_str(
-                "it uses MPTCP, and the kernel accepts SYN cookies of BPF programs for plain TCP only; see \
+                "it uses MPTCP, and the kernel accepts SYN cookies of BPF programs for plain TCP only. See \
                  its sockets: ss -lntM",
             ),
             Self::NotLocal => f.write_str(
-                "its sockets are not on this host; see: tcpguard status --listeners",
+                "its sockets are not on this host. See: tcpguard status --listeners",
             ),
             Self::NeverAnswered => f.write_str(
-                "no SYN-ACK of it was seen yet, as the model for replies; check that it listens: ss -lnt",
+                "no SYN-ACK of it was seen yet, as the model for replies. Check that it listens: ss -lnt",
             ),
             Self::Elsewhere { ifindex } => write!(
                 f,
-                "its SYN-ACKs leave by interface {ifindex}, which is not attached; add it to [interfaces], \
+                "its SYN-ACKs leave by interface {ifindex}, which is not attached. Add it to [interfaces], \
                  find its name: ip link"
             ),
             Self::NoTransmit { interface } => write!(
                 f,
-                "the driver of {interface} does not support XDP_TX; attach in generic mode: xdp_mode = \
+                "the driver of {interface} does not support XDP_TX. Attach in generic mode: xdp_mode = \
                  \"generic\", or --xdp-mode generic"
             ),
             Self::NotReceived { interface } => write!(
                 f,
                 "{interface} is a veth, and frames sent by XDP_TX are lost if its peer has no native XDP \
-                 program; attach in generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
+                 program. Attach in generic mode: xdp_mode = \"generic\", or --xdp-mode generic"
             ),
             Self::TagStripped { interface, vlan } => write!(
                 f,
-                "{interface} strips VLAN tags before XDP, and the reply would lack that of VLAN {vlan}; \
-                 keep them: ethtool -K {interface} rxvlan off"
+                "{interface} strips VLAN tags before XDP, and the reply would lack that of VLAN {vlan}. \
+                 Keep them: ethtool -K {interface} rxvlan off"
             ),
             Self::Firewall { offence, own, mark } => {
-                write!(f, "{offence} {}; ", offence.why())?;
+                write!(f, "{offence} {}. ", offence.why())?;
                 f.write_str(match (offence.kind, own, mark) {
                     (Kind::Strict, ..) => {
-                        "allow them: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"
+                        "Allow them: sysctl -w net.netfilter.nf_conntrack_tcp_loose=1"
                     }
                     (Kind::Bypassed, ..) => {
-                        "let it match connections (ct state new) in place of SYN flags, or bypass it \
-                         knowingly with cookies.firewall = \"allow\"; see: tcpguard doctor"
+                        "Let it match connections (ct state new) in place of SYN flags, or bypass it \
+                         knowingly with cookies.firewall = \"allow\". See: tcpguard doctor"
                     }
                     (Kind::Synproxy, ..) => {
-                        "one of the two is enough; see: tcpguard doctor"
+                        "One of the two is enough. See: tcpguard doctor"
                     }
                     (_, true, 0) => {
-                        "set cookies.mark, and accept that mark before it, by the rules of: tcpguard \
+                        "Set cookies.mark, and accept that mark before it, by the rules of: tcpguard \
                          doctor"
                     }
-                    (_, true, _) => "accept the mark before it, by the rules of: tcpguard doctor",
+                    (_, true, _) => "Accept the mark before it, by the rules of: tcpguard doctor",
                     (_, false, _) => {
-                        "the cookies of this kernel cannot be marked; let it match connections (ct state \
-                         new) without flags; see: tcpguard doctor"
+                        "The cookies of this kernel cannot be marked. Let it match connections (ct state \
+                         new) without flags. See: tcpguard doctor"
                     }
                 })
             }

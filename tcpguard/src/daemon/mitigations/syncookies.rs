@@ -74,17 +74,17 @@ impl fmt::Display for Returned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => {
-                write!(f, "{SYSCTL} was not changed by tcpguard; see: sysctl {SYSCTL}")
+                write!(f, "{SYSCTL} was not changed by tcpguard. See: sysctl {SYSCTL}")
             }
-            Self::To(value) => write!(f, "{SYSCTL} is {value} again; see: sysctl {SYSCTL}"),
+            Self::To(value) => write!(f, "{SYSCTL} restored to {value}. See: sysctl {SYSCTL}"),
             Self::LeftAt(value) => write!(
                 f,
                 "{SYSCTL} stays {value}: another process or an operator changed it since tcpguard set it to \
-                 2; check: /etc/sysctl.d"
+                 2. See: /etc/sysctl.d"
             ),
             Self::Elsewhere => write!(
                 f,
-                "{SYSCTL} was changed in another network namespace; restore it there: tcpguard \
+                "{SYSCTL} was changed in another network namespace. Restore it there: tcpguard \
                  restore-sysctls"
             ),
         }
@@ -298,7 +298,7 @@ impl Drop for SyncookiesLease {
         }
         match self.give_back() {
             Ok(returned) => log::info!("{returned}"),
-            Err(error) => log::error!("{error}"),
+            Err(error) => log::error!("{SYSCTL} not restored: {}", error.with_hint()),
         }
     }
 }

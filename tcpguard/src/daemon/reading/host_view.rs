@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_engine::{TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{
     self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
     ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
@@ -47,7 +48,7 @@ impl HostView {
     ) -> &[ListenerGroup] {
         let read = if loopback { sockets.listeners() } else { sockets.open_listeners() };
         let read = read.map(|sockets| ListenerGroup::merge(&sockets));
-        self.unread.take(now, "the listening sockets", read, &mut self.listeners);
+        self.unread.take(now, "listening sockets", read, &mut self.listeners);
         &self.listeners
     }
 
@@ -55,7 +56,7 @@ impl HostView {
     pub fn half_open(&mut self, now: Timestamp, sockets: &mut SockDiag) -> Option<Vec<HalfOpen>> {
         let mut found = None;
         let read = sockets.half_open(None).map(Some);
-        self.unread.take(now, "the half-open handshakes", read, &mut found);
+        self.unread.take(now, "half-open handshakes", read, &mut found);
         found
     }
 
@@ -79,7 +80,7 @@ impl HostView {
 
     /// Packets that were lost on their way to `interfaces`.
     pub fn lost<'a>(&mut self, now: Timestamp, interfaces: impl Iterator<Item = &'a str>) -> u64 {
-        self.unread.take(now, "what was lost", linux::lost(interfaces), &mut self.lost);
+        self.unread.take(now, "lost packets", linux::lost(interfaces), &mut self.lost);
         self.lost
     }
 
@@ -127,14 +128,15 @@ impl Unread {
             Ok(value) => {
                 *last = value;
                 if self.0.remove(source).is_some() {
-                    log::info!("{source} can be read again");
+                    log::info!("{source} readable again");
                 }
             }
             Err(error) => {
-                let why = error.to_string();
                 if !self.0.contains_key(source) {
-                    log::warn!("{source}: {why}; what was read before counts until then");
+                    let why = error.with_hint();
+                    log::warn!("{source} unreadable, the last values read still apply: {why}");
                 }
+                let why = error.to_string();
                 self.0.entry(source).or_insert(Failure { since: now, why });
             }
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_engine::{Route, RouteQuestion, Timestamp, is_martian};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Error, Interface, RouteTable, Way, interfaces};
 
 /// Lifetime of a remembered route: a change of a `sysctl` that affects it is not announced.
@@ -190,7 +191,11 @@ impl Routes {
     fn fails(&mut self, error: &Error) {
         let level = if self.reported { log::Level::Debug } else { log::Level::Warn };
         self.reported = true;
-        log::log!(level, "{error}; whether answers are seen is judged by counts alone");
+        log::log!(
+            level,
+            "routes unreadable, the egress check uses counters alone: {}",
+            error.with_hint()
+        );
     }
 }
 

@@ -15,6 +15,7 @@ use tcpguard_common::abi::{
 use tcpguard_common::cookie::{self, MAX_WSCALE};
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 use tcpguard_host::durable::seal;
+use tcpguard_host::hint::Hint as _;
 use tcpguard_host::json;
 
 use crate::bpf::{KernelError, Pins, addr, ip};
@@ -130,8 +131,8 @@ impl HandoverRecord {
             Ok(found) => pins.has_filter_of(found.layout).then_some(found),
             Err(why) => {
                 log::warn!(
-                    "the record of the earlier agent is not taken over ({why}): outstanding SYN cookies are \
-                     void, and mitigations start again when they are needed; see: tcpguard status"
+                    "handover record unusable: {why}. Outstanding SYN cookies are void, and mitigations \
+                     start again when needed. See: tcpguard status"
                 );
                 None
             }
@@ -192,8 +193,8 @@ impl HandoverRecord {
     pub fn take_over(&self, now: Timestamp, executor: &mut Executor) -> Result<(), KernelError> {
         if !self.knows_cookies() {
             log::warn!(
-                "the earlier version sent SYN cookies of format {}, and this one of {}: outstanding cookies \
-                 are void, and their clients have to connect again; see: tcpguard status",
+                "outstanding SYN cookies are void: format {}, now {}. Their clients must connect again. \
+                 See: tcpguard status",
                 self.cookie_format,
                 cookie::FORMAT
             );
@@ -281,8 +282,8 @@ impl LeftHandover {
             Err(error) => {
                 self.reported = true;
                 log::warn!(
-                    "{error}; without the record, an upgrade invalidates outstanding SYN cookies; see: \
-                     tcpguard doctor"
+                    "handover record not written, an upgrade would void outstanding SYN cookies: {}",
+                    error.with_hint()
                 );
             }
         }

@@ -52,8 +52,7 @@ pub fn load<T: Line>(path: &Path) -> Vec<T> {
     let content = match seal::read(path, MAX_BYTES) {
         Ok(content) => content,
         Err(damage) => {
-            let without = format!("starting without the past {what}");
-            damage.report(path, "what was written", &without);
+            damage.report(path, &format!("Starting without past {what}"));
             return Vec::new();
         }
     };
@@ -107,13 +106,12 @@ fn set_aside<T: Line>(path: &Path, wrong: &[Wrong<'_>]) {
     let (path, what, named) = (path.display(), T::WHAT, named.join("; "));
     match durable::replace(&aside, 0o600, &lines) {
         Ok(()) => log::warn!(
-            "{} lines of {path} are no {what} of tcpguard ({named}); they are kept as {}, and the other \
-             {what} are known",
+            "{} lines of {path} unusable: {named}. They are kept as {}, the other {what} are read",
             wrong.len(),
             aside.display()
         ),
         Err(error) => log::warn!(
-            "{} lines of {path} are no {what} of tcpguard ({named}), and cannot be kept as {}: {error}",
+            "{} lines of {path} unusable: {named}. They are not kept as {}: {error}",
             wrong.len(),
             aside.display()
         ),

@@ -55,7 +55,7 @@ impl Timelines {
         let dir = dir.join(DIRECTORY);
         let mut past = load(&dir);
         past.retain(|id, _| known(*id));
-        let writer = Writer::start("timelines", dir, store, "time lines of past incidents")?;
+        let writer = Writer::start("timelines", dir, store, "time series of past incidents")?;
         let recorder = Recorder::default();
         let mut new = Self {
             recorder,
@@ -196,7 +196,7 @@ fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// be read are named in the log and left to be replaced.
 pub(in crate::daemon) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
     let paths = paths(dir).unwrap_or_else(|error| {
-        log::warn!("cannot read {}: {error}; starting without time lines", dir.display());
+        log::warn!("cannot read {}: {error}. Starting without time series", dir.display());
         Vec::new()
     });
     let mut lines = BTreeMap::new();
@@ -206,7 +206,7 @@ pub(in crate::daemon) fn load(dir: &Path) -> BTreeMap<u64, Arc<Timeline>> {
             // The timeline of an ended incident is newer than the one kept while it was open.
             Ok(line) if path == names(dir, id)[0] => drop(lines.insert(id, Arc::new(line))),
             Ok(line) => drop(lines.entry(id).or_insert_with(|| Arc::new(line))),
-            Err(why) => log::warn!("{} is no time line of tcpguard: {why}", path.display()),
+            Err(why) => log::warn!("time series unusable: {}: {why}", path.display()),
         }
     }
     lines

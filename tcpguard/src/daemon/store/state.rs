@@ -179,10 +179,8 @@ impl State {
     /// The state that an earlier agent left in `dir`; `None` when there is none. A file that cannot be
     /// understood is set aside with one line, and the agent starts without it.
     pub fn load(dir: &Path) -> Option<Self> {
-        let without =
-            "starting without the rules' records, the allowlist, the mode and what was learned";
-        let damage =
-            |damage: Damage| damage.report(&dir.join(NAME), "a state of tcpguard", without);
+        let without = "Starting without rule records, allowlist, mode and learned values";
+        let damage = |damage: Damage| damage.report(&dir.join(NAME), without);
         read_in(dir).map_err(damage).ok()
     }
 }

@@ -151,8 +151,8 @@ impl<T> Shared<T> {
             let written = store(dir, &content).map_err(refused);
             if let (Err(why), false) = (&written, reported) {
                 log::warn!(
-                    "{lost} last until the next start only: {why}; it is tried again with every change \
-                     and each minute, make room: df -h {}",
+                    "{lost} not saved, lost at the next start: {why}. Retried with each change and each \
+                     minute. Make room: df -h {}",
                     dir.display()
                 );
             }

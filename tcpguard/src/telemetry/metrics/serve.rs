@@ -87,8 +87,7 @@ impl MetricsServer {
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
                     log::warn!(
-                        "cannot accept a connection for metrics: {error}; see what the agent has open: \
-                         ls -l /proc/{}/fd",
+                        "metrics connection not accepted: {error}. Open files of the agent: ls -l /proc/{}/fd",
                         std::process::id()
                     );
                     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -97,7 +97,7 @@ fn survived(disk: Disk) -> (Fate, usize) {
         let found = agent.status().unwrap().health();
         let found: Vec<_> = found.iter().filter(|(code, _)| code == "state_unwritten").collect();
         assert!(found.len() == 1 && found[0].1.contains(disk.cause()), "{found:?}");
-        let reported = agent.log().matches("rules, mode and what is learned last").count();
+        let reported = agent.log().matches("rules, mode and learned values not saved").count();
         assert_eq!(reported, 1, "{}", agent.log());
         torn_then = torn(&lab.edge).len();
 

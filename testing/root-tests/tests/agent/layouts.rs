@@ -181,7 +181,7 @@ fn a_record_that_cannot_be_understood_is_named_and_replaced() {
     lab.edge.exec(&format!("bpftool map create {record} {kind}")).unwrap();
     agent.start_again(Mode::Enforce).unwrap();
     assert_eq!(agent.status().unwrap().mitigation("cookies"), None);
-    let why = "is not taken over (its first line does not say what it is)";
+    let why = "handover record unusable: its first line does not say what it is";
     assert!(agent.log().contains(why), "{}", agent.log());
     let size = lab.edge.exec(&format!("bpftool map show pinned {record}")).unwrap();
     assert!(size.contains("handover") && !size.contains("value 64B"), "{size}");

@@ -25,7 +25,7 @@ const AFTERWARDS: Duration = Duration::from_secs(4);
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reason that the agent gives where it does not try cookies again after a while.
-const FOR_GOOD: &str = "No retry: tcpguard doctor";
+const FOR_GOOD: &str = "No retry. See: tcpguard doctor";
 
 /// One half of the connections is of a validated client, the other of new clients in many networks.
 fn cookies_are_withdrawn(backend: &str, clients: u32) {

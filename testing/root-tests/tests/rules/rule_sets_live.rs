@@ -278,7 +278,7 @@ fn neither_a_replacement_nor_another_layout_forces_a_rule_that_was_not_forced() 
 fn leavings(agent: &Agent<'_>, starts: usize) -> u32 {
     let log = agent.log();
     let last = log.split(" started on ").nth(starts).unwrap_or_default();
-    let line = last.lines().find(|line| line.contains("rules of a rule set that does not count"));
+    let line = last.lines().find(|line| line.contains("rules of an interrupted replacement"));
     let number = |line: &str| line.split(' ').find_map(|word| word.parse().ok());
     line.and_then(number).unwrap_or(0)
 }

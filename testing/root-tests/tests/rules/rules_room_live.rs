@@ -170,7 +170,7 @@ fn rules_beyond_the_default_capacity_drop_and_outlive_a_restart_with_another() {
     agent.start_again(Mode::Enforce).unwrap();
     assert_eq!(room(&agent), (maps::RULES.into(), maps::RULES.into()));
     let log = agent.log();
-    assert!(log.contains("rules are not made again") && log.contains("policy.rules"), "{log}");
+    assert!(log.contains("rules not restored") && log.contains("policy.rules"), "{log}");
     all_are_there(&agent, maps::RULES);
 }
 

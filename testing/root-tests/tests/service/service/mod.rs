@@ -391,7 +391,7 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
     machine.exec("systemctl stop tcpguard").unwrap();
     assert_eq!((syncookies(&machine).as_str(), file.exists()), ("1", false), "after a stop");
     let log = machine.log().unwrap();
-    assert_eq!(log.matches("net.ipv4.tcp_syncookies is 1 again").count(), 2, "{log}");
+    assert_eq!(log.matches("net.ipv4.tcp_syncookies restored to 1").count(), 2, "{log}");
 
     machine.exec("systemctl start tcpguard").unwrap();
     set("0");
