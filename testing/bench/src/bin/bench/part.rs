@@ -68,7 +68,7 @@ pub struct Goal {
     pub unit: String,
     /// The worst value that meets it.
     pub limit: f64,
-    /// True if more is better: shares of clients and packets taken, not costs and times.
+    /// True if more is better: shares of clients and packets processed, not costs and times.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_least: bool,
     /// The median of all rounds; `None` where it could not be measured, for the reason in `note`.

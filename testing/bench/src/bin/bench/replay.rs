@@ -88,8 +88,8 @@ impl Part for Replay {
         let mut report = Report::new(Self::NAME);
         let millions = |packets: u64| packets as f64 / 1e6;
         report.text(format!(
-            "Captures replayed: thousand packets a second on one core, {} rounds of {} M packets; peak \
-             resident memory by packets.",
+            "Replayed captures: 1000 packets per second on one core, {} rounds of {} M packets, and the \
+             peak of resident memory by the number of packets.",
             self.rounds,
             millions(self.timed)
         ));

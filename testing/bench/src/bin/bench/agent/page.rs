@@ -28,7 +28,7 @@ impl Part for AgentCosts {
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
         report.text(format!(
-            "## Agent\n\n{} round(s); medians, in brackets the least and the greatest.",
+            "## Agent\n\n{} round(s). Medians, with minimum and maximum in brackets.",
             self.rounds
         ));
         self.costs(&mut report);
@@ -88,7 +88,7 @@ impl AgentCosts {
 
     /// CPU time and memory, by situation.
     fn costs(&self, report: &mut Report) {
-        let columns = ["", CPU, "VmRSS, MiB", "VmHWM, MiB", "packets taken, million/s", "N"];
+        let columns = ["", CPU, "VmRSS, MiB", "VmHWM, MiB", "packets processed, million/s", "N"];
         let row = |cost: &LoadCost| {
             vec![
                 cost.situation.title().to_owned(),

@@ -79,7 +79,7 @@ impl PollCost {
         match self.case {
             Case::Listeners(1) => "1 listener".to_owned(),
             Case::Listeners(count) => format!("{count} listeners"),
-            Case::FullTables => format!("1 listener, {FOLLOWED} SYN/s followed"),
+            Case::FullTables => format!("1 listener, {FOLLOWED} SYN/s tracked"),
             Case::Established(count) => format!("1 listener, {count} connections"),
         }
     }

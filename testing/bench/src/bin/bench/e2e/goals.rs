@@ -25,17 +25,17 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
     vec![
         fixed(Arm::Ours).against(&fixed(Arm::Drop), cost, ratio).goal(
             "fixed-fingerprint flood at maximum, CPU per packet",
-            "× the perfect drop",
+            "× the ideal filter",
             (at_most, 1.5),
         ),
         fixed(Arm::Ours).against(&fixed(Arm::Drop), taken, ratio).goal(
-            "fixed-fingerprint flood at maximum, packets taken",
-            "× the perfect drop",
+            "fixed-fingerprint flood at maximum, packets processed",
+            "× the ideal filter",
             (at_least, 0.65),
         ),
         fixed(Arm::Drop).against(&fixed(Arm::Ours), served, |drop, ours| drop - ours).goal(
             "fixed-fingerprint flood at maximum, new clients within 1 s",
-            "points fewer than with the perfect drop",
+            "points fewer than with the ideal filter",
             (at_most, 1.0),
         ),
         half(Arm::Ours).pooled(Record::new_clients, SOON).goal(
@@ -54,7 +54,7 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
             (at_most, 0.25),
         ),
         most(Arm::OursAnswering).against(&most(Arm::Cookies1), taken, ratio).goal(
-            "mimicking flood at maximum, packets taken, all answered",
+            "mimicking flood at maximum, packets processed, all answered",
             "× kernel cookies",
             (at_least, 6.0),
         ),
@@ -62,7 +62,7 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
             .against(&most(Arm::Cookies1), taken, ratio)
             .with_mitigation("overload")
             .goal(
-                "mimicking flood at maximum, packets taken, first-SYN drop",
+                "mimicking flood at maximum, packets processed, first-SYN drop",
                 "× kernel cookies",
                 (at_least, 12.0),
             ),
@@ -180,7 +180,7 @@ impl<'a> Cell<'a> {
         match record.marked() {
             0 => {}
             marked => doubts.push(format!(
-                "{title}: {marked} of {runs} runs between perfect drops that differ by more than 10 %"
+                "{title}: {marked} of {runs} runs between ideal-filter runs that differ by more than 10 %"
             )),
         }
         match record.failed {
@@ -245,7 +245,7 @@ mod tests {
         let goals = goals(&records);
         let cost = named(&goals, "fixed-fingerprint flood at maximum, CPU per packet");
         assert_eq!((cost.value, cost.range, cost.rounds), (Some(1.4), Some((1.4, 1.4)), 2));
-        let taken = named(&goals, "fixed-fingerprint flood at maximum, packets taken");
+        let taken = named(&goals, "fixed-fingerprint flood at maximum, packets processed");
         assert_eq!((taken.range, taken.at_least), (Some((0.5, 0.75)), true));
         assert_eq!(cost.note, "");
     }
@@ -310,16 +310,16 @@ mod tests {
         let mut ours = record(Arm::Ours, Kind::Mimic, vec![doubtful]);
         ours.failed = 2;
         let goals = goals(&[missing, ours]);
-        let taken = named(&goals, "mimicking flood at maximum, packets taken, first-SYN drop");
+        let taken = named(&goals, "mimicking flood at maximum, packets processed, first-SYN drop");
         assert_eq!((taken.value, taken.rounds), (None, 0));
         assert_eq!(
             taken.note,
-            "overload taken in 0 of 1 runs; tcpguard: 1 of 1 runs between perfect drops that differ by more than 10 %; tcpguard: 2 of \
-             3 runs failed; kernel cookies (=1): no nft"
+            "first-SYN drop active in 0 of 1 runs; tcpguard: 1 of 1 runs between ideal-filter runs \
+             that differ by more than 10 %; tcpguard: 2 of 3 runs failed; kernel cookies (=1): no nft"
         );
         let fixed = named(&goals, "fixed-fingerprint flood at maximum, CPU per packet");
         assert!(
-            fixed.note.starts_with("tcpguard: not part of this run; perfect drop"),
+            fixed.note.starts_with("tcpguard: not part of this run; ideal filter"),
             "{fixed:?}"
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! Two cores stand for two machines: the protected host receives in a kernel thread of its own on CPU
 //! 0, whose run time is the cost of packets; the flood, the wire, clients and service are on CPU 1.
-//! Each run has a lab of its own, and stands between two short ones of the perfect drop, so that a
+//! Each run has a lab of its own, and stands between two short ones of the ideal filter, so that a
 //! change of the machine's mood shows. All arms of a round are run before the next round.
 
 pub mod arm;
@@ -164,7 +164,7 @@ pub fn able() -> Result<()> {
 /// Runs every defence in every setting, round by round. A run that fails is counted and the others go on.
 ///
 /// # Errors
-/// Without root, two CPUs or tcpguard's binary, when the perfect drop cannot be measured, or the file
+/// Without root, two CPUs or tcpguard's binary, when the ideal filter cannot be measured, or the file
 /// cannot be written.
 pub fn measure(options: &Options) -> Result<E2e> {
     able()?;
@@ -204,11 +204,12 @@ impl Part for E2e {
         report.text("## End to end");
         table::tables(&mut report, &self.records);
         report.text(format!(
-            "Attempts of {:.1} s in each run. New: each from another address; known: from 64 that had \
-             connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: until \
-             the connection is open, failures counted as 3.5 s, medians of the runs'. × drop: CPU time \
-             per packet by that of the perfect drop around the run; a marked run stands between two \
-             that differ by more than 10 %, and is made once more where a target is judged by it.",
+            "Attempts of {:.1} s in each run. New: each from another address. Known: from 64 addresses \
+             that had connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: \
+             time until the connection is open, medians of the runs, a failure counts as 3.5 s. × ideal: \
+             CPU time per packet, as a multiple of that of the ideal filter around the run. A marked run \
+             is between two runs of the ideal filter that differ by more than 10 %. It is repeated once \
+             if a target is judged by it.",
             self.window_s
         ));
         report.goals = goals::goals(&self.records);
@@ -376,7 +377,7 @@ enum Made {
     Failed(Error),
 }
 
-/// One run, and the perfect drop behind it. `floor` is that before it, and then that behind it.
+/// One run, and the ideal filter behind it. `floor` is that before it, and then that behind it.
 fn make(record: &Record, round: usize, timing: &Timing, floor: &mut Option<f64>) -> Result<Made> {
     let outcome = match run::run(record.arm, &record.setting, timing) {
         Ok(Ok(outcome)) => outcome,
@@ -397,7 +398,7 @@ fn one_line(record: &Record, run: &Run) -> String {
         run.mitigations.iter().map(|mitigation| format!(", {mitigation}")).collect();
     let brackets = run.brackets.map_or(String::new(), |[before, after]| {
         let mark = if run.is_marked() { ", MARKED" } else { "" };
-        format!(", perfect drop {before:.0} and {after:.0} ns{mark}")
+        format!(", ideal filter {before:.0} and {after:.0} ns{mark}")
     });
     let lost = run
         .syns_lost

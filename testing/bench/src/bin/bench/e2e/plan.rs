@@ -55,7 +55,7 @@ const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
 ];
 
 /// The records, in the order in which a round goes through them. Those of one setting are together,
-/// since they share the perfect drops between them. `quick`: one round of the judged ones.
+/// since they share the ideal filters between them. `quick`: one round of the judged ones.
 pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
     let mut records = Vec::new();
     if !quick {

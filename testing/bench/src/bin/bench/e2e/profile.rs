@@ -116,7 +116,7 @@ fn table(title: &str, found: &Found) -> String {
         format!(", {}", mitigations.join(", "))
     };
     let mut text = format!(
-        "| {title}{mitigations}: {ns:.0} ns a packet, {:.2} M/s, {} looks | % | ns | at one instruction, ns |\n\
+        "| {title}{mitigations}: {ns:.0} ns a packet, {:.2} M/s, {} samples | % | ns | at one instruction, ns |\n\
          |---|---|---|---|\n",
         rate / 1e6,
         looks.count
@@ -159,7 +159,7 @@ mod tests {
         let text = table("fixed-fingerprint flood: tcpguard", &found);
         assert!(
             text.starts_with(
-                "| fixed-fingerprint flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 looks |"
+                "| fixed-fingerprint flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 samples |"
             ),
             "{text}"
         );

@@ -16,7 +16,7 @@ const AGREEMENT: f64 = 0.10;
 /// Limits within which clients want their response.
 const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
-/// One run between two of the perfect drop.
+/// One run between two of the ideal filter.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// Number of the round, from 1.
@@ -39,7 +39,7 @@ pub struct Run {
     pub ns_per_packet: Option<f64>,
     /// Load of the receiving CPU, 0 to 1.
     pub load: f64,
-    /// CPU ns per packet of the perfect drop before and after it.
+    /// CPU ns per packet of the ideal filter before and after it.
     pub brackets: Option<[f64; 2]>,
     /// The agent's own name for the situation at the end, if an agent runs.
     pub state: Option<String>,
@@ -135,7 +135,7 @@ impl Run {
         }
     }
 
-    /// Returns the share of the lesser by which the perfect drops around it differ; zero without any.
+    /// Returns the share of the lesser by which the ideal filters around it differ; zero without any.
     pub fn disagreement(&self) -> f64 {
         self.brackets.map_or(0.0, |[before, after]| (before - after).abs() / before.min(after))
     }
@@ -145,7 +145,7 @@ impl Run {
         self.disagreement() > AGREEMENT
     }
 
-    /// The cost of a packet as a multiple of the cost of the perfect drop around it.
+    /// The cost of a packet as a multiple of the cost of the ideal filter around it.
     pub fn times_drop(&self) -> Option<f64> {
         let [before, after] = self.brackets?;
         Some(self.ns_per_packet? / ((before + after) / 2.0))

@@ -277,7 +277,7 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
     flood.map_or(0, RunningFlood::sent)
 }
 
-/// CPU time in ns of a packet with the perfect drop, without clients: the reference for other runs
+/// CPU time in ns of a packet with the ideal filter, without clients: the reference for other runs
 /// beside it.
 pub fn floor(setting: &Setting) -> Result<f64> {
     const SETTLE: Duration = Duration::from_millis(300);

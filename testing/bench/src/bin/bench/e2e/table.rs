@@ -16,9 +16,9 @@ const COLUMNS: [&str; 12] = [
     "new p50 / p99 ms",
     "known p50 / p99 ms",
     "× idle p50 / p99",
-    "taken/s (min–max)",
+    "packets/s (min–max)",
     "CPU ns/packet (min–max)",
-    "× drop (min–max)",
+    "× ideal (min–max)",
     "clients, runs",
 ];
 

@@ -116,7 +116,7 @@ impl Situation {
     pub fn title(self) -> String {
         match self {
             Self::Observe => "observe".to_owned(),
-            Self::Followed => "observe, each followed".to_owned(),
+            Self::Followed => "observe, each tracked".to_owned(),
             Self::Listeners(1) => "observe, 1 address listens".to_owned(),
             Self::Listeners(count) => format!("observe, {count} addresses listen"),
             Self::Listed(0) => "enforce, no rule".to_owned(),
@@ -124,6 +124,7 @@ impl Situation {
             Self::Listed(count) => format!("{count} addresses listed"),
             Self::Unlisted(count) => format!("{count} other addresses listed"),
             Self::Nets(count) => format!("{count} networks listed"),
+            Self::Signatures { count: 1, masks } => format!("1 signature, {}", masks.title()),
             Self::Signatures { count, masks } => format!("{count} signatures, {}", masks.title()),
             Self::Cookies => "cookies".to_owned(),
             Self::Overload => "overload".to_owned(),

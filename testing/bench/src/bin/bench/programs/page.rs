@@ -26,10 +26,10 @@ impl Part for Programs {
         let ([brackets, unsteady], rounds) = (self.brackets, self.rounds);
         report.text(format!(
             "## Programs\n\n\
-             ns per packet above a program that only drops, behind the same wrapper ({} ns with it); median \
-             (least–greatest) of {rounds} round(s). {unsteady} of {brackets} pairs of such runs differed by \
-             more than a tenth. Exact: every flow is followed. Flood: as few as the agent chooses under a \
-             flood.",
+             Cost of a packet in ns, above a program that only drops behind the same wrapper ({} ns with \
+             it): median (min–max) of {rounds} round(s). {unsteady} of {brackets} pairs of runs of that \
+             program differed by more than 10 %. Exact: every flow is tracked. Flood: as few flows as the \
+             agent chooses under a flood.",
             self.floors.cell(0)
         ));
         // Without a number it was not loaded: nothing here runs it.
@@ -50,8 +50,8 @@ impl Part for Programs {
         };
         report.table(&head("xdp-filter"), Filter::all().filter_map(row));
         report.text(
-            "For 1 M stand, where the source is listed, 512 of 1000, 8192 of 10000 and 65536 of 100000; \
-             xdp-filter as it is shipped has room for 10000.",
+            "Where the sources are listed, the columns of 1 M have packets of 512 sources (1000 listed), \
+             8192 (10000 listed) and 65536 (100000 listed). xdp-filter as shipped has 10000 slots.",
         );
         let packets = Packet::SYNS.into_iter().chain(Packet::ACKS);
         let each = packets.flat_map(|packet| [false, true].map(|conntrack| (packet, conntrack)));
@@ -62,10 +62,10 @@ impl Part for Programs {
         report.table(&head("SYN proxy"), each.filter_map(row));
         let columns = [
             "SYN counted, from sources",
-            "IPv4, each followed",
+            "IPv4, each tracked",
             "exact",
             "flood",
-            "IPv6, each followed",
+            "IPv6, each tracked",
             "exact",
             "flood",
         ];

@@ -129,13 +129,13 @@ impl Part for Profiles {
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
         report.text(
-            "## Profile\n\nBy function, its share and the ns of a packet that it stands for; what takes less \
-             than a share of 1.5 % is left out.",
+            "## Profile\n\nShare of each function, and its ns of a packet. Functions below 1.5 % are left \
+             out.",
         );
         for case in &self.cases {
             let (ns, looks) = (case.total_ns, case.looks);
             let title = title(case.stream, case.subject, case.at_tc);
-            let title = format!("{title}: {ns:.0} ns with the wrapper, {looks} looks");
+            let title = format!("{title}: {ns:.0} ns with the wrapper, {looks} samples");
             let row = |(name, share): &(String, f64)| {
                 vec![
                     format!("`{name}`"),

@@ -28,7 +28,7 @@ const ARMS: [Arm; 3] = [Arm::Cookies1, Arm::Ours, Arm::Drop];
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench timeline", max_term_width = 100)]
 pub struct Options {
-    /// One round with short floods, without the perfect drop and without the release: a minute. Shows
+    /// One round with short floods, without the ideal filter and without the release: a minute. Shows
     /// that all works; its figures prove little
     #[arg(long)]
     pub quick: bool,

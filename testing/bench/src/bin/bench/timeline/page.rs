@@ -68,9 +68,9 @@ impl Part for Timeline {
         let mut report = Report::new(Self::NAME);
         let (rounds, seconds, hold) = (self.rounds, self.flood_s, self.hold_s);
         report.text(format!(
-            "## Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients a second; \
-             medians, in brackets the least and the greatest. Each percentage is of the clients who began \
-             in that time: those answered within 1 s.",
+            "## Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients per second. \
+             Medians, with minimum and maximum in brackets. A percentage is the share of the clients that \
+             began to connect in that time and were answered within 1 s.",
             run::RATE.title(),
             run::CLIENTS
         ));
@@ -79,16 +79,16 @@ impl Part for Timeline {
             report.table(&COLUMNS, self.of(kind).map(|record| self.row(record)));
         }
         report.text(format!(
-            "Detected: the alert. Armed: the first rule in the kernel, or the first step taken, such as \
-             cookies. Full success: the first client answered within 1 s from whom on at least 99.9 % of \
-             all were who began before the flood's last SYN, {FULL} or more. Each is counted from the \
-             flood's first SYN; one that did not come counts as {seconds} s, the length of the flood. \
-             Released: the last rule and step taken back, counted from the flood's last SYN, of which \
-             {hold} s of quiet are configured (`detection.clear_s`); waited for in the first of several \
-             rounds only. Ring full: of what came from {armed} s after the first SYN to the last, what \
-             found no room among the 256 places of the host's virtual interface, and so was lost before any \
-             defence: all that arrives while its CPU stands still for longer than half a millisecond, or \
-             while the defence is slower than the flood.",
+            "Detected: the alert. Armed: the first rule in the kernel, or the first mitigation, such as \
+             cookies. Full success: the first client from which on at least 99.9 % are answered within \
+             1 s, of at least {FULL} clients until the flood's last SYN. These times count from the \
+             flood's first SYN. A moment that is not reached counts as {seconds} s, the length of the \
+             flood. Released: the removal of the last rule and mitigation. It counts from the flood's last \
+             SYN, includes {hold} s of configured quiet (`detection.clear_s`), and is awaited in the first \
+             round only. Ring full: share of the packets from {armed} s after the first SYN to the last \
+             that find the 256 slots of the host's virtual interface full, and are dropped before any \
+             defence. That happens while its CPU stands still for more than half a millisecond, and while \
+             the defence is slower than the flood.",
             armed = run::ARMED.as_secs()
         ));
         let failures = self.records.iter().flat_map(|record| {
@@ -145,7 +145,7 @@ impl Timeline {
         let Moment { times, never } = self.moment(record, promise);
         let mut notes = record.failures.clone();
         if never > 0 {
-            notes.push(format!("did not come in {never} of {} runs", times.count()));
+            notes.push(format!("not reached in {never} of {} runs", times.count()));
         }
         notes.extend(self.machines_share(record, promise));
         let rate = run::RATE.title();
@@ -158,13 +158,13 @@ impl Timeline {
         }
     }
 
-    /// Runs in which this moment did not come with the perfect drop either: the share of the machine itself.
+    /// Runs in which this moment did not come with the ideal filter either: the share of the machine itself.
     fn machines_share(&self, record: &Record, promise: &Promise) -> Option<String> {
         let drop = self.of(record.flood).find(|other| other.arm == Arm::Drop)?;
         let Moment { times, never } = self.moment(drop, promise);
         let runs = times.count();
         (!promise.agent_only && never > 0)
-            .then(|| format!("nor with the perfect drop in {never} of {runs}"))
+            .then(|| format!("nor with the ideal filter in {never} of {runs}"))
     }
 
     fn plot(&self, kind: Kind, file: &str) -> Option<Plot> {
@@ -294,7 +294,7 @@ mod tests {
         let goals = timeline.report().goals;
         let found: Vec<_> = goals.iter().map(|goal| (goal.value, goal.limit)).collect();
         assert_eq!(found[..3], [(Some(0.5), 1.0), (Some(0.75), 1.5), (Some(6.0), 2.0)]);
-        assert_eq!(goals[2].note, "did not come in 1 of 1 runs");
+        assert_eq!(goals[2].note, "not reached in 1 of 1 runs");
         assert!(goals[2].name.starts_with("fixed-fingerprint flood of 500000 SYN/s, full success"));
         assert!(found[3..].iter().all(|(value, _)| value.is_none()));
         assert_eq!((goals.len(), &*goals[5].note), (6, "round 1: no root"));
@@ -307,7 +307,7 @@ mod tests {
         let drop = timeline.records.iter_mut().find(|record| record.arm == Arm::Drop).unwrap();
         drop.courses = vec![course(1, 99, None), course(2, 100, Some(0.0))];
         let notes: Vec<_> = timeline.report().goals.into_iter().map(|goal| goal.note).collect();
-        let alerted = "did not come in 1 of 1 runs; nor with the perfect drop in 1 of 2";
+        let alerted = "not reached in 1 of 1 runs; nor with the ideal filter in 1 of 2";
         assert_eq!(notes[..3], ["", "", alerted]);
     }
 
