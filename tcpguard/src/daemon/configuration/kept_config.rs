@@ -87,7 +87,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Writes into the state directory `dir`.
     pub fn start(dir: &Path) -> io::Result<Self> {
-        let lost = "configuration for a start that finds mistakes";
+        let lost = "fallback configuration";
         let writer = Writer::start("config", dir.to_owned(), store, lost)?;
         Ok(Self { writer, newest: None })
     }
