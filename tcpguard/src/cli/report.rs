@@ -9,7 +9,6 @@ use super::session::Session;
 use super::status::{fetch, foreign};
 use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
-use crate::documents::timeline::Timeline;
 use crate::html::{Host, Story, page};
 
 pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

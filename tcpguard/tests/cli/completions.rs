@@ -1,6 +1,6 @@
 //! The completion script of bash, run by bash. Other shells are not on every machine.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
