@@ -207,7 +207,7 @@ impl Judged {
             .count();
         let of = match self.mitigations.len() {
             0 => String::new(),
-            runs => format!("{mitigation} taken in {taken} of {runs} runs"),
+            runs => format!("{mitigation} active in {taken} of {runs} runs"),
         };
         Self { note: joined([of, self.note]), ..self }
     }
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!((taken.value, taken.rounds), (None, 0));
         assert_eq!(
             taken.note,
-            "first-SYN drop active in 0 of 1 runs; tcpguard: 1 of 1 runs between ideal-filter runs \
+            "overload active in 0 of 1 runs; tcpguard: 1 of 1 runs between ideal-filter runs \
              that differ by more than 10 %; tcpguard: 2 of 3 runs failed; kernel cookies (=1): no nft"
         );
         let fixed = named(&goals, "fixed-fingerprint flood at maximum, CPU per packet");
