@@ -11,16 +11,28 @@ pub const VARY_TTL: u32 = 1 << 1;
 pub const VARY_WINDOW_MSS: u32 = 1 << 2;
 /// The IPv4 identification is random, as that of Linux.
 pub const VARY_IP_ID: u32 = 1 << 3;
+/// The sequence number is random.
+pub const VARY_SEQUENCE: u32 = 1 << 4;
 /// IPv4 sources are unicast and outside the labs' 10.0.0.0/8, whatever is drawn.
-pub const UNICAST: u32 = 1 << 4;
+pub const UNICAST: u32 = 1 << 5;
 
-/// One type of SYN. Sources, ports and sequence numbers are drawn anew for each. The kernel reuses
-/// frames without undoing their receiver's changes, so each is written as a whole.
+/// One type of SYN. All that varies is drawn anew for each. The kernel reuses frames without undoing their
+/// receiver's changes, so each is written as a whole.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     /// The frame, zero where it varies and in its checksums. In memory order.
     pub frame: [u64; FRAME_WORDS],
+    /// Seed of the random numbers.
+    pub seed: u64,
+    /// Mask of the number from which all that varies in a SYN is drawn. It bounds the number of different
+    /// SYNs: others return.
+    pub distinct: u64,
+    /// The bits of the source address that all have in common, as 16-bit words in memory order; IPv4 in the
+    /// first two words.
+    pub source: [u16; 8],
+    /// The bits of the source address that are drawn.
+    pub source_drawn: [u16; 8],
     /// Length of the frame in bytes; even.
     pub length: u32,
     /// Other than 0 for IPv6.
@@ -35,19 +47,18 @@ pub struct Recipe {
     pub timestamp_at: u32,
     /// Offset of the MSS option's value in the frame, even; 0 if there is none.
     pub mss_at: u32,
-    /// Unused, 0: it fills the gap before the next field.
-    pub reserved: u32,
-    /// The bits of the source address that all have in common, in network byte order; IPv4 in the
-    /// first two words.
-    pub source: [u16; 8],
-    /// The bits of the source address that are drawn.
-    pub source_drawn: [u16; 8],
+    /// TTL or hop limit where it does not vary.
+    pub ttl: u32,
 }
 
 impl Recipe {
     /// Recipe that makes no SYN.
     pub const NONE: Self = Self {
         frame: [0; FRAME_WORDS],
+        seed: 0,
+        distinct: u64::MAX,
+        source: [0; 8],
+        source_drawn: [0; 8],
         length: 0,
         ipv6: 0,
         ip_sum: 0,
@@ -55,8 +66,6 @@ impl Recipe {
         vary: 0,
         timestamp_at: 0,
         mss_at: 0,
-        reserved: 0,
-        source: [0; 8],
-        source_drawn: [0; 8],
+        ttl: 0,
     };
 }

@@ -19,9 +19,13 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use crate::net::netns::Netns;
 use crate::traffic::recipe::Recipe;
 
-/// Frames in a full burst: the number that a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and
-/// a quarter of a virtual interface's ring.
+/// Frames in a burst: the number that a driver takes from its ring in one poll (`NAPI_POLL_WEIGHT`), and a
+/// quarter of a virtual interface's ring.
 pub const BURST: u32 = 64;
+/// Frames in the longest burst that the kernel makes (`TEST_XDP_MAX_BATCH`): a virtual interface's ring full.
+/// Each call's page pool keeps as many pages as there are frames in a burst. If the receiver's ring holds
+/// more, the kernel makes most frames from scratch, at several times the cost.
+const LONGEST_BURST: u32 = 256;
 
 const PROGRAM: &str = "flood";
 /// Each call has a page pool of its own, and the kernel a number of 16 bits for each. It looks once a
@@ -82,7 +86,7 @@ impl LiveFrames {
         Ok(frames)
     }
 
-    /// Sends `count` SYNs in bursts of at most [`BURST`]. The calling thread must be in the
+    /// Sends `count` SYNs, at once or in bursts of [`LONGEST_BURST`]. The calling thread must be in the
     /// interface's namespace. The receiver's ring may still be too full for some of them: the
     /// interface counts those under `tx_dropped`.
     pub fn send(&self, count: u32) -> Result<()> {
@@ -90,7 +94,7 @@ impl LiveFrames {
             data_in: Some(&self.frame),
             ctx_in: Some(&self.context),
             repeat: count,
-            attrs: TestRunAttrs::new().xdp_live_frames(BURST),
+            attrs: TestRunAttrs::new().xdp_live_frames(count.min(LONGEST_BURST)),
             ..TestRunOptions::new()
         };
         for _ in 0..RETRIES {

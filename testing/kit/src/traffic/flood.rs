@@ -25,7 +25,7 @@ pub const MAX_RATE: u32 = 1_000_000;
 pub const MAX_DURATION: Duration = Duration::from_secs(600);
 
 /// A flood to be. Its random fields are drawn from the run's seed, and another flood of the process draws
-/// other numbers. In a flood of bursts the kernel draws the addresses, ports and numbers.
+/// other numbers.
 #[derive(Clone, Debug)]
 pub struct Flood {
     /// Target address and port of its SYNs.
@@ -51,6 +51,9 @@ pub struct Flood {
     pub ports: u16,
     /// The network over which it is spread, address by address, instead of the target's address. Likewise.
     pub across: Option<IpNet>,
+    /// Binary logarithm of the number of different SYNs, if it is bounded. Each has a source and port of its own,
+    /// all have one sequence number, and a SYN returns when it is drawn again. Only of a flood in bursts.
+    pub distinct: Option<u32>,
 }
 
 /// Time after which a client's kernel retransmits its SYN (RFC 6298 §2.1).
@@ -64,7 +67,7 @@ pub enum Delivery {
     /// Bursts of [`BURST`] SYNs straight into the ring of the host under test, as from a network card. This is
     /// the way to measure the cost of a packet, in a lab that is measured.
     Bursts,
-    /// Such bursts, as many as the machine can make; the flood's rate is ignored.
+    /// Bursts as long as the ring, as many as the machine can make; the flood's rate is ignored.
     Unpaced,
 }
 
@@ -116,6 +119,7 @@ impl Flood {
             again: &[AGAIN],
             ports: 1,
             across: None,
+            distinct: None,
         }
     }
 
@@ -133,6 +137,7 @@ impl Flood {
         let shared = Arc::clone(&progress);
         let thread = match self.delivery {
             Delivery::OneByOne => lab.attacker.spawn("flood", move || {
+                ensure!(self.distinct.is_none(), "only the generator bounds the number of SYNs");
                 let mut writer = SocketWriter::new(&self)?;
                 self.send(&shared, 1, MAX_BATCH as u64, |count| writer.send(count))
             })?,
@@ -169,7 +174,8 @@ impl Flood {
     }
 
     /// SYNs that the generator makes at once. A call costs the kernel some 10 µs, so there are fewer
-    /// of them where there are many SYNs; three bursts still fit into a virtual interface's ring.
+    /// of them where there are many SYNs, in bursts of three times the length, which still fit into a virtual
+    /// interface's ring.
     fn burst(&self) -> u64 {
         u64::from(if self.rate > 200_000 { 3 * BURST } else { BURST })
     }
@@ -215,14 +221,14 @@ impl Flood {
 }
 
 impl Flood {
-    /// Sends as fast as `send` can, pauses apart. The kernel's set-up for a call costs some 10 µs,
-    /// so calls are long.
+    /// Sends as fast as `send` can, pauses apart. The kernel's set-up for a call costs as much as some hundred
+    /// SYNs, so calls are long: some milliseconds.
     fn send_unpaced(
         &self,
         progress: &Progress,
         mut send: impl FnMut(u64) -> Result<()>,
     ) -> Result<FloodReport> {
-        const CALL: u64 = 128 * BURST as u64;
+        const CALL: u64 = 1 << 15;
         let (mut sent, start, started) = (0, Instant::now(), boot_ns());
         let mut last = started;
         progress.started.store(started, Ordering::Release);
@@ -260,7 +266,7 @@ struct Generators {
 
 impl Generators {
     fn new(flood: &Flood, lab: &Lab) -> Result<Self> {
-        let recipes = recipes(flood.target, flood.shape, flood.sources)?;
+        let recipes = recipes(flood.target, flood.shape, flood.sources, flood.distinct)?;
         let frames = recipes.iter().map(|recipe| LiveFrames::new(&lab.wire, EDGE_PORT, recipe));
         Ok(Self { frames: frames.collect::<Result<_>>()?, calls: 0 })
     }

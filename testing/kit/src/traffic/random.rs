@@ -1,4 +1,4 @@
-//! Random numbers for traffic: fast, and the same again for the same seed.
+//! Random numbers for traffic: fast, and the same again for the same seed. The generator of floods uses them too.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
@@ -11,6 +11,7 @@ impl Random {
     }
 
     /// 64 random bits.
+    #[inline]
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

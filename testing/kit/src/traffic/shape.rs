@@ -209,18 +209,30 @@ fn draws_of(seed: u64, number: u64) -> Random {
     Random::new(Random::new(seed).bits().wrapping_add(number))
 }
 
-/// The recipes by which the generator makes the same SYNs, to be used in turn.
+/// The recipes by which the generator makes the same SYNs, to be used in turn. `distinct`: see
+/// [`crate::traffic::flood::Flood::distinct`].
 ///
 /// # Errors
 /// When a frame is too long, or has a field at an odd offset that must vary.
-pub(crate) fn recipes(target: SocketAddr, shape: Shape, sources: Sources) -> Result<Vec<Recipe>> {
+pub(crate) fn recipes(
+    target: SocketAddr,
+    shape: Shape,
+    sources: Sources,
+    distinct: Option<u32>,
+) -> Result<Vec<Recipe>> {
     let recipe = |part: Shape| {
         let mut frame = Vec::new();
         ensure!(!matches!(part, Shape::OutOfState(_)), "the generator makes SYNs only");
         ensure!(part.cut().is_none(), "the generator makes whole SYNs only");
         ensure!(!matches!(sources, Sources::Socket(_)), "the generator varies the port");
-        Writer::new(target, part, sources).write(&mut frame);
-        write_recipe(frame, part.varies(), sources)
+        let mut writer = Writer::new(target, part, sources);
+        writer.write(&mut frame);
+        let (sequence, distinct) = match distinct {
+            None => (recipe::VARY_SEQUENCE, u64::MAX),
+            Some(bits) => (0, (1 << bits) - 1),
+        };
+        let recipe = write_recipe(frame, part.varies() | sequence, sources)?;
+        Ok(Recipe { seed: writer.random.bits(), distinct, ..recipe })
     };
     shape.parts().into_iter().map(recipe).collect()
 }
@@ -236,7 +248,11 @@ fn write_recipe(mut frame: Vec<u8>, vary: u32, sources: Sources) -> Result<Recip
         length <= 8 * FRAME_WORDS && (length | mss_at | timestamp_at).is_multiple_of(2),
         "the generator cannot make SYNs from {frame:02x?}"
     );
-    let mut varying = vec![tcp..tcp + 2, tcp + 4..tcp + 8, tcp + 16..tcp + 18];
+    let ttl = u32::from(frame[if ipv6 { 21 } else { 22 }]);
+    let mut varying = vec![tcp..tcp + 2, tcp + 16..tcp + 18];
+    if vary & recipe::VARY_SEQUENCE != 0 {
+        varying.push(tcp + 4..tcp + 8);
+    }
     varying.push(if ipv6 { 22..38 } else { 26..30 });
     if !ipv6 {
         varying.push(24..26);
@@ -257,8 +273,15 @@ fn write_recipe(mut frame: Vec<u8>, vary: u32, sources: Sources) -> Result<Recip
     let pseudo_header = sum(&frame[destination]) + sum(&[0, 6]) + sum_of((length - tcp) as u16);
     let tcp_sum = pseudo_header + sum(&frame[tcp..]);
     frame.resize(8 * FRAME_WORDS, 0);
-    let mut made =
-        Recipe { length: length as u32, ipv6: ipv6.into(), ip_sum, tcp_sum, vary, ..Recipe::NONE };
+    let mut made = Recipe {
+        length: length as u32,
+        ipv6: ipv6.into(),
+        ip_sum,
+        tcp_sum,
+        vary,
+        ttl,
+        ..Recipe::NONE
+    };
     (made.mss_at, made.timestamp_at) = (mss_at as u32, timestamp_at as u32);
     for (word, bytes) in made.frame.iter_mut().zip(frame.chunks_exact(8)) {
         *word = u64::from_ne_bytes(bytes.try_into()?);
@@ -421,7 +444,7 @@ mod tests {
             writer.write(&mut frame);
             assert_eq!(Segment::parse(&frame).unwrap().src, source);
         }
-        assert!(recipes(target, Shape::Bare, Sources::Socket(source)).is_err());
+        assert!(recipes(target, Shape::Bare, Sources::Socket(source), None).is_err());
     }
 
     #[test]
@@ -461,7 +484,7 @@ mod tests {
             let syn = Segment::parse(&one).unwrap();
             assert_eq!((syn.flags, syn.options.len()), (flags::SYN, 20), "{shape:?}");
         }
-        assert!(recipes(target, Shape::Fragments, Sources::Random).is_err());
+        assert!(recipes(target, Shape::Fragments, Sources::Random, None).is_err());
     }
 
     #[test]

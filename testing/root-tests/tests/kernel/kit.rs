@@ -109,20 +109,8 @@ fn what_a_full_ring_loses_is_counted_to_the_packet() {
 fn each_syn_of_a_burst_is_complete_and_from_another_source() {
     let lab = measured();
     for family in Family::BOTH {
-        let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
-        let flood = Flood { rate: 1_000, ..Flood::random(family.service(), SECOND) };
-        let flood = Flood { delivery: Delivery::Bursts, ..flood }.start(&lab).unwrap();
-        let (mut syns, mut buffer) = (Vec::new(), [0; 256]);
-        while flood.sent() < 1_000 {
-            while let Some(length) = wire.try_receive(&mut buffer).unwrap() {
-                let syn = Segment::parse(&buffer[..length]).unwrap();
-                assert_eq!(syn.to_frame(), buffer[..length], "lengths and checksums are right");
-                syns.push(syn);
-            }
-            sleep(Duration::from_millis(1));
-        }
+        let syns = syns_of(&lab, Flood::random(family.service(), SECOND));
         let distinct = |of: fn(&Segment) -> String| syns.iter().map(of).collect::<BTreeSet<_>>();
-        assert!(syns.len() >= 500, "{family:?}: {} SYNs were seen", syns.len());
         for syn in &syns {
             assert_eq!((syn.flags, syn.dst, syn.ttl), (flags::SYN, family.service(), 64));
             assert!(is_foreign(syn.src.ip()) && syn.src.port() >= 1024, "from {}", syn.src);
@@ -133,31 +121,53 @@ fn each_syn_of_a_burst_is_complete_and_from_another_source() {
     }
 }
 
+/// SYNs in the flood's bursts over a second, as they arrive, complete and with valid checksums.
+fn syns_of(lab: &Lab, flood: Flood) -> Vec<Segment> {
+    let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
+    let flood = Flood { rate: 1_000, duration: SECOND, delivery: Delivery::Bursts, ..flood };
+    let target = flood.target;
+    let flood = flood.start(lab).unwrap();
+    let (mut syns, mut buffer) = (Vec::new(), [0; 256]);
+    while flood.sent() < 1_000 {
+        while let Some(length) = wire.try_receive(&mut buffer).unwrap() {
+            let syn = Segment::parse(&buffer[..length]).unwrap();
+            assert_eq!(syn.to_frame(), buffer[..length], "lengths and checksums are right");
+            syns.extend((syn.dst == target).then_some(syn));
+        }
+        sleep(Duration::from_millis(1));
+    }
+    assert!(syns.len() >= 500, "{target}: {} SYNs were seen", syns.len());
+    syns
+}
+
+#[test]
+fn a_bounded_number_of_syns_in_bursts_returns_with_the_same_source_port_and_number() {
+    let lab = measured();
+    for family in Family::BOTH {
+        let flood = Flood::random(family.service(), SECOND);
+        let syns = syns_of(&lab, Flood { distinct: Some(4), ..flood });
+        let distinct = |of: fn(&Segment) -> String| syns.iter().map(of).collect::<BTreeSet<_>>();
+        assert!(syns.iter().all(|syn| is_foreign(syn.src.ip())), "{family:?}");
+        assert_eq!(distinct(|syn| syn.src.ip().to_string()).len(), 16, "{family:?}: sources");
+        assert_eq!(distinct(|syn| syn.src.to_string()).len(), 16, "{family:?}: connections");
+        assert_eq!(distinct(|syn| syn.seq.to_string()).len(), 1, "{family:?}: numbers");
+    }
+}
+
 /// A mimicking flood must differ from its client in nothing that a signature could hold on to.
 #[test]
 fn copies_in_bursts_are_complete_and_as_the_client_sends_them() {
     let lab = measured();
     for family in Family::BOTH {
         let likeness = Likeness::capture(&lab, family).unwrap();
-        let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
         let net: IpNet = match family {
             Family::V4 => "198.51.100.0/24".parse().unwrap(),
             Family::V6 => "2001:db8:7::/56".parse().unwrap(),
         };
         let (shape, sources) = (Shape::Copy(likeness), Sources::Net(net));
-        let flood = Flood { rate: 1_000, ..Flood::random(family.service(), SECOND) };
-        let flood = Flood { shape, sources, delivery: Delivery::Bursts, ..flood };
-        let flood = flood.start(&lab).unwrap();
-        let (mut syns, mut buffer) = (Vec::new(), [0; 256]);
-        while flood.sent() < 1_000 {
-            while let Some(length) = wire.try_receive(&mut buffer).unwrap() {
-                let syn = Segment::parse(&buffer[..length]).unwrap();
-                assert_eq!(syn.to_frame(), buffer[..length], "lengths and checksums are right");
-                syns.extend((syn.src.ip() != family.client()).then_some(syn));
-            }
-            sleep(Duration::from_millis(1));
-        }
-        assert!(syns.len() >= 500, "{family:?}: {} SYNs were seen", syns.len());
+        let flood = Flood::random(family.service(), SECOND);
+        let mut syns = syns_of(&lab, Flood { shape, sources, ..flood });
+        syns.retain(|syn| syn.src.ip() != family.client());
         for syn in &syns {
             assert!(net.contains(&syn.src.ip()), "{} is not in {net}", syn.src);
             assert_eq!((syn.flags, syn.dst), (flags::SYN, family.service()));

@@ -5,6 +5,7 @@
 mod agent;
 mod capture;
 mod e2e;
+mod generator;
 mod machine;
 mod memory;
 mod page;
@@ -34,6 +35,7 @@ fn main() -> Result<ExitCode> {
         ["programs", words @ ..] => programs::bench(words)?,
         ["profile"] => drop(record::print_and_write(&profile::measure(false)?, None)?),
         ["e2e", words @ ..] => e2e::bench(words)?,
+        ["generator", words @ ..] => generator::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
         ["replay"] => drop(record::print_and_write(&replay::measure(false)?, None)?),
@@ -44,6 +46,7 @@ fn main() -> Result<ExitCode> {
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench profile                  in which functions a packet's time goes\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench generator [--help]       SYNs that floods offer at maximum, and the ideal filter's share\n\
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\

@@ -48,7 +48,12 @@ impl Samples {
     }
 
     pub fn scaled(&self, factor: f64) -> Self {
-        self.0.iter().map(|value| value * factor).collect()
+        self.each(|value| value * factor)
+    }
+
+    /// Each as another quantity.
+    pub fn each(&self, of: impl Fn(f64) -> f64) -> Self {
+        self.0.iter().map(|&value| of(value)).collect()
     }
 
     /// Each as a multiple of the other's of the same round.

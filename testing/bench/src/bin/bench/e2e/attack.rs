@@ -15,6 +15,9 @@ use tcpguard_kit::traffic::likeness::Likeness;
 pub enum Kind {
     /// One fingerprint without options, random sources: a signature matches it
     Fixed,
+    /// Fixed fingerprint and one sequence number, from 2²⁹ sources with one port each: at 7 M SYN/s one
+    /// SYN in 25 has been there within 3 s
+    Returning,
     /// Copies of the client's own SYN, random sources, natural TTLs
     Mimic,
     /// Random window and MSS, as of Mirai and its kin
@@ -49,6 +52,8 @@ pub enum Delivery {
     Sockets,
 }
 
+/// Binary logarithm of the number of different SYNs of a returning flood.
+const RETURNING: u32 = 29;
 pub const PULSES: Pulses =
     Pulses { on: Duration::from_millis(500), off: Duration::from_millis(2750) };
 
@@ -60,6 +65,7 @@ impl Kind {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Fixed => "fixed-fingerprint",
+            Self::Returning => "returning",
             Self::Mimic => "mimicking",
             Self::Mirai => "mirai",
             Self::Mixed => "mixed",
@@ -77,7 +83,7 @@ impl Kind {
     pub fn flood(self, lab: &Lab, family: Family, rate: Rate, delivery: Delivery) -> Result<Flood> {
         let likeness = || Likeness::capture(lab, family);
         let shape = match self {
-            Self::Fixed | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
+            Self::Fixed | Self::Returning | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
             Self::Mimic | Self::MimicPulses => Shape::Copy(likeness()?),
             Self::Mirai => Shape::RandomWindowMss,
             Self::Mixed => Shape::BareAndCopies(likeness()?),
@@ -92,7 +98,8 @@ impl Kind {
         };
         let flood = Flood { shape, sources, ..Flood::random(family.service(), MAX_DURATION) };
         let flood = rate.applied_to(flood, delivery);
-        Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), ..flood })
+        let distinct = (self == Self::Returning).then_some(RETURNING);
+        Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), distinct, ..flood })
     }
 }
 

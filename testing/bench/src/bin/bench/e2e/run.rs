@@ -130,6 +130,8 @@ pub struct Outcome {
 #[derive(Clone, Copy, Debug)]
 pub struct HostLoad {
     pub cost: Cost,
+    /// Frames of the flood that found the ring full.
+    pub lost: u64,
     pub time: Duration,
 }
 
@@ -137,6 +139,11 @@ impl HostLoad {
     /// Packets taken from the ring per second.
     pub fn rate(&self) -> f64 {
         self.cost.packets as f64 / self.time.as_secs_f64()
+    }
+
+    /// Frames of the flood lost in the ring per second.
+    pub fn lost_rate(&self) -> f64 {
+        self.lost as f64 / self.time.as_secs_f64()
     }
 }
 
@@ -167,9 +174,11 @@ impl Stage {
     pub fn watch(&self, window: Duration) -> Result<HostLoad> {
         let receiver = self.lab.receiver.as_ref().context("the lab is measured")?;
         let (begun, before) = (Instant::now(), receiver.read(&self.lab.edge)?);
+        let ring = Ring::read(&self.lab)?;
         sleep(window);
         let (time, after) = (begun.elapsed(), receiver.read(&self.lab.edge)?);
-        Ok(HostLoad { cost: after.since(&before), time })
+        let lost = Ring::read(&self.lab)?.since(&ring).lost;
+        Ok(HostLoad { cost: after.since(&before), lost, time })
     }
 }
 
@@ -277,20 +286,35 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
     flood.map_or(0, RunningFlood::sent)
 }
 
-/// CPU time in ns of a packet with the ideal filter, without clients: the reference for other runs
-/// beside it.
-pub fn floor(setting: &Setting) -> Result<f64> {
+/// A flood that meets the perfect drop.
+#[derive(Debug)]
+pub struct Dropped {
+    pub load: HostLoad,
+    /// SYNs made per second.
+    pub offered: f64,
+}
+
+/// Measures the perfect drop under the setting's flood for `window`, without clients.
+pub fn perfect_drop(setting: &Setting, window: Duration) -> Result<Dropped> {
     const SETTLE: Duration = Duration::from_millis(300);
-    const WINDOW: Duration = Duration::from_millis(1000);
-    let near = Setting { far: false, linear: None, flood: Kind::Fixed, ..*setting };
-    let stage = Stage::new(&near, 1)?;
+    let stage = Stage::new(setting, 1)?;
     let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
-    let flood = near.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;
+    let flood = setting.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;
     let flood = flood.start(&stage.lab)?;
     sleep(SETTLE);
-    let load = stage.watch(WINDOW)?;
+    let sent = flood.sent();
+    let load = stage.watch(window)?;
+    let offered = (flood.sent() - sent) as f64 / load.time.as_secs_f64();
     flood.stop()?;
-    Ok(load.cost.ns_per_packet())
+    Ok(Dropped { load, offered })
+}
+
+/// CPU time in ns of a packet with the perfect drop, without clients: the reference for other runs
+/// beside it.
+pub fn floor(setting: &Setting) -> Result<f64> {
+    const WINDOW: Duration = Duration::from_millis(1000);
+    let near = Setting { far: false, linear: None, flood: Kind::Fixed, ..*setting };
+    Ok(perfect_drop(&near, WINDOW)?.load.cost.ns_per_packet())
 }
 
 #[cfg(test)]
