@@ -8,6 +8,7 @@ pub mod clock;
 pub mod digest;
 pub mod leak;
 pub mod peak;
+pub mod sent_bytes;
 pub mod stall;
 pub mod tcp_counters;
 

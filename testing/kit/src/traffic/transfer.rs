@@ -1,7 +1,7 @@
 //! Long connections: bytes that both ends know, so that each one can be checked as it arrives.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ pub struct Transfer {
     pub client: SocketAddr,
     /// Time from the first SYN to the open connection.
     pub connected: Duration,
+    stream: TcpStream,
     thread: JoinHandle<Result<Duration>>,
 }
 
@@ -84,8 +85,16 @@ impl Transfer {
         let begun = Instant::now();
         let stream = host.run(connect).with_context(|| format!("no connection to {service}"))?;
         let (client, connected) = (stream.local_addr()?, begun.elapsed());
-        let thread = host.spawn("transfer", move || carry_out(stream, order))?;
-        Ok(Self { client, connected, thread })
+        let moved = stream.try_clone()?;
+        let thread = host.spawn("transfer", move || carry_out(moved, order))?;
+        Ok(Self { client, connected, stream, thread })
+    }
+
+    /// Ends the connection, whatever has arrived.
+    pub fn abandon(self) {
+        // Either fails if the connection is broken, and it ends all the same.
+        let _closed = self.stream.shutdown(Shutdown::Both);
+        let _broken = self.thread.join();
     }
 
     /// Waits until every byte has arrived as it was sent, and returns the time that it took.

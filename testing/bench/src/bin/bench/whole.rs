@@ -51,7 +51,7 @@ fn entries() -> Vec<Entry> {
     vec![
         Entry::new([7, 1], programs),
         Entry::new([1, 1], profile::measure),
-        Entry::new([72, 2], e2e),
+        Entry::new([80, 3], e2e),
         Entry::new([6, 1], timeline),
         Entry::new([13, 2], agent),
         Entry::new([4, 1], replay::measure),

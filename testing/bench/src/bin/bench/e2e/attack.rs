@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use tcpguard_kit::net::lab::{Family, Lab};
-use tcpguard_kit::traffic::flood::{self, Flood, MAX_DURATION, MAX_RATE, Pulses, Shape, Sources};
+use tcpguard_kit::traffic::flood::{Delivery, Flood, MAX_DURATION, Pulses, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
 
 /// Fingerprints and sources of a flood.
@@ -42,16 +42,6 @@ pub enum Rate {
     Maximum,
 }
 
-/// Way of a flood's SYNs to the protected host.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Delivery {
-    /// Straight into its ring, as a network card's driver has them
-    Frames,
-    /// As socket buffers, from a packet socket (AF_PACKET): a tenth as many at most
-    Sockets,
-}
-
 /// Binary logarithm of the number of different SYNs of a returning flood.
 const RETURNING: u32 = 29;
 pub const PULSES: Pulses =
@@ -80,7 +70,7 @@ impl Kind {
     ///
     /// # Errors
     /// When a client's SYN is to be copied and none is seen.
-    pub fn flood(self, lab: &Lab, family: Family, rate: Rate, delivery: Delivery) -> Result<Flood> {
+    pub fn flood(self, lab: &Lab, family: Family, rate: Rate) -> Result<Flood> {
         let likeness = || Likeness::capture(lab, family);
         let shape = match self {
             Self::Fixed | Self::Returning | Self::Single | Self::Net | Self::Pulses => Shape::Bare,
@@ -97,24 +87,18 @@ impl Kind {
             _ => Sources::Random,
         };
         let flood = Flood { shape, sources, ..Flood::random(family.service(), MAX_DURATION) };
-        let flood = rate.applied_to(flood, delivery);
+        let flood = rate.applied_to(flood);
         let distinct = (self == Self::Returning).then_some(RETURNING);
         Ok(Flood { pulses: self.is_pulsed().then_some(PULSES), distinct, ..flood })
     }
 }
 
 impl Rate {
-    /// `flood` at this rate.
-    pub fn applied_to(self, flood: Flood, delivery: Delivery) -> Flood {
-        use flood::Delivery::{Bursts, OneByOne, Unpaced};
-        match (self, delivery) {
-            (Self::Paced(rate), Delivery::Frames) => Flood { rate, delivery: Bursts, ..flood },
-            (Self::Paced(rate), Delivery::Sockets) => Flood { rate, delivery: OneByOne, ..flood },
-            (Self::Maximum, Delivery::Frames) => Flood { delivery: Unpaced, ..flood },
-            // A packet socket does not come to so many.
-            (Self::Maximum, Delivery::Sockets) => {
-                Flood { rate: MAX_RATE, delivery: OneByOne, ..flood }
-            }
+    /// `flood` at this rate, straight into the ring of the host under test.
+    pub fn applied_to(self, flood: Flood) -> Flood {
+        match self {
+            Self::Paced(rate) => Flood { rate, delivery: Delivery::Bursts, ..flood },
+            Self::Maximum => Flood { delivery: Delivery::Unpaced, ..flood },
         }
     }
 

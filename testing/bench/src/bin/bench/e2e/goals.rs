@@ -4,7 +4,7 @@
 use tcpguard_kit::measure::lower_bound;
 
 use super::arm::Arm;
-use super::attack::{Delivery, Kind, Rate};
+use super::attack::{Kind, Rate};
 use super::record::{Clients, Record, Run};
 use crate::part::Goal;
 use crate::samples::Samples;
@@ -20,7 +20,7 @@ pub fn goals(records: &[Record]) -> Vec<Goal> {
     let half = |arm| Cell::of(records, Kind::Mimic, HALF_A_MILLION, arm);
     let most = |arm| Cell::of(records, Kind::Mimic, Rate::Maximum, arm);
     let (cost, taken) = (|run: &Run| run.ns_per_packet, |run: &Run| Some(run.taken));
-    let served = |run: &Run| run.new_clients.percent().map(|[within_1s, _]| within_1s);
+    let served = |run: &Run| run.new_clients.percent().map(|percent| percent[SOON]);
     let (at_least, at_most) = (true, false);
     vec![
         fixed(Arm::Ours).against(&fixed(Arm::Drop), cost, ratio).goal(
@@ -83,7 +83,7 @@ fn ratio(these: f64, those: f64) -> f64 {
     these / those
 }
 
-/// A defence under a flood of live frames, with near clients that retransmit SYNs as Linux does.
+/// A defence under a flood, with near clients that retransmit SYNs as Linux does.
 struct Cell<'a> {
     arm: Arm,
     record: Option<&'a Record>,
@@ -105,7 +105,6 @@ impl<'a> Cell<'a> {
             let setting = &record.setting;
             record.arm == arm
                 && (setting.flood, setting.rate) == (flood, Some(rate))
-                && setting.delivery == Delivery::Frames
                 && !setting.far
                 && setting.linear != Some(0)
         });
@@ -120,7 +119,7 @@ impl<'a> Cell<'a> {
             Some(of(&alone).percent()?[time])
         };
         let all = self.record.map(of).unwrap_or_default();
-        let answered = [all.within_1s, all.within_3s][time];
+        let answered = all.counts()[time];
         let bound = (all.attempts > 0).then(|| 100.0 * lower_bound(answered, all.attempts));
         let bound = bound.map(|bound| format!("{} attempts, at least {bound:.2} %", all.attempts));
         Judged {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result, ensure};
 use arm::Arm;
-use attack::{Delivery, Kind, PULSES, Rate};
+use attack::{Kind, PULSES, Rate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use record::{Record, Run};
 use run::{Setting, Timing};
@@ -64,9 +64,6 @@ pub struct Options {
     /// SYNs per second, separated by commas
     #[arg(long, value_parser = attack::parse_rate, value_delimiter = ',', default_value = "10k,100k,500k,max")]
     rates: Vec<Rate>,
-    /// Way of the flood to the host
-    #[arg(long, value_enum, default_value = "frames")]
-    delivery: Delivery,
     /// Distance of clients: near, far (100 ms ± 20 ms) or both [default: both, near with --quick]
     #[arg(long, value_enum)]
     clients_at: Option<Distance>,
@@ -100,10 +97,10 @@ enum Scenario {
     Transfers(transfers::Transfers),
 }
 
-/// The runs that the targets need: each defence at each rate three times, in 70 minutes
+/// The runs that the targets need: each defence at each rate three times, in 80 minutes
 #[derive(Debug, Args)]
 struct Targets {
-    /// The cells that targets are judged by once, in 2 minutes
+    /// The cells that targets are judged by once, in 3 minutes
     #[arg(long)]
     quick: bool,
     /// Writes every run to FILE, and again after each round
@@ -206,10 +203,12 @@ impl Part for E2e {
         report.text(format!(
             "Attempts of {:.1} s in each run. New: each from another address. Known: from 64 addresses \
              that had connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: \
-             time until the connection is open, medians of the runs, a failure counts as 3.5 s. × ideal: \
-             CPU time per packet, as a multiple of that of the ideal filter around the run. A marked run \
-             is between two runs of the ideal filter that differ by more than 10 %. It is repeated once \
-             if a target is judged by it.",
+             time until the connection is open, medians of the runs, a failure counts as 7.5 s. Open \
+             connection lost: share of the bytes of a validated client's open connection that it had to \
+             retransmit. Offered: SYNs of the flood. Lost in the ring: those that found the ring full. \
+             Taken: packets that the defense processed. × ideal: CPU time per packet, as a multiple of \
+             that of the ideal filter around the run. A marked run is between two runs of the ideal \
+             filter that differ by more than 10 %. It is repeated once if a target is judged by it.",
             self.window_s
         ));
         report.goals = goals::goals(&self.records);
@@ -227,7 +226,6 @@ impl Options {
             flood: Kind::Fixed,
             arms: Vec::new(),
             rates: Vec::new(),
-            delivery: Delivery::Frames,
             clients_at: None,
             clients: None,
             rounds: None,
@@ -241,7 +239,7 @@ impl Options {
     /// The runs, in the order in which a round goes through it.
     fn records(&self) -> Vec<Record> {
         if self.targets {
-            return plan::of_targets(self.base(), self.quick);
+            return plan::of_targets(self.base(), &self.linear(), self.quick);
         }
         let mut records = Vec::new();
         for setting in self.settings() {
@@ -259,8 +257,7 @@ impl Options {
     /// Without a flood, with near clients.
     fn base(&self) -> Setting {
         let family = if self.ipv6 { Family::V6 } else { Family::V4 };
-        let (clients, flood, delivery) = (self.clients(), self.flood, self.delivery);
-        Setting { clients, flood, delivery, ..Setting::near(family) }
+        Setting { clients: self.clients(), flood: self.flood, ..Setting::near(family) }
     }
 
     fn rounds(&self) -> usize {
@@ -320,7 +317,7 @@ impl Options {
     fn linear(&self) -> Vec<Option<u8>> {
         const SYSCTL: &str = "/proc/sys/net/ipv4/tcp_syn_linear_timeouts";
         match (self.linear.as_slice(), self.quick || !Path::new(SYSCTL).exists()) {
-            ([], false) => vec![Some(0), Some(4)],
+            ([], false) => vec![Some(4), Some(0)],
             ([], true) => vec![None],
             (given, _) => given.iter().copied().map(Some).collect(),
         }
@@ -405,12 +402,14 @@ fn one_line(record: &Record, run: &Run) -> String {
         .map_or(String::new(), |lost| format!(", {lost:.2} % of clients' SYNs lost in the ring"));
     let tracked = run.conntrack.map_or(String::new(), |it| format!(", {}", it.summary()));
     format!(
-        "{rate}, {}: new {}; known {}; {:.0} offered/s, {:.0} \
-         taken/s{lost}{tracked}{brackets}{state}{mitigations}",
+        "{rate}, {}: new {}; known {}; {:.1} % of an open connection lost; {:.0} offered/s, {:.0} \
+         lost in the ring/s, {:.0} taken/s{lost}{tracked}{brackets}{state}{mitigations}",
         record.arm.title(),
         run.new_clients.summary(),
         run.validated_clients.summary(),
+        run.open_lost,
         run.offered,
+        run.lost,
         run.taken,
     )
 }

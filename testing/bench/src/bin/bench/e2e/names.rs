@@ -15,7 +15,7 @@ use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
 use tcpguard_kit::traffic::transfer::{Direction, Order, Transfer};
 
-use super::attack::{Delivery, Kind, Rate, parse_rate};
+use super::attack::{Kind, Rate, parse_rate};
 use super::claims::Claims;
 use super::run::{PATIENCE, Setting, Stage};
 
@@ -127,7 +127,7 @@ impl Names {
             })
             .collect::<Result<_>>()?;
         sleep(2 * SECOND);
-        let flood = self.rate.applied_to(flood, Delivery::Frames).start(lab)?;
+        let flood = self.rate.applied_to(flood).start(lab)?;
         sleep(settle);
         let (from, missed) = (boot_ns(), lab.lost()?);
         let load = stage.watch(window)?;

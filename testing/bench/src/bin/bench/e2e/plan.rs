@@ -1,7 +1,7 @@
 //! Plan of the runs: every defence at every rate, in bounded time, and the cells by which targets are judged.
 
 use super::arm::Arm;
-use super::attack::{Delivery, Kind, Rate};
+use super::attack::{Kind, Rate};
 use super::record::Record;
 use super::run::Setting;
 
@@ -17,8 +17,7 @@ const JUDGED: [(Kind, Rate, &[Arm]); 3] = [
     (Kind::Mimic, Rate::Maximum, &[Arm::Cookies1, Arm::OursAnswering, Arm::Ours]),
 ];
 
-const PACES: [Rate; 4] =
-    [Rate::Paced(10_000), Rate::Paced(100_000), Rate::Paced(500_000), Rate::Maximum];
+const PACES: [Rate; 2] = [Rate::Paced(100_000), Rate::Paced(500_000)];
 /// Defences against a fixed-fingerprint flood. `tcp_syncookies=2` has the same effect under a flood as 1.
 const AGAINST_FIXED_FINGERPRINT: [Arm; 12] = [
     Arm::None,
@@ -37,62 +36,61 @@ const AGAINST_FIXED_FINGERPRINT: [Arm; 12] = [
 /// Defences against copies, without a limit per source: a fixed-fingerprint flood shows its effect on random
 /// sources as well.
 const AGAINST_COPIES: [Arm; 4] = [Arm::Cookies1, Arm::Synproxy, Arm::Drop, Arm::Ours];
-/// Floods and defences where native XDP gains nothing, and where replies are longer than the SYNs.
-const AS_SOCKET_BUFFERS: [(Kind, &[Arm]); 2] = [
-    (
-        Kind::Fixed,
-        &[
-            Arm::Cookies1,
-            Arm::Hashlimit,
-            Arm::Meter,
-            Arm::DropGeneric,
-            Arm::Drop,
-            Arm::Ours,
-            Arm::OursCookies,
-        ],
-    ),
-    (Kind::Mimic, &[Arm::Cookies1, Arm::Drop, Arm::Ours]),
+/// Floods at maximum and defences for whose clients the first retransmissions of a SYN decide, so that they
+/// are measured with each `tcp_syn_linear_timeouts`.
+const RETRANSMITTED: [(Kind, &[Arm]); 3] = [
+    (Kind::Fixed, &[Arm::Cookies1, Arm::Drop, Arm::Ours]),
+    (Kind::Returning, &[Arm::Cookies1, Arm::Drop, Arm::Ours]),
+    (Kind::Mimic, &[Arm::Cookies1, Arm::Drop, Arm::OursAnswering, Arm::Ours]),
 ];
-
 /// The records, in the order in which a round goes through them. Those of one setting are together,
-/// since they share the ideal filters between them. `quick`: one round of the judged ones.
-pub fn of_targets(base: Setting, quick: bool) -> Vec<Record> {
+/// since they share the ideal filters between them. `linear`: the clients' `tcp_syn_linear_timeouts` at maximum,
+/// first that of the targets. `quick`: one round of the judged ones.
+pub fn of_targets(base: Setting, linear: &[Option<u8>], quick: bool) -> Vec<Record> {
     let mut records = Vec::new();
+    let judged = linear.first().copied().flatten();
+    let at = |flood, rate| {
+        let linear = if rate == Rate::Maximum { judged } else { base.linear };
+        Setting { flood, linear, rate: Some(rate), ..base }
+    };
     if !quick {
         records.push(Record::new(Arm::Cookies1, base, ROUNDS));
         for (flood, arms) in
             [(Kind::Fixed, &AGAINST_FIXED_FINGERPRINT[..]), (Kind::Mimic, &AGAINST_COPIES[..])]
         {
-            for rate in PACES {
-                let setting = Setting { flood, rate: Some(rate), ..base };
+            for rate in PACES.into_iter().chain([Rate::Maximum]) {
+                let setting = at(flood, rate);
                 records.extend(arms.iter().map(|arm| Record::new(*arm, setting, ROUNDS)));
             }
         }
-        for (flood, arms) in AS_SOCKET_BUFFERS {
-            let (rate, delivery) = (Some(Rate::Maximum), Delivery::Sockets);
-            let setting = Setting { flood, rate, delivery, ..base };
-            records.extend(arms.iter().map(|arm| Record::new(*arm, setting, ROUNDS)));
+        for &linear in linear {
+            for (flood, arms) in RETRANSMITTED {
+                let setting = Setting { linear, ..at(flood, Rate::Maximum) };
+                arms.iter().for_each(|arm| {
+                    cell(&mut records, *arm, setting, ROUNDS);
+                });
+            }
         }
     }
     for (flood, rate, arms) in JUDGED {
-        let setting = Setting { flood, rate: Some(rate), ..base };
+        let rounds = if quick { 1 } else { ROUNDS };
+        // The machine's speed must not decide: doubtful results are measured again.
         arms.iter()
-            .for_each(|arm| judge(&mut records, *arm, setting, if quick { 1 } else { ROUNDS }));
+            .for_each(|arm| cell(&mut records, *arm, at(flood, rate), rounds).is_judged = true);
     }
     records
 }
 
-/// Marks a cell as judged: one that is there already, or another beside its neighbours. The machine's speed
-/// must not decide: doubtful results are measured again.
-fn judge(records: &mut Vec<Record>, arm: Arm, setting: Setting, rounds: usize) {
-    let same = records.iter_mut().find(|record| record.arm == arm && record.setting == setting);
-    if let Some(record) = same {
-        record.is_judged = true;
-        return;
-    }
-    let neighbour = records.iter().rposition(|record| record.setting == setting);
-    let place = neighbour.map_or(records.len(), |at| at + 1);
-    records.insert(place, Record { is_judged: true, ..Record::new(arm, setting, rounds) });
+/// A cell that is there already, or another beside its neighbours.
+fn cell(records: &mut Vec<Record>, arm: Arm, setting: Setting, rounds: usize) -> &mut Record {
+    let is = |record: &Record| record.arm == arm && record.setting == setting;
+    let at = records.iter().position(is).unwrap_or_else(|| {
+        let neighbour = records.iter().rposition(|record| record.setting == setting);
+        let place = neighbour.map_or(records.len(), |at| at + 1);
+        records.insert(place, Record::new(arm, setting, rounds));
+        place
+    });
+    &mut records[at]
 }
 
 #[cfg(test)]
@@ -101,21 +99,23 @@ mod tests {
 
     use super::*;
 
+    const LINEAR: [Option<u8>; 2] = [Some(4), Some(0)];
+
     fn base() -> Setting {
         Setting { clients: CLIENTS, ..Setting::near(Family::V4) }
     }
 
     #[test]
     fn everything_is_run_in_all_rounds_and_what_is_judged_marked() {
-        let records = of_targets(base(), false);
+        let records = of_targets(base(), &LINEAR, false);
         assert_eq!(records.iter().filter(|record| record.is_judged).count(), 7);
         assert!(records.iter().all(|record| record.rounds == ROUNDS));
-        assert!(records.len() <= 80, "{} cells take more than 70 minutes", records.len());
+        assert!(records.len() <= 66, "{} cells take more than 80 minutes", records.len());
     }
 
     #[test]
     fn what_has_one_setting_is_run_together_and_no_cell_twice() {
-        let records = of_targets(base(), false);
+        let records = of_targets(base(), &LINEAR, false);
         let mut shown: Vec<(Setting, Vec<Arm>)> = Vec::new();
         for record in &records {
             match shown.last_mut().filter(|(setting, _)| *setting == record.setting) {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_quick_run_has_what_is_judged_only() {
-        let records = of_targets(base(), true);
+        let records = of_targets(base(), &LINEAR, true);
         assert_eq!(records.iter().map(|record| record.rounds).sum::<usize>(), 7);
     }
 }

@@ -13,8 +13,10 @@ use crate::samples::Samples;
 
 /// Brackets further apart than this share are marked.
 const AGREEMENT: f64 = 0.10;
-/// Limits within which clients want their response.
-const LIMITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// Limits within which clients want their response: before their first retransmission (RFC 6298 §2.1), after
+/// it, and after their third, or without linear timeouts their second.
+const LIMITS: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(7)];
 
 /// One run between two of the ideal filter.
 #[derive(Clone, Debug, Serialize)]
@@ -25,13 +27,16 @@ pub struct Run {
     pub new_clients: Clients,
     /// Clients from addresses that had connected before the flood.
     pub validated_clients: Clients,
+    /// Share of the bytes on the open connection of a validated client that were retransmitted, in %.
+    pub open_lost: f64,
     /// SYNs made per second.
     pub offered: f64,
+    /// Frames of the flood per second that found the ring full.
+    pub lost: f64,
     /// Packets taken from the ring per second.
     pub taken: f64,
     /// Share of the SYNs that clients sent in the whole run, in %, that never reached the XDP program: they
-    /// found the ring full. `None` where tcpguard does not run, so that nothing counted them, or where the
-    /// flood comes as socket buffers.
+    /// found the ring full. `None` where tcpguard does not run, so that nothing counted them.
     pub syns_lost: Option<f64>,
     /// Connection tracking of the host under test; `None` where it tracks no connections.
     pub conntrack: Option<Conntrack>,
@@ -53,6 +58,7 @@ pub struct Clients {
     pub attempts: usize,
     pub within_1s: usize,
     pub within_3s: usize,
+    pub within_7s: usize,
     /// Times until half of the clients and 99 % had an open connection, in ms, failures counted as
     /// [`PATIENCE`]; `None` without attempts.
     pub connect_ms: Option<[f64; 2]>,
@@ -83,6 +89,7 @@ impl Clients {
             attempts: attempts.0.len(),
             within_1s: attempts.within(LIMITS[0]),
             within_3s: attempts.within(LIMITS[1]),
+            within_7s: attempts.within(LIMITS[2]),
             connect_ms: ms(0.5).zip(ms(0.99)).map(<[f64; 2]>::from),
         }
     }
@@ -94,6 +101,7 @@ impl Clients {
             all.attempts += clients.attempts;
             all.within_1s += clients.within_1s;
             all.within_3s += clients.within_3s;
+            all.within_7s += clients.within_7s;
             for (times, ms) in times.iter_mut().zip(clients.connect_ms.into_iter().flatten()) {
                 times.push(ms);
             }
@@ -104,15 +112,23 @@ impl Clients {
 
     /// Returns a summary in one line.
     pub fn summary(&self) -> String {
-        self.percent().map_or("none".to_owned(), |[soon, late]| {
-            format!("{} clients, {soon:.1} % within 1 s, {late:.1} % within 3 s", self.attempts)
+        self.percent().map_or("none".to_owned(), |[soon, late, last]| {
+            format!(
+                "{} clients, {soon:.1} % within 1 s, {late:.1} % within 3 s, {last:.1} % within 7 s",
+                self.attempts
+            )
         })
     }
 
-    /// % that had their response within 1 s and within 3 s; `None` without attempts.
-    pub fn percent(&self) -> Option<[f64; 2]> {
+    /// Numbers that had their response within 1, 3 and 7 s.
+    pub const fn counts(&self) -> [usize; 3] {
+        [self.within_1s, self.within_3s, self.within_7s]
+    }
+
+    /// % that had their response within 1, 3 and 7 s; `None` without attempts.
+    pub fn percent(&self) -> Option<[f64; 3]> {
         let percent = |count| 100.0 * count as f64 / self.attempts as f64;
-        (self.attempts > 0).then(|| [percent(self.within_1s), percent(self.within_3s)])
+        (self.attempts > 0).then(|| self.counts().map(percent))
     }
 }
 
@@ -123,7 +139,9 @@ impl Run {
             round,
             new_clients: Clients::of(&outcome.new_clients),
             validated_clients: Clients::of(&outcome.validated_clients),
+            open_lost: 100.0 * outcome.open_lost,
             offered: outcome.offered,
+            lost: outcome.load.lost_rate(),
             taken: outcome.load.rate(),
             syns_lost: outcome.syns_lost.map(|share| 100.0 * share),
             conntrack: outcome.conntrack,
@@ -191,15 +209,21 @@ impl Record {
 pub mod tests {
     use super::*;
 
+    /// Clients of whom some were served within a second, and the others with their first retransmission.
+    fn served(attempts: usize, within_1s: usize, connect_ms: Option<[f64; 2]>) -> Clients {
+        Clients { attempts, within_1s, within_3s: attempts, within_7s: attempts, connect_ms }
+    }
+
     /// A run of which nothing was lost.
     pub fn run(round: usize, taken: f64, ns_per_packet: f64) -> Run {
-        let clients =
-            Clients { attempts: 200, within_1s: 200, within_3s: 200, connect_ms: Some([0.1, 0.5]) };
+        let clients = served(200, 200, Some([0.1, 0.5]));
         Run {
             round,
             new_clients: clients,
             validated_clients: clients,
+            open_lost: 0.0,
             offered: taken,
+            lost: 0.0,
             taken,
             syns_lost: None,
             conntrack: None,
@@ -213,12 +237,9 @@ pub mod tests {
 
     #[test]
     fn clients_of_several_runs_are_counted_together() {
-        let [few, many] = [
-            Clients { attempts: 10, within_1s: 5, within_3s: 10, connect_ms: Some([1.0, 9.0]) },
-            Clients { attempts: 90, within_1s: 90, within_3s: 90, connect_ms: Some([3.0, 7.0]) },
-        ];
+        let [few, many] = [served(10, 5, Some([1.0, 9.0])), served(90, 90, Some([3.0, 7.0]))];
         let all = Clients::pooled([&few, &many, &Clients::default()].into_iter());
-        assert_eq!(all.percent(), Some([95.0, 100.0]));
+        assert_eq!(all.percent(), Some([95.0, 100.0, 100.0]));
         assert_eq!(all.connect_ms, Some([3.0, 9.0]));
         assert_eq!(Clients::default().percent(), None);
     }

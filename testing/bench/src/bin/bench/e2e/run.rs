@@ -8,25 +8,29 @@ use serde::Serialize;
 use tcpguard_kit::daemon::agent::Agent;
 use tcpguard_kit::measure::Cost;
 use tcpguard_kit::measure::clock::boot_ns;
+use tcpguard_kit::measure::sent_bytes::SentBytes;
 use tcpguard_kit::measure::tcp_counters::syns_sent;
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::lab_filter::{Filter, LabFilter};
 use tcpguard_kit::net::ring::Ring;
-use tcpguard_kit::traffic::clients::{self, Attempts, Home, Load, Visitors};
+use tcpguard_kit::traffic::clients::{Attempts, Home, Load, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, RunningFlood};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
+use tcpguard_kit::traffic::transfer::{Direction, Order, Transfer};
 
 use super::arm::Arm;
-use super::attack::{Delivery, Kind, Rate};
+use super::attack::{Kind, Rate};
 use super::conntrack::{self, Conntrack};
 
 /// Mitigations that keep SYNs away from a listener.
 pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
 /// Time in which the agent has polled its counters again, which it does once a second at least.
 const SETTLED: Duration = Duration::from_millis(2500);
-/// Time after which a client gives up, beyond the last limit that is reported, 3 s.
-pub const PATIENCE: Duration = clients::PATIENCE;
+/// Time after which a client gives up, beyond the last limit that is reported, 7 s.
+pub const PATIENCE: Duration = Duration::from_millis(7_500);
+/// Bytes per second on the open connection of a validated client, some 170 segments.
+const PACE: u64 = 250_000;
 
 /// The conditions for all defences of one comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -37,7 +41,6 @@ pub struct Setting {
     /// `tcp_syn_linear_timeouts` of the clients; `None` leaves it as it is (4 since Linux 6.5).
     pub linear: Option<u8>,
     pub flood: Kind,
-    pub delivery: Delivery,
     /// Rate of the flood; `None`: no flood at all.
     pub rate: Option<Rate>,
     /// Connections per second from new clients, and as many from validated clients.
@@ -52,7 +55,6 @@ impl Setting {
             far: false,
             linear: None,
             flood: Kind::Fixed,
-            delivery: Delivery::Frames,
             rate: None,
             clients: 1,
         }
@@ -67,7 +69,7 @@ impl Setting {
     /// # Errors
     /// When a client's SYN is to be copied and none is seen.
     pub fn flood(&self, lab: &Lab) -> Result<Option<Flood>> {
-        let flood = |rate| self.flood.flood(lab, self.family(), rate, self.delivery);
+        let flood = |rate| self.flood.flood(lab, self.family(), rate);
         self.rate.map(flood).transpose()
     }
 }
@@ -112,12 +114,14 @@ pub struct Outcome {
     pub new_clients: Attempts,
     /// Clients from addresses that had connected before the flood.
     pub validated_clients: Attempts,
+    /// Share of the bytes on the open connection of a validated client that were lost on their way to the host
+    /// under test, 0 to 1.
+    pub open_lost: f64,
     pub load: HostLoad,
     /// SYNs made per second.
     pub offered: f64,
     /// Share of the SYNs that clients sent in the whole run that the ring lost before the XDP program, 0 to 1.
-    /// `None` where tcpguard does not run, where the flood comes as socket buffers, as clients do, or where the
-    /// counters contradict each other.
+    /// `None` where tcpguard does not run, or where the counters contradict each other.
     pub syns_lost: Option<f64>,
     /// Connection tracking of the host under test, where it tracks connections.
     pub conntrack: Option<Conntrack>,
@@ -210,15 +214,20 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     // Between the others, or they would wait for each other.
     sleep(Duration::from_secs(1) / setting.clients / 2);
     let new_clients = Load::of(&lab.client, service, visitors(Home::NewClients))?;
+    let seconds = timing.with_clients().as_secs() + 2;
+    let open = OpenConnection::begin(lab, family, seconds)?;
     sleep(timing.warm_up);
     let flood = flood.map(|flood| flood.start(lab)).transpose()?;
     if flood.is_some() {
         sleep(timing.settle);
     }
     let tracked = Conntrack::read(&lab.edge);
+    let sent_before = open.sent();
     let (from, sent) = (boot_ns(), sent(flood.as_ref()));
     let load = stage.watch(timing.window)?;
     let (to, offered) = (boot_ns(), self::sent(flood.as_ref()) - sent);
+    // A connection that is gone has lost everything.
+    let open_lost = sent_before.zip(open.sent()).map_or(1.0, |(then, now)| now.since(then).lost());
     let tracked = Conntrack::read(&lab.edge).zip(tracked).map(|(now, then)| now.since(then));
     let status = defence.status()?;
     let state = status.as_ref().map(|status| status.state().to_owned());
@@ -229,13 +238,15 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
     // The flood goes on until the last of the window's clients has got in or given up.
     sleep(PATIENCE);
     let flood = flood.map(RunningFlood::stop).transpose()?;
+    open.transfer.abandon();
     let (new_clients, validated_clients) = (new_clients.finish()?, validated_clients.finish()?);
     let sent = flood.map_or(0, |report| report.sent);
-    let agent = defence.agent().filter(|_| setting.delivery == Delivery::Frames);
-    let syns_lost = agent.map(|agent| before.lost(lab, agent, sent)).transpose()?.flatten();
+    let syns_lost =
+        defence.agent().map(|agent| before.lost(lab, agent, sent)).transpose()?.flatten();
     Ok(Ok(Outcome {
         new_clients: new_clients.begun(from, to),
         validated_clients: validated_clients.begun(from, to),
+        open_lost,
         load,
         offered: offered as f64 / load.time.as_secs_f64(),
         syns_lost,
@@ -243,6 +254,27 @@ pub fn run(arm: Arm, setting: &Setting, timing: &Timing) -> Result<Result<Outcom
         state,
         mitigations,
     }))
+}
+
+/// A connection that a validated client opened before the flood, on which it sends at a fixed rate.
+struct OpenConnection<'lab> {
+    lab: &'lab Lab,
+    transfer: Transfer,
+}
+
+impl<'lab> OpenConnection<'lab> {
+    /// Opens it for so many seconds.
+    fn begin(lab: &'lab Lab, family: Family, seconds: u64) -> Result<Self> {
+        let order = Order { direction: Direction::Push, bytes: PACE * seconds, pace: PACE };
+        let client = family.new_client(u16::MAX);
+        let transfer = Transfer::begin_from(&lab.client, client, family.service(), order)?;
+        Ok(Self { lab, transfer })
+    }
+
+    /// Returns its bytes so far; `None` if it is broken.
+    fn sent(&self) -> Option<SentBytes> {
+        SentBytes::of(&self.lab.client, self.transfer.client.port()).ok()
+    }
 }
 
 /// Counters before the first client came.

@@ -2,21 +2,24 @@
 
 use tcpguard_kit::measure::lower_bound;
 
-use super::attack::{Delivery, Rate};
+use super::attack::Rate;
 use super::record::{Clients, Record};
 use super::run::{PATIENCE, Setting};
 use crate::part::Report;
 
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 15] = [
     "defence",
     "new ≤ 1 s % (≥)",
     "new ≤ 3 s % (≥)",
+    "new ≤ 7 s % (≥)",
     "known ≤ 1 s % (≥)",
     "known ≤ 3 s % (≥)",
+    "open connection lost %",
     "new p50 / p99 ms",
     "known p50 / p99 ms",
-    "× idle p50 / p99",
-    "packets/s (min–max)",
+    "offered/s (min–max)",
+    "lost in the ring/s (min–max)",
+    "taken/s (min–max)",
     "CPU ns/packet (min–max)",
     "× ideal (min–max)",
     "clients, runs",
@@ -32,30 +35,21 @@ pub fn tables(report: &mut Report, records: &[Record]) {
         shown.push(record.setting);
         report.text(title(&record.setting));
         let rows = records.iter().filter(|other| other.setting == record.setting);
-        report.table(&COLUMNS, rows.map(|row| line(row, idle(records, &row.setting))));
+        report.table(&COLUMNS, rows.map(line));
     }
-}
-
-/// The run without a flood that belongs to a setting.
-fn idle<'a>(records: &'a [Record], setting: &Setting) -> Option<&'a Record> {
-    records.iter().find(|r| r.setting.rate.is_none() && r.setting.far == setting.far)
 }
 
 fn title(setting: &Setting) -> String {
     let rate = setting.rate.map_or("idle".to_owned(), |rate| {
         format!("{} flood, {}", setting.flood.title(), Rate::title(rate))
     });
-    let delivery = match setting.delivery {
-        Delivery::Sockets if setting.rate.is_some() => ", as socket buffers",
-        _ => "",
-    };
     let family = if setting.ipv6 { ", IPv6" } else { "" };
     let link = if setting.far { ", clients at 100 ms ± 20 ms" } else { "" };
     let linear = setting.linear.map_or(String::new(), |n| format!(", tcp_syn_linear_timeouts={n}"));
-    format!("**{rate}{delivery}{family}{link}{linear}**")
+    format!("**{rate}{family}{link}{linear}**")
 }
 
-fn line(record: &Record, idle: Option<&Record>) -> Vec<String> {
+fn line(record: &Record) -> Vec<String> {
     let title = record.arm.title().to_owned();
     if let Some(reason) = &record.unavailable {
         return vec![title, format!("not available: {reason}")];
@@ -67,18 +61,20 @@ fn line(record: &Record, idle: Option<&Record>) -> Vec<String> {
     };
     let flaws = flaw(record.marked(), "marked") + &flaw(record.failed, "failed");
     let flooded = |value: Option<f64>| value.filter(|_| record.setting.rate.is_some());
-    let idle = idle.and_then(|idle| idle.new_clients().connect_ms);
-    let [new_soon, new_late] = shares(&new_clients);
-    let [known_soon, known_late] = shares(&validated_clients);
+    let [new_soon, new_late, new_last] = shares(&new_clients);
+    let [known_soon, known_late, _] = shares(&validated_clients);
     vec![
         title,
         new_soon,
         new_late,
+        new_last,
         known_soon,
         known_late,
-        times(&new_clients, [1.0; 2]),
-        times(&validated_clients, [1.0; 2]),
-        idle.map_or("–".to_owned(), |idle| times(&new_clients, idle)),
+        record.samples(|run| Some(run.open_lost)).cell(2),
+        times(&new_clients),
+        times(&validated_clients),
+        record.samples(|run| flooded(Some(run.offered))).cell(0),
+        record.samples(|run| flooded(Some(run.lost))).cell(0),
         record.samples(|run| flooded(Some(run.taken))).cell(0),
         record.samples(|run| flooded(run.ns_per_packet)).cell(0),
         record.samples(|run| flooded(run.times_drop())).cell(2),
@@ -86,8 +82,8 @@ fn line(record: &Record, idle: Option<&Record>) -> Vec<String> {
     ]
 }
 
-/// Answered within one and three seconds.
-fn shares(clients: &Clients) -> [String; 2] {
+/// Answered within one, three and seven seconds.
+fn shares(clients: &Clients) -> [String; 3] {
     let share = |successes| match clients.attempts {
         0 => "–".to_owned(),
         count => format!(
@@ -96,17 +92,17 @@ fn shares(clients: &Clients) -> [String; 2] {
             100.0 * lower_bound(successes, count)
         ),
     };
-    [clients.within_1s, clients.within_3s].map(share)
+    clients.counts().map(share)
 }
 
-/// Times to connect as multiples of `units`, in ms.
-fn times(clients: &Clients, units: [f64; 2]) -> String {
+/// Times to connect.
+fn times(clients: &Clients) -> String {
     let Some(connect_ms) = clients.connect_ms else { return "–".to_owned() };
-    let shown = |at: usize| match connect_ms[at] >= PATIENCE.as_secs_f64() * 1e3 {
+    let shown = connect_ms.map(|ms| match ms >= PATIENCE.as_secs_f64() * 1e3 {
         true => "never".to_owned(),
-        false => format!("{:.2}", connect_ms[at] / units[at]),
-    };
-    format!("{} / {}", shown(0), shown(1))
+        false => format!("{ms:.2}"),
+    });
+    shown.join(" / ")
 }
 
 #[cfg(test)]
@@ -139,17 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn no_connections_are_no_multiple_of_any() {
-        let idle = Record { setting: Setting::near(Family::V4), ..record(Arm::Cookies1) };
-        let mut none = record(Arm::None);
-        let of = |connect_ms| {
-            let mut run = run(1, 1e5, 900.0);
-            run.new_clients.connect_ms = Some(connect_ms);
-            vec![run]
-        };
-        none.runs = of([0.3, 3500.0]);
-        let text = text(&[Record { runs: of([0.1, 0.5]), ..idle }, none]);
-        assert!(text.contains("| 0.30 / never | 0.10 / 0.50 | 3.00 / never |"), "{text}");
+    fn a_client_that_gave_up_never_connected() {
+        let mut run = run(1, 1e5, 900.0);
+        run.new_clients.connect_ms = Some([0.3, 7500.0]);
+        let text = text(&[Record { runs: vec![run], ..record(Arm::None) }]);
+        assert!(text.contains("| 0.30 / never | 0.10 / 0.50 |"), "{text}");
     }
 
     #[test]
@@ -157,9 +147,12 @@ mod tests {
         let mut ours = record(Arm::Ours);
         ours.runs = vec![run(1, 9e6, 80.0), run(2, 7e6, 120.0), run(3, 8e6, 100.0)];
         ours.runs[1].brackets = Some([100.0, 120.0]);
+        (ours.runs[1].offered, ours.runs[1].lost, ours.runs[1].open_lost) = (9e6, 2e6, 12.5);
         ours.failed = 1;
         let text = text(&[ours]);
         assert!(text.contains("| 8000000 (7000000–9000000) | 100 (80–120) |"), "{text}");
+        assert!(text.contains("| 9000000 (8000000–9000000) | 0 (0–2000000) |"), "{text}");
+        assert!(text.contains("| 0.00 (0.00–12.50) |"), "{text}");
         assert!(text.contains("| 600, 3, 1 marked, 1 failed |"), "{text}");
         assert!(text.contains("100.00 (99.36)"), "{text}");
     }

@@ -15,7 +15,7 @@ use tcpguard_kit::traffic::flood::{Flood, FloodReport};
 
 use super::course::{Course, Moments, Slot, full_success};
 use crate::e2e::arm::Arm;
-use crate::e2e::attack::{Delivery, Kind, Rate};
+use crate::e2e::attack::{Kind, Rate};
 use crate::e2e::run::{STEPS, Setting, Stage};
 
 /// Rate under which clients have to be answered (`e2e`). Above the rate at which SYNs can be answered, new
@@ -61,7 +61,7 @@ pub fn run(
     let family = Family::V4;
     let stage = Stage::new(&Setting::near(family), arm.syncookies())?;
     let lab = &stage.lab;
-    let flood = kind.flood(lab, family, RATE, Delivery::Frames)?;
+    let flood = kind.flood(lab, family, RATE)?;
     let flood = Flood { duration: timing.flood, ..flood };
     let seconds = (LEAD + timing.before + timing.flood + timing.after).as_secs() as u32 + 2;
     let defence = arm.defend(lab, family, CLIENTS * seconds)?;
