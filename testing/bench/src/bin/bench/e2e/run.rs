@@ -318,7 +318,7 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
     flood.map_or(0, RunningFlood::sent)
 }
 
-/// A flood that meets the perfect drop.
+/// A flood that meets the ideal filter.
 #[derive(Debug)]
 pub struct Dropped {
     pub load: HostLoad,
@@ -326,7 +326,7 @@ pub struct Dropped {
     pub offered: f64,
 }
 
-/// Measures the perfect drop under the setting's flood for `window`, without clients.
+/// Measures the ideal filter under the setting's flood for `window`, without clients.
 pub fn perfect_drop(setting: &Setting, window: Duration) -> Result<Dropped> {
     const SETTLE: Duration = Duration::from_millis(300);
     let stage = Stage::new(setting, 1)?;
@@ -341,7 +341,7 @@ pub fn perfect_drop(setting: &Setting, window: Duration) -> Result<Dropped> {
     Ok(Dropped { load, offered })
 }
 
-/// CPU time in ns of a packet with the perfect drop, without clients: the reference for other runs
+/// CPU time in ns of a packet with the ideal filter, without clients: the reference for other runs
 /// beside it.
 pub fn floor(setting: &Setting) -> Result<f64> {
     const WINDOW: Duration = Duration::from_millis(1000);
