@@ -96,7 +96,7 @@ pub static SOURCES: Array<SourceSet, { size::SOURCE_SETS as usize }> = Array::ne
 #[btf_map]
 pub static CLIENTS: LruHashMap<Addr, Client, { size::MAX_CLIENTS as usize }> = LruHashMap::new();
 #[btf_map]
-pub static CLIENT_FILTERS: Array<[u8; size::CLIENT_MARKS], 2> = Array::new();
+pub static CLIENT_FILTERS: Array<[u64; size::CLIENT_MARK_WORDS], 2> = Array::new();
 #[btf_map]
 pub static SOURCE_HOSTS: HashMap<SourceHost, RuleRef, RULE_SLOTS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();

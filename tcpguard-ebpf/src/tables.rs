@@ -221,7 +221,10 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn may_be_client(&self, filter: u32, mark: usize) -> bool {
         match maps::CLIENT_FILTERS.get(filter) {
-            Some(marks) => marks[opaque(mark) & (size::CLIENT_MARKS - 1)] != 0,
+            Some(marks) => {
+                let word = marks[opaque(mark >> 6) & (size::CLIENT_MARK_WORDS - 1)];
+                word >> (mark & 63) & 1 != 0
+            }
             // There is no such filter: look the client up.
             None => true,
         }
@@ -232,7 +235,14 @@ impl Tables for KernelTables {
         for filter in 0..2 {
             if let Some(marks) = maps::CLIENT_FILTERS.get_ptr_mut(filter) {
                 // SAFETY: a value looked up in this run.
-                unsafe { (*marks)[opaque(mark) & (size::CLIENT_MARKS - 1)] = 1 };
+                let word =
+                    unsafe { &raw mut (*marks)[opaque(mark >> 6) & (size::CLIENT_MARK_WORDS - 1)] };
+                let bit = 1_u64 << (mark & 63);
+                // SAFETY: the word is aligned and within the value. Another CPU may set a bit of it at once, and
+                // neither may be lost.
+                unsafe {
+                    asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bit, options(nostack));
+                }
             }
         }
     }

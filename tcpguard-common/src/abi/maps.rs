@@ -37,8 +37,10 @@ pub const MAX_SOURCES: u32 = SOURCE_SETS * WAYS as u32;
 pub const SOURCE_SETS: u32 = 1024;
 /// Validated clients remembered (LRU). Only a completed handshake adds one.
 pub const MAX_CLIENTS: u32 = 65_536;
-/// Marks of each of the two client filters, a byte for every 16 bits of a prefix.
+/// Marks of each of the two client filters, a bit for every 16 bits of a prefix.
 pub const CLIENT_MARKS: usize = 65_536;
+/// Words of 64 marks each in a client filter, 8 KiB.
+pub const CLIENT_MARK_WORDS: usize = CLIENT_MARKS / 64;
 /// Sets of the table of dropped SYNs, 8 slots each; a power of two.
 pub const DROP_CACHE_SETS: u32 = 131_072;
 /// Slots for SYNs that a signature rule matched and that passed, 64 KiB; a power of two.
@@ -117,7 +119,7 @@ pub const SOURCES: &str = "SOURCES";
 pub const PENDING: &str = "PENDING";
 /// LRU hash: [`super::Addr`] to [`super::Client`].
 pub const CLIENTS: &str = "CLIENTS";
-/// Array of 2: marks (u8) by prefix; see [`crate::fastpath::clients`].
+/// Array of 2: marks (bits of u64) by prefix; see [`crate::fastpath::clients`].
 pub const CLIENT_FILTERS: &str = "CLIENT_FILTERS";
 /// Hash: [`super::SourceHost`] to [`super::RuleRef`], with room for two rule sets. Its elements are made
 /// when they are needed.

@@ -3,10 +3,10 @@
 //! Under a flood nearly every look-up among the clients is for a source that is none, and costs a cache miss.
 //! So a filter is consulted first: one mark for each prefix that a client is in. It can say "perhaps" of an
 //! unvalidated source, never "no" of a client. It goes by prefix and not by a hash of the whole address,
-//! because clients share prefixes: 64 KiB, which the cache holds, then rule out as many unvalidated sources as
-//! four times that would by hash. Marks are only ever added. When there are too many, the agent fills the other
+//! because clients share prefixes: 8 KiB, which the nearest cache holds, then rule out as many unvalidated sources
+//! as four times that would by hash. Marks are only ever added. When there are too many, the agent fills the other
 //! one of two filters from the clients still validated and changes over to it. Both get the marks of new
-//! clients at all times. A mark is a byte, so that CPUs that set two at once lose none.
+//! clients at all times. A mark is a bit, set by an atomic instruction, so that CPUs that set two at once lose none.
 //!
 //! A *returning* client completed its first handshake a minute ago or more, and counts once in each ten
 //! seconds however many it completes. The ten seconds begin at a moment of its own. Otherwise clients that
@@ -17,7 +17,7 @@
 //! more become clients than `NETWORK_RATE` does.
 
 use super::{Tables, hash, sets};
-use crate::abi::maps::CLIENT_MARKS;
+use crate::abi::maps::{CLIENT_MARK_WORDS, CLIENT_MARKS};
 use crate::abi::{Addr, Client, Config, Rate};
 
 /// Time after its first completed handshake from which a client counts as returning, in ns.
@@ -63,6 +63,26 @@ pub const fn mark(client: &Addr) -> usize {
         }
     };
     mark as usize & (CLIENT_MARKS - 1)
+}
+
+/// The marks of a client filter.
+pub type Marks = [u64; CLIENT_MARK_WORDS];
+
+/// Returns whether a mark is set.
+#[must_use]
+pub const fn is_marked(marks: &Marks, mark: usize) -> bool {
+    marks[mark / 64 % CLIENT_MARK_WORDS] >> (mark % 64) & 1 != 0
+}
+
+/// Sets a mark.
+pub const fn set_mark(marks: &mut Marks, mark: usize) {
+    marks[mark / 64 % CLIENT_MARK_WORDS] |= 1 << (mark % 64);
+}
+
+/// Returns the number of marks that are set.
+#[must_use]
+pub fn marked(marks: &Marks) -> usize {
+    marks.iter().map(|word| word.count_ones() as usize).sum()
 }
 
 /// The client that an address belongs to, given its [`Addr::client`].

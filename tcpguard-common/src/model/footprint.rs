@@ -48,7 +48,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<SourceSet>(), maps::SOURCE_SETS)
         + array(maps::PENDING_MARKS, 1)
         + hash(size_of::<Addr>(), size_of::<Client>(), maps::MAX_CLIENTS)
-        + array(maps::CLIENT_MARKS, 2)
+        + array(8 * maps::CLIENT_MARK_WORDS, 2)
         + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
         + buckets(maps::rule_slots(rules))
         + array(8, maps::rule_slots(rules))

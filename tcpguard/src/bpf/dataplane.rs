@@ -11,7 +11,7 @@ use tcpguard_common::abi::{
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
-use tcpguard_common::fastpath::hash;
+use tcpguard_common::fastpath::{clients, hash};
 
 use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
@@ -46,7 +46,7 @@ pub struct Dataplane {
     flows: Sets<FlowKey, Flow>,
     sources: Sets<Addr, SourceCounters>,
     clients: Table<Addr, Client>,
-    client_filters: Table<u32, [u8; maps::CLIENT_MARKS]>,
+    client_filters: Table<u32, clients::Marks>,
     source_hosts: Table<SourceHost, RuleRef>,
     source_rules_v4: Table<SourceKey<SourceV4>, RuleRef>,
     source_rules_v6: Table<SourceKey<SourceV6>, RuleRef>,
@@ -375,16 +375,16 @@ impl Dataplane {
     }
 
     /// The marks of client filter 0 or 1; see [`tcpguard_common::fastpath::clients`].
-    pub fn client_filter(&self, filter: u32) -> Result<Box<[u8; maps::CLIENT_MARKS]>, KernelError> {
+    pub fn client_filter(&self, filter: u32) -> Result<Box<clients::Marks>, KernelError> {
         let marks = self.client_filters.get(&filter)?;
-        Ok(Box::new(marks.unwrap_or([0; maps::CLIENT_MARKS])))
+        Ok(Box::new(marks.unwrap_or([0; maps::CLIENT_MARK_WORDS])))
     }
 
     /// Overwrites client filter 0 or 1.
     pub fn set_client_filter(
         &self,
         filter: u32,
-        marks: &[u8; maps::CLIENT_MARKS],
+        marks: &clients::Marks,
     ) -> Result<(), KernelError> {
         self.client_filters.set(&filter, marks)
     }
@@ -407,7 +407,7 @@ impl Dataplane {
             self.clients.remove(&key)?;
         }
         for filter in 0..2 {
-            self.set_client_filter(filter, &[0; maps::CLIENT_MARKS])?;
+            self.set_client_filter(filter, &[0; maps::CLIENT_MARK_WORDS])?;
         }
         for bucket in 0..maps::DROP_CACHE_SETS {
             self.drop_cache.set(&bucket, &DropCacheSet::default())?;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use tcpguard_common::abi::Addr;
-use tcpguard_common::abi::maps::CLIENT_MARKS;
-use tcpguard_common::fastpath::clients;
+use tcpguard_common::abi::maps::{CLIENT_MARK_WORDS, CLIENT_MARKS};
+use tcpguard_common::fastpath::clients::{self, Marks};
 use tcpguard_engine::Timestamp;
 
 use crate::bpf::{Dataplane, KernelError, Position};
@@ -20,9 +20,6 @@ const CROWDED: usize = CLIENT_MARKS / 4;
 /// Attempts to find every client in the new filter. Each attempt adds the clients that the one before lost to a
 /// handshake that completed between reading the marks and writing them, so two are nearly always enough.
 const ROUNDS: usize = 8;
-
-/// The marks of one filter.
-pub type Marks = [u8; CLIENT_MARKS];
 
 /// The kernel's two filters, and the clients they stand for.
 pub trait Filters {
@@ -70,19 +67,19 @@ impl ClientFilter {
             return Ok(None);
         }
         self.checked = Some(now);
-        let set = filters.read(asked)?.iter().filter(|mark| **mark != 0).count();
+        let set = clients::marked(&*filters.read(asked)?);
         // Making it anew pays where at least a third of the marks may go.
         if set < CROWDED || 2 * set < 3 * self.needed {
             return Ok(None);
         }
         let other = 1 - asked.min(1);
-        filters.write(other, &[0; CLIENT_MARKS])?;
+        filters.write(other, &[0; CLIENT_MARK_WORDS])?;
         for _ in 0..ROUNDS {
             // The clients first: one that completes after this sets its mark itself.
             let clients = filters.clients()?;
             let mut marks = filters.read(other)?;
             if !add(&mut marks, &clients) {
-                self.needed = marks.iter().filter(|mark| **mark != 0).count();
+                self.needed = clients::marked(&marks);
                 return Ok(Some(other));
             }
             filters.write(other, &marks)?;
@@ -96,9 +93,9 @@ impl ClientFilter {
 fn add(marks: &mut Marks, clients: &[Addr]) -> bool {
     let mut missing = false;
     for client in clients {
-        let mark = &mut marks[clients::mark(client)];
-        missing |= *mark == 0;
-        *mark = 1;
+        let mark = clients::mark(client);
+        missing |= !clients::is_marked(marks, mark);
+        clients::set_mark(marks, mark);
     }
     missing
 }
@@ -123,9 +120,9 @@ mod tests {
 
     impl Racing {
         fn new(clients: u32, crowded: bool, races: u32) -> Self {
-            let asked = if crowded { [1; CLIENT_MARKS] } else { [0; CLIENT_MARKS] };
+            let asked = [if crowded { u64::MAX } else { 0 }; CLIENT_MARK_WORDS];
             Self {
-                filters: RefCell::new([Box::new(asked), Box::new([1; CLIENT_MARKS])]),
+                filters: RefCell::new([Box::new(asked), Box::new([u64::MAX; CLIENT_MARK_WORDS])]),
                 clients: RefCell::new((0..clients).map(client).collect()),
                 races: RefCell::new(races),
             }
@@ -170,7 +167,7 @@ mod tests {
         let filters = Racing::new(1000, true, 0);
         assert_eq!(tend(&mut ClientFilter::default(), 1, &filters), Some(1));
         assert!(filters.knows_all(1));
-        let set = filters.filters.borrow()[1].iter().filter(|mark| **mark != 0).count();
+        let set = clients::marked(&filters.filters.borrow()[1]);
         assert_eq!(set, 1000);
     }
 

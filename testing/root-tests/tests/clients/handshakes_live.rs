@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tcpguard::bpf::XdpMode;
-use tcpguard_common::abi::maps::CLIENT_MARKS;
+use tcpguard_common::abi::maps::CLIENT_MARK_WORDS;
 use tcpguard_common::abi::{ListenerCounters, Reason};
 use tcpguard_kit::daemon::armed::Armed;
 use tcpguard_kit::measure::tcp_counters::tcp_counters;
@@ -142,7 +142,7 @@ fn a_client_that_is_not_known_hangs_where_its_last_connection_waits() {
         assert_eq!((outcome.well, outcome.failed.len()), (CLIENTS, 0), "{outcome:?}");
     }
     for filter in 0..2 {
-        armed.dataplane.set_client_filter(filter, &[0; CLIENT_MARKS]).unwrap();
+        armed.dataplane.set_client_filter(filter, &[0; CLIENT_MARK_WORDS]).unwrap();
     }
     for outcome in outcomes(Duration::from_secs(3)) {
         assert_eq!((outcome.well, outcome.failed.len()), (0, CLIENTS as usize), "{outcome:?}");

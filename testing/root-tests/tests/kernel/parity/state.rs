@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use tcpguard_common::abi::ListenerKey;
+use tcpguard_common::abi::maps::CLIENT_MARKS;
+use tcpguard_common::fastpath::clients;
 
 use super::{LISTENERS, Pair, RULES, sorted};
 
@@ -57,7 +59,7 @@ impl Pair {
         found.compare("sources", &sorted(kernel.sources().unwrap()), &model.sources);
         found.compare("clients", &sorted(kernel.clients().unwrap()), &model.clients);
         for filter in 0..2 {
-            let marks = marks(kernel.client_filter(filter).unwrap().as_slice());
+            let marks = marks(&kernel.client_filter(filter).unwrap());
             found.compare("client filter", &marks, &model.client_filter);
         }
         found.compare("host", &kernel.host_counters().unwrap(), &model.host);
@@ -78,6 +80,6 @@ impl Pair {
     }
 }
 
-fn marks(filter: &[u8]) -> BTreeSet<usize> {
-    (0..filter.len()).filter(|at| filter[*at] != 0).collect()
+fn marks(filter: &clients::Marks) -> BTreeSet<usize> {
+    (0..CLIENT_MARKS).filter(|mark| clients::is_marked(filter, *mark)).collect()
 }

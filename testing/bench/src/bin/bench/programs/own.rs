@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
 use tcpguard::bpf::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
-use tcpguard_common::abi::maps::{CLIENT_MARKS, PENDING_MARKS};
+use tcpguard_common::abi::maps::{CLIENT_MARK_WORDS, CLIENT_MARKS, PENDING_MARKS};
 use tcpguard_common::abi::{
     self, ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, option,
 };
+use tcpguard_common::fastpath::clients::{self, Marks};
 use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
 use tcpguard_engine::FOLLOWED_PER_SECOND;
@@ -198,9 +199,9 @@ impl OwnPrograms {
 }
 
 /// Returns marks as the agent keeps them. None is the one source's.
-fn client_marks() -> Box<[u8; CLIENT_MARKS]> {
-    let mut marks = Box::new([0; CLIENT_MARKS]);
-    marks.iter_mut().skip(1).step_by(CLIENT_IN).for_each(|mark| *mark = 1);
+fn client_marks() -> Box<Marks> {
+    let mut marks = Box::new([0; CLIENT_MARK_WORDS]);
+    (1..CLIENT_MARKS).step_by(CLIENT_IN).for_each(|mark| clients::set_mark(&mut marks, mark));
     marks
 }
 
@@ -245,7 +246,7 @@ fn set_listener(dataplane: &Dataplane) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_common::fastpath::{clients, exempt};
+    use tcpguard_common::fastpath::exempt;
 
     use super::super::frames::source;
     use super::*;
@@ -253,10 +254,10 @@ mod tests {
     #[test]
     fn the_one_source_is_of_a_network_without_clients_and_not_of_the_hosts() {
         let marks = client_marks();
-        assert_eq!(marks.iter().filter(|mark| **mark != 0).count(), 1024);
+        assert_eq!(clients::marked(&marks), 1024);
         for family in Family::ALL {
             let [source, own] = [source(family), server(family)].map(addr);
-            assert_eq!(marks[clients::mark(&source.client())], 0, "{family:?}");
+            assert!(!clients::is_marked(&marks, clients::mark(&source.client())), "{family:?}");
             assert_ne!(exempt::place(&source), exempt::place(&own), "{family:?}");
         }
     }
