@@ -111,10 +111,10 @@ fn exemption<T: Tables>(
 
 #[inline(always)]
 fn was_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
-    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
-    if !drop_cache::is_remembered(hash, drop_cache::of_how_many(tables.syns())) {
+    if !drop_cache::is_remembered(pkt.flow_hash, drop_cache::of_how_many(tables.syns())) {
         return false;
     }
+    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
     match tables.drop_cache_set(hash) {
         Some(bucket) => drop_cache::retransmitted(bucket, hash, pkt.now),
         None => false,

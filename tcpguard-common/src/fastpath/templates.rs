@@ -74,8 +74,10 @@ struct Counted {
     mode: u8,
     /// True if it is one that is looked for, and remembered, in [`drop_cache`].
     remembered: bool,
-    /// Hash of the SYN, [`hash::syn`].
-    hash: u64,
+    /// [`hash::flow`] of its connection.
+    flow: u64,
+    /// Its sequence number.
+    seq: u32,
     /// [`hash::source`], before it is mixed.
     source_sum: u64,
 }
@@ -238,12 +240,14 @@ fn count<T: Tables>(
     {
         return None;
     }
-    let known = match by.remembered {
-        true => Some(drop_cache::lookup(tables.drop_cache_set(by.hash)?, by.hash, now)),
-        false => None,
-    };
-    if known == Some(Lookup::Before) {
-        return None;
+    let mut new = None;
+    if by.remembered {
+        let hash = hash::syn(by.flow, by.seq);
+        match drop_cache::lookup(tables.drop_cache_set(hash)?, hash, now) {
+            Lookup::Before => return None,
+            Lookup::Duplicate => {}
+            Lookup::No => new = Some(hash),
+        }
     }
     let counters = tables.listener_counters(by.listener)?;
     if (counters.syn + 1) & by.unsampled == 0 {
@@ -260,10 +264,10 @@ fn count<T: Tables>(
     if let Some(hits) = tables.rule_hits(by.rule.slot) {
         hits.hits += 1;
     }
-    if known == Some(Lookup::No)
-        && let Some(bucket) = tables.drop_cache_set(by.hash)
+    if let Some(hash) = new
+        && let Some(bucket) = tables.drop_cache_set(hash)
     {
-        drop_cache::remember(bucket, by.hash, now);
+        drop_cache::remember(bucket, hash, now);
     }
     let enforced = by.mode == Mode::Enforce as u8;
     Some(if enforced { Reason::DropSignature } else { Reason::WouldDropSignature })
@@ -454,14 +458,14 @@ impl Template {
         if hash::sampled(flow, self.followed) {
             return None;
         }
-        let hash = hash::syn(flow, own.seq);
         Some(Counted {
             rule: self.rule,
             listener: self.listener,
             unsampled: self.unsampled,
             mode: self.mode,
-            remembered: drop_cache::is_remembered(hash, self.remembered),
-            hash,
+            remembered: drop_cache::is_remembered(flow, self.remembered),
+            flow,
+            seq: own.seq,
             source_sum: match own.client.as_v4() {
                 Some(_) => client,
                 None => hash::client_sum(key, &own.client.client()),
