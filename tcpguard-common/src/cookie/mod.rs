@@ -9,7 +9,7 @@
 //!                   5 ECN, 4 SACK, 3..0 window scale (15: none); plus a secret offset
 //! ```
 //!
-//! The MAC is SipHash-2-4 over addresses, ports, the client's sequence number, the index, and the
+//! The MAC is SipHash-1-3 over addresses, ports, the client's sequence number, the index, and the
 //! timestamp, or the number of the time slot where there is none. A timestamp contains its slot, and so
 //! every bit of it is authenticated. A cookie is good in its slot and in the next: for [`SLOT_TICKS`] at
 //! least and twice that at most. So one bit says which of the two it is of, and one MAC is to be
@@ -30,7 +30,7 @@ pub use table::{ENTRIES, floor};
 /// Version of the cookie format. It is raised with every change of the fields of a cookie, of the
 /// tables, of the input of the MAC, or of the meaning of [`crate::abi::option`]s. An agent takes over
 /// the secret of an earlier version only if that version had the same format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
 const TICK_SHIFT: u32 = 20;
@@ -62,7 +62,7 @@ const UNSCALED: u64 = 0x0f;
 const SACK: u64 = 0x10;
 const ECN: u64 = 0x20;
 
-/// SipHash-2-4 of one word: without the key, the result cannot be distinguished from a random number.
+/// SipHash-1-3 of one word: without the key, the result cannot be distinguished from a random number.
 pub const fn keyed_hash(key: CookieKey, word: u64) -> u64 {
     SipHash::new(&key).word(word).finish(0, 8)
 }
