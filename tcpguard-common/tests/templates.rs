@@ -3,8 +3,8 @@
 
 use tcpguard_common::abi::maps::HLL_REGISTERS;
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, Client, Config, ListenerEntry, ListenerKey, Mask, Mode, Reason, RuleRef,
-    SignatureKey,
+    ABI_VERSION, Addr, Client, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mask, Mode, Reason,
+    RuleRef, SignatureKey,
 };
 use tcpguard_common::model::{Model, hash_key};
 use tcpguard_common::wire;
@@ -17,6 +17,8 @@ const PORT: u16 = 443;
 /// A client that was there before, and an address that is exempt.
 const CLIENT: u32 = 0xc633_6407;
 const EXEMPT: u32 = 0xcb00_7109;
+/// Sources of which some are listed.
+const LISTED: [u32; 4] = [0x0a01_0101, 0x0a01_0202, 0x0a02_0101, CLIENT];
 
 /// The fields of a SYN, drawn and fixed.
 #[derive(Clone, Copy)]
@@ -140,6 +142,29 @@ fn add(host: &mut Model, slot: u32, syn: &Syn, mask: Mask, flags: u32, ns: u64) 
     }
 }
 
+/// Rules for sources, of an operator and of the agent, and for one port and for each, that end at different times.
+fn list(host: &mut Model, random: &mut Random) {
+    let v6 = Addr::from_v6_words([0x2001_0db8, 0, 0, 0]);
+    let nets = LISTED.map(|source| (Addr::from_v4(source.to_be_bytes()), 128));
+    let nets = nets.into_iter().chain([(Addr::from_v4([10, 2, 0, 0]), 112), (v6, 64)]);
+    for (slot, net) in (10..).zip(nets) {
+        let port = random.one(&[EVERY_PORT, EVERY_PORT, PORT.to_be_bytes()]);
+        let flags = random.one(&[0, RuleRef::BY_OPERATOR, RuleRef::BY_OPERATOR | RuleRef::FORCED]);
+        if random.below(3) == 0 {
+            continue;
+        }
+        host.source_rules.entry((0, port)).or_default().push((net, RuleRef { slot, flags }));
+        host.rule_expiry.insert(slot, host.now_ns + random.one(&[20 * MS, S, 3 * S]));
+        host.rule_hits.insert(slot, Default::default());
+        let kind = if net.1 == 112 { Config::NETS } else { Config::HOSTS };
+        if port == EVERY_PORT {
+            host.config.source_rules |= kind;
+        } else {
+            host.config.port_rules |= kind;
+        }
+    }
+}
+
 /// xorshift64 (Marsaglia 2003).
 struct Random(u64);
 
@@ -182,6 +207,7 @@ impl Random {
             14 => syn.seq = 0,
             15 => syn.v6 = !syn.v6,
             16 => syn.id = flood.id,
+            17..24 => syn.client = self.one(&LISTED),
             _ => {}
         }
         syn
@@ -220,7 +246,7 @@ macro_rules! left {
 #[test]
 fn templates_and_all_stages_drop_and_count_the_same() {
     let (mut shortened, mut dropped) = (0, 0);
-    for seed in 1..=30 {
+    for seed in 1..=60 {
         let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mode = random.one(&[Mode::Enforce, Mode::Enforce, Mode::Observe, Mode::Off]);
         let mut host = host(mode);
@@ -243,6 +269,9 @@ fn templates_and_all_stages_drop_and_count_the_same() {
             let mask = random.one(&Mask::ALL);
             let flags = random.one(&[0, 0, RuleRef::BY_OPERATOR, RuleRef::FORCED]);
             add(&mut host, slot, flood, mask, flags, random.one(&[20 * MS, S, S]));
+        }
+        if random.below(2) == 0 {
+            list(&mut host, &mut random);
         }
         // A rule under the mask that is looked up last does not change the drops of the others.
         if random.below(2) == 0 {
@@ -337,5 +366,40 @@ fn a_syn_that_is_sent_again_and_again_is_dropped_by_its_template() {
         }
         host.ports.clear();
         assert_eq!(host.ingress(&syn.frame()), Reason::DropSignature, "{v6}");
+    }
+}
+
+#[test]
+fn listed_sources_are_dropped_by_the_template_of_one_and_others_are_not() {
+    for v6 in [false, true] {
+        let mut host = host(Mode::Enforce);
+        host.now_ns = START.next_multiple_of(TICK);
+        let listed = |number: u64| if v6 { number as u32 } else { 0x0a00_0000 | number as u32 };
+        let net = if v6 {
+            (Addr::from_v6_words([0x2001_0db8, 0, 0, 0]), 64)
+        } else {
+            (Addr::from_v4([10, 0, 0, 0]), 104)
+        };
+        let rule = RuleRef { slot: 1, flags: RuleRef::BY_OPERATOR };
+        host.source_rules.entry((0, EVERY_PORT)).or_default().push((net, rule));
+        host.config.source_rules = if v6 { Config::HOSTS } else { Config::NETS };
+        host.rule_expiry.insert(1, host.now_ns + S);
+        let mut random = Random(1);
+        let mut syn = |host: &mut Model, client| {
+            let seq = random.below(1 << 31) as u32 | 1;
+            host.ingress(&Syn { v6, client, seq, client_port: seq as u16, ..PLAIN }.frame())
+        };
+        for number in 0..300 {
+            assert_eq!(syn(&mut host, listed(number)), Reason::DropSource);
+        }
+        if !v6 {
+            assert_eq!(syn(&mut host, 0x0b00_0001), Reason::Syn);
+        }
+        host.ports.clear();
+        let counted = host.listener_counters[&0].dropped_source;
+        for number in 300..400 {
+            assert_eq!(syn(&mut host, listed(number)), Reason::DropSource);
+        }
+        assert!(host.listener_counters[&0].dropped_source > counted + 80, "{v6}");
     }
 }

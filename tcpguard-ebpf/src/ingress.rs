@@ -97,8 +97,10 @@ stage!(stage_sample_syn(ctx: *mut xdp_md), |env| {
     0
 });
 
-stage!(stage_judge_source(), |env| {
-    encode(stage::judge_source(env.config, &mut env.tables, env.pkt))
+stage!(stage_judge_source(ctx: *mut xdp_md), |env| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = env.frame(&ctx);
+    encode(stage::judge_source(&frame, env.config, &mut env.tables, env.pkt))
 });
 
 stage!(stage_match_signature(ctx: *mut xdp_md, judged: u32), |env| {
@@ -246,7 +248,7 @@ impl Stages for KernelStages<'_> {
 
     #[inline(always)]
     fn judge_source(&mut self) -> Option<Reason> {
-        decode(stage_judge_source())
+        decode(stage_judge_source(self.raw()))
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use super::count::count_listener;
 use super::exempt::is_exempt;
 use super::ladder::Trust;
 use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, source_rules};
-use crate::abi::{Config, EVERY_PORT, Mode, Reason, RuleRef};
+use crate::abi::{Addr, Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Returns whether the agent is gone. Without an agent no rule drops: the rules fail open.
 #[inline(always)]
@@ -13,23 +13,26 @@ pub(super) const fn agent_gone(config: &Config, now: u64) -> bool {
     now.saturating_sub(config.heartbeat_ns) > config.heartbeat_limit_ns
 }
 
-/// The source rule that matches a SYN, or none.
+/// The source rule of a set that matches a SYN from `client` to `port` (in network byte order) at `now`, or none.
 #[inline(always)]
-pub(super) fn of_source<T: Tables>(config: &Config, tables: &T, pkt: &PacketCtx) -> RuleRef {
-    let set = pkt.rule_set;
-    let flow = &pkt.segment.flow;
+pub(super) fn of_source<T: Tables>(
+    config: &Config,
+    tables: &T,
+    set: u64,
+    port: [u8; 2],
+    client: &Addr,
+    now: u64,
+) -> RuleRef {
     // The rule for this port first: it is always an operator's word, which spares fewer.
     if config.port_rules != 0 {
-        let port = flow.server_port;
-        let rule = source_rules::over(config.port_rules, tables, set, port, &flow.client);
-        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > pkt.now {
+        let rule = source_rules::over(config.port_rules, tables, set, port, client);
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > now {
             return rule;
         }
     }
     if config.source_rules != 0 {
-        let in_use = config.source_rules;
-        let rule = source_rules::over(in_use, tables, set, EVERY_PORT, &flow.client);
-        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > pkt.now {
+        let rule = source_rules::over(config.source_rules, tables, set, EVERY_PORT, client);
+        if rule.is_rule() && tables.rule_expiry_ns(rule.slot) > now {
             return rule;
         }
     }

@@ -15,7 +15,7 @@ use super::{
     pending, retransmit_timing, samples, sets, signatures, templates,
 };
 use crate::abi::{
-    CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason,
+    CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason, RuleRef,
 };
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
@@ -144,13 +144,24 @@ fn count_syn_source<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx,
 
 /// The fate of a SYN with a source that a rule matches; `None`: no rule does.
 #[inline(always)]
-pub fn judge_source<T: Tables>(
+pub fn judge_source<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
     config: &Config,
     tables: &mut T,
     pkt: &mut PacketCtx,
 ) -> Option<Reason> {
-    let rule = rules::of_source(config, tables, pkt);
-    if rule.is_rule() { Some(rules::judge(config, tables, pkt, rule, By::Source)) } else { None }
+    let flow = &pkt.segment.flow;
+    let (set, port, now) = (pkt.rule_set, flow.server_port, pkt.now);
+    let rule = rules::of_source(config, tables, set, port, &flow.client, now);
+    if !rule.is_rule() {
+        return None;
+    }
+    let reason = rules::judge(config, tables, pkt, rule, By::Source);
+    let dropped = matches!(reason, Reason::DropSource | Reason::WouldDropSource);
+    if dropped && rule.flags & RuleRef::BY_OPERATOR != 0 && pkt.known {
+        templates::remember(frame, config, tables, pkt, RuleRef::NONE);
+    }
+    Some(reason)
 }
 
 /// Takes the fingerprint of a SYN and, unless it is judged already, looks for the rule that matches it.

@@ -2,10 +2,10 @@
 //! dropped.
 //!
 //! The packets of a flood tool differ only in fields that are drawn for each: source, port, sequence number,
-//! identification, checksums. All other header fields are the same. So a CPU that drops a SYN by a signature
-//! remembers the rest of its headers as a template, with the listener and the rule that they lead to, and the
-//! results that are the same for each SYN with these headers. The next one needs neither to be parsed nor to be
-//! looked up.
+//! identification, checksums. All other header fields are the same. So a CPU that drops a SYN by a signature, or by
+//! an operator's rule for its source, remembers the rest of its headers as a template, with the listener and the
+//! signature's rule that they lead to, and the results that are the same for each SYN with these headers. The next
+//! one needs not to be parsed. Where there are source rules, its source is looked up, and nothing else.
 //!
 //! It is counted and dropped as by all the stages. Where its fate might differ from that of the one before
 //! it, it takes all the stages, and nothing was counted yet. That is so if its sender may be validated or
@@ -14,7 +14,7 @@
 
 use super::drop_cache::{self, Lookup};
 use super::signatures::{self, Compared};
-use super::{PacketCtx, Tables, clients, distinct, exempt, hash, pace, samples};
+use super::{PacketCtx, Tables, clients, distinct, exempt, hash, pace, rules, samples};
 use crate::abi::{Addr, Config, Mode, Pace, Reason, RuleRef};
 use crate::wire::{Frame, Window, flag};
 
@@ -48,6 +48,7 @@ pub struct Template {
     until_ns: u64,
     /// A SYN is a sample of its listener if its number has none of these bits.
     unsampled: u64,
+    /// Rule of the signature that these headers have. None: a SYN with them was dropped by its source.
     rule: RuleRef,
     listener: u32,
     /// SYNs in this tick on this CPU up to which ...
@@ -63,6 +64,7 @@ pub struct Template {
 struct Own {
     client: Addr,
     port: [u8; 2],
+    server_port: [u8; 2],
     seq: u32,
 }
 
@@ -74,6 +76,8 @@ struct Counted {
     mode: u8,
     /// True if it is one that is looked for, and remembered, in [`drop_cache`].
     remembered: bool,
+    /// Local port.
+    port: [u8; 2],
     /// [`hash::flow`] of its connection.
     flow: u64,
     /// Its sequence number.
@@ -116,7 +120,7 @@ pub(super) fn family<F: Frame + ?Sized, T: Tables>(
     (u16::from(flags) == flag::SYN).then_some((family, now))
 }
 
-/// Drops an IPv4 SYN that has the headers of one that a signature dropped a moment ago, and counts it, but
+/// Drops an IPv4 SYN that has the headers of one that was dropped a moment ago, and counts it, but
 /// for its class. `None`: it has not, or might fare otherwise; nothing has happened.
 #[inline(always)]
 pub(super) fn dropped_v4<F: Frame + ?Sized, T: Tables>(
@@ -137,6 +141,7 @@ pub(super) fn dropped_v4<F: Frame + ?Sized, T: Tables>(
     let own = Own {
         client: Addr::from_v4(head.u32::<26>().to_be_bytes()),
         port: head.u16::<34>().to_be_bytes(),
+        server_port: head.u16::<36>().to_be_bytes(),
         seq: head.u32::<38>(),
     };
     let counted = template.counted(config, &own)?;
@@ -168,13 +173,15 @@ pub(super) fn dropped_v6<F: Frame + ?Sized, T: Tables>(
             head.u32::<34>(),
         ]),
         port: head.u16::<54>().to_be_bytes(),
+        server_port: head.u16::<56>().to_be_bytes(),
         seq: head.u32::<58>(),
     };
     let counted = template.counted(config, &own)?;
     count(config, tables, now, &own.client, &counted)
 }
 
-/// Remembers the headers of a SYN that a signature rule has just dropped.
+/// Remembers the headers of a SYN that has just been dropped by `rule` for its signature, or for its source if there
+/// is none.
 #[inline(always)]
 pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -183,9 +190,8 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     pkt: &PacketCtx,
     rule: RuleRef,
 ) {
-    // Source rules come first.
     let syns = *tables.syns();
-    if !syns.is_nth(EVERY) || config.source_rules | config.port_rules != 0 {
+    if !syns.is_nth(EVERY) {
         return;
     }
     // Behind tags or other headers it would not be found again.
@@ -199,8 +205,9 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
     let Some((place, headers)) = read else { return };
     // SYNs that only would be dropped are tracked like SYNs that pass.
     let enforced = config.mode == Mode::Enforce as u8;
+    let ends_ns = if rule.is_rule() { tables.rule_expiry_ns(rule.slot) } else { u64::MAX };
     let until_ns = signatures::tick_end(pkt.now)
-        .min(tables.rule_expiry_ns(rule.slot))
+        .min(ends_ns)
         .min(config.heartbeat_ns.saturating_add(config.heartbeat_limit_ns));
     let template = Template {
         server_sum: hash::server_sum(&config.hash_key, &flow.server, flow.server_port),
@@ -216,6 +223,10 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
         ..headers
     };
     if let Some(kept) = tables.template(place) {
+        // A template with a rule serves for listed sources too.
+        if !rule.is_rule() && kept.rule.is_rule() && kept.holds(config, syns.packets(), pkt.now) {
+            return;
+        }
         *kept = template;
         *tables.templates_until_ns() = until_ns;
     }
@@ -230,18 +241,30 @@ fn count<T: Tables>(
     client: &Addr,
     by: &Counted,
 ) -> Option<Reason> {
-    if by.rule.flags & RuleRef::FORCED == 0 && !tables.is_exempt_filter_clear(exempt::place(client))
-    {
+    // Source rules come first. Those that are no operator's word spare more, by all the stages.
+    let by_source = match config.source_rules | config.port_rules {
+        0 => RuleRef::NONE,
+        _ => rules::of_source(config, tables, config.rule_set, by.port, client, now),
+    };
+    let listed = by_source.is_rule();
+    if listed && by_source.flags & RuleRef::BY_OPERATOR == 0 {
+        return None;
+    }
+    let rule = if listed { by_source } else { by.rule };
+    if !rule.is_rule() {
+        return None;
+    }
+    if rule.flags & RuleRef::FORCED == 0 && !tables.is_exempt_filter_clear(exempt::place(client)) {
         return None;
     }
     let client = client.client();
-    if by.rule.flags & RuleRef::BY_OPERATOR == 0
+    if rule.flags & RuleRef::BY_OPERATOR == 0
         && tables.may_be_client(config.client_filter, clients::mark(&client))
     {
         return None;
     }
     let mut new = None;
-    if by.remembered {
+    if by.remembered && !listed {
         let hash = hash::syn(by.flow, by.seq);
         match drop_cache::lookup(tables.drop_cache_set(hash)?, hash, now) {
             Lookup::Before => return None,
@@ -255,13 +278,17 @@ fn count<T: Tables>(
     }
     // From here on it is dropped.
     counters.syn += 1;
-    counters.dropped_signature += 1;
+    if listed {
+        counters.dropped_source += 1;
+    } else {
+        counters.dropped_signature += 1;
+    }
     tables.syns().one_more();
     *tables.last_syn_ns() = now;
     if let Some(registers) = tables.distinct_sources(by.listener) {
         distinct::add(registers, hash::source_of_sum(by.source_sum));
     }
-    if let Some(hits) = tables.rule_hits(by.rule.slot) {
+    if let Some(hits) = tables.rule_hits(rule.slot) {
         hits.hits += 1;
     }
     if let Some(hash) = new
@@ -269,8 +296,12 @@ fn count<T: Tables>(
     {
         drop_cache::remember(bucket, hash, now);
     }
-    let enforced = by.mode == Mode::Enforce as u8;
-    Some(if enforced { Reason::DropSignature } else { Reason::WouldDropSignature })
+    Some(match (by.mode == Mode::Enforce as u8, listed) {
+        (true, true) => Reason::DropSource,
+        (true, false) => Reason::DropSignature,
+        (false, true) => Reason::WouldDropSource,
+        (false, false) => Reason::WouldDropSignature,
+    })
 }
 
 /// EtherTypes (IEEE 802).
@@ -464,6 +495,7 @@ impl Template {
             unsampled: self.unsampled,
             mode: self.mode,
             remembered: drop_cache::is_remembered(flow, self.remembered),
+            port: own.server_port,
             flow,
             seq: own.seq,
             source_sum: match own.client.as_v4() {

@@ -61,7 +61,7 @@ impl Stages for HostStages<'_> {
     }
 
     fn judge_source(&mut self) -> Option<Reason> {
-        self.with(|_, config, model, pkt| stage::judge_source(config, model, pkt))
+        self.with(|frame, config, model, pkt| stage::judge_source(&*frame, config, model, pkt))
     }
 
     fn match_signature(&mut self, judged: bool) -> Option<Reason> {
