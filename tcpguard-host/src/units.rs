@@ -16,6 +16,11 @@ pub fn whole(value: u64) -> String {
     short(value as f64)
 }
 
+/// A count of things: `1 packet`, `2300 packets`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", whole(count), if count == 1 { "" } else { "s" })
+}
+
 /// A size in powers of two: `312B`, `64KiB`, `23.5GiB`.
 pub fn bytes(value: u64) -> String {
     match value {

@@ -41,6 +41,30 @@ const SECOND: Duration = Duration::from_secs(1);
 /// agent says by itself when it has no time for more.
 const AT_ONCE: usize = 32;
 
+/// The starts of mitigations that are not reported yet: each may still fail.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Starts {
+    waiting: Vec<Start>,
+    /// The start that the last command was about.
+    pub(super) executing: Option<(ListenerId, Mitigation)>,
+}
+
+/// A start of a mitigation, and its alert if it has one.
+#[derive(Clone, Debug)]
+struct Start {
+    at: Timestamp,
+    listener: ListenerId,
+    mitigation: Mitigation,
+    alert: Option<Event>,
+}
+
+impl Starts {
+    fn take(&mut self, listener: ListenerId, mitigation: Mitigation) -> Option<Start> {
+        let is_it = |start: &Start| start.listener == listener && start.mitigation == mitigation;
+        self.waiting.iter().position(is_it).map(|place| self.waiting.remove(place))
+    }
+}
+
 impl Engine {
     /// Starts and stops mitigations, and withdraws those that keep clients out.
     pub(super) fn poll_mitigations(&mut self, now: Timestamp, elapsed: Duration) {
@@ -105,30 +129,44 @@ impl Engine {
             Move::Leave { mitigation, .. } => mitigation.keeps_syns_away(),
         };
         let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
-        let (command, event) = match change {
+        let alerted = matters && !is_alerted;
+        match change {
             Move::Take { mitigation, rate, why } => {
                 if mitigation.keeps_syns_away() && monitor.ladder.since(mitigation) == Some(now) {
                     monitor.try_out(now, Newest::Mitigation(mitigation));
                 }
-                if let Some(incident) = self.incident_at(id) {
-                    incident.record_mitigation(mitigation);
-                }
-                let command = Command::StartMitigation { listener: id, mitigation, rate };
+                self.commands.push_back(Command::StartMitigation {
+                    listener: id,
+                    mitigation,
+                    rate,
+                });
                 let rate = (mitigation == Mitigation::Budget).then_some(rate);
                 let event =
                     Event::MitigationStarted { listener, with_others, mitigation, rate, why };
-                (command, event)
+                let alert = alerted.then_some(event);
+                self.starts.waiting.push(Start { at: now, listener: id, mitigation, alert });
             }
             Move::Leave { mitigation, why } => {
                 monitor.ladder.breaker.forget(&Newest::Mitigation(mitigation));
                 monitor.ladder.canary.forget(&mitigation);
-                let event = Event::MitigationStopped { listener, with_others, mitigation, why };
-                (Command::StopMitigation { listener: id, mitigation }, event)
+                self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
+                if alerted {
+                    let event = Event::MitigationStopped { listener, with_others, mitigation, why };
+                    self.alert_mitigation(now, id, Severity::Notice, event);
+                }
             }
-        };
-        self.commands.push_back(command);
-        if matters && !is_alerted {
-            self.alert_mitigation(now, id, Severity::Notice, event);
+        }
+    }
+
+    /// Reports the mitigation that the last command started.
+    pub(super) fn report_start(&mut self) {
+        let Some((listener, mitigation)) = self.starts.executing.take() else { return };
+        let Some(start) = self.starts.take(listener, mitigation) else { return };
+        if let Some(incident) = self.incident_at(listener) {
+            incident.record_mitigation(mitigation);
+        }
+        if let Some(event) = start.alert {
+            self.alert_mitigation(start.at, listener, Severity::Notice, event);
         }
     }
 
@@ -198,6 +236,7 @@ impl Engine {
         error: &str,
         soon: bool,
     ) {
+        self.starts.take(id, mitigation);
         let is_alerted = self.failed_before(now, id, mitigation, soon);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let (listener, error) = (monitor.listener, error.to_owned());

@@ -33,6 +33,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use self::host::{Host, Passing};
+use self::mitigations::Starts;
 use self::monitor::ListenerMonitor;
 use self::monitors::Monitors;
 use self::rollup::RollUp;
@@ -102,6 +103,7 @@ pub struct Engine {
     /// Reasons for which rules are no longer wanted, until the plan has taken note.
     removal_reasons: BTreeMap<Matcher, RemovalReason>,
     commands: VecDeque<Command>,
+    starts: Starts,
     /// The rules as they were before the last replacement, until the kernel has surely taken it.
     replaced: Option<RuleTable>,
 }
@@ -149,6 +151,7 @@ impl Engine {
             completing: BTreeMap::new(),
             removal_reasons: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
+            starts: Starts::default(),
             replaced: None,
         })
     }
@@ -297,9 +300,18 @@ impl Engine {
         self.ask_for_flows(now);
     }
 
-    /// The next command, in the order in which they must be executed.
+    /// The next command, in the order in which they must be executed. The one before has been executed, or its
+    /// failure reported.
     pub fn next_command(&mut self) -> Option<Command> {
-        self.commands.pop_front()
+        self.report_start();
+        let command = self.commands.pop_front();
+        self.starts.executing = match command {
+            Some(Command::StartMitigation { listener, mitigation, .. }) => {
+                Some((listener, mitigation))
+            }
+            _ => None,
+        };
+        command
     }
 
     /// Retransmitted SYNs a second that rules let through to the stack of a listener whose SYN queue has this

@@ -16,7 +16,7 @@ use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netn
 use tcpguard_host::time::Clock;
 
 use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
-use super::executor::{Executor, Exemptions};
+use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::Interfaces;
 use super::listeners::Selection;
 use super::mitigations::{Cookies, MitigationContext, Mitigations};
@@ -255,6 +255,7 @@ impl Agent {
             tracepoint,
             client_filter: ClientFilter::default(),
             mitigations,
+            removals: Removals::default(),
             count_half_open: true,
             count_rules: true,
             last_second: None,

@@ -45,7 +45,9 @@ struct Course {
 pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Backend>, SelftestFailure> {
     let refused = match host.sysctls.get(SYNCOOKIES).map(String::as_str) {
         None => "this kernel was built without CONFIG_SYN_COOKIES",
-        Some("0") => "net.ipv4.tcp_syncookies is 0, so the kernel accepts no SYN cookie",
+        Some("0") => {
+            "the kernel accepts no SYN cookie (allow them: sysctl -w net.ipv4.tcp_syncookies=1)"
+        }
         Some(syncookies) => return try_with(host, syncookies, deadline),
     };
     let impossible = |backend| Backend::impossible(backend, refused.to_owned());

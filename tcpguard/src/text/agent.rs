@@ -8,7 +8,7 @@ mod tests;
 use std::time::Duration;
 
 use tcpguard_engine::Mode;
-use tcpguard_host::units::{short, span};
+use tcpguard_host::units::{counted, short, span};
 
 use super::event::LINE;
 use super::reason::{User, seconds};
@@ -113,9 +113,10 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
 /// The line at the start. `interfaces` names each with its mode.
 pub fn started(interfaces: &str, mode: Mode, listeners: usize) -> String {
     format!(
-        "tcpguard {} started on {interfaces}: mode {}, {listeners} listeners. See: tcpguard status",
+        "tcpguard {} started on {interfaces}: mode {}, {}. See: tcpguard status",
         env!("CARGO_PKG_VERSION"),
-        mode_name(mode)
+        mode_name(mode),
+        counted(listeners as u64, "listener")
     )
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tcpguard_host::escape;
 use tcpguard_host::time::Time;
-use tcpguard_host::units::{elapsed, percent, span, whole};
+use tcpguard_host::units::{counted, elapsed, percent, span, whole};
 
 use super::attack::{between, paragraph};
 use super::incident::{self, Section, write};
@@ -73,9 +73,4 @@ fn volume(replay: &Replay, view: &View) -> String {
         text.push_str(&format!("; skipped: {}", skipped.join(", ")));
     }
     text
-}
-
-/// A count of things: `1 packet`, `2 300 packets`.
-fn counted(count: u64, thing: &str) -> String {
-    format!("{} {thing}{}", whole(count), if count == 1 { "" } else { "s" })
 }

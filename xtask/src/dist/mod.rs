@@ -33,9 +33,9 @@ tcpguard runs on the host under attack, sees every TCP handshake in the kernel
 path, and drops the flood before the network stack spends anything on it, while
 real clients keep connecting.
 
-After installation it guards nothing: name the interface in
-/etc/tcpguard/tcpguard.toml and start the service. It begins by watching, and
-says what it would have dropped.";
+After the installation, name the interface in /etc/tcpguard/tcpguard.toml and
+start the service. It starts in mode observe: it counts the packets that it
+would drop, and drops nothing.";
 const HOMEPAGE: &str = "https://github.com/tcpguard/tcpguard";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -115,16 +115,16 @@ pub(super) fn health(facts: &Facts) -> Vec<Checked> {
 pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "cookies";
     let mut findings = vec![match &facts.selftest {
-        Probed::Known { best: Some(best) } => Checked::passed(CODE, format!("tried here: {best}")),
+        Probed::Known { best: Some(best) } => Checked::passed(CODE, format!("tested: {best}")),
         Probed::Known { best: None } => {
-            Checked::warning(CODE, "tried here: no SYN cookies work").hint("tcpguard selftest")
+            Checked::warning(CODE, "tested: no SYN cookies work").hint("tcpguard selftest")
         }
-        Probed::Hidden => Checked::unknown(CODE, "which were tried here, only root may read")
+        Probed::Hidden => Checked::unknown(CODE, "only root can read the result of the test")
             .hint("sudo tcpguard doctor"),
         Probed::Stale => Checked::notice(
             CODE,
-            "not tried for this kernel, this version and these sysctls: the agent uses the kernel's own \
-             until it is",
+            "not tested with this kernel, version and these sysctls: the agent uses the kernel's own SYN \
+             cookies",
         )
         .hint("sudo tcpguard selftest && sudo systemctl restart tcpguard"),
     }];
@@ -132,7 +132,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
         && findings[0].status == CheckStatus::Passed
         && status.cookies.backend == CookieBackend::None
     {
-        let why = status.cookies.reason.as_deref().unwrap_or("it does not say why");
+        let why = status.cookies.reason.as_deref().unwrap_or("no reason given");
         findings.push(
             Checked::warning(CODE, format!("the agent uses none: {why}"))
                 .hint("systemctl restart tcpguard"),

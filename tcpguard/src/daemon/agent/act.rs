@@ -117,7 +117,8 @@ impl Agent {
                 Ok(())
             }
             Command::CleanHalfOpen { listener, clean_up, limit } => {
-                executor.clean(listener, &clean_up, limit, &mut self.sockets);
+                let (sockets, removals) = (&mut self.sockets, &mut self.removals);
+                executor.clean(now, listener, (&clean_up, limit), sockets, removals);
                 Ok(())
             }
             Command::Alert { severity, event, incident } => {

@@ -18,7 +18,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
 
-use super::executor::{Executor, Exemptions};
+use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::{Interfaces, Received};
 use super::listeners::{Selection, per_second_of};
 use super::mitigations::Mitigations;
@@ -84,6 +84,7 @@ pub struct Agent {
     pub(super) health: Vec<Finding>,
     pub(super) object: Object,
     pub(super) sockets: SockDiag,
+    pub(super) removals: Removals,
     pub(super) host: HostView,
     pub(super) firewall: Firewall,
     /// The link at the tracepoint; `None`: completions are seen in a sample only.

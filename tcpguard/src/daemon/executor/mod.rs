@@ -4,6 +4,7 @@ pub mod audit;
 pub mod client_filter;
 mod clients;
 mod exemptions;
+mod removals;
 mod repair;
 mod replacement;
 
@@ -11,11 +12,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use tcpguard_common::abi::{Config, FlowKey, ListenerEntry, Rate, RuleRef};
-use tcpguard_engine::{CleanUp, ListenerId, ListenerKind, Matcher, Rule};
+use tcpguard_engine::{CleanUp, ListenerId, ListenerKind, Matcher, Rule, Timestamp};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{self, HalfOpen, SockDiag};
+use tcpguard_host::units::counted;
 
 pub use self::exemptions::Exemptions;
+pub use self::removals::Removals;
 use super::listeners::{Observed, per_second_of};
 use crate::bpf::{Dataplane, KernelError, addr, recorded_flow, source_table};
 use crate::driver::{self, Wanted};
@@ -98,7 +101,14 @@ impl Executor {
     /// Removes a flood's half-open entries from the SYN queue of a local listener. An entry that an active rule
     /// matches, by its source or the signature of its recorded SYN, and that was answered before that rule, belongs to
     /// the flood and is removed at once. An entry without a record is removed when it is old.
-    pub fn clean(&self, id: ListenerId, clean_up: &CleanUp, limit: u32, sockets: &mut SockDiag) {
+    pub fn clean(
+        &self,
+        now: Timestamp,
+        id: ListenerId,
+        (clean_up, limit): (&CleanUp, u32),
+        sockets: &mut SockDiag,
+        removals: &mut Removals,
+    ) {
         let Some(followed) = self.listeners.get(id) else { return };
         if followed.kind != ListenerKind::Local {
             return;
@@ -127,10 +137,9 @@ impl Executor {
                 }
             }
         }
-        if removed > 0 {
-            log::info!(
-                "{removed} half-open handshakes of the flood removed from the SYN queue of {listener}"
-            );
+        if let Some(removed) = removals.add(now, id, removed) {
+            let handshakes = counted(removed, "half-open handshake");
+            log::info!("{handshakes} of the flood removed from the SYN queue of {listener}");
         }
     }
 

@@ -329,6 +329,7 @@ fn choose(
         CookieChoice::Auto => match (own, helper) {
             (Ok(()), _) => (Maker::Own, None),
             (Err(why), Ok(())) => (Maker::Helper, Some(why)),
+            (Err(why), Err(also)) if why == also => (Maker::Kernel, Some(why)),
             (Err(why), Err(also)) => (Maker::Kernel, Some(format!("{why}; {also}"))),
         },
     }
@@ -402,6 +403,8 @@ mod tests {
         assert_eq!(auto(fails("old kernel"), works()), (Maker::Helper, Some("old kernel".into())));
         let (maker, reason) = auto(fails("old kernel"), fails("no helper"));
         assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel; no helper")));
+        let (_, reason) = auto(fails("no SYN cookies"), fails("no SYN cookies"));
+        assert_eq!(reason.as_deref(), Some("no SYN cookies"));
         let (maker, reason) = choose(CookieChoice::Own, fails("old kernel"), works());
         assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel")));
         assert_eq!(choose(CookieChoice::Kernel, works(), works()).0, Maker::Kernel);

@@ -34,7 +34,7 @@ const ACCEPT: Duration =
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Only the kernel makes cookies here.
-    #[error("{0}. Test the SYN cookies of this host: tcpguard selftest")]
+    #[error("{0}. After the correction: systemctl restart tcpguard")]
     NoMaker(String),
     /// The listener is gone.
     #[error("nothing listens there now. See: tcpguard status --listeners")]
