@@ -204,7 +204,7 @@ fn ttl(bits: u64) -> u8 {
     let drawn = (bits as u32 >> 1) & 0x7f;
     let ttl = if varies(recipe::VARY_NATURAL_TTL) {
         // Hosts begin at 64 or 128, and hardly any are more than 28 routers away.
-        if bits & 1 == 0 { 40 + (drawn * 25 >> 7) } else { 100 + (drawn * 29 >> 7) }
+        if bits & 1 == 0 { 40 + ((drawn * 25) >> 7) } else { 100 + ((drawn * 29) >> 7) }
     } else if varies(recipe::VARY_TTL) {
         33 + drawn
     } else {

@@ -86,7 +86,7 @@ impl LiveFrames {
         Ok(frames)
     }
 
-    /// Sends `count` SYNs, at once or in bursts of [`LONGEST_BURST`]. The calling thread must be in the
+    /// Sends `count` SYNs, at once or in bursts of `LONGEST_BURST`. The calling thread must be in the
     /// interface's namespace. The receiver's ring may still be too full for some of them: the
     /// interface counts those under `tx_dropped`.
     pub fn send(&self, count: u32) -> Result<()> {
