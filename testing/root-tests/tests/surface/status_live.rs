@@ -99,7 +99,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     assert!(losing.health().iter().any(|(code, _)| code == "dropped_before_xdp"), "{losing:?}");
     let headline = text.lines().next().unwrap();
     assert!(headline.contains("PACKETS DROPPED BEFORE XDP"), "{text}");
-    assert!(text.contains("/s in CPU"), "{text}");
+    assert!(text.contains("packets dropped before XDP (ring 0/s, backlog "), "{text}");
     agent.wait_until("all is well", 15 * SECOND, |it| it.state() == "protecting").unwrap();
 }
 
