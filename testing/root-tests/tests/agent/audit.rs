@@ -309,8 +309,8 @@ fn the_program_that_takes_cookies_back_is_hung_again() {
         programs.iter().any(|program| program.name_as_str() == Some("tcpguard_redeem"))
     };
     assert!(hangs(), "{}", agent.log());
+    // Its next poll may hang it again before anything else can look.
     PinnedLink::open(&lab.edge, "*/redeem/*").unwrap().detach().unwrap();
-    assert!(!hangs());
     let begun = Instant::now();
     while !hangs() || agent.status().unwrap().alerts("drift_repaired") == 0 {
         assert!(begun.elapsed() < LIMIT, "it is gone for good: {}", agent.log());
