@@ -1,4 +1,4 @@
-//! Random numbers for traffic: fast, and the same again for the same seed. The generator of floods uses them too.
+//! Random numbers for traffic: fast, and reproducible from the seed. The generator of floods uses them too.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
