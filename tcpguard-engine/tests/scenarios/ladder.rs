@@ -137,6 +137,10 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
     lab.run_until(60.0);
     let story = lab.story();
     assert!(!lab.times("mitigation_failed").is_empty(), "{story}");
+    let starts = |alert: &RaisedAlert| {
+        matches!(alert.event, Event::MitigationStarted { mitigation: Mitigation::Cookies, .. })
+    };
+    assert!(!lab.alerts.iter().any(starts), "a start that fails is no start: {story}");
     let overload = taken(&lab, Mitigation::Overload).expect(&story);
     assert!(overload <= 16.0, "{overload} {story}");
     assert!(lab.group_connected(0, 4.0, overload + 1.0, 55.0) >= 0.95, "{story}");
