@@ -133,7 +133,7 @@ impl Executor {
                 Ok(false) => {}
                 Err(error) => {
                     log::warn!("{}", not_removed(listener, &error));
-                    return;
+                    break;
                 }
             }
         }
