@@ -234,19 +234,20 @@ fn spoofing_an_exempt_address_gets_no_more_refusals_and_costs_it_nothing() {
     let mut host = host(Mode::Enforce);
     let allowed = Addr::from_v4([198, 51, 100, 8]);
     host.exempt.push(((allowed, 128), ExemptEntry::STAYS));
-    let overloaded = (HOST, 444_u16);
-    let key = ListenerKey::new(HOST, overloaded.1.to_be_bytes());
-    let mitigations = ListenerEntry::OVERLOAD;
-    host.add_listener(key, ListenerEntry { id: 1, mitigations, ..ListenerEntry::default() });
+    let limited = (HOST, 444_u16);
+    let key = ListenerKey::new(HOST, limited.1.to_be_bytes());
+    let (mitigations, budget) = (ListenerEntry::BUDGET, Rate::per_second(1, 1));
+    host.add_listener(
+        key,
+        ListenerEntry { id: 1, mitigations, budget, ..ListenerEntry::default() },
+    );
+    assert_eq!(host.ingress(&segment((any_source(1), 1), limited, SYN, 1)), Reason::Syn);
     flood(&mut host, 100, 1, |_| (HOST, CLOSED));
     let refused =
         (0..20_000).filter(|_| syn(&mut host, allowed, (HOST, CLOSED)) == Reason::NoListener);
     assert_eq!(refused.count(), 0);
-    assert_eq!(
-        host.ingress(&segment((any_source(1), 1), overloaded, SYN, 1)),
-        Reason::DropOverload
-    );
-    assert_eq!(host.ingress(&segment((allowed, 1), overloaded, SYN, 1)), Reason::Syn);
+    assert_eq!(host.ingress(&segment((any_source(1), 1), limited, SYN, 2)), Reason::DropBudget);
+    assert_eq!(host.ingress(&segment((allowed, 1), limited, SYN, 1)), Reason::Syn);
 }
 
 #[test]

@@ -222,9 +222,6 @@ macro_rules! left {
         let sources: Vec<_> = host.sources.iter().collect();
         let seen = host.drop_cache.iter().map(|set| set.places).enumerate();
         let seen: Vec<_> = seen.filter(|(_, places)| *places != [0; 8]).collect();
-        let retries = host.retries.iter().map(|line| line.words).enumerate();
-        let retries: Vec<_> =
-            retries.filter(|(_, words)| words.iter().any(|it| *it != 0)).collect();
         format!(
             "{:?}",
             (
@@ -237,7 +234,7 @@ macro_rules! left {
                 ),
                 (&host.distinct_sources, flows, &host.pending, sources, &host.clients),
                 (&host.rule_hits, seen, &host.syn_samples, host.last_syn_ns),
-                (retries, &host.reply_limits, &host.budgets),
+                (&host.reply_limits, &host.budgets),
             )
         )
     }};
@@ -280,7 +277,7 @@ fn templates_and_all_stages_drop_and_count_the_same() {
         for addr in [Addr::ANY_V4, Addr::ANY_V6] {
             let mut entry = host.listener_entries[&0];
             entry.samples = random.one(&[0, 0, 1, 5]);
-            entry.mitigations = random.one(&[0, ListenerEntry::OVERLOAD, ListenerEntry::BUDGET]);
+            entry.mitigations = random.one(&[0, ListenerEntry::OWN_COOKIES, ListenerEntry::BUDGET]);
             host.add_listener(ListenerKey::new(addr, PORT.to_be_bytes()), entry);
         }
         let mut long = host.clone();

@@ -7,7 +7,7 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, RetryLine, ReturnedCookies,
+    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies,
     RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps as size,
 };
@@ -36,13 +36,11 @@ pub struct CpuState {
     pub segments_so_far: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
-    /// A value that was read to have it in the cache when it is needed.
-    pub read_ahead: u64,
     /// Connections that were handed to the kernel a moment ago, or are about to be made by it.
     pub handed_over: [HandedOver; size::HANDED_OVER_SLOTS as usize],
     /// Limit for tcpguard's own replies to unvalidated sources.
     pub reply_limit: Bucket,
-    /// SYNs from exempt addresses that went on in an overload.
+    /// SYNs from exempt addresses that went on beyond a limit.
     pub exempt: Bucket,
     /// SYNs to closed ports.
     pub closed_ports: Bucket,
@@ -120,8 +118,6 @@ pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize
 pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new();
 #[btf_map]
 pub static DROP_CACHE: Array<DropCacheSet, { size::DROP_CACHE_SETS as usize }> = Array::new();
-#[btf_map]
-pub static RETRIES: Array<RetryLine, { size::RETRY_LINES as usize }> = Array::new();
 #[btf_map]
 pub static REPLY_LIMITS: Array<Bucket, { size::REPLY_LIMIT_BUCKETS as usize }> = Array::new();
 #[btf_map]

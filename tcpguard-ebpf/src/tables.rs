@@ -13,7 +13,7 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
     SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
@@ -339,18 +339,6 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork> {
         deref!(maps::NETWORKS.get_ptr_mut(index as u32 & (size::CLIENT_NETWORKS - 1)))
-    }
-
-    #[inline(always)]
-    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
-        deref!(maps::RETRIES.get_ptr_mut(index as u32 & (size::RETRY_LINES - 1)))
-    }
-
-    #[inline(always)]
-    fn expect_retry_line(&mut self, index: u64) {
-        let word = self.retry_line(index).map_or(0, |line| line.words[0]);
-        // The processor does not wait for the value until it is used.
-        *own!(self.read_ahead) = word;
     }
 
     #[inline(always)]

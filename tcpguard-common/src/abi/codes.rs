@@ -79,9 +79,9 @@ codes! {
         HeaderDepth = 23, "header_depth";
         /// Answered: a SYN to a listener in cookie mode.
         Cookie = 24, "cookie";
-        /// Dropped: the first SYN of a client that is not validated, while more arrive than can be
-        /// answered.
-        DropOverload = 25, "drop_overload";
+        /// Dropped: a SYN of a client that is not validated, with a reply beyond the limit of the CPU, its
+        /// share of the total.
+        DropReplyLimit = 25, "drop_reply_limit";
         /// Dropped: a SYN of a client that is not validated, beyond the budget of its listener.
         DropBudget = 26, "drop_budget";
         /// Dropped: a SYN with a reply beyond the limit of the network of its source address.
@@ -116,7 +116,7 @@ impl Reason {
             Self::DropSource
             | Self::DropSignature
             | Self::DropIllegal
-            | Self::DropOverload
+            | Self::DropReplyLimit
             | Self::DropBudget
             | Self::DropReflection
             | Self::DropOutOfState

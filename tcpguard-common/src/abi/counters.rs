@@ -103,8 +103,7 @@ pub struct ListenerCounters {
     /// `established`. If a handshake is not completed, the client sends its ACK again, with its data,
     /// and is counted again after 0.27 s.
     pub cookies_redeemed: u64,
-    /// SYNs dropped because there were too many: by the first-SYN drop, beyond the SYN budget, or
-    /// beyond the limit of replies to one network.
+    /// SYNs dropped because there were too many: beyond the SYN budget, or beyond a limit of replies.
     pub limited: u64,
 }
 

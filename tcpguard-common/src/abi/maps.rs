@@ -49,9 +49,6 @@ pub const LET_THROUGH_SLOTS: u32 = 4_096;
 pub const COOKIE_NETWORK_SLOTS: u32 = 2_048;
 /// Slots for IPv6 networks of clients, 32 KiB; a power of two.
 pub const CLIENT_NETWORKS: u32 = 2_048;
-/// Lines of the filter of SYNs dropped by the first-SYN drop or beyond a budget, 16 MiB; a power of two. The
-/// arithmetic stands in [`crate::fastpath::retries`].
-pub const RETRY_LINES: u32 = 262_144;
 /// Buckets of the networks that are answered; a power of two. A flood of 10 M SYN/s from everywhere
 /// takes 153 a second from each.
 pub const REPLY_LIMIT_BUCKETS: u32 = 65_536;
@@ -149,8 +146,6 @@ pub const LET_THROUGH: &str = "LET_THROUGH";
 pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 /// Array by keyed hash of an IPv6 /48: [`super::ClientNetwork`].
 pub const NETWORKS: &str = "NETWORKS";
-/// Array by line: [`super::RetryLine`].
-pub const RETRIES: &str = "RETRIES";
 /// Array by keyed hash of a network: [`super::Bucket`] of replies.
 pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
 /// Array by listener id: [`super::Bucket`] of the SYN budget; and behind these, by listener id
@@ -183,7 +178,7 @@ pub const SIZED_BY_RULES: [&str; 5] =
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 33] = [
+pub const PINNED: [&str; 32] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -208,7 +203,6 @@ pub const PINNED: [&str; 33] = [
     EXEMPT_V6,
     EXEMPT_FILTER,
     DROP_CACHE,
-    RETRIES,
     REPLY_LIMITS,
     BUDGETS,
     HOST,

@@ -42,7 +42,7 @@ pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
     Client, ClientNetwork, ClosedPortSource, DropCacheSet, ExemptEntry, Flow, LetThrough,
-    ListenerEntry, PortEntry, RetryLine, RuleRef,
+    ListenerEntry, PortEntry, RuleRef,
 };
 
 /// Version of every layout in this module. It stands in the configuration map, and a

@@ -57,16 +57,14 @@ impl ListenerEntry {
     pub const OWN_COOKIES: u8 = 1;
     /// Cookies made by XDP are accepted, for as long as any may be out.
     pub const ACCEPT: u8 = 2;
-    /// More SYNs arrive than can be answered: only those of validated clients and retransmitted ones are.
-    pub const OVERLOAD: u8 = 4;
     /// SYNs of clients that are not validated take a token of the listener's bucket each.
-    pub const BUDGET: u8 = 8;
+    pub const BUDGET: u8 = 4;
     /// Out-of-state segments, which belong to no connection, are searched for.
-    pub const OUT_OF_STATE: u8 = 16;
+    pub const OUT_OF_STATE: u8 = 8;
     /// SYNs are answered with cookies of the kernel's making.
-    pub const KERNEL_COOKIES: u8 = 32;
+    pub const KERNEL_COOKIES: u8 = 16;
     /// The signature rules for every listener are not for this one.
-    pub const EXEMPT: u8 = 64;
+    pub const EXEMPT: u8 = 32;
 }
 
 /// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: a reference to the rule.
@@ -196,16 +194,6 @@ pub struct DropCacheSet {
     /// The dropped SYNs, the newest first. High 20 bits: keyed hash of 4-tuple and sequence number, 0 in an
     /// empty slot; low 12 bits: boot time of the drop in units of 2^23 ns (8.4 ms), wrapping after 34 s.
     pub places: [u32; 8],
-}
-
-/// One line of the filter of SYNs dropped by the first-SYN drop: a cache line. Each word holds the
-/// drops of one half-second. See [`crate::fastpath::retries`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct RetryLine {
-    /// Words by number of the half-second modulo 8. High 4 bits: that number divided by 8; low 60 bits: a Bloom
-    /// filter.
-    pub words: [u64; 8],
 }
 
 /// Cell of `CLOSED_PORT_SOURCES`: a source that sends SYNs to where nothing listens; see

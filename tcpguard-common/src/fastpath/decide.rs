@@ -255,8 +255,8 @@ fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
             return Some(answered);
         }
     }
-    // A fragment cannot be answered here, and costs the listener as much as it does without cookies.
-    if plan.wants(ANY_COOKIES | ListenerEntry::BUDGET) { stages.budget() } else { None }
+    // Not only with a budget: a fragment cannot be answered, and costs the listener as much as without cookies.
+    stages.budget()
 }
 
 /// Looks at a frame that leaves: the host's own SYN-ACKs, resets and SYNs. `made_here`: it was not

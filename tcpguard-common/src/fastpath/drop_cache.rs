@@ -1,11 +1,11 @@
 //! Dropped SYNs that are retransmitted.
 //!
-//! A SYN that a rule drops can never complete. A real client tries again: the same 4-tuple with the same
-//! sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5). So dropped SYNs are
-//! remembered, and one that is retransmitted passes. The retransmission does not prove a client, since an
+//! A SYN that a rule or a budget drops can never complete. A real client tries again: the same 4-tuple with the
+//! same sequence number, after its retransmission timeout (1 s, then 2 s: RFC 6298 §2.1 and 5.5). So dropped SYNs
+//! are remembered, and one that is retransmitted passes. The retransmission does not prove a client, since an
 //! attacker may retransmit as well. The completed handshake does ([`super::let_through`]).
 
-use super::hash;
+use super::{PacketCtx, Tables, hash};
 use crate::abi::{DropCacheSet, Pace};
 
 /// A tick is 2^23 ns (8.4 ms): a shift, where a division would cost as much as the rest.
@@ -25,7 +25,7 @@ pub const RETRANSMIT_MAX: u32 = (3_500_000_000_u64 >> TICK) as u32;
 /// at this rate 2 % of a CPU.
 const REMEMBERED_BITS: u8 = 12;
 /// Of more than that a quarter of as many are remembered, as a power of two: 30,000 to 61,000 a second. Of those
-/// of sixteen CPUs four in five at least are there for the second retransmission, after 3 s, too (Poisson).
+/// of four CPUs four in five at least are there for the second retransmission, after 3 s, too (Poisson).
 const THINNED_BITS: u8 = 2;
 
 /// One SYN of how many, as a power of two, is remembered. A flood at its maximum leaves a CPU no time for a cache
@@ -110,6 +110,18 @@ pub fn retransmitted(bucket: &mut DropCacheSet, hash: u64, now_ns: u64) -> bool 
     }
     remember(bucket, hash, now_ns);
     false
+}
+
+/// Returns whether a SYN that is to be dropped was retransmitted in time, and remembers it. Beyond the sample it is
+/// not remembered, and counts as a first one.
+#[inline(always)]
+pub(super) fn was_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
+    if !is_remembered(pkt.flow_hash, of_how_many(tables.syns())) {
+        return false;
+    }
+    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
+    // A look-up that fails may not turn into a drop.
+    tables.drop_cache_set(hash).is_none_or(|bucket| retransmitted(bucket, hash, pkt.now))
 }
 
 #[cfg(test)]

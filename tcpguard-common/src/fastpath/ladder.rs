@@ -15,12 +15,11 @@
 //!
 //! The other SYNs, in the order of the mitigations:
 //!
-//! 1. With the first-SYN drop only SYNs with some evidence for their source go on ([`Trust`]).
-//! 2. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
+//! 1. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
 //!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
-//!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond the limit of the CPU
-//!    a SYN is treated as by the first-SYN drop.
-//! 3. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
+//!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond a limit a SYN is
+//!    dropped, whether it was retransmitted or not: as many are answered as the limits allow.
+//! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of a second bucket of
 //!    that rate: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
 //!    answered. That is no way past a mitigation: they take tokens of the same two buckets. SYNs that cannot be
@@ -28,20 +27,22 @@
 //!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
 //!    dropped by the stack itself if it has no key for it.
 //!
-//! A SYN that is dropped for want of a token is remembered in [`super::retries`], so that its retransmission is
-//! recognised. Only a SYN that is dropped for the sake of a network is not: its victim cannot ask twice.
+//! A SYN that is dropped for want of a token is remembered in [`drop_cache`], so that its retransmission is
+//! recognised. A SYN outside of the sample that is remembered counts as a first one.
 
 use super::count::count;
 use super::exempt::is_exempt;
-use super::{COOKIE_HEARTBEAT_NS, PacketCtx, Tables, VALIDATED_RATE, clients, hash, retries, sets};
+use super::{
+    COOKIE_HEARTBEAT_NS, PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, sets,
+};
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Rate, Reason};
 
 /// SYNs are answered with cookies, made by XDP or by the kernel.
 pub(super) const ANY_COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
 /// Mitigations that treat SYNs by their source.
-pub(super) const BY_TRUST: u8 = ANY_COOKIES | ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
-/// First SYNs of protected and allowlisted addresses that go on in an overload, on each CPU. Their
-/// addresses can be spoofed; beyond this rate they are unvalidated sources.
+pub(super) const BY_TRUST: u8 = ANY_COOKIES | ListenerEntry::BUDGET;
+/// SYNs of protected and allowlisted addresses that go on beyond a limit, on each CPU. Their addresses can be
+/// spoofed; beyond this rate they are unvalidated sources.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// The part of the replies to a network that go to one address of it, where less than half are left.
 const ADDRESSES: u32 = 8;
@@ -67,10 +68,8 @@ pub(super) enum Trust {
     Unknown = 0,
     /// It completed a handshake before, and does not send more SYNs than a client does.
     Validated = 1,
-    /// It is protected or allowlisted, or a rule lets its retransmitted SYN pass: others bound how many do.
-    Admitted = 2,
-    /// Its SYN was retransmitted after one was dropped.
-    Retransmitted = 3,
+    /// Its SYN was retransmitted after a rule dropped it. [`super::let_through`] bounds how many reach the stack.
+    Retransmitted = 2,
 }
 
 /// Tokens of a listener's budget that a CPU holds. All-zero is none.
@@ -97,12 +96,6 @@ pub(super) const fn mitigations_in_force(
         return 0;
     }
     listener.mitigations
-}
-
-/// Returns whether so many of a listener's SYNs arrive that only a part of them is followed.
-#[inline(always)]
-pub(super) const fn thinned(mitigations: u8) -> bool {
-    mitigations & (ANY_COOKIES | ListenerEntry::OVERLOAD) != 0
 }
 
 /// Finds out whether the sender of a SYN is a validated client, and returns whether the host may have a
@@ -139,27 +132,18 @@ fn was_answered<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
 
 /// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
 #[inline(always)]
-pub(super) fn limit<T: Tables>(
-    config: &Config,
-    tables: &mut T,
-    pkt: &mut PacketCtx,
-) -> Option<Reason> {
-    if pkt.trust == Trust::Validated {
+pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
+    if pkt.mitigations & ANY_COOKIES == 0 || pkt.trust == Trust::Validated {
         return None;
     }
-    if pkt.mitigations & ListenerEntry::OVERLOAD != 0 && !admit(tables, pkt) {
-        return dropped(tables, pkt, Reason::DropOverload);
-    }
-    if pkt.mitigations & ANY_COOKIES == 0 {
+    let reason = if !may_be_replied_to(config, tables, pkt) {
+        Reason::DropReflection
+    } else if !tables.reply_limit_of_cpu().take(pkt.now, config.replies_per_cpu) {
+        Reason::DropReplyLimit
+    } else {
         return None;
-    }
-    if !may_be_replied_to(config, tables, pkt) && !exempt(tables, pkt) {
-        return dropped(tables, pkt, Reason::DropReflection);
-    }
-    if !tables.reply_limit_of_cpu().take(pkt.now, config.replies_per_cpu) && !admit(tables, pkt) {
-        return dropped(tables, pkt, Reason::DropOverload);
-    }
-    None
+    };
+    if exempt(tables, pkt) { None } else { dropped(tables, pkt, reason) }
 }
 
 /// Returns whether the network that a reply goes to may get another one. If so, takes a token for it.
@@ -203,8 +187,8 @@ pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx, rate:
 
 /// The fate of a SYN that goes to the stack: `None`, it does.
 #[inline(always)]
-pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Option<Reason> {
-    if pkt.trust == Trust::Validated {
+pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
+    if pkt.trust != Trust::Unknown {
         return None;
     }
     let budgeted = pkt.mitigations & ListenerEntry::BUDGET != 0;
@@ -212,15 +196,13 @@ pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Option<R
     if !budgeted && !evades {
         return None;
     }
-    // Neither an exempt address nor a retransmission lets a fragment past the buckets: both cost an attacker
-    // nothing.
-    let bounded = |pkt: &PacketCtx| !evades && pkt.trust == Trust::Admitted;
     let rate = if budgeted { pkt.listener.budget } else { pkt.listener.retransmit_budget };
-    let passes = bounded(pkt)
-        || take_of_budget(tables, pkt, rate)
+    let passes = take_of_budget(tables, pkt, rate)
+        // An exempt address lets no fragment past the buckets: it costs an attacker nothing.
+        || !evades && exempt(tables, pkt)
         // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
         // clients.
-        || admit(tables, pkt) && (bounded(pkt) || takes_retransmit(tables, pkt, rate));
+        || drop_cache::was_retransmitted(tables, pkt) && takes_retransmit(tables, pkt, rate);
     if passes { None } else { dropped(tables, pkt, Reason::DropBudget) }
 }
 
@@ -228,29 +210,6 @@ pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Option<R
 fn dropped<T: Tables>(tables: &mut T, pkt: &PacketCtx, reason: Reason) -> Option<Reason> {
     count(tables, pkt.listener.id, |counters| counters.limited += 1);
     Some(reason)
-}
-
-/// Returns whether a SYN may go on where first SYNs of unvalidated sources may not. Remembers it.
-#[inline(always)]
-fn admit<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> bool {
-    if pkt.trust == Trust::Unknown {
-        if is_retransmitted(tables, pkt) {
-            pkt.trust = Trust::Retransmitted;
-        } else if exempt(tables, pkt) {
-            pkt.trust = Trust::Admitted;
-        }
-    }
-    pkt.trust != Trust::Unknown
-}
-
-#[inline(always)]
-fn is_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
-    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
-    match tables.retry_line(hash) {
-        Some(line) => retries::retransmitted(line, hash, pkt.now),
-        // Nothing that cannot be looked up may turn into a drop.
-        None => true,
-    }
 }
 
 /// Returns whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.

@@ -19,7 +19,6 @@ pub mod out_of_state;
 mod pace;
 pub mod pending;
 pub mod retransmit_timing;
-pub mod retries;
 mod rules;
 mod samples;
 pub mod sets;

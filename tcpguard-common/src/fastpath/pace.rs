@@ -1,6 +1,6 @@
 //! The sampling that follows from the packet rate that a CPU sees, by type of packet.
 
-use super::ladder;
+use super::ladder::ANY_COOKIES;
 use crate::abi::{Config, Pace};
 
 /// Sampling of flows with a dropped SYN, where not all flows are tracked: at most one in `2^DROPPED_SHIFT`. At
@@ -16,8 +16,8 @@ const DROPPED_LESS: u8 = 3;
 pub const SEGMENT_BITS: u8 = 6;
 
 /// The sample to which a SYN has to belong to be recorded: the agent's, or a smaller one while this CPU sees
-/// too many for that. A still smaller one is enough for dropped SYNs, and for all while many are dropped or
-/// answered (`mitigations`). Their nature is known, and tracking one costs more than dropping or answering it.
+/// too many for that. A still smaller one is enough for dropped SYNs, and for all while they are
+/// answered with cookies. Their nature is known, and tracking one costs more than dropping or answering it.
 #[inline(always)]
 pub(super) fn tracked_shift(config: &Config, syns: &Pace, mitigations: u8, dropped: bool) -> u8 {
     let over = match config.tracked_bits {
@@ -25,7 +25,7 @@ pub(super) fn tracked_shift(config: &Config, syns: &Pace, mitigations: u8, dropp
         bits => syns.over(bits),
     };
     let shift = if over > config.sample_shift { over } else { config.sample_shift };
-    if over != 0 && (dropped || ladder::thinned(mitigations)) {
+    if over != 0 && (dropped || mitigations & ANY_COOKIES != 0) {
         dropped_shift(shift)
     } else {
         shift

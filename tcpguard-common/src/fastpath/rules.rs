@@ -4,7 +4,7 @@
 use super::count::count_listener;
 use super::exempt::is_exempt;
 use super::ladder::Trust;
-use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, source_rules};
+use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, source_rules};
 use crate::abi::{Addr, Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Returns whether the agent is gone. Without an agent no rule drops: the rules fail open.
@@ -74,8 +74,8 @@ pub(super) fn judge<T: Tables>(
     if !is_absolute {
         pkt.slot = rule.slot;
         pkt.by_source = !by_signature;
-        if was_retransmitted(tables, pkt) {
-            pkt.trust = Trust::Admitted;
+        if drop_cache::was_retransmitted(tables, pkt) {
+            pkt.trust = Trust::Retransmitted;
             return Reason::SynRetransmitted;
         }
     }
@@ -110,16 +110,4 @@ fn exemption<T: Tables>(
     }
     let client = clients::find(config, tables, &source.client())?;
     if client.bucket.take(pkt.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
-}
-
-#[inline(always)]
-fn was_retransmitted<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
-    if !drop_cache::is_remembered(pkt.flow_hash, drop_cache::of_how_many(tables.syns())) {
-        return false;
-    }
-    let hash = hash::syn(pkt.flow_hash, pkt.segment.seq);
-    match tables.drop_cache_set(hash) {
-        Some(bucket) => drop_cache::retransmitted(bucket, hash, pkt.now),
-        None => false,
-    }
 }

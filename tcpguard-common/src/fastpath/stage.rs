@@ -96,9 +96,6 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
     pkt.mitigations = ladder::mitigations_in_force(config, &listener, pkt.now);
-    if pkt.mitigations & ListenerEntry::OVERLOAD != 0 {
-        tables.expect_retry_line(hash::syn(pkt.flow_hash, pkt.segment.seq));
-    }
     let shift = pace::tracked_shift(config, tables.syns(), pkt.mitigations, false);
     let record = pkt.sampled && hash::sampled(pkt.flow_hash, shift);
     let sample = syns & samples::unsampled(listener.samples) == 0;
@@ -219,7 +216,7 @@ pub fn socket<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Socket {
 
 /// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it passes.
 #[inline(always)]
-pub fn budget<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> Option<Reason> {
+pub fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
     ladder::budget(tables, pkt)
 }
 

@@ -5,8 +5,8 @@ use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceSet, SynAckRecord, SynSamples,
+    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceSet,
+    SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -103,12 +103,6 @@ pub trait Tables {
     /// A slot for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
 
-    /// A line of the filter of SYNs that were dropped for their number; `index` is taken modulo the
-    /// size.
-    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine>;
-    /// Starts to load that line from memory before it is asked for.
-    #[inline(always)]
-    fn expect_retry_line(&mut self, _index: u64) {}
     /// The bucket of replies to a network; `index` is taken modulo the size.
     fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket>;
     /// This CPU's bucket of replies.

@@ -6,8 +6,8 @@ use core::mem::size_of;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, PacketCounters, PortEntry, RetryLine, ReturnedCookies, RuleHits, RuleRef,
-    SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
+    ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceSet, SynAckRecord, SynSamples, maps,
 };
 use crate::fastpath::{Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template};
 use crate::wire::Segment;
@@ -25,7 +25,8 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 72
+    let cpu_state = 9 * 8
+        + 2 * size_of::<Pace>()
         + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_SLOTS as usize * size_of::<HandedOver>()
         + maps::ALLOWANCES as usize * size_of::<Allowance>()
@@ -58,7 +59,6 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<LetThrough>(), maps::LET_THROUGH_SLOTS)
         + array(size_of::<CookieNetwork>(), maps::COOKIE_NETWORK_SLOTS)
         + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
-        + array(size_of::<RetryLine>(), maps::RETRY_LINES)
         + array(size_of::<Bucket>(), maps::REPLY_LIMIT_BUCKETS)
         + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)

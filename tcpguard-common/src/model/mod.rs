@@ -25,15 +25,14 @@ use std::vec::Vec;
 use crate::abi::maps::{
     ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
     DROP_CACHE_SETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS, LET_THROUGH_SLOTS, MAX_CLIENTS,
-    MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS, RETRY_LINES, SIG_CACHE,
-    SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
+    MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS,
+    SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason, RetryLine,
-    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord,
-    SynSamples,
+    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, PacketCtx,
@@ -98,8 +97,6 @@ pub struct Model {
     pub exempt: Vec<(Net, u32)>,
     /// Dropped SYNs; empty until there is one.
     pub drop_cache: Vec<DropCacheSet>,
-    /// SYNs that were dropped for their number; empty until there is one.
-    pub retries: Vec<RetryLine>,
     /// Replies to networks, by bucket.
     pub reply_limits: BTreeMap<u32, Bucket>,
     /// SYNs that a signature rule matched and that passed, by slot.
@@ -396,13 +393,6 @@ impl Tables for Model {
 
     fn client_network(&mut self, index: u64) -> Option<&mut ClientNetwork> {
         Some(self.networks.entry(index as u32 & (CLIENT_NETWORKS - 1)).or_default())
-    }
-
-    fn retry_line(&mut self, index: u64) -> Option<&mut RetryLine> {
-        if self.retries.is_empty() {
-            self.retries.resize(RETRY_LINES as usize, RetryLine::default());
-        }
-        self.retries.get_mut((index & u64::from(RETRY_LINES - 1)) as usize)
     }
 
     fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket> {

@@ -5,8 +5,7 @@ use tcpguard_common::fastpath::{hash, pending, sets};
 use tcpguard_common::model::{Model, Packet};
 
 use super::{
-    BUDGET, OVERLOAD, S, any_source, budget, counters, flood, flow, host, send, syn, third_ack, v4,
-    validate,
+    BUDGET, S, any_source, budget, counters, flood, flow, host, send, syn, third_ack, v4, validate,
 };
 
 const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
@@ -47,18 +46,22 @@ fn gets_in(host: &mut Model, client: Addr, seq: u32) -> bool {
 /// hangs.
 #[test]
 fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie() {
-    for mitigations in [COOKIES, COOKIES | OVERLOAD, COOKIES | BUDGET, COOKIES | OVERLOAD | BUDGET]
-    {
+    let few = Rate { interval_ns: u32::MAX, burst: 1 };
+    for (mitigations, replies) in [
+        (COOKIES, Rate::default()),
+        (COOKIES, few),
+        (COOKIES | BUDGET, Rate::default()),
+        (COOKIES | BUDGET, few),
+    ] {
         for client in BOTH {
             let mut host = host(mitigations);
             budget(&mut host, Rate::per_second(1, 1));
+            host.config.replies_per_cpu = replies;
+            assert_eq!(send(&mut host, any_source(1), 1), Reason::Cookie);
             validate(&mut host, client);
             // More than its buckets hold.
             for seq in 0..200 {
-                assert_eq!(
-                    gets_in(&mut host, client, seq),
-                    seq < 50 || mitigations & OVERLOAD == 0
-                );
+                assert_eq!(gets_in(&mut host, client, seq), seq < 50 || replies != few);
             }
             host.sockets.connections.insert(flow(client));
             let before = counters(&host);
@@ -74,6 +77,7 @@ fn a_client_of_whose_connection_something_is_left_is_not_answered_with_a_cookie(
             // As if no client was validated.
             host.sockets.connections.insert(flow(client));
             host.client_filter.clear();
+            host.config.replies_per_cpu = Rate::default();
             host.listener_entries.values_mut().for_each(|entry| entry.mitigations = COOKIES);
             assert!(!gets_in(&mut host, client, 401), "it would not have hung");
         }
@@ -108,7 +112,7 @@ fn a_flood_pays_for_no_search_unless_it_is_in_a_clients_name() {
     let spoofed = flood(&mut host, 20_000, S, |_| client);
     assert_eq!(host.sockets.searches, 20_000);
     assert_eq!((spoofed.passed, spoofed.dropped), (0, 0), "there is no such connection");
-    for mitigations in [OVERLOAD, BUDGET, ListenerEntry::OUT_OF_STATE] {
+    for mitigations in [BUDGET, ListenerEntry::OUT_OF_STATE] {
         host.listener_entries.get_mut(&0).unwrap().mitigations = mitigations;
         flood(&mut host, 1_000, S, |_| client);
     }
@@ -126,16 +130,12 @@ fn a_half_open_connection_of_a_new_client_goes_on_as_it_began() {
             assert_eq!(send(&mut host, client, 1), Reason::Syn);
             host.egress(&syn_ack(client, 1));
             host.sockets.connections.insert(flow(client));
-            host.listener_entries
-                .values_mut()
-                .for_each(|entry| entry.mitigations = COOKIES | OVERLOAD);
+            host.listener_entries.values_mut().for_each(|entry| entry.mitigations = COOKIES);
             host.now_ns += S;
             let once_more = send(&mut host, client, 1);
-            assert_eq!(once_more, if followed { Reason::Syn } else { Reason::DropOverload });
+            assert_eq!(once_more, if followed { Reason::Syn } else { Reason::Cookie });
             // The stack has given up.
             host.sockets.connections.clear();
-            host.now_ns += S;
-            send(&mut host, client, 1);
             host.now_ns += S;
             assert_eq!(send(&mut host, client, 1), Reason::Cookie);
             let searches = host.sockets.searches;

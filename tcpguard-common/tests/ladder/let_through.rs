@@ -130,7 +130,6 @@ fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     assert!((20 * 6..=20 * 7).contains(&of_twenty), "{of_twenty}");
 }
 
-/// Source rule, signature rule, overload, cookies: the first that applies decides.
 #[test]
 fn the_third_ack_itself_counts_for_no_rule_where_the_kernel_reports_completions() {
     let mut host = host(OWN_COOKIES);

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
     FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, PrefixV4, PrefixV6, RetryLine, ReturnedCookies, RuleHits, RuleRef,
+    PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleHits, RuleRef,
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
@@ -59,7 +59,6 @@ pub struct Dataplane {
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     exempt_filter: Table<u32, [u8; maps::EXEMPT_FILTER_BYTES]>,
     drop_cache: Table<u32, DropCacheSet>,
-    retries: Table<u32, RetryLine>,
     reply_limits: Table<u32, Bucket>,
     budgets: Table<u32, Bucket>,
     unknown_listeners: Table<ListenerKey, u64>,
@@ -101,7 +100,6 @@ impl Dataplane {
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             exempt_filter: object.table(maps::EXEMPT_FILTER)?,
             drop_cache: object.table(maps::DROP_CACHE)?,
-            retries: object.table(maps::RETRIES)?,
             reply_limits: object.table(maps::REPLY_LIMITS)?,
             budgets: object.table(maps::BUDGETS)?,
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,

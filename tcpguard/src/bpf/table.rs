@@ -45,7 +45,6 @@ plain!(
     abi::PrefixV4,
     abi::PrefixV6,
     abi::ClosedPortSource,
-    abi::RetryLine,
     abi::RuleHits,
     abi::RuleRef,
     abi::DropCacheSet,

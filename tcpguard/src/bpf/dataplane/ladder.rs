@@ -1,17 +1,11 @@
 //! The state that the mitigations of the ladder keep in maps.
 
-use tcpguard_common::abi::{Bucket, RetryLine, maps};
+use tcpguard_common::abi::{Bucket, maps};
 
 use super::Dataplane;
 use crate::bpf::KernelError;
 
 impl Dataplane {
-    /// The lines of the filter of SYNs that the first-SYN drop or a SYN rate limit dropped, and that may be
-    /// retransmitted.
-    pub fn retries(&self) -> Result<Vec<(u32, RetryLine)>, KernelError> {
-        self.retries.entries()
-    }
-
     /// The buckets of answers to networks.
     pub fn reply_limits(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
         self.reply_limits.entries()
@@ -28,11 +22,6 @@ impl Dataplane {
     }
 
     pub(super) fn forget_ladder(&self) -> Result<(), KernelError> {
-        for (line, held) in self.retries()? {
-            if held != RetryLine::default() {
-                self.retries.set(&line, &RetryLine::default())?;
-            }
-        }
         for (bucket, held) in self.reply_limits()? {
             if held != Bucket::default() {
                 self.reply_limits.set(&bucket, &Bucket::default())?;

@@ -426,9 +426,10 @@ fn answers(executor: &Executor) -> bool {
 const fn bits_of(mitigation: Mitigation) -> u8 {
     match mitigation {
         Mitigation::OutOfState => ListenerEntry::OUT_OF_STATE,
-        Mitigation::Overload => ListenerEntry::OVERLOAD,
         Mitigation::Budget => ListenerEntry::BUDGET,
-        Mitigation::Cookies | Mitigation::Source | Mitigation::Signature => 0,
+        Mitigation::Cookies | Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {
+            0
+        }
     }
 }
 
@@ -437,7 +438,6 @@ fn mitigations_of(bits: u8) -> impl Iterator<Item = Mitigation> {
     let taken = [
         (Mitigation::OutOfState, ListenerEntry::OUT_OF_STATE),
         (Mitigation::Cookies, ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES),
-        (Mitigation::Overload, ListenerEntry::OVERLOAD),
         (Mitigation::Budget, ListenerEntry::BUDGET),
     ];
     taken.into_iter().filter(move |(_, bit)| bits & bit != 0).map(|(mitigation, _)| mitigation)
@@ -481,7 +481,7 @@ mod tests {
 
     #[test]
     fn the_bits_of_a_mitigation_are_that_mitigation() {
-        for mitigation in [Mitigation::OutOfState, Mitigation::Overload, Mitigation::Budget] {
+        for mitigation in [Mitigation::OutOfState, Mitigation::Budget] {
             assert_eq!(mitigations_of(bits_of(mitigation)).collect::<Vec<_>>(), [mitigation]);
         }
         for bit in [ListenerEntry::OWN_COOKIES, ListenerEntry::KERNEL_COOKIES] {

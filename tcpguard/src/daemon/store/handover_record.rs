@@ -26,11 +26,10 @@ use crate::daemon::listeners::{Inherited, MonitoredListener};
 const SCHEMA: &str = "tcpguard.handover/1";
 
 /// Names of a listener's mitigations in the record, whatever their bits are.
-const MITIGATIONS: [(&str, u8); 6] = [
+const MITIGATIONS: [(&str, u8); 5] = [
     ("own_cookies", ListenerEntry::OWN_COOKIES),
     ("accept", ListenerEntry::ACCEPT),
     ("kernel_cookies", ListenerEntry::KERNEL_COOKIES),
-    ("overload", ListenerEntry::OVERLOAD),
     ("budget", ListenerEntry::BUDGET),
     ("out_of_state", ListenerEntry::OUT_OF_STATE),
 ];

@@ -22,7 +22,7 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes that are resident of the agent and its maps together, on 2 CPUs.
-const PROMISED: u64 = 66 << 20;
+const PROMISED: u64 = 50 << 20;
 /// Bytes in addition for each further CPU that the kernel may have: some maps hold their values for each.
 const PROMISED_A_CPU: u64 = 1 << 20;
 /// Bytes that may be added in the last two thirds of a flood. A file that was read before may be read again

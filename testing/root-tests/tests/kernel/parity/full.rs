@@ -44,9 +44,10 @@ fn answer_unknown(pair: &mut Pair) {
 /// Fills all tables that traffic can fill, in the kernel alone.
 ///
 /// The other maps hold fixed cells, which exist from the start and of which none can be missing: marks
-/// (PENDING, CLIENT_FILTERS), registers (DISTINCT_SOURCES), buckets (ANSWERS, BUDGETS), the words of RETRIES
-/// and CLOSED, which record their own age, the sets of SEEN, in which the oldest entry is replaced, the slots
-/// of SYN_SAMPLES and CPU, and counters. The cells of PROBES are fixed too, but each belongs to one source.
+/// (PENDING, CLIENT_FILTERS), registers (DISTINCT_SOURCES), buckets (REPLY_LIMITS, BUDGETS), the words of
+/// CLOSED, which record their own age, the sets of DROP_CACHE, in which the oldest entry is replaced, the slots of
+/// SYN_SAMPLES and CPU, and counters. The cells of CLOSED_PORT_SOURCES are fixed too, but each belongs to one
+/// source.
 fn fill(pair: &mut Pair) {
     let [server, closed] = [80, 9].map(|port| SocketAddr::new(v4(2, 1), port));
     let ingress = |pair: &mut Pair, segment: &Segment| {

@@ -63,8 +63,7 @@ fn abandoned(sockets: &Sockets) -> Pair {
         config.polled_ns = [5_000, 3_000].map(|ms| START_NS + ms * MS);
     });
     let cookies = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
-    let limits = ListenerEntry::OVERLOAD | ListenerEntry::BUDGET;
-    pair.arm_with(cookies | limits | ListenerEntry::OUT_OF_STATE);
+    pair.arm_with(cookies | ListenerEntry::BUDGET | ListenerEntry::OUT_OF_STATE);
     pair
 }
 
