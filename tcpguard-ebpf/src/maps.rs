@@ -119,7 +119,10 @@ pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new
 #[btf_map]
 pub static DROP_CACHE: Array<DropCacheSet, { size::DROP_CACHE_SETS as usize }> = Array::new();
 #[btf_map]
-pub static REPLY_LIMITS: Array<Bucket, { size::REPLY_LIMIT_BUCKETS as usize }> = Array::new();
+pub static REPLY_LIMITS: PerCpuArray<
+    [u16; size::REPLY_LIMIT_PART],
+    { size::REPLY_LIMIT_BUCKETS / size::REPLY_LIMIT_PART },
+> = PerCpuArray::new();
 #[btf_map]
 pub static LET_THROUGH: Array<LetThrough, { size::LET_THROUGH_SLOTS as usize }> = Array::new();
 #[btf_map]

@@ -1,6 +1,6 @@
 //! The one configuration record that the programs read per packet.
 
-use super::{LATE_POLLS, Pace, Rate};
+use super::{LATE_POLLS, Pace, Rate, ReplyRate};
 
 /// The single entry of the `CONFIG` map. All-zero means "not configured": everything passes.
 #[repr(C)]
@@ -58,9 +58,9 @@ pub struct Config {
     /// Number of the rule set that counts: rules under any other number are not there. See
     /// [`super::SourceV4`].
     pub rule_set: u64,
-    /// SYN-ACKs sent by XDP to one network (IPv4 /24, IPv6 /48), on all CPUs together. All-zero: no limit, as
-    /// for the next.
-    pub replies_per_network: Rate,
+    /// SYN-ACKs sent by XDP to one network (IPv4 /24, IPv6 /48) on one CPU: its share of the limit. All-zero: no
+    /// limit, as for the next.
+    pub replies_per_network: ReplyRate,
     /// SYN-ACKs sent by XDP to unvalidated sources on one CPU: its share of the host's total.
     pub replies_per_cpu: Rate,
     /// 1: some listener has [`super::ListenerEntry::OUT_OF_STATE`]; 0 lets every segment skip that stage.

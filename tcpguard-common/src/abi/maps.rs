@@ -49,9 +49,11 @@ pub const LET_THROUGH_SLOTS: u32 = 4_096;
 pub const COOKIE_NETWORK_SLOTS: u32 = 2_048;
 /// Slots for IPv6 networks of clients, 32 KiB; a power of two.
 pub const CLIENT_NETWORKS: u32 = 2_048;
-/// Buckets of the networks that are answered; a power of two. A flood of 10 M SYN/s from everywhere
-/// takes 153 a second from each.
-pub const REPLY_LIMIT_BUCKETS: u32 = 65_536;
+/// Buckets of the networks that are answered, of each CPU, 128 KiB; a power of two. A flood of 15 M SYN/s from
+/// everywhere takes 229 a second from each, on all CPUs together.
+pub const REPLY_LIMIT_BUCKETS: usize = 65_536;
+/// Buckets in an element of their map: the kernel allows 32 KiB for a value of each CPU.
+pub const REPLY_LIMIT_PART: usize = 16_384;
 /// Slots of each CPU for tokens of listeners' budgets; a power of two.
 pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
@@ -146,7 +148,7 @@ pub const LET_THROUGH: &str = "LET_THROUGH";
 pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 /// Array by keyed hash of an IPv6 /48: [`super::ClientNetwork`].
 pub const NETWORKS: &str = "NETWORKS";
-/// Array by keyed hash of a network: [`super::Bucket`] of replies.
+/// Per-CPU array of parts of the buckets (u16) of replies, by keyed hash of a network: [`super::ReplyRate`].
 pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
 /// Array by listener id: [`super::Bucket`] of the SYN budget; and behind these, by listener id
 /// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.
@@ -178,7 +180,7 @@ pub const SIZED_BY_RULES: [&str; 5] =
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 32] = [
+pub const PINNED: [&str; 31] = [
     CONFIG,
     INTERFACES,
     PACKETS,
@@ -203,7 +205,6 @@ pub const PINNED: [&str; 32] = [
     EXEMPT_V6,
     EXEMPT_FILTER,
     DROP_CACHE,
-    REPLY_LIMITS,
     BUDGETS,
     HOST,
     CLOSED_PORT_SOURCES,

@@ -18,6 +18,7 @@ mod kfuncs;
 pub mod maps;
 pub mod option;
 mod pace;
+mod reply_rate;
 mod samples;
 mod set;
 mod values;
@@ -38,6 +39,7 @@ pub use keys::{
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
 pub use pace::Pace;
+pub use reply_rate::ReplyRate;
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{

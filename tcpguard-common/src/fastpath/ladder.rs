@@ -45,7 +45,7 @@ pub(super) const BY_TRUST: u8 = ANY_COOKIES | ListenerEntry::BUDGET;
 /// spoofed; beyond this rate they are unvalidated sources.
 pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// The part of the replies to a network that go to one address of it, where less than half are left.
-const ADDRESSES: u32 = 8;
+const ADDRESSES: u16 = 8;
 /// Time after the tables began empty in which a client may return to an earlier connection that the host still
 /// remembers: TIME_WAIT lasts 60 s (`TCP_TIMEWAIT_LEN`, include/net/tcp.h), and a little longer for those that
 /// end meanwhile.
@@ -154,17 +154,15 @@ fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx
     let Some(bucket) = tables.reply_limit(network) else {
         return true;
     };
-    if bucket.after(pkt.now, rate, rate.burst / 2).is_some() {
-        return bucket.take(pkt.now, rate);
+    if !rate.is_half_empty(*bucket, pkt.now) {
+        return rate.take(bucket, pkt.now, 1);
     }
     // Other bits than those that distinguish networks: an address may be its network's first.
     let address = hash::source(&config.hash_key, &client.client()) >> 32;
-    let share = Rate {
-        interval_ns: rate.interval_ns.saturating_mul(ADDRESSES),
-        burst: rate.burst.div_ceil(ADDRESSES),
+    let mut takes = |bucket, weight| {
+        tables.reply_limit(bucket).is_none_or(|bucket| rate.take(bucket, pkt.now, weight))
     };
-    let has_share = tables.reply_limit(address).is_none_or(|bucket| bucket.take(pkt.now, share));
-    has_share && tables.reply_limit(network).is_none_or(|bucket| bucket.take(pkt.now, rate))
+    takes(address, ADDRESSES) && takes(network, 1)
 }
 
 /// Returns whether the stack is given a retransmitted SYN that a rule or a budget would keep from it.

@@ -103,8 +103,8 @@ pub trait Tables {
     /// A slot for a SYN that a signature rule matched and that passed; `index` is taken modulo the size.
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
 
-    /// The bucket of replies to a network; `index` is taken modulo the size.
-    fn reply_limit(&mut self, index: u64) -> Option<&mut Bucket>;
+    /// This CPU's bucket of replies to a network; `index` is taken modulo the size.
+    fn reply_limit(&mut self, index: u64) -> Option<&mut u16>;
     /// This CPU's bucket of replies.
     fn reply_limit_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs from exempt addresses.

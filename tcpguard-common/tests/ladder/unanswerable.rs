@@ -1,7 +1,7 @@
 //! SYNs that cookies are to answer and cannot. Fragments, which any sender can choose, are no way past the
 //! mitigation. SYNs with properties that no remote sender can choose are left to the stack.
 
-use tcpguard_common::abi::{Addr, Rate, Reason};
+use tcpguard_common::abi::{Addr, Rate, Reason, ReplyRate};
 use tcpguard_common::model::Model;
 
 use super::{
@@ -133,7 +133,7 @@ fn spoofing_an_exempt_address_passes_no_more() {
     let mut host = attacked(OWN_COOKIES);
     let exempt = v4(10, 16, 1, 1);
     host.exempt.push(((exempt, 128), u32::MAX));
-    host.config.replies_per_network = Rate::default();
+    host.config.replies_per_network = ReplyRate::default();
     let passed = (0..20_000).filter(|seq| {
         host.now_ns += S / 20_000;
         host.config.heartbeat_ns = host.now_ns;

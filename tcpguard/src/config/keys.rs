@@ -130,8 +130,8 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "cookies.replies_per_network",
-        doc: "SYN cookies a second for each network of sources (IPv4 /24, IPv6 /48), twice as \
-              many at once. The limit protects the real owners of spoofed addresses from the \
+        doc: "SYN cookies a second for each network of sources (IPv4 /24, IPv6 /48), at most 256 \
+              at once. The limit protects the real owners of spoofed addresses from the \
               replies. Validated clients always get a reply. Raise it if many of your new clients \
               share a carrier's /24. (1 to 1000000)",
         example: None,

@@ -15,7 +15,7 @@ use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
 
-use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock};
+use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock, share_replies};
 use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::Interfaces;
 use super::listeners::Selection;
@@ -119,6 +119,8 @@ impl Agent {
             ..before.unwrap_or_default()
         };
         apply_policy(&mut kernel_config, &config, false);
+        // Until the first poll.
+        share_replies(&mut kernel_config, &config, 1);
         dataplane.set_config(&kernel_config)?;
         let secret = match &handover_record {
             Some(handover_record) => handover_record.secret(),

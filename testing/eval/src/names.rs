@@ -7,7 +7,7 @@
 
 use tcpguard_common::abi::option::{SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, Mode, Rate, Reason, SynAckRecord,
+    ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, ReplyRate, SynAckRecord,
 };
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
 use tcpguard_sim::Random;
@@ -85,7 +85,7 @@ impl Host {
             established_seen: 1,
             hash_key: hash_key(1),
             tracked_bits: Config::follow(20_000),
-            replies_per_network: Rate::per_second(256, 512),
+            replies_per_network: ReplyRate::share(256, 1),
             ..Config::default()
         });
         model.now_ns = START;

@@ -3,8 +3,8 @@
 
 use tcpguard_common::abi::{
     ABI_VERSION, Action, Addr, Config, EVERY_PORT, ExemptEntry, Fingerprint, ListenerEntry,
-    ListenerKey, Mask, Mode, PacketCounters, Rate, Reason, RuleRef, SignatureKey, SynAckRecord,
-    option,
+    ListenerKey, Mask, Mode, PacketCounters, Rate, Reason, ReplyRate, RuleRef, SignatureKey,
+    SynAckRecord, option,
 };
 use tcpguard_common::fastpath::{COOKIE_HEARTBEAT_NS, FAILED_COOKIE_NS, KernelCookie};
 use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
@@ -64,7 +64,8 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         source_rules: Config::HOSTS | Config::NETS,
         rule_set: SET,
         failed_cookie_ns: FAILED_COOKIE_NS,
-        replies_per_network: Rate::per_second(40, 2),
+        // 40 a second, and two at once.
+        replies_per_network: ReplyRate { interval: 24, depth: 48, shift: 20, pad: [0; 3] },
         replies_per_cpu: Rate::per_second(60, 3),
         closed_ports: Rate::per_second(20, 1),
         ..Config::default()

@@ -5,10 +5,19 @@ use tcpguard_common::abi::{Bucket, maps};
 use super::Dataplane;
 use crate::bpf::KernelError;
 
+const REPLY_LIMIT_PARTS: u32 = (maps::REPLY_LIMIT_BUCKETS / maps::REPLY_LIMIT_PART) as u32;
+
 impl Dataplane {
-    /// The buckets of answers to networks.
-    pub fn reply_limits(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
-        self.reply_limits.entries()
+    /// The buckets of replies to networks that were taken of, of all CPUs.
+    pub fn reply_limits(&self) -> Result<Vec<(usize, u16)>, KernelError> {
+        let mut buckets = Vec::new();
+        for part in 0..REPLY_LIMIT_PARTS {
+            for of_cpu in self.reply_limits.get(part)? {
+                let first = part as usize * maps::REPLY_LIMIT_PART;
+                buckets.extend((first..).zip(of_cpu).filter(|(_, bucket)| *bucket != 0));
+            }
+        }
+        Ok(buckets)
     }
 
     /// The buckets of SYN budgets by listener id.
@@ -22,10 +31,8 @@ impl Dataplane {
     }
 
     pub(super) fn forget_ladder(&self) -> Result<(), KernelError> {
-        for (bucket, held) in self.reply_limits()? {
-            if held != Bucket::default() {
-                self.reply_limits.set(&bucket, &Bucket::default())?;
-            }
+        for part in 0..REPLY_LIMIT_PARTS {
+            self.reply_limits.fill(part, &[0; maps::REPLY_LIMIT_PART])?;
         }
         (0..maps::MAX_LISTENERS).try_for_each(|id| self.reset_budget(id))
     }

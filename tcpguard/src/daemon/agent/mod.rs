@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::Stderr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Config as KernelConfig, Reason};
+use tcpguard_common::abi::{Config as KernelConfig, Reason, ReplyRate};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
@@ -264,9 +264,11 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: 
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     kernel.cookie_mark = config.cookie_mark;
     kernel.tracked_bits = KernelConfig::follow(FOLLOWED_PER_SECOND);
-    let per_network = config.replies_per_network;
-    kernel.replies_per_network = per_second_of(per_network, 2 * per_network);
-    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+}
+
+/// Shares the limits of replies among so many CPUs.
+pub(super) fn share_replies(kernel: &mut KernelConfig, config: &Config, cpus: u64) {
+    kernel.replies_per_network = ReplyRate::share(config.replies_per_network, cpus);
     let of_cpu = config.replies_total / cpus;
     // A tenth of a second's worth at once.
     kernel.replies_per_cpu = per_second_of(of_cpu, of_cpu / 10);
@@ -296,5 +298,21 @@ mod tests {
             assert_eq!(bounds("pass", pressed), 0);
             assert_eq!(bounds("drop", pressed), Reason::EVERY_BOUND);
         }
+    }
+
+    /// A card with two queues on a host of four CPUs.
+    #[test]
+    fn the_limits_of_replies_are_shared_among_the_cpus_that_receive() {
+        let received =
+            |syns: [u64; 4]| Received { syns_by_cpu: syns.into(), ..Received::default() };
+        let before = received([9, 0, 7, 0]);
+        assert_eq!(before.cpus_since(None), 2);
+        let now = received([9, 0, 8, 0]);
+        assert_eq!([&before, &now].map(|now| now.cpus_since(Some(&before))), [1, 1]);
+        let config = parse(Path::new("file"), "", Overrides::default()).unwrap();
+        let mut kernel = KernelConfig::default();
+        share_replies(&mut kernel, &config, 2);
+        assert_eq!(kernel.replies_per_network, ReplyRate::share(config.replies_per_network, 2));
+        assert_eq!(u64::from(kernel.replies_per_cpu.burst), config.replies_total / 20);
     }
 }

@@ -9,7 +9,7 @@ use tcpguard_engine::{
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
-use super::{Agent, Snapshot, clock};
+use super::{Agent, Snapshot, clock, share_replies};
 use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
 use crate::daemon::hint::logged;
@@ -44,6 +44,8 @@ impl Agent {
         self.housekeeping(now)?;
         let mut received = self.interfaces.received(&self.executor.dataplane)?;
         received.losses.softnet = self.host.softnet(now).to_vec();
+        let before = self.snapshots.back().map(|before| &before.received);
+        share_replies(&mut self.executor.config, &self.config, received.cpus_since(before));
         let sample = self.sample(now, &received)?;
         self.executor.submit(&mut self.engine, &sample)?;
         self.incidents.note(&sample, &self.engine);

@@ -50,6 +50,17 @@ pub struct Received {
     pub losses: LossCounters,
 }
 
+impl Received {
+    /// Number of CPUs that have seen SYNs since an earlier reading, one at least. A network card may have fewer
+    /// queues than the host has CPUs.
+    pub fn cpus_since(&self, before: Option<&Self>) -> u64 {
+        let earlier = before.map_or(&[][..], |before| &before.syns_by_cpu);
+        let earlier = earlier.iter().copied().chain(std::iter::repeat(0));
+        let receiving = self.syns_by_cpu.iter().zip(earlier).filter(|(now, before)| *now > before);
+        receiving.count().max(1) as u64
+    }
+}
+
 /// All interfaces that are attached or waited for.
 #[derive(Debug)]
 pub struct Interfaces {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tcpguard_common::abi::{Bucket, ListenerEntry, Mode, Rate, Reason};
+use tcpguard_common::abi::{Bucket, ListenerEntry, Mode, Rate, Reason, ReplyRate};
 use tcpguard_kit::net::packet::{Segment, flags};
 
 use super::state::Differences;
@@ -25,8 +25,9 @@ impl Pair {
     /// Adds the differences between the tokens that they gave out.
     pub fn compare_ladder(&self, found: &mut Differences) {
         let (kernel, model) = (&self.dataplane, &self.model);
-        let reply_limits = given(kernel.reply_limits().unwrap());
-        found.compare("answers", &reply_limits, &given_by(&model.reply_limits));
+        let taken = model.reply_limits.iter().filter(|(_, bucket)| **bucket != 0);
+        let taken: Vec<_> = taken.map(|(place, bucket)| (*place, *bucket)).collect();
+        found.compare("replies", &kernel.reply_limits().unwrap(), &taken);
         let budgets = given(kernel.budgets().unwrap());
         found.compare("budgets", &budgets, &given_by(&model.budgets));
     }
@@ -48,7 +49,7 @@ fn pair() -> Pair {
     pair.keep_agent();
     // Less than the random traffic asks for until most of its clients are known.
     pair.configure(|config| {
-        config.replies_per_network = Rate::per_second(20, 16);
+        config.replies_per_network = ReplyRate::share(16, 1);
         config.replies_per_cpu = Rate::per_second(25, 8);
     });
     pair

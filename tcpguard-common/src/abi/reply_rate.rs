@@ -1,0 +1,126 @@
+//! Token bucket in 16 bits, for replies to networks: a CPU has 65,536 of them in 128 KiB.
+
+/// Speed and depth of the buckets of replies to networks on one CPU, in ticks. All-zero is no limit.
+///
+/// A bucket is the time at which it will be full again, as [`super::Bucket`] is, in ticks and modulo 2^16. All-zero
+/// is a full bucket. After a pause of the length of a cycle, a bucket may seem as empty as it was before: an eighth
+/// of the time at most, and for at most 0.1 % of it so empty that no reply is sent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ReplyRate {
+    /// Ticks that one token takes to grow back; 0: there are always enough.
+    pub interval: u16,
+    /// Ticks in which an empty bucket is full again.
+    pub depth: u16,
+    /// A tick is `2^shift` ns.
+    pub shift: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+}
+
+impl ReplyRate {
+    /// Tokens in a full bucket: no fewer on a CPU with a small share, because arrivals vary, and no more, because
+    /// 16 bits hold no more.
+    const BURST: (u64, u64) = (8, 256);
+    /// Each token takes 16 to 32 ticks.
+    const TICK_BITS: u32 = 4;
+
+    /// The share of each of `cpus` CPUs in `per_second` replies a second, and a second's worth at once.
+    pub const fn share(per_second: u64, cpus: u64) -> Self {
+        let interval_ns = 1_000_000_000 * cpus / per_second;
+        let bits = match interval_ns.checked_ilog2() {
+            Some(bits) => bits,
+            None => return Self { interval: 0, depth: 0, shift: 0, pad: [0; 3] },
+        };
+        let shift = bits.saturating_sub(Self::TICK_BITS);
+        // Rounded so that no more than the limit is sent.
+        let interval = interval_ns.div_ceil(1 << shift) as u16;
+        let (least, most) = Self::BURST;
+        let burst = match per_second / cpus {
+            few if few < least => least,
+            many if many > most => most,
+            burst => burst,
+        };
+        Self { interval, depth: interval * burst as u16, shift: shift as u8, pad: [0; 3] }
+    }
+
+    /// Takes a token that takes `weight` times as long to grow back as others, or returns `false` and changes
+    /// nothing.
+    #[inline(always)]
+    pub const fn take(self, bucket: &mut u16, now_ns: u64, weight: u16) -> bool {
+        let after = self.ahead(*bucket, now_ns) as u32 + (self.interval * weight) as u32;
+        if after > self.depth as u32 {
+            return false;
+        }
+        *bucket = self.tick(now_ns).wrapping_add(after as u16);
+        true
+    }
+
+    /// Returns whether less than half of the tokens are left.
+    #[inline(always)]
+    pub const fn is_half_empty(self, bucket: u16, now_ns: u64) -> bool {
+        self.ahead(bucket, now_ns) > self.depth / 2
+    }
+
+    /// Ticks until the bucket is full.
+    #[inline(always)]
+    const fn ahead(self, bucket: u16, now_ns: u64) -> u16 {
+        let ahead = bucket.wrapping_sub(self.tick(now_ns));
+        if ahead > self.depth { 0 } else { ahead }
+    }
+
+    #[inline(always)]
+    const fn tick(self, now_ns: u64) -> u16 {
+        (now_ns >> (self.shift & 63)) as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+    const START: u64 = 5_000 * S;
+
+    /// Tokens that are given in `seconds` of 100,000 requests each.
+    fn given(rate: ReplyRate, bucket: &mut u16, seconds: u64) -> u64 {
+        let requests = 0..seconds * 100_000;
+        requests.filter(|at| rate.take(bucket, START + at * S / 100_000, 1)).count() as u64
+    }
+
+    #[test]
+    fn a_cpu_gives_its_share_and_no_more() {
+        for per_second in [1, 10, 256, 1_000, 30_000] {
+            for cpus in [1, 2, 7, 16, 64, 128] {
+                let rate = ReplyRate::share(per_second, cpus);
+                let burst = u64::from(rate.depth / rate.interval);
+                assert_eq!(burst, (per_second / cpus).clamp(8, 256));
+                let most = burst + 10 * per_second / cpus + 1;
+                let least = burst + 10 * per_second * 15 / 16 / cpus;
+                let given = given(rate, &mut 0, 10);
+                assert!((least..=most).contains(&given), "{per_second} on {cpus}: {given}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_after_any_pause_is_hardly_ever_empty() {
+        for cpus in [1, 16, 128] {
+            let rate = ReplyRate::share(256, cpus);
+            let mut bucket = 0;
+            while rate.take(&mut bucket, START, 1) {}
+            let seconds = 60 * cpus;
+            let pauses = (10_000..100_000).map(|part| START + part * seconds * S / 100_000);
+            let refused = pauses.filter(|now| !rate.take(&mut bucket.clone(), *now, 1)).count();
+            assert!(refused <= 90, "{refused} in 90,000");
+        }
+    }
+
+    #[test]
+    fn an_all_zero_rate_is_no_limit_and_neither_is_one_beyond_all_ticks() {
+        for rate in [ReplyRate::default(), ReplyRate::share(u64::MAX, 1)] {
+            assert!((0..1_000).all(|now| rate.take(&mut 0, now * 7_919, 1)));
+            assert!(!rate.is_half_empty(9, START));
+        }
+    }
+}
