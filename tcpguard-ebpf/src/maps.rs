@@ -7,9 +7,9 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies,
-    RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord,
-    SynSamples, maps as size,
+    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    maps as size,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,

@@ -13,8 +13,8 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost,
+    SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Tables, Template,
