@@ -30,7 +30,7 @@ pub enum Situation {
     Idle,
     /// No options, one TTL, random sources: a signature recognises it.
     Fixed,
-    /// Copies of a client's own SYN: cookies and the first-SYN drop remain.
+    /// Copies of a client's own SYN: only cookies remain.
     Mimic,
 }
 

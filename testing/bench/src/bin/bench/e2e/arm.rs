@@ -6,7 +6,7 @@ use serde::Serialize;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::doctor;
 use tcpguard_kit::daemon::status::Status;
-use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, PORT};
+use tcpguard_kit::net::lab::{Family, INTERFACE, Lab};
 use tcpguard_kit::net::lab_filter::{Filter, LabFilter};
 
 use super::{netfilter, xdp_filter};
@@ -41,9 +41,6 @@ pub enum Arm {
     Ours,
     /// The same with --xdp-mode generic
     OursGeneric,
-    /// The same with `overload` and `budget` forbidden at the listener: all SYNs that it takes are
-    /// answered
-    OursAnswering,
     /// tcpguard against copies of the clients' own SYN, whatever --flood says: only cookies are left
     OursCookies,
     /// tcp_syncookies=1 behind an nft rule that drops what is new and no SYN; not in the default
@@ -82,7 +79,6 @@ impl Arm {
             Self::DropGeneric => "ideal filter, generic",
             Self::Ours => "tcpguard",
             Self::OursGeneric => "tcpguard, generic",
-            Self::OursAnswering => "tcpguard, no first-SYN drop",
             Self::OursCookies => "tcpguard (cookies only)",
             Self::Cookies1NewNotSyn => "kernel cookies (=1), new not SYN",
             Self::OursNewNotSyn => "tcpguard, new not SYN",
@@ -132,10 +128,6 @@ impl Arm {
             Self::DropGeneric => filter(false),
             Self::Ours | Self::OursCookies => agent("", &[]),
             Self::OursGeneric => agent("", &["--xdp-mode", "generic"]),
-            Self::OursAnswering => {
-                let at = format!("[[listener]]\nat = \":{PORT}\"\n");
-                agent(&format!("{at}overload = false\nbudget = false\n"), &[])
-            }
             Self::Cookies1NewNotSyn => netfilter::new_not_syn(lab).map(|()| Defence::Kernel),
             Self::OursNewNotSyn => {
                 netfilter::new_not_syn(lab)?;

@@ -97,7 +97,7 @@ enum Scenario {
     Transfers(transfers::Transfers),
 }
 
-/// The runs that the targets need: each defence at each rate three times, in 80 minutes
+/// The runs that the targets need: each defence at each rate three times, and those of the targets five times, in 80 minutes
 #[derive(Debug, Args)]
 struct Targets {
     /// The cells that targets are judged by once, in 3 minutes
@@ -288,7 +288,6 @@ impl Options {
         // rules.
         all.filter(|arm| match arm {
             Arm::OursCookies => self.flood != Kind::Mimic,
-            Arm::OursAnswering => self.flood == Kind::Mimic,
             arm => !arm.is_behind_filter(),
         })
         .collect()

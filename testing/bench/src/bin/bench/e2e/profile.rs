@@ -16,12 +16,11 @@ use crate::memory;
 use crate::perf::{self, Looks, Perf};
 
 /// Cases that a full run judges at the maximum, and those beside which it judges them.
-const CASES: [(Kind, Arm); 6] = [
+const CASES: [(Kind, Arm); 5] = [
     (Kind::Fixed, Arm::Drop),
     (Kind::Fixed, Arm::XdpFilter),
     (Kind::Fixed, Arm::Ours),
     (Kind::Mimic, Arm::Cookies1),
-    (Kind::Mimic, Arm::OursAnswering),
     (Kind::Mimic, Arm::Ours),
 ];
 /// Clients before the flood: without any, whatever the flood sends looks like no client.

@@ -24,7 +24,7 @@ use super::attack::{Kind, Rate};
 use super::conntrack::{self, Conntrack};
 
 /// Mitigations that keep SYNs away from a listener.
-pub const STEPS: [&str; 3] = ["cookies", "overload", "budget"];
+pub const STEPS: [&str; 2] = ["cookies", "budget"];
 /// Time in which the agent has polled its counters again, which it does once a second at least.
 const SETTLED: Duration = Duration::from_millis(2500);
 /// Time after which a client gives up, beyond the last limit that is reported, 7 s.

@@ -108,8 +108,6 @@ pub enum Situation {
     },
     /// SYNs are answered with cookies, and cookies taken.
     Cookies,
-    /// More SYNs come than can be answered: first SYNs are dropped.
-    Overload,
 }
 
 impl Situation {
@@ -127,7 +125,6 @@ impl Situation {
             Self::Signatures { count: 1, masks } => format!("1 signature, {}", masks.title()),
             Self::Signatures { count, masks } => format!("{count} signatures, {}", masks.title()),
             Self::Cookies => "cookies".to_owned(),
-            Self::Overload => "overload".to_owned(),
         }
     }
 }
@@ -365,7 +362,6 @@ impl Stream {
                 subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(ours));
                 subjects.extend(ours(Situation::Listed(0)));
                 subjects.extend(ours(Situation::Unlisted(LIST)));
-                subjects.extend(ours(Situation::Overload));
                 subjects.extend(ours(Situation::Cookies));
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
@@ -378,13 +374,11 @@ impl Stream {
         subjects
     }
 
-    /// The expected verdict on a packet at XDP; `None` where chance decides.
-    pub const fn verdict(self, subject: Subject) -> Option<u32> {
-        Some(match subject {
+    /// The expected verdict on a packet at XDP.
+    pub const fn verdict(self, subject: Subject) -> u32 {
+        match subject {
             // `XDP_ABORTED`: there is nothing to go on as.
             Subject::Wrapper => 0,
-            // A first SYN is taken for a retransmitted one now and then, and answered.
-            Subject::Ours(Situation::Overload, _) => return None,
             Subject::Ours(
                 Situation::Listed(1..) | Situation::Nets(_) | Situation::Signatures { .. },
                 _,
@@ -395,7 +389,7 @@ impl Stream {
             Subject::Filter(_) => XDP_DROP,
             Subject::Reference { .. } if self.packet.is_ack() => XDP_DROP,
             Subject::Reference { .. } => XDP_TX,
-        })
+        }
     }
 }
 
@@ -445,8 +439,8 @@ mod tests {
             let filter = Filter { deny, all: false, listed: LIST, hit };
             stream.verdict(Subject::Filter(filter))
         };
-        assert_eq!([verdict(false, false), verdict(true, true)], [Some(XDP_PASS); 2]);
-        assert_eq!([verdict(false, true), verdict(true, false)], [Some(XDP_DROP); 2]);
+        assert_eq!([verdict(false, false), verdict(true, true)], [XDP_PASS; 2]);
+        assert_eq!([verdict(false, true), verdict(true, false)], [XDP_DROP; 2]);
     }
 
     #[test]
@@ -454,8 +448,8 @@ mod tests {
         let stream = |packet| Stream { packet, family: Family::V6, sources: MILLION };
         let cookies = Subject::Ours(Situation::Cookies, Mode::Flood);
         let proxy = Subject::Reference { conntrack: true };
-        assert_eq!(stream(Packet::Windows).verdict(cookies), Some(XDP_TX));
-        assert_eq!(stream(Packet::Ack).verdict(cookies), Some(XDP_PASS));
-        assert_eq!(stream(Packet::Ack).verdict(proxy), Some(XDP_DROP));
+        assert_eq!(stream(Packet::Windows).verdict(cookies), XDP_TX);
+        assert_eq!(stream(Packet::Ack).verdict(cookies), XDP_PASS);
+        assert_eq!(stream(Packet::Ack).verdict(proxy), XDP_DROP);
     }
 }

@@ -73,7 +73,7 @@ const TARGETS: [Target; 8] = [
         name: "cookie SYN",
         unit: PROXY,
         meaning: "what answering a SYN with a cookie costs",
-        limit: |_| 0.6,
+        limit: |_| 0.8,
         ratios: |programs, mode, family| programs.cookies(&Packet::SYNS, mode, family),
     },
     Target {

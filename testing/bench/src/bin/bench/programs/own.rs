@@ -187,9 +187,6 @@ impl OwnPrograms {
         })?;
         let mitigations = match situation {
             Situation::Cookies => ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT,
-            Situation::Overload => {
-                ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT | ListenerEntry::OVERLOAD
-            }
             _ => 0,
         };
         let masks = rules::masks(situation);

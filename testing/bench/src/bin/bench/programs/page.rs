@@ -131,7 +131,6 @@ fn rows() -> Vec<(Packet, Situation)> {
     }
     let cookies = Packet::SYNS.into_iter().chain(Packet::ACKS).chain([Packet::CookieAck]);
     rows.extend(cookies.map(|packet| (packet, Situation::Cookies)));
-    rows.push((Packet::Linux, Situation::Overload));
     rows
 }
 

@@ -61,7 +61,6 @@ fn cases() -> Vec<(Stream, Subject, bool)> {
         (bare, ours(one_signature, Mode::Flood), false),
         (from(Packet::Bare, among(LIST)), ours(Situation::Listed(LIST), Mode::Flood), false),
         (from(Packet::Bare, among(LIST)), Subject::Filter(Filter::denied(LIST)), false),
-        (syn, ours(Situation::Overload, Mode::Flood), false),
         (syn, ours(Situation::Cookies, Mode::Flood), false),
         (syn, Subject::Reference { conntrack: false }, false),
         (ack, ours(Situation::Cookies, Mode::Flood), false),

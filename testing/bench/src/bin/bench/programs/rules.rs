@@ -30,7 +30,6 @@ pub fn set(situation: Situation, family: Family) -> u64 {
         | Situation::Followed
         | Situation::Listeners(_)
         | Situation::Cookies
-        | Situation::Overload
         | Situation::Listed(0) => 0,
         Situation::Listed(count) => 1 + at(&LISTS, count),
         Situation::Nets(count) => 1 + LISTS.len() as u64 + at(&NETS, count),

@@ -86,9 +86,7 @@ impl Stand {
         let mut subjects = stream.subjects();
         subjects.retain(|subject| match subject {
             Subject::Wrapper => true,
-            Subject::Ours(Situation::Cookies | Situation::Overload, _) => {
-                self.ours.redeem().is_some()
-            }
+            Subject::Ours(Situation::Cookies, _) => self.ours.redeem().is_some(),
             Subject::Ours(..) => true,
             Subject::Filter(_) => self.filters.is_ok(),
             Subject::Reference { conntrack } => {
@@ -208,7 +206,7 @@ impl Stand {
         frame: &[u8],
     ) -> Result<f64> {
         let program = self.behind(stream, subject, wrapper)?;
-        self.time(&program, frame, stream.verdict(subject))
+        self.time(&program, frame, Some(stream.verdict(subject)))
     }
 
     /// Adds the cost of an ACK at tc to the subjects of `round` that inspect ACKs there, since such an ACK

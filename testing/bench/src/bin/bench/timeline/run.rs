@@ -18,8 +18,8 @@ use crate::e2e::arm::Arm;
 use crate::e2e::attack::{Kind, Rate};
 use crate::e2e::run::{STEPS, Setting, Stage};
 
-/// Rate under which clients have to be answered (`e2e`). Above the rate at which SYNs can be answered, new
-/// clients' first SYNs are dropped, so that no new client gets in within a second.
+/// Rate under which clients have to be answered (`e2e`). At maximum the ring is full, and its losses decide when
+/// clients are served.
 pub const RATE: Rate = Rate::Paced(500_000);
 /// Connections per second: a hundred to a slot, and enough for full success in 2.5 s.
 pub const CLIENTS: u32 = 400;
