@@ -8,8 +8,8 @@ use serde::Serialize;
 use tcpguard_host::linux::functions;
 
 use crate::net::bpf::{
-    EXIT, Hook, Instruction, add, copy, helper, insn, kfunc, load_number, load_program, mov,
-    program_array, tail_call, test_run, test_run_in_pieces,
+    EXIT, Hook, Instruction, add, copy, count, counter, helper, insn, kfunc, load_number,
+    load_program, mov, program_array, tail_call, test_run, test_run_in_pieces,
 };
 use crate::net::foreign::Verdict;
 
@@ -66,6 +66,18 @@ impl BareProgram {
     pub fn load(verdict: Verdict, frames: Frames) -> Result<Self> {
         let program = load_program(frames.hook(), &[mov(0, verdict as i32), EXIT])
             .context("cannot load an XDP program")?;
+        Ok(Self { program, _next: None })
+    }
+
+    /// Loads the program that does the same, and counts packets of all CPUs in one word.
+    ///
+    /// # Errors
+    /// As of [`Self::load`].
+    pub fn counting(verdict: Verdict, frames: Frames) -> Result<Self> {
+        let counter = counter().context("cannot make an array")?;
+        let code = [count(&counter), vec![mov(0, verdict as i32), EXIT]].concat();
+        let program =
+            load_program(frames.hook(), &code).context("cannot load an XDP program that counts")?;
         Ok(Self { program, _next: None })
     }
 

@@ -12,6 +12,7 @@ const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_FUNC_TAIL_CALL: i32 = 12;
 const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
@@ -132,6 +133,14 @@ pub(crate) fn tail_call(context: u8, array: &OwnedFd) -> Vec<Instruction> {
     vec![copy(1, context), low, high, mov(3, 0), helper(BPF_FUNC_TAIL_CALL)]
 }
 
+/// Adds 1 to the only word of `counter`, in one step for all CPUs.
+pub(crate) fn count(counter: &OwnedFd) -> Vec<Instruction> {
+    // BPF_PSEUDO_MAP_VALUE
+    let [low, high] = wide(1, 2, counter.as_raw_fd() as u64);
+    // BPF_STX | BPF_DW | BPF_ATOMIC, BPF_ADD
+    vec![low, high, mov(2, 1), insn(0xdb, 1, 2, 0, 0)]
+}
+
 const fn wide(register: u8, source: u8, number: u64) -> [Instruction; 2] {
     [insn(0x18, register, source, 0, number as i32), insn(0, 0, 0, 0, (number >> 32) as i32)]
 }
@@ -153,6 +162,13 @@ pub(crate) fn load_program(hook: Hook, code: &[Instruction]) -> io::Result<Owned
         ..ProgLoad::default()
     };
     bpf(BPF_PROG_LOAD, &attributes)
+}
+
+/// An array with one word in it.
+pub(crate) fn counter() -> io::Result<OwnedFd> {
+    let create =
+        MapCreate { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 1 };
+    bpf(BPF_MAP_CREATE, &create)
 }
 
 /// A program array with one program in it.

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use capture::Kind;
-use programs::profile;
+use programs::{cores, profile};
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +33,7 @@ fn main() -> Result<ExitCode> {
         [] => return whole::bench(&words),
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
+        ["cores", words @ ..] => cores::bench(words)?,
         ["profile"] => drop(record::print_and_write(&profile::measure(false)?, None)?),
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["generator", words @ ..] => generator::bench(words)?,
@@ -44,6 +45,7 @@ fn main() -> Result<ExitCode> {
         _ => bail!(
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
              \x20      bench programs [--help]        what a packet costs in each program\n\
+             \x20      bench cores [--help]           packets that a program takes on several CPUs at once\n\
              \x20      bench profile                  in which functions a packet's time goes\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench generator [--help]       SYNs that floods offer at maximum, and the ideal filter's share\n\

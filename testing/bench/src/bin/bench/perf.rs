@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 
 pub const LOOKS: u32 = 4_000;
 
@@ -28,7 +29,7 @@ pub struct Looks {
     pub functions: Vec<Function>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Function {
     pub name: String,
     /// Its share of all samples, 0 to 1.

@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::machine::Machine;
 use crate::part::Part;
-use crate::programs::{self, profile};
+use crate::programs::{self, cores, profile};
 use crate::record::Record;
 use crate::verdict::{self, Outlook};
 use crate::{agent, e2e, page, replay, timeline};
@@ -50,8 +50,10 @@ fn entries() -> Vec<Entry> {
     let timeline = |quick| timeline::measure(&timeline::Options { quick, json: None });
     vec![
         Entry::new([7, 1], programs),
+        Entry::new([2, 1], |quick| cores::measure(&cores::Options::of_record(quick))),
         Entry::new([1, 1], profile::measure),
         Entry::new([80, 3], e2e),
+        Entry::new([2, 2], |quick| e2e::profile::Profile::of_record(quick).measure()),
         Entry::new([6, 1], timeline),
         Entry::new([13, 2], agent),
         Entry::new([4, 1], replay::measure),

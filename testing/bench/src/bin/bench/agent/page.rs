@@ -11,7 +11,7 @@ use crate::samples::Samples;
 
 /// CPUs of the machines for which the maps are computed, and the limit of all maps on each in MiB: 64
 /// on two CPUs, and 1 more for each further one.
-const MACHINES: [(u64, f64); 3] = [(2, 64.0), (16, 78.0), (128, 190.0)];
+const MACHINES: [(u64, f64); 4] = [(2, 64.0), (16, 78.0), (64, 126.0), (128, 190.0)];
 /// Limits of the CPU time, in % of one core.
 const IDLE: f64 = 1.0;
 const FLOODED: f64 = 5.0;

@@ -13,7 +13,7 @@ mod goals;
 mod names;
 mod netfilter;
 mod plan;
-mod profile;
+pub mod profile;
 mod record;
 pub mod run;
 mod table;
@@ -142,7 +142,9 @@ pub fn bench(words: &[&str]) -> Result<()> {
             show(&Options { json: json.clone(), ..Options::of_targets(*quick) })
         }
         Some(Scenario::Names(names)) => able().and_then(|()| names.bench()),
-        Some(Scenario::Profile(profile)) => able().and_then(|()| profile.bench()),
+        Some(Scenario::Profile(profile)) => {
+            records::print_and_write(&profile.measure()?, None).map(drop)
+        }
         Some(Scenario::Transfers(transfers)) => able().and_then(|()| transfers.bench()),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde::Serialize;
 use tcpguard_kit::net::lab::Family;
 use tcpguard_kit::traffic::clients::{Home, Load, Visitors};
 
@@ -13,7 +14,8 @@ use super::attack::{Kind, Rate};
 use super::plan::CLIENTS;
 use super::run::{PATIENCE, STEPS, Setting, Stage};
 use crate::memory;
-use crate::perf::{self, Looks, Perf};
+use crate::part::{Part, Report};
+use crate::perf::{self, Function, Looks, Perf};
 
 /// Cases that a full run judges at the maximum, and those beside which it judges them.
 const CASES: [(Kind, Arm); 5] = [
@@ -45,25 +47,33 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// As long as is recorded, or as shows that it works.
+    pub const fn of_record(quick: bool) -> Self {
+        Self { window: if quick { 4 } else { 5 }, ipv6: false }
+    }
+
+    /// Profiles all cases.
+    ///
     /// # Errors
-    /// When nothing can be looked at. What cannot be had here is named and left out.
-    pub fn bench(&self) -> Result<()> {
-        let mut missing = Vec::new();
+    /// When no case can be profiled. A case that cannot be is listed as missing.
+    pub fn measure(&self) -> Result<LiveProfiles> {
+        super::able()?;
+        let (mut cases, mut missing) = (Vec::new(), Vec::new());
         for (flood, arm) in CASES {
             let title = format!("{} flood: {}", flood.title(), arm.title());
-            eprintln!("profile: {title}");
+            eprintln!("live: {title}");
             match self.look(flood, arm) {
-                Ok(found) => println!("\n{}", table(&title, &found)),
+                Ok(found) => cases.push(Case { title, ..found }),
                 Err(error) => missing.push(format!("{title}: {error:#}")),
             }
         }
-        missing.iter().for_each(|line| println!("\nNot looked at here: {line}"));
-        println!("\n{}", loads()?);
-        ensure!(missing.len() < CASES.len(), "no defence could be looked at");
-        Ok(())
+        ensure!(!cases.is_empty(), "no defence could be looked at: {}", missing.join("; "));
+        let load = |kib| Ok((kib, memory::load_ns(kib << 10)?));
+        let loads = SIZES.into_iter().map(load).collect::<Result<_>>()?;
+        Ok(LiveProfiles { cases, loads, missing })
     }
 
-    fn look(&self, flood: Kind, arm: Arm) -> Result<Found> {
+    fn look(&self, flood: Kind, arm: Arm) -> Result<Case> {
         let family = if self.ipv6 { Family::V6 } else { Family::V4 };
         let setting = Setting { flood, rate: Some(Rate::Maximum), ..Setting::near(family) };
         let stage = Stage::new(&setting, arm.syncookies())?;
@@ -89,80 +99,102 @@ impl Profile {
         let taken = |mitigation: &&str| {
             status.as_ref().and_then(|it| it.mitigation(mitigation)) == Some("active")
         };
-        Ok(Found {
+        Ok(Case {
+            title: String::new(),
             ns: load.cost.ns_per_packet(),
             rate: load.rate(),
             mitigations: STEPS.into_iter().filter(taken).collect(),
-            looks,
+            looks: looks.count,
+            functions: looks.functions,
         })
     }
 }
 
-struct Found {
+/// Distribution of a packet's time in live floods, and the cost of a load.
+#[derive(Clone, Debug, Serialize)]
+pub struct LiveProfiles {
+    cases: Vec<Case>,
+    /// KiB, and the ns of a load from as many.
+    loads: Vec<(usize, f64)>,
+    /// Cases that could not be profiled on this machine, with the reason.
+    missing: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Case {
+    title: String,
     /// CPU time of a packet.
     ns: f64,
     /// Packets taken per second.
     rate: f64,
     mitigations: Vec<&'static str>,
-    looks: Looks,
+    looks: u64,
+    functions: Vec<Function>,
 }
 
-fn table(title: &str, found: &Found) -> String {
-    let Found { ns, rate, mitigations, looks } = found;
-    let mitigations = if mitigations.is_empty() {
-        String::new()
-    } else {
-        format!(", {}", mitigations.join(", "))
-    };
-    let mut text = format!(
-        "| {title}{mitigations}: {ns:.0} ns a packet, {:.2} M/s, {} samples | % | ns | at one instruction, ns |\n\
-         |---|---|---|---|\n",
-        rate / 1e6,
-        looks.count
-    );
-    for function in looks.functions.iter().filter(|function| function.share >= LEAST) {
-        let (share, hottest) = (function.share, function.hottest);
-        text += &format!(
-            "| `{}` | {:.1} | {:.0} | {:.0} |\n",
-            function.name,
-            100.0 * share,
-            share * ns,
-            hottest * ns
+impl Case {
+    fn heading(&self) -> String {
+        let Self { title, ns, rate, looks, .. } = self;
+        let mitigations: String = self.mitigations.iter().map(|it| format!(", {it}")).collect();
+        let rate = rate / 1e6;
+        format!("{title}{mitigations}: {ns:.0} ns a packet, {rate:.2} M/s, {looks} samples")
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let shown = self.functions.iter().filter(|function| function.share >= LEAST);
+        shown.map(|Function { name, share, hottest }| {
+            let ns = |share: f64| format!("{:.0}", share * self.ns);
+            vec![format!("`{name}`"), format!("{:.1}", 100.0 * share), ns(*share), ns(*hottest)]
+        })
+    }
+}
+
+impl Part for LiveProfiles {
+    const NAME: &'static str = "live";
+
+    fn report(&self) -> Report {
+        let mut report = Report::new(Self::NAME);
+        report.text(
+            "## Live profile\n\nThe receiving thread under floods at maximum. Share of each function, its ns of a \
+             packet, and those of its one instruction that takes the most. Functions below 1.5 % are left out.",
         );
+        for case in &self.cases {
+            report.table(&[&case.heading(), "%", "ns", "at one instruction, ns"], case.rows());
+        }
+        let loads = self.loads.iter();
+        report.table(
+            &["a load that waits for the one before it, from random lines of", "ns"],
+            loads.map(|(kib, ns)| vec![format!("{kib} KiB"), format!("{ns:.1}")]),
+        );
+        report.missing(&self.missing);
+        report
     }
-    text
-}
-
-fn loads() -> Result<String> {
-    let mut text =
-        "| a load that waits for the one before it, from random lines of | ns |\n|---|---|\n"
-            .to_owned();
-    for kib in SIZES {
-        text += &format!("| {kib} KiB | {:.1} |\n", memory::load_ns(kib << 10)?);
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::perf::Function;
+    use crate::page;
 
     #[test]
     fn a_row_says_how_many_ns_of_a_packet_a_function_takes_and_where_it_waits() {
         let function =
             |name: &str, share, hottest| Function { name: name.to_owned(), share, hottest };
-        let functions = vec![function("BPF: course", 0.5, 0.4), function("rare", 0.01, 0.01)];
-        let looks = Looks { count: 20_000, functions };
-        let found = Found { ns: 200.0, rate: 2_000_000.0, mitigations: vec!["cookies"], looks };
-        let text = table("fixed-fingerprint flood: tcpguard", &found);
-        assert!(
-            text.starts_with(
-                "| fixed-fingerprint flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 samples |"
-            ),
-            "{text}"
-        );
+        let case = Case {
+            title: "fixed-fingerprint flood: tcpguard".to_owned(),
+            ns: 200.0,
+            rate: 2_000_000.0,
+            mitigations: vec!["cookies"],
+            looks: 20_000,
+            functions: vec![function("BPF: course", 0.5, 0.4), function("rare", 0.01, 0.01)],
+        };
+        let missing = vec!["mimicking flood: tcpguard: no perf".to_owned()];
+        let profiles = LiveProfiles { cases: vec![case], loads: vec![(4096, 192.94)], missing };
+        let text = page::text(&profiles.report());
+        let heading = "| fixed-fingerprint flood: tcpguard, cookies: 200 ns a packet, 2.00 M/s, 20000 samples |";
+        assert!(text.contains(heading), "{text}");
         assert!(text.contains("| `BPF: course` | 50.0 | 100 | 80 |"), "{text}");
-        assert!(!text.contains("rare"), "{text}");
+        assert!(text.contains("| 4096 KiB | 192.9 |"), "{text}");
+        assert!(!text.contains("rare") && text.contains("- mimicking flood: tcpguard: no perf"));
     }
 }

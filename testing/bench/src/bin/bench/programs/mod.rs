@@ -6,6 +6,7 @@
 //! right before and after.
 
 mod case;
+pub mod cores;
 mod filter;
 mod frames;
 mod goals;
