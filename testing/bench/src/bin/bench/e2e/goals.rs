@@ -176,6 +176,12 @@ impl<'a> Cell<'a> {
                 "{title}: {marked} of {runs} runs between ideal-filter runs that differ by more than 10 %"
             )),
         }
+        match record.too_slow() {
+            0 => {}
+            slow => {
+                doubts.push(format!("{title}: {slow} of {runs} runs with a flood below its rate"))
+            }
+        }
         match record.failed {
             0 => {}
             failed => doubts.push(format!("{title}: {failed} of {} runs failed", runs + failed)),

@@ -199,6 +199,11 @@ impl Record {
         self.runs.iter().filter_map(of).collect()
     }
 
+    /// Runs with a flood well below its rate.
+    pub fn too_slow(&self) -> usize {
+        self.runs.iter().filter(|run| self.setting.is_missed_by(run.offered)).count()
+    }
+
     /// Runs with brackets that do not agree.
     pub fn marked(&self) -> usize {
         self.runs.iter().filter(|run| run.is_marked()).count()

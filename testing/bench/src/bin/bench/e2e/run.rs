@@ -29,6 +29,8 @@ pub const STEPS: [&str; 2] = ["cookies", "budget"];
 const SETTLED: Duration = Duration::from_millis(2500);
 /// Time after which a client gives up, beyond the last limit that is reported, 7 s.
 pub const PATIENCE: Duration = Duration::from_millis(7_500);
+/// Share of its rate that a flood must reach.
+const PACED: f64 = 0.9;
 /// Bytes per second on the open connection of a validated client, some 170 segments.
 const PACE: u64 = 250_000;
 
@@ -62,6 +64,12 @@ impl Setting {
 
     pub const fn family(&self) -> Family {
         if self.ipv6 { Family::V6 } else { Family::V4 }
+    }
+
+    /// Returns whether a flood that made so many SYNs per second was well below its rate: the generator had no time.
+    pub fn is_missed_by(&self, offered: f64) -> bool {
+        let Some(Rate::Paced(rate)) = self.rate else { return false };
+        !self.flood.is_pulsed() && offered < PACED * f64::from(rate)
     }
 
     /// Returns the setting's flood, if it has one, not started yet.
@@ -358,6 +366,15 @@ mod tests {
         // Of a flood of 1,000 come 400, and of 50 clients 48.
         assert_eq!(share_lost(50, 1_000, 600, 448), Some(0.04));
         assert_eq!(share_lost(50, 0, 0, 50), Some(0.0));
+    }
+
+    #[test]
+    fn a_flood_may_be_a_little_below_its_rate_and_pulses_are() {
+        let at = |flood, rate| Setting { flood, rate, ..Setting::near(Family::V4) };
+        let paced = at(Kind::Mimic, Some(Rate::Paced(500_000)));
+        assert!(!paced.is_missed_by(451_000.0) && paced.is_missed_by(63_000.0));
+        assert!(!at(Kind::Mimic, Some(Rate::Maximum)).is_missed_by(1.0));
+        assert!(!at(Kind::Pulses, paced.rate).is_missed_by(77_000.0));
     }
 
     #[test]
