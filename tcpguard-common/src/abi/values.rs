@@ -45,10 +45,11 @@ pub struct ListenerEntry {
     pub mitigations: u8,
     /// 0: no headers of its SYNs are kept; else those of one in `2^(samples - 1)`.
     pub samples: u8,
-    /// Rate of the SYNs of unvalidated sources that the stack is given with [`ListenerEntry::BUDGET`], on all
-    /// CPUs together. See [`super::Rate`].
+    /// Rate of the first SYNs of unvalidated sources that the stack is given with [`ListenerEntry::BUDGET`], on
+    /// all CPUs together. See [`super::Rate`].
     pub budget: Rate,
-    /// Retransmitted SYNs under signature rules that the stack is given, on all CPUs together.
+    /// Rate of the retransmitted SYNs that the stack is given although a signature rule matches them or their
+    /// first SYN had no token, on all CPUs together.
     pub retransmit_budget: Rate,
 }
 

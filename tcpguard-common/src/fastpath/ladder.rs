@@ -20,8 +20,8 @@
 //!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond a limit a SYN is
 //!    dropped, whether it was retransmitted or not: as many are answered as the limits allow.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
-//!    unvalidated sources take a token of it each, and retransmitted ones may take one of a second bucket of
-//!    that rate: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
+//!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of
+//!    [`takes_retransmit`]: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
 //!    answered. That is no way past a mitigation: they take tokens of the same two buckets. SYNs that cannot be
 //!    answered for other reasons are left to the stack. A remote sender cannot choose that its SYN comes in by
 //!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
@@ -171,12 +171,12 @@ fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx
 /// than its queue can hold, from all senders together, and among all that are retransmitted a client's
 /// SYN has the same chance as any other.
 #[inline(always)]
-pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx, rate: Rate) -> bool {
+pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
     let Some(bucket) = tables.retransmit_budget(pkt.listener.id) else {
         return true;
     };
     let before = *bucket;
-    match before.after(pkt.now, rate, 1) {
+    match before.after(pkt.now, pkt.listener.retransmit_budget, 1) {
         // If another CPU takes a token in between, this one has none this time.
         Some(after) => T::exchange(bucket, before, after),
         None => false,
@@ -200,7 +200,7 @@ pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reaso
         || !evades && exempt(tables, pkt)
         // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
         // clients.
-        || drop_cache::was_retransmitted(tables, pkt) && takes_retransmit(tables, pkt, rate);
+        || drop_cache::was_retransmitted(tables, pkt) && takes_retransmit(tables, pkt);
     if passes { None } else { dropped(tables, pkt, Reason::DropBudget) }
 }
 

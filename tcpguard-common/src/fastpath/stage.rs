@@ -240,8 +240,7 @@ pub fn let_through<T: Tables>(
     let enforced = config.mode == Mode::Enforce as u8;
     let limited = enforced && fate == Reason::SynRetransmitted;
     // Where nothing listens no client waits for a reply.
-    let rate = pkt.listener.retransmit_budget;
-    if limited && !(pkt.known && ladder::takes_retransmit(tables, pkt, rate)) {
+    if limited && !(pkt.known && ladder::takes_retransmit(tables, pkt)) {
         if let Some(hits) = tables.rule_hits(pkt.slot) {
             hits.hits += 1;
         }

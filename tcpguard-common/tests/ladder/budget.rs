@@ -101,6 +101,22 @@ fn a_flood_that_sends_each_syn_twice_within_800_ms_takes_no_token_of_retransmiss
     counters(&host);
 }
 
+/// More clients than the rate of first SYNs, as the agent sees them complete their handshakes.
+#[test]
+fn the_rate_of_retransmitted_syns_is_one_of_its_own() {
+    const CLIENTS: u64 = 400;
+    let mut host = limited(BUDGET);
+    host.listener_entries.get_mut(&0).unwrap().retransmit_budget = Rate::per_second(1000, 1000);
+    flood(&mut host, 0);
+    let clients = || (0..CLIENTS).map(|client| any_source(1 << 50 | client));
+    let passed =
+        |host: &mut Model| clients().filter(|from| send(host, *from, 7) == Reason::Syn).count();
+    assert_eq!(passed(&mut host), 0);
+    host.now_ns += S;
+    flood(&mut host, 1 << 40);
+    assert_eq!(passed(&mut host), CLIENTS as usize);
+}
+
 /// A flood of first SYNs leaves the bucket of retransmitted ones to clients.
 #[test]
 fn a_client_gets_in_with_its_retransmission_beside_a_flood_of_first_syns() {

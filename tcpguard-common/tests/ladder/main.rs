@@ -127,7 +127,7 @@ fn any_of(id: u32) -> Addr {
 
 fn budget(host: &mut Model, rate: Rate) {
     for entry in host.listener_entries.values_mut() {
-        entry.budget = rate;
+        (entry.budget, entry.retransmit_budget) = (rate, rate);
     }
 }
 
