@@ -41,7 +41,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.states, StateLimits::default());
     assert!(!config.drop_illegal_flags && !config.drop_out_of_state);
     assert_eq!(config.beyond_bounds, BeyondBounds::Auto);
-    assert_eq!((config.replies_per_network, config.replies_total), (256, 2_000_000));
+    assert_eq!((config.replies_per_network, config.replies_total), (256, 15_000_000));
     assert_eq!((config.cookie_firewall, config.cookie_mark), (FirewallChoice::Refuse, 0));
     assert_eq!(config.group, None);
     assert_eq!(config.runtime_dir, Path::new("/run/tcpguard"));
@@ -93,7 +93,7 @@ fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
     assert_eq!(own.ignore, Some(false));
     // But for the mode nothing is different.
     assert!(
-        own.mitigations.len() == 3 && own.mitigations.values().all(|allowed| *allowed),
+        own.mitigations.len() == 2 && own.mitigations.values().all(|allowed| *allowed),
         "{own:?}"
     );
 }
@@ -141,7 +141,6 @@ fn every_key_has_its_meaning() {
         ignore = false
         mode = "observe"
         cookies = false
-        overload = true
         budget = false
         "#,
     )

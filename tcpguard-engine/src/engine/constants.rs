@@ -11,7 +11,6 @@ pub fn all_constants() -> impl Iterator<Item = (&'static str, &'static [Constant
         ("listener/signal/slow.rs", crate::listener::signal::slow::CONSTANTS),
         ("listener/signal/occupancy.rs", crate::listener::signal::occupancy::CONSTANTS),
         ("listener/signal/pressure.rs", crate::listener::signal::pressure::CONSTANTS),
-        ("listener/signal/saturation.rs", crate::listener::signal::saturation::CONSTANTS),
         ("listener/signal/host.rs", crate::listener::signal::host::CONSTANTS),
         ("engine/host/scan.rs", crate::engine::host::scan::CONSTANTS),
         ("engine/host/closed.rs", crate::engine::host::closed::CONSTANTS),

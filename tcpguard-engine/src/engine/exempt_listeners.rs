@@ -30,7 +30,7 @@ impl Engine {
                     && self.rule_table.signatures_of(monitor.id).next().is_none()
                     && monitor.loses_clients(COMPLETED_SHARE)
             };
-            let is_answered = || monitor.is_answered(now, self.saturated);
+            let is_answered = || monitor.is_answered(now);
             let shared = match monitor.shared {
                 _ if !acts => Shared::Alike,
                 Shared::Exempting if is_answered() || !monitor.handshakes_failed() => {

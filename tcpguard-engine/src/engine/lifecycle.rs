@@ -239,16 +239,14 @@ impl Engine {
             }
             false => holding,
         };
-        let overloading = self.overloading();
         let inherited = self.orphaned();
         let many = self.monitors.has_at_least(self.settings.common.incidents + 1);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let settings = &self.settings.common;
         let mode = self.settings.mode(monitor.listener, self.mode);
-        let saturates = overloading.is_some_and(|least| monitor.syn_rate() >= least);
         let (held_back, unsure) = (why(mode, self.mode), monitor.is_unsure());
         let (unanswering, waits) = (monitor.is_unanswering(), monitor.waits_for_routes());
-        let unanswerable = saturates || monitor.is_unanswerable(now, self.enforced, mode);
+        let unanswerable = monitor.is_unanswerable(now, self.enforced, mode);
         let Some(incident) = &mut monitor.incident else { return };
         let shares = of_several && many && monitor.alert_window.is_none();
         let waits = waits || shares && now.since(incident.detected()) < SHARING;

@@ -30,8 +30,6 @@ constants! {
          which send resets of their own.";
 }
 
-/// A listener with less than this share of the average rate of flooded listeners does not saturate the host.
-const OF_THE_MEAN: f64 = 0.5;
 /// Share of the limit for retransmitted SYNs from which cookies answer them. Beyond the limit they are
 /// dropped, those of clients too.
 const USED: f64 = 0.5;
@@ -69,7 +67,6 @@ impl Engine {
     /// Starts and stops mitigations, and withdraws those that keep clients out.
     pub(super) fn poll_mitigations(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
-        let overloading = self.overloading();
         let sharing =
             self.monitors.values().filter(|monitor| monitor.shares_rules()).count().max(1);
         let mut moves = Vec::new();
@@ -81,7 +78,8 @@ impl Engine {
             }
             let ruled = ruled_since(monitor, &self.rule_table);
             let (newest, _) = acting_since(monitor, &self.rule_table);
-            let situation = Situation { now, enforced: self.enforced, overloading, ruled, newest };
+            let newest = newest.max(monitor.ladder.since(Mitigation::Cookies)).unwrap_or_default();
+            let situation = Situation { now, enforced: self.enforced, ruled, newest };
             let settings = &self.settings.common;
             let mode = self.settings.mode(monitor.listener, self.mode);
             let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now);
@@ -107,14 +105,6 @@ impl Engine {
         for (id, change) in moves {
             self.make(now, id, change);
         }
-    }
-
-    /// SYNs a second from which a listener saturates the host; `None` while the host is not saturated.
-    pub(super) fn overloading(&self) -> Option<f64> {
-        let flooded = || self.monitors.values().filter(|monitor| monitor.is_flooded());
-        let all: f64 = flooded().map(ListenerMonitor::syn_rate).sum();
-        let mean = all / flooded().count().max(1) as f64;
-        self.saturated.then_some(OF_THE_MEAN * mean)
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
@@ -377,12 +367,10 @@ struct Situation {
     now: Timestamp,
     /// Time since which the agent may act.
     enforced: Timestamp,
-    /// SYNs a second from which a listener saturates the host, while more arrive than it can answer.
-    overloading: Option<f64>,
     /// Time since which the listener's rules have acted.
     ruled: Option<Timestamp>,
-    /// Time since which the newest of these rules has acted.
-    newest: Option<Timestamp>,
+    /// Time since which the newest of these rules, or of cookies, has acted.
+    newest: Timestamp,
 }
 
 /// Returns the time since which rules have acted for a listener. The oldest one counts, since the next one is
@@ -448,42 +436,24 @@ fn needs(
     if !monitor.handshakes_failed() {
         return needs;
     }
-    // A mitigation that keeps clients waiting starts against a flood only, for the SYNs that the newest rule
-    // leaves. It stops when the queue has free slots again, or rules drop the SYNs that filled it. A verdict
+    // A mitigation that keeps clients waiting starts against a flood only, for the SYNs that the newest rule and
+    // cookies leave. It stops when the queue has free slots again, or rules drop the SYNs that filled it. A verdict
     // that changes meanwhile does not stop it.
-    let has = |mitigation| monitor.ladder.has(mitigation);
-    let newest = around.newest.unwrap_or_default();
-    // A flood that retransmits passes the first-SYN drop. None of its first SYNs is left unanswered then.
-    let passes = has(Mitigation::Overload) && monitor.is_nearly_full(now);
-    let full = (monitor.is_unanswered(now, newest) || passes) && !has(Mitigation::Cookies);
     let begins = flood.is_some_and(|alarmed| {
         let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
         patient && (rest.is_some() || pressed.is_some())
     });
-    let fails = monitor.quiet(now) < PATIENCE && monitor.still_fails(now, newest);
-    let goes_on = |mitigation| has(mitigation) && !has(Mitigation::Cookies);
-    let saturates = around.overloading.is_some_and(|least| monitor.syn_rate() >= least);
-    if saturates && flood.is_some() && rest.is_some() {
-        let why = MitigationReason::Saturated;
-        // That has a hold of its own, and every new client waits for a second meanwhile.
-        needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: Duration::ZERO });
-    } else if full && begins
-        || goes_on(Mitigation::Overload) && (fails || monitor.is_half_full(now))
-    {
-        let why = MitigationReason::NoCookies;
-        needs.push(Need { mitigation: Mitigation::Overload, why, rate: 0, hold: PATIENCE });
-    }
-    // There is no use in waiting for a barred mitigation.
-    let tried = match monitor.ladder.bars(Mitigation::Overload) {
-        true => needs.iter().any(|need| need.mitigation == Mitigation::Overload),
-        false => {
-            monitor.ladder.lasts(Mitigation::Overload, now).is_some_and(|lasts| lasts >= PATIENCE)
-        }
-    };
     let rate = budget(monitor.queues.map_or(0, |queues| queues.backlog));
-    let is_of_use = fails && monitor.takes_budget(rate) || monitor.is_nearly_full(now);
-    if tried && full || goes_on(Mitigation::Budget) && is_of_use {
-        let why = MitigationReason::QueueStillFills;
+    let goes_on = || {
+        let fails = monitor.quiet(now) < PATIENCE && monitor.still_fails(now, around.newest);
+        monitor.is_nearly_full(now) || fails && monitor.takes_budget(rate)
+    };
+    let is_needed = match monitor.ladder.has(Mitigation::Budget) {
+        true => goes_on(),
+        false => begins && monitor.is_unanswered(now, around.newest),
+    };
+    if is_needed {
+        let why = MitigationReason::QueueStillFull;
         needs.push(Need { mitigation: Mitigation::Budget, why, rate, hold: PATIENCE });
     }
     needs

@@ -44,7 +44,7 @@ use crate::input::{
     Listener, ListenerId, Matcher, Mitigation, Mode, POLL, Sample, TcpExt, Timestamp,
 };
 use crate::listener::{
-    Growth, LearnedListener, Networks, PollContext, Refusals, Sampling, Saturation, Suspect,
+    Growth, LearnedListener, Networks, PollContext, Refusals, Sampling, Suspect,
 };
 use crate::mitigation::retransmit_budget;
 use crate::output::Command;
@@ -76,9 +76,6 @@ pub struct Engine {
     one_sided: bool,
     recurrence: Recurrence,
     sampling: Sampling,
-    saturation: Saturation,
-    /// True if more SYNs arrive than this host can answer.
-    saturated: bool,
     /// True if queues dropped SYNs that a count would attribute to their listeners.
     uncounted: bool,
     /// Incidents that an earlier run left open, until their listeners are known.
@@ -134,8 +131,6 @@ impl Engine {
             one_sided: false,
             recurrence: Recurrence::default(),
             sampling: Sampling::default(),
-            saturation: Saturation::default(),
-            saturated: false,
             uncounted: false,
             left_open: Vec::new(),
             inherited: Vec::new(),
@@ -210,7 +205,6 @@ impl Engine {
         self.replaced = None;
         let elapsed = now.since(self.now);
         let restarted = self.epoch != Some(sample.epoch);
-        self.saturated = self.saturation.poll(sample);
         let passing = match restarted {
             true => Passing::default(),
             false => self.host.passing(&sample.host),
@@ -314,8 +308,8 @@ impl Engine {
         command
     }
 
-    /// Retransmitted SYNs a second that rules let through to the stack of a listener whose SYN queue has this
-    /// limit, where no cookies answer them. It changes with each sample.
+    /// Retransmitted SYNs a second that rules and the SYN rate limit let through to the stack of a listener whose
+    /// SYN queue has this limit, where no cookies answer them. It changes with each sample.
     pub fn return_limit(&self, listener: &Listener, backlog: u32) -> u32 {
         let completing = self.completing.get(listener).copied().unwrap_or_default();
         retransmit_budget(backlog, completing)

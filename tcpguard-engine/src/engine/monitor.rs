@@ -543,11 +543,9 @@ impl ListenerMonitor {
         self.opening_since(id, from, &suspect, evidence, settings)
     }
 
-    /// Returns whether cookies answer here, have done so for as long as it takes to see that clients return them, and
-    /// can answer all SYNs. A host that is `saturated` cannot answer all.
-    pub fn is_answered(&self, now: Timestamp, saturated: bool) -> bool {
-        let lasts = self.ladder.lasts(Mitigation::Cookies, now);
-        !saturated && lasts.is_some_and(|lasts| lasts >= CANARY)
+    /// Returns whether cookies answer here, and have done so for as long as it takes to see that clients return them.
+    pub fn is_answered(&self, now: Timestamp) -> bool {
+        self.ladder.lasts(Mitigation::Cookies, now).is_some_and(|lasts| lasts >= CANARY)
     }
 
     /// Puts the signals at rest.

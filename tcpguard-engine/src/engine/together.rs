@@ -257,7 +257,7 @@ impl Engine {
             recurrence: &self.recurrence,
             inherited: &inherited,
             unanswering,
-            unanswerable: self.saturated || unanswerable,
+            unanswerable,
             source_forbidden,
             signature_forbidden,
             remembered: &remembered,

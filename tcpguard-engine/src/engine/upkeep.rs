@@ -199,7 +199,7 @@ impl Engine {
     /// Has incidents ask again for rules that made way for clients, where nothing replaces them.
     fn reclaim_yielded(&mut self, now: Timestamp) {
         for monitor in self.monitors.values_mut() {
-            if monitor.incident.is_none() || monitor.is_answered(now, self.saturated) {
+            if monitor.incident.is_none() || monitor.is_answered(now) {
                 continue;
             }
             let unanswered = monitor.window.last(POLL).unanswered > 0;
@@ -208,8 +208,7 @@ impl Engine {
         let Some(rolled) = &mut self.rolled else { return };
         let failing: Vec<&ListenerMonitor> =
             rolled.failing().filter_map(|id| self.monitors.get(&id)).collect();
-        let is_answered = |monitor: &&ListenerMonitor| monitor.is_answered(now, self.saturated);
-        if failing.iter().all(is_answered) {
+        if failing.iter().all(|monitor| monitor.is_answered(now)) {
             return;
         }
         let unanswered = failing.iter().any(|monitor| monitor.window.last(POLL).unanswered > 0);
@@ -247,26 +246,30 @@ impl Engine {
         })
     }
 
-    /// Returns whether cookies answer the SYNs that a signature rule drops, and can answer all of them.
+    /// Returns whether cookies answer the SYNs that a signature rule drops.
     fn is_answered(&self, now: Timestamp, matcher: &Matcher) -> bool {
         if matches!(matcher, Matcher::Source(..)) {
             return false;
         }
         let mut concerned = self.concerned(matcher).peekable();
-        concerned.peek().is_some()
-            && concerned.all(|monitor| monitor.is_answered(now, self.saturated))
+        concerned.peek().is_some() && concerned.all(|monitor| monitor.is_answered(now))
     }
 
-    /// Counts the completed handshakes of retransmitted SYNs that signature rules have let pass.
+    /// Counts the completed handshakes of retransmitted SYNs that signature rules or the SYN rate limit have let pass.
     pub(super) fn count_completing(&mut self, now: Timestamp) {
-        // In the other modes rules drop nothing. Where more arrive than can be answered, each that is counted may
-        // stand for many.
-        let enforced = self.mode == Mode::Enforce && !self.saturated;
+        // In the other modes nothing is dropped.
+        let enforced = self.mode == Mode::Enforce;
         let monitors = self.monitors.values().filter(|_| enforced);
         let completing = monitors.filter_map(|monitor| {
             // For a rule for every listener it is not known at which of them they complete.
             let own = active_rules(monitor, &self.rule_table).filter(|entry| !entry.is_shared());
-            let rate: f64 = own.map(|entry| entry.completing(now)).sum();
+            // Where only a sample of the dropped SYNs is remembered, each that is counted stands for many.
+            let all = monitor.completing_rate();
+            let by_rules = own.map(|entry| entry.completing(now)).sum::<f64>().min(all);
+            let rate = match monitor.ladder.has(Mitigation::Budget) {
+                true => by_rules.max(all.min(monitor.free_slots(now).into())),
+                false => by_rules,
+            };
             (rate > 0.0).then_some((monitor.listener, rate))
         });
         self.completing = completing.collect();
@@ -371,7 +374,9 @@ impl Engine {
             // A SYN that a rule has let pass since was let in on purpose, whatever mitigation is active.
             let acting = ruled.or(stepped).map(|since| since.max(self.enforced));
             let answered_before = acting.unwrap_or_default();
-            let all_before = match monitor.turns_clients_away(now) {
+            // Under a budget the flood's few first SYNs would take half of the queue in the end.
+            let scarce = monitor.turns_clients_away(now) || monitor.ladder.has(Mitigation::Budget);
+            let all_before = match scarce {
                 true => now,
                 false => stepped.map_or(Timestamp::default(), |_| answered_before),
             };
@@ -467,7 +472,7 @@ pub(super) fn acting_since(
     monitor: &ListenerMonitor,
     rule_table: &RuleTable,
 ) -> (Option<Timestamp>, Option<Timestamp>) {
-    let mitigations = [Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+    let mitigations = [Mitigation::Cookies, Mitigation::Budget];
     let stepped =
         mitigations.into_iter().filter_map(|mitigation| monitor.ladder.since(mitigation)).max();
     let ruled = active_rules(monitor, rule_table).map(|entry| entry.rule.created).max();

@@ -17,22 +17,14 @@ pub enum Mitigation {
     Signature,
     /// SYNs that no rule drops are answered with cookies.
     Cookies,
-    /// First SYNs of sources that are not validated are dropped; retransmitted ones pass.
-    Overload,
     /// SYNs from clients that are not validated are let through up to a rate.
     Budget,
 }
 
 impl Mitigation {
     /// Every mitigation, the mildest first.
-    pub const ALL: [Self; 6] = [
-        Self::OutOfState,
-        Self::Source,
-        Self::Signature,
-        Self::Cookies,
-        Self::Overload,
-        Self::Budget,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::OutOfState, Self::Source, Self::Signature, Self::Cookies, Self::Budget];
 
     /// The name in JSON, in the journal and on the command line.
     pub const fn name(self) -> &'static str {
@@ -41,7 +33,6 @@ impl Mitigation {
             Self::Source => "source",
             Self::Signature => "signature",
             Self::Cookies => "cookies",
-            Self::Overload => "overload",
             Self::Budget => "budget",
         }
     }

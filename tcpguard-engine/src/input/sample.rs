@@ -89,10 +89,6 @@ pub struct Sample {
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.
     pub closed_port_sources: Vec<ClosedPortSource>,
-    /// SYNs that each CPU has seen, for whatever listener; empty where that is not known.
-    pub syns_by_cpu: Vec<u64>,
-    /// Packets that were dropped before XDP.
-    pub lost: u64,
     /// One flow in `2^sample_shift` is followed in detail.
     pub sample_shift: u8,
     /// True if outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
@@ -222,8 +218,7 @@ pub struct ListenerCounters {
     pub cookies_redeemed: u64,
     /// Cookies that clients returned, by IPv4 and by IPv6.
     pub returned_cookies: [ReturnedCookies; 2],
-    /// SYNs dropped because there were too many: by the first-SYN drop, the SYN rate limit, or the limit of
-    /// replies to one network.
+    /// SYNs dropped because there were too many: by the SYN rate limit, or a limit of replies.
     pub limited: u64,
 }
 

@@ -5,12 +5,10 @@ use std::time::Duration;
 use crate::input::constants;
 
 constants! {
-    /// Time in which the SYNs that pass the SYN rate limit fill a quarter of the queue at most.
+    /// Time in which the retransmitted SYNs that pass the SYN rate limit fill a quarter of the queue at most, and
+    /// the first ones an eighth.
     pub(crate) const BUDGET_FILL: Duration = 3 Seconds in 3..=60,
-        "Time for which a clean-up leaves the flood's half-open handshakes in the queue. Without \
-         one Linux ends the oldest of a queue that is more than half full, so that it holds eight \
-         seconds of them, two thirds of its limit (reqsk_timer_handler, \
-         net/ipv4/inet_connection_sock.c).";
+        "Time for which a clean-up leaves the flood's half-open handshakes in the queue.";
 
     /// SYNs per second that pass, even if the queue is very small.
     pub(crate) const BUDGET_MIN: u32 = 8 Count in 1..=100_000,
@@ -29,8 +27,8 @@ pub fn budget(backlog: u32) -> u32 {
     (rate as u32).max(BUDGET_MIN)
 }
 
-/// Retransmitted SYNs a second that rules let through to the stack, at a SYN queue with this limit and
-/// with so many of their handshakes completed a second.
+/// Retransmitted SYNs a second that rules and the SYN rate limit let through to the stack, at a SYN queue with
+/// this limit and with so many of their handshakes completed a second.
 ///
 /// A completed handshake has left the queue. So at most [`budget`] a second do not complete, whatever
 /// their source. If handshakes suddenly fail, those of one second fill about half of the queue.

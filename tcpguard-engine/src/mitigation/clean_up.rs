@@ -27,7 +27,7 @@ pub struct CleanUp {
     /// not recorded.
     pub older_than: Duration,
     /// No client that was answered before this moment and is older than that will complete: SYNs have left no
-    /// entry since, or the queue is full. By default no entry counts as such.
+    /// entry since, or slots are scarce. By default no entry counts as such.
     pub all_before: Timestamp,
 }
 

@@ -19,8 +19,7 @@ constants! {
 }
 
 /// The mitigations that are started here; rules do the others.
-const OWN: [Mitigation; 4] =
-    [Mitigation::OutOfState, Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+const OWN: [Mitigation; 3] = [Mitigation::OutOfState, Mitigation::Cookies, Mitigation::Budget];
 
 /// The latest addition.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -389,8 +388,7 @@ const fn place(mitigation: Mitigation) -> usize {
         Mitigation::Source => 1,
         Mitigation::Signature => 2,
         Mitigation::Cookies => 3,
-        Mitigation::Overload => 4,
-        Mitigation::Budget => 5,
+        Mitigation::Budget => 4,
     }
 }
 
@@ -442,7 +440,7 @@ mod tests {
     #[test]
     fn when_it_is_over_every_mitigation_stops_at_once() {
         let mut ladder = Ladder::default();
-        poll(&mut ladder, 1000, &[need(Mitigation::Cookies), need(Mitigation::Overload)], false);
+        poll(&mut ladder, 1000, &[need(Mitigation::Cookies), need(Mitigation::Budget)], false);
         assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
     }
 
@@ -534,8 +532,8 @@ mod tests {
         assert_eq!(takes(&poll(&mut ladder, 10_000, &[need(Mitigation::Cookies)], false)).len(), 1);
 
         let mut ladder = Ladder::default();
-        ladder.order(Mitigation::Overload, Order::On, 1000, at(10_000));
-        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Mitigation::Overload]);
+        ladder.order(Mitigation::Budget, Order::On, 1000, at(10_000));
+        assert_eq!(takes(&poll(&mut ladder, 1000, &[], true)), [Mitigation::Budget]);
         assert_eq!(poll(&mut ladder, 9_750, &[], true), []);
         assert_eq!(poll(&mut ladder, 10_000, &[], true).len(), 1);
     }
@@ -543,7 +541,7 @@ mod tests {
     #[test]
     fn what_the_configuration_forbids_is_left_at_once_and_only_an_operators_word_stands_over_it() {
         let mut ladder = Ladder::default();
-        let needs = [need(Mitigation::Cookies), need(Mitigation::Overload)];
+        let needs = [need(Mitigation::Cookies), need(Mitigation::Budget)];
         assert_eq!(poll(&mut ladder, 1000, &needs, false).len(), 2);
         ladder.bar(&[Mitigation::Cookies]);
         let left = poll(&mut ladder, 1250, &needs, false);
@@ -570,7 +568,7 @@ mod tests {
         let mut ladder = Ladder::default();
         ladder.order(Mitigation::Cookies, Order::On, 0, at(60_000));
         for ms in [1000, 1250, 1500] {
-            let needs = [need(Mitigation::Overload), need(Mitigation::OutOfState)];
+            let needs = [need(Mitigation::Budget), need(Mitigation::OutOfState)];
             let idle = |mitigation: Mitigation| {
                 mitigation.keeps_syns_away().then_some(HeldBack::AgentObserves)
             };

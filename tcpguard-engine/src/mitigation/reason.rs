@@ -53,12 +53,8 @@ pub enum MitigationReason {
     QueueWouldFill,
     /// More handshakes fail than clients could have started.
     Surge,
-    /// More SYNs arrive than the host can answer.
-    Saturated,
-    /// The SYN queue is full, and SYN cookies are not available.
-    NoCookies,
-    /// The SYN queue still fills in spite of a milder mitigation.
-    QueueStillFills,
+    /// The SYN queue stays full although every milder mitigation acts that is available.
+    QueueStillFull,
     /// An earlier run of the agent started it.
     Inherited,
     /// An operator ordered it.

@@ -71,7 +71,7 @@ const HERE: Place = Place { addr: None, port: 443 };
 fn elsewhere() -> Override {
     Override {
         mode: Some(Mode::Off),
-        barred: vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget],
+        barred: vec![Mitigation::Cookies, Mitigation::Budget],
         ..said(Place { addr: None, port: 444 })
     }
 }

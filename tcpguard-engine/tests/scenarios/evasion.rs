@@ -194,7 +194,7 @@ fn a_listener_is_protected_while_most_of_what_comes_is_kept_from_its_stack() {
     let alike = Flood { shape: Shape::Mix, ..Flood::random(20_000.0, 15.1..40.1) };
     let fixed_fingerprint = Flood::random(5000.0, 10.1..40.1);
     let mut lab = lab(Mode::Enforce, Server::default(), fixed_fingerprint).flood(alike);
-    lab.refuse_mitigations = vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+    lab.refuse_mitigations = vec![Mitigation::Cookies, Mitigation::Budget];
     lab.run_until(15.0);
     assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating, "{}", lab.story());
     lab.run_until(22.0);

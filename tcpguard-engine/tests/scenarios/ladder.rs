@@ -133,7 +133,10 @@ fn syns_spoofing_the_gateway_get_cookies_because_no_rule_may_drop_them() {
 
 #[test]
 fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
-    let mut lab = lab(NO_COOKIES, mimicking(5000.0, 10.1, 60.1));
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(NO_COOKIES)
+        .clients(Clients::steady(40.0))
+        .flood(mimicking(5000.0, 10.1, 60.1));
     lab.run_until(60.0);
     let story = lab.story();
     assert!(!lab.times("mitigation_failed").is_empty(), "{story}");
@@ -141,9 +144,9 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
         matches!(alert.event, Event::MitigationStarted { mitigation: Mitigation::Cookies, .. })
     };
     assert!(!lab.alerts.iter().any(starts), "a start that fails is no start: {story}");
-    let overload = taken(&lab, Mitigation::Overload).expect(&story);
-    assert!(overload <= 16.0, "{overload} {story}");
-    assert!(lab.group_connected(0, 4.0, overload + 1.0, 55.0) >= 0.95, "{story}");
+    let limited = taken(&lab, Mitigation::Budget).expect(&story);
+    assert!(limited <= 16.0, "{limited} {story}");
+    assert!(lab.group_connected(0, 4.0, limited + 1.0, 55.0) >= 0.95, "{story}");
     let refused = |report: &tcpguard_engine::MitigationReport| {
         report.mitigation == Mitigation::Cookies && report.state == MitigationState::Refused
     };
@@ -391,46 +394,17 @@ fn what_rules_do_cannot_be_ordered_and_what_is_not_there_neither() {
     assert_eq!(error, RequestError::NoListener { listener });
 }
 
-#[test]
-fn a_rule_that_covers_a_flood_beyond_the_cpu_stays_and_no_client_has_to_retransmit() {
-    let mut lab = lab(Server::default(), Flood::random(20_000.0, 10.1..40.1));
-    lab.kernel.load = 100;
-    lab.run_until(40.0);
-    let story = lab.story();
-    assert_eq!(lab.installed.len(), 1, "{story}");
-    assert_eq!(
-        lab.times("rule_withdrawn").len() + lab.times("mitigation_withdrawn").len(),
-        0,
-        "{story}"
-    );
-    assert!(lab.connected(25.0, 39.0) >= 0.99, "what was taken before it is left: {story}");
-}
-
-#[test]
-fn a_mimicking_flood_beyond_the_cpu_lets_retransmitting_clients_connect() {
-    let mut lab = lab(Server::default(), mimicking(20_000.0, 10.1, 60.1));
-    lab.kernel.load = 100;
-    lab.run_until(60.0);
-    let story = lab.story();
-    let overload = taken(&lab, Mitigation::Overload).expect(&story);
-    assert!(lab.group_connected(0, 2.0, overload + 1.0, 55.0) >= 0.99, "{story}");
-    assert_eq!(lab.times("mitigation_withdrawn").len(), 0, "{story}");
-    assert_eq!(lab.times("attack_started").len(), 1, "{story}");
-    lab.run_until(140.0);
-    assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
-}
-
 /// The naive way keeps the mitigation for as long as the flood lasts, though the rule drops all of it, and new clients
 /// wait.
 #[test]
-fn the_overload_step_ends_when_rules_drop_what_filled_the_queue() {
+fn the_rate_limit_ends_when_rules_drop_what_filled_the_queue() {
     let mut lab = lab(NO_COOKIES, Flood::random(3000.0, 10.1..60.1));
     lab.run_until(5.0);
     lab.request(order(Mitigation::Signature, Order::Off, 13)).expect("forbidden until 18 s");
     lab.run_until(60.0);
     let story = lab.story();
-    let overload = taken(&lab, Mitigation::Overload).expect(&story);
-    assert!(overload < 14.0, "{story}");
+    let limited = taken(&lab, Mitigation::Budget).expect(&story);
+    assert!(limited < 14.0, "{story}");
     assert_eq!(lab.signature_rules().len(), 1, "{story}");
     assert_eq!(lab.kernel.mitigations(0), [Mitigation::OutOfState], "{story}");
     assert!(lab.connected(25.0, 58.0) >= 0.99, "{story}");
@@ -446,11 +420,11 @@ fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     lab.run_until(60.0);
     let story = lab.story();
     assert_eq!(lab.signature_rules().len(), 2, "{story}");
-    assert_eq!(taken(&lab, Mitigation::Overload), None, "{story}");
+    assert_eq!(taken(&lab, Mitigation::Budget), None, "{story}");
     assert!(lab.connected(24.0, 58.0) >= 0.99, "{story}");
 }
 
-/// Such SYNs pass the first-SYN drop, so the queue stays full until the SYN rate limit bounds retransmissions as well.
+/// Their retransmissions are not limited less because clients' complete: the queue has no slots for that.
 #[test]
 fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
     let copies = Flood { repeated: 1.0, again: &[1.0, 3.0], ..mimicking(4000.0, 10.1, 40.1) };
@@ -460,6 +434,7 @@ fn without_cookies_a_flood_that_retransmits_as_clients_do_gets_a_budget() {
     let budget = taken(&lab, Mitigation::Budget).expect(&story);
     assert!(budget < 20.0, "{story}");
     assert!(lab.kernel.mitigations(0).contains(&Mitigation::Budget), "{story}");
+    assert!(lab.kernel.half_open(0) < 3 * 128 / 4, "{} {story}", lab.kernel.half_open(0));
     assert_eq!(lab.times("mitigation_stopped").len(), 0, "{story}");
     lab.run_until(75.0);
     assert_eq!(lab.kernel.mitigations(0), [], "{}", lab.story());
@@ -470,18 +445,13 @@ fn each_of_many_flooded_listeners_is_relieved() {
     let mut lab = Lab::new(Mode::Enforce);
     for to in 0..11 {
         lab = lab
-            .listener(Server::default())
+            .listener(NO_COOKIES)
             .clients(Clients { to, ..Clients::steady(20.0) })
             .flood(Flood { to, ..mimicking(2000.0, 10.1, 20.1) });
     }
-    lab.kernel.load = 100;
     lab.run_until(20.0);
     for to in 0..11 {
-        assert!(
-            lab.kernel.mitigations(to).contains(&Mitigation::Overload),
-            "{to}: {}",
-            lab.story()
-        );
+        assert!(lab.kernel.mitigations(to).contains(&Mitigation::Budget), "{to}: {}", lab.story());
     }
 }
 

@@ -115,14 +115,14 @@ fn a_restart_leaves_no_rule_where_the_mode_is_observe_by_now() {
 }
 
 #[test]
-fn without_cookies_the_stricter_mitigations_work() {
+fn without_cookies_the_rate_limit_works() {
     let barred = Override { barred: vec![Mitigation::Cookies], ..own() };
-    let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 60.1)).own(barred);
+    let mut lab = flooded(two(WITHOUT_COOKIES, 40.0), mimicking(5000.0, 10.1, 60.1)).own(barred);
     lab.run_until(60.0);
     let story = lab.story();
     for (to, state) in [(0, MitigationState::Refused), (1, MitigationState::Forbidden)] {
         assert!(!lab.kernel.mitigations(to).contains(&Mitigation::Cookies), "{story}");
-        assert!(lab.kernel.mitigations(to).contains(&Mitigation::Overload), "{story}");
+        assert!(lab.kernel.mitigations(to).contains(&Mitigation::Budget), "{story}");
         assert!(lab.group_connected(to, 4.0, 20.0, 55.0) >= 0.95, "{to} {story}");
         let cookies = mitigation(&lab, to, Mitigation::Cookies).expect(&story);
         assert_eq!(cookies.state, state, "{story}");
@@ -136,26 +136,11 @@ fn without_cookies_the_stricter_mitigations_work() {
 }
 
 #[test]
-fn without_first_syn_drop_the_rate_limit_comes_first_and_without_that_none() {
-    for (barred, taken) in [
-        (
-            vec![Mitigation::Cookies, Mitigation::Overload],
-            vec![Mitigation::OutOfState, Mitigation::Budget],
-        ),
-        (
-            vec![Mitigation::Cookies, Mitigation::Budget],
-            vec![Mitigation::OutOfState, Mitigation::Overload],
-        ),
-        (
-            vec![Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget],
-            vec![Mitigation::OutOfState],
-        ),
-    ] {
-        let own = Override { barred: barred.clone(), ..own() };
-        let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 40.1)).own(own);
-        lab.run_until(40.0);
-        assert_eq!(lab.kernel.mitigations(1), taken, "{barred:?} {}", lab.story());
-    }
+fn where_the_configuration_forbids_cookies_and_the_rate_limit_neither_starts() {
+    let own = Override { barred: vec![Mitigation::Cookies, Mitigation::Budget], ..own() };
+    let mut lab = flooded(two(WITHOUT_COOKIES, 100.0), mimicking(5000.0, 10.1, 40.1)).own(own);
+    lab.run_until(40.0);
+    assert_eq!(lab.kernel.mitigations(1), [Mitigation::OutOfState], "{}", lab.story());
 }
 
 #[test]

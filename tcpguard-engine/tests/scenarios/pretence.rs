@@ -430,11 +430,11 @@ fn a_fixed_fingerprint_flood_that_a_rule_drops_hides_no_mimicking_flood() {
     let mut harder = lab(false, &[]);
     harder.run_until(END - 0.5);
     let story = harder.story();
-    assert!(harder.kernel.mitigations(0).contains(&Mitigation::Overload), "{story}");
+    assert!(harder.kernel.mitigations(0).contains(&Mitigation::Budget), "{story}");
     let connected = harder.group_connected(0, 4.0, BEGIN + 8.0, END - 5.0);
     assert!(connected > 0.95, "{connected} {story}");
 
-    let mut bare = lab(false, &[Mitigation::Overload, Mitigation::Budget]);
+    let mut bare = lab(false, &[Mitigation::Budget]);
     bare.run_until(BEGIN + 10.0);
     let story = bare.story();
     assert_eq!(bare.signature_rules().len(), 1, "{story}");
@@ -474,11 +474,11 @@ fn a_short_pulse_every_half_minute_does_not_keep_new_clients_waiting_for_good() 
     for pulse in 1..6 {
         lab.run_until(BEGIN + 35.0 * f64::from(pulse) - 1.0);
         let mitigations = lab.kernel.mitigations(0);
-        assert!(!mitigations.contains(&Mitigation::Overload), "{pulse}: {}", lab.story());
+        assert!(!mitigations.contains(&Mitigation::Budget), "{pulse}: {}", lab.story());
     }
     let story = lab.story();
     assert!(
-        lab.mitigations.iter().any(|(_, mitigation)| *mitigation == Mitigation::Overload),
+        lab.mitigations.iter().any(|(_, mitigation)| *mitigation == Mitigation::Budget),
         "{story}"
     );
     let at_once = lab.connected(BEGIN + 35.0, BEGIN + 174.0);

@@ -226,7 +226,7 @@ mod tests {
         let using = "complete -c tcpguard -n \"__fish_tcpguard_using_subcommand";
         for line in [
             "mode\" -f -a \"observe enforce off\"",
-            "mitigation\" -f -a \"signature source cookies overload budget out_of_state on off auto\"",
+            "mitigation\" -f -a \"signature source cookies budget out_of_state on off auto\"",
             "disallow\" -f -a \"\"",
         ] {
             assert!(fish.contains(&format!("{using} {line}\n")), "{line}: {fish}");

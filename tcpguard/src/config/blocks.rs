@@ -13,8 +13,7 @@ use super::{Problem, mode_name};
 use crate::bpf::XdpMode;
 
 /// The mitigations that can be switched off for a listener; their names are the keys.
-pub(super) const MITIGATIONS: [Mitigation; 3] =
-    [Mitigation::Cookies, Mitigation::Overload, Mitigation::Budget];
+pub(super) const MITIGATIONS: [Mitigation; 2] = [Mitigation::Cookies, Mitigation::Budget];
 
 /// `[[interface]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +33,7 @@ pub struct ListenerBlock {
     pub ignore: Option<Written<bool>>,
     /// Key `mode`
     pub mode: Option<Written<Mode>>,
-    /// `cookies`, `overload` and `budget`: whether the mitigation may be started.
+    /// `cookies` and `budget`: whether the mitigation may be started.
     pub mitigations: BTreeMap<Mitigation, Written<bool>>,
 }
 

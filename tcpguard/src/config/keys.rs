@@ -139,8 +139,9 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "cookies.replies_total",
-        doc: "The same in all. Beyond it, only retransmitted SYNs get a reply. Lower it if your \
-              uplink or a device before it cannot carry as many SYN-ACKs. (1000 to 100000000)",
+        doc: "The same in all. Beyond it, SYNs of sources that are not validated are dropped. Lower \
+              it if your uplink or a device before it cannot carry as many SYN-ACKs. (1000 to \
+              100000000)",
         example: None,
         value: |config| json!(config.replies_total),
     },
@@ -267,12 +268,7 @@ pub(super) const BLOCKS: &[Block] = &[
             BlockKey {
                 name: "cookies",
                 doc: "false: send no SYN cookies for it, unless you order them with `tcpguard \
-                      mitigation`. The same applies to the next two keys.",
-                example: "true",
-            },
-            BlockKey {
-                name: "overload",
-                doc: "false: never drop the first SYNs of sources that are not validated.",
+                      mitigation`. The same applies to the next key.",
                 example: "true",
             },
             BlockKey {

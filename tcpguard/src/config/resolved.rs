@@ -202,7 +202,7 @@ pub fn resolve(
         cookie_firewall: value_or(file.cookie_firewall, FirewallChoice::Refuse),
         cookie_mark: u32::try_from(value_or(file.cookie_mark, 0)).unwrap_or_default(),
         replies_per_network: value_or(file.replies_per_network, 256),
-        replies_total: value_or(file.replies_total, 2_000_000),
+        replies_total: value_or(file.replies_total, 15_000_000),
         protect_prefixes: value_or(file.protect_prefixes, Vec::new()),
         ssh_ports: value_or(file.ssh_ports, vec![22]),
         ignore_ports: value_or(file.ignore_ports, Vec::new()),

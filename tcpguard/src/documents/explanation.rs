@@ -3,8 +3,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_common::abi::Rate;
-use tcpguard_common::fastpath::{EXEMPT_RATE, VALIDATED_RATE};
+use tcpguard_common::fastpath::VALIDATED_RATE;
 use tcpguard_engine::{ClientsWithin, Mitigation as Name, MitigationReason, Mode, RuleReason};
 use tcpguard_host::time::Time;
 
@@ -107,8 +106,6 @@ pub enum DecidedBy {
     Client,
     /// A rule on a signature.
     Signature,
-    /// The mitigation `overload`.
-    Overload,
     /// The mitigation `cookies`.
     Cookies,
     /// The mitigation `budget`.
@@ -125,16 +122,12 @@ pub enum Outcome {
     Drop,
     /// A rule drops those with its signature, unless they are retransmitted as a client's are.
     DropSignature,
-    /// First SYNs are dropped, retransmitted ones pass.
-    DropFirst,
     /// No rule drops them.
     NoRule,
-    /// They pass up to a rate.
+    /// They pass automatic rules up to a rate.
     PassUpTo {
-        /// SYNs per second.
+        /// SYNs of the source per second.
         per_second: u64,
-        /// True for the rate of all exempt sources on one CPU; false for that of one source.
-        per_cpu: bool,
     },
     /// They are answered with SYN cookies.
     Cookies,
@@ -279,11 +272,7 @@ impl Explanation {
     /// Returns the decisions of the mitigations of each listener about SYNs that pass the rules, in the kernel's
     /// order.
     fn climb(&self, exemption: Option<DecidedBy>) -> impl Iterator<Item = Decision> {
-        let order = [
-            (Name::Overload, DecidedBy::Overload),
-            (Name::Cookies, DecidedBy::Cookies),
-            (Name::Budget, DecidedBy::Budget),
-        ];
+        let order = [(Name::Cookies, DecidedBy::Cookies), (Name::Budget, DecidedBy::Budget)];
         order.into_iter().flat_map(move |(name, by)| {
             let taken =
                 self.mitigations.iter().filter(move |taken| taken.mitigation.mitigation == name);
@@ -302,19 +291,13 @@ impl Explanation {
     }
 }
 
-/// Outcome for a validated client, at an automatic rule and at a listener that drops first SYNs.
-const VALIDATED: Outcome = pass_up_to(VALIDATED_RATE, false);
-
-const fn pass_up_to(rate: Rate, per_cpu: bool) -> Outcome {
-    Outcome::PassUpTo { per_second: 1_000_000_000 / rate.interval_ns as u64, per_cpu }
-}
+/// Outcome for a validated client at an automatic rule.
+const VALIDATED: Outcome =
+    Outcome::PassUpTo { per_second: 1_000_000_000 / VALIDATED_RATE.interval_ns as u64 };
 
 /// Outcome of a mitigation for a source that `exemption` exempts from rules.
 const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> Outcome {
     match (mitigation, exemption) {
-        (DecidedBy::Overload, Some(DecidedBy::Client)) => VALIDATED,
-        (DecidedBy::Overload, Some(_)) => pass_up_to(EXEMPT_RATE, true),
-        (DecidedBy::Overload, None) => Outcome::DropFirst,
         (DecidedBy::Budget, Some(_)) => Outcome::Unlimited,
         (DecidedBy::Budget, None) => Outcome::RateLimit,
         _ => Outcome::Cookies,
@@ -399,30 +382,16 @@ mod tests {
                 about.decisions().iter().map(|decision| decision.outcome).collect();
             assert!(outcomes.starts_with(first), "{first:?}: {outcomes:?}");
         };
-        let all = [
-            mitigation(Name::Budget, None),
-            mitigation(Name::Cookies, None),
-            mitigation(Name::Overload, None),
-        ];
-        let all = all.to_vec();
-        let unknown = [Outcome::DropFirst, Outcome::Cookies, Outcome::RateLimit];
-        let exempt = [
-            Outcome::NoRule,
-            Outcome::PassUpTo { per_second: 2000, per_cpu: true },
-            Outcome::Cookies,
-            Outcome::Unlimited,
-        ];
-        let validated = Outcome::PassUpTo { per_second: 20, per_cpu: false };
+        let all = vec![mitigation(Name::Budget, None), mitigation(Name::Cookies, None)];
+        let unknown = [Outcome::Cookies, Outcome::RateLimit];
+        let exempt = [Outcome::NoRule, Outcome::Cookies, Outcome::Unlimited];
+        let validated = Outcome::PassUpTo { per_second: 20 };
         expect(&|_| (), &[], &[]);
-        expect(
-            &|about| about.mitigations = all.clone(),
-            &["overload", "cookies", "budget"],
-            &unknown,
-        );
+        expect(&|about| about.mitigations = all.clone(), &["cookies", "budget"], &unknown);
         expect(
             &|about| about.signatures.push(rule(1, "opts=none", Some(7))),
-            &["signature 1", "overload", "cookies", "budget"],
-            &[Outcome::DropSignature, Outcome::DropFirst],
+            &["signature 1", "cookies", "budget"],
+            &[Outcome::DropSignature, Outcome::Cookies],
         );
         expect(
             &|about| about.rules.push(rule(2, "203.0.113.0/24", Some(7))),
@@ -431,17 +400,17 @@ mod tests {
         );
         expect(
             &|about| about.completed_at = Some(time("03:00:00")),
-            &["client", "overload", "cookies", "budget"],
-            &[validated, validated, Outcome::Cookies, Outcome::Unlimited],
+            &["client", "cookies", "budget"],
+            &[validated, Outcome::Cookies, Outcome::Unlimited],
         );
         expect(
             &|about| about.exempt = Some("default gateway (203.0.113.7/32)".to_owned()),
-            &["exempt", "overload", "cookies", "budget"],
+            &["exempt", "cookies", "budget"],
             &exempt,
         );
         expect(
             &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
-            &["exempt", "overload", "cookies", "budget"],
+            &["exempt", "cookies", "budget"],
             &exempt,
         );
         expect(&|about| about.forced.push(3), &["source 3"], &[Outcome::Drop]);

@@ -26,9 +26,9 @@ pub struct Monitored<S> {
     pub dual_stack: bool,
     /// Bits of [`ListenerEntry::mitigations`].
     pub mitigations: u8,
-    /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
+    /// Rate of first SYNs from unvalidated sources that it is given while its budget applies.
     pub budget: Rate,
-    /// Retransmitted SYNs under signature rules that it is given.
+    /// Rate of retransmitted SYNs under signature rules or a budget that it is given.
     pub retransmit_budget: Rate,
     /// State that only the driver uses.
     pub own: S,

@@ -285,8 +285,6 @@ impl<B: Backend> Agent<B> {
         let host = executor.dataplane.host_counters()?;
         let cells = executor.dataplane.closed_port_sources()?;
         Ok(Sample {
-            syns_by_cpu: Vec::new(),
-            lost: 0,
             at: now,
             epoch: START.as_nanos(),
             listeners: samples,

@@ -122,16 +122,10 @@ fn outcome(about: &Explanation, decision: &Decision) -> String {
         Outcome::DropSignature => {
             format!("{drops} SYNs with the signature {matched}, unless retransmitted by a client")
         }
-        Outcome::DropFirst => "first SYNs are dropped, retransmitted SYNs pass".to_owned(),
         Outcome::NoRule => "no rule drops its SYNs".to_owned(),
-        Outcome::PassUpTo { per_second, per_cpu: false } => {
-            let rules = decision.listener.as_ref().map_or(" automatic rules", |_| "");
-            format!("up to {} of its SYNs per second pass{rules}", whole(per_second))
+        Outcome::PassUpTo { per_second } => {
+            format!("up to {} of its SYNs per second pass automatic rules", whole(per_second))
         }
-        Outcome::PassUpTo { per_second, per_cpu: true } => format!(
-            "up to {} SYNs per second and CPU pass, of all exempt sources together",
-            whole(per_second)
-        ),
         Outcome::Cookies => "SYNs are answered with SYN cookies".to_owned(),
         Outcome::RateLimit => "SYNs pass up to the SYN rate limit".to_owned(),
         Outcome::Unlimited => "its SYNs do not count for the SYN rate limit".to_owned(),
@@ -193,7 +187,7 @@ mod tests {
 
     fn decision(outcome: Outcome) -> Decision {
         Decision {
-            by: DecidedBy::Overload,
+            by: DecidedBy::Budget,
             rule: None,
             listener: Some("[::]:443".to_owned()),
             outcome,
@@ -211,11 +205,11 @@ mod tests {
         let line = |decision: &Decision| {
             decision_line(&about(), decision, |time| time.0.strftime("%H:%M:%S").to_string())
         };
-        let decision = decision(Outcome::DropFirst);
+        let decision = decision(Outcome::RateLimit);
         assert_eq!(
             line(&decision),
-            "[::]:443: first SYNs are dropped, retransmitted SYNs pass: SYN queue full, since \
-             03:04:06, until it is no longer needed"
+            "[::]:443: SYNs pass up to the SYN rate limit: SYN queue full, since 03:04:06, until it \
+             is no longer needed"
         );
         let until = Some(time("05:00:00"));
         let ordered = Decision { until, renewed: false, ..decision };
@@ -237,7 +231,10 @@ mod tests {
             "rule 8 (operator) would, in enforce mode, drop SYNs with the signature opts=none, unless \
              retransmitted by a client"
         );
-        let client = decision(Outcome::PassUpTo { per_second: 20, per_cpu: false });
-        assert_eq!(outcome(&about, &client), "[::]:443: up to 20 of its SYNs per second pass");
+        let client = Decision { listener: None, ..decision(Outcome::PassUpTo { per_second: 20 }) };
+        assert_eq!(
+            outcome(&about, &client),
+            "up to 20 of its SYNs per second pass automatic rules"
+        );
     }
 }

@@ -34,7 +34,6 @@ pub const fn mitigation_noun(mitigation: Mitigation) -> &'static str {
         Mitigation::Source => "source rules",
         Mitigation::Signature => "signature rules",
         Mitigation::Cookies => "SYN cookies",
-        Mitigation::Overload => "first-SYN drop",
         Mitigation::Budget => "SYN rate limit",
     }
 }
@@ -186,9 +185,7 @@ pub fn mitigation_reason(reason: &MitigationReason) -> String {
         MitigationReason::QueueNearlyFull => "SYN queue nearly full".to_owned(),
         MitigationReason::QueueWouldFill => "the SYN queue would fill without them".to_owned(),
         MitigationReason::Surge => "more handshakes fail than clients could start".to_owned(),
-        MitigationReason::Saturated => "more SYNs arrive than can be answered".to_owned(),
-        MitigationReason::NoCookies => "SYN queue full, SYN cookies not available".to_owned(),
-        MitigationReason::QueueStillFills => "the SYN queue still fills".to_owned(),
+        MitigationReason::QueueStillFull => "the SYN queue stays full".to_owned(),
         MitigationReason::Inherited => "taken over from an earlier agent".to_owned(),
         MitigationReason::Ordered { uid } => format!("ordered by {}", User(*uid)),
         MitigationReason::Forbidden { uid } => format!("forbidden by {}", User(*uid)),

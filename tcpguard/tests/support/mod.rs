@@ -445,7 +445,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
                 why: MitigationReason::Uncovered { share: 0.073 },
             },
             MitigationReport {
-                mitigation: Mitigation::Overload,
+                mitigation: Mitigation::Budget,
                 state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),

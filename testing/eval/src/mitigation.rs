@@ -35,8 +35,6 @@ struct Fight {
     name: String,
     attack: Attack,
     rate: f64,
-    /// Number of processors that handle the host's packets.
-    cpus: u32,
     /// Half of the clients share the attacker's address.
     shared: bool,
 }
@@ -53,7 +51,7 @@ struct Fought {
 
 impl Fight {
     fn new(attack: Attack, rate: f64) -> Self {
-        Self { name: attack.name.to_owned(), attack, rate, cpus: 4, shared: false }
+        Self { name: attack.name.to_owned(), attack, rate, shared: false }
     }
 
     fn time(&self, from: f64) -> Range<f64> {
@@ -70,9 +68,7 @@ impl Fight {
         let time = self.time(warm.now() + 1.0 + random.share());
         let mut stage = enforcing(warm).with(|lab| {
             let flood = self.attack.flood(self.rate, time.clone());
-            let mut lab = lab.flood(flood);
-            lab.set_cpus(self.cpus);
-            lab
+            lab.flood(flood)
         });
         stage.run_until(time.start);
         stage.lab.clear_tally();
@@ -123,8 +119,6 @@ fn fights(plan: &Plan) -> Vec<Fight> {
     ]);
     if plan.mitigated.len() > 1 {
         fights.push(Fight::new(attacks::MIMICKING, HUGE_RATE));
-        let name = "random, mimic, one CPU".to_owned();
-        fights.push(Fight { name, cpus: 1, ..Fight::new(attacks::MIMICKING, HUGE_RATE) });
     }
     fights
 }
@@ -132,7 +126,7 @@ fn fights(plan: &Plan) -> Vec<Fight> {
 /// Floods that are fought.
 pub fn floods(plan: &Plan) -> Block {
     let note = format!(
-        "In enforce mode, {LEGIT:.0} clients/s, 4 CPUs handling packets. \"Dropped\" is the share \
+        "In enforce mode, {LEGIT:.0} clients/s. \"Dropped\" is the share \
          of the clients' own SYNs that were dropped during the flood. \"Validated\" counts those \
          of clients with an earlier handshake. \"Served\" is the share of the clients connected \
          within a second, 1.5 % of which are lost in any case. All three are over all runs, seeds \

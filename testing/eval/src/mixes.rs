@@ -39,12 +39,10 @@ impl Cast {
         self.small_host(mode, 4096)
     }
 
-    /// A host with a queue that holds `backlog`. Four processors handle its packets.
+    /// A host with a queue that holds `backlog`.
     pub fn small_host(&self, mode: Mode, backlog: u32) -> Lab {
         let server = Server { backlog, ..Server::default() };
-        let mut lab = Lab::seeded(Settings::default(), mode, self.seed).listener(server);
-        lab.set_cpus(4);
-        lab
+        Lab::seeded(Settings::default(), mode, self.seed).listener(server)
     }
 
     /// `rate` connects a second, each when it likes.

@@ -78,8 +78,8 @@ impl ListenerMonitor {
     /// Returns whether more SYNs arrive than can be answered by any means. The agent may act since `enforced`, and acts
     /// according to `mode`.
     pub fn is_unanswerable(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
-        // The first-SYN drop keeps the queue from being full.
-        let overwhelmed = self.is_unanswering() || self.ladder.has(Mitigation::Overload);
+        // The SYN rate limit keeps the queue from being full.
+        let overwhelmed = self.is_unanswering() || self.ladder.has(Mitigation::Budget);
         overwhelmed && self.is_without_cookies(now, enforced, mode)
     }
 

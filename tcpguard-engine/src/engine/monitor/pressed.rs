@@ -98,8 +98,9 @@ impl ListenerMonitor {
         left.span < PATIENCE || !self.would_fill(&left)
     }
 
-    /// Returns whether a full queue turns away most SYNs that the rules let pass, the newest of which has acted since then: for
-    /// two seconds at least, some in each of three. A rule against a flood that changes its fingerprint comes sooner.
+    /// Returns whether a full queue turns away most SYNs that rules and cookies leave to it, the newest of which have acted
+    /// since then: for two seconds at least, some in each of three. A rule against a flood that changes its fingerprint
+    /// comes sooner.
     pub fn is_unanswered(&self, now: Timestamp, newest: Timestamp) -> bool {
         let seconds: [Sums; TURNED_AWAY + 1] = self.window.seconds(now);
         let start = now - SECOND * seconds.len() as u32;
@@ -108,9 +109,8 @@ impl ListenerMonitor {
             && self.window.between(start, now).is_unanswered()
     }
 
-    /// Returns whether the SYN queue would fill if the SYNs were let in that the first-SYN drop or the SYN rate limit
-    /// drops and the rules do not. The newest of these rules has acted since `newest`. `true` while that is not known
-    /// yet.
+    /// Returns whether the SYN queue would fill if the SYNs were let in that the SYN rate limit drops and the rules do
+    /// not. The newest of these rules, or cookies, have acted since `newest`. `true` while that is not known yet.
     ///
     /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
     pub fn still_fails(&self, now: Timestamp, newest: Timestamp) -> bool {

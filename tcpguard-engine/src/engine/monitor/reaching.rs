@@ -7,9 +7,9 @@ use crate::input::{POLL, Timestamp};
 use crate::listener::{BEYOND_RATE, FAILURE_SHARE, OCCUPANCY_MIN, Sums};
 use crate::settings::Settings;
 
-/// Share of a budget that failing handshakes take where it is of use. Clients with handshakes that all complete leave
-/// the rest to others.
-const OF_USE: f64 = 0.5;
+/// Share of a budget that failing handshakes take where it is of use: half of its part for first SYNs, which is half of
+/// it. Clients with handshakes that all complete leave the rest to others.
+const OF_USE: f64 = 0.25;
 /// Share of its limit from which a SYN queue is full: Linux ends the oldest entries of one that is more than half full,
 /// so that a few slots are free now and then (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
 const FULL: f64 = 0.95;
@@ -38,15 +38,26 @@ impl ListenerMonitor {
         sums.span >= RATE_SPAN && reaching >= matters && (reaching >= stopped || fills)
     }
 
-    /// Returns whether SYNs of failing handshakes take as many of the tokens of a budget as one that is of use would
-    /// leave them. The budget has `rate` tokens a second. SYNs that a budget drops are no reason for it, because they
-    /// may be those of clients.
+    /// Returns whether SYNs that complete no handshake take enough tokens of a budget of `rate` a second for it to be of
+    /// use. SYNs that a budget drops are no reason for it, because they may be those of clients.
     pub fn takes_budget(&self, rate: u32) -> bool {
         let sums = self.window.last(JUDGED);
-        let taken = Sums { attempts: sums.answered, ..sums };
-        let failing = sums.answered.saturating_sub(sums.completed) as f64;
-        failing - self.natural.expected(&taken)
+        let left = sums.syns.saturating_sub(sums.dropped + sums.cookies_sent);
+        let failing = left.saturating_sub(sums.completed.saturating_sub(sums.cookies_redeemed));
+        failing as f64 - self.natural.expected(&Sums { attempts: left, ..sums })
             >= OF_USE * f64::from(rate) * sums.span.as_secs_f64()
+    }
+
+    /// Handshakes a second that complete.
+    pub fn completing_rate(&self) -> f64 {
+        let sums = self.window.last(RATE_SPAN);
+        sums.per_second(sums.completed)
+    }
+
+    /// Free slots of the first half of its SYN queue, by the last count; 0 where there is none.
+    pub fn free_slots(&self, now: Timestamp) -> u32 {
+        let half = self.queues.map_or(0, |queues| queues.backlog / 2);
+        self.half_open_lately(now).map_or(0, |half_open| half.saturating_sub(half_open))
     }
 
     /// Returns whether its SYN queue was found full not long ago. Of a tiny queue that says nothing.

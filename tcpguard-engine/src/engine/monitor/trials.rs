@@ -43,9 +43,7 @@ impl ListenerMonitor {
     pub fn try_out(&mut self, now: Timestamp, what: Newest) {
         let delay = match what {
             // Only the second SYN gets in, and only when the queue has been cleaned up.
-            Newest::Mitigation(Mitigation::Overload | Mitigation::Budget) => {
-                SECOND_TRY + clean_age(self.rtt())
-            }
+            Newest::Mitigation(Mitigation::Budget) => SECOND_TRY + clean_age(self.rtt()),
             Newest::Mitigation(_) | Newest::Rule(_) => POLL.max(self.rtt() * 2),
         };
         let attacked = self.incident.as_deref().map(|incident| incident.started());

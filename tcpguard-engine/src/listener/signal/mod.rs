@@ -9,7 +9,6 @@ pub(crate) mod host;
 pub(crate) mod occupancy;
 pub(crate) mod pressure;
 mod quiet;
-pub(crate) mod saturation;
 pub(crate) mod slow;
 
 pub(crate) use fast::{FAST_POLLS, FAST_SHARE, Fast};
@@ -23,7 +22,6 @@ pub(crate) use pressure::{
     OVERLOAD_POLLS, Pressure, PressureKind,
 };
 pub(crate) use quiet::{Around, Quiet};
-pub(crate) use saturation::Saturation;
 pub(crate) use slow::{FAILURE_SHARE, SLOW_LIMIT, Slow};
 
 /// Signal that raised an alarm.

@@ -118,9 +118,11 @@ impl Sums {
         self.dropped.saturating_sub(self.matched)
     }
 
-    /// Returns whether a full queue left most of the attempts without an answer that were not dropped before it.
+    /// Returns whether a full queue left most of the attempts without an answer that were neither dropped before it
+    /// nor answered with a cookie.
     pub fn is_unanswered(&self) -> bool {
-        self.unanswered > 0 && self.unanswered * 2 >= self.attempts.saturating_sub(self.dropped)
+        let left = self.attempts.saturating_sub(self.dropped + self.cookies_sent);
+        self.unanswered > 0 && self.unanswered * 2 >= left
     }
 
     /// A count per second; 0 where no time has passed.
@@ -272,6 +274,8 @@ mod tests {
             Sums { syns, attempts, dropped, retransmitted, completed: 450, ..Sums::default() };
         let full = |unanswered| Sums { unanswered, ..sums }.is_unanswered();
         assert_eq!([0, 449, 450].map(full), [false, false, true]);
+        let answered = |unanswered| Sums { unanswered, cookies_sent: 800, ..sums }.is_unanswered();
+        assert_eq!([49, 50].map(answered), [false, true], "nor what cookies answer");
         // By a rule, which in observe mode only counts.
         let ruled = Sums { matched: 10_000, ..sums }.unmatched();
         let Sums { syns, retransmitted, attempts, dropped, .. } = ruled;

@@ -248,11 +248,6 @@ fn mitigation_parser() -> impl TypedValueParser<Value = Mitigation> {
         ("signature", "Drop SYNs with the fingerprint of a flood (rules)", Mitigation::Signature),
         ("source", "Drop SYNs from dominant sources (rules)", Mitigation::Source),
         ("cookies", "Answer SYNs with SYN cookies", Mitigation::Cookies),
-        (
-            "overload",
-            "Drop the first SYN of each source that is not validated",
-            Mitigation::Overload,
-        ),
         ("budget", "Limit the SYN rate of sources that are not validated", Mitigation::Budget),
         ("out_of_state", "Drop segments of no known connection", Mitigation::OutOfState),
     ])

@@ -142,7 +142,6 @@ impl Agent {
             false => None,
         };
         let (tcp_ext, resets) = (self.host.tcp_ext(now), self.host.resets(now));
-        let lost = self.host.lost(now, self.interfaces.names());
         // Whatever is seen from now on is for the next sample.
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
@@ -172,8 +171,6 @@ impl Agent {
             sample_shift: executor.config.sample_shift,
             host,
             closed_port_sources: executor.closed_port_sources(now, cells),
-            syns_by_cpu: received.syns_by_cpu.clone(),
-            lost,
             one_sided: false,
         })
     }

@@ -302,7 +302,7 @@ impl Mitigations {
                     }
                 };
             }
-            Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {}
+            Mitigation::Source | Mitigation::Signature => {}
         }
         context.executor.change_mitigations(id, bits, 0)?;
         Ok(self.write_out_of_state(context.executor)?)
@@ -327,10 +327,7 @@ impl Mitigations {
                 // The bit is cleared when no cookie can be in flight any longer.
                 clear = if self.brings_cookies(id, context.executor) { 0 } else { clear };
             }
-            Mitigation::Source
-            | Mitigation::Signature
-            | Mitigation::Overload
-            | Mitigation::Budget => {}
+            Mitigation::Source | Mitigation::Signature | Mitigation::Budget => {}
         }
         context.executor.change_mitigations(id, 0, clear)?;
         if mitigation == Mitigation::Cookies && !answers(context.executor) {
@@ -427,9 +424,7 @@ const fn bits_of(mitigation: Mitigation) -> u8 {
     match mitigation {
         Mitigation::OutOfState => ListenerEntry::OUT_OF_STATE,
         Mitigation::Budget => ListenerEntry::BUDGET,
-        Mitigation::Cookies | Mitigation::Source | Mitigation::Signature | Mitigation::Overload => {
-            0
-        }
+        Mitigation::Cookies | Mitigation::Source | Mitigation::Signature => 0,
     }
 }
 

@@ -21,7 +21,6 @@ pub struct HostView {
     tcp_ext: TcpExt,
     resets: u64,
     softnet: Vec<SoftnetCpu>,
-    lost: u64,
     addresses: Addresses,
     /// Number of protected prefixes that there is no room for, by their kind.
     left_out: BTreeMap<&'static str, usize>,
@@ -76,12 +75,6 @@ impl HostView {
     pub fn softnet(&mut self, now: Timestamp) -> &[SoftnetCpu] {
         self.unread.take(now, "/proc/net/softnet_stat", linux::softnet(), &mut self.softnet);
         &self.softnet
-    }
-
-    /// Packets that were lost on their way to `interfaces`.
-    pub fn lost<'a>(&mut self, now: Timestamp, interfaces: impl Iterator<Item = &'a str>) -> u64 {
-        self.unread.take(now, "lost packets", linux::lost(interfaces), &mut self.lost);
-        self.lost
     }
 
     /// Prefixes that must not be cut off.

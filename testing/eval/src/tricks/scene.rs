@@ -147,9 +147,7 @@ impl<'a> Draw<'a> {
 
     /// A host with this socket and no clients.
     pub fn empty(&self, server: Server) -> Lab {
-        let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, self.seed).listener(server);
-        lab.set_cpus(4);
-        lab
+        Lab::seeded(Settings::default(), Mode::Enforce, self.seed).listener(server)
     }
 
     /// A host with this socket and the baseline clients.

@@ -99,7 +99,7 @@ fn a_flood_from_the_first_second_on_is_found_where_answers_are_unseen() {
         };
         agent.wait_until("advice", 15 * SECOND, advised).unwrap();
         if syncookies == 0 {
-            // The full queue replies to no SYN until the first-SYN drop relieves it of the flood. Then
+            // The full queue replies to no SYN until the SYN rate limit relieves it of the flood. Then
             // clients that connect are the proof.
             let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
             agent.wait_until("clients to prove it", 15 * SECOND, is_alerted).unwrap();

@@ -53,7 +53,7 @@ impl Helpers {
     const BEFORE: Duration = Duration::from_secs(8);
     /// Time after the end of the helpers until the rules only count.
     const AFTER: Duration = Duration::from_secs(12);
-    /// Time after the second signature's rule at which the first-SYN drop that met this signature has ended.
+    /// Time after the second signature's rule at which the SYN rate limit that met this signature has ended.
     const RELIEVED: Duration = Duration::from_secs(4);
     /// Time for which clients are observed while nothing is dropped.
     const WITHOUT: Duration = Duration::from_secs(4);

@@ -33,7 +33,7 @@ const CLEANED_UP_WITHIN: Duration = Duration::from_millis(3500);
 const AT_ONCE: &[Duration] = &[Duration::ZERO];
 const AS_CLIENTS_DO: &[Duration] = &[Duration::from_secs(1), Duration::from_secs(3)];
 /// Share of the validated clients that get in within a second where no cookie is taken (80 % were measured,
-/// and none of the new clients, whose first SYNs are dropped).
+/// and none of the new clients, whose first SYNs have hardly a token).
 const VALIDATED_AT_ONCE: f64 = 0.7;
 /// Share of either that gets in within three, by retransmitting SYNs (all were measured).
 const BY_REPEATING: f64 = 0.97;

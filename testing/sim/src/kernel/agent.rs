@@ -38,7 +38,6 @@ impl Kernel {
             }),
             distinct_sources: socket.sources.estimate(),
         });
-        let syns = self.sockets.iter().map(|socket| socket.counters.syn).sum::<u64>();
         let rules = self.rules.iter();
         Sample {
             at: self.now,
@@ -54,8 +53,6 @@ impl Kernel {
                 })
                 .collect(),
             host: self.host,
-            syns_by_cpu: vec![self.load * syns / u64::from(self.cpus); self.cpus as usize],
-            lost: 0,
             closed_port_sources: self
                 .closed_port_sources
                 .iter()
@@ -70,11 +67,6 @@ impl Kernel {
     /// The sampled flows, in the order in which they began.
     pub fn flows(&self) -> &[Flow] {
         self.flows.all()
-    }
-
-    /// Sets the number of CPUs that share the SYNs.
-    pub(crate) fn set_cpus(&mut self, cpus: u32) {
-        self.cpus = cpus.max(1);
     }
 
     /// Puts a rule in force, or renews the one in its slot.

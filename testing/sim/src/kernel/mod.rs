@@ -121,7 +121,7 @@ struct Socket {
     /// Tokens of the budget, and the time of that count.
     tokens: (f64, Timestamp),
     /// Tokens of retransmitted SYNs that a rule or the budget would drop, and the time of that count; then their rate
-    /// per second where a rule matches them.
+    /// per second.
     returns: (f64, Timestamp),
     return_rate: u32,
     counters: ListenerCounters,
@@ -180,12 +180,8 @@ pub struct Kernel {
     pub walled: bool,
     /// ACKs with valid cookies that arrive in each poll, and that the host refuses.
     pub refused_cookies: u64,
-    /// Number of SYNs that each SYN stands for in the counts of the CPUs.
-    pub load: u64,
     /// Frames that the XDP program cannot parse are dropped, and not only those that no stack sends.
     pub(crate) drops_beyond: bool,
-    /// CPUs that share the SYNs evenly.
-    cpus: u32,
     /// Times of the last samples, the latest first.
     polled: [Timestamp; LATE_POLLS],
     sockets: Vec<Socket>,
@@ -223,9 +219,7 @@ impl Default for Kernel {
             mute: false,
             walled: false,
             refused_cookies: 0,
-            load: 1,
             drops_beyond: false,
-            cpus: 1,
             polled: [Timestamp::default(); LATE_POLLS],
             sockets: Vec::new(),
             closed: Closed::default(),

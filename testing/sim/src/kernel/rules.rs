@@ -33,10 +33,9 @@ impl Kernel {
             self.sockets[syn.to].counters.spared += 1;
             return true;
         }
-        let window = Duration::from_millis(800)..=Duration::from_millis(3500);
         let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
         let accepted_retransmits = !is_absolute
-            && self.remember(syn).is_some_and(|age| window.contains(&age))
+            && self.was_retransmitted(syn)
             && self.takes_return(syn.to, self.sockets[syn.to].return_rate);
         if accepted_retransmits || by_signature && self.mode == Mode::Observe {
             self.let_through.insert(syn.key, id);
@@ -59,29 +58,24 @@ impl Kernel {
 
     /// Returns whether a SYN that no rule drops is one too many.
     pub(super) fn is_too_many(&mut self, syn: &Syn) -> bool {
-        if self.mode != Mode::Enforce
-            || self.sockets[syn.to].mitigations.is_empty()
-            || self.is_validated(syn.client)
-        {
+        if self.mode != Mode::Enforce || self.is_validated(syn.client) {
             return false;
         }
-        let overload = self.sockets[syn.to].mitigations.contains_key(&Mitigation::Overload);
-        let rate = self.sockets[syn.to].mitigations.get(&Mitigation::Budget).copied();
-        let passes = (!overload || self.was_retransmitted(syn))
-            && rate.is_none_or(|rate| {
-                // Half of it is for first SYNs.
-                let rate = rate.div_ceil(2);
-                self.takes_of_budget(syn.to, rate)
-                    || (overload || self.was_retransmitted(syn)) && self.takes_return(syn.to, rate)
-            });
+        let Some(&rate) = self.sockets[syn.to].mitigations.get(&Mitigation::Budget) else {
+            return false;
+        };
+        // Half of it is for first SYNs.
+        let passes = self.takes_of_budget(syn.to, rate.div_ceil(2))
+            || self.was_retransmitted(syn)
+                && self.takes_return(syn.to, self.sockets[syn.to].return_rate);
         self.sockets[syn.to].counters.limited += u64::from(!passes);
         !passes
     }
 
-    /// Returns whether a SYN came before, as a client retransmits it.
+    /// Returns whether a SYN that is to be dropped was dropped before, as long ago as a client retransmits it.
     fn was_retransmitted(&mut self, syn: &Syn) -> bool {
-        let early = Duration::from_millis(800);
-        self.remember(syn).is_some_and(|age| age >= early)
+        let window = Duration::from_millis(800)..=Duration::from_millis(3500);
+        self.remember(syn).is_some_and(|age| window.contains(&age))
     }
 
     fn takes_of_budget(&mut self, to: usize, rate: u32) -> bool {

@@ -222,11 +222,6 @@ impl Lab {
         self
     }
 
-    /// Sets the number of CPUs that share the SYNs evenly (1 unless this is called).
-    pub fn set_cpus(&mut self, cpus: u32) {
-        self.kernel.set_cpus(cpus);
-    }
-
     /// Writes down ticks from now on, or no longer.
     pub fn record_ticks(&mut self, on: bool) {
         self.tap.set(on, &self.kernel);

@@ -343,15 +343,6 @@ fn sources_stand_where_they_are_said_to() {
 }
 
 #[test]
-fn syns_are_shared_by_all_cpus() {
-    let mut lab = lab(1).flood(Flood::random(1000.0, 0.0..10.0));
-    lab.set_cpus(4);
-    lab.run_until(4.0);
-    let sample = lab.kernel.sample();
-    assert_eq!(sample.syns_by_cpu, vec![sample.listeners[0].counters.syn / 4; 4]);
-}
-
-#[test]
 fn the_tally_counts_clients_that_the_agent_drops() {
     let mut lab = Lab::seeded(Settings::default(), Mode::Enforce, 1)
         .listener(Server::default())

@@ -313,8 +313,6 @@ impl World {
         };
         let listeners = (0..LISTENERS as usize).filter(|place| self.present[*place]);
         let sample = Sample {
-            syns_by_cpu: Vec::new(),
-            lost: 0,
             at: self.now,
             epoch: self.epoch,
             listeners: listeners.map(|place| self.listener(self.ids[place], traffic)).collect(),
