@@ -120,7 +120,7 @@ pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new
 pub static DROP_CACHE: Array<DropCacheSet, { size::DROP_CACHE_SETS as usize }> = Array::new();
 #[btf_map]
 pub static REPLY_LIMITS: PerCpuArray<
-    [u16; size::REPLY_LIMIT_PART],
+    [u32; size::REPLY_LIMIT_PART],
     { size::REPLY_LIMIT_BUCKETS / size::REPLY_LIMIT_PART },
 > = PerCpuArray::new();
 #[btf_map]

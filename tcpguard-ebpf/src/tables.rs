@@ -342,7 +342,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn reply_limit(&mut self, index: u64) -> Option<&mut u16> {
+    fn reply_limit(&mut self, index: u64) -> Option<&mut u32> {
         let place = index as usize & (size::REPLY_LIMIT_BUCKETS - 1);
         let part = deref!(maps::REPLY_LIMITS.get_ptr_mut((place / size::REPLY_LIMIT_PART) as u32))?;
         Some(&mut part[opaque(place) & (size::REPLY_LIMIT_PART - 1)])

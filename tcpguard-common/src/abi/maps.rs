@@ -49,11 +49,11 @@ pub const LET_THROUGH_SLOTS: u32 = 4_096;
 pub const COOKIE_NETWORK_SLOTS: u32 = 2_048;
 /// Slots for IPv6 networks of clients, 32 KiB; a power of two.
 pub const CLIENT_NETWORKS: u32 = 2_048;
-/// Buckets of the networks that are answered, of each CPU, 128 KiB; a power of two. A flood of 15 M SYN/s from
+/// Buckets of the networks that are answered, of each CPU, 256 KiB; a power of two. A flood of 15 M SYN/s from
 /// everywhere takes 229 a second from each, on all CPUs together.
 pub const REPLY_LIMIT_BUCKETS: usize = 65_536;
 /// Buckets in an element of their map: the kernel allows 32 KiB for a value of each CPU.
-pub const REPLY_LIMIT_PART: usize = 16_384;
+pub const REPLY_LIMIT_PART: usize = 8_192;
 /// Slots of each CPU for tokens of listeners' budgets; a power of two.
 pub const ALLOWANCES: u32 = 64;
 /// Interfaces with counters of their own; slot 0 is shared by all others.
@@ -148,7 +148,7 @@ pub const LET_THROUGH: &str = "LET_THROUGH";
 pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 /// Array by keyed hash of an IPv6 /48: [`super::ClientNetwork`].
 pub const NETWORKS: &str = "NETWORKS";
-/// Per-CPU array of parts of the buckets (u16) of replies, by keyed hash of a network: [`super::ReplyRate`].
+/// Per-CPU array of parts of the buckets (u32) of replies, by keyed hash of a network: [`super::ReplyRate`].
 pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
 /// Array by listener id: [`super::Bucket`] of the SYN budget; and behind these, by listener id
 /// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.

@@ -104,7 +104,7 @@ pub trait Tables {
     fn let_through(&mut self, index: u64) -> Option<&mut LetThrough>;
 
     /// This CPU's bucket of replies to a network; `index` is taken modulo the size.
-    fn reply_limit(&mut self, index: u64) -> Option<&mut u16>;
+    fn reply_limit(&mut self, index: u64) -> Option<&mut u32>;
     /// This CPU's bucket of replies.
     fn reply_limit_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs from exempt addresses.

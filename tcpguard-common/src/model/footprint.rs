@@ -59,7 +59,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<LetThrough>(), maps::LET_THROUGH_SLOTS)
         + array(size_of::<CookieNetwork>(), maps::COOKIE_NETWORK_SLOTS)
         + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
-        + per_cpu(2 * maps::REPLY_LIMIT_BUCKETS, 1)
+        + per_cpu(4 * maps::REPLY_LIMIT_BUCKETS, 1)
         + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)

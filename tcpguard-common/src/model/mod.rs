@@ -98,7 +98,7 @@ pub struct Model {
     /// Dropped SYNs; empty until there is one.
     pub drop_cache: Vec<DropCacheSet>,
     /// Replies to networks, by bucket.
-    pub reply_limits: BTreeMap<usize, u16>,
+    pub reply_limits: BTreeMap<usize, u32>,
     /// SYNs that a signature rule matched and that passed, by slot.
     pub let_through: BTreeMap<u32, LetThrough>,
     /// Clients that returned a valid cookie, by slot.
@@ -395,7 +395,7 @@ impl Tables for Model {
         Some(self.networks.entry(index as u32 & (CLIENT_NETWORKS - 1)).or_default())
     }
 
-    fn reply_limit(&mut self, index: u64) -> Option<&mut u16> {
+    fn reply_limit(&mut self, index: u64) -> Option<&mut u32> {
         Some(self.reply_limits.entry(index as usize & (REPLY_LIMIT_BUCKETS - 1)).or_default())
     }
 

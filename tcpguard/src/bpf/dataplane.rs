@@ -59,7 +59,7 @@ pub struct Dataplane {
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     exempt_filter: Table<u32, [u8; maps::EXEMPT_FILTER_BYTES]>,
     drop_cache: Table<u32, DropCacheSet>,
-    reply_limits: PerCpu<[u16; maps::REPLY_LIMIT_PART]>,
+    reply_limits: PerCpu<[u32; maps::REPLY_LIMIT_PART]>,
     budgets: Table<u32, Bucket>,
     unknown_listeners: Table<ListenerKey, u64>,
     host: PerCpu<HostCounters>,

@@ -60,7 +60,7 @@ plain!(
     [u8; abi::maps::HLL_REGISTERS],
     [u8; abi::maps::EXEMPT_FILTER_BYTES],
     [u8; 65_536],
-    [u16; abi::maps::REPLY_LIMIT_PART],
+    [u32; abi::maps::REPLY_LIMIT_PART],
     tcpguard_common::fastpath::clients::Marks,
     [abi::PortEntry; 65_536],
 );

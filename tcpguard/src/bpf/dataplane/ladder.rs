@@ -9,7 +9,7 @@ const REPLY_LIMIT_PARTS: u32 = (maps::REPLY_LIMIT_BUCKETS / maps::REPLY_LIMIT_PA
 
 impl Dataplane {
     /// The buckets of replies to networks that were taken of, of all CPUs.
-    pub fn reply_limits(&self) -> Result<Vec<(usize, u16)>, KernelError> {
+    pub fn reply_limits(&self) -> Result<Vec<(usize, u32)>, KernelError> {
         let mut buckets = Vec::new();
         for part in 0..REPLY_LIMIT_PARTS {
             for of_cpu in self.reply_limits.get(part)? {
