@@ -13,7 +13,7 @@ use tcpguard_kit::traffic::trickle::{DROPPED, Pairs, Trickle};
 
 use crate::service::{CONFIG, ON_ETH0, SLACK, WATCHDOG, filtered, status};
 
-/// Time from the moment an agent hangs until the next one runs: the watchdog's time, and half a second for all that
+/// Time from the moment an agent hangs until the next one runs: the watchdog's time, and a second for all that
 /// systemd does then, with its wait before a start.
 const LIMIT: Duration = WATCHDOG.saturating_add(SLACK);
 /// Time between checks of processes: a small part of the measured time.

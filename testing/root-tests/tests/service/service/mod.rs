@@ -22,8 +22,9 @@ const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 const WATCHDOG: Duration = Duration::from_secs(3);
 /// It is started again at once.
 const RESTART: Duration = Duration::from_millis(100);
-/// Delay that systemd may add to the watchdog's time.
-const SLACK: Duration = Duration::from_millis(500);
+/// Time that systemd may add to the time of the watchdog: its timers may be late by a quarter of a second, and on a busy
+/// machine the next agent starts late as well.
+const SLACK: Duration = Duration::from_secs(1);
 /// Time limit of a start, from the process to its readiness.
 const START: Duration = Duration::from_secs(2);
 
