@@ -109,8 +109,8 @@ impl ListenerMonitor {
             && self.window.between(start, now).is_unanswered()
     }
 
-    /// Returns whether the SYN queue would fill if the SYNs were let in that the SYN rate limit drops and the rules do
-    /// not. The newest of these rules, or cookies, have acted since `newest`. `true` while that is not known yet.
+    /// Returns whether the SYN queue would fill without the SYN rate limit. Rules and cookies stay, the newest of which
+    /// have acted since `newest`. `true` while that is not known yet.
     ///
     /// A client whose first SYN was dropped has not failed: it retransmits the SYN after a second.
     pub fn still_fails(&self, now: Timestamp, newest: Timestamp) -> bool {
