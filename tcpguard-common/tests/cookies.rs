@@ -241,7 +241,42 @@ fn complete(host: &mut Model, path: &Path, answer: &Answer) -> Option<Accepted> 
         [&[1, 1, 8, 10][..], &value, &answer.options[at + 2..at + 6]].concat()
     });
     let (seq, ack) = (CLIENT_ISN.wrapping_add(1), answer.isn.wrapping_add(1));
-    host.redeem(&path.frame(&tcp(ACK, seq, ack, &options, &[])))
+    redeem(host, &path.frame(&tcp(ACK, seq, ack, &options, &[])))
+}
+
+/// The connection as it is described to the kernel after this frame, which XDP must have left unmarked then.
+fn redeem(host: &mut Model, frame: &[u8]) -> Option<Accepted> {
+    host.config.marks_segments = 1;
+    host.ingress(frame);
+    let accepted = host.redeem(frame);
+    assert!(!host.marked || accepted.is_none());
+    accepted
+}
+
+#[test]
+fn a_segment_that_brings_no_cookie_is_marked_if_its_options_were_read_and_its_listener_accepts_cookies()
+ {
+    for v6 in [false, true] {
+        let (mut host, path) = (host(ALL), plain(v6));
+        let echo = cookie::timestamp(&host.cookie_secret, cookie::ticks(NOW)).to_be_bytes();
+        let read = [&[1, 1, 8, 10, 0, 0, 0, 9][..], &echo].concat();
+        let unread = [&[8, 10, 0, 0, 0, 9][..], &echo, &[1, 1]].concat();
+        let is_marked = |host: &mut Model, options: &[u8], ack| {
+            host.ingress(&path.frame(&tcp(ACK, CLIENT_ISN.wrapping_add(1), ack, options, &[])));
+            host.marked
+        };
+        assert!(!is_marked(&mut host, &[], 8), "nothing is marked without a program at tc");
+        host.config.marks_segments = 1;
+        assert!(is_marked(&mut host, &[], 8) && is_marked(&mut host, &read, 8));
+        assert!(!is_marked(&mut host, &unread, 8));
+        let answer = answer(&mut host, &path, SYN, &[2, 4, 5, 180], &[]);
+        let ack = answer.isn.wrapping_add(1);
+        assert!(!is_marked(&mut host, &[], ack));
+        assert!(is_marked(&mut host, &[], ack.wrapping_add(1)));
+        let any = ListenerKey::new(path.server(), 443u16.to_be_bytes()).of_all();
+        host.add_listener(any, ListenerEntry::default());
+        assert!(!is_marked(&mut host, &[], 8), "the listener accepts none");
+    }
 }
 
 #[test]

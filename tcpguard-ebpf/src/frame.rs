@@ -4,7 +4,9 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
+use aya_ebpf::helpers::generated::{
+    bpf_xdp_adjust_meta, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len,
+};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES, Window, WindowMut};
 
@@ -176,6 +178,25 @@ struct Counted {
 #[inline(always)]
 pub fn first_piece(ctx: &XdpContext) -> u64 {
     (ctx.data_end() - ctx.data()) as u64
+}
+
+/// Puts a word of metadata in front of a packet that has none yet, if the driver leaves room for it.
+/// No pointer into the packet is valid afterwards.
+#[inline(always)]
+pub fn add_metadata(ctx: &XdpContext, word: u32) {
+    const LENGTH: usize = size_of::<u32>();
+    if ctx.metadata() < ctx.data() {
+        return;
+    }
+    // SAFETY: `ctx` is the context that this program was called with.
+    if unsafe { bpf_xdp_adjust_meta(ctx.as_ptr().cast(), -(LENGTH as i32)) } != 0 {
+        return;
+    }
+    let (metadata, end) = (ctx.metadata(), ctx.metadata_end());
+    if metadata + LENGTH <= end {
+        // SAFETY: the word lies within the metadata.
+        unsafe { (metadata as *mut u32).write_volatile(word) };
+    }
 }
 
 impl XdpFrame {

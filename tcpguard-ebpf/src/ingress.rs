@@ -9,9 +9,11 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, PacketCounters, Reason};
-use tcpguard_common::fastpath::{Disposition, Family, PacketCtx, Socket, Stages, SynPlan, stage};
+use tcpguard_common::fastpath::{
+    Disposition, Family, PacketCtx, Socket, Stages, SynPlan, no_cookie, stage,
+};
 
-use crate::frame::XdpFrame;
+use crate::frame::{self, XdpFrame};
 use crate::maps;
 use crate::tables::KernelTables;
 
@@ -156,6 +158,12 @@ stage!(stage_reply_seen(), |env| {
 
 stage!(stage_track(reset: u32) else NO_MAPS, |env| {
     stage::track(env.config, &mut env.tables, env.pkt, reset != 0) as u32
+});
+
+stage!(stage_brings_no_cookie(ctx: *mut xdp_md), |env| {
+    let ctx = XdpContext::new(ctx.cast());
+    let frame = env.frame(&ctx);
+    no_cookie::is_known(&frame, &mut env.tables, env.pkt).into()
 });
 
 stage!(stage_illegal() else NO_MAPS, |env| {
@@ -308,6 +316,13 @@ impl Stages for KernelStages<'_> {
     #[inline(always)]
     fn track(&mut self, reset: bool) -> Reason {
         self::reason(stage_track(reset.into()))
+    }
+
+    #[inline(always)]
+    fn mark_without_cookie(&mut self) {
+        if stage_brings_no_cookie(self.raw()) != 0 {
+            frame::add_metadata(self.ctx, no_cookie::mark(self.env.config));
+        }
     }
 
     #[inline(always)]

@@ -53,8 +53,9 @@ pub struct Config {
     /// 1: resets of this host's own stack leave by an interface that is not attached, so that a closed port is
     /// recognised by the SYNs that are sent there; see [`crate::fastpath::closed`].
     pub resets_unseen: u8,
-    /// Always zero.
-    pub pad: u8,
+    /// 1: some listener accepts cookies made by XDP, so segments that bring none are marked; see
+    /// [`crate::fastpath::no_cookie`].
+    pub marks_segments: u8,
     /// Number of the rule set that counts: rules under any other number are not there. See
     /// [`super::SourceV4`].
     pub rule_set: u64,

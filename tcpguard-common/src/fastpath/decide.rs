@@ -155,6 +155,8 @@ pub trait Stages: OutOfStateStages {
     fn is_tracked(&mut self) -> bool;
     /// See [`super::stage::track`].
     fn track(&mut self, reset: bool) -> Reason;
+    /// Marks a segment for the program at tc, if [`super::no_cookie::is_known`].
+    fn mark_without_cookie(&mut self);
     /// See [`super::stage::illegal`].
     fn illegal(&mut self) -> Reason;
     /// See [`super::stage::drops_unread`].
@@ -184,7 +186,11 @@ pub fn ingress<S: Stages>(config: &Config, stages: &mut S) -> Reason {
         Ok(Class::Ack | Class::Fin) => {
             let followed = stages.is_tracked();
             let reason = if followed { stages.track(false) } else { Reason::Segment };
-            out_of_state::judged(config, stages, reason)
+            let reason = out_of_state::judged(config, stages, reason);
+            if config.marks_segments != 0 && matches!(reason.action(), Action::Pass) {
+                stages.mark_without_cookie();
+            }
+            reason
         }
         Ok(Class::Rst) => {
             stages.reply_seen();

@@ -15,6 +15,7 @@ pub mod hash;
 mod kernel_cookies;
 mod ladder;
 mod let_through;
+pub mod no_cookie;
 pub mod out_of_state;
 mod pace;
 pub mod pending;

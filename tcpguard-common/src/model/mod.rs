@@ -115,6 +115,8 @@ pub struct Model {
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
     /// Returned cookies, by listener id.
     pub returned_cookies: BTreeMap<u32, ReturnedCookies>,
+    /// True if the last frame that arrived was marked as one without a cookie.
+    pub marked: bool,
     /// The host's own socket table.
     pub sockets: Sockets,
     /// Headers of SYNs.
@@ -154,6 +156,7 @@ impl Model {
     pub fn ingress_packet(&mut self, frame: &mut Packet) -> Reason {
         self.packets.entry += 1;
         self.packets.bytes += frame.0.len() as u64;
+        self.marked = false;
         let config = self.config;
         let reason = fastpath::ingress(&config, &mut HostStages { frame, model: self });
         self.packets.reasons[reason as usize] += 1;

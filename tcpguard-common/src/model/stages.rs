@@ -4,7 +4,7 @@ use super::{Model, Packet};
 use crate::abi::{Class, Config, Reason};
 use crate::fastpath::{
     self, Claim, Disposition, Family, OutOfStateStages, PacketCtx, RedeemStages, Socket, Stages,
-    SynPlan, out_of_state, stage,
+    SynPlan, no_cookie, out_of_state, stage,
 };
 
 /// The stages of a decision over a packet and the tables of the host.
@@ -109,6 +109,11 @@ impl Stages for HostStages<'_> {
 
     fn track(&mut self, reset: bool) -> Reason {
         self.with(|_, config, model, pkt| stage::track(config, model, pkt, reset))
+    }
+
+    fn mark_without_cookie(&mut self) {
+        self.model.marked =
+            self.with(|frame, _, model, pkt| no_cookie::is_known(&*frame, model, pkt));
     }
 
     fn illegal(&mut self) -> Reason {

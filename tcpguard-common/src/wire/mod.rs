@@ -20,7 +20,10 @@ pub use frame::{Frame, FrameMut, MAX_HEADER_BYTES, Window, WindowMut};
 
 pub use ethernet::{MAX_VLAN_TAGS, TAGGED, tagged, vlan};
 pub use ipv6::MAX_EXTENSION_HEADERS;
-pub use options::{MAX_OPTIONS, SynOptions, Timestamps, fingerprint, syn_options, timestamps};
+pub use options::{
+    MAX_OPTIONS, SynOptions, Timestamps, fingerprint, recommended_timestamps, syn_options,
+    timestamps,
+};
 pub use syn_ack::SynAck;
 pub use tcp::{Segment, flag};
 

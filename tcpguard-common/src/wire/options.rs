@@ -134,6 +134,29 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
+/// The first word of a segment's options in the order that RFC 7323, appendix A, recommends for timestamps, and that
+/// nearly all segments have: NOP, NOP, timestamps.
+const RECOMMENDED: u32 = 0x0101_080a;
+
+/// Reads the timestamps option of a segment, if its options are in that order or there are none; else `None`.
+#[inline(always)]
+pub fn recommended_timestamps<F: Frame + ?Sized>(
+    frame: &F,
+    segment: &Segment,
+) -> Option<Timestamps> {
+    if segment.options_at == segment.options_end {
+        return Some(Timestamps::default());
+    }
+    if segment.options_at + 12 > segment.options_end {
+        return None;
+    }
+    let options = frame.window::<12>(usize::from(segment.options_at))?;
+    if options.u32::<0>() != RECOMMENDED {
+        return None;
+    }
+    Some(Timestamps { present: true, value: options.u32::<4>(), echo: options.u32::<8>() })
+}
+
 /// Reads the timestamps option of a segment.
 #[inline(always)]
 pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Timestamps {
@@ -141,8 +164,7 @@ pub fn timestamps<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Timestamps
     if start + 12 > end {
         return Timestamps::default();
     }
-    // The layout that RFC 7323, appendix A, recommends, and that nearly all segments have.
-    let at = if frame.u32(start) == Some(0x0101_080a) {
+    let at = if frame.u32(start) == Some(RECOMMENDED) {
         start + 4
     } else {
         let options = read(frame, segment.options_at, segment.options_end);

@@ -2,8 +2,8 @@
 //! function that it calls, and all the rest must load there.
 //!
 //! Shares the maps of the main object by their pins. It is attached to tc ingress while cookies may be out,
-//! behind all other programs, and lets every packet pass. An ACK with a good cookie goes on with a request
-//! socket, and the stack finishes the handshake.
+//! before all other programs, and lets every packet pass, at once if XDP has found no cookie in it. An ACK with a good
+//! cookie goes on with a request socket, and the stack finishes the handshake.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -26,8 +26,8 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_to_tcp_sock};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use tcpguard_common::abi::{ASSIGN_TCP_REQSK, option};
-use tcpguard_common::fastpath::{self, Claim, PacketCtx, RedeemStages};
+use tcpguard_common::abi::{ASSIGN_TCP_REQSK, Config, option};
+use tcpguard_common::fastpath::{self, Claim, PacketCtx, RedeemStages, no_cookie};
 
 use crate::frame::SkbFrame;
 use crate::tables::KernelTables;
@@ -64,7 +64,10 @@ struct RequestAttributes {
 /// Every packet that arrives.
 #[classifier]
 pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
-    if let (Some(config), Some(env)) = (maps::CONFIG.get(0), StageEnv::new()) {
+    if let Some(config) = maps::CONFIG.get(0)
+        && !is_marked(&ctx, config)
+        && let Some(env) = StageEnv::new()
+    {
         let claim = fastpath::redeem(config, &mut KernelStages { skb: ctx.skb.skb });
         let StageEnv { mut tables, pkt } = env;
         if claim != Claim::None {
@@ -76,6 +79,19 @@ pub fn tcpguard_redeem(ctx: TcContext) -> i32 {
     }
     // "No verdict": programs and filters after this one go on.
     TC_ACT_UNSPEC
+}
+
+/// Returns whether XDP has marked the packet as one without a cookie.
+#[inline(always)]
+fn is_marked(ctx: &TcContext, config: &Config) -> bool {
+    let skb = ctx.skb.skb;
+    // SAFETY: the context that this program was called with, of which it may read these fields.
+    let (metadata, data) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
+    if metadata + size_of::<u32>() > data {
+        return false;
+    }
+    // SAFETY: the word lies within the metadata.
+    unsafe { (metadata as *const u32).read_volatile() == no_cookie::mark(config) }
 }
 
 /// Everything a stage works on.

@@ -38,7 +38,10 @@ pub fn frame(input: &[u8]) -> PacketCounters {
         match head >> 11 & 3 {
             0 => host.egress(frame),
             1 => drop(host.redeem(frame)),
-            _ => arrive(&mut host, frame),
+            _ => {
+                arrive(&mut host, frame);
+                assert!(!host.marked || host.redeem(frame).is_none(), "a mark hides no cookie");
+            }
         }
     }
     let counted = host.packets;
@@ -57,6 +60,7 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         out_of_state: modes >> 5 & 1,
         drop_out_of_state: modes >> 6 & 1,
         established_seen: more,
+        marks_segments: more >> 2 & 1,
         drop_beyond_bounds: if more >> 1 & 1 == 0 { 0 } else { Reason::EVERY_BOUND },
         heartbeat_ns: NOW,
         heartbeat_limit_ns: 8 * S,
@@ -128,7 +132,8 @@ fn read(frame: &[u8]) {
     let print = wire::fingerprint(frame, &segment);
     let options = wire::syn_options(frame, &segment);
     assert_eq!(options.mss, print.mss);
-    wire::timestamps(frame, &segment);
+    let times = wire::timestamps(frame, &segment);
+    assert!(wire::recommended_timestamps(frame, &segment).is_none_or(|read| read == times));
     // The same packet without its Ethernet header, and with something behind it.
     let at_ip = wire::parse_packet(&frame[ip..]).expect("as in the frame");
     let moved = |at: u16| at + segment.ip_at;

@@ -62,6 +62,15 @@ impl Executor {
         self.dataplane.set_config(&self.config)
     }
 
+    /// Lets XDP mark segments that bring no cookie, for the program at tc; or no longer.
+    pub fn mark_segments(&mut self, wanted: bool) -> Result<(), KernelError> {
+        if self.config.marks_segments == u8::from(wanted) {
+            return Ok(());
+        }
+        self.config.marks_segments = wanted.into();
+        self.dataplane.set_config(&self.config)
+    }
+
     /// Number of entries that the wanted rules take in the kernel's tables: a rule for certain ports takes one for each
     /// port.
     pub fn rule_places(&self) -> usize {

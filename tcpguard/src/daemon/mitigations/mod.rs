@@ -374,7 +374,9 @@ impl Mitigations {
         }
         let accepts =
             |monitored: &MonitoredListener| monitored.mitigations & ListenerEntry::ACCEPT != 0;
-        if context.executor.listeners.iter().any(accepts) {
+        let accepts = context.executor.listeners.iter().any(accepts);
+        context.executor.mark_segments(accepts)?;
+        if accepts {
             self.cookies.hang(context.pins, context.interfaces)?;
         } else {
             self.cookies.detach(|_| true);

@@ -75,6 +75,7 @@ impl Armed {
                 hash_key: hash_key(1),
                 netns_cookie: netns::cookie()?,
                 established_seen: 1,
+                marks_segments: 1,
                 out_of_state: 1,
                 drop_out_of_state: 1,
                 failed_cookie_ns: FAILED_COOKIE_NS,

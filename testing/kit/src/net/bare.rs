@@ -15,6 +15,7 @@ use crate::net::foreign::Verdict;
 
 // include/uapi/linux/bpf.h
 const BPF_FUNC_GET_PRANDOM_U32: i32 = 7;
+const BPF_FUNC_XDP_ADJUST_META: i32 = 54;
 const BPF_FUNC_XDP_ADJUST_TAIL: i32 = 65;
 /// `XDP_ABORTED`: the result of a wrapper that cannot go on.
 const ABORTED: i32 = 0;
@@ -282,9 +283,14 @@ impl Wrapper {
         first: &[Instruction],
     ) -> Result<BareProgram> {
         let length = i32::from(self.length);
-        // r4 = the bytes that the packet is too short by
+        // r2 = the bytes of metadata that the last run left, then those that the packet is too short by
         let code = vec![
             copy(6, 1),
+            insn(0x61, 2, 6, 0, 0),
+            insn(0x61, 3, 6, 8, 0),
+            insn(0x1f, 2, 3, 0, 0),
+            helper(BPF_FUNC_XDP_ADJUST_META),
+            copy(1, 6),
             insn(0x61, 2, 6, 0, 0),
             insn(0x61, 4, 6, 4, 0),
             insn(0x1f, 4, 2, 0, 0),

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 // include/uapi/linux/bpf.h
 const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_LOOKUP_ELEM: u32 = 1;
 const BPF_MAP_UPDATE_ELEM: u32 = 2;
 const BPF_PROG_LOAD: u32 = 5;
 const BPF_PROG_TEST_RUN: u32 = 10;
@@ -169,6 +170,19 @@ pub(crate) fn counter() -> io::Result<OwnedFd> {
     let create =
         MapCreate { map_type: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 1 };
     bpf(BPF_MAP_CREATE, &create)
+}
+
+/// The word of a [`counter`].
+pub(crate) fn counted(counter: &OwnedFd) -> io::Result<u64> {
+    let (key, mut value) = (0u32, 0u64);
+    let element = MapElement {
+        map_fd: counter.as_raw_fd() as u32,
+        key: &raw const key as u64,
+        value: &raw mut value as u64,
+        ..MapElement::default()
+    };
+    command(BPF_MAP_LOOKUP_ELEM, &element)?;
+    Ok(value)
 }
 
 /// A program array with one program in it.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 
-use crate::net::bpf::{EXIT, Hook, bpf, command, load_program, mov};
+use crate::net::bpf::{EXIT, Hook, bpf, command, count, counted, counter, insn, load_program, mov};
 use crate::net::netns::Netns;
 
 /// Verdict of the program on every packet. The values are those of `enum xdp_action`.
@@ -56,12 +56,8 @@ impl ForeignXdp {
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN, or when the interface is taken already.
     pub fn attach(host: &Netns, interface: &str, verdict: Verdict) -> Result<Self> {
-        let interface = CString::new(interface)?;
-        let link = host.run(|| {
-            // SAFETY: the name is a C string that lives through the call.
-            let index = unsafe { libc::if_nametoindex(interface.as_ptr()) };
-            Ok(link(&load(verdict)?, index, BPF_XDP, XDP_FLAGS_DRV_MODE)?)
-        });
+        let link = host
+            .run(|| Ok(link(&load(verdict)?, index_of(interface)?, BPF_XDP, XDP_FLAGS_DRV_MODE)?));
         Ok(Self { _link: link.context("cannot attach a foreign XDP program")? })
     }
 }
@@ -89,10 +85,8 @@ impl ForeignTc {
     /// # Errors
     /// Without CAP_BPF and CAP_NET_ADMIN, or on kernels without TCX.
     pub fn attach(host: &Netns, interface: &str, place: Place) -> Result<Self> {
-        let interface = CString::new(interface)?;
         let links = host.run(|| {
-            // SAFETY: the name is a C string that lives through the call.
-            let index = unsafe { libc::if_nametoindex(interface.as_ptr()) };
+            let index = index_of(interface)?;
             let attach = |hook| -> io::Result<OwnedFd> {
                 // TC_ACT_OK
                 let program = load_program(Hook::Tc, &[mov(0, 0), EXIT])?;
@@ -101,6 +95,41 @@ impl ForeignTc {
             Ok([attach(BPF_TCX_INGRESS)?, attach(BPF_TCX_EGRESS)?])
         });
         Ok(Self { _links: links.context("cannot attach foreign tc programs")? })
+    }
+}
+
+/// Program at the TCX ingress hook of an interface, behind all others, that counts packets with XDP metadata. It stays
+/// attached until this is dropped.
+#[derive(Debug)]
+pub struct MetadataCounter {
+    counter: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl MetadataCounter {
+    /// Attaches the program.
+    ///
+    /// # Errors
+    /// As of [`ForeignTc::attach`].
+    pub fn attach(host: &Netns, interface: &str) -> Result<Self> {
+        let counter = counter().context("cannot make an array")?;
+        let counting = count(&counter);
+        // `data_meta` and `data` of `struct __sk_buff`, which are equal without metadata.
+        let mut code = vec![insn(0x61, 2, 1, 140, 0), insn(0x61, 3, 1, 76, 0)];
+        code.push(insn(0x1d, 2, 3, i16::try_from(counting.len())?, 0));
+        code.extend(counting);
+        // TCX_NEXT
+        code.extend([mov(0, -1), EXIT]);
+        let link = host.run(|| {
+            let program = load_program(Hook::Tc, &code)?;
+            Ok(link(&program, index_of(interface)?, BPF_TCX_INGRESS, Place::Last as u32)?)
+        });
+        Ok(Self { counter, _link: link.context("cannot attach a tc program that counts")? })
+    }
+
+    /// Number of packets with metadata since it was attached.
+    pub fn packets(&self) -> Result<u64> {
+        Ok(counted(&self.counter)?)
     }
 }
 
@@ -145,6 +174,13 @@ fn pin(program: &OwnedFd, path: &str) -> Result<()> {
 /// A program that does nothing but return `verdict`.
 fn load(verdict: Verdict) -> io::Result<OwnedFd> {
     load_program(Hook::Xdp, &[mov(0, verdict as i32), EXIT])
+}
+
+/// Index of an interface of the caller's network namespace.
+fn index_of(interface: &str) -> Result<u32> {
+    let interface = CString::new(interface)?;
+    // SAFETY: the name is a C string that lives through the call.
+    Ok(unsafe { libc::if_nametoindex(interface.as_ptr()) })
 }
 
 fn link(program: &OwnedFd, index: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {

@@ -10,6 +10,7 @@ use tcpguard_common::abi::{ListenerKey, Reason};
 use tcpguard_host::linux::SockDiag;
 use tcpguard_kit::daemon::armed::{Armed, PATIENCE, connection, listen};
 use tcpguard_kit::net::delay::Delay;
+use tcpguard_kit::net::foreign::MetadataCounter;
 use tcpguard_kit::net::lab::{
     BACKLOG, CLIENT_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT,
 };
@@ -117,6 +118,10 @@ fn connections_are_as_without_tcpguard(mode: XdpMode) {
     }
     let learned = armed.counters();
     assert_eq!((learned.cookies_sent, learned.cookies_redeemed), (0, 0));
+    let metadata = MetadataCounter::attach(&lab.edge, INTERFACE).unwrap();
+    connection(&lab, &listener, Family::V4).unwrap();
+    assert_eq!(metadata.packets().unwrap(), 0, "no cookies, no marks");
+    let learned = armed.counters();
     armed.arm().unwrap();
     let mut without = without.into_iter();
     let mut count = 0;
@@ -139,6 +144,8 @@ fn connections_are_as_without_tcpguard(mode: XdpMode) {
     assert_eq!(counters.syn_ack, learned.syn_ack, "the stack answered none: {counters:?}");
     // A count of completions by the tracepoint sees these too.
     assert_eq!(counters.established, learned.established + count, "{counters:?}");
+    // Of each connection the third ACK brings the cookie, and the FIN, at least, brings none.
+    assert!(metadata.packets().unwrap() >= count, "marks get to tc");
     let packets = armed.dataplane.packets(0).unwrap();
     assert_eq!(packets.reasons[Reason::Cookie as usize], count);
     assert_eq!(packets.entry, packets.reasons.iter().sum::<u64>());

@@ -16,6 +16,7 @@ pub fn v6(a: u16, b: u16) -> IpAddr {
 impl Pair {
     /// Puts every listener into cookie mode.
     fn arm(&mut self) {
+        self.configure(|config| (config.marks_segments, config.netns_cookie) = (1, 0x0102_0304));
         self.arm_with(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
     }
 
@@ -88,6 +89,42 @@ fn syns_are_answered_alike_whatever_they_look_like() {
     }
     let answered = pair.reasons[&Reason::Cookie];
     assert_eq!(answered, 64 * 2 * 2 * 3);
+    pair.assert_same_state();
+}
+
+#[test]
+fn segments_are_marked_alike_unless_they_bring_a_cookie() {
+    let mut pair = Pair::new(Mode::Enforce, 0, false);
+    pair.arm();
+    let ends = [
+        (SocketAddr::new(v4(9, 9), 4000), SocketAddr::new(v4(2, 1), 443)),
+        (SocketAddr::new(v6(9, 9), 4000), SocketAddr::new(v6(2, 1), 443)),
+    ];
+    for (client, server) in ends {
+        pair.teach(server, client);
+    }
+    pair.set_clock(START_NS + 29 * MS);
+    for (client, server) in ends {
+        let mut syn = Segment::new(client, server, flags::SYN);
+        syn.options = vec![2, 4, 5, 120];
+        let answer = pair.ingress(&syn.to_frame());
+        let tcp = if client.is_ipv4() { 34 } else { 54 };
+        let cookie = u32::from_be_bytes(answer[tcp + 4..tcp + 8].try_into().unwrap());
+        let mut marked = |flags, ack, options: &[u8]| {
+            let mut segment = Segment::new(client, server, flags);
+            (segment.seq, segment.ack, segment.options) = (1, ack, options.to_vec());
+            pair.ingress(&segment.to_frame());
+            pair.model.marked
+        };
+        let good = cookie.wrapping_add(1);
+        assert!(!marked(flags::ACK, good, &[]));
+        let (sorted, other) =
+            ([1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2], [8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1]);
+        assert!(marked(flags::ACK, good.wrapping_add(1), &[]));
+        assert!(marked(flags::ACK | flags::FIN, 7, &sorted));
+        assert!(!marked(flags::ACK, 7, &other));
+        assert!(!marked(flags::RST, 0, &[]));
+    }
     pair.assert_same_state();
 }
 

@@ -25,6 +25,7 @@ use tcpguard_common::abi::{
     ABI_VERSION, Action, Config, EVERY_PORT, ExemptEntry, Fingerprint, Flow, FlowState,
     ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, RuleRef, quirk,
 };
+use tcpguard_common::fastpath::no_cookie;
 use tcpguard_common::model::{Model, Packet, hash_key};
 use tcpguard_engine::Ports;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
@@ -236,8 +237,11 @@ impl Pair {
             let frame = hex(frame);
             return Err(format!("host says {}, kernel {action}, frame {frame}", reason.name()));
         }
-        if after != packet.0 {
-            let (kernel, host) = (hex(&after), hex(&packet.0));
+        // A test run returns a packet with its metadata in front.
+        let mark = no_cookie::mark(&self.model.config).to_ne_bytes();
+        let whole = [if self.model.marked { &mark[..] } else { &[] }, &packet.0].concat();
+        if after != whole {
+            let (kernel, host) = (hex(&after), hex(&whole));
             return Err(format!("kernel makes {kernel}, host {host} of {}", hex(frame)));
         }
         Ok(packet.0)

@@ -229,6 +229,9 @@ impl Stand {
             let Subject::Ours(situation @ Situation::Cookies, mode) = *subject else { continue };
             let Ok(at_xdp) = net else { continue };
             self.ours.arm(situation, mode, stream.family)?;
+            if stream.packet != Packet::CookieAck {
+                self.ours.pass_at_tc()?;
+            }
             let before = self.time(&floor, frame, None)?;
             let time = self.time(&redeem, frame, expected);
             let floor = f64::midpoint(before, self.time(&floor, frame, None)?);
