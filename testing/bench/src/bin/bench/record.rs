@@ -1,4 +1,4 @@
-//! Records of runs. The last full run stands in the repository as its page shows it, in
+//! Records of runs. The last run of each part stands in the repository as its page shows it, in
 //! `testing/record/performance.json`; files that are asked for also hold all rounds.
 
 use std::fs;
@@ -19,32 +19,52 @@ const ROUNDS: &str = "target/bench.json";
 const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
-const SCHEMA: &str = "tcpguard.bench/2";
+const SCHEMA: &str = "tcpguard.bench/3";
 /// Nesting depth of a row of a table.
-const ROW: usize = 7;
+const ROW: usize = 8;
 
-/// A run: the machine that it was made on, and the results of its parts.
+/// Results of parts. One run measures a part, and another may have measured another.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Record {
     schema: String,
+    parts: Vec<Measured>,
+}
+
+/// A part, and the machine and version that it was measured with.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Measured {
     machine: Machine,
-    parts: Vec<Report>,
+    report: Report,
 }
 
 impl Record {
-    /// Returns a record of `machine`, without parts.
-    pub fn of(machine: Machine) -> Self {
-        Self { schema: SCHEMA.to_owned(), machine, parts: Vec::new() }
+    /// Returns a record without parts.
+    pub fn new() -> Self {
+        Self { schema: SCHEMA.to_owned(), parts: Vec::new() }
     }
 
     /// Adds the results of a part, with all its rounds.
     ///
     /// # Errors
     /// When they cannot be written as JSON.
-    pub fn add<P: Part>(&mut self, part: &P) -> Result<&Report> {
+    pub fn add<P: Part>(&mut self, machine: &Machine, part: &P) -> Result<&Report> {
         let rounds = serde_json::to_value(part)?;
-        self.parts.push(Report { rounds, ..part.report() });
+        let report = Report { rounds, ..part.report() };
+        self.parts.push(Measured { machine: machine.clone(), report });
         self.part(P::NAME)
+    }
+
+    /// The parts of this record, in place of those in `before`, whose others stay.
+    pub fn over(self, before: Self) -> Self {
+        let mut all = before;
+        for measured in self.parts {
+            let name = &measured.report.part;
+            match all.parts.iter_mut().find(|it| it.report.part == *name) {
+                Some(place) => *place = measured,
+                None => all.parts.push(measured),
+            }
+        }
+        all
     }
 
     /// The committed one, below `root`.
@@ -69,19 +89,49 @@ impl Record {
         Ok(record)
     }
 
-    pub const fn machine(&self) -> &Machine {
-        &self.machine
+    fn measured(&self, name: &str) -> Result<&Measured> {
+        let part = self.parts.iter().find(|it| it.report.part == name);
+        part.with_context(|| format!("the record has no {name}: it is not of a full run"))
     }
 
     /// The results of the part `name`.
     pub fn part(&self, name: &str) -> Result<&Report> {
-        let part = self.parts.iter().find(|report| report.part == name);
-        part.with_context(|| format!("the record has no {name}: it is not of a full run"))
+        Ok(&self.measured(name)?.report)
+    }
+
+    /// The machine on which the part `name` was measured.
+    pub fn machine(&self, name: &str) -> Result<&Machine> {
+        Ok(&self.measured(name)?.machine)
     }
 
     /// The targets of all parts.
     pub fn goals(&self) -> Vec<Goal> {
-        self.parts.iter().flat_map(|report| report.goals.clone()).collect()
+        self.parts.iter().flat_map(|it| it.report.goals.clone()).collect()
+    }
+
+    /// The machines as Markdown: one list, or one for the parts of each run.
+    fn machines(&self) -> String {
+        let mut runs: Vec<(&Machine, Vec<&str>)> = Vec::new();
+        for Measured { machine, report } in &self.parts {
+            match runs.iter_mut().find(|(of, _)| *of == machine) {
+                Some((_, parts)) => parts.push(&report.part),
+                None => runs.push((machine, vec![&report.part])),
+            }
+        }
+        match runs.as_slice() {
+            [(machine, _)] => machine.list(),
+            runs => {
+                let list = |(machine, parts): &(&Machine, Vec<&str>)| {
+                    let noun = if parts.len() == 1 { "Part" } else { "Parts" };
+                    format!("{noun} {}:\n\n{}", parts.join(", "), machine.list())
+                };
+                runs.iter().map(list).collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    fn reports(&self) -> Vec<Report> {
+        self.parts.iter().map(|it| it.report.clone()).collect()
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
@@ -101,8 +151,8 @@ impl Record {
     /// When the page has no mark for a part, or one for another, or a file cannot be written.
     pub fn publish(&self, root: &Path) -> Result<()> {
         let mut kept = self.clone();
-        for report in &mut kept.parts {
-            report.rounds.take();
+        for measured in &mut kept.parts {
+            measured.report.rounds.take();
         }
         // What is shown is what is kept, digit by digit.
         let kept: Self = serde_json::from_slice(&kept.json()?)?;
@@ -123,7 +173,7 @@ impl Record {
         let path = root.join(PAGE);
         let page =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        page::filled(&page, &page::measured(&self.machine.list(), &self.parts))
+        page::filled(&page, &page::measured(&self.machines(), &self.reports()))
     }
 
     fn draw(&self, root: &Path, page: String) -> Result<()> {
@@ -132,7 +182,7 @@ impl Record {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot remove {}", directory.display()))?;
         }
-        for (file, plot) in page::plots(&self.parts) {
+        for (file, plot) in page::plots(&self.reports()) {
             write(&directory.join(file).with_extension("svg"), plot)?;
         }
         write(&root.join(PAGE), page)
@@ -141,8 +191,8 @@ impl Record {
 
 /// Prints what a part found alone, and writes it to `json` with all its rounds.
 pub fn print_and_write(part: &impl Part, json: Option<&Path>) -> Result<Record> {
-    let mut record = Record::of(Machine::here()?);
-    println!("\n{}", page::text(record.add(part)?));
+    let mut record = Record::new();
+    println!("\n{}", page::text(record.add(&Machine::here()?, part)?));
     if let Some(path) = json {
         record.write(path)?;
     }
@@ -195,5 +245,33 @@ impl Formatter for Lines {
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.depth -= 1;
         writer.write_all(b"}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(parts: &[(&str, &str)]) -> Record {
+        let measured = |(part, date): &(&str, &str)| Measured {
+            machine: Machine { date: (*date).to_owned(), ..Machine::here().unwrap() },
+            report: Report::new(part),
+        };
+        Record { parts: parts.iter().map(measured).collect(), ..Record::new() }
+    }
+
+    #[test]
+    fn a_part_takes_the_place_of_its_last_run_and_the_others_stay() {
+        let before = record(&[("programs", "1 May"), ("e2e", "1 May"), ("agent", "1 May")]);
+        let all = record(&[("e2e", "2 May"), ("replay", "2 May")]).over(before);
+        let named = |it: &Measured| format!("{} {}", it.report.part, it.machine.date);
+        let parts: Vec<_> = all.parts.iter().map(named).collect();
+        assert_eq!(parts, ["programs 1 May", "e2e 2 May", "agent 1 May", "replay 2 May"]);
+        assert_eq!(all.machine("e2e").unwrap().date, "2 May");
+        let list = all.machines();
+        assert!(list.starts_with("Parts programs, agent:\n\n- Processor"), "{list}");
+        assert!(list.contains("1 May\n\nParts e2e, replay:\n\n- Processor"), "{list}");
+        let one = record(&[("e2e", "2 May"), ("replay", "2 May")]);
+        assert_eq!(one.machines(), one.machine("e2e").unwrap().list());
     }
 }

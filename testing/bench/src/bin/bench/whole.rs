@@ -33,8 +33,8 @@ struct Options {
     /// docs/performance.md; all rounds are in target/bench.json
     #[arg(long, conflicts_with = "quick")]
     update: bool,
-    /// Measures these parts only, separated by commas
-    #[arg(long, value_name = "PART", value_delimiter = ',', conflicts_with = "update")]
+    /// Measures these parts only, separated by commas. On record, the others stay
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// Writes what was found to FILE, and again after each part
     #[arg(long, value_name = "FILE")]
@@ -61,7 +61,7 @@ fn entries() -> Vec<Entry> {
 }
 
 /// Measures a part into a record, with whether a quick run will do.
-type Measure = dyn Fn(bool, &mut Record) -> Result<()>;
+type Measure = dyn Fn(bool, &Machine, &mut Record) -> Result<()>;
 
 /// A part that can be measured.
 struct Entry {
@@ -73,8 +73,8 @@ struct Entry {
 impl Entry {
     /// `measure` is asked for the part, with whether a quick run will do.
     fn new<P: Part>(minutes: [u64; 2], measure: impl Fn(bool) -> Result<P> + 'static) -> Self {
-        let measure = move |quick, record: &mut Record| {
-            println!("{}", page::text(record.add(&measure(quick)?)?));
+        let measure = move |quick, machine: &Machine, record: &mut Record| {
+            println!("{}", page::text(record.add(machine, &measure(quick)?)?));
             Ok(())
         };
         Self { name: P::NAME, minutes, measure: Box::new(measure) }
@@ -98,13 +98,18 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     let mut entries = entries();
     choose(&mut entries, &options.only)?;
     println!("{}", announcement(&entries, options.quick));
-    let outcome = run(&entries, Machine::here()?, &options)?;
+    let outcome = run(&entries, &Machine::here()?, &options)?;
     let goals = outcome.record.goals();
     println!("{}\n{}", page::markdown(&verdict::table(&goals)), verdict::summary(&goals));
     let failed = outcome.failed.join(", ");
     ensure!(failed.is_empty(), "failed: {failed}; what was recorded before stays");
     if options.update {
-        outcome.record.publish(Path::new(ROOT))?;
+        let root = Path::new(ROOT);
+        let record = match options.only.as_slice() {
+            [] => outcome.record,
+            _ => outcome.record.over(Record::read(root)?),
+        };
+        record.publish(root)?;
     }
     Ok(match verdict::worst(&goals) {
         Outlook::Met => ExitCode::SUCCESS,
@@ -113,7 +118,7 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     })
 }
 
-/// The results of the last full run, or of the one in `file`.
+/// The results on record, or those in `file`.
 pub fn recorded(file: Option<&Path>) -> Result<Record> {
     file.map_or_else(|| Record::read(Path::new(ROOT)), Record::load)
 }
@@ -150,10 +155,10 @@ struct Outcome {
 }
 
 /// A part that fails must not cost the hours of the others.
-fn run(entries: &[Entry], machine: Machine, options: &Options) -> Result<Outcome> {
-    let mut outcome = Outcome { record: Record::of(machine), failed: Vec::new() };
+fn run(entries: &[Entry], machine: &Machine, options: &Options) -> Result<Outcome> {
+    let mut outcome = Outcome { record: Record::new(), failed: Vec::new() };
     for entry in entries {
-        if let Err(error) = (entry.measure)(options.quick, &mut outcome.record) {
+        if let Err(error) = (entry.measure)(options.quick, machine, &mut outcome.record) {
             eprintln!("{} failed: {error:#}", entry.name);
             outcome.failed.push(entry.name);
         }
@@ -182,7 +187,7 @@ mod tests {
 
     fn outcome(entries: &[Entry], json: Option<PathBuf>) -> Outcome {
         let options = Options { quick: false, update: false, only: Vec::new(), json };
-        run(entries, Machine::here().unwrap(), &options).unwrap()
+        run(entries, &Machine::here().unwrap(), &options).unwrap()
     }
 
     #[test]

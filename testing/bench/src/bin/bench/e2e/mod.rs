@@ -187,8 +187,8 @@ pub fn measure(options: &Options) -> Result<E2e> {
         println!("round {round} of {rounds}");
         run_round(&mut found.records, round, &timing)?;
         if let Some(path) = &options.json {
-            let mut so_far = records::Record::of(Machine::here()?);
-            so_far.add(&found)?;
+            let mut so_far = records::Record::new();
+            so_far.add(&Machine::here()?, &found)?;
             so_far.write(path)?;
         }
     }

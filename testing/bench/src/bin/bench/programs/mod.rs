@@ -206,7 +206,8 @@ pub fn bench(words: &[&str]) -> Result<()> {
     };
     let Some(kept) = kept else { return Ok(()) };
     let [before, after] = [kept.part(Programs::NAME)?, now.part(Programs::NAME)?];
-    let comparison = Comparison::new(&before.goals, kept.machine(), &after.goals, now.machine());
+    let [there, here] = [kept.machine(Programs::NAME)?, now.machine(Programs::NAME)?];
+    let comparison = Comparison::new(&before.goals, there, &after.goals, here);
     println!("\n{}", markdown(&comparison.table()));
     comparison.verdict(serde_json::from_value(after.rounds["brackets"].clone())?)
 }
