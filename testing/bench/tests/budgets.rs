@@ -21,8 +21,8 @@ fn held(arguments: &[&str]) -> Output {
 fn record_of_a_faster_agent(times: f64, path: &Path) {
     let mut record: Value = serde_json::from_slice(&fs::read(RECORD).unwrap()).unwrap();
     let mut parts = record["parts"].as_array_mut().unwrap().iter_mut();
-    let programs = parts.find(|part| part["part"] == "programs").unwrap();
-    let goals = programs["goals"].as_array_mut().unwrap().iter_mut();
+    let programs = parts.find(|part| part["report"]["part"] == "programs").unwrap();
+    let goals = programs["report"]["goals"].as_array_mut().unwrap().iter_mut();
     for case in goals.filter_map(|goal| goal.get_mut("cases")?.as_array_mut()).flatten() {
         let median = &mut case[1][0];
         *median = json!(median.as_f64().unwrap() / times);
