@@ -165,6 +165,9 @@ fn live(path: &Path) -> Result<Vec<Block>> {
 
 /// All blocks, in the order in which they are printed.
 fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
+    // First, so that nobody waits an hour for a file that cannot be read.
+    let path = arguments.record.join(LIVE);
+    let measured_live = if path.exists() { live(&path)? } else { Vec::new() };
     let mut blocks =
         vec![captures::block(arguments.captures().as_deref())?, wire_rows::block(&plan.seeds)?];
     let cases = detection::run(plan);
@@ -181,14 +184,9 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(mitigation::troubles(plan));
     blocks.extend(tricks::blocks(plan));
     blocks.push(names::block());
-    let path = arguments.record.join(LIVE);
-    if path.exists() {
-        blocks.extend(
-            live(&path)?
-                .into_iter()
-                .map(|block| Block { title: format!("{}{}", golden::LIVE, block.title), ..block }),
-        );
-    }
+    let titled =
+        |block: Block| Block { title: format!("{}{}", golden::LIVE, block.title), ..block };
+    blocks.extend(measured_live.into_iter().map(titled));
     let summary = targets::summary(&blocks);
     blocks.push(summary);
     Ok(blocks)
@@ -211,4 +209,16 @@ fn introduction(plan: &Plan) -> String {
         plan.seeds_in_words(),
         plan.days
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_measurements_on_record_are_read() {
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let blocks = live(&root.join("testing/record").join(LIVE)).unwrap();
+        assert!(!blocks.is_empty());
+    }
 }
