@@ -30,7 +30,7 @@ fn sizes_of_abi_version_17() {
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("FlowSet", size_of::<FlowSet>(), 1672),
         ("Handover", size_of::<CookieNetwork>(), 16),
-        ("HostCounters", size_of::<HostCounters>(), 56),
+        ("HostCounters", size_of::<HostCounters>(), 72),
         ("Late", size_of::<Late>(), 24),
         ("LetThrough", size_of::<LetThrough>(), 16),
         ("ListenerCounters", size_of::<ListenerCounters>(), 136),

@@ -6,8 +6,6 @@ use aya_ebpf::programs::RawTracePointContext;
 use tcpguard_common::abi::{Addr, Config, FlowKey};
 use tcpguard_common::fastpath;
 
-use crate::maps;
-
 /// `TCP_ESTABLISHED` and `TCP_SYN_RECV` of the kernel's `tcp_states.h`.
 const ESTABLISHED: i32 = 1;
 const SYN_RECV: i32 = 3;
@@ -45,9 +43,10 @@ pub static SOCKET_OFFSETS: Global<SocketOffsets> = Global::new(SocketOffsets {
     incoming: 0,
 });
 
-/// The handshake that this state change completes, if it is one of our network namespace.
+/// The handshake that this state change completes, if it is one of our network namespace, and the index of the interface
+/// by which its client came; 0: it is not known.
 #[inline(always)]
-pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey> {
+pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<(FlowKey, u32)> {
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     if old != SYN_RECV || new != ESTABLISHED {
@@ -76,11 +75,7 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<FlowKey>
         _ => return None,
     };
     let flow = FlowKey { client, server, client_port, server_port: port.to_be_bytes() };
-    // Its SYN was not counted, so it is no completion of those that were, and proves nothing of its client.
-    if maps::is_unattached(fastpath::came_by(&flow, says)) {
-        return None;
-    }
-    Some(flow)
+    Some((flow, fastpath::came_by(&flow, says)))
 }
 
 #[inline(always)]

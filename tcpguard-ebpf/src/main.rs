@@ -67,9 +67,12 @@ pub fn tcpguard_egress(ctx: TcContext) -> i32 {
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcpguard_established(ctx: RawTracePointContext) -> i32 {
     if let (Some(config), Some(mut tables)) = (maps::CONFIG.get(0), KernelTables::new())
-        && let Some(flow) = handshakes::completed(&ctx, config)
+        && let Some((flow, by)) = handshakes::completed(&ctx, config)
     {
-        fastpath::established(config, &mut tables, &flow);
+        match maps::is_unattached(by) {
+            true => fastpath::established_elsewhere(&mut tables, by),
+            false => fastpath::established(config, &mut tables, &flow),
+        }
     }
     0
 }

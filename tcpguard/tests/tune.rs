@@ -121,6 +121,7 @@ fn crowded() -> Tune {
         listeners: vec![Listening { at: "0.0.0.0:443".parse().unwrap(), backlog: 128 }],
         devices: vec![Device {
             name: "eth0".to_owned(),
+            driver: None,
             rx_ring: Some(Span { now: 256, max: 4096 }),
             queues: Some(Span { now: 1, max: 8 }),
             lost: Some(9_120),

@@ -127,6 +127,11 @@ pub struct HostCounters {
     /// SYNs to closed ports beyond [`super::Config::closed_ports`]: dropped in enforce mode
     /// ([`super::Reason::DropClosedPort`]), counted in the others.
     pub closed_over: u64,
+    /// Handshakes that the kernel completed with clients of an interface that is not attached, loopback aside
+    /// (tracepoint).
+    pub elsewhere: u64,
+    /// Index of the interface of the last one.
+    pub elsewhere_by: u64,
 }
 
 /// Value of `RULE_HITS`, one per rule slot and CPU.

@@ -294,13 +294,27 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
     false
 }
 
+/// Index of the loopback interface in every network namespace: `LOOPBACK_IFINDEX` of include/net/flow.h.
+const LOOPBACK: u32 = 1;
+
 /// The interface by which a handshake came that the kernel completed, given the index in its socket (0:
 /// none). A connection of the host to itself comes by its loopback interface, which has this index in
 /// every network namespace, whatever addresses it uses.
 #[inline(always)]
 pub fn came_by(flow: &FlowKey, says: u32) -> u32 {
-    const LOOPBACK: u32 = 1;
     if flow.client == flow.server || flow.client.is_no_source() { LOOPBACK } else { says }
+}
+
+/// Records a handshake that the kernel completed with a client of an interface that is not attached. Its SYN was not
+/// counted, so it is no completion of those that were, and proves nothing of its client.
+#[inline(always)]
+pub fn established_elsewhere<T: Tables>(tables: &mut T, ifindex: u32) {
+    if ifindex != LOOPBACK
+        && let Some(counters) = tables.host_counters()
+    {
+        counters.elsewhere += 1;
+        counters.elsewhere_by = ifindex.into();
+    }
 }
 
 /// Records a handshake that the kernel completed.

@@ -37,7 +37,7 @@ pub use cookies::{
 };
 pub use decide::{
     Disposition, HANDSHAKE_NS, PacketCtx, Stages, SynPlan, VALIDATED_RATE, came_by, egress,
-    established, ingress,
+    established, established_elsewhere, ingress,
 };
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, EXEMPT_RATE, PREEXISTING_NS};

@@ -56,6 +56,8 @@ pub struct Kernel {
     pub lockdown: Option<String>,
     /// `net.core.bpf_jit_enable`; `None` where it cannot be read.
     pub jit: Option<u64>,
+    /// Size of a memory page, in bytes.
+    pub page_bytes: u32,
 }
 
 /// One feature that tcpguard needs of the kernel.

@@ -179,6 +179,12 @@ impl Interface {
                     .any(|one| one.leaves_attached_below(all, is_attached, depth - 1))
     }
 
+    /// Returns whether packets that leave by one of two interfaces leave by the other as well.
+    pub fn overlaps(&self, other: &Self, all: &[Self]) -> bool {
+        self.leaves_attached(all, &|index| index == other.index)
+            || other.leaves_attached(all, &|index| index == self.index)
+    }
+
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
         self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())
@@ -447,6 +453,17 @@ pub(super) mod tests {
         // In a circle, which the kernel does not allow.
         let circle = [uplink, (Some("vlan"), 0, Here(3)), (Some("vlan"), 0, Here(2))];
         assert!(unattached(&circle, 1).is_empty());
+    }
+
+    #[test]
+    fn interfaces_of_one_stack_overlap_and_two_ports_of_a_bridge_do_not() {
+        use Below::{Here, Nothing};
+        let (bridge, vlan) = ((Some("bridge"), 0, Nothing), (Some("vlan"), 2, Here(1)));
+        let all = made(&[(None, 0, Nothing), bridge, vlan, vlan]);
+        let overlap = |one: usize, other: usize| all[one - 1].overlaps(&all[other - 1], &all);
+        assert!(overlap(1, 3) && overlap(3, 1) && overlap(2, 4));
+        assert!(overlap(1, 2), "the bridge has ports upon it");
+        assert!(!overlap(3, 4));
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub mod sysctl;
 mod time_namespace;
 pub mod time_sync;
 pub mod veth;
+pub mod xdp_driver;
+mod xdp_refusal;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
 pub use clock::{WallClock, boot_id, boot_time, cpu_time};
@@ -63,3 +65,4 @@ pub use sock_diag::{Connection, HalfOpen, ListenerGroup, ListeningSocket, SockDi
 pub use sockstat::{SockStat, sockstat};
 pub use softnet::{SoftnetCpu, softnet};
 pub use sysctl::{CookieSettings, Sysctls};
+pub use xdp_refusal::native_xdp_refusal;

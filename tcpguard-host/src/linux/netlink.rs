@@ -24,6 +24,10 @@ pub(super) const DATAGRAM_LEN: usize = 64 * 1024;
 const ATTEMPTS: u32 = 4;
 
 const HEADER_LEN: usize = 16;
+// Flags of an error, and an attribute of it, include/uapi/linux/netlink.h.
+const NLM_F_CAPPED: u16 = 0x100;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// One netlink message within a datagram.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub(super) struct Netlink {
     sequence: u32,
     request: Vec<u8>,
     answer: Vec<u8>,
+    /// The kernel's words about the last error.
+    words: Option<String>,
 }
 
 impl Netlink {
@@ -97,7 +103,15 @@ impl Netlink {
             Some(ANSWER_TIMEOUT),
         )
         .map_err(|error| Error::Open(error.into()))?;
-        Ok(Self { socket, sequence: 0, request: Vec::new(), answer: vec![0; DATAGRAM_LEN] })
+        // Where the kernel has no words, an error is a number.
+        let _ = socket.set_ext_ack(true);
+        let (request, answer) = (Vec::new(), vec![0; DATAGRAM_LEN]);
+        Ok(Self { socket, sequence: 0, request, answer, words: None })
+    }
+
+    /// The words of the kernel, or of a driver, about the last request that was refused.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.words.as_deref()
     }
 
     /// Has the kernel apply the filters in a request for a list (Linux 4.20), rather than list
@@ -235,6 +249,7 @@ impl Netlink {
                             };
                         }
                         Ok(code) => {
+                            self.words = words(&message);
                             let source = io::Error::from_raw_os_error(code.saturating_neg());
                             return Err(Error::Refused { what, source });
                         }
@@ -299,6 +314,24 @@ fn end_code(message: &Message) -> Result<i32, DecodeError> {
     field(message.payload, 0).map(i32::from_ne_bytes)
 }
 
+/// The words in an error: an attribute behind the header of the request, and behind the request itself where that is
+/// returned.
+fn words(message: &Message) -> Option<String> {
+    if message.flags & NLM_F_ACK_TLVS == 0 {
+        return None;
+    }
+    let returned = match message.flags & NLM_F_CAPPED {
+        0 => u32::from_ne_bytes(field(message.payload, 4).ok()?) as usize,
+        _ => HEADER_LEN,
+    };
+    let found = attributes(message.payload, 4 + returned).flatten();
+    let text = found.filter(|one| one.kind() == NLMSGERR_ATTR_MSG).find_map(|one| {
+        let bytes = one.value().to_vec();
+        String::from_utf8(bytes).ok()
+    })?;
+    Some(text.trim_end_matches(['\0', '\n', ' ']).to_owned())
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -324,6 +357,23 @@ pub(super) mod tests {
         bytes.extend_from_slice(value);
         bytes.resize(len.next_multiple_of(4), 0);
         bytes
+    }
+
+    #[test]
+    fn the_words_of_an_error_are_behind_the_request() {
+        let says = attribute(NLMSGERR_ATTR_MSG, b"Peer MTU is too large to set XDP\0");
+        let header = |length: u32| [&length.to_ne_bytes()[..], &[0; 12]].concat();
+        let error = (-libc::EINVAL).to_ne_bytes();
+        let whole = [&error[..], &header(24), &[7; 8], &says].concat();
+        let capped = [&error[..], &header(24), &says].concat();
+        let of = |flags, payload: &[u8]| {
+            words(&Message { kind: NLMSG_ERROR, payload, flags, sequence: 0 })
+        };
+        let expected = Some("Peer MTU is too large to set XDP".to_owned());
+        assert_eq!(of(NLM_F_ACK_TLVS, &whole), expected);
+        assert_eq!(of(NLM_F_ACK_TLVS | NLM_F_CAPPED, &capped), expected);
+        assert_eq!(of(0, &whole), None);
+        assert_eq!(of(NLM_F_ACK_TLVS, &whole[..30]), None, "cut off");
     }
 
     #[test]

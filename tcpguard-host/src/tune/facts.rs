@@ -115,6 +115,8 @@ pub struct Listening {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Device {
     pub name: String,
+    /// Driver of the hardware, or kind.
+    pub driver: Option<String>,
     /// Slots in its receive ring.
     pub rx_ring: Option<Span>,
     pub queues: Option<Span>,
@@ -229,6 +231,7 @@ pub fn device(link: &Interface) -> Device {
     let queues = device_queues::receive_queues(&link.name).ok().flatten();
     Device {
         name: link.name.clone(),
+        driver: link.driver(),
         rx_ring: ring.map(|ring| Span { now: ring.length, max: ring.longest }),
         queues: queues.map(|queues| Span { now: queues.count, max: queues.most }),
         lost: stats.map(|stats| stats.rx_missed.saturating_add(stats.rx_fifo)),

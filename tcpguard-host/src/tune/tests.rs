@@ -405,6 +405,7 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
     host.load.squeezed = 1000;
     host.devices = vec![Device {
         name: "eth0".to_owned(),
+        driver: Some("ena".to_owned()),
         rx_ring: Some(Span { now: 512, max: 4096 }),
         queues: Some(Span { now: 1, max: 8 }),
         lost: Some(9),

@@ -13,7 +13,7 @@ use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::attachments::{Direction, filters};
 use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
-use tcpguard_host::linux::{Interface, KernelRelease, interfaces};
+use tcpguard_host::linux::{Interface, KernelRelease, interfaces, native_xdp_refusal};
 
 use super::links::{HeldLink, unpin};
 use super::object::{ESTABLISHED, Object, one_line};
@@ -295,11 +295,23 @@ fn attach_xdp(
     };
     match native {
         Some(Ok(link)) => Ok(link),
-        Some(Err(error)) if mode == XdpMode::Native || occupied(&error) => {
+        Some(Err(error)) if occupied(&error) || errno(&error) == Some(libc::EPERM) => {
             Err(refusal(interface, &error, true))
         }
         Some(Err(error)) => {
-            *fallback = Some(one_line(&error));
+            let words =
+                program.fd().ok().and_then(|fd| native_xdp_refusal(interface.index, fd.as_fd()));
+            let reason = match words {
+                Some(words) => match errno(&error) {
+                    Some(errno) => format!("{words} (os error {errno})"),
+                    None => words,
+                },
+                None => one_line(&error),
+            };
+            if mode == XdpMode::Native {
+                return Err(KernelError::NotNative { interface: interface.name.clone(), reason });
+            }
+            *fallback = Some(reason);
             attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false))
         }
         None => attach_as(program, interface, Mode::Skb).map_err(|e| refusal(interface, &e, false)),

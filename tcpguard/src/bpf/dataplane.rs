@@ -265,6 +265,8 @@ impl Dataplane {
             sum.no_listener_own += cpu.no_listener_own;
             sum.refused += cpu.refused;
             sum.closed_over += cpu.closed_over;
+            sum.elsewhere += cpu.elsewhere;
+            sum.elsewhere_by = sum.elsewhere_by.max(cpu.elsewhere_by);
         }
         Ok(sum)
     }

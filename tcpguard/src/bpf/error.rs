@@ -75,6 +75,9 @@ pub enum KernelError {
         /// Its `ARPHRD_…` type, include/uapi/linux/if_arp.h.
         link_type: u16,
     },
+    /// Another interface that is attached is above or below it.
+    #[error("{interface} and {other} are of one stack: each packet would count twice")]
+    Stacked { interface: String, other: String },
     /// The counters have no room.
     #[error("too many interfaces: {wanted} are named, at most {limit} can be protected")]
     TooManyInterfaces {
@@ -143,7 +146,10 @@ impl Hint for KernelError {
                 return format!("{way_out}, then: systemctl start tcpguard");
             }
             Self::NotNative { .. } => "use --xdp-mode auto or generic",
-            Self::NoEthernet { .. } => "name the Ethernet interface below it: ip -details link",
+            Self::NoEthernet { .. } => {
+                "name an Ethernet interface, such as the uplink: ip -br link"
+            }
+            Self::Stacked { .. } => "name one of them under [interfaces] names: ip -details link",
             Self::TooManyInterfaces { .. } => {
                 "name fewer in the configuration ([interfaces] names) or with --interface"
             }
@@ -206,6 +212,7 @@ mod tests {
             KernelError::Occupied { interface: name(), by: String::new(), way_out: name() },
             KernelError::NotNative { interface: name(), reason: reason() },
             KernelError::NoEthernet { interface: name(), link_type: 65534 },
+            KernelError::Stacked { interface: name(), other: "eth0.7".to_owned() },
             KernelError::TooManyInterfaces { wanted: 65, limit: 64 },
             KernelError::Attach { program: "ingress", interface: name(), reason: reason() },
             KernelError::NoBpffs { path: path() },
@@ -226,6 +233,7 @@ mod tests {
                 | KernelError::Occupied { .. }
                 | KernelError::NotNative { .. }
                 | KernelError::NoEthernet { .. }
+                | KernelError::Stacked { .. }
                 | KernelError::TooManyInterfaces { .. }
                 | KernelError::Attach { .. }
                 | KernelError::NoBpffs { .. }

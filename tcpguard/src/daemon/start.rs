@@ -14,6 +14,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
 use tcpguard_host::time::Clock;
+use tcpguard_host::units::counted;
 
 use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock, share_replies};
 use super::executor::{Executor, Exemptions, Removals};
@@ -24,6 +25,7 @@ use crate::bpf::{
     self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
 };
 use crate::config::{Config, ModeSource};
+use crate::daemon::agent::arrivals::Arrivals;
 use crate::daemon::configuration::kept_config::ConfigFile;
 use crate::daemon::configuration::provenance::Provenance;
 use crate::daemon::executor::audit::Audit;
@@ -55,6 +57,7 @@ impl Agent {
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
         bpf::require_release()?;
         let pins = Pins::open(&config.pin_dir, config.settings.rules)?;
+        remove_ended(&pins);
         let maps = pins.maps();
         let started = Self::start_with(config, provenance, pins);
         if started.is_err() {
@@ -265,6 +268,7 @@ impl Agent {
             last_slow: None,
             cells: Cells::default(),
             handshakes: Handshakes::default(),
+            arrivals: Arrivals::default(),
             routes: Routes::default(),
             pressed: false,
             boot,
@@ -412,6 +416,17 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
         log::warn!(
             "learned values not restored: {error}. They are learned again. See: tcpguard status"
         );
+    }
+}
+
+/// Frees what agents of ended containers left.
+fn remove_ended(pins: &Pins) {
+    let (removed, left) = pins.remove_ended();
+    if removed > 0 {
+        log::info!("maps of {} removed", counted(removed as u64, "ended network namespace"));
+    }
+    for error in left {
+        log::warn!("maps of an ended network namespace not removed: {}", error.with_hint());
     }
 }
 

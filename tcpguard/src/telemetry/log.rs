@@ -5,11 +5,14 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::stderr;
 
+/// Beginning of the targets of lines that the BPF programs write. `--bpf-log` has chosen their level already.
+const BPF: &str = "tcpguard_ebpf";
+
 struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() || metadata.target().starts_with(BPF)
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -4,12 +4,8 @@ use super::super::document::Checked;
 use super::super::facts::{Facts, InterfaceFacts, Link};
 use crate::linux::interfaces::OperState;
 use crate::linux::programs::Hook;
+use crate::linux::xdp_driver::{self, QueueRule, XdpDriver};
 use crate::tune::{Kind, Row, Word};
-
-/// The largest MTU at which every packet fits one page together with the space that XDP needs: 4096 bytes
-/// less headroom (256), `struct skb_shared_info` (320) and the Ethernet header (14) with one VLAN tag (4)
-/// (`veth_xdp_set`, drivers/net/veth.c, and `virtnet_xdp_set`, drivers/net/virtio_net.c).
-const ONE_PAGE: u32 = 4096 - 256 - 320 - 14 - 4;
 
 /// One finding for each interface that exists; none where `judge` has nothing to say.
 fn each(facts: &Facts, judge: impl Fn(&str, &Link) -> Option<Checked>) -> Vec<Checked> {
@@ -43,8 +39,8 @@ pub(in super::super) fn ethernet(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "ethernet";
     each(facts, |_, link| {
         if !link.ethernet {
-            let text =
-                "no Ethernet frames, as on a tunnel; attach to the Ethernet interface below it";
+            let text = "no Ethernet frames, as on a tunnel: SYNs inside a tunnel cannot be protected. Attach to the \
+                        interfaces with all other client traffic.";
             let edit = "edit /etc/tcpguard/tcpguard.toml: [interfaces] names";
             return Some(Checked::critical(CODE, text).hint(edit));
         }
@@ -72,6 +68,11 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
             Some(features) if features.basic => {
                 Checked::passed(CODE, format!("driver {driver} supports native XDP"))
             }
+            // The finding about its queues has the command.
+            Some(_) if most_queues_exceeded(link).is_some() => Checked::notice(
+                CODE,
+                format!("driver {driver} offers no native XDP with so many queues"),
+            ),
             Some(_) => Checked::notice(
                 CODE,
                 format!(
@@ -83,6 +84,45 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
                 CODE,
                 format!("native XDP support of driver {driver} is unknown before Linux 6.3"),
             ),
+        })
+    })
+}
+
+/// The most queues with which the driver runs a native program, if there are more.
+fn most_queues_exceeded(link: &Link) -> Option<u32> {
+    let queues = link.device.queues?;
+    let most = xdp_driver::most_queues(link.driver.as_deref(), queues.max);
+    (queues.now > most).then_some(most)
+}
+
+pub(in super::super) fn xdp_queues(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "xdp_queues";
+    each(facts, |name, link| {
+        let queues = link.device.queues?;
+        let driver = link.driver.as_deref()?;
+        if let Some(most) = most_queues_exceeded(link) {
+            let text = format!(
+                "{} queues: driver {driver} refuses native XDP with more than half of {}. The program then \
+                 runs in generic mode.",
+                queues.now, queues.max
+            );
+            return Some(Checked::warning(CODE, text).hint(xdp_driver::set_queues(
+                Some(driver),
+                name,
+                most,
+            )));
+        }
+        let rule = XdpDriver::find(driver)?.queues?;
+        let needed = queues.now.saturating_add(facts.host.cpus);
+        (rule == QueueRule::SpareForEachCpu && needed > queues.max).then(|| {
+            Checked::notice(
+                CODE,
+                format!(
+                    "{} of {} queues: without a free one for each of {} CPUs, driver {driver} transmits \
+                     under a lock. SYN cookies cost more.",
+                    queues.now, queues.max, facts.host.cpus
+                ),
+            )
         })
     })
 }
@@ -106,13 +146,26 @@ pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
 
 pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "mtu";
+    let page = facts.kernel.page_bytes;
     each(facts, |name, link| {
-        let native = link.xdp.is_some_and(|features| features.basic);
-        let large = link.xdp.is_some_and(|features| features.large_packets);
-        if !native || link.mtu <= ONE_PAGE {
+        let advice = |most: u32| format!("ip link set dev {name} mtu {most}");
+        let known = link.driver.as_deref().and_then(XdpDriver::find);
+        if let Some((driver, most)) = known.and_then(|it| Some((it.name, it.largest_mtu(page)?))) {
+            return (link.mtu > most).then(|| {
+                let text = format!(
+                    "MTU {}: driver {driver} refuses native XDP above {most}. The program then runs in \
+                     generic mode.",
+                    link.mtu
+                );
+                Checked::warning(CODE, text).hint(advice(most))
+            });
+        }
+        let features = link.xdp.filter(|features| features.basic)?;
+        let most = xdp_driver::one_page(page);
+        if link.mtu <= most {
             return None;
         }
-        Some(match large {
+        Some(match features.large_packets {
             true => Checked::passed(
                 CODE,
                 format!("MTU {} exceeds a page, and the driver supports that", link.mtu),
@@ -125,7 +178,7 @@ pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
                     link.mtu
                 ),
             )
-            .hint(format!("ip link set dev {name} mtu {ONE_PAGE}")),
+            .hint(advice(most)),
         })
     })
 }

@@ -12,55 +12,50 @@ mod sysctls;
 use super::document::Checked;
 use super::facts::Facts;
 
-#[derive(Clone, Copy, Debug)]
-pub struct Check {
-    /// True if it is about interfaces, and not about the host.
-    pub of_interfaces: bool,
-    pub run: fn(&Facts) -> Vec<Checked>,
-}
+/// A check: its results on the facts.
+pub type Check = fn(&Facts) -> Vec<Checked>;
 
-const fn host(run: fn(&Facts) -> Vec<Checked>) -> Check {
-    Check { of_interfaces: false, run }
-}
-
-const fn interfaces(run: fn(&Facts) -> Vec<Checked>) -> Check {
-    Check { of_interfaces: true, run }
-}
-
-/// Checks of the kernel, the privileges and the directory of the pins.
+/// Checks of the kernel, the privileges and the directory of the pins, on which every attachment depends.
 pub const FIRST: [Check; 8] = [
-    host(kernel::release),
-    host(kernel::features),
-    host(kernel::btf),
-    host(kernel::lockdown),
-    host(kernel::jit),
-    host(privileges::capabilities),
-    host(privileges::bpffs),
-    host(privileges::pin_directory),
+    kernel::release,
+    kernel::features,
+    kernel::btf,
+    kernel::lockdown,
+    kernel::jit,
+    privileges::capabilities,
+    privileges::bpffs,
+    privileges::pin_directory,
+];
+
+/// Check of the configuration.
+pub const CONFIG: Check = service::config;
+
+/// Checks of the interfaces, in the order in which an attachment would depend on their subjects.
+pub const INTERFACES: [Check; 14] = [
+    interface::exists,
+    interface::ethernet,
+    interface::up,
+    interface::native_xdp,
+    interface::other_end,
+    interface::mtu,
+    interface::xdp_queues,
+    interface::lro,
+    interface::vlan_tags,
+    interface::stacked,
+    interface::queues,
+    interface::losses,
+    programs::xdp,
+    programs::tc,
 ];
 
 /// The other checks, in the order in which a start would depend on their subjects.
-pub const THEN: [Check; 22] = [
-    host(service::config),
-    interfaces(interface::exists),
-    interfaces(interface::ethernet),
-    interfaces(interface::up),
-    interfaces(interface::native_xdp),
-    interfaces(interface::other_end),
-    interfaces(interface::mtu),
-    interfaces(interface::lro),
-    interfaces(interface::vlan_tags),
-    interfaces(interface::stacked),
-    interfaces(interface::queues),
-    interfaces(interface::losses),
-    interfaces(programs::xdp),
-    interfaces(programs::tc),
-    host(sysctls::settings),
-    host(sysctls::listeners),
-    host(firewall::rules),
-    host(load::losses),
-    host(load::skew),
-    host(service::unit),
-    host(service::journald),
-    host(service::clock),
+pub const THEN: [Check; 8] = [
+    sysctls::settings,
+    sysctls::listeners,
+    firewall::rules,
+    load::losses,
+    load::skew,
+    service::unit,
+    service::journald,
+    service::clock,
 ];

@@ -4,6 +4,7 @@
 use super::super::document::{Kind, Row, split};
 use super::super::facts::{Device, HostFacts, Span};
 use super::{Advice, change, good, leave};
+use crate::linux::xdp_driver::{most_queues, set_queues};
 
 /// The rows of one interface; no row for a value that its driver does not report.
 pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
@@ -23,10 +24,10 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
         rows.push(row(
             format!("{name} queues"),
             queues.now.to_string(),
-            self::queues(queues, host.cpus),
+            self::queues(queues, device.driver.as_deref(), host.cpus),
             "Receive queues of the card. Each is served by one CPU (RSS).",
             "Most drivers take the link down for a moment. An XDP program stays attached.",
-            |to| format!("ethtool -L {name} combined {to}"),
+            |to| set_queues(device.driver.as_deref(), name, to),
         ));
     }
     if let Some(on) = device.rps {
@@ -88,9 +89,10 @@ fn rx_ring(host: &HostFacts, ring: Span, lost: Option<u64>) -> Advice {
     }
 }
 
-/// One queue for each CPU, if there are so many (Documentation/networking/scaling.rst, "RSS").
-fn queues(queues: Span, cpus: u32) -> Advice {
-    let wanted = queues.max.min(cpus.max(1));
+/// One queue for each CPU, if there are so many (Documentation/networking/scaling.rst, "RSS"), and no more than the
+/// driver allows beside XDP.
+fn queues(queues: Span, driver: Option<&str>, cpus: u32) -> Advice {
+    let wanted = most_queues(driver, queues.max).min(cpus.max(1));
     match queues.now {
         now if now < wanted => change(
             wanted,

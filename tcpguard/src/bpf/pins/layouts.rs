@@ -132,6 +132,13 @@ impl LinkPin {
         Some(state.ifindex).filter(|index| *index != 0)
     }
 
+    /// Returns whether it is certain that the link hangs on no interface.
+    pub(super) fn is_off(&self) -> bool {
+        let state =
+            syscall::open_pin(&self.path).and_then(|link| syscall::link_state(link.as_fd()));
+        state.is_ok_and(|state| state.ifindex == 0)
+    }
+
     /// Name of the file.
     pub(super) fn file_name(ifindex: u32, name: &str) -> String {
         format!("{ifindex}-{}", name.replace('.', ":"))

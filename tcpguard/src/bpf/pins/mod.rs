@@ -2,6 +2,7 @@
 //! same layout, or of an earlier or a later one, to which a record is left as well.
 
 mod detach;
+mod ended;
 mod handover_record;
 mod layouts;
 

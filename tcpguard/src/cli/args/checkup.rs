@@ -10,7 +10,7 @@ use crate::config::DEFAULT_PATH;
 #[derive(Debug, clap::Args)]
 #[command(after_help = with_exit_status("doctor", DOCTOR))]
 pub struct DoctorArgs {
-    /// Check only this interface
+    /// Check this interface only, with the kernel and the privileges
     #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Print only the hints, one command per line

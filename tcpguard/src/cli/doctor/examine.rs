@@ -6,30 +6,33 @@ use tcpguard_host::time::Time;
 use super::agent;
 use super::facts::Facts;
 
-/// The report with the results of every check; with `only_interfaces` of those about interfaces.
-pub(super) fn examine(facts: &Facts, only_interfaces: bool, at: Time) -> Doctor {
+/// The report with the results of every check. With `one_interface`, of those that tell whether the agent would work on
+/// the interfaces that the caller named.
+pub(super) fn examine(facts: &Facts, one_interface: bool, at: Time) -> Doctor {
     let kernel = facts.of_host.kernel.release.as_ref().map(|release| release.name.clone());
     let root = facts.of_host.privileges.root;
-    Doctor::new(at, env!("CARGO_PKG_VERSION"), kernel, root, &checked(facts, only_interfaces))
+    Doctor::new(at, env!("CARGO_PKG_VERSION"), kernel, root, &checked(facts, one_interface))
 }
 
 /// The results: whether the host is protected, and then in the order in which a start would depend on
 /// their subjects.
-fn checked(facts: &Facts, only_interfaces: bool) -> Vec<Checked> {
+fn checked(facts: &Facts, one_interface: bool) -> Vec<Checked> {
     let of_host = |checks: &[checks::Check]| -> Vec<Checked> {
-        let checks = checks.iter().filter(|check| check.of_interfaces || !only_interfaces);
-        checks.flat_map(|check| (check.run)(&facts.of_host)).collect()
+        checks.iter().flat_map(|check| check(&facts.of_host)).collect()
     };
-    let of_agent = |checks: &[fn(&Facts) -> Vec<Checked>]| -> Vec<Checked> {
-        let checks = checks.iter().filter(|_| !only_interfaces);
-        checks.flat_map(|check| check(facts)).collect()
-    };
+    if one_interface {
+        return [of_host(&checks::FIRST), of_host(&checks::INTERFACES)].concat();
+    }
     [
-        of_agent(&[agent::running]),
+        agent::running(facts),
         of_host(&checks::FIRST),
-        of_agent(&[agent::stale_pins]),
+        agent::stale_pins(facts),
+        of_host(&[checks::CONFIG]),
+        of_host(&checks::INTERFACES),
         of_host(&checks::THEN),
-        of_agent(&[agent::version, agent::health, agent::selftest]),
+        agent::version(facts),
+        agent::health(facts),
+        agent::selftest(facts),
     ]
     .concat()
 }

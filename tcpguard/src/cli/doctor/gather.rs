@@ -84,6 +84,7 @@ fn kernel() -> Kernel {
         features: features(),
         lockdown: lockdown.as_deref().and_then(chosen).map(str::to_owned),
         jit: Sysctls::default().read_number("net.core.bpf_jit_enable").ok().flatten(),
+        page_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
     }
 }
 

@@ -2,6 +2,7 @@
 //! calls.
 
 mod act;
+pub mod arrivals;
 mod mode;
 mod poll;
 mod repair;
@@ -17,6 +18,8 @@ use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
+
+use arrivals::Arrivals;
 
 use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::{Interfaces, Received};
@@ -99,6 +102,7 @@ pub struct Agent {
     pub(super) last_slow: Option<Timestamp>,
     pub(super) cells: Cells,
     pub(super) handshakes: Handshakes,
+    pub(super) arrivals: Arrivals,
     pub(super) routes: Routes,
     /// True if the engine wants frames dropped that cannot be read.
     pub(super) pressed: bool,

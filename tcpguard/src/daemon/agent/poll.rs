@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    HostCounters, ListenerId, ListenerKind, Mitigation, POLL, Sample, Timestamp,
+    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample, Timestamp,
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
+use super::arrivals::Arrived;
 use super::{Agent, Snapshot, clock, share_replies};
 use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
@@ -158,7 +159,7 @@ impl Agent {
             let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;
             listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
-        let host = self.host_counters(&received.packets, resets)?;
+        let host = self.host_counters(&received.packets, &listeners, resets)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
         Ok(Sample {
@@ -188,12 +189,19 @@ impl Agent {
 
     /// Counters of packets that belong to no listener. The stack has sent so many `resets`.
     fn host_counters(
-        &self,
+        &mut self,
         packets: &[PacketCounters],
+        listeners: &[ListenerSample],
         resets: u64,
     ) -> anyhow::Result<HostCounters> {
         let counters = self.executor.dataplane.host_counters()?;
         let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
+        self.arrivals.note(Arrived {
+            syns: of(Class::Syn),
+            completed: listeners.iter().filter_map(|one| one.counters.established).sum(),
+            elsewhere: counters.elsewhere,
+            by: counters.elsewhere_by as u32,
+        });
         let fate =
             |reason: Reason| packets.iter().map(|one| one.reasons[reason as usize]).sum::<u64>();
         let beyond = Reason::ALL.iter().copied().filter(|reason| reason.is_beyond_bounds());

@@ -111,7 +111,10 @@ impl Interfaces {
         all.find_unattached(&found);
         all.write_slots(dataplane)?;
         for place in 0..all.configured.len() {
-            if let Err(error) = all.configured[place].attach(object, &all.pins) {
+            let attached = all
+                .require_apart(place)
+                .and_then(|()| all.configured[place].attach(object, &all.pins));
+            if let Err(error) = attached {
                 all.undo();
                 return Err(error.into());
             }
@@ -159,6 +162,23 @@ impl Interfaces {
             stats: LinkStats::default(),
         });
         Ok(())
+    }
+
+    /// Refuses an interface that is above or below one that is attached.
+    fn require_apart(&self, place: usize) -> Result<(), KernelError> {
+        let Some(present) = &self.configured[place].present else { return Ok(()) };
+        let attached = self.attached();
+        if attached.iter().all(|one| one.index == present.index) {
+            return Ok(());
+        }
+        let found = interfaces::list()?;
+        match attached.iter().find(|one| one.overlaps(present, &found)) {
+            None => Ok(()),
+            Some(other) => Err(KernelError::Stacked {
+                interface: present.name.clone(),
+                other: other.name.clone(),
+            }),
+        }
     }
 
     /// Detaches the programs that this agent attached.
@@ -239,10 +259,16 @@ impl Interfaces {
         let Ok(found) = interfaces::list() else { return Vec::new() };
         let mut news = self.follow(&found, dataplane);
         let mut attached = false;
-        for configured in &mut self.configured {
-            let had = configured.attachment.is_some();
-            news.extend(configured.tend(object, &self.pins));
-            attached |= !had && configured.attachment.is_some();
+        for place in 0..self.configured.len() {
+            let had = self.configured[place].attachment.is_some();
+            if self.configured[place].is_due()
+                && let Err(error) = self.require_apart(place)
+            {
+                news.extend(self.configured[place].fails(&error));
+                continue;
+            }
+            news.extend(self.configured[place].tend(object, &self.pins));
+            attached |= !had && self.configured[place].attachment.is_some();
         }
         if attached {
             self.look_again();
@@ -470,8 +496,7 @@ impl ConfiguredInterface {
                 lost.remove();
             }
         }
-        let waits = self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY);
-        if waits || self.present.is_none() {
+        if !self.is_due() {
             return news;
         }
         match self.attach(object, pins) {
@@ -483,6 +508,12 @@ impl ConfiguredInterface {
             Err(error) => news.extend(self.fails(&error)),
         }
         news
+    }
+
+    /// Returns whether it is to be attached now: nothing is on it, and the last attempt was some time ago.
+    fn is_due(&self) -> bool {
+        let waits = self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < RETRY);
+        !self.detached && self.attachment.is_none() && self.present.is_some() && !waits
     }
 
     /// Remembers why it cannot be protected, and reports it once.

@@ -4,7 +4,7 @@ use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
-use tcpguard_host::linux::{Sysctls, boot_time, conntrack};
+use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
 
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
@@ -150,6 +150,13 @@ impl Agent {
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
         health.extend(self.firewall.health());
+        let attached: Vec<String> =
+            self.interfaces.attached().into_iter().map(|it| it.name).collect();
+        let name = |index| {
+            let all = interfaces::list().unwrap_or_default();
+            all.into_iter().find(|one| one.index == index).map(|one| one.name)
+        };
+        health.extend(self.arrivals.finding(&attached, name));
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             let text = format!("{lost} alerts and log lines did not reach the journal");

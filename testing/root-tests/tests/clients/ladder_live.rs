@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
+use tcpguard_kit::daemon::alerts::Alert;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{after, boot_ns};
 use tcpguard_kit::measure::lower_bound;
@@ -61,6 +62,11 @@ fn a_mimicking_flood_gets_cookies_and_clients_connect() {
         let flood = flood.wait().unwrap();
         let status = agent.status().unwrap();
         let attempts = load.finish().unwrap();
+
+        let alerts = agent.alerts().unwrap();
+        let of_cookies = |alert: &&Alert| alert.event == "mitigation_started";
+        let start = alerts.iter().find(of_cookies).expect("the start of cookies is reported");
+        assert!(start.incident.is_some(), "{alerts:#?}");
 
         let incidents = status.incidents();
         assert_eq!(incidents.len(), 1, "{incidents:#?}");

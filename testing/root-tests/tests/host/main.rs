@@ -1,10 +1,12 @@
 //! The host around the agent: listeners, states, sysctls, interfaces, other programs.
 
 mod coexistence;
+mod containers;
 mod doctor;
 mod interfaces;
 mod listeners;
 mod order_live;
+mod placement;
 mod selftest;
 mod states;
 mod tune;

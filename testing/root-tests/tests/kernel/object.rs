@@ -120,7 +120,7 @@ fn log_of_a_connection(arguments: &[&str]) -> String {
 
 #[test]
 fn the_programs_speak_when_asked_and_only_then() {
-    let asked = log_of_a_connection(&["--bpf-log", "trace", "-v", "-v"]);
+    let asked = log_of_a_connection(&["--bpf-log", "trace"]);
     assert!(asked.contains("pass, reason"), "{asked}");
     let silent = log_of_a_connection(&[]);
     assert!(!silent.contains("reason"), "{silent}");

@@ -34,6 +34,58 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         |f| {
+            link(f).mtu = 9001;
+            link(f).driver = Some("ena".to_owned());
+        },
+        "mtu",
+        WARNING,
+        "refuses native XDP above 3498",
+        "ip link set dev eth0 mtu 3498",
+    ),
+    (
+        |f| {
+            f.of_host.kernel.page_bytes = 16 << 10;
+            link(f).mtu = 16_000;
+            link(f).xdp = Some(XdpFeatures { basic: true, takes: true, large_packets: false });
+        },
+        "mtu",
+        WARNING,
+        "exceeds a page",
+        "ip link set dev eth0 mtu 15790",
+    ),
+    (
+        |f| {
+            link(f).driver = Some("gve".to_owned());
+            link(f).device.queues = Some(Span { now: 5, max: 8 });
+        },
+        "xdp_queues",
+        WARNING,
+        "5 queues: driver gve refuses native XDP with more than half of 8",
+        "ethtool -L eth0 rx 4 tx 4",
+    ),
+    (
+        |f| {
+            link(f).driver = Some("ena".to_owned());
+            link(f).device.queues = Some(Span { now: 8, max: 8 });
+            link(f).xdp = Some(XdpFeatures { basic: false, takes: false, large_packets: false });
+        },
+        "native_xdp",
+        NOTICE,
+        "with so many queues",
+        "",
+    ),
+    (
+        |f| {
+            link(f).driver = Some("virtio_net".to_owned());
+            link(f).device.queues = Some(Span { now: 4, max: 4 });
+        },
+        "xdp_queues",
+        NOTICE,
+        "under a lock",
+        "",
+    ),
+    (
+        |f| {
             link(f).received = Some(false);
             link(f).programs = Ok(Vec::new());
         },
