@@ -63,7 +63,14 @@ fn two_interfaces_of_one_stack_are_not_both_attached() {
     host.ip(&["link add eth0 type veth peer name wire0", "link set eth0 up", "link set wire0 up"])
         .unwrap();
     let agent = Agent::start_with(&host, Mode::Observe, "", &["-i", "br0"]).unwrap();
-    host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
+    // It gets its name when it has its port.
+    host.ip(&[
+        "link add new type bridge",
+        "link set eth0 master new",
+        "link set new name br0",
+        "link set br0 up",
+    ])
+    .unwrap();
     let is_refused = |_: &Status| agent.log().contains("br0 and eth0 are of one stack");
     agent.wait_until("the refusal", LOOKED, is_refused).unwrap();
     assert!(finding(&agent.status().unwrap(), "detached").is_some_and(|text| text.contains("br0")));
