@@ -165,7 +165,7 @@ fn live(path: &Path) -> Result<Vec<Block>> {
 
 /// All blocks, in the order in which they are printed.
 fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
-    // First, so that nobody waits an hour for a file that cannot be read.
+    // First: a file that cannot be read ends the run at its start and not after an hour.
     let path = arguments.record.join(LIVE);
     let measured_live = if path.exists() { live(&path)? } else { Vec::new() };
     let mut blocks =

@@ -7,14 +7,12 @@ use super::layouts::{Kind, MAPS, TRACEPOINTS, directory, layouts, links};
 use super::{KernelError, Pins, handover_record, lock, remove_all};
 
 impl Pins {
-    /// Removes the pins of network namespaces that have ended. Returns the number of these.
+    /// Removes the pins of network namespaces that have ended. Returns the number of these, and the errors of pins that
+    /// could not be removed.
     ///
     /// A namespace has ended if agents left links there, all of them are now on no interface, and no agent holds
     /// its lock. (That of a live agent without any interface is held. A dead agent's clients have no interface to come
     /// by.)
-    ///
-    /// # Errors
-    /// When a pin cannot be removed. The others are removed.
     pub fn remove_ended(&self) -> (usize, Vec<KernelError>) {
         let (mut removed, mut left) = (0, Vec::new());
         for layout in layouts(&self.dir).iter().filter(|layout| layout.netns != self.netns) {

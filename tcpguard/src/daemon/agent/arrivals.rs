@@ -40,7 +40,8 @@ impl Arrivals {
     ) -> Option<Finding> {
         const CODE: &str = "ingress_unseen";
         const HINT: &str = "name it under [interfaces] (see: ip route)";
-        let first = self.first?;
+        // With nothing attached no SYN can be seen, and the status says that already.
+        let first = self.first.filter(|_| !attached.is_empty())?;
         let grown = |of: fn(&Arrived) -> u64| of(&self.last).saturating_sub(of(&first));
         let [syns, completed, elsewhere] =
             [grown(|it| it.syns), grown(|it| it.completed), grown(|it| it.elsewhere)];
@@ -106,7 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_the_first_poll() {
-        assert!(Arrivals::default().finding(&[], |_| None).is_none());
+    fn nothing_is_said_before_the_first_poll_and_with_nothing_attached() {
+        let attached = ["eth0".to_owned()];
+        let mut arrivals = Arrivals::default();
+        assert!(arrivals.finding(&attached, |_| None).is_none());
+        arrivals.note(Arrived::default());
+        arrivals.note(Arrived { completed: 2_000, ..Arrived::default() });
+        assert!(arrivals.finding(&attached, |_| None).is_some());
+        assert!(arrivals.finding(&[], |_| None).is_none());
     }
 }
