@@ -13,8 +13,8 @@ pub struct Alert {
     pub at: u64,
     /// The event's name, such as `attack_started`.
     pub event: String,
-    /// The number of the attack it belongs to, if it does to one.
-    pub incident: Option<u64>,
+    /// The name of the mitigation that the event is about, such as `cookies`.
+    pub mitigation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -27,7 +27,7 @@ struct Document {
 struct Entry {
     at: String,
     event: String,
-    incident: Option<u64>,
+    mitigation: Option<String>,
 }
 
 /// Reads a document.
@@ -37,9 +37,9 @@ struct Entry {
 pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
     let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
     ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
-    let alert = |Entry { at, event, incident }| {
+    let alert = |Entry { at, event, mitigation }| {
         let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
-        Ok(Alert { at: since_boot(time), event, incident })
+        Ok(Alert { at: since_boot(time), event, mitigation })
     };
     document.alerts.into_iter().map(alert).collect()
 }
@@ -54,10 +54,13 @@ mod tests {
         let at = jiff::Timestamp::now();
         let json = format!(
             r#"{{"schema":"tcpguard.alerts/1","alerts":[{{"at":"{at}","severity":"critical",
-                "event":"attack_started","message":"a flood","incident":7}}]}}"#
+                "event":"mitigation_started","mitigation":"cookies","message":"cookies","incident":7}}]}}"#
         );
         let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
-        assert_eq!((&*alert.event, alert.incident), ("attack_started", Some(7)));
+        assert_eq!(
+            (&*alert.event, alert.mitigation.as_deref()),
+            ("mitigation_started", Some("cookies"))
+        );
         assert!(boot_ns().abs_diff(alert.at) < 1_000_000_000, "{alert:?}");
     }
 

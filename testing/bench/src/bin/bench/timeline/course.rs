@@ -47,8 +47,7 @@ pub struct Course {
 pub struct Moments {
     /// First alert about the attack.
     pub detected: Option<f64>,
-    /// The measure that stops this flood was in the kernel: the first rule, or the first mitigation such as
-    /// cookies.
+    /// The measure that stops this flood was in the kernel: the first rule, or the cookies.
     pub armed: Option<f64>,
     /// The last rule and the last mitigation were removed, counted from the flood's last SYN.
     pub released: Option<f64>,
@@ -129,27 +128,34 @@ pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
 
 impl Moments {
     /// Reads the moments from the alerts up to the removal of the last rule and mitigation, or from the
-    /// alerts so far if the run did not wait for the removal. `armed` is the event which says that the
+    /// alerts so far if the run did not wait for the removal. `arms` tells the alerts which say that the
     /// measure that stops the flood is in the kernel.
-    pub fn of(alerts: &[Alert], flood: &FloodReport, armed: &str, is_released: bool) -> Self {
-        // Measures against anything but an attack, such as out-of-state segments, keep no SYN away.
-        let incident: Vec<Alert> =
-            alerts.iter().filter(|alert| alert.incident.is_some()).cloned().collect();
-        let first = |events: &[&str]| since(flood.started, &incident, events).next();
+    pub fn of(
+        alerts: &[Alert],
+        flood: &FloodReport,
+        arms: fn(&Alert) -> bool,
+        is_released: bool,
+    ) -> Self {
+        let detects = |alert: &Alert| alert.event == "attack_started";
         // A mitigation may stop when its attack is over.
-        let released = since(flood.ended, alerts, &["attack_ended", "mitigation_stopped"]).last();
+        let releases =
+            |alert: &Alert| ["attack_ended", "mitigation_stopped"].contains(&&*alert.event);
         Self {
-            detected: first(&["attack_started"]),
-            armed: first(&[armed]),
-            released: released.filter(|_| is_released),
+            detected: since(flood.started, alerts, detects).next(),
+            armed: since(flood.started, alerts, arms).next(),
+            released: since(flood.ended, alerts, releases).last().filter(|_| is_released),
         }
     }
 }
 
-/// Returns the times at which any of `events` was reported, in seconds since `from`, the earliest first.
-fn since(from: u64, alerts: &[Alert], events: &[&str]) -> impl Iterator<Item = f64> {
-    let alerted = move |alert: &&Alert| alert.at >= from && events.contains(&&*alert.event);
-    alerts.iter().filter(alerted).map(move |alert| between(from, alert.at).as_secs_f64())
+/// Returns the times of the alerts that are `wanted`, in seconds since `from`, the earliest first.
+fn since(
+    from: u64,
+    alerts: &[Alert],
+    wanted: impl Fn(&Alert) -> bool,
+) -> impl Iterator<Item = f64> {
+    let wanted = move |alert: &&Alert| alert.at >= from && wanted(alert);
+    alerts.iter().filter(wanted).map(move |alert| between(from, alert.at).as_secs_f64())
 }
 
 #[cfg(test)]
@@ -171,11 +177,14 @@ mod tests {
         Attempts((-1000..7000).step_by(2).map(attempt).collect())
     }
 
-    fn alerts(alerted: &[(u64, &str, Option<u64>)]) -> Vec<Alert> {
-        let alerted = alerted.iter();
-        alerted
-            .map(|&(ms, event, incident)| Alert { at: ms * MS, event: event.to_owned(), incident })
-            .collect()
+    /// Returns alerts from their times in ms, their events, and their mitigations (`""` for none).
+    fn alerts(alerted: &[(u64, &str, &str)]) -> Vec<Alert> {
+        let alert = |&(ms, event, mitigation): &(u64, &str, &str)| Alert {
+            at: ms * MS,
+            event: event.to_owned(),
+            mitigation: (!mitigation.is_empty()).then(|| mitigation.to_owned()),
+        };
+        alerted.iter().map(alert).collect()
     }
 
     #[test]
@@ -223,20 +232,24 @@ mod tests {
     #[test]
     fn moments_are_the_first_alerts_and_the_last_withdrawal() {
         let alerted = alerts(&[
-            (9_000, "rule_installed", Some(1)),
-            (10_300, "mitigation_started", None),
-            (10_600, "attack_started", Some(2)),
-            (10_850, "mitigation_started", Some(2)),
-            (11_100, "rule_installed", Some(2)),
-            (14_000, "mitigation_stopped", Some(2)),
-            (46_000, "attack_ended", Some(2)),
-            (46_001, "mitigation_stopped", None),
+            (9_000, "rule_installed", ""),
+            (10_300, "mitigation_started", "out_of_state"),
+            (10_600, "attack_started", ""),
+            (10_850, "mitigation_started", "cookies"),
+            (11_100, "rule_installed", ""),
+            (14_000, "mitigation_stopped", "cookies"),
+            (46_000, "attack_ended", ""),
+            (46_001, "mitigation_stopped", "out_of_state"),
         ]);
-        let moments = |armed, is_released| Moments::of(&alerted, &FLOOD, armed, is_released);
+        let cookies: fn(&Alert) -> bool = |alert| {
+            alert.event == "mitigation_started" && alert.mitigation.as_deref() == Some("cookies")
+        };
+        let rule: fn(&Alert) -> bool = |alert| alert.event == "rule_installed";
+        let moments = |arms, is_released| Moments::of(&alerted, &FLOOD, arms, is_released);
         let expected = Moments { detected: Some(0.6), armed: Some(0.85), released: Some(30.001) };
-        assert_eq!(moments("mitigation_started", true), expected);
-        assert_eq!(moments("mitigation_started", false), Moments { released: None, ..expected });
-        assert_eq!(moments("rule_installed", true), Moments { armed: Some(1.1), ..expected });
-        assert_eq!(Moments::of(&[], &FLOOD, "mitigation_started", true), Moments::default());
+        assert_eq!(moments(cookies, true), expected);
+        assert_eq!(moments(cookies, false), Moments { released: None, ..expected });
+        assert_eq!(moments(rule, true), Moments { armed: Some(1.1), ..expected });
+        assert_eq!(Moments::of(&[], &FLOOD, cookies, true), Moments::default());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tcpguard_engine::Settings;
 use tcpguard_kit::daemon::agent::Agent;
+use tcpguard_kit::daemon::alerts::Alert;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::wall_ahead_ns;
 use tcpguard_kit::net::lab::Family;
@@ -97,25 +98,36 @@ pub fn run(
     })
 }
 
-/// Event that says that the end of a flood of `kind` is in the kernel. There is no rule against copies of
-/// clients' SYNs.
-const fn stopped_by(kind: Kind) -> &'static str {
+/// Returns whether `alert` says that the end of a flood is in the kernel by a rule.
+fn installs_rule(alert: &Alert) -> bool {
+    alert.event == "rule_installed"
+}
+
+/// Returns whether `alert` says that SYN cookies answer. They may start before the attack is detected, so the
+/// alert may be about no attack.
+fn starts_cookies(alert: &Alert) -> bool {
+    alert.event == "mitigation_started" && alert.mitigation.as_deref() == Some("cookies")
+}
+
+/// Returns the alerts that say that the end of a flood of `kind` is in the kernel. There is no rule against
+/// copies of clients' SYNs.
+const fn stopped_by(kind: Kind) -> fn(&Alert) -> bool {
     match kind {
-        Kind::Mimic | Kind::MimicPulses | Kind::Mixed => "mitigation_started",
-        _ => "rule_installed",
+        Kind::Mimic | Kind::MimicPulses | Kind::Mixed => starts_cookies,
+        _ => installs_rule,
     }
 }
 
 fn moments(
     agent: &Agent<'_>,
     flood: &FloodReport,
-    armed: &str,
+    arms: fn(&Alert) -> bool,
     to_release: bool,
 ) -> Result<Moments> {
     if to_release {
         agent.wait_until("all rules and steps are taken back", hold() + GRACE, is_released)?;
     }
-    Ok(Moments::of(&agent.alerts()?, flood, armed, to_release))
+    Ok(Moments::of(&agent.alerts()?, flood, arms, to_release))
 }
 
 fn is_released(status: &Status) -> bool {
