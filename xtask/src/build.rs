@@ -13,6 +13,7 @@ use crate::{
     debug_info, environment, process,
     toolchain::{self, BpfToolchain},
     workspace::Workspace,
+    zig,
 };
 
 /// One way to compile a BPF crate.
@@ -36,7 +37,7 @@ pub enum Profile {
     Debug,
     /// Cargo's `release` profile: `target/release/tcpguard`.
     Release,
-    /// `target/packaged/tcpguard`: as small as can be, and slow to link.
+    /// As small as can be, for an old C library, and slow to link: `target/TARGET/packaged/tcpguard`.
     Packaged,
 }
 
@@ -51,11 +52,11 @@ impl Profile {
     }
 
     /// Cargo's name of the directory that it goes to.
-    pub fn directory(self) -> &'static str {
+    pub fn directory(self) -> PathBuf {
         match self {
-            Self::Debug => "debug",
-            Self::Release => "release",
-            Self::Packaged => "packaged",
+            Self::Debug => "debug".into(),
+            Self::Release => "release".into(),
+            Self::Packaged => Path::new(&zig::target()).join("packaged"),
         }
     }
 }
@@ -71,9 +72,15 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
 
 /// Builds the `tcpguard` binary with the BPF objects that are there.
 pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let mut command = environment::host_cargo(workspace);
-    command.args(["build", "--package", "tcpguard", profile.argument()]);
-    process::run(&mut command)
+    let mut command = match profile {
+        Profile::Packaged => zig::build(workspace),
+        Profile::Debug | Profile::Release => {
+            let mut cargo = environment::host_cargo(workspace);
+            cargo.arg("build");
+            cargo
+        }
+    };
+    process::run(command.args(["--package", "tcpguard", profile.argument()]))
 }
 
 /// The BPF crate with the compiler it is built by.
@@ -125,7 +132,7 @@ impl<'a> BpfCrate<'a> {
         command
     }
 
-    /// Flags for rustc, in cargo's encoding: separated by U+001F, so that paths may hold spaces.
+    /// Flags for rustc, in cargo's encoding.
     fn flags(&self) -> OsString {
         let mut flags: Vec<OsString> = vec![
             // BTF is made from debug information.
@@ -139,24 +146,35 @@ impl<'a> BpfCrate<'a> {
             // Not read by any code: another linker makes another object, and cargo sees only flags.
             format!("--cfg=linked_by={:?}", self.linker).into(),
         ];
-        // Line information holds paths; mapped, the object does not reveal where it was built.
         let standard = self.toolchain.sysroot.join("lib/rustlib/src/rust");
         let real_standard = standard.canonicalize().unwrap_or_else(|_| standard.clone());
-        for (from, to) in [
-            (self.workspace.root.as_path(), "tcpguard"),
-            (self.workspace.target.as_path(), "target"),
-            (&toolchain::cargo_home().join("registry/src"), "registry"),
-            (&standard, "rust"),
-            (&real_standard, "rust"),
-        ] {
-            let mut flag = OsString::from("--remap-path-prefix=");
-            flag.push(from);
-            flag.push("=");
-            flag.push(to);
-            flags.push(flag);
-        }
-        flags.join(OsStr::new("\u{1f}"))
+        flags.extend(without_paths(self.workspace));
+        flags.extend([standard, real_standard].map(|path| remapped(&path, "rust")));
+        encoded(&flags)
     }
+}
+
+/// Flags for rustc that take the paths of this machine out of what it writes, so that a binary does not reveal
+/// where it was built, and is the same wherever it is built.
+pub fn without_paths(workspace: &Workspace) -> [OsString; 3] {
+    [
+        remapped(&workspace.root, "tcpguard"),
+        remapped(&workspace.target, "target"),
+        remapped(&toolchain::cargo_home().join("registry/src"), "registry"),
+    ]
+}
+
+fn remapped(from: &Path, to: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(from);
+    flag.push("=");
+    flag.push(to);
+    flag
+}
+
+/// Flags for rustc in cargo's encoding: separated by U+001F, so that paths may hold spaces.
+pub fn encoded(flags: &[OsString]) -> OsString {
+    flags.join(OsStr::new("\u{1f}"))
 }
 
 /// Compiles every program of the BPF crate and those of tests, and puts each at `<target>/bpf/<name>.o`, and
@@ -220,6 +238,13 @@ pub fn write_if_changed(new: &[u8], to: &Path) -> Result<()> {
         return Ok(());
     }
     fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
+}
+
+/// Writes a file of a copy of the source, unless it holds just that.
+pub fn place(path: &Path, content: &[u8]) -> Result<()> {
+    let parent = path.parent().context("a file without a directory")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    write_if_changed(content, path)
 }
 
 #[cfg(test)]

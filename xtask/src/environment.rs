@@ -47,9 +47,15 @@ pub fn forget_xtask(command: &mut Command) {
 /// The cargo that runs us, for the workspace's own crates.
 pub fn host_cargo(workspace: &Workspace) -> Command {
     let mut command = plain_cargo();
+    in_workspace(&mut command, workspace);
+    command
+}
+
+/// Lets a command, which is a cargo or runs one, build the workspace's own crates.
+pub fn in_workspace(command: &mut Command, workspace: &Workspace) {
+    forget_xtask(command);
     // The same in every verb: the crate that embeds the objects is rebuilt when this changes.
     command.current_dir(&workspace.root).env("TCPGUARD_BPF_DIR", workspace.bpf_objects());
-    command
 }
 
 /// The cargo that runs us, for questions about the workspace.

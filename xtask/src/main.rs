@@ -21,6 +21,7 @@ mod toolchain;
 mod vm;
 mod wording;
 mod workspace;
+mod zig;
 
 use std::process::ExitCode;
 
@@ -96,8 +97,8 @@ enum Verb {
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
-    /// Makes the .deb and the .rpm in target/dist
-    Dist,
+    /// Makes the .deb, the .rpm, the tarball, the image, the SBOM and the checksums in target/dist
+    Dist(dist::Arguments),
     /// Shows a live flood, its detection and its end, in network namespaces of its own
     Demo {
         /// Passed to the demonstration
@@ -164,7 +165,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let scale = Scale { full: minutes >= 60, minutes: Some(minutes), seed };
             faults::run(&workspace, scale, &[Goal::Soak])
         }
-        Verb::Dist => dist::run(&workspace),
+        Verb::Dist(arguments) => dist::run(&workspace, &arguments),
         Verb::Demo { arguments } => lab::exec(&workspace, "tcpguard-kit", "demo", &arguments),
         Verb::Bench { arguments } => lab::exec(&workspace, "tcpguard-bench", "bench", &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),

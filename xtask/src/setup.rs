@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 use crate::toolchain::{self, BpfToolchain};
+use crate::zig;
 
 /// The purpose of a requirement. A verb asks only for the requirements that it uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,12 @@ pub enum Purpose {
     Lab,
     /// A monitoring system that scrapes tcpguard: root tests.
     Scrape,
+    /// Building the program as it is packaged.
+    Program,
     /// `dist`, and the tests of its packages.
     Package,
+    /// Clean roots of other distributions.
+    Roots,
     /// Looking at pages as their readers do.
     Browser,
     /// A terminal to look into: root tests.
@@ -64,6 +69,8 @@ enum Repair {
         environment: &'static [(&'static str, &'static str)],
         arguments: &'static [&'static str],
     },
+    /// Packages of PyPI, which need these packages of Debian.
+    Python { packages: &'static [&'static str], names: &'static [&'static str] },
     /// A command of the system.
     Run(&'static [&'static str]),
     /// Not ours to do; the command of `elsewhere` holds on Debian too.
@@ -225,12 +232,21 @@ const NEEDS: &[Need] = &[
         elsewhere: "install prometheus",
     },
     Need {
+        purpose: Purpose::Program,
+        what: "zig and cargo-zigbuild",
+        why: "link the packaged program for an old C library",
+        present: zig::is_installed,
+        debian: Repair::Python { packages: &["python3-pip"], names: &zig::PACKAGES },
+        elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools\" \
+                    ziglang==0.17.1 cargo-zigbuild==0.24.1",
+    },
+    Need {
         purpose: Purpose::Package,
-        what: "dpkg-deb, dpkg-shlibdeps and strip",
-        why: "make the .deb",
-        present: || ["dpkg-deb", "dpkg-shlibdeps", "strip"].into_iter().all(installed),
-        debian: Repair::Packages(&["dpkg-dev"]),
-        elsewhere: "install dpkg, dpkg-dev and binutils",
+        what: "apt-get, dpkg-deb and the keys of Debian",
+        why: "make the .deb, and get the C library of the image from Debian",
+        present: has_archive_tools,
+        debian: Repair::Packages(&["apt", "dpkg", "debian-archive-keyring"]),
+        elsewhere: "install apt, dpkg and debian-archive-keyring",
     },
     Need {
         purpose: Purpose::Package,
@@ -239,6 +255,14 @@ const NEEDS: &[Need] = &[
         present: || installed("rpm") && installed("rpmbuild"),
         debian: Repair::Packages(&["rpm"]),
         elsewhere: "install rpm-build",
+    },
+    Need {
+        purpose: Purpose::Package,
+        what: "capsh",
+        why: "takes capabilities from the image: root tests",
+        present: || installed("capsh"),
+        debian: Repair::Packages(&["libcap2-bin"]),
+        elsewhere: "install capsh, of libcap",
     },
     Need {
         purpose: Purpose::Package,
@@ -255,6 +279,14 @@ const NEEDS: &[Need] = &[
         present: || installed("man"),
         debian: Repair::Packages(&["man-db"]),
         elsewhere: "install man-db",
+    },
+    Need {
+        purpose: Purpose::Roots,
+        what: "mmdebstrap",
+        why: "makes clean roots of distributions",
+        present: || installed("mmdebstrap"),
+        debian: Repair::Packages(&["mmdebstrap"]),
+        elsewhere: "install mmdebstrap",
     },
     Need {
         purpose: Purpose::Browser,
@@ -276,9 +308,7 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Guests,
         what: "apt-get, dpkg-deb and the keys of Debian",
         why: "download kernels and QEMU from Debian",
-        present: || {
-            installed("apt-get") && installed("dpkg-deb") && Path::new(DEBIAN_KEYS).is_file()
-        },
+        present: has_archive_tools,
         debian: Repair::Packages(&["apt", "dpkg", "debian-archive-keyring"]),
         elsewhere: "install apt, dpkg and debian-archive-keyring",
     },
@@ -377,7 +407,9 @@ fn commands(missing: &[&Need]) -> Vec<Command> {
 impl Repair {
     fn packages(&self) -> &'static [&'static str] {
         match self {
-            Self::Packages(packages) | Self::Cargo { packages, .. } => packages,
+            Self::Packages(packages)
+            | Self::Cargo { packages, .. }
+            | Self::Python { packages, .. } => packages,
             Self::Run(_) | Self::ByHand => &[],
         }
     }
@@ -389,6 +421,12 @@ impl Repair {
                 let mut command = Command::new("cargo");
                 command.args(["install", "--quiet"]).args(*arguments);
                 command.envs(environment.iter().copied());
+                Some(command)
+            }
+            Self::Python { names, .. } => {
+                let mut command = Command::new("/usr/bin/python3");
+                command.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]);
+                command.arg(zig::directory()).args(*names).env("PIP_ROOT_USER_ACTION", "ignore");
                 Some(command)
             }
             Self::Run(words) => {
@@ -446,6 +484,10 @@ fn installed(program: &str) -> bool {
     std::env::split_paths(&toolchain::search_path())
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .any(|directory| directory.join(program).is_file())
+}
+
+fn has_archive_tools() -> bool {
+    installed("apt-get") && installed("dpkg-deb") && Path::new(DEBIAN_KEYS).is_file()
 }
 
 fn is_debian_12() -> bool {

@@ -1,6 +1,7 @@
 //! Directories of the workspace, and paths of the files that are built in them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -58,6 +59,15 @@ impl Workspace {
     /// Returns the directory of finished packages.
     pub fn packages(&self) -> PathBuf {
         self.target.join("dist")
+    }
+
+    /// The files of the checkout, including those that are not committed yet.
+    pub fn tracked(&self) -> Result<Vec<String>> {
+        let trusted = format!("safe.directory={}", self.root.display());
+        let mut git = Command::new("git");
+        git.args(["-c", &trusted, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
+        let names = process::output(git.current_dir(&self.root))?;
+        Ok(names.split_terminator('\0').map(str::to_owned).collect())
     }
 
     /// Every Rust source file, of all workspaces.

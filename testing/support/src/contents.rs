@@ -1,5 +1,5 @@
-//! Every file of the package: its source, its destination and its mode. The .deb, the .rpm and the
-//! machine of the root tests (`tcpguard-kit`) are laid out by it.
+//! Every file of the package: its source, its destination and its mode. The .deb, the .rpm, the tarball, the
+//! image and the machine of the root tests (`tcpguard-kit`) are laid out by it.
 //!
 //! Everything belongs to root. Files of the service's user are no part of the package: systemd
 //! makes them (`StateDirectory=`, `RuntimeDirectory=`, `packaging/systemd/tcpguard.tmpfiles`).
@@ -19,8 +19,8 @@ pub struct Item {
     pub mode: u32,
     /// True if it is the administrator's: an upgrade leaves changes of it alone.
     pub is_configuration: bool,
-    /// The one format that has it, if not all do.
-    pub only: Option<Format>,
+    /// The formats that have it.
+    pub formats: &'static [Format],
 }
 
 /// Source of a file.
@@ -49,22 +49,33 @@ pub enum Source {
 pub enum Format {
     Deb,
     Rpm,
+    /// The files as they lie on a host, for distributions without a package.
+    Tarball,
+    /// The files of a container.
+    Image,
 }
+
+/// Formats for a host with systemd.
+pub const OF_HOSTS: &[Format] = &[Format::Deb, Format::Rpm, Format::Tarball];
+/// All formats.
+pub const FORMATS: &[Format] = &[Format::Deb, Format::Rpm, Format::Tarball, Format::Image];
+/// Formats with the terms for copying in files of their own.
+const WITH_LICENCES: &[Format] = &[Format::Rpm, Format::Tarball, Format::Image];
 
 const fn item(source: Source, to: &'static str) -> Item {
-    Item { source, to, mode: 0o644, is_configuration: false, only: None }
+    Item { source, to, mode: 0o644, is_configuration: false, formats: OF_HOSTS }
 }
 
-const fn only(format: Format, source: Source, to: &'static str) -> Item {
-    Item { only: Some(format), ..item(source, to) }
+const fn only(formats: &'static [Format], source: Source, to: &'static str) -> Item {
+    Item { formats, ..item(source, to) }
 }
 
 /// All of the package.
 pub const ITEMS: &[Item] = &[
-    Item { mode: 0o755, ..item(Source::Program, "/usr/bin/tcpguard") },
+    Item { mode: 0o755, ..only(FORMATS, Source::Program, "/usr/bin/tcpguard") },
     Item {
         is_configuration: true,
-        ..item(Source::File("packaging/tcpguard.toml"), "/etc/tcpguard/tcpguard.toml")
+        ..only(FORMATS, Source::File("packaging/tcpguard.toml"), "/etc/tcpguard/tcpguard.toml")
     },
     Item { mode: 0o755, ..item(Source::Directory, "/etc/tcpguard/conf.d/") },
     // The service.
@@ -92,12 +103,12 @@ pub const ITEMS: &[Item] = &[
     ),
     // Where each one's zsh looks.
     only(
-        Format::Deb,
+        &[Format::Deb],
         Source::Printed(&["completions", "zsh"]),
         "/usr/share/zsh/vendor-completions/_tcpguard",
     ),
     only(
-        Format::Rpm,
+        &[Format::Rpm, Format::Tarball],
         Source::Printed(&["completions", "zsh"]),
         "/usr/share/zsh/site-functions/_tcpguard",
     ),
@@ -133,15 +144,16 @@ pub const ITEMS: &[Item] = &[
     item(Source::File("docs/troubleshooting.md"), "/usr/share/doc/tcpguard/troubleshooting.md"),
     item(Source::File("docs/unattended.md"), "/usr/share/doc/tcpguard/unattended.md"),
     item(Source::File("CHANGELOG.md"), "/usr/share/doc/tcpguard/changelog.gz"),
-    item(Source::Notices, "/usr/share/doc/tcpguard/third-party-licences.gz"),
-    only(Format::Deb, Source::DebianChangelog, "/usr/share/doc/tcpguard/changelog.Debian.gz"),
-    only(Format::Deb, Source::DebianCopyright, "/usr/share/doc/tcpguard/copyright"),
+    only(FORMATS, Source::Notices, "/usr/share/doc/tcpguard/third-party-licences.gz"),
+    only(&[Format::Deb], Source::DebianChangelog, "/usr/share/doc/tcpguard/changelog.Debian.gz"),
+    only(&[Format::Deb], Source::DebianCopyright, "/usr/share/doc/tcpguard/copyright"),
     only(
-        Format::Rpm,
+        WITH_LICENCES,
         Source::File("LICENSE-APACHE"),
         "/usr/share/licenses/tcpguard/LICENSE-APACHE",
     ),
-    only(Format::Rpm, Source::File("LICENSE-MIT"), "/usr/share/licenses/tcpguard/LICENSE-MIT"),
+    only(WITH_LICENCES, Source::File("LICENSE-MIT"), "/usr/share/licenses/tcpguard/LICENSE-MIT"),
+    only(&[Format::Tarball], Source::File("packaging/tarball/INSTALL"), "/INSTALL"),
 ];
 
 /// Directories that belong to the package alone, and go with it.
@@ -158,7 +170,7 @@ pub const OWN_DIRECTORIES: &[&str] = &[
 impl Item {
     /// Returns whether packages of this format have it.
     pub fn is_in(&self, format: Format) -> bool {
-        self.only.is_none_or(|only| only == format)
+        self.formats.contains(&format)
     }
 
     /// The files of the repository at `root` that it consists of, each with its path on the host, in

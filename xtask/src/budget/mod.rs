@@ -28,7 +28,7 @@ use self::{
 /// When the build fails, something has grown beyond its budget, or `testing/record/budgets.json` cannot be read or
 /// written.
 pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
-    setup::ensure(&[Purpose::Build])?;
+    setup::ensure(&[Purpose::Build, Purpose::Program])?;
     let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
     timed("the program as it is packaged", || build::everything(workspace, Profile::Packaged))?;
     let mut figures = figures::of_objects(workspace, &objects)?;

@@ -11,6 +11,7 @@ use tcpguard_support::contents;
 
 use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
 use crate::process;
+use crate::zig::GLIBC;
 
 /// Contact for questions about the package.
 const MAINTAINER: &str = "the tcpguard authors <tcpguard@users.noreply.github.com>";
@@ -21,13 +22,11 @@ const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let root = release.fresh("deb")?;
     let staged = release.stage(contents::Format::Deb, &root)?;
-    let architecture = process::output(Command::new("dpkg").arg("--print-architecture"))?;
-    let architecture = architecture.trim();
+    let architecture = release.architecture.debian;
 
     let about = root.join("DEBIAN");
     fs::create_dir(&about)?;
-    let depends = libraries(release)?;
-    fs::write(about.join("control"), control(architecture, &depends, size(&root, &staged)?))?;
+    fs::write(about.join("control"), control(architecture, size(&root, &staged)?))?;
     let configuration = staged.iter().filter(|file| file.is_configuration);
     let conffiles: String = configuration.map(|file| format!("{}\n", file.path)).collect();
     fs::write(about.join("conffiles"), conffiles)?;
@@ -79,26 +78,24 @@ pub fn copyright(release: &Release<'_>) -> Result<String> {
 
 /// The changelog of the package; that of the program lies beside it.
 pub fn changelog(release: &Release<'_>) -> Result<String> {
-    let mut date = Command::new("date");
-    date.args(["--utc", "--rfc-email"]).arg(format!("--date=@{}", release.epoch));
-    let date = process::output(date.env("LC_ALL", "C"))?;
     Ok(format!(
         "tcpguard ({VERSION}-{REVISION}) unstable; urgency=medium\n\n  \
          * Version {VERSION}: see changelog.gz.\n\n \
          -- {MAINTAINER}  {}\n",
-        date.trim()
+        release.time("--rfc-email")?
     ))
 }
 
-fn control(architecture: &str, libraries: &str, kib: u64) -> String {
+fn control(architecture: &str, kib: u64) -> String {
     // systemd: makes the user and runs the service; 247 is the first with ProtectProc=.
+    // libc6: `libc.rs` holds the program to it.
     format!(
         "Package: tcpguard\n\
          Version: {VERSION}-{REVISION}\n\
          Architecture: {architecture}\n\
          Maintainer: {MAINTAINER}\n\
          Installed-Size: {kib}\n\
-         Depends: {libraries}, systemd (>= 247)\n\
+         Depends: libc6 (>= {GLIBC}), systemd (>= 247)\n\
          Section: net\n\
          Priority: optional\n\
          Homepage: {HOMEPAGE}\n\
@@ -110,19 +107,6 @@ fn control(architecture: &str, libraries: &str, kib: u64) -> String {
 /// `text` as the further lines of a field: each begins with a space, and an empty one is a point.
 fn continued(text: &str) -> String {
     text.lines().map(|line| format!(" {}\n", if line.is_empty() { "." } else { line })).collect()
-}
-
-/// The packages with the libraries that the program is linked to, in the versions that it needs.
-fn libraries(release: &Release<'_>) -> Result<String> {
-    // dpkg-shlibdeps works in a source package only; this is the least that it takes for one.
-    let source = release.fresh("shlibs")?;
-    fs::create_dir_all(source.join("debian"))?;
-    let control = "Source: tcpguard\n\nPackage: tcpguard\nArchitecture: any\n";
-    fs::write(source.join("debian/control"), control)?;
-    let mut command = Command::new("dpkg-shlibdeps");
-    let found = process::output(command.arg("-O").arg(&release.program).current_dir(&source))?;
-    let depends = found.lines().find_map(|line| line.strip_prefix("shlibs:Depends="));
-    Ok(depends.with_context(|| format!("dpkg-shlibdeps wrote {found:?}"))?.to_owned())
 }
 
 /// Its size on a disk, in KiB: each file in whole ones, and one for each directory, as
@@ -157,8 +141,8 @@ mod tests {
 
     #[test]
     fn the_control_file_holds_one_field_a_line() {
-        let control = control("amd64", "libc6 (>= 2.34)", 42);
-        assert!(control.contains("\nDepends: libc6 (>= 2.34), systemd (>= 247)\n"), "{control}");
+        let control = control("amd64", 42);
+        assert!(control.contains("\nDepends: libc6 (>= 2.17), systemd (>= 247)\n"), "{control}");
         assert!(control.contains("\nInstalled-Size: 42\n"), "{control}");
         assert!(control.ends_with('\n'));
         for line in control.lines() {

@@ -1,14 +1,22 @@
-//! `cargo xtask dist`: the .deb and the .rpm, in `<target>/dist`. Both are made of the same list
-//! ([`tcpguard_support::contents`]), each by its own system's tools.
+//! `cargo xtask dist`: the .deb, the .rpm and the tarball, in `<target>/dist`. All are made of the same list
+//! ([`tcpguard_support::contents`]) and hold the same program, each packed by its own system's tools.
 //!
 //! The same commit gives the same bytes: every time in a package is `SOURCE_DATE_EPOCH`, or else the
 //! commit's.
 
 mod deb;
+mod image;
+mod install;
+mod libc;
+mod linked;
 mod notices;
 mod pages;
 mod rpm;
+mod sbom;
+mod tarball;
+mod twice;
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,6 +26,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use tcpguard_support::contents::{Format, ITEMS, Source};
 
+use self::linked::Key;
 use crate::build::{self, Profile};
 use crate::process::{self, timed};
 use crate::setup::{self, Purpose};
@@ -37,44 +46,96 @@ After the installation, name the interface in /etc/tcpguard/tcpguard.toml and
 start the service. It starts in mode observe: it counts the packets that it
 would drop, and drops nothing.";
 const HOMEPAGE: &str = "https://github.com/tcpguard/tcpguard";
+/// The format of a time in documents, for date(1).
+const ISO_8601: &str = "+%Y-%m-%dT%H:%M:%SZ";
+/// Name of the file with the checksums of the others.
+const SHA256SUMS: &str = "SHA256SUMS";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Trials of finished packages.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Build once more from another directory, and compare
+    #[arg(long)]
+    twice: bool,
+    /// Install, run and remove each package in clean roots of Debian and Ubuntu
+    #[arg(long)]
+    install: bool,
+}
+
 /// Builds everything, then the packages, and prints where they are.
-pub fn run(workspace: &Workspace) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Package])?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Program, Purpose::Package])?;
     eprintln!(
-        "the program is compiled anew in its smallest form, into target/packaged: that takes minutes where \
-         it is not there yet"
+        "the program is compiled anew in its smallest form: that takes minutes where it is not there yet"
     );
+    image::forget_libc(workspace)?;
     build::everything(workspace, Profile::Packaged)?;
     for package in packages(workspace)? {
         println!("{}", package.display());
     }
+    if arguments.twice {
+        twice::compare(workspace)?;
+    }
+    if arguments.install {
+        install::run(workspace)?;
+    }
     Ok(())
 }
 
-/// Makes both packages of the built files, and returns their paths.
+/// Makes all packages of the built files, and returns their paths.
 ///
 /// # Errors
 /// When one of the tools fails; its own output says why.
 pub fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let release = Release::prepare(workspace)?;
-    timed("packages", || Ok(vec![deb::build(&release)?, rpm::build(&release)?]))
+    timed("packages", || {
+        let mut made = vec![
+            deb::build(&release)?,
+            rpm::build(&release)?,
+            tarball::build(&release)?,
+            image::build(&release)?,
+            sbom::write(&release)?,
+        ];
+        made.push(release.checksums(&made)?);
+        Ok(made)
+    })
 }
 
 /// The inputs of the packages.
 struct Release<'a> {
     workspace: &'a Workspace,
+    /// The packages of cargo that the program contains.
+    packages: BTreeMap<Key, linked::Package>,
     /// Directory of the finished packages.
     directory: PathBuf,
     /// Directory in which they are put together.
     work: PathBuf,
     /// The time of everything in them, in seconds since 1970.
     epoch: String,
-    /// The program without symbols.
+    architecture: Architecture,
     program: PathBuf,
     /// The manual pages that it writes.
     manual: PathBuf,
+}
+
+/// Names of a processor architecture.
+struct Architecture {
+    /// The name in Rust, in an .rpm and of the kernel.
+    rust: &'static str,
+    /// The name in a .deb and in an image.
+    debian: &'static str,
+}
+
+impl Architecture {
+    /// The architecture of this machine.
+    fn own() -> Result<Self> {
+        match std::env::consts::ARCH {
+            rust @ "x86_64" => Ok(Self { rust, debian: "amd64" }),
+            rust @ "aarch64" => Ok(Self { rust, debian: "arm64" }),
+            other => bail!("there are no packages for {other}"),
+        }
+    }
 }
 
 /// A file or directory that lies ready for a package.
@@ -96,20 +157,16 @@ impl<'a> Release<'a> {
         let work = directory.join("work");
         let release = Self {
             workspace,
+            packages: linked::packages(workspace)?,
             epoch: epoch(workspace)?,
-            program: work.join("tcpguard"),
+            architecture: Architecture::own()?,
+            program: workspace.binary(Profile::Packaged),
             manual: work.join("manual"),
             directory,
             work,
         };
         fs::create_dir_all(&release.manual)?;
-        let strip = ["--strip-all", "--remove-section=.comment", "-o"];
-        process::run(
-            Command::new("strip")
-                .args(strip)
-                .arg(&release.program)
-                .arg(workspace.binary(Profile::Packaged)),
-        )?;
+        libc::Needs::of(&release.program)?.check()?;
         release.ask_program(&[OsStr::new("manual"), release.manual.as_os_str()])?;
         Ok(release)
     }
@@ -117,6 +174,28 @@ impl<'a> Release<'a> {
     /// Output of the program when it is called with `arguments`.
     fn ask_program(&self, arguments: &[&OsStr]) -> Result<String> {
         process::output(Command::new(&self.program).args(arguments).env("LC_ALL", "C.UTF-8"))
+    }
+
+    /// Name of this version for this architecture, at which other names begin.
+    fn name(&self) -> String {
+        format!("tcpguard-{VERSION}-{}-linux", self.architecture.rust)
+    }
+
+    /// Writes the checksums of finished files, for `sha256sum --check`, and returns the path.
+    fn checksums(&self, files: &[PathBuf]) -> Result<PathBuf> {
+        let mut command = Command::new("sha256sum");
+        command.arg("--").args(files.iter().filter_map(|file| file.file_name()));
+        let sums = process::output(command.current_dir(&self.directory))?;
+        let path = self.directory.join(SHA256SUMS);
+        fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The time of everything, as date(1) prints it.
+    fn time(&self, form: &str) -> Result<String> {
+        let mut date = Command::new("date");
+        date.args(["--utc", form]).arg(format!("--date=@{}", self.epoch)).env("LC_ALL", "C");
+        Ok(process::output(&mut date)?.trim().to_owned())
     }
 
     /// An empty directory to work in.
@@ -159,7 +238,7 @@ impl<'a> Release<'a> {
                     vec![(deb::changelog(self)?.into_bytes(), item.to.to_owned())]
                 }
                 Source::Notices => {
-                    vec![(notices::all(self.workspace)?.into_bytes(), item.to.to_owned())]
+                    vec![(notices::all(&self.packages)?.into_bytes(), item.to.to_owned())]
                 }
             };
             if item.source == Source::Directory {
@@ -204,8 +283,7 @@ fn place(root: &Path, path: &str, content: &[u8], mode: u32) -> Result<()> {
         Some(plain) => {
             let plain = below(root, plain);
             fs::write(&plain, content)?;
-            // -n: neither name nor time of the original, which would differ from build to build.
-            process::run(Command::new("gzip").args(["-9", "-n"]).arg(&plain))?;
+            tarball::compress(&plain)?;
         }
     }
     fs::set_permissions(&file, fs::Permissions::from_mode(mode))
@@ -252,12 +330,14 @@ fn epoch(workspace: &Workspace) -> Result<String> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use tcpguard_support::contents::FORMATS;
+
     use super::*;
 
     #[test]
     fn every_file_of_the_list_is_there_and_goes_to_a_place_of_its_own() {
         let workspace = Workspace::locate().unwrap();
-        for format in [Format::Deb, Format::Rpm] {
+        for format in FORMATS.iter().copied() {
             let mut places = BTreeSet::new();
             for item in ITEMS.iter().filter(|item| item.is_in(format)) {
                 assert!(item.to.starts_with('/'), "{item:?}");

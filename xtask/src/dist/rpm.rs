@@ -31,8 +31,8 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let spec = release.work.join("tcpguard.spec");
     fs::write(&spec, spec_of(&root, &scripts, &own, &staged))?;
 
-    let architecture = process::output(Command::new("rpm").args(["--eval", "%{_target_cpu}"]))?;
-    let name = format!("tcpguard-{VERSION}-{REVISION}.{}.rpm", architecture.trim());
+    let architecture = release.architecture.rust;
+    let name = format!("tcpguard-{VERSION}-{REVISION}.{architecture}.rpm");
     let topmost = release.fresh("rpmbuild")?;
     let mut command = Command::new("rpmbuild");
     command.args(["-bb", "--quiet"]);

@@ -10,7 +10,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::Hasher as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -53,7 +52,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     let mut digest = DefaultHasher::new();
     digest.write(include_bytes!("other_build.rs"));
     let mut files = Vec::new();
-    for name in tracked(workspace)? {
+    for name in workspace.tracked()? {
         let Ok(content) = fs::read(workspace.root.join(&name)) else { continue };
         if MATTERS.iter().any(|part| name.starts_with(part)) {
             digest.write(name.as_bytes());
@@ -74,7 +73,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
                 Ok(text) => edited(&name, text)?.into_bytes(),
                 Err(picture) => picture.into_bytes(),
             };
-            put(&source.join(&name), &content)?;
+            build::place(&source.join(&name), &content)?;
         }
         let objects = directory.join("bpf");
         let bpf = BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?;
@@ -88,15 +87,6 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 
 fn directory(workspace: &Workspace) -> PathBuf {
     workspace.target.join("other")
-}
-
-/// The files of the checkout, including those that are not committed yet.
-fn tracked(workspace: &Workspace) -> Result<Vec<String>> {
-    let trusted = format!("safe.directory={}", workspace.root.display());
-    let mut git = Command::new("git");
-    git.args(["-c", &trusted, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
-    let names = process::output(git.current_dir(&workspace.root))?;
-    Ok(names.split_terminator('\0').map(str::to_owned).collect())
 }
 
 /// Removes the files of an earlier build that the checkout no longer holds, which cargo would compile too.
@@ -114,13 +104,6 @@ fn prune(directory: &Path, held: &BTreeSet<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes a file if its content differs, so that cargo compiles only changed files.
-fn put(path: &Path, content: &[u8]) -> Result<()> {
-    let parent = path.parent().context("a file without a directory")?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-    build::write_if_changed(content, path)
 }
 
 /// Unoptimised where it takes long: the programs, and the crates that meet every packet's sums, are not.
@@ -213,7 +196,7 @@ mod tests {
         let [moved, held] =
             ["tests/it.rs", "tests/it/main.rs"].map(|name| source.path().join(name));
         for path in [&moved, &held] {
-            put(path, b"").unwrap();
+            build::place(path, b"").unwrap();
         }
         prune(source.path(), &BTreeSet::from([held.clone()])).unwrap();
         assert_eq!((moved.exists(), held.exists()), (false, true));
@@ -224,7 +207,7 @@ mod tests {
     fn every_edit_finds_its_place() {
         let workspace = Workspace::locate().unwrap();
         let mut changed = Vec::new();
-        for name in tracked(&workspace).unwrap() {
+        for name in workspace.tracked().unwrap() {
             let Ok(text) = fs::read_to_string(workspace.root.join(&name)) else { continue };
             if edited(&name, text.clone()).unwrap() != text {
                 changed.push(name);

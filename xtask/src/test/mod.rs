@@ -82,7 +82,7 @@ const PURPOSES: [Purpose; 5] =
 
 /// Everything that tests run and look at.
 pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Test])?;
+    setup::ensure(&[Purpose::Build, Purpose::Program, Purpose::Test])?;
     if no_root {
         return build::everything(workspace, Profile::Packaged);
     }

@@ -1,4 +1,4 @@
-//! Kernels and QEMU out of Debian's archive, unpacked and not installed.
+//! Kernels, QEMU and other packages out of Debian's archive, unpacked and not installed.
 //!
 //! A private apt configuration (own sources, state, cache, and an empty list of installed
 //! packages) makes apt resolve and verify as always, without touching the machine's own. The
@@ -48,6 +48,17 @@ pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
         apt.unpack(root)
     })?;
     find_kernel(&directory.join("root"))
+}
+
+/// The file of a package as `suite` has it, in `directory`.
+pub fn package(directory: &Path, suite: &str, name: &str) -> Result<PathBuf> {
+    once(directory, &format!("{name} of {suite}"), |root, apt| {
+        let apt = apt.prepare(&[suite])?;
+        let mut download = apt.command("apt-get");
+        process::run(download.args(["-qq", "download", name]).current_dir(root))
+    })?;
+    let mut files = directory.join("root").read_dir()?;
+    Ok(files.next().with_context(|| format!("apt-get downloaded no {name}"))??.path())
 }
 
 /// QEMU from `bookworm-backports`, since the one of bookworm crashes newer guests now and then.
@@ -161,7 +172,7 @@ impl Apt {
 }
 
 /// The mirror in the machine's own sources.
-fn mirror() -> String {
+pub fn mirror() -> String {
     let mut command = Command::new("apt-get");
     let listed = process::probe(command.args([
         "indextargets",

@@ -6,7 +6,7 @@
 //! again after a few seconds. Packages are unpacked below `<target>/vm`; nothing is installed on the
 //! machine.
 
-mod debian;
+pub mod debian;
 mod guest;
 mod initramfs;
 mod kernel;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tcpguard_support::contents::{Format, ITEMS, Source};
 
 use crate::daemon::machine::Machine;
@@ -45,19 +45,21 @@ impl Package {
             .with_context(|| format!("TCPGUARD_DIST is not set: {HOW}"))?;
         let directory = PathBuf::from(directory);
         let ending = match format {
-            Format::Deb => "deb",
-            Format::Rpm => "rpm",
+            Format::Deb => ".deb",
+            Format::Rpm => ".rpm",
+            Format::Tarball => ".tar.gz",
+            Format::Image => ".oci.tar",
         };
         let entries = fs::read_dir(&directory)
             .with_context(|| format!("cannot read {}: {HOW}", directory.display()))?;
         let mut found = Vec::new();
         for entry in entries {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == ending) {
+            if path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()) {
                 found.push(path);
             }
         }
-        ensure!(found.len() == 1, "{} .{ending} in {}: {HOW}", found.len(), directory.display());
+        ensure!(found.len() == 1, "{} {ending} in {}: {HOW}", found.len(), directory.display());
         Ok(Self { path: found.swap_remove(0).canonicalize()?, format })
     }
 
@@ -69,6 +71,12 @@ impl Package {
                 .args(["--query", "--package", "--queryformat"])
                 .arg(RPM_ENTRIES)
                 .arg(&self.path))?,
+            // Below the directory that bears the name of the version.
+            Format::Tarball => run(Command::new("tar")
+                .args(["--list", "--verbose", "--show-transformed-names"])
+                .args(["--transform", "s,^[^/]*,.,", "--file"])
+                .arg(&self.path))?,
+            Format::Image => bail!("{}: layers, and no files", self.path.display()),
         };
         list.lines().map(Entry::parse).collect()
     }

@@ -18,7 +18,7 @@ use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
-use tcpguard_support::contents::Format;
+use tcpguard_support::contents::{Format, OF_HOSTS};
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
@@ -87,8 +87,8 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn both_packages_hold_what_the_list_says_and_nothing_else() {
-    for format in [Format::Deb, Format::Rpm] {
+fn every_package_holds_what_the_list_says_and_nothing_else() {
+    for format in OF_HOSTS.iter().copied() {
         let package = Package::made(format).unwrap();
         let deviations = package.deviations().unwrap();
         assert!(deviations.is_empty(), "{format:?}: {deviations:#?}");

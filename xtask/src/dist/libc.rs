@@ -1,0 +1,130 @@
+//! The C library that the packaged program needs, read from the program itself.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use object::elf;
+use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
+
+use crate::zig::GLIBC;
+
+/// The parts of glibc. Every distribution with glibc has them, and the image holds them.
+const PARTS: [&str; 6] =
+    ["libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1", "ld-linux"];
+
+/// Libraries of a program and the versions of their symbols.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Absolute path of the program that loads them.
+    pub loader: String,
+    pub libraries: Vec<String>,
+    /// Each with its library: `GLIBC_2.14 of libc.so.6`.
+    versions: Vec<(String, String)>,
+}
+
+impl Needs {
+    /// # Errors
+    /// When it is no 64-bit program for Linux, or its tables cannot be read.
+    pub fn of(program: &Path) -> Result<Self> {
+        let content =
+            fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+        Self::parse(&content).with_context(|| program.display().to_string())
+    }
+
+    fn parse(content: &[u8]) -> Result<Self> {
+        let file = ElfFile64::<object::Endianness>::parse(content)?;
+        let endian = file.endian();
+        let sections = file.elf_section_table();
+        let mut needs = Self::default();
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        for segment in file.elf_program_headers() {
+            if let Some(path) = segment.interpreter(endian, content)? {
+                needs.loader = text(path);
+            }
+        }
+        if let Some((dynamic, link)) = sections.dynamic(endian, content)? {
+            let strings = sections.strings(endian, content, link)?;
+            for entry in dynamic.iter().filter(|entry| entry.tag(endian) == elf::DT_NEEDED) {
+                let name = entry.string(endian, strings)?;
+                needs.libraries.push(text(name));
+            }
+        }
+        if let Some((mut libraries, link)) = sections.gnu_verneed(endian, content)? {
+            let strings = sections.strings(endian, content, link)?;
+            while let Some((library, mut versions)) = libraries.next()? {
+                while let Some(version) = versions.next()? {
+                    let of = text(library.file(endian, strings)?);
+                    needs.versions.push((text(version.name(endian, strings)?), of));
+                }
+            }
+        }
+        Ok(needs)
+    }
+
+    /// Checks that glibc of version [`GLIBC`] is sufficient.
+    ///
+    /// # Errors
+    /// Names what else the program needs.
+    pub fn check(&self) -> Result<()> {
+        let oldest = numbers(GLIBC).context("a version of glibc")?;
+        let foreign = |library: &&String| !PARTS.iter().any(|part| library.starts_with(part));
+        let newer = |(version, _): &&(String, String)| {
+            let number = version.strip_prefix("GLIBC_").and_then(numbers);
+            number.is_none_or(|number| number > oldest)
+        };
+        let versions = self.versions.iter().filter(newer);
+        let beyond: Vec<String> = (self.libraries.iter().filter(foreign).cloned())
+            .chain(versions.map(|(version, library)| format!("{version} of {library}")))
+            .collect();
+        ensure!(!self.versions.is_empty(), "the program names no version of glibc");
+        if !beyond.is_empty() {
+            bail!("the program needs more than glibc {GLIBC}: {}", beyond.join(", "));
+        }
+        Ok(())
+    }
+}
+
+fn numbers(version: &str) -> Option<Vec<u32>> {
+    version.split('.').map(|number| number.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(libraries: &[&str], versions: &[&str]) -> Needs {
+        Needs {
+            loader: "/lib64/ld-linux-x86-64.so.2".to_owned(),
+            libraries: libraries.iter().map(|name| (*name).to_owned()).collect(),
+            versions: versions
+                .iter()
+                .map(|it| ((*it).to_owned(), "libc.so.6".to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_newer_c_library_and_any_other_one_are_refused_by_name() {
+        let parts = ["libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"];
+        needs(&parts, &["GLIBC_2.2.5", "GLIBC_2.17"]).check().unwrap();
+        let refused = needs(&["libgcc_s.so.1"], &["GLIBC_2.9", "GLIBC_2.34", "GLIBC_PRIVATE"]);
+        assert_eq!(
+            refused.check().unwrap_err().to_string(),
+            "the program needs more than glibc 2.17: libgcc_s.so.1, GLIBC_2.34 of libc.so.6, \
+             GLIBC_PRIVATE of libc.so.6"
+        );
+        assert!(needs(&[], &[]).check().is_err());
+    }
+
+    #[test]
+    fn a_program_of_this_machine_names_its_libraries() {
+        let needs = Needs::of(&std::env::current_exe().unwrap()).unwrap();
+        assert!(needs.loader.contains("/ld-linux"), "{needs:?}");
+        assert!(needs.libraries.contains(&"libc.so.6".to_owned()), "{needs:?}");
+        let of_libc = |(version, library): &(String, String)| {
+            version.starts_with("GLIBC_2.") && library == "libc.so.6"
+        };
+        assert!(needs.versions.iter().any(of_libc), "{needs:?}");
+    }
+}
