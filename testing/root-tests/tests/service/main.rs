@@ -1,4 +1,5 @@
-//! The agent as a service of systemd, and its packages.
+//! The agent as a service of systemd, its packages, and its image.
 
+mod image;
 mod package;
 mod service;
