@@ -23,8 +23,10 @@ case "$name" in
     ;;
 *.rpm)
     # dpkg knows the packages that it depends on, and rpm does not.
-    install="rpm --force-debian --nodeps --install /root/$name"
-    remove="rpm --force-debian --nodeps --erase tcpguard"
+    # Debian's older rpm asks for an option that others do not have.
+    force=$($inside rpm --help | grep --only-matching -- --force-debian || true)
+    install="rpm $force --nodeps --install /root/$name"
+    remove="rpm $force --nodeps --erase tcpguard"
     ;;
 *.tar.gz)
     tar --extract --file "$package" --directory "$root/root" --strip-components=1

@@ -29,6 +29,11 @@ mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --bind -o ro "$root/proc/sys" "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
+mount -t tmpfs dev "$root/dev"
+for device in full null random urandom zero; do
+    touch "$root/dev/$device"
+    mount --bind "/dev/$device" "$root/dev/$device"
+done
 while [ "$1" != -- ]; do
     host=${1%%:*}; inside=${1#*:}
     mount --bind "$host" "$root/${inside%:ro}"
@@ -81,7 +86,7 @@ impl Host {
         for layer in manifest["layers"].as_array().unwrap() {
             tar(&["--extract", "--gzip", "--file"], &blob(layer), &root);
         }
-        for mount_point in ["proc", "sys"] {
+        for mount_point in ["dev", "proc", "sys"] {
             fs::create_dir_all(root.join(mount_point)).unwrap();
         }
         fs::write(directory.join("etc/tcpguard.toml"), "[interfaces]\nnames = [\"eth0\"]\n")
