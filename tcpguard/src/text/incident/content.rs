@@ -208,9 +208,9 @@ fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {
     }
     let names: Vec<_> = record.mitigations.iter().map(|mitigation| mitigation.name()).collect();
     if !names.is_empty() {
-        blocks.push(Block::Fact("Mitigation", names.join(", ")));
+        blocks.push(Block::Fact("Applied", names.join(", ")));
     } else if let Some(why) = &record.no_mitigation {
-        blocks.push(Block::Fact("Mitigation", format!("none: {}", phrases::restraint(why))));
+        blocks.push(Block::Fact("Applied", format!("none: {}", phrases::restraint(why))));
     }
     if !record.rules.is_empty() {
         let headings = ["RULE", "ACTIVE", "HITS", "PASSED (COMPLETED)", "MATCHES"];
