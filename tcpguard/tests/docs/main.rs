@@ -6,6 +6,7 @@
 #![cfg(feature = "tui")]
 
 mod commands;
+mod doctor;
 mod numbers;
 mod pages;
 mod samples;
