@@ -128,7 +128,7 @@ pub fn full_success(attempts: &Attempts, flood: &FloodReport) -> Option<f64> {
 
 impl Moments {
     /// Reads the moments from the alerts up to the removal of the last rule and mitigation, or from the
-    /// alerts so far if the run did not wait for the removal. `arms` tells the alerts which say that the
+    /// alerts so far if the run did not wait for the removal. `arms` selects the alerts which say that the
     /// measure that stops the flood is in the kernel.
     pub fn of(
         alerts: &[Alert],
