@@ -35,8 +35,10 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + maps::SYN_ACK_CACHE * size_of::<CachedSynAck>()
         + size_of::<PacketCtx>();
     array(size_of::<Config>(), 1)
-        // The program that takes cookies back has a state of its own.
+        // The object that takes cookies back has tables of its own in place of those that it does not share.
         + 2 * per_cpu(cpu_state, 1)
+        + 2 * per_cpu(size_of::<SynSamples>(), 1)
+        + per_cpu(4 * maps::REPLY_LIMIT_PART, 1)
         + array(maps::MAX_IFINDEX, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536 * size_of::<PortEntry>(), 1)
@@ -68,6 +70,5 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
         + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)
-        + per_cpu(size_of::<SynSamples>(), 1)
         + array(8, 1)
 }

@@ -58,6 +58,8 @@ impl Redeemer {
         for name in maps::PINNED {
             loader.map_pin_path(name, maps.join(name));
         }
+        // Not shared, and of no use here: the program limits no replies.
+        loader.map_max_entries(maps::REPLY_LIMITS, 1);
         let ebpf = loader.load(&object).map_err(|error| refused("maps of cookies", &error))?;
         drop(object);
         let mut redeemer = Self { ebpf };

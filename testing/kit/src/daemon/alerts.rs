@@ -13,6 +13,8 @@ pub struct Alert {
     pub at: u64,
     /// The event's name, such as `attack_started`.
     pub event: String,
+    /// The number of the attack it belongs to, if it does to one.
+    pub incident: Option<u64>,
     /// The name of the mitigation that the event is about, such as `cookies`.
     pub mitigation: Option<String>,
 }
@@ -27,6 +29,7 @@ struct Document {
 struct Entry {
     at: String,
     event: String,
+    incident: Option<u64>,
     mitigation: Option<String>,
 }
 
@@ -37,9 +40,9 @@ struct Entry {
 pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
     let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
     ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
-    let alert = |Entry { at, event, mitigation }| {
+    let alert = |Entry { at, event, incident, mitigation }| {
         let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
-        Ok(Alert { at: since_boot(time), event, mitigation })
+        Ok(Alert { at: since_boot(time), event, incident, mitigation })
     };
     document.alerts.into_iter().map(alert).collect()
 }
@@ -57,10 +60,8 @@ mod tests {
                 "event":"mitigation_started","mitigation":"cookies","message":"cookies","incident":7}}]}}"#
         );
         let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
-        assert_eq!(
-            (&*alert.event, alert.mitigation.as_deref()),
-            ("mitigation_started", Some("cookies"))
-        );
+        assert_eq!((&*alert.event, alert.incident), ("mitigation_started", Some(7)));
+        assert_eq!(alert.mitigation.as_deref(), Some("cookies"));
         assert!(boot_ns().abs_diff(alert.at) < 1_000_000_000, "{alert:?}");
     }
 

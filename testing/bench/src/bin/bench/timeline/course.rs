@@ -182,6 +182,7 @@ mod tests {
         let alert = |&(ms, event, mitigation): &(u64, &str, &str)| Alert {
             at: ms * MS,
             event: event.to_owned(),
+            incident: None,
             mitigation: (!mitigation.is_empty()).then(|| mitigation.to_owned()),
         };
         alerted.iter().map(alert).collect()
