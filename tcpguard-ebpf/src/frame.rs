@@ -10,6 +10,8 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::{TcContext, XdpContext};
 use tcpguard_common::wire::{Frame, FrameMut, MAX_HEADER_BYTES, Window, WindowMut};
 
+use crate::maps::MULTI_BUFFER;
+
 /// Keeps LLVM from knowing anything about `value`, so that it cannot leave out or move to another
 /// copy of it the comparison or mask that the verifier has to see.
 #[inline(always)]
@@ -224,6 +226,9 @@ impl XdpFrame {
     /// Bytes of the frame in all its pieces.
     #[inline(always)]
     fn whole(&self) -> u64 {
+        if MULTI_BUFFER.load() == 0 {
+            return (self.buffer.end - self.buffer.start) as u64;
+        }
         // SAFETY: `ctx` is the context that this program was called with.
         unsafe { bpf_xdp_get_buff_len(self.ctx) }
     }

@@ -27,6 +27,8 @@ pub struct SocketOffsets {
     pub remote_port: u32,
     /// The interface by which the third ACK came; 0: this kernel does not say.
     pub incoming: u32,
+    /// The number of a network namespace, on kernels that identify it so; 0 on others.
+    pub net_number: u32,
 }
 
 #[unsafe(no_mangle)]
@@ -41,6 +43,7 @@ pub static SOCKET_OFFSETS: Global<SocketOffsets> = Global::new(SocketOffsets {
     net_cookie: 0,
     remote_port: 0,
     incoming: 0,
+    net_number: 0,
 });
 
 /// The handshake that this state change completes, if it is one of our network namespace, and the index of the interface
@@ -56,7 +59,11 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<(FlowKey
     let offsets = SOCKET_OFFSETS.load();
     let net: *const u8 = read(socket, offsets.net)?;
     // Tracepoints see every namespace of the machine; this agent answers for one.
-    if read::<u64>(net, offsets.net_cookie)? != config.netns_cookie {
+    let namespace = match offsets.net_number {
+        0 => read::<u64>(net, offsets.net_cookie)?,
+        number => read::<u32>(net, number)?.into(),
+    };
+    if namespace != config.netns_cookie {
         return None;
     }
     let says = if offsets.incoming == 0 { 0 } else { read(socket, offsets.incoming)? };

@@ -163,6 +163,11 @@ pub static CLOCK: Array<u64, 1> = Array::new();
 #[unsafe(no_mangle)]
 pub static FIXED_CLOCK: Global<u8> = Global::new(0);
 
+/// 0: the kernel gives a program no frame in several pieces, and has no helper for the length of one (before Linux 5.18).
+/// Frozen before load, so that no call of the helper is left.
+#[unsafe(no_mangle)]
+pub static MULTI_BUFFER: Global<u8> = Global::new(1);
+
 /// The entry of an interface in `INTERFACES`; 0 if there is none.
 #[inline(always)]
 fn slot(ifindex: u32) -> Option<u8> {

@@ -239,9 +239,11 @@ impl Tables for KernelTables {
                     unsafe { &raw mut (*marks)[opaque(mark >> 6) & (size::CLIENT_MARK_WORDS - 1)] };
                 let bit = 1_u64 << (mark & 63);
                 // SAFETY: the word is aligned and within the value. Another CPU may set a bit of it at once, and
-                // neither may be lost.
+                // neither may be lost. (Kernels before 5.12 get an addition instead: it sets a bit that is not set.)
                 unsafe {
-                    asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bit, options(nostack));
+                    if *word & bit == 0 {
+                        asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) word, in(reg) bit, options(nostack));
+                    }
                 }
             }
         }

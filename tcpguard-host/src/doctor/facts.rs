@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::firewall::FirewallChoice;
-use crate::linux::KernelRelease;
 use crate::linux::device::XdpFeatures;
 use crate::linux::interfaces::OperState;
 use crate::linux::netfilter::RuleSet;
@@ -47,7 +46,7 @@ pub struct FirewallFacts {
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// Its release; `None` when it does not say.
-    pub release: Option<KernelRelease>,
+    pub release: Option<String>,
     /// True if it describes its own types.
     pub btf: bool,
     /// The BPF features that were tried.
@@ -60,16 +59,41 @@ pub struct Kernel {
     pub page_bytes: u32,
 }
 
+impl Kernel {
+    /// Returns whether the kernel does not have the feature of this name.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        let missing = |feature: &&Feature| feature.support == Support::Missing;
+        self.features.iter().filter(missing).any(|feature| feature.name == name)
+    }
+}
+
+/// Name of the feature that XDP programs take packets larger than a page.
+pub const MULTI_BUFFER: &str = "multi-buffer XDP";
+
 /// One feature that tcpguard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {
     pub name: &'static str,
+    /// First release with it, of a feature that kernels in use lack.
+    pub since: Option<&'static str>,
     /// The function that does not work without it.
     pub for_what: &'static str,
     /// True if the agent does not run at all without it.
     pub needed: bool,
     /// True if it is there.
     pub support: Support,
+}
+
+impl Feature {
+    /// Its name, and the kernels that have it.
+    pub fn requirement(&self) -> String {
+        match self.since {
+            Some(since) => {
+                format!("{} (Linux {since}, or a kernel with it backported)", self.name)
+            }
+            None => self.name.to_owned(),
+        }
+    }
 }
 
 /// The result of a trial.

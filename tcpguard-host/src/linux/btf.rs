@@ -3,9 +3,12 @@
 //! from kernel to kernel.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
-use super::Error;
+use super::{Error, netns};
 
 const PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -37,6 +40,9 @@ pub struct SocketOffsets {
     /// `sk_rx_dst_ifindex` in `struct sock`, the interface by which the third ACK came (since 5.16): 32
     /// bits, host byte order. 0 where there is no such member.
     pub incoming: u32,
+    /// `ns.inum` in `struct net`, the number of the namespace: 32 bits, host byte order. 0 where the cookie identifies
+    /// it ([`netns::cookie`]).
+    pub net_number: u32,
 }
 
 impl SocketOffsets {
@@ -46,10 +52,11 @@ impl SocketOffsets {
     /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] naming the member that it
     /// does not have.
     pub fn of_running_kernel() -> Result<Self, Error> {
-        read(Self::find)
+        let has_cookies = netns::has_cookies()?;
+        read(|btf| Self::find(btf, has_cookies))
     }
 
-    fn find(btf: &Btf<'_>) -> Result<Self, String> {
+    fn find(btf: &Btf<'_>, has_cookies: bool) -> Result<Self, String> {
         let socket = |member| btf.offset_of("sock_common", member);
         Ok(Self {
             sock_common: btf.offset_of("sock", "__sk_common")?,
@@ -64,6 +71,10 @@ impl SocketOffsets {
             net: socket("skc_net")?,
             net_cookie: btf.offset_of("net", "net_cookie")?,
             incoming: btf.offset_of("sock", "sk_rx_dst_ifindex").unwrap_or(0),
+            net_number: match has_cookies {
+                true => 0,
+                false => btf.offset_of("net", "ns")? + btf.offset_of("ns_common", "inum")?,
+            },
         })
     }
 }
@@ -87,12 +98,60 @@ impl QueueOffsets {
     }
 }
 
-/// Type ids of those of the kernel's functions `names` that the running kernel has.
+/// Type ids of those of the kernel's functions `names` that the running kernel has. The data are never held whole: they
+/// have several megabytes.
 ///
 /// # Errors
 /// [`Error::Read`] on a kernel without BTF, [`Error::Malformed`] if it cannot be understood.
 pub fn functions(names: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, Error> {
-    read(|btf| btf.functions(names))
+    let path = Path::new(PATH);
+    let file = File::open(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let found = functions_in(file, names);
+    found.map_err(|detail| Error::Malformed { path: path.into(), detail })
+}
+
+/// Ids of functions in the BTF `data`, by name.
+fn functions_in(
+    data: impl Read + Seek,
+    names: &[&'static str],
+) -> Result<BTreeMap<&'static str, u32>, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let mut data = BufReader::new(data);
+    let mut header = [0; HEADER_LEN];
+    data.read_exact(&mut header).map_err(words)?;
+    let Header { types, strings } = Header::parse(&header)?;
+    data.seek(SeekFrom::Start(strings.start)).map_err(words)?;
+    let mut wanted = BTreeMap::new();
+    let (mut at, mut string) = (strings.start, Vec::new());
+    while at < strings.end {
+        if data.read_until(0, &mut string).map_err(words)? == 0 {
+            return Err(format!("cut off at byte {at}"));
+        }
+        let is_it = |name: &&&'static str| string.strip_suffix(b"\0") == Some(name.as_bytes());
+        if let Some(name) = names.iter().find(is_it) {
+            wanted.insert(at - strings.start, *name);
+        }
+        at += string.len() as u64;
+        string.clear();
+    }
+    data.seek(SeekFrom::Start(types.start)).map_err(words)?;
+    let mut ids = BTreeMap::new();
+    let (mut at, mut id) = (types.start, 0);
+    while at < types.end {
+        let mut fixed = [0; TYPE_LEN];
+        data.read_exact(&mut fixed).map_err(words)?;
+        let record = Record::parse(&fixed, 0)?;
+        id += 1;
+        if record.kind() == kind::FUNC
+            && let Some(name) = wanted.get(&u64::from(record.name))
+        {
+            ids.insert(*name, id);
+        }
+        let trailer = record.trailer_len()?;
+        data.seek_relative(trailer as i64).map_err(words)?;
+        at += (TYPE_LEN + trailer) as u64;
+    }
+    Ok(ids)
 }
 
 /// Looks something up in the running kernel's BTF.
@@ -123,10 +182,32 @@ mod kind {
 }
 
 const MAGIC: u16 = 0xeb9f;
+const HEADER_LEN: usize = 24;
 const TYPE_LEN: usize = 12;
 const MEMBER_LEN: usize = 12;
 /// Depth to which anonymous structures may nest; the kernel's sockets need 2.
 const MAX_DEPTH: u32 = 16;
+
+/// The sections of BTF data.
+struct Header {
+    types: Range<u64>,
+    strings: Range<u64>,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let magic = bytes.first_chunk().copied().map(u16::from_ne_bytes);
+        if magic != Some(MAGIC) {
+            return Err("not BTF, or of another byte order".into());
+        }
+        let header_len = word(bytes, 4)?;
+        let section = |offset_at: usize, len_at: usize| -> Result<Range<u64>, String> {
+            let start = u64::from(header_len) + u64::from(word(bytes, offset_at)?);
+            Ok(start..start + u64::from(word(bytes, len_at)?))
+        };
+        Ok(Self { types: section(8, 12)?, strings: section(16, 20)? })
+    }
+}
 
 /// BTF data with an index from type id to record.
 struct Btf<'a> {
@@ -145,6 +226,14 @@ struct Record {
 }
 
 impl Record {
+    fn parse(bytes: &[u8], at: usize) -> Result<Self, String> {
+        Ok(Self {
+            name: word(bytes, at)?,
+            info: word(bytes, at + 4)?,
+            size_or_type: word(bytes, at + 8)?,
+        })
+    }
+
     fn kind(self) -> u32 {
         self.info >> 24 & 0x1f
     }
@@ -178,19 +267,14 @@ impl Record {
 
 impl<'a> Btf<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, String> {
-        let magic = bytes.first_chunk().copied().map(u16::from_ne_bytes);
-        if magic != Some(MAGIC) {
-            return Err("not BTF, or of another byte order".into());
-        }
-        let header_len = word(bytes, 4)?;
-        let section = |offset_at: usize, len_at: usize| -> Result<&'a [u8], String> {
-            let start = u64::from(header_len) + u64::from(word(bytes, offset_at)?);
-            let end = start + u64::from(word(bytes, len_at)?);
+        let header = Header::parse(bytes)?;
+        let section = |Range { start, end }: Range<u64>| -> Result<&'a [u8], String> {
             let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
             let section = range.and_then(|(start, end)| bytes.get(start..end));
             section.ok_or_else(|| format!("cut off: {} of {end} bytes", bytes.len()))
         };
-        let mut btf = Self { types: section(8, 12)?, strings: section(16, 20)?, index: Vec::new() };
+        let (types, strings) = (section(header.types)?, section(header.strings)?);
+        let mut btf = Self { types, strings, index: Vec::new() };
         let mut at = 0;
         while at < btf.types.len() {
             let record = btf.record(at)?;
@@ -201,20 +285,6 @@ impl<'a> Btf<'a> {
             return Err("the last type record is cut off".into());
         }
         Ok(btf)
-    }
-
-    /// Ids of functions by name.
-    fn functions(&self, names: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, String> {
-        let mut ids = BTreeMap::new();
-        for (&at, id) in self.index.iter().zip(1..) {
-            let record = self.record(at as usize)?;
-            if record.kind() == kind::FUNC
-                && let Some(name) = names.iter().find(|name| self.has_name(record.name, name))
-            {
-                ids.insert(*name, id);
-            }
-        }
-        Ok(ids)
     }
 
     /// Byte offset of a member of a structure, also of one within anonymous structures in it.
@@ -277,11 +347,7 @@ impl<'a> Btf<'a> {
     }
 
     fn record(&self, at: usize) -> Result<Record, String> {
-        Ok(Record {
-            name: word(self.types, at)?,
-            info: word(self.types, at + 4)?,
-            size_or_type: word(self.types, at + 8)?,
-        })
+        Record::parse(self.types, at)
     }
 
     fn has_name(&self, offset: u32, name: &str) -> bool {

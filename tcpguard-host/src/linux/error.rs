@@ -54,9 +54,6 @@ pub enum Error {
         "kernel without CONFIG_INET_DIAG_DESTROY: half-open entries of a flood stay until they time out"
     )]
     NoSockDestroy,
-    /// The kernel does not distinguish namespaces by cookie.
-    #[error("unsupported kernel: no SO_NETNS_COOKIE (Linux 5.14 or later required)")]
-    NoNetnsCookie,
     /// A file could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -117,7 +114,6 @@ impl Hint for Error {
             Self::Unstable { .. } => "try again later; changes: ip monitor link".to_owned(),
             Self::NoSockDiag => "modprobe tcp_diag".to_owned(),
             Self::NoSockDestroy => "sysctl -w net.ipv4.tcp_synack_retries=3".to_owned(),
-            Self::NoNetnsCookie => "uname -r".to_owned(),
             Self::Read { path, .. } | Self::Write { path, .. } | Self::Malformed { path, .. } => {
                 format!("ls -l {}", path.display())
             }
@@ -145,7 +141,6 @@ mod tests {
             Error::Unstable { what },
             Error::NoSockDiag,
             Error::NoSockDestroy,
-            Error::NoNetnsCookie,
             Error::Read { path: path(), source: source() },
             Error::Write { path: path(), source: source() },
             Error::Malformed { path: path(), detail: "a line without a number".to_owned() },
@@ -162,7 +157,6 @@ mod tests {
                 | Error::Unstable { .. }
                 | Error::NoSockDiag
                 | Error::NoSockDestroy
-                | Error::NoNetnsCookie
                 | Error::Read { .. }
                 | Error::Write { .. }
                 | Error::Malformed { .. }

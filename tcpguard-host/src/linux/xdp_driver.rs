@@ -85,6 +85,11 @@ impl XdpDriver {
     }
 }
 
+/// Size of a memory page of this host, in bytes.
+pub fn page_bytes() -> u32 {
+    u32::try_from(rustix::param::page_size()).unwrap_or(4096)
+}
+
 /// The largest MTU at which every packet fits one page of `page` bytes together with the space that XDP needs, and an
 /// Ethernet header with one VLAN tag (`veth_xdp_set`, drivers/net/veth.c, and `virtnet_xdp_set`,
 /// drivers/net/virtio_net.c).

@@ -12,8 +12,7 @@ use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
 use crate::linux::interfaces::{self, OperState};
 use crate::linux::{
-    self, Connection, Interface, KernelRelease, SockDiag, Sysctls, TcpState, device_queues,
-    rtnetlink,
+    self, Connection, Interface, SockDiag, Sysctls, TcpState, device_queues, rtnetlink,
 };
 
 /// States in which a connection keeps its port.
@@ -152,7 +151,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
     let links = interfaces::list().unwrap_or_default();
     let listeners = listeners();
     let facts = HostFacts {
-        kernel: KernelRelease::running().map_or_else(|_| String::new(), |release| release.name),
+        kernel: linux::kernel_release().unwrap_or_default(),
         memory,
         cpus: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
         hash_entries: sysctls

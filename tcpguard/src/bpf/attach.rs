@@ -10,17 +10,19 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
+use tcpguard_host::doctor::facts::MULTI_BUFFER;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::attachments::{Direction, filters};
 use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
-use tcpguard_host::linux::{Interface, KernelRelease, interfaces, native_xdp_refusal};
+use tcpguard_host::linux::xdp_driver::{one_page, page_bytes};
+use tcpguard_host::linux::{Interface, interfaces, native_xdp_refusal};
 
 use super::links::{HeldLink, unpin};
 use super::object::{ESTABLISHED, Object, one_line};
 use super::occupied::occupied_by;
 use super::order::{self, Lead};
 use super::pins::Kind;
-use super::{KernelError, Pins, attached_programs, syscall};
+use super::{Features, KernelError, Pins, attached_programs, syscall};
 
 /// Mode in which XDP programs are attached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -174,13 +176,14 @@ pub fn attach(
     }
     let pin = pins.link(Kind::Ingress, interface.index, name);
     let mut fallback = None;
+    let features = object.features;
     let program = xdp(object)?;
     let id = program_id(program.info(), INGRESS)?;
     let (ingress, made) =
         match take_over(pins, Kind::Ingress, interface, name, fd(program.fd(), INGRESS)?)? {
             Some(link) => (HeldLink::new(link, pin, id), false),
             None => {
-                let link = attach_xdp(program, interface, mode, &mut fallback)?;
+                let link = attach_xdp(program, interface, mode, features, &mut fallback)?;
                 (HeldLink::new(pin_link(link, &pin)?, pin, id), true)
             }
         };
@@ -287,6 +290,7 @@ fn attach_xdp(
     program: &mut Xdp,
     interface: &Interface,
     mode: XdpMode,
+    features: Features,
     fallback: &mut Option<String>,
 ) -> Result<FdLink, KernelError> {
     let native = match mode {
@@ -301,13 +305,16 @@ fn attach_xdp(
         Some(Err(error)) => {
             let words =
                 program.fd().ok().and_then(|fd| native_xdp_refusal(interface.index, fd.as_fd()));
-            let reason = match words {
+            let mut reason = match words {
                 Some(words) => match errno(&error) {
                     Some(errno) => format!("{words} (os error {errno})"),
                     None => words,
                 },
                 None => one_line(&error),
             };
+            if !features.multi_buffer && interface.mtu > one_page(page_bytes()) {
+                reason += &format!(". MTU {} needs {MULTI_BUFFER} (Linux 5.18)", interface.mtu);
+            }
             if mode == XdpMode::Native {
                 return Err(KernelError::NotNative { interface: interface.name.clone(), reason });
             }
@@ -339,14 +346,14 @@ fn attach_egress(
 ) -> Result<Egress, KernelError> {
     let pin = pins.link(Kind::Egress, interface.index, name);
     let failed = failed(interface);
+    let has_tcx = object.features.tcx;
     let program = classifier(object)?;
     let id = program_id(program.info(), EGRESS)?;
     let program_fd = fd(program.fd(), EGRESS)?;
     if let Some(link) = take_over(pins, Kind::Egress, interface, name, program_fd)? {
         return Ok(Egress::Tcx(HeldLink::new(link, pin, id)));
     }
-    // TCX came with 6.6; before it there is only the clsact qdisc.
-    if KernelRelease::running().is_ok_and(|release| release.at_least(6, 6)) {
+    if has_tcx {
         let link = syscall::link_tcx(program_fd, interface.index, BPF_TCX_EGRESS)
             .map_err(|error| failed(error.to_string()))?;
         return HeldLink::pin(link, pin, id).map(Egress::Tcx);

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::capabilities;
-use tcpguard_host::linux::release::OLDEST;
 
 /// An error of the kernel interface.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +17,13 @@ pub enum KernelError {
         /// The capabilities that this process lacks.
         missing: String,
     },
-    /// The kernel is too old; nothing was tried on it.
-    #[error("unsupported kernel {release} (Linux {}.{} or later required)", OLDEST.0, OLDEST.1)]
-    TooOld {
+    /// The kernel lacks features without which no agent runs. Nothing was changed.
+    #[error("unsupported kernel {release}: tcpguard needs {needs}")]
+    Lacking {
         /// Release of the running kernel.
         release: String,
+        /// The features, each with the release that has it first.
+        needs: String,
     },
     /// The verifier or the loader refused the object.
     #[error("BPF program {program} rejected by Linux {release}: {reason}")]
@@ -136,7 +137,7 @@ impl Hint for KernelError {
                 "run as root, or give the service CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; check: tcpguard \
                  doctor"
             }
-            Self::TooOld { .. }
+            Self::Lacking { .. }
             | Self::Refused { .. }
             | Self::MissingFunction { .. }
             | Self::Attach { .. }
@@ -205,7 +206,7 @@ mod tests {
         let error = || io::Error::from_raw_os_error(1);
         for error in [
             KernelError::Permission { what: "it".to_owned(), missing: missing_capabilities() },
-            KernelError::TooOld { release: "5.10.0".to_owned() },
+            KernelError::Lacking { release: release(), needs: name() },
             KernelError::Refused { release: release(), program: name(), reason: reason() },
             KernelError::Memory { what: name() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
@@ -218,7 +219,7 @@ mod tests {
             KernelError::NoBpffs { path: path() },
             KernelError::Locked { path: path() },
             KernelError::Pin { what: "make", path: path(), error: error() },
-            KernelError::Host(tcpguard_host::linux::Error::NoNetnsCookie),
+            KernelError::Host(tcpguard_host::linux::Error::NoSockDiag),
             KernelError::Map { what: "read", map: "sources", error: error() },
             KernelError::Mismatch("no map sources".to_owned()),
         ] {
@@ -226,7 +227,7 @@ mod tests {
             // Every one there is stands above.
             match error {
                 KernelError::Permission { .. }
-                | KernelError::TooOld { .. }
+                | KernelError::Lacking { .. }
                 | KernelError::Refused { .. }
                 | KernelError::Memory { .. }
                 | KernelError::MissingFunction { .. }

@@ -2,17 +2,18 @@
 //!
 //! The only module that names aya, so that the next version of it touches one folder.
 
+mod adaptation;
 mod attach;
 pub mod attached_programs;
 mod convert;
 mod dataplane;
+mod elf;
 mod embedded;
 mod error;
 pub mod features;
 mod grace;
 mod kfunc;
 mod links;
-mod min_kernel;
 mod object;
 mod occupied;
 mod order;
@@ -35,10 +36,10 @@ pub use dataplane::{
 };
 pub use embedded::objects_digest;
 pub use error::KernelError;
+pub use features::Features;
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;
 pub use links::HeldLink;
-pub use min_kernel::require_release;
 pub use object::{Load, Object, ProgramCost};
 pub use order::Lead;
 pub use pins::{Detached, Layout, Pins, detach, is_bpffs, layouts, pinned};

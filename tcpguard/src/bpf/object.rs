@@ -9,11 +9,11 @@ use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOpti
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tcpguard_common::abi::maps;
 use tcpguard_host::linux::programs::{EGRESS, INGRESS};
-use tcpguard_host::linux::{KernelRelease, SocketOffsets};
+use tcpguard_host::linux::{SocketOffsets, kernel_release};
 
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
-use super::{KernelError, embedded};
+use super::{Features, KernelError, embedded};
 
 /// Name of the program at the tracepoint.
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
@@ -32,11 +32,20 @@ pub struct Load<'a> {
     pub fixed_clock: bool,
     /// Number of rules that can be in force.
     pub rules: u32,
+    /// Features that are used. Tests do without some that the kernel has.
+    pub features: Features,
 }
 
 impl Default for Load<'_> {
     fn default() -> Self {
-        Self { maps: None, offsets: None, log: None, fixed_clock: false, rules: maps::RULES }
+        Self {
+            maps: None,
+            offsets: None,
+            log: None,
+            fixed_clock: false,
+            rules: maps::RULES,
+            features: Features::of_running_kernel(),
+        }
     }
 }
 
@@ -60,6 +69,7 @@ pub struct Object {
     pub(super) ebpf: Ebpf,
     /// Slots in each of the maps of [`maps::SIZED_BY_RULES`].
     pub(super) rule_slots: u32,
+    pub(super) features: Features,
     pub(super) logger: Option<Logger>,
 }
 
@@ -75,11 +85,13 @@ impl Object {
 
     fn load_logged(load: Load<'_>, level: VerifierLogLevel) -> Result<Self, KernelError> {
         let fixed_clock = u8::from(load.fixed_clock);
+        let multi_buffer = u8::from(load.features.multi_buffer);
         let log = load.log.map_or(0, |level| level as u8);
         let offsets = load.offsets.map(global);
         let mut loader = EbpfLoader::new();
         loader.verifier_log_level(level);
         loader.override_global("FIXED_CLOCK", &fixed_clock, true);
+        loader.override_global("MULTI_BUFFER", &multi_buffer, true);
         if let Some(offsets) = &offsets {
             loader.override_global("SOCKET_OFFSETS", &offsets[..], true);
         }
@@ -96,7 +108,7 @@ impl Object {
             }
         }
         let packed = if load.log.is_some() { &embedded::LOGGING } else { &embedded::MAIN };
-        let object = packed.unpack()?;
+        let object = load.features.adapt(packed.unpack()?)?;
         let mut ebpf = loader.load(&object).map_err(|error| refused("its maps", &error))?;
         drop(object);
         for (name, program) in ebpf.programs_mut() {
@@ -112,7 +124,7 @@ impl Object {
             Some(_) => aya_log::EbpfLogger::init(&mut ebpf).ok(),
             None => None,
         };
-        Ok(Self { ebpf, rule_slots, logger })
+        Ok(Self { ebpf, rule_slots, features: load.features, logger })
     }
 
     /// Hands the debug lines that have come meanwhile to the log.
@@ -256,7 +268,7 @@ fn test_failed(error: &ProgramError) -> KernelError {
     KernelError::Mismatch(format!("a test run failed: {}", one_line(error)))
 }
 
-fn global(offsets: SocketOffsets) -> [u8; 40] {
+fn global(offsets: SocketOffsets) -> [u8; 44] {
     let fields = [
         offsets.family,
         offsets.num,
@@ -268,8 +280,9 @@ fn global(offsets: SocketOffsets) -> [u8; 40] {
         offsets.net_cookie,
         offsets.dport,
         offsets.incoming,
+        offsets.net_number,
     ];
-    let mut bytes = [0; 40];
+    let mut bytes = [0; 44];
     for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_ne_bytes());
     }
@@ -302,7 +315,7 @@ pub(super) fn refused(program: &str, error: &EbpfError) -> KernelError {
             missing: missing_capabilities(),
         };
     }
-    let release = KernelRelease::running().map_or_else(|_| "unknown".to_owned(), |r| r.to_string());
+    let release = kernel_release().unwrap_or_else(|_| "unknown".to_owned());
     KernelError::Refused { release, program: program.to_owned(), reason: one_line(error) }
 }
 

@@ -4,12 +4,13 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya_obj::generated::{
-    BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type,
+    BPF_F_BEFORE, BPF_F_XDP_HAS_FRAGS, XDP_FLAGS_DRV_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
+    bpf_func_id, bpf_insn, bpf_link_info, bpf_prog_type,
 };
 
 /// The kernel's answer, which is 0 or a descriptor.
@@ -146,13 +147,22 @@ pub(super) fn link_tcx(
     ifindex: u32,
     hook: bpf_attach_type,
 ) -> io::Result<OwnedFd> {
+    link(program, ifindex, hook, BPF_F_BEFORE)
+}
+
+fn link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: bpf_attach_type,
+    flags: u32,
+) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: the fields of this command's variant, over zeroed memory.
     let fields = unsafe { &mut attr.link_create };
     fields.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     fields.__bindgen_anon_2.target_ifindex = ifindex;
     fields.attach_type = hook as u32;
-    fields.flags = BPF_F_BEFORE;
+    fields.flags = flags;
     new_fd(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 
@@ -176,20 +186,59 @@ pub(super) fn tcx_programs(ifindex: u32, hook: bpf_attach_type) -> io::Result<Ve
 
 /// Loads a classifier that has no verdict about any packet: programs after it go on.
 pub(super) fn load_idle() -> io::Result<OwnedFd> {
-    let instruction = |code, immediate| bpf_insn {
+    // `r0 = TC_ACT_UNSPEC; exit` (RFC 9669 section 4).
+    let code = [instruction(0xb7, 0, 0, 0, -1), exit()];
+    load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0, &code)
+}
+
+/// Loads an XDP program that takes frames in several buffers, and asks for their length.
+pub(super) fn try_multi_buffer() -> io::Result<OwnedFd> {
+    let helper = bpf_func_id::BPF_FUNC_xdp_get_buff_len as i32;
+    let code = [instruction(0x85, 0, 0, 0, helper), instruction(0xb7, 0, 0, 0, 2), exit()];
+    load(bpf_prog_type::BPF_PROG_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, &code)
+}
+
+/// Loads a program that compares and exchanges in one step.
+pub(super) fn try_compare_exchange() -> io::Result<OwnedFd> {
+    // `r0 = 0; r1 = 0; *(u64 *)(r10 - 8) = r0; r0 = cmpxchg_64(r10 - 8, r0, r1); exit`
+    let code = [
+        instruction(0xb7, 0, 0, 0, 0),
+        instruction(0xb7, 1, 0, 0, 0),
+        instruction(0x7b, 10, 0, -8, 0),
+        instruction(0xdb, 10, 1, -8, 0xf1),
+        exit(),
+    ];
+    load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0, &code)
+}
+
+/// Attaches an XDP program that lets all packets pass to the driver of an interface, until the link is dropped.
+pub(super) fn try_native_link(ifindex: u32) -> io::Result<OwnedFd> {
+    let code = [instruction(0xb7, 0, 0, 0, 2), exit()];
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_XDP, 0, &code)?;
+    link(program.as_fd(), ifindex, bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE)
+}
+
+fn exit() -> bpf_insn {
+    instruction(0x95, 0, 0, 0, 0)
+}
+
+fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> bpf_insn {
+    bpf_insn {
         code,
         _bitfield_align_1: [],
-        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
-        off: 0,
+        _bitfield_1: bpf_insn::new_bitfield_1(to, from),
+        off: offset,
         imm: immediate,
-    };
-    // `r0 = TC_ACT_UNSPEC; exit` (RFC 9669 section 4).
-    let code = [instruction(0xb7, -1), instruction(0x95, 0)];
+    }
+}
+
+fn load(kind: bpf_prog_type, flags: u32, code: &[bpf_insn]) -> io::Result<OwnedFd> {
     let mut attr = zeroed();
     // SAFETY: the fields of this command's variant, over zeroed memory; `code` and the licence outlive
     // the call.
     let fields = unsafe { &mut attr.__bindgen_anon_3 };
-    fields.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    fields.prog_type = kind as u32;
+    fields.prog_flags = flags;
     fields.insn_cnt = code.len() as u32;
     fields.insns = code.as_ptr() as u64;
     fields.license = c"Dual MIT/GPL".as_ptr() as u64;

@@ -171,7 +171,7 @@ fn of_client(error: &ClientError) -> Exit {
 fn of_kernel(error: &KernelError) -> Exit {
     match error {
         // Another start would find the same kernel: `RestartPreventExitStatus=` of the service.
-        KernelError::Permission { .. } | KernelError::TooOld { .. } => Exit::Denied,
+        KernelError::Permission { .. } | KernelError::Lacking { .. } => Exit::Denied,
         KernelError::Pin { error, .. } if error.kind() == ErrorKind::PermissionDenied => {
             Exit::Denied
         }

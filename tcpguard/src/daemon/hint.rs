@@ -29,8 +29,8 @@ mod tests {
 
     #[test]
     fn a_logged_error_has_the_hint_of_its_type() {
-        let error = anyhow::Error::from(KernelError::Host(linux::Error::NoNetnsCookie));
-        assert!(logged(&error).ends_with(" (hint: uname -r)"), "{}", logged(&error));
+        let error = anyhow::Error::from(KernelError::Host(linux::Error::NoSockDiag));
+        assert!(logged(&error).ends_with(" (hint: modprobe tcp_diag)"), "{}", logged(&error));
         assert_eq!(logged(&anyhow::anyhow!("no memory").context("polling")), "polling: no memory");
     }
 }

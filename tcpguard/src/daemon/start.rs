@@ -55,7 +55,7 @@ impl Agent {
     /// # Errors
     /// When any part cannot start. Then nothing is attached that was not before.
     pub fn start(config: Config, provenance: Provenance) -> anyhow::Result<Self> {
-        bpf::require_release()?;
+        bpf::features::require_features()?;
         let pins = Pins::open(&config.pin_dir, config.settings.rules)?;
         remove_ended(&pins);
         let maps = pins.maps();
@@ -330,7 +330,7 @@ fn load(
     let log = config.bpf_log.to_level();
     let load = || -> Result<_, KernelError> {
         let rules = config.settings.rules;
-        let load = Load { maps: Some(&maps), offsets, log, fixed_clock: false, rules };
+        let load = Load { maps: Some(&maps), offsets, log, rules, ..Load::default() };
         let object = Object::load(load)?;
         let dataplane = Dataplane::of(&object)?;
         Ok((object, dataplane))

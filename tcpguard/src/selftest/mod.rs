@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpguard_host::hint::Hint;
-use tcpguard_host::linux::{self, KernelRelease};
+use tcpguard_host::linux;
 
 use crate::bpf::objects_digest;
 use crate::documents::selftest::{Host, SCHEMA, SelfTest};
@@ -58,7 +58,7 @@ impl Host {
     /// This host, with the properties that decide which back ends work.
     pub fn running() -> Result<Self, linux::Error> {
         Ok(Self {
-            kernel: KernelRelease::running()?.name,
+            kernel: linux::kernel_release()?,
             objects: format!("{:016x}", objects_digest()),
             sysctls: stage::sysctls()?,
         })
@@ -99,7 +99,7 @@ mod tests {
         for error in [
             SelftestFailure::Namespace(io::Error::from_raw_os_error(libc::EPERM)),
             SelftestFailure::Silent("the handshake failed: timed out".to_owned()),
-            SelftestFailure::Host(linux::Error::NoNetnsCookie),
+            SelftestFailure::Host(linux::Error::NoSockDiag),
         ] {
             assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.

@@ -13,7 +13,8 @@ pub const LIMIT: u64 = 100_000;
 /// patch level move the cost by a few.
 pub const GROWTH: u64 = 20;
 
-/// Number of verified instructions by "object/program", or the reason of the refusal.
+/// Number of verified instructions by "object/program", 0 on a kernel that does not count them (before Linux 5.16), or the
+/// reason of the refusal.
 pub type Costs = BTreeMap<String, Result<u64, String>>;
 
 /// The lines of the test kit's `load` in `output`, which may hold a kernel's console too.
@@ -46,7 +47,7 @@ pub struct Record {
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
     pub name: String,
-    /// Costs of the verified programs. Empty for a kernel that is too old.
+    /// Costs of the verified programs.
     pub costs: Costs,
     /// Digests of the objects that were verified.
     pub digests: Digests,

@@ -1,7 +1,7 @@
 //! Checks of the interfaces that are attached or configured.
 
 use super::super::document::Checked;
-use super::super::facts::{Facts, InterfaceFacts, Link};
+use super::super::facts::{Facts, InterfaceFacts, Link, MULTI_BUFFER};
 use crate::linux::interfaces::OperState;
 use crate::linux::programs::Hook;
 use crate::linux::xdp_driver::{self, QueueRule, XdpDriver};
@@ -160,11 +160,19 @@ pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
                 Checked::warning(CODE, text).hint(advice(most))
             });
         }
-        let features = link.xdp.filter(|features| features.basic)?;
         let most = xdp_driver::one_page(page);
-        if link.mtu <= most {
+        if link.mtu <= most || link.loopback {
             return None;
         }
+        if facts.kernel.lacks(MULTI_BUFFER) {
+            let text = format!(
+                "MTU {} exceeds a page: without {MULTI_BUFFER} in this kernel (Linux 5.18), native XDP takes {most} \
+                 at most. The program then runs in generic mode.",
+                link.mtu
+            );
+            return Some(Checked::notice(CODE, text));
+        }
+        let features = link.xdp.filter(|features| features.basic)?;
         Some(match features.large_packets {
             true => Checked::passed(
                 CODE,

@@ -6,36 +6,14 @@ use super::super::document::Checked;
 use super::super::errno;
 use super::super::facts::Facts;
 use crate::doctor::facts::{Feature, Support};
-use crate::linux::release::OLDEST;
 
-/// The features that releases after the oldest one add.
-const STEPS: [(u32, u32, &str); 2] =
-    [(6, 6, "TCX, which runs before other tc programs"), (6, 9, "SYN cookies in XDP")];
-
+/// The release decides about nothing: distributions add features to older ones.
 pub(in super::super) fn release(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "kernel_release";
-    let Some(release) = &facts.kernel.release else {
-        return vec![Checked::unknown(CODE, "the kernel release cannot be read").hint("uname -r")];
-    };
-    let lacks: Vec<String> = STEPS
-        .iter()
-        .filter(|(major, minor, _)| !release.at_least(*major, *minor))
-        .map(|(major, minor, what)| format!("{what} ({major}.{minor})"))
-        .collect();
-    let text = match lacks.is_empty() {
-        true => format!("Linux {release}"),
-        false => format!("Linux {release} lacks: {}", lacks.join("; ")),
-    };
-    let (major, minor) = OLDEST;
-    let finding = if !release.at_least(major, minor) {
-        Checked::critical(CODE, format!("{text}; tcpguard requires {major}.{minor} or later"))
-            .hint("apt-cache search linux-image")
-    } else if lacks.is_empty() {
-        Checked::passed(CODE, text)
-    } else {
-        Checked::notice(CODE, text)
-    };
-    vec![finding]
+    vec![match &facts.kernel.release {
+        Some(release) => Checked::passed(CODE, format!("Linux {release}")),
+        None => Checked::unknown(CODE, "the kernel release cannot be read").hint("uname -r"),
+    }]
 }
 
 pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
@@ -55,8 +33,15 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
                 continue;
             }
             Support::Missing => {
-                bad(feature.needed, format!("not in this kernel: no {}", feature.for_what))
-                    .hint("zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz")
+                let (kernels, hint) = match feature.since {
+                    Some(since) => (
+                        format!(" (in Linux {since}, and in kernels with it backported)"),
+                        "apt-cache search linux-image",
+                    ),
+                    None => (String::new(), "zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz"),
+                };
+                let text = format!("not in this kernel: no {}{kernels}", feature.for_what);
+                bad(feature.needed, text).hint(hint)
             }
             Support::Failed(reason) => {
                 bad(feature.needed, format!("failed: {reason}")).hint("dmesg | tail")

@@ -1,3 +1,5 @@
+use std::io::Cursor;
+
 use super::*;
 
 #[derive(Default)]
@@ -94,17 +96,20 @@ fn kernel() -> Vec<u8> {
         ],
     );
     w.structure(STRUCT, "sock", &[("__sk_common", common, 0), ("sk_rx_dst_ifindex", int, 1088)]);
-    w.structure(STRUCT, "net", &[("ifindex", int, 0), ("net_cookie", int, 512)]);
+    let ns = w.structure(STRUCT, "ns_common", &[("stashed", int, 0), ("inum", int, 128)]);
+    w.structure(STRUCT, "net", &[("ifindex", int, 0), ("ns", ns, 256), ("net_cookie", int, 512)]);
     w.bytes()
 }
 
 #[test]
 fn members_are_found_also_within_anonymous_structures() {
     let bytes = kernel();
-    let found = Btf::parse(&bytes).and_then(|btf| SocketOffsets::find(&btf));
+    let find = |has_cookies| {
+        Btf::parse(&bytes).and_then(|btf| SocketOffsets::find(&btf, has_cookies)).unwrap()
+    };
     assert_eq!(
-        found,
-        Ok(SocketOffsets {
+        find(false),
+        SocketOffsets {
             sock_common: 0,
             family: 16,
             state: 18,
@@ -117,8 +122,10 @@ fn members_are_found_also_within_anonymous_structures() {
             net: 48,
             net_cookie: 64,
             incoming: 136,
-        })
+            net_number: 48,
+        }
     );
+    assert_eq!(find(true), SocketOffsets { net_number: 0, ..find(false) });
 }
 
 #[test]
@@ -152,7 +159,7 @@ fn damaged_data_is_refused_or_read_without_harm() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             let mut bytes = whole.clone();
             bytes[at] = value;
-            let found = Btf::parse(&bytes).and_then(|btf| SocketOffsets::find(&btf));
+            let found = Btf::parse(&bytes).and_then(|btf| SocketOffsets::find(&btf, false));
             refused += u32::from(found.is_err());
         }
     }
@@ -194,7 +201,23 @@ fn functions_are_found_by_name_and_ids_count_from_one() {
     let name = writer.name("bpf_sk_assign_tcp_reqsk");
     writer.words(&[name, kind::FUNC << 24, void]);
     let bytes = writer.bytes();
-    let btf = Btf::parse(&bytes).unwrap();
-    let ids = btf.functions(&["bpf_sk_assign_tcp_reqsk", "bpf_nothing"]).unwrap();
+    let names = ["bpf_sk_assign_tcp_reqsk", "bpf_nothing", "sk_assign_tcp_reqsk"];
+    let ids = functions_in(Cursor::new(&bytes), &names).unwrap();
     assert_eq!(ids, BTreeMap::from([("bpf_sk_assign_tcp_reqsk", 2)]));
+}
+
+#[test]
+fn functions_are_found_behind_records_of_every_kind_and_not_in_cut_or_other_data() {
+    let bytes = kernel();
+    assert_eq!(functions_in(Cursor::new(&bytes), &["sock"]), Ok(BTreeMap::new()));
+    for cut in 0..bytes.len() {
+        assert!(functions_in(Cursor::new(&bytes[..cut]), &["sock"]).is_err(), "cut at {cut}");
+    }
+    assert!(functions_in(Cursor::new(&b"no BTF, but long enough for a header"[..]), &[]).is_err());
+}
+
+#[test]
+fn a_function_of_the_running_kernel_has_an_id() {
+    let found = functions(&["tcp_v4_rcv", "bpf_nothing"]).expect("a kernel with BTF");
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&"tcp_v4_rcv"]);
 }

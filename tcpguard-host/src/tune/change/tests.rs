@@ -276,7 +276,7 @@ fn every_error_has_a_hint() {
         (ChangeError::Foreign { path: path.clone(), line: 3 }, "/etc/sysctl.d"),
         (ChangeError::Elsewhere { path: path.clone() }, "tcpguard tune --undo"),
         (ChangeError::Unreadable { path, reason: "odd".to_owned() }, "rm /etc/"),
-        (ChangeError::Host(linux::Error::NoNetnsCookie), "uname -r"),
+        (ChangeError::Host(linux::Error::NoSockDiag), "modprobe"),
     ] {
         let hint = error.hint();
         assert!(hint.contains(next) && hint_check::is_named(&hint), "{error}: {hint}");

@@ -9,7 +9,7 @@ use super::facts::Facts;
 /// The report with the results of every check. With `one_interface`, of those that tell whether the agent would work on
 /// the interfaces that the caller named.
 pub(super) fn examine(facts: &Facts, one_interface: bool, at: Time) -> Doctor {
-    let kernel = facts.of_host.kernel.release.as_ref().map(|release| release.name.clone());
+    let kernel = facts.of_host.kernel.release.clone();
     let root = facts.of_host.privileges.root;
     Doctor::new(at, env!("CARGO_PKG_VERSION"), kernel, root, &checked(facts, one_interface))
 }

@@ -13,7 +13,7 @@ pub struct Facts {
     pub selftest: Probed,
     /// The map layouts in the directory of the pins.
     pub layouts: Vec<Layout>,
-    /// Cookie of this network namespace; `None` before Linux 5.14.
+    /// Cookie of this network namespace; `None` where it cannot be read.
     pub netns: Option<u64>,
 }
 

@@ -14,7 +14,8 @@ use tcpguard_host::doctor::facts::{
 use tcpguard_host::doctor::service;
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::netfilter::Netfilter;
-use tcpguard_host::linux::{KernelRelease, Sysctls, accounts, capabilities, netns};
+use tcpguard_host::linux::xdp_driver::page_bytes;
+use tcpguard_host::linux::{Sysctls, accounts, capabilities, kernel_release, netns};
 use tcpguard_host::tune::{HostFacts, Tune};
 
 use super::facts::{Agent, Facts, Probed};
@@ -79,12 +80,12 @@ fn firewall(config: Option<&Path>) -> FirewallFacts {
 fn kernel() -> Kernel {
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").ok();
     Kernel {
-        release: KernelRelease::running().ok(),
+        release: kernel_release().ok(),
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         features: features(),
         lockdown: lockdown.as_deref().and_then(chosen).map(str::to_owned),
         jit: Sysctls::default().read_number("net.core.bpf_jit_enable").ok().flatten(),
-        page_bytes: u32::try_from(rustix::param::page_size()).unwrap_or(4096),
+        page_bytes: page_bytes(),
     }
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use tcpguard::bpf::{
-    Attachment, Dataplane, HeldLink, KernelMatcher, Load, Object, Pins, Redeemer, XdpMode, addr,
-    attach, attach_tracepoint, signature_key,
+    Attachment, Dataplane, Features, HeldLink, KernelMatcher, Load, Object, Pins, Redeemer,
+    XdpMode, addr, attach, attach_tracepoint, signature_key,
 };
 use tcpguard_common::abi::{
     ABI_VERSION, Config, Fingerprint, ListenerCounters, ListenerEntry, ListenerKey, Mask, Mode,
@@ -18,6 +18,7 @@ use tcpguard_common::abi::{
 };
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
 use tcpguard_common::model::{cookie_secret, hash_key};
+use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{SocketOffsets, interfaces, netns};
 
 use crate::net::lab::{Family, INTERFACE, Lab, PORT};
@@ -35,7 +36,7 @@ pub struct Armed {
     _redeemer: Option<Redeemer>,
     pub dataplane: Dataplane,
     attachment: Option<Attachment>,
-    _object: Object,
+    object: Object,
     _pins: Pins,
 }
 
@@ -45,7 +46,7 @@ impl Armed {
     /// # Errors
     /// Without root, or on kernels before 6.9.
     pub fn attach(lab: &Lab, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(&lab.edge, mode, true)
+        Self::attach_with(&lab.edge, mode, Features::of_running_kernel(), true)
     }
 
     /// Attaches the programs as on kernels that cannot be handed connections.
@@ -55,15 +56,21 @@ impl Armed {
 
     /// Attaches the programs likewise, on the interface `eth0` of a host outside a lab.
     pub fn on(host: &Netns, mode: XdpMode) -> Result<Self> {
-        Self::attach_with(host, mode, false)
+        Self::with_features(host, mode, Features::of_running_kernel())
     }
 
-    fn attach_with(host: &Netns, mode: XdpMode, redeems: bool) -> Result<Self> {
+    /// Attaches the programs likewise, as on a kernel that has these features only.
+    pub fn with_features(host: &Netns, mode: XdpMode, features: Features) -> Result<Self> {
+        Self::attach_with(host, mode, features, false)
+    }
+
+    fn attach_with(host: &Netns, mode: XdpMode, features: Features, redeems: bool) -> Result<Self> {
         host.run(|| {
             let pins = Pins::open(Path::new("/sys/fs/bpf/tcpguard"), maps::RULES)?;
             let offsets = Some(SocketOffsets::of_running_kernel()?);
             let maps = pins.maps();
-            let mut object = Object::load(Load { maps: Some(&maps), offsets, ..Load::default() })?;
+            let load = Load { maps: Some(&maps), offsets, features, ..Load::default() };
+            let mut object = Object::load(load)?;
             let dataplane = Dataplane::of(&object)?;
             let config = Config {
                 abi_version: ABI_VERSION,
@@ -96,7 +103,7 @@ impl Armed {
                 _redeemer: redeemer,
                 dataplane,
                 attachment: Some(attachment),
-                _object: object,
+                object,
                 _pins: pins,
             };
             armed.set_mitigations(0)?;
@@ -138,6 +145,24 @@ impl Armed {
         let mut config = self.dataplane.config()?;
         change(&mut config);
         Ok(self.dataplane.set_config(&config)?)
+    }
+
+    /// The attachment.
+    ///
+    /// # Panics
+    /// Never: only dropping this takes it off.
+    pub fn attachment(&self) -> &Attachment {
+        self.attachment.as_ref().expect("attached")
+    }
+
+    /// Ensures, as an agent does, that the program for departing packets runs first. Returns the programs that it has
+    /// passed.
+    pub fn keep_first(&mut self, host: &Netns) -> Result<Vec<Attached>> {
+        let attachment = self.attachment.as_mut().context("attached")?;
+        host.run(|| {
+            let interface = interfaces::by_name(INTERFACE)?;
+            Ok(attachment.keep_first(&mut self.object, &interface)?)
+        })
     }
 
     /// Counters of the listener.

@@ -2,9 +2,9 @@
 //!
 //! Writes one line of JSON for each program, with the instructions its verification took or the
 //! reason of its refusal, and one for the maps of each object and its digest. XDP programs are also attached to
-//! the interface in native mode, tracepoint programs to their tracepoint. Everything is let go at
-//! the end. Exit status 1 if anything was refused. Linked statically, it is all that a virtual
-//! machine with another kernel needs.
+//! the interface in native mode, tracepoint programs to their tracepoint. Objects are adapted to the kernel as the agent
+//! does it. Everything is let go at the end. Exit status 1 if anything was refused. Linked statically, it is all that a
+//! virtual machine with another kernel needs.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use aya::programs::{Program, ProgramError, XdpMode};
 use aya::{Btf, EbpfLoader, VerifierLogLevel};
 use serde_json::{Value, json};
-use tcpguard::bpf::{KernelError, link_kfuncs};
+use tcpguard::bpf::{Features, KernelError, link_kfuncs};
 use tcpguard_kit::measure::digest;
 use tcpguard_kit::measure::peak::map_bytes;
 
@@ -25,9 +25,10 @@ const TRACEPOINT: &str = "inet_sock_set_state";
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let interface = arguments.next().context("usage: load INTERFACE OBJECT...")?;
+    let features = Features::of_running_kernel();
     let mut refused = false;
     for object in arguments {
-        for line in load_object(&interface, Path::new(&object)) {
+        for line in load_object(&interface, features, Path::new(&object)) {
             refused |= line.get("refused").is_some();
             println!("{line}");
         }
@@ -36,13 +37,13 @@ fn main() -> Result<ExitCode> {
 }
 
 /// Result of each program of an object, then the memory of its maps.
-fn load_object(interface: &str, path: &Path) -> Vec<Value> {
+fn load_object(interface: &str, features: Features, path: &Path) -> Vec<Value> {
     let object = path.file_stem().unwrap_or_default().to_string_lossy();
     let digest = match digest::of(path) {
         Ok(digest) => digest,
         Err(error) => return vec![refusal(&object, "(object)", &error)],
     };
-    let linked = match linked(path) {
+    let linked = match linked(path, features) {
         Ok(linked) => linked,
         // The agent does without on such a kernel, and says so.
         Err(error) if matches!(error.downcast_ref(), Some(KernelError::MissingFunction { .. })) => {
@@ -56,6 +57,8 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     // last lines say why.
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
+    let multi_buffer = u8::from(features.multi_buffer);
+    loader.override_global("MULTI_BUFFER", &multi_buffer, false);
     let loaded = loader.load(&linked).map_err(anyhow::Error::from).and_then(|programs| {
         let maps = map_bytes(std::process::id())?;
         Ok((programs, maps))
@@ -78,13 +81,14 @@ fn load_object(interface: &str, path: &Path) -> Vec<Value> {
     lines
 }
 
-/// The object, with its calls of kernel functions linked.
-fn linked(path: &Path) -> Result<Vec<u8>> {
+/// The object, adapted to the kernel and with its calls of kernel functions linked.
+fn linked(path: &Path, features: Features) -> Result<Vec<u8>> {
     let object = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(link_kfuncs(object)?)
+    Ok(features.adapt(link_kfuncs(object)?)?)
 }
 
-/// Loads and, where that needs no set-up, attaches one program: instructions verified.
+/// Loads and, where that needs no set-up, attaches one program: instructions verified; 0 before Linux 5.16, which does
+/// not count them.
 fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
     match program {
         Program::Xdp(xdp) => {
@@ -106,7 +110,7 @@ fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
         }
         other => bail!("no rule for programs of type {:?}", other.prog_type()),
     }
-    program.info()?.verified_instruction_count().context("the kernel counts no instructions")
+    Ok(program.info()?.verified_instruction_count().unwrap_or(0))
 }
 
 /// A refusal with its whole story on standard error, and its last words in the result.

@@ -4,8 +4,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use tcpguard::bpf::{Features, XdpMode};
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode};
+use tcpguard_kit::daemon::armed::Armed;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::foreign::{ForeignTc, Place, attach_at_clsact};
@@ -208,13 +210,6 @@ fn a_program_that_always_moves_first_is_named() {
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
 }
 
-/// As on a kernel without TCX: the agent reads another kernel release, and attaches its filter at clsact.
-fn without_tcx(lab: &Lab) {
-    lab.edge.write("/tmp/osrelease", "6.1.0-without-tcx\n").unwrap();
-    lab.edge.exec("mount --bind /tmp/osrelease /proc/sys/kernel/osrelease").unwrap();
-    lab.edge.exec(&format!("tc qdisc add dev {INTERFACE} clsact")).unwrap();
-}
-
 fn pass_all(lab: &Lab, priority: &str) {
     let line = format!(
         "tc filter add dev {INTERFACE} egress {priority} protocol all u32 match u32 0 0 classid 1:1"
@@ -222,15 +217,16 @@ fn pass_all(lab: &Lab, priority: &str) {
     lab.edge.exec(&line).unwrap();
 }
 
-/// Lets clients connect. Returns how many SYN-ACKs to them tcpguard counted, and the status.
-fn answers_seen(lab: &Lab, agent: &Agent<'_>) -> (u64, Status) {
+/// Lets clients connect. Returns how many SYN-ACKs to them were counted.
+fn answers_seen(lab: &Lab, armed: &Armed) -> u64 {
+    let before = armed.counters();
     let load = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(3 * SECOND);
     let attempts = load.finish().unwrap();
     assert!(attempts.share_within(SECOND) >= SERVED, "{}", attempts.summary());
-    let status = agent.status().unwrap();
-    assert!(status.listener_total(PORT, "syn") >= 100);
-    (status.listener_total(PORT, "syn_ack"), status)
+    let after = armed.counters();
+    assert!(after.syn - before.syn >= 100, "{after:?}");
+    after.syn_ack - before.syn_ack
 }
 
 #[test]
@@ -244,23 +240,25 @@ fn filters_that_end_the_chain_at_clsact_hide_no_answer_or_are_named() {
     ];
     side_by_side(3, cases, |(what, attach, passed)| {
         let lab = lab();
-        without_tcx(&lab);
+        lab.edge.exec(&format!("tc qdisc add dev {INTERFACE} clsact")).unwrap();
         attach(&lab);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-        let (seen, status) = answers_seen(&lab, &agent);
-        println!("{what}: {seen} answers seen, {:?}", status.health());
-        let named = note(&status, "tc_before").filter(|text| text.contains("u32"));
-        assert_eq!((seen >= 100, named.is_none()), (passed, passed), "{what}");
+        let without_tcx = Features { tcx: false, ..Features::of_running_kernel() };
+        let mut armed = Armed::with_features(&lab.edge, XdpMode::Auto, without_tcx).unwrap();
+        let seen = answers_seen(&lab, &armed);
+        let ahead: Vec<String> =
+            armed.attachment().ahead().iter().map(ToString::to_string).collect();
+        println!("{what}: {seen} answers seen behind {ahead:?}");
+        let named = ahead.iter().any(|one| one.contains("u32"));
+        assert_eq!((seen >= 100, ahead.is_empty(), named), (passed, passed, !passed), "{what}");
         // One that comes later and goes first is passed where that can be.
         if what == "a program of the same" {
             lab.edge
                 .exec(&format!("tc filter del dev {INTERFACE} egress pref 1 handle 1 bpf"))
                 .unwrap();
             attach(&lab);
-            sleep(LOOKED);
-            let (again, _) = answers_seen(&lab, &agent);
-            assert!(again >= seen + 100, "{again}, {seen} before");
+            assert_eq!(armed.keep_first(&lab.edge).unwrap().len(), 1);
+            assert!(answers_seen(&lab, &armed) >= 100);
         }
     });
 }

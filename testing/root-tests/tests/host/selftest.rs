@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tcpguard::documents::selftest::{CookieBackend, Hook, Host, SelfTest};
 use tcpguard::selftest;
-use tcpguard_host::linux::{KernelRelease, interfaces};
+use tcpguard_host::linux::{functions, interfaces};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_support::schema::assert_documented;
 
@@ -35,7 +35,7 @@ fn probed(sysctls: &[(&str, &str)]) -> SelfTest {
 }
 
 fn has_the_function() -> bool {
-    KernelRelease::running().unwrap().at_least(6, 9)
+    functions(&["bpf_sk_assign_tcp_reqsk"]).unwrap().len() == 1
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! The BPF objects as others see them: loadable without aya and by any verifier, silent unless asked.
 
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
 use std::time::Duration;
 use std::{env, fs};
 
+use tcpguard::bpf::{Features, XdpMode};
 use tcpguard_goals::verifier::{self, Costs, GROWTH, LIMIT, Record};
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode};
+use tcpguard_kit::daemon::armed::Armed;
 use tcpguard_kit::measure::digest;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
+use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 /// The objects that the agent loads.
@@ -104,15 +108,14 @@ fn log_of_a_connection(arguments: &[&str]) -> String {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = Agent::start_with(&lab.edge, Mode::Enforce, "", arguments).unwrap();
-    let load =
-        tcpguard_kit::traffic::clients::Load::start(&lab.client, Family::V4.service(), 20).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 20).unwrap();
     agent
         .wait_until("handshakes are counted", Duration::from_secs(5), |status| {
             status.reason("handshake_ack") >= 5
         })
         .unwrap();
     // A poll hands over the messages of the programs up to then.
-    std::thread::sleep(Duration::from_millis(600));
+    sleep(Duration::from_millis(600));
     load.finish().unwrap();
     agent.stop().unwrap();
     agent.log()
@@ -124,4 +127,32 @@ fn the_programs_speak_when_asked_and_only_then() {
     assert!(asked.contains("pass, reason"), "{asked}");
     let silent = log_of_a_connection(&[]);
     assert!(!silent.contains("reason"), "{silent}");
+}
+
+const NO_FEATURES: Features = Features { multi_buffer: false, atomics: false, tcx: false };
+
+/// The object as kernels without some features get it, on this one.
+#[test]
+fn the_object_of_older_kernels_counts_handshakes() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let armed = Armed::with_features(&lab.edge, XdpMode::Native, NO_FEATURES).unwrap();
+    let load = Load::start(&lab.client, Family::V4.service(), 50).unwrap();
+    sleep(Duration::from_secs(2));
+    load.finish().unwrap();
+    let counters = armed.counters();
+    for seen in [counters.syn, counters.syn_ack, counters.established] {
+        assert!(seen >= 50, "{counters:?}");
+    }
+}
+
+/// Native mode of such an object ends with the page, and the agent says so.
+#[test]
+fn a_large_mtu_without_multi_buffer_xdp_is_named() {
+    let host = Netns::new("host").unwrap();
+    host.ip(&["link add eth0 mtu 9000 type veth peer name wire mtu 9000"]).unwrap();
+    host.ip(&["link set eth0 up", "link set wire up"]).unwrap();
+    let armed = Armed::with_features(&host, XdpMode::Auto, NO_FEATURES).unwrap();
+    let fallback = armed.attachment().fallback.clone().unwrap();
+    assert!(fallback.ends_with("MTU 9000 needs multi-buffer XDP (Linux 5.18)"), "{fallback}");
 }

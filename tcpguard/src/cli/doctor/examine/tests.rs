@@ -9,13 +9,12 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tcpguard_common::abi::{ABI_VERSION, maps};
 use tcpguard_host::doctor::facts::{
-    ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, Owner, Pins,
-    Privileges, Service, Support,
+    ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, MULTI_BUFFER,
+    Owner, Pins, Privileges, Service, Support,
 };
 use tcpguard_host::doctor::{Checked, Status as CheckStatus, is_command};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::firewall::FirewallChoice;
-use tcpguard_host::linux::KernelRelease;
 use tcpguard_host::linux::device::XdpFeatures;
 use tcpguard_host::linux::interfaces::OperState;
 use tcpguard_host::linux::netfilter::RuleSet;
@@ -46,12 +45,8 @@ fn now() -> Time {
     Time("2026-01-02T03:04:05Z".parse().expect("a time"))
 }
 
-fn release(major: u32, minor: u32) -> KernelRelease {
-    KernelRelease { major, minor, name: format!("{major}.{minor}.1") }
-}
-
 fn feature(name: &'static str, needed: bool, support: Support) -> Feature {
-    Feature { name, for_what: "a test", needed, support }
+    Feature { name, since: None, for_what: "a test", needed, support }
 }
 
 fn ours() -> Attached {
@@ -161,11 +156,15 @@ fn healthy() -> Facts {
     Facts {
         of_host: tcpguard_host::doctor::Facts {
             kernel: Kernel {
-                release: Some(release(6, 18)),
+                release: Some("6.18.1".to_owned()),
                 btf: true,
                 features: vec![
                     feature("XDP programs", true, Support::Present),
                     feature("raw tracepoints", false, Support::Present),
+                    Feature {
+                        since: Some("5.18"),
+                        ..feature(MULTI_BUFFER, false, Support::Present)
+                    },
                 ],
                 lockdown: Some("none".to_owned()),
                 jit: Some(1),
@@ -379,7 +378,7 @@ fn one_interface_can_be_looked_at_alone() {
     let codes: Vec<&str> = doctor.findings.iter().map(|finding| finding.code.as_ref()).collect();
     assert_eq!(codes, ["btf", "lro"], "what every attachment depends on, and the interface");
     assert!(doctor.passed.iter().all(|finding| finding.code != "unit"));
-    facts.of_host.kernel.release = Some(release(5, 14));
+    facts.of_host.kernel.features[0].support = Support::Missing;
     assert_eq!(examine(&facts, true, now()).worst(), Some(Severity::Critical));
 }
 

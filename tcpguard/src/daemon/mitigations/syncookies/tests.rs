@@ -288,7 +288,7 @@ fn every_error_and_every_outcome_has_a_hint() {
         LeaseError::Elsewhere { path: path() },
         LeaseError::Unreadable { path: path(), reason: "it has 5000 bytes".to_owned() },
         LeaseError::Store { path: path(), error: io::Error::from_raw_os_error(libc::ENOSPC) },
-        LeaseError::Host(linux::Error::NoNetnsCookie),
+        LeaseError::Host(linux::Error::NoSockDiag),
     ] {
         assert!(hint_check::is_named(&error.hint()), "{error}");
         // Every one there is stands above.

@@ -55,6 +55,16 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         |f| {
+            f.of_host.kernel.features[2].support = Support::Missing;
+            link(f).mtu = 9000;
+        },
+        "mtu",
+        NOTICE,
+        "native XDP takes 3502 at most",
+        "",
+    ),
+    (
+        |f| {
             link(f).driver = Some("gve".to_owned());
             link(f).device.queues = Some(Span { now: 5, max: 8 });
         },

@@ -14,7 +14,7 @@ fn broken() -> Facts {
     stop(&mut facts, Agent::NotRunning);
     facts.of_host.service.unit =
         unit(&[("RestrictAddressFamilies", "AF_UNIX"), ("DropInPaths", "/e/x.conf")]);
-    facts.of_host.kernel.release = Some(release(6, 1));
+    facts.of_host.kernel.features[1].support = Support::Missing;
     facts.of_host.host.listeners[0].backlog = 5;
     facts.of_host.tune = judged(
         &facts.of_host.host,
