@@ -6,13 +6,11 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use tcpguard_goals::verifier::{self, Costs};
 
-use super::guest::{BLOCK, BLOCK_S, EXIT, LEFT, PINS, SAID, STATUS};
+use super::guest::{BLOCK, BLOCK_S, STATUS};
 
 /// Tolerance in seconds for the time at which a blocked client gets in again. It tries once a
 /// second, and programs start slowly in a guest.
 const LATE_S: f64 = 4.0;
-/// The exit code of an agent that another start would not help (`RestartPreventExitStatus=`).
-const REFUSED: &str = "4";
 
 /// Results of one kernel.
 #[derive(Debug, Default)]
@@ -34,18 +32,14 @@ pub struct Kernel {
 
 /// Outcome of an agent's run.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Agent {
-    Works {
-        /// SYNs, SYN-ACKs and completions that it saw of the one handshake.
-        handshake: String,
-        /// Backend of its SYN cookies: a `backend` of the status.
-        cookies: String,
-        /// Seconds after which a client got in again that was blocked for [`BLOCK_S`], while the time of day
-        /// was set and agents were killed.
-        block: String,
-    },
-    /// The agent said this, ended, and left nothing behind.
-    Refuses(String),
+pub struct Agent {
+    /// SYNs, SYN-ACKs and completions that it saw of the one handshake.
+    pub handshake: String,
+    /// Backend of its SYN cookies: a `backend` of the status.
+    pub cookies: String,
+    /// Seconds after which a client got in again that was blocked for [`BLOCK_S`], while the time of day
+    /// was set and agents were killed.
+    pub block: String,
 }
 
 impl Kernel {
@@ -65,11 +59,6 @@ impl Kernel {
         let block = after(BLOCK).unwrap_or_default();
         kernel.agent = after(STATUS).map(|status| worked(status, block));
         Ok(kernel)
-    }
-
-    /// Returns the results of a kernel that is too old: `output` shows how the agent ended there.
-    pub fn too_old(name: &str, output: &str) -> Self {
-        Self { name: name.into(), agent: Some(refused(output)), ..Self::default() }
     }
 
     fn heard(&mut self, answer: &Value) {
@@ -99,23 +88,16 @@ impl Kernel {
             .iter()
             .filter_map(|(name, cost)| Some((name, *cost.as_ref().ok()?)))
             .collect();
-        let (handshake, cookies, block, refuses) = match &self.agent {
-            Some(Ok(Agent::Works { handshake, cookies, block })) => {
-                (Some(handshake), Some(cookies), Some(block), None)
-            }
-            Some(Ok(Agent::Refuses(said))) => (None, None, None, Some(said)),
-            Some(Err(_)) | None => (None, None, None, None),
-        };
+        let agent = self.agent.as_ref().and_then(|agent| agent.as_ref().ok());
         json!({
             "name": self.name,
             "programs": programs,
             "maps": self.maps,
             "digests": self.digests,
             "left_out": self.left_out,
-            "handshake": handshake,
-            "cookies": cookies,
-            "block": block,
-            "refuses": refuses,
+            "handshake": agent.map(|agent| &agent.handshake),
+            "cookies": agent.map(|agent| &agent.cookies),
+            "block": agent.map(|agent| &agent.block),
         })
     }
 
@@ -125,14 +107,11 @@ impl Kernel {
     pub fn from_json(value: &Value) -> Self {
         let entries = |name: &str| value[name].as_object().into_iter().flatten();
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let agent = match (text(&value["handshake"]), text(&value["refuses"])) {
-            (Some(handshake), _) => Some(Agent::Works {
-                handshake,
-                cookies: text(&value["cookies"]).unwrap_or_default(),
-                block: text(&value["block"]).unwrap_or_default(),
-            }),
-            (None, refuses) => refuses.map(Agent::Refuses),
-        };
+        let agent = text(&value["handshake"]).map(|handshake| Agent {
+            handshake,
+            cookies: text(&value["cookies"]).unwrap_or_default(),
+            block: text(&value["block"]).unwrap_or_default(),
+        });
         Self {
             name: text(&value["name"]).unwrap_or_default(),
             programs: entries("programs")
@@ -168,7 +147,7 @@ fn worked(status: &str, block: &str) -> Result<Agent, String> {
         return Err(format!("it is \"{state}\" and saw {handshake} of one handshake"));
     }
     let cookies = status["cookies"]["backend"].as_str().unwrap_or_default().to_owned();
-    Ok(Agent::Works { handshake, cookies, block: block_held(block)? })
+    Ok(Agent { handshake, cookies, block: block_held(block)? })
 }
 
 /// Returns the seconds after which the client got in again, if that was not before its time and not long after it.
@@ -179,31 +158,6 @@ fn block_held(times: &str) -> Result<String, String> {
     match (wanted..=wanted + LATE_S).contains(&held) {
         true => Ok(format!("{held:.1}")),
         false => Err(format!("a block of {BLOCK_S} s ended after {held:.1} s")),
-    }
-}
-
-/// A refusal is clean when it is an error that names the cause, with a hint, ends with the code that keeps the
-/// service from trying again, and leaves neither a program nor a pin.
-fn refused(output: &str) -> Result<Agent, String> {
-    let all = |what: &str| -> Vec<&str> {
-        output.lines().filter_map(|line| Some(line.split_once(what)?.1.trim())).collect()
-    };
-    let said = all(SAID);
-    let facts = [(EXIT, REFUSED), (PINS, "0"), (LEFT, "0")];
-    for (what, wanted) in facts {
-        if all(what) != [wanted] {
-            return Err(format!(
-                "\"{}\" is {:?}, not {wanted}; it said {said:?}",
-                what.trim(),
-                all(what)
-            ));
-        }
-    }
-    match said[..] {
-        [error, hint] if error.contains("unsupported kernel") && hint.starts_with("hint: ") => {
-            Ok(Agent::Refuses(error.to_owned()))
-        }
-        _ => Err(format!("it said {said:?}, not that the kernel is unsupported, with a hint")),
     }
 }
 
@@ -222,7 +176,7 @@ mod tests {
     fn an_agent_that_missed_a_part_of_the_handshake_has_failed() {
         let whole = worked(&status("{\"syn\":1,\"syn_ack\":2,\"established\":1}"), "9.5 50.1");
         let [handshake, cookies, block] = ["1/2/1", "own", "40.6"].map(str::to_owned);
-        assert_eq!(whole, Ok(Agent::Works { handshake, cookies, block }));
+        assert_eq!(whole, Ok(Agent { handshake, cookies, block }));
         let blind = worked(&status("{\"syn\":1,\"syn_ack\":0,\"established\":1}"), "9.5 50.1");
         assert_eq!(blind, Err("it is \"protecting\" and saw 1/0/1 of one handshake".to_owned()));
         assert!(worked("", "9.5 50.1").is_err());
@@ -247,26 +201,6 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_error_with_a_hint_and_leaves_nothing() {
-        let error = "error: unsupported kernel 5.10.0 (Linux 6.1 or later required)";
-        let hint = format!("{SAID}hint: tcpguard doctor\n");
-        let clean = format!("{SAID}{error}\n{hint}{EXIT}4\n{PINS}0\n{LEFT}0\n");
-        assert_eq!(refused(&clean), Ok(Agent::Refuses(error.to_owned())));
-        for (whole, broken) in [
-            (format!("{EXIT}4"), format!("{EXIT}1")),
-            (format!("{PINS}0"), format!("{PINS}3")),
-            (format!("{LEFT}0"), format!("{LEFT}1")),
-            (format!("{LEFT}0\n"), String::new()),
-            (hint.clone(), String::new()),
-            (hint.clone(), format!("{SAID}and more\n")),
-            ("unsupported kernel".to_owned(), "refused by the verifier".to_owned()),
-        ] {
-            let output = clean.replace(&whole, &broken);
-            assert!(refused(&output).is_err(), "{output}");
-        }
-    }
-
-    #[test]
     fn a_record_is_read_back_as_it_was_written() {
         let console = format!(
             "{{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}}\n\
@@ -275,14 +209,8 @@ mod tests {
              {STATUS}{}\n{BLOCK}9.5 50.1\n",
             status("{\"syn\":1,\"syn_ack\":1,\"established\":1}")
         );
-        let works = Kernel::loaded("6.1.0-50", &console).unwrap();
-        let old = Kernel::too_old(
-            "5.10",
-            &format!("{SAID}unsupported kernel\n{SAID}hint: x\n{EXIT}4\n{PINS}0\n{LEFT}0\n"),
-        );
-        for kernel in [works, old] {
-            let read = Kernel::from_json(&kernel.to_json());
-            assert_eq!(format!("{read:?}"), format!("{kernel:?}"));
-        }
+        let kernel = Kernel::loaded("6.1.0-50", &console).unwrap();
+        let read = Kernel::from_json(&kernel.to_json());
+        assert_eq!(format!("{read:?}"), format!("{kernel:?}"));
     }
 }

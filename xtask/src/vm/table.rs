@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::guest::BLOCK_S;
-use super::kernel::{Agent, Kernel};
+use super::kernel::Kernel;
 
 /// Programs down, kernels across: instructions verified, or REFUSED with the reason below.
 pub fn render(kernels: &[Kernel]) -> String {
@@ -24,14 +24,8 @@ pub fn render(kernels: &[Kernel]) -> String {
     lines.push(line(&format!("agent: a block of {BLOCK_S} s ended after"), &block));
     let mut text = align(&lines);
     for kernel in kernels {
-        match &kernel.agent {
-            Some(Err(why)) => {
-                text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
-            }
-            Some(Ok(Agent::Refuses(said))) => {
-                text.push_str(&format!("TOO OLD Linux {}: \"{said}\"\n", kernel.name));
-            }
-            Some(Ok(Agent::Works { .. })) | None => {}
+        if let Some(Err(why)) = &kernel.agent {
+            text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
         }
         for (object, why) in &kernel.left_out {
             text.push_str(&format!("LEFT OUT {object} on Linux {}: {why}\n", kernel.name));
@@ -47,6 +41,8 @@ pub fn render(kernels: &[Kernel]) -> String {
 
 fn program(kernel: &Kernel, name: &str) -> String {
     match kernel.programs.get(name) {
+        // Not counted by this kernel.
+        Some(Ok(0)) => "loads".to_owned(),
         Some(Ok(instructions)) => instructions.to_string(),
         Some(Err(_)) => "REFUSED".to_owned(),
         None => "-".to_owned(),
@@ -60,8 +56,7 @@ fn map_size(kernel: &Kernel, object: &str) -> String {
 
 fn handshake(kernel: &Kernel) -> String {
     match &kernel.agent {
-        Some(Ok(Agent::Works { handshake, .. })) => handshake.clone(),
-        Some(Ok(Agent::Refuses(_))) => "too old".to_owned(),
+        Some(Ok(agent)) => agent.handshake.clone(),
         Some(Err(_)) => "FAILED".to_owned(),
         None => "-".to_owned(),
     }
@@ -69,14 +64,14 @@ fn handshake(kernel: &Kernel) -> String {
 
 fn cookies(kernel: &Kernel) -> String {
     match &kernel.agent {
-        Some(Ok(Agent::Works { cookies, .. })) => cookies.clone(),
+        Some(Ok(agent)) => agent.cookies.clone(),
         _ => "-".to_owned(),
     }
 }
 
 fn block(kernel: &Kernel) -> String {
     match &kernel.agent {
-        Some(Ok(Agent::Works { block, .. })) => format!("{block} s"),
+        Some(Ok(agent)) => format!("{} s", agent.block),
         _ => "-".to_owned(),
     }
 }
