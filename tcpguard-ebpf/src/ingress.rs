@@ -126,7 +126,7 @@ stage!(stage_options(ctx: *mut xdp_md), |env| {
 
 stage!(stage_send_cookie(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let ifindex = ctx.ingress_ifindex() as u32;
+    let ifindex = maps::path(ctx.ingress_ifindex() as u32);
     let mut frame = env.frame(&ctx);
     encode(stage::send_cookie(&mut frame, &mut env.tables, env.pkt, ifindex))
 });

@@ -70,6 +70,8 @@ pub static CPU: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 #[btf_map]
 pub static INTERFACES: Array<[u8; size::MAX_IFINDEX], 1> = Array::new();
 #[btf_map]
+pub static PATHS: Array<[u32; size::MAX_INTERFACES as usize], 1> = Array::new();
+#[btf_map]
 pub static PACKETS: PerCpuArray<PacketCounters, { size::MAX_INTERFACES as usize }> =
     PerCpuArray::new();
 #[btf_map]
@@ -184,10 +186,23 @@ pub fn is_unattached(ifindex: u32) -> bool {
     slot(ifindex) == Some(size::UNATTACHED)
 }
 
+/// The index of the interface that stands for the path of this one: a packet that arrives by one member of a bond may be
+/// answered by another.
+#[inline(always)]
+pub fn path(ifindex: u32) -> u32 {
+    let (Some(slot), Some(paths)) = (slot(ifindex), PATHS.get(0)) else { return ifindex };
+    if slot == size::UNATTACHED {
+        return ifindex;
+    }
+    match paths[opaque(slot as usize) & (size::MAX_INTERFACES as usize - 1)] {
+        0 => ifindex,
+        path => path,
+    }
+}
+
 /// The counters of an interface, or those of slot 0 for one without a slot.
 #[inline(always)]
 pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
-    // A bond's programs see its members, which are not attached themselves.
     let slot = match slot(ifindex)? {
         size::UNATTACHED => 0,
         slot => slot,

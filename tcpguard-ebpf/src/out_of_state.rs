@@ -6,10 +6,11 @@ use tcpguard_common::abi::Reason;
 use tcpguard_common::fastpath::{OutOfStateStages, Socket, out_of_state};
 
 use crate::ingress::{KernelStages, StageEnv, decode, encode};
+use crate::maps;
 
 stage!(out_of_state_watched(ctx: *mut xdp_md, completes: u32), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let ifindex = ctx.ingress_ifindex() as u32;
+    let ifindex = maps::path(ctx.ingress_ifindex() as u32);
     let frame = env.frame(&ctx);
     let (config, tables, pkt) = (env.config, &mut env.tables, &mut *env.pkt);
     out_of_state::watched(&frame, config, tables, pkt, ifindex, completes != 0).into()
@@ -17,7 +18,7 @@ stage!(out_of_state_watched(ctx: *mut xdp_md, completes: u32), |env| {
 
 stage!(out_of_state_judge(ctx: *mut xdp_md, socket: u32), |env| {
     let ctx = XdpContext::new(ctx.cast());
-    let ifindex = ctx.ingress_ifindex() as u32;
+    let ifindex = maps::path(ctx.ingress_ifindex() as u32);
     let frame = env.frame(&ctx);
     let (config, tables, pkt) = (env.config, &mut env.tables, &*env.pkt);
     encode(out_of_state::judge(&frame, config, tables, pkt, ifindex, Socket::from_code(socket)))

@@ -55,6 +55,7 @@ extern "C" fn learn_syn_ack(skb: *mut __sk_buff, marks: u32) -> u32 {
         let (ifindex, tagged_later, control, sent) =
             unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
         let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
+        let ifindex = maps::path(ifindex);
         fastpath::learn(&frame, sent, &Departure { ifindex, vlan, marks }, &mut tables);
     }
     0

@@ -33,7 +33,7 @@ impl CookieSecret {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAckRecord {
-    /// Index of the interface by which it left.
+    /// Index of the interface by which it left, or of the one that stands for its path ([`super::maps::PATHS`]).
     pub ifindex: u32,
     /// MSS option in bytes, 0 without one.
     pub mss: u16,

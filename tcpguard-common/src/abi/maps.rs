@@ -96,6 +96,9 @@ pub const SYN_SAMPLES_KEPT: u32 = 64;
 pub const CONFIG: &str = "CONFIG";
 /// Array of 1: interface slot (u8), or [`UNATTACHED`], by interface index.
 pub const INTERFACES: &str = "INTERFACES";
+/// Array of 1: `[u32; MAX_INTERFACES]`, by slot the index of the interface that stands for all of one path, such as the
+/// members of a bond; 0: it is a path of its own.
+pub const PATHS: &str = "PATHS";
 /// Per-CPU array by interface slot: [`super::PacketCounters`].
 pub const PACKETS: &str = "PACKETS";
 /// Array of 1: [`super::PortEntry`] by port in host byte order.
@@ -180,9 +183,10 @@ pub const SIZED_BY_RULES: [&str; 5] =
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 31] = [
+pub const PINNED: [&str; 32] = [
     CONFIG,
     INTERFACES,
+    PATHS,
     PACKETS,
     PORTS,
     LISTENERS,

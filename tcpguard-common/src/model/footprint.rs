@@ -40,6 +40,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + 2 * per_cpu(size_of::<SynSamples>(), 1)
         + per_cpu(4 * maps::REPLY_LIMIT_PART, 1)
         + array(maps::MAX_IFINDEX, 1)
+        + array(4 * maps::MAX_INTERFACES as usize, 1)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536 * size_of::<PortEntry>(), 1)
         + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)

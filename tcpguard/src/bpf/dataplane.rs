@@ -36,6 +36,7 @@ pub type FlowRecord = (FlowKey, Flow);
 pub struct Dataplane {
     config: Table<u32, Config>,
     interfaces: Table<u32, [u8; maps::MAX_IFINDEX]>,
+    paths: Table<u32, [u32; maps::MAX_INTERFACES as usize]>,
     packets: PerCpu<PacketCounters>,
     ports: Table<u32, [PortEntry; 65_536]>,
     listeners: Table<ListenerKey, u32>,
@@ -78,6 +79,7 @@ impl Dataplane {
         Ok(Self {
             config: object.table(maps::CONFIG)?,
             interfaces: object.table(maps::INTERFACES)?,
+            paths: object.table(maps::PATHS)?,
             packets: object.per_cpu(maps::PACKETS)?,
             ports: object.table(maps::PORTS)?,
             listeners: object.table(maps::LISTENERS)?,
@@ -147,6 +149,19 @@ impl Dataplane {
     pub fn interfaces(&self) -> Result<BTreeMap<u32, u8>, KernelError> {
         let Some(table) = self.interfaces.get(&0)? else { return Ok(BTreeMap::new()) };
         Ok((0..).zip(table).filter(|(_, slot)| *slot != 0).collect())
+    }
+
+    /// Sets the index of the interface that stands for the path of each slot.
+    pub fn set_paths(
+        &self,
+        paths: &[u32; maps::MAX_INTERFACES as usize],
+    ) -> Result<(), KernelError> {
+        self.paths.set(&0, paths)
+    }
+
+    /// As [`Self::set_paths`] has set them.
+    pub fn paths(&self) -> Result<[u32; maps::MAX_INTERFACES as usize], KernelError> {
+        Ok(self.paths.get(&0)?.unwrap_or([0; maps::MAX_INTERFACES as usize]))
     }
 
     /// Starts the packet counters of a slot from zero.

@@ -61,6 +61,7 @@ plain!(
     [u8; abi::maps::EXEMPT_FILTER_BYTES],
     [u8; 65_536],
     [u32; abi::maps::REPLY_LIMIT_PART],
+    [u32; abi::maps::MAX_INTERFACES as usize],
     tcpguard_common::fastpath::clients::Marks,
     [abi::PortEntry; 65_536],
 );

@@ -20,7 +20,9 @@ use crate::{
 /// Used where the machine's own sources name no mirror of Debian.
 const DEBIAN: &str = "http://deb.debian.org/debian/";
 /// A kernel for guests: small, with virtio, serial console, veth and BTF.
-const KERNEL: &str = "linux-image-cloud-amd64";
+pub const CLOUD: &str = "linux-image-cloud-amd64";
+/// The kernel for all machines, with all network devices.
+pub const FULL: &str = "linux-image-amd64";
 
 pub struct Kernel {
     /// As `uname -r` says.
@@ -35,13 +37,13 @@ pub struct Emulator {
     root: PathBuf,
 }
 
-/// The newest kernel of `suite`, unpacked in `directory`.
-pub fn kernel(directory: &Path, suite: &str) -> Result<Kernel> {
+/// The newest kernel of `suite` that the metapackage `package` names, unpacked in `directory`.
+pub fn kernel(directory: &Path, suite: &str, package: &str) -> Result<Kernel> {
     once(directory, &format!("kernel of {suite}"), |root, apt| {
         let apt = apt.prepare(&[suite])?;
         let mut depends = apt.command("apt-cache");
         depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests"]);
-        let depends = process::output(depends.args(["--no-conflicts", "--no-breaks", KERNEL]))?;
+        let depends = process::output(depends.args(["--no-conflicts", "--no-breaks", package]))?;
         let mut download = apt.command("apt-get");
         download.args(["-qq", "download"]).args(kernel_packages(&depends));
         process::run(download.current_dir(apt.archives()))?;
@@ -95,7 +97,8 @@ impl Emulator {
 
 /// The part of a kernel's release that distinguishes it from others: `6.1.0-50` of `6.1.0-50-cloud-amd64`.
 pub fn short(release: &str) -> &str {
-    release.strip_suffix("-cloud-amd64").unwrap_or(release)
+    let release = release.strip_suffix("-amd64").unwrap_or(release);
+    release.strip_suffix("-cloud").unwrap_or(release)
 }
 
 /// Runs `fill` unless `directory/root` is there: it appears only when it is complete.

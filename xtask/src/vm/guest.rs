@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     debian::{Emulator, Kernel},
     initramfs::Initramfs,
+    stacked,
 };
 use crate::process;
 
@@ -98,9 +99,10 @@ wait $agent
 /tcpguard detach --all
 ";
 
-/// Writes the initramfs of a guest to `path`.
+/// Writes the initramfs of a guest to `path`. `stacked` adds the cases of bonds and VLANs.
 pub fn image(
     path: &Path,
+    stacked: bool,
     emulator: &Emulator,
     kernel: &Kernel,
     programs: &Programs,
@@ -112,10 +114,12 @@ pub fn image(
     }
     archive.file("init", INIT.as_bytes());
     archive.file("bin/busybox", &read(&emulator.busybox())?);
-    archive.file("job", format!("/load {INTERFACE} /objects/*.o\n{LIVE}").as_bytes());
+    let (more, more_modules) =
+        if stacked { (stacked::SCRIPT, &stacked::MODULES[..]) } else { ("", &[][..]) };
+    archive.file("job", format!("/load {INTERFACE} /objects/*.o\n{LIVE}{more}").as_bytes());
     archive.file("load", &read(&programs.loader)?);
     archive.file("tcpguard", &read(&programs.agent)?);
-    for path in MODULES {
+    for path in MODULES.iter().chain(more_modules) {
         let (_, name) = path.rsplit_once('/').context("a module without a folder")?;
         archive.file(name, &module(&kernel.modules.join(path))?);
     }

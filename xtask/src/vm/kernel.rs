@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tcpguard_goals::verifier::{self, Costs};
 
 use super::guest::{BLOCK, BLOCK_S, STATUS};
+use super::stacked;
 
 /// Tolerance in seconds for the time at which a blocked client gets in again. It tries once a
 /// second, and programs start slowly in a guest.
@@ -28,6 +29,8 @@ pub struct Kernel {
     /// Outcome of the agent's run, or the reason why it is not enough; `None` where the agent did
     /// not run.
     pub agent: Option<Result<Agent, String>>,
+    /// Outcome of the agent's runs on bonds and VLANs; none where there was no such run.
+    pub stacked: stacked::Results,
 }
 
 /// Outcome of an agent's run.
@@ -75,10 +78,11 @@ impl Kernel {
         self.programs.extend(verifier::cost(answer));
     }
 
-    /// Returns the number of programs that this kernel refused, and one more if the agent failed on it.
+    /// Returns the number of programs that this kernel refused and of runs in which the agent failed on it.
     pub fn failures(&self) -> usize {
         let refused = self.programs.values().filter(|program| program.is_err()).count();
-        refused + usize::from(matches!(self.agent, Some(Err(_))))
+        let wrong = self.stacked.values().filter(|result| result.is_err()).count();
+        refused + wrong + usize::from(matches!(self.agent, Some(Err(_))))
     }
 
     /// Returns the record of this kernel, as `testing/record/kernel-support.json` keeps it.
@@ -89,6 +93,11 @@ impl Kernel {
             .filter_map(|(name, cost)| Some((name, *cost.as_ref().ok()?)))
             .collect();
         let agent = self.agent.as_ref().and_then(|agent| agent.as_ref().ok());
+        let stacked: BTreeMap<_, _> = self
+            .stacked
+            .iter()
+            .filter_map(|(case, counts)| Some((case, counts.as_ref().ok()?)))
+            .collect();
         json!({
             "name": self.name,
             "programs": programs,
@@ -98,6 +107,7 @@ impl Kernel {
             "handshake": agent.map(|agent| &agent.handshake),
             "cookies": agent.map(|agent| &agent.cookies),
             "block": agent.map(|agent| &agent.block),
+            "stacked": stacked,
         })
     }
 
@@ -127,6 +137,9 @@ impl Kernel {
                 .filter_map(|(object, digest)| Some((object.clone(), text(digest)?)))
                 .collect(),
             agent: agent.map(Ok),
+            stacked: entries("stacked")
+                .filter_map(|(case, counts)| Some((case.clone(), Ok(text(counts)?))))
+                .collect(),
         }
     }
 }
@@ -209,7 +222,8 @@ mod tests {
              {STATUS}{}\n{BLOCK}9.5 50.1\n",
             status("{\"syn\":1,\"syn_ack\":1,\"established\":1}")
         );
-        let kernel = Kernel::loaded("6.1.0-50", &console).unwrap();
+        let mut kernel = Kernel::loaded("6.1.0-50", &console).unwrap();
+        kernel.stacked.insert("agent on a bond".to_owned(), Ok("80/80/40".to_owned()));
         let read = Kernel::from_json(&kernel.to_json());
         assert_eq!(format!("{read:?}"), format!("{kernel:?}"));
     }

@@ -10,6 +10,7 @@ mod guest;
 mod initramfs;
 mod kernel;
 pub mod record;
+mod stacked;
 mod table;
 
 use std::{
@@ -35,6 +36,9 @@ pub const KERNEL_VERSIONS: [&str; 5] = ["5.10", "6.1", "6.12", "7.2", "7.3"];
 /// Debian's suite with the kernel of each version. The oldest one stands for 5.15, which Debian does not have.
 const SUITES: [&str; 5] =
     ["bullseye", "bookworm", "bookworm-backports", "forky", "trixie-backports"];
+
+/// The version whose guest has the full kernel, for bonds and VLANs.
+const STACKED: &str = "6.12";
 
 /// The object that is there to be refused, which the row of G10 shows on the running kernel. Emulated
 /// guests would take minutes to get there.
@@ -77,8 +81,12 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
     }
     for (version, suite) in KERNEL_VERSIONS.into_iter().zip(SUITES) {
         if kernels.is_empty() || kernels.iter().any(|wanted| wanted == version) {
-            let directory = store.join(version);
-            let kernel = debian::kernel(&directory, suite)?;
+            let stacked = version == STACKED;
+            let (directory, package) = match stacked {
+                true => (store.join(format!("{version}-full")), debian::FULL),
+                false => (store.join(version), debian::CLOUD),
+            };
+            let kernel = debian::kernel(&directory, suite, package)?;
             if !kernel.release.starts_with(&format!("{version}.")) {
                 bail!(
                     "{suite} has moved on from {version} to {}; name a suite that has it, in \
@@ -92,11 +100,15 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
             let mut objects = objects.clone();
             objects
                 .retain(|object| version != old || object.file_stem().is_none_or(|it| it != new));
-            guest::image(&image, &emulator, &kernel, &programs, &objects)?;
+            guest::image(&image, stacked, &emulator, &kernel, &programs, &objects)?;
             let console = timed(&format!("Linux {}", kernel.release), || {
                 guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
             })?;
-            columns.push(Kernel::loaded(debian::short(&kernel.release), &console)?);
+            let mut column = Kernel::loaded(debian::short(&kernel.release), &console)?;
+            if stacked {
+                column.stacked = stacked::results(&console);
+            }
+            columns.push(column);
         }
     }
     print!("{}", table::render(&columns));

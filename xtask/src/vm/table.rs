@@ -22,10 +22,17 @@ pub fn render(kernels: &[Kernel]) -> String {
     lines.push(line("agent: SYN/SYN-ACK/completed", &handshake));
     lines.push(line("agent: cookies made by", &cookies));
     lines.push(line(&format!("agent: a block of {BLOCK_S} s ended after"), &block));
+    let cases: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.stacked.keys()).collect();
+    lines.extend(cases.iter().map(|case| line(case, &|kernel| stacked(kernel, case))));
     let mut text = align(&lines);
     for kernel in kernels {
         if let Some(Err(why)) = &kernel.agent {
             text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
+        }
+        for (case, result) in &kernel.stacked {
+            if let Err(why) = result {
+                text.push_str(&format!("FAILED {case} on Linux {}: {why}\n", kernel.name));
+            }
         }
         for (object, why) in &kernel.left_out {
             text.push_str(&format!("LEFT OUT {object} on Linux {}: {why}\n", kernel.name));
@@ -73,6 +80,14 @@ fn block(kernel: &Kernel) -> String {
     match &kernel.agent {
         Some(Ok(agent)) => format!("{} s", agent.block),
         _ => "-".to_owned(),
+    }
+}
+
+fn stacked(kernel: &Kernel, case: &str) -> String {
+    match kernel.stacked.get(case) {
+        Some(Ok(counts)) => counts.clone(),
+        Some(Err(_)) => "FAILED".to_owned(),
+        None => "-".to_owned(),
     }
 }
 

@@ -236,7 +236,10 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
         let quoted: Vec<String> = link.members.iter().map(|name| format!("{name:?}")).collect();
         let members = quoted.join(", ");
         match (link.kind.as_deref(), &link.master, &link.below) {
-            (Some(kind @ ("bridge" | "bond" | "team")), _, _) if !members.is_empty() => Some(
+            (Some("bond"), _, _) if !members.is_empty() => {
+                Some(Checked::passed(CODE, format!("a bond of {members}, which are attached with it")))
+            }
+            (Some(kind @ ("bridge" | "team")), _, _) if !members.is_empty() => Some(
                 Checked::warning(
                     CODE,
                     format!(
@@ -256,6 +259,10 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 )
                 .hint(edit(&format!("{below:?}"))),
             ),
+            (_, Some((master, kind)), _) if kind == "bond" => Some(Checked::notice(
+                CODE,
+                format!("a member of {master} (bond): attach to the bond, or to every member"),
+            )),
             (_, Some((master, kind)), _) => Some(Checked::notice(
                 CODE,
                 format!("a member of {master} ({kind}): attach to every member with client traffic"),

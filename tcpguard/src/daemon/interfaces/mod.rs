@@ -1,11 +1,13 @@
 //! The protected interfaces: attached at start, followed when they are renamed, attached again when
 //! they are made anew.
 
+mod bonds;
 mod follow;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bonds::Bonding;
 use follow::{Followed, Place, follow, is_spare};
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
@@ -29,6 +31,7 @@ struct ConfiguredInterface {
     /// XDP mode in which to attach to it.
     xdp_mode: XdpMode,
     slot: u8,
+    bonding: Bonding,
     attachment: Option<Attachment>,
     /// The interface as it was last read; `None`: it does not exist.
     present: Option<Interface>,
@@ -109,6 +112,7 @@ impl Interfaces {
             names.first().map(|name| interfaces::by_name(name)).transpose()?;
         }
         all.find_unattached(&found);
+        all.find_bonds(&found);
         all.write_slots(dataplane)?;
         for place in 0..all.configured.len() {
             let attached = all
@@ -155,6 +159,7 @@ impl Interfaces {
             wanted: wanted.to_owned(),
             xdp_mode: mode.unwrap_or(XdpMode::Auto),
             slot,
+            bonding: Bonding::default(),
             attachment: None,
             present: present.cloned(),
             failed: None,
@@ -312,6 +317,7 @@ impl Interfaces {
             stays
         });
         moved |= self.find_unattached(found);
+        moved |= self.find_bonds(found);
         if moved && let Err(error) = self.write_slots(dataplane) {
             // `repair_slots` writes them again.
             log::error!("counter slots of interfaces not written: {}", error.with_hint());
@@ -393,7 +399,7 @@ impl Interfaces {
     pub fn repair_slots(&self, dataplane: &Dataplane) -> Result<bool, KernelError> {
         let wanted: BTreeMap<u32, u8> =
             self.slots().filter(|(index, _)| (*index as usize) < MAX_IFINDEX).collect();
-        let differs = dataplane.interfaces()? != wanted;
+        let differs = dataplane.interfaces()? != wanted || dataplane.paths()? != self.paths();
         if differs {
             self.write_slots(dataplane)?;
         }
@@ -412,17 +418,38 @@ impl Interfaces {
         differs
     }
 
+    /// Finds the bonds among the attached interfaces. Returns whether they are others than before.
+    fn find_bonds(&mut self, found: &[Interface]) -> bool {
+        let attached: Vec<u32> =
+            self.configured.iter().filter_map(ConfiguredInterface::index).collect();
+        let mut differs = false;
+        for configured in &mut self.configured {
+            let bonding = configured.index().map(|index| Bonding::of(index, &attached, found));
+            let before = std::mem::replace(&mut configured.bonding, bonding.unwrap_or_default());
+            differs |= before != configured.bonding;
+        }
+        differs
+    }
+
     fn write_slots(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
+        // The paths first: they say nothing of an interface without a slot.
+        dataplane.set_paths(&self.paths())?;
         dataplane.set_interfaces(self.slots())
     }
 
-    /// Index and slot of each that exists, and `UNATTACHED` for the interfaces that are surely not attached.
+    fn paths(&self) -> [u32; MAX_INTERFACES as usize] {
+        let mut paths = [0; MAX_INTERFACES as usize];
+        for configured in &self.configured {
+            paths[usize::from(configured.slot)] = configured.bonding.path;
+        }
+        paths
+    }
+
+    /// Index and slot of each that exists, and `UNATTACHED` for the interfaces that are surely not attached. The last
+    /// entry of an index counts.
     fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
-        let configured = self
-            .configured
-            .iter()
-            .filter_map(|configured| Some((configured.index()?, configured.slot)));
-        configured.chain(self.unattached.iter().map(|index| (*index, UNATTACHED)))
+        let unattached = self.unattached.iter().map(|index| (*index, UNATTACHED));
+        unattached.chain(self.configured.iter().flat_map(ConfiguredInterface::slots))
     }
 }
 
@@ -433,6 +460,12 @@ impl ConfiguredInterface {
 
     fn index(&self) -> Option<u32> {
         self.present.as_ref().map(|interface| interface.index)
+    }
+
+    /// Its index and those of its members, if it is a bond, with its slot.
+    fn slots(&self) -> impl Iterator<Item = (u32, u8)> {
+        let members = self.bonding.members.iter().copied();
+        members.chain(self.index()).map(|index| (index, self.slot))
     }
 
     /// Its present name, or the name under which it is waited for if it does not exist.

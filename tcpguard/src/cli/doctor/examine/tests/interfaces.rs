@@ -142,6 +142,13 @@ pub(super) const CASES: &[Case] = &[
         "a member of br0 (bridge)",
         "",
     ),
+    (
+        |f| link(f).master = Some(("bond0".to_owned(), "bond".to_owned())),
+        "stacked",
+        NOTICE,
+        "attach to the bond, or to every member",
+        "",
+    ),
     (|f| link(f).device.lost = Some(50), "lost_by_interface", NOTICE, "50 of ", ""),
     (
         |f| link(f).device.lost = Some(5_000),

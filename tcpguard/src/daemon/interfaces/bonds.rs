@@ -1,0 +1,90 @@
+//! Bonds: a packet may arrive by one member and be answered by another.
+
+use tcpguard_host::linux::Interface;
+
+/// Position of an interface among bonds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Bonding {
+    /// Members of the bond that it is. Its native program runs on them, and sees each packet as the member's.
+    pub(super) members: Vec<u32>,
+    /// Index of the interface that stands for its path: of a bond the bond itself, of members the first attached one. 0 for
+    /// an interface that belongs to no bond.
+    pub(super) path: u32,
+}
+
+impl Bonding {
+    /// Finds the position of the interface `index`, where those of `attached` are attached and `found` are all.
+    pub(super) fn of(index: u32, attached: &[u32], found: &[Interface]) -> Self {
+        let Some(interface) = found.iter().find(|one| one.index == index) else {
+            return Self::default();
+        };
+        let parts = |bond: u32| {
+            let parts = found.iter().filter(move |one| one.master == Some(bond));
+            parts.map(|part| part.index)
+        };
+        if is_bond(interface) {
+            return Self { members: parts(index).collect(), path: index };
+        }
+        let bond = found.iter().find(|one| is_bond(one) && interface.master == Some(one.index));
+        let first = bond.and_then(|bond| parts(bond.index).find(|part| attached.contains(part)));
+        Self { members: Vec::new(), path: first.unwrap_or(0) }
+    }
+}
+
+fn is_bond(interface: &Interface) -> bool {
+    interface.kind.as_deref() == Some("bond")
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_host::linux::interfaces::OperState;
+    use tcpguard_host::linux::{Below, Xdp};
+
+    use super::*;
+
+    fn interface(index: u32, kind: Option<&str>, master: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: format!("eth{index}"),
+            link_type: 1,
+            mtu: 1500,
+            loopback: false,
+            state: OperState::Up,
+            kind: kind.map(str::to_owned),
+            master,
+            below: Below::Nothing,
+            xdp: Xdp::None,
+            xdp_program: None,
+        }
+    }
+
+    /// A bond of 2 and 3, a bridge of 5 and 6, and 8 alone.
+    fn found() -> Vec<Interface> {
+        vec![
+            interface(2, None, Some(4)),
+            interface(3, None, Some(4)),
+            interface(4, Some("bond"), None),
+            interface(5, None, Some(7)),
+            interface(6, None, Some(7)),
+            interface(7, Some("bridge"), None),
+            interface(8, None, None),
+        ]
+    }
+
+    #[test]
+    fn a_bond_and_its_members_are_one_path() {
+        let bond = Bonding { members: vec![2, 3], path: 4 };
+        assert_eq!(Bonding::of(4, &[4], &found()), bond);
+        let path = |index, attached: &[u32]| Bonding::of(index, attached, &found()).path;
+        assert_eq!([2, 3].map(|index| path(index, &[2, 3])), [2, 2]);
+        assert_eq!(path(3, &[3]), 3, "its path does not go by a member that is not attached");
+    }
+
+    #[test]
+    fn other_interfaces_are_paths_of_their_own() {
+        for index in [5, 6, 7, 8, 9] {
+            let bonding = Bonding::of(index, &[5, 6, 7, 8], &found());
+            assert_eq!(bonding, Bonding::default(), "{index}");
+        }
+    }
+}
