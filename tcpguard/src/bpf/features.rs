@@ -12,11 +12,9 @@ use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 use tcpguard_host::doctor::facts::{Feature, MULTI_BUFFER, Support};
 use tcpguard_host::linux::{self, kernel_release, netns};
 
-use super::{KernelError, syscall};
+use super::KernelError;
+use super::syscall::{self, ENOTSUPP};
 
-/// The kernel's answer where the compiler of this architecture does not know an instruction (`ENOTSUPP`,
-/// include/linux/errno.h).
-const ENOTSUPP: i32 = 524;
 /// Index of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
@@ -178,7 +176,8 @@ fn of_program(result: Result<bool, ProgramError>) -> Support {
     }
 }
 
-/// The result of a system call that is valid on kernels with the feature.
+/// The result of a system call that is valid on kernels with the feature. `ENOTSUPP` is the answer where the compiler of
+/// this architecture does not know an instruction.
 fn tried<T>(result: io::Result<T>) -> Support {
     match result {
         Ok(_) => Support::Present,

@@ -13,6 +13,9 @@ use aya_obj::generated::{
     bpf_func_id, bpf_insn, bpf_link_info, bpf_prog_type,
 };
 
+/// An errno of the kernel that is not meant for programs (include/linux/errno.h).
+pub(super) const ENOTSUPP: i32 = 524;
+
 /// The kernel's answer, which is 0 or a descriptor.
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is a whole, initialised attribute; every pointer in it was made from a slice

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use tcpguard_common::abi;
 
 use super::KernelError;
-use super::syscall;
+use super::syscall::{self, ENOTSUPP};
 
 /// A type that a map may hold: any bit pattern is a value of it, and it has no padding.
 ///
@@ -213,11 +213,16 @@ impl<V: Plain> PerCpu<V> {
         Self { fd, name, cpus, types: PhantomData }
     }
 
-    /// The values of all CPUs.
+    fn unread(&self, error: io::Error) -> KernelError {
+        KernelError::Map { what: "read", map: self.name, error }
+    }
+
+    /// The values of all CPUs; none behind the end of the array.
     pub fn get(&self, index: u32) -> Result<Vec<V>, KernelError> {
         let mut values = vec![0; size_of::<V>() * self.cpus];
-        syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values)
-            .map_err(|error| KernelError::Map { what: "read", map: self.name, error })?;
+        let found = syscall::lookup(self.fd.as_fd(), bytes(&index), &mut values)
+            .map_err(|error| self.unread(error))?;
+        values.truncate(if found { values.len() } else { 0 });
         Ok(values.chunks_exact(size_of::<V>()).map(from_bytes).collect())
     }
 
@@ -226,17 +231,42 @@ impl<V: Plain> PerCpu<V> {
     pub fn batch(
         &self,
         position: &mut Position,
-        each: impl FnMut(&[V]),
+        mut each: impl FnMut(&[V]),
     ) -> Result<bool, KernelError> {
         let mut keys = vec![0; BATCH * size_of::<u32>()];
         let mut values = vec![0; BATCH * size_of::<V>() * self.cpus];
         let fd = self.fd.as_fd();
-        let (read, more) =
-            syscall::lookup_batch(fd, &mut position.0, &mut keys, &mut values, BATCH as u32)
-                .map_err(|error| KernelError::Map { what: "read", map: self.name, error })?;
+        let batch =
+            syscall::lookup_batch(fd, &mut position.0, &mut keys, &mut values, BATCH as u32);
+        let (read, more) = match batch {
+            // Kernels before 5.13 read no batches of such arrays.
+            Err(error) if error.raw_os_error() == Some(ENOTSUPP) => {
+                return self.one_by_one(position, each);
+            }
+            batch => batch.map_err(|error| self.unread(error))?,
+        };
         let values: Vec<V> = values.chunks_exact(size_of::<V>()).map(from_bytes).collect();
-        values.chunks_exact(self.cpus).take(read as usize).for_each(each);
+        values.chunks_exact(self.cpus).take(read as usize).for_each(&mut each);
         Ok(more)
+    }
+
+    /// Reads as [`Self::batch`] does, by a look-up of each element.
+    fn one_by_one(
+        &self,
+        position: &mut Position,
+        mut each: impl FnMut(&[V]),
+    ) -> Result<bool, KernelError> {
+        let first = position.0.unwrap_or(0);
+        let end = first + BATCH as u32;
+        for index in first..end {
+            let values = self.get(index)?;
+            if values.is_empty() {
+                return Ok(false);
+            }
+            each(&values);
+        }
+        position.0 = Some(end);
+        Ok(true)
     }
 
     /// Sets the values of all CPUs.
