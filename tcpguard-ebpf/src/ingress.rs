@@ -190,6 +190,17 @@ impl<'a> KernelStages<'a> {
         self.env.config
     }
 
+    /// Notes the slot of the interface for [`Self::slot`].
+    #[inline(always)]
+    pub fn note_slot(&mut self, slot: u32) {
+        self.env.tables.note_slot(slot);
+    }
+
+    #[inline(always)]
+    pub fn slot(&self) -> u32 {
+        self.env.tables.slot()
+    }
+
     #[inline(always)]
     pub fn raw(&self) -> *mut xdp_md {
         self.ctx.as_ptr().cast()

@@ -28,23 +28,29 @@ use crate::tables::KernelTables;
 /// Every packet that arrives. `frags`: also attaches where the MTU exceeds a page.
 #[xdp(frags)]
 pub fn tcpguard_ingress(ctx: XdpContext) -> u32 {
-    let Some(packets) = maps::packet_counters(ctx.ingress_ifindex() as u32) else {
-        return xdp_action::XDP_PASS;
-    };
+    let slot = maps::interface_slot(ctx.ingress_ifindex() as u32);
+    let Some(packets) = maps::packet_counters(slot) else { return xdp_action::XDP_PASS };
     packets.entry += 1;
     packets.bytes += frame::first_piece(&ctx);
-    let Some(mut stages) = KernelStages::new(&ctx, packets) else {
-        return xdp_action::XDP_PASS;
-    };
+    let Some(mut stages) = KernelStages::new(&ctx, packets) else { return xdp_action::XDP_PASS };
+    stages.note_slot(slot);
     let reason = fastpath::ingress(stages.config(), &mut stages);
     let place = opaque(reason as usize) & (REASON_SLOTS - 1);
     stages.packets.reasons[place] += 1;
     logging::verdict(&ctx, reason);
     match reason.action() {
-        Action::Pass => xdp_action::XDP_PASS,
+        Action::Pass => hand_on(&ctx, stages.slot()),
         Action::Drop => xdp_action::XDP_DROP,
         Action::Tx => xdp_action::XDP_TX,
     }
+}
+
+/// Passes a frame to the next program of its interface, which takes the place of this one, or else to the stack.
+#[inline(always)]
+fn hand_on(ctx: &XdpContext, slot: u32) -> u32 {
+    // SAFETY: nothing of this program is left to be dropped.
+    unsafe { maps::NEXT_PROGRAMS.tail_call(ctx, slot) };
+    xdp_action::XDP_PASS
 }
 
 /// Every packet that leaves; only SYN-ACKs and resets are looked at more closely.

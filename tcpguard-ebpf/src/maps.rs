@@ -2,7 +2,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
@@ -36,6 +36,8 @@ pub struct CpuState {
     pub segments_so_far: u64,
     /// See `Frame::forget`.
     pub scratch: u64,
+    /// Slot of the interface at which the frame came in.
+    pub slot: u64,
     /// Connections that were handed to the kernel a moment ago, or are about to be made by it.
     pub handed_over: [HandedOver; size::HANDED_OVER_SLOTS as usize],
     /// Limit for tcpguard's own replies to unvalidated sources.
@@ -71,6 +73,8 @@ pub static CPU: PerCpuArray<CpuState, 1> = PerCpuArray::new();
 pub static INTERFACES: Array<[u8; size::MAX_IFINDEX], 1> = Array::new();
 #[btf_map]
 pub static PATHS: Array<[u32; size::MAX_INTERFACES as usize], 1> = Array::new();
+#[btf_map]
+pub static NEXT_PROGRAMS: ProgramArray<{ size::MAX_INTERFACES as usize }> = ProgramArray::new();
 #[btf_map]
 pub static PACKETS: PerCpuArray<PacketCounters, { size::MAX_INTERFACES as usize }> =
     PerCpuArray::new();
@@ -172,25 +176,25 @@ pub static MULTI_BUFFER: Global<u8> = Global::new(1);
 
 /// The entry of an interface in `INTERFACES`; 0 if there is none.
 #[inline(always)]
-fn slot(ifindex: u32) -> Option<u8> {
-    let slots = INTERFACES.get(0)?;
+fn entry(ifindex: u32) -> Option<u8> {
+    let entries = INTERFACES.get(0)?;
     // Opaque, so that the compiler keeps the mask, although a comparison has made it needless: the verifiers
     // before Linux 6.3 forget the bounds of an index that is kept on the stack meanwhile.
     let place = opaque(ifindex as usize) & (size::MAX_IFINDEX - 1);
-    Some(if (ifindex as usize) < size::MAX_IFINDEX { slots[place] } else { 0 })
+    Some(if (ifindex as usize) < size::MAX_IFINDEX { entries[place] } else { 0 })
 }
 
 /// Returns whether nothing that comes in by an interface has come by an attached one.
 #[inline(always)]
 pub fn is_unattached(ifindex: u32) -> bool {
-    slot(ifindex) == Some(size::UNATTACHED)
+    entry(ifindex) == Some(size::UNATTACHED)
 }
 
 /// The index of the interface that stands for the path of this one: a packet that arrives by one member of a bond may be
 /// answered by another.
 #[inline(always)]
 pub fn path(ifindex: u32) -> u32 {
-    let (Some(slot), Some(paths)) = (slot(ifindex), PATHS.get(0)) else { return ifindex };
+    let (Some(slot), Some(paths)) = (entry(ifindex), PATHS.get(0)) else { return ifindex };
     if slot == size::UNATTACHED {
         return ifindex;
     }
@@ -200,14 +204,19 @@ pub fn path(ifindex: u32) -> u32 {
     }
 }
 
-/// The counters of an interface, or those of slot 0 for one without a slot.
+/// The slot of an interface; 0 for one without a slot of its own.
 #[inline(always)]
-pub fn packet_counters(ifindex: u32) -> Option<&'static mut PacketCounters> {
-    let slot = match slot(ifindex)? {
-        size::UNATTACHED => 0,
-        slot => slot,
-    };
-    let counters = PACKETS.get_ptr_mut(u32::from(slot))?;
+pub fn interface_slot(ifindex: u32) -> u32 {
+    match entry(ifindex) {
+        None | Some(size::UNATTACHED) => 0,
+        Some(slot) => slot.into(),
+    }
+}
+
+/// The counters of an interface slot.
+#[inline(always)]
+pub fn packet_counters(slot: u32) -> Option<&'static mut PacketCounters> {
+    let counters = PACKETS.get_ptr_mut(slot)?;
     // SAFETY: this CPU's value of a per-CPU array; XDP programs do not preempt each other.
     Some(unsafe { &mut *counters })
 }

@@ -61,6 +61,20 @@ impl KernelTables {
         own!(self.sent)
     }
 
+    /// Notes the slot of the interface at which the frame came in.
+    #[inline(always)]
+    pub fn note_slot(&mut self, slot: u32) {
+        *own!(self.slot) = slot.into();
+    }
+
+    /// The slot that was noted. Read from memory, because the verifier would walk the whole program once more for a slot
+    /// with a value that it knows.
+    #[inline(always)]
+    pub fn slot(&self) -> u32 {
+        // SAFETY: this CPU's state.
+        unsafe { (&raw const (*self.cpu).slot).read_volatile() as u32 }
+    }
+
     /// The word for `Frame::forget`.
     #[inline(always)]
     pub fn scratch(&self) -> *mut u64 {

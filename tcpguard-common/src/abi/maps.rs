@@ -99,6 +99,8 @@ pub const INTERFACES: &str = "INTERFACES";
 /// Array of 1: `[u32; MAX_INTERFACES]`, by slot the index of the interface that stands for all of one path, such as the
 /// members of a bond; 0: it is a path of its own.
 pub const PATHS: &str = "PATHS";
+/// Program array by interface slot: the next program of the interface.
+pub const NEXT_PROGRAMS: &str = "NEXT_PROGRAMS";
 /// Per-CPU array by interface slot: [`super::PacketCounters`].
 pub const PACKETS: &str = "PACKETS";
 /// Array of 1: [`super::PortEntry`] by port in host byte order.
@@ -183,10 +185,11 @@ pub const SIZED_BY_RULES: [&str; 5] =
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 32] = [
+pub const PINNED: [&str; 33] = [
     CONFIG,
     INTERFACES,
     PATHS,
+    NEXT_PROGRAMS,
     PACKETS,
     PORTS,
     LISTENERS,

@@ -25,7 +25,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 9 * 8
+    let cpu_state = 10 * 8
         + 2 * size_of::<Pace>()
         + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_SLOTS as usize * size_of::<HandedOver>()
@@ -41,6 +41,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + per_cpu(4 * maps::REPLY_LIMIT_PART, 1)
         + array(maps::MAX_IFINDEX, 1)
         + array(4 * maps::MAX_INTERFACES as usize, 1)
+        + array(4, maps::MAX_INTERFACES)
         + per_cpu(size_of::<PacketCounters>(), maps::MAX_INTERFACES)
         + array(65_536 * size_of::<PortEntry>(), 1)
         + hash(size_of::<ListenerKey>(), 4, 2 * maps::MAX_LISTENERS)

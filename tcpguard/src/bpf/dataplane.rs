@@ -16,7 +16,7 @@ use tcpguard_common::fastpath::{clients, hash};
 use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
 use super::table::{PerCpu, Position, Table};
-use super::{KernelError, Object};
+use super::{KernelError, NextProgram, Object};
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 pub use walk::{RuleWalk, Walked};
 
@@ -37,6 +37,7 @@ pub struct Dataplane {
     config: Table<u32, Config>,
     interfaces: Table<u32, [u8; maps::MAX_IFINDEX]>,
     paths: Table<u32, [u32; maps::MAX_INTERFACES as usize]>,
+    next_programs: Table<u32, u32>,
     packets: PerCpu<PacketCounters>,
     ports: Table<u32, [PortEntry; 65_536]>,
     listeners: Table<ListenerKey, u32>,
@@ -80,6 +81,7 @@ impl Dataplane {
             config: object.table(maps::CONFIG)?,
             interfaces: object.table(maps::INTERFACES)?,
             paths: object.table(maps::PATHS)?,
+            next_programs: object.table(maps::NEXT_PROGRAMS)?,
             packets: object.per_cpu(maps::PACKETS)?,
             ports: object.table(maps::PORTS)?,
             listeners: object.table(maps::LISTENERS)?,
@@ -162,6 +164,22 @@ impl Dataplane {
     /// As [`Self::set_paths`] has set them.
     pub fn paths(&self) -> Result<[u32; maps::MAX_INTERFACES as usize], KernelError> {
         Ok(self.paths.get(&0)?.unwrap_or([0; maps::MAX_INTERFACES as usize]))
+    }
+
+    /// Kernel id of the next program of an interface slot; `None`: there is none.
+    pub fn next_program(&self, slot: u8) -> Result<Option<u32>, KernelError> {
+        self.next_programs.get(&u32::from(slot))
+    }
+
+    /// Makes `program` the next one of an interface slot, from one packet to the next.
+    pub fn set_next_program(&self, slot: u8, program: &NextProgram) -> Result<(), KernelError> {
+        let set = self.next_programs.set(&u32::from(slot), &program.descriptor());
+        set.map_err(|error| program.refused(error))
+    }
+
+    /// Leaves an interface slot without a next program. Returns whether there was one.
+    pub fn remove_next_program(&self, slot: u8) -> Result<bool, KernelError> {
+        self.next_programs.remove(&u32::from(slot))
     }
 
     /// Starts the packet counters of a slot from zero.

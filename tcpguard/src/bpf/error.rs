@@ -65,6 +65,8 @@ pub enum KernelError {
         by: String,
         /// The command that detaches it, or that shows how to.
         way_out: String,
+        /// The steps by which it runs behind tcpguard's program, if it can.
+        keep: Option<String>,
     },
     /// The driver has no native XDP and native was asked for.
     #[error("the driver of {interface} does not support native XDP: {reason}")]
@@ -113,6 +115,24 @@ pub enum KernelError {
         path: PathBuf,
         error: io::Error,
     },
+    /// Nothing is pinned under the name of a next program.
+    #[error("no program is pinned at {}", path.display())]
+    NoNextProgram { path: PathBuf },
+    /// The pin of a next program belongs to another user.
+    #[error("the agent may not open {}", path.display())]
+    NextProgramDenied { path: PathBuf },
+    /// Another object is pinned under the name of a next program.
+    #[error("{} is no XDP program", path.display())]
+    NoXdpProgram { path: PathBuf },
+    /// The kernel does not run a program behind tcpguard's.
+    #[error("the kernel refuses {} as the next program: {reason}", path.display())]
+    NextProgramRefused {
+        /// Path of the program's pin.
+        path: PathBuf,
+        reason: &'static str,
+        /// The change that it needs.
+        way_out: String,
+    },
     /// The host could not be asked for its release or its network namespace.
     #[error(transparent)]
     Host(#[from] tcpguard_host::linux::Error),
@@ -143,8 +163,11 @@ impl Hint for KernelError {
             | Self::Attach { .. }
             | Self::Map { .. } => "tcpguard doctor",
             Self::Memory { .. } => "systemctl edit tcpguard ([Service] MemoryMax=), or: free -m",
-            Self::Occupied { way_out, .. } => {
-                return format!("{way_out}, then: systemctl start tcpguard");
+            Self::Occupied { way_out, keep, .. } => {
+                let keep = keep.as_deref().map_or_else(String::new, |keep| {
+                    format!(". Or keep it as the next program. First pin it: {keep}")
+                });
+                return format!("{way_out}, then: systemctl start tcpguard{keep}");
             }
             Self::NotNative { .. } => "use --xdp-mode auto or generic",
             Self::NoEthernet { .. } => {
@@ -157,6 +180,17 @@ impl Hint for KernelError {
             Self::NoBpffs { .. } => "sudo mount -t bpf bpf /sys/fs/bpf",
             Self::Locked { .. } => "systemctl stop tcpguard",
             Self::Pin { path, .. } => return format!("ls -ld {}", path.display()),
+            Self::NoNextProgram { path } => {
+                return format!("sudo bpftool prog pin id ID {}", path.display());
+            }
+            Self::NextProgramDenied { path } => {
+                let directory = path.parent().unwrap_or(path);
+                return format!("sudo chown -R tcpguard:tcpguard {}", directory.display());
+            }
+            Self::NoXdpProgram { path } => {
+                return format!("look at it: sudo bpftool prog show pinned {}", path.display());
+            }
+            Self::NextProgramRefused { way_out, .. } => return way_out.clone(),
             Self::Host(error) => return error.hint(),
             Self::Mismatch(_) => "reinstall the package, or rebuild both: cargo xtask build",
         };
@@ -210,7 +244,12 @@ mod tests {
             KernelError::Refused { release: release(), program: name(), reason: reason() },
             KernelError::Memory { what: name() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
-            KernelError::Occupied { interface: name(), by: String::new(), way_out: name() },
+            KernelError::Occupied {
+                interface: name(),
+                by: String::new(),
+                way_out: name(),
+                keep: None,
+            },
             KernelError::NotNative { interface: name(), reason: reason() },
             KernelError::NoEthernet { interface: name(), link_type: 65534 },
             KernelError::Stacked { interface: name(), other: "eth0.7".to_owned() },
@@ -219,6 +258,14 @@ mod tests {
             KernelError::NoBpffs { path: path() },
             KernelError::Locked { path: path() },
             KernelError::Pin { what: "make", path: path(), error: error() },
+            KernelError::NoNextProgram { path: path() },
+            KernelError::NextProgramDenied { path: path() },
+            KernelError::NoXdpProgram { path: path() },
+            KernelError::NextProgramRefused {
+                path: path(),
+                reason: "no",
+                way_out: "bpftool prog".to_owned(),
+            },
             KernelError::Host(tcpguard_host::linux::Error::NoSockDiag),
             KernelError::Map { what: "read", map: "sources", error: error() },
             KernelError::Mismatch("no map sources".to_owned()),
@@ -240,6 +287,10 @@ mod tests {
                 | KernelError::NoBpffs { .. }
                 | KernelError::Locked { .. }
                 | KernelError::Pin { .. }
+                | KernelError::NoNextProgram { .. }
+                | KernelError::NextProgramDenied { .. }
+                | KernelError::NoXdpProgram { .. }
+                | KernelError::NextProgramRefused { .. }
                 | KernelError::Host(_)
                 | KernelError::Map { .. }
                 | KernelError::Mismatch(_) => {}

@@ -158,7 +158,8 @@ impl Object {
             | Map::HashMap(data)
             | Map::LpmTrie(data)
             | Map::LruHashMap(data)
-            | Map::PerCpuArray(data) => data,
+            | Map::PerCpuArray(data)
+            | Map::ProgramArray(data) => data,
             _ => return Err(KernelError::Mismatch(format!("map {name} is of another kind"))),
         };
         let info = data

@@ -3,14 +3,19 @@
 use tcpguard_host::linux::programs::{Attached, Hook};
 
 use super::KernelError;
+use super::pins::PIN_DIR;
+
+/// Beginning of the names of xdp-filter's programs.
+const XDP_FILTER: &str = "xdpfilt";
 
 /// The error for an interface that has the XDP programs `others`, as far as that can be seen.
 pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
-    let (by, way_out) = match others.first() {
-        Some(other) => (format!(" ({})", in_words(other)), way_out(&interface, other)),
-        None => (String::new(), format!("tcpguard doctor -i {interface}, detach it")),
+    let Some(other) = others.first() else {
+        let way_out = format!("tcpguard doctor -i {interface}, detach it");
+        return KernelError::Occupied { interface, by: String::new(), way_out, keep: None };
     };
-    KernelError::Occupied { interface, by, way_out }
+    let (by, way_out) = (format!(" ({})", in_words(other)), way_out(&interface, other));
+    KernelError::Occupied { interface, by, way_out, keep: keep(other) }
 }
 
 fn in_words(other: &Attached) -> String {
@@ -34,7 +39,7 @@ fn way_out(interface: &str, other: &Attached) -> String {
         Some(_) if other.is_dispatcher() => {
             format!("xdp-loader unload {interface} --all")
         }
-        Some(name) if name.starts_with("xdpfilt") => {
+        Some(name) if name.starts_with(XDP_FILTER) => {
             format!("xdp-filter unload {interface}")
         }
         Some(_) => {
@@ -48,6 +53,20 @@ fn way_out(interface: &str, other: &Attached) -> String {
             )
         }
     }
+}
+
+/// The steps by which the program runs behind tcpguard's. Those of libxdp need a dispatcher before them.
+fn keep(other: &Attached) -> Option<String> {
+    let (id, name) = (other.id?, other.name.as_deref()?);
+    if other.is_dispatcher() || name.starts_with(XDP_FILTER) {
+        return None;
+    }
+    // A BPF file system takes no dots.
+    let name = name.replace('.', "_");
+    Some(format!(
+        "bpftool prog pin id {id} {PIN_DIR}/next/{name}, and name it under [[interface]]: next_program = \
+         \"{name}\""
+    ))
 }
 
 #[cfg(test)]
@@ -92,6 +111,22 @@ mod tests {
         ] {
             let error = message(&[other(hook, name)]);
             assert!(error.contains(by) && error.contains(way_out), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_can_run_behind_is_offered_that() {
+        let offer = "Or keep it as the next program. First pin it: bpftool prog pin id 42 \
+                     /sys/fs/bpf/tcpguard/next/balancer, and name it under [[interface]]: \
+                     next_program = \"balancer\"";
+        for (name, offered) in [
+            (Some("balancer"), true),
+            (Some("xdp_dispatcher"), false),
+            (Some("xdpfilt_alw_all"), false),
+            (None, false),
+        ] {
+            let error = message(&[other(Hook::XdpNative, name)]);
+            assert_eq!(error.contains(offer), offered, "{error}");
         }
     }
 

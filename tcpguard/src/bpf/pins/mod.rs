@@ -18,6 +18,10 @@ pub use detach::{Detached, detach, pinned};
 pub(super) use layouts::Kind;
 pub use layouts::{Layout, layouts};
 
+/// Directory of the pins when the command line names no other directory.
+pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
+/// Directory of next programs in that of the pins. Administrators pin them there, for agents of every layout.
+const NEXT_PROGRAMS: &str = "next";
 /// `BPF_FS_MAGIC` of the kernel's `magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// Name of the link at the tracepoint.
@@ -52,8 +56,8 @@ impl Pins {
         let version = layouts::version(rules);
         let root = layouts::directory(dir, version, netns);
         let kinds = Kind::ALL.iter().map(|kind| kind.directory());
-        for name in kinds.chain([TRACEPOINTS, MAPS]) {
-            let path = root.join(name);
+        let of_layout = kinds.chain([TRACEPOINTS, MAPS]).map(|name| root.join(name));
+        for path in of_layout.chain([dir.join(NEXT_PROGRAMS)]) {
             // A process that can reach a pin can detach the XDP program.
             let mut private = fs::DirBuilder::new();
             private.recursive(true).mode(0o700);
@@ -119,6 +123,11 @@ impl Pins {
     /// first by an agent of this layout, then by those of others.
     pub(super) fn inherited(&self, kind: Kind, ifindex: u32) -> Vec<PathBuf> {
         inherited(&self.dir, self.netns, &self.root, kind, ifindex)
+    }
+
+    /// Returns the path at which a next program is pinned under `name`.
+    pub(super) fn next_program(&self, name: &str) -> PathBuf {
+        self.dir.join(NEXT_PROGRAMS).join(name)
     }
 
     pub(super) fn tracepoint(&self) -> PathBuf {

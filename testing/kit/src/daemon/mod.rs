@@ -2,7 +2,8 @@
 //!
 //! - [`agent`], [`status`], [`alerts`], [`doctor`]: the agent, its status, its alerts and its findings;
 //!   [`truth`]: whether they are true; [`heartbeat`]: the time of its last poll; [`pins`]: its pins, as those
-//!   of another version; [`tamper`]: its maps and links, changed behind its back.
+//!   of another version; [`tamper`]: its maps and links, changed behind its back; [`next_program`]: a program
+//!   for the packets that it passes.
 //! - [`source_rules`]: rules as the kernel has them, whether an agent runs or not; [`agreed`]: the options
 //!   that the ends of a connection agreed on.
 //! - [`armed`]: the programs alone, with the mitigations that a test starts; [`oracle`]: a host that shows
@@ -22,6 +23,7 @@ pub mod first_use;
 pub mod heartbeat;
 pub mod journald;
 pub mod machine;
+pub mod next_program;
 pub mod oracle;
 pub mod package;
 pub mod pins;

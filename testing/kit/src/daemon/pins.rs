@@ -19,10 +19,9 @@ pub fn pretend_layout(host: &Netns, step: i32) -> Result<()> {
             fs::read_dir(PIN_DIR)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         for path in layouts.into_iter().filter(|path| path.is_dir()) {
             let name = path.file_name().and_then(|name| name.to_str()).context("a name")?;
-            let (version, netns) = name
-                .strip_prefix('v')
-                .and_then(|name| name.split_once('-'))
-                .with_context(|| format!("{name} is no layout"))?;
+            let layout = name.strip_prefix('v').and_then(|name| name.split_once('-'));
+            // Next programs belong to no layout.
+            let Some((version, netns)) = layout else { continue };
             let version: i32 = version.parse()?;
             fs::rename(&path, path.with_file_name(format!("v{}-{netns}", version + step)))?;
         }

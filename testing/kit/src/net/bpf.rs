@@ -21,11 +21,12 @@ const BPF_XDP: u32 = 37;
 
 /// Hook that a program belongs to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Hook {
+pub enum Hook {
     /// XDP, for frames in one piece.
     Xdp,
     /// XDP that can go on as a program for frames in many.
     XdpFrags,
+    /// The traffic control of either direction.
     Tc,
 }
 

@@ -161,7 +161,7 @@ pub fn attach_at_clsact(host: &Netns, interface: &str) -> Result<()> {
     attached.map(drop)
 }
 
-fn pin(program: &OwnedFd, path: &str) -> Result<()> {
+pub(crate) fn pin(program: &OwnedFd, path: &str) -> Result<()> {
     let path = CString::new(path)?;
     let attributes = ObjPin {
         pathname: path.as_ptr() as u64,

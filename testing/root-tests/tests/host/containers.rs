@@ -35,7 +35,7 @@ fn pins(host: &Netns) -> Vec<String> {
 }
 
 fn namespaces(host: &Netns) -> usize {
-    let found = host.exec(&format!("find {PIN_DIR} -mindepth 1 -maxdepth 1 -type d")).unwrap();
+    let found = host.exec(&format!("find {PIN_DIR} -mindepth 1 -maxdepth 1 -name v*")).unwrap();
     found.lines().count()
 }
 

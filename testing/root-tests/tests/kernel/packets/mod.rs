@@ -5,6 +5,7 @@
 
 mod cases;
 mod mutants;
+mod next;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
