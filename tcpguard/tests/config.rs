@@ -38,6 +38,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.ssh_ports, [22]);
     assert!(config.protect_prefixes.is_empty() && config.ignore_ports.is_empty());
     assert!(config.interface_modes.is_empty() && config.listeners.is_empty());
+    assert!(config.next_programs.is_empty());
     assert_eq!(config.states, StateLimits::default());
     assert!(!config.drop_illegal_flags && !config.drop_out_of_state);
     assert_eq!(config.beyond_bounds, BeyondBounds::Auto);
@@ -88,6 +89,7 @@ fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
     let mut config = parse(&uncommented(SHIPPED.lines())).unwrap();
     assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
     assert_eq!(config.xdp_mode_of("eth0"), XdpMode::Auto);
+    assert_eq!(config.next_programs.get("eth1").map(String::as_str), Some("balancer"));
     let own = config.listeners.pop().expect("one");
     assert_eq!((own.at.to_string().as_str(), own.mode), (":443", Some(Mode::Observe)));
     assert_eq!(own.ignore, Some(false));
@@ -186,11 +188,12 @@ fn the_command_line_wins_over_the_file() {
         ..Overrides::default()
     };
     let text = "mode = \"enforce\"\n[interfaces]\nnames = [\"eth0\"]\nxdp_mode = \"native\"\n\
-                [[interface]]\nname = \"lo\"\nxdp_mode = \"native\"";
+                [[interface]]\nname = \"lo\"\nxdp_mode = \"native\"\nnext_program = \"mine_2\"";
     let config = config::parse(Path::new("guard.toml"), text, overrides).unwrap();
     assert_eq!(config.interfaces, ["lo"]);
     assert_eq!((config.mode, config.mode_source), (Mode::Off, ModeSource::CommandLine));
     assert_eq!(config.xdp_mode_of("lo"), XdpMode::Generic);
+    assert_eq!(config.next_programs.get("lo").map(String::as_str), Some("mine_2"));
     assert_eq!(config.runtime_dir, Path::new("/tmp/run"));
 }
 
@@ -341,6 +344,14 @@ const MISTAKES: &[(&str, &[&str])] = &[
             "2:3: [[listener]] needs the key at; write at = \":443\"",
             "3:8: listener.mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"",
             "4:1: [[interface]] needs the key name; write name = \"eth0\"",
+        ],
+    ),
+    (
+        "[[interface]]\nname = \"eth0\"\nnext_program = \"/sys/fs/bpf/balancer\"\n\
+         [[interface]]\nname = \"eth1\"\nnext_program = 42",
+        &[
+            "3:16: interface[\"eth0\"].next_program: \"/sys/fs/bpf/balancer\" is no name of letters, digits, - and _; write \"balancer\" for the program that is pinned at /sys/fs/bpf/tcpguard/next/balancer",
+            "6:16: interface[\"eth1\"].next_program: 42 is no name of letters, digits, - and _; write \"balancer\" for the program that is pinned at /sys/fs/bpf/tcpguard/next/balancer",
         ],
     ),
     (

@@ -78,7 +78,7 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
 fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     let etc = Etc::new(
         "[[listener]]\nat = \":443\"\ncookies = false\nmode = \"off\"\n\
-         [[interface]]\nname = \"eth0\"\nxdp_mode = \"native\"\n",
+         [[interface]]\nname = \"eth0\"\nxdp_mode = \"native\"\nnext_program = \"balancer\"\n",
         &[(
             "50-web.toml",
             "[[listener]]\nat = \":443\"\nmode = \"observe\"\n\
@@ -88,6 +88,7 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     );
     let loaded = etc.read().unwrap();
     assert_eq!(loaded.config.xdp_mode_of("eth0"), XdpMode::Generic);
+    assert_eq!(loaded.config.next_programs.get("eth0").map(String::as_str), Some("balancer"));
     let places: Vec<_> = loaded.config.listeners.iter().map(|own| own.at.to_string()).collect();
     assert_eq!(places, [":443", ":25"]);
     let own = &loaded.config.tuning().overrides[0];
@@ -99,6 +100,7 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
         ("listener[\":443\"].cookies", "tcpguard.toml:3"),
         ("listener[\":443\"].mode", "conf.d/50-web.toml:3"),
         ("interface[\"eth0\"].xdp_mode", "conf.d/50-web.toml:9"),
+        ("interface[\"eth0\"].next_program", "tcpguard.toml:8"),
     ] {
         assert_eq!(etc.origin(&loaded, key), origin, "{key}");
     }

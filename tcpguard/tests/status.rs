@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use support::{calm, clock, degraded, flooded, losing, overloaded, status};
 use tcpguard::cli::overflow::name_processes;
-use tcpguard::documents::{Advised, State, Status};
+use tcpguard::documents::{Advised, NextProgramFacts, State, Status};
 use tcpguard::text::{self, View};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
 use tcpguard_engine::{Egress, ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
+use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::percent;
@@ -477,6 +478,27 @@ fn a_program_that_runs_before_the_agents_at_tc_is_named() {
         let mut hints = health.iter().map(|finding| finding.hint.as_deref());
         assert!(hints.all(|hint| hint.is_some_and(hint_check::is_named)), "{health:#?}");
     }
+}
+
+#[test]
+fn the_next_program_is_named_and_so_is_the_reason_why_there_is_none() {
+    let (report, mut facts) = calm();
+    let mut shown = |id| {
+        facts.interfaces[0].next = Some(NextProgramFacts { name: "balancer".to_owned(), id });
+        Status::build(&report, &facts)
+    };
+    let runs = shown(Ok(42));
+    assert!(page(&runs).contains("next balancer (id 42)"), "{}", page(&runs));
+    assert!(runs.health.is_empty(), "{:#?}", runs.health);
+
+    let missing = shown(Err(Failure::new("no program is pinned", "bpftool prog pin")));
+    assert!(page(&missing).contains("NO NEXT PROGRAM"), "{}", page(&missing));
+    let expected = Finding::warning(
+        "next_program",
+        "eth0: packets are not handed on to balancer: no program is pinned",
+    );
+    assert_eq!(missing.health, [expected.about("eth0").hint("bpftool prog pin")]);
+    assert_eq!(missing.daemon.state, State::Protecting, "it fails open");
 }
 
 /// An agent that is newer than the command may say more than the command knows.

@@ -22,6 +22,8 @@ pub struct InterfaceBlock {
     pub name: Written<String>,
     /// Key `xdp_mode`
     pub xdp_mode: Option<Written<XdpMode>>,
+    /// Key `next_program`
+    pub next_program: Option<Written<String>>,
 }
 
 /// `[[listener]]` as it was written.
@@ -57,8 +59,9 @@ impl InterfaceBlock {
             let name = block.name("name", "\"eth0\"", problems, value::interface);
             let xdp_mode =
                 block.value("xdp_mode", problems, |value| value::choice(value, &XDP_MODES));
+            let next_program = block.value("next_program", problems, value::pin);
             block.finish(problems);
-            blocks.extend(name.map(|name| Self { name, xdp_mode }));
+            blocks.extend(name.map(|name| Self { name, xdp_mode, next_program }));
         }
         check_distinct("interface", blocks.iter().map(|block| &block.name), problems);
         blocks
@@ -68,7 +71,10 @@ impl InterfaceBlock {
     pub(super) fn merge(all: &mut Vec<Self>, later: Vec<Self>) {
         for block in later {
             match all.iter_mut().find(|known| known.name.value == block.name.value) {
-                Some(known) => known.xdp_mode = block.xdp_mode.or(known.xdp_mode.take()),
+                Some(known) => {
+                    known.xdp_mode = block.xdp_mode.or(known.xdp_mode.take());
+                    known.next_program = block.next_program.or(known.next_program.take());
+                }
                 None => all.push(block),
             }
         }

@@ -238,6 +238,13 @@ pub(super) const BLOCKS: &[Block] = &[
                 doc: "XDP mode of this interface, in place of interfaces.xdp_mode.",
                 example: "\"generic\"",
             },
+            BlockKey {
+                name: "next_program",
+                doc: "XDP program that gets the packets that tcpguard passes on this interface, in \
+                      place of the network stack. Pin it in /sys/fs/bpf/tcpguard/next, and name \
+                      it here. It must be declared xdp.frags. Default: none.",
+                example: "\"balancer\"",
+            },
         ],
     },
     Block {

@@ -33,6 +33,8 @@ pub use states::StateLimits;
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};
 
+pub use crate::bpf::PIN_DIR as DEFAULT_PIN_DIR;
+
 use std::path::{Path, PathBuf};
 
 /// Path of the configuration when the command line names no other file.
@@ -41,8 +43,6 @@ pub const DEFAULT_PATH: &str = "/etc/tcpguard/tcpguard.toml";
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard";
 /// Directory of the state that must survive a restart when the command line names no other one.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
-/// Directory of the pinned links when the command line names no other directory.
-pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// A configuration, and its sources.
 #[derive(Clone, Debug)]

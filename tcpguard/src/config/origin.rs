@@ -129,16 +129,21 @@ impl Origins {
         self.0.insert(key.to_owned(), origin);
     }
 
-    /// Restores the origins that `key` and the keys of its blocks (for `interface` also
-    /// `interface["eth0"].xdp_mode`) have in `before`.
+    /// Restores the origins that `key` has in `before`, in every block if it is the key of a block:
+    /// `interface.xdp_mode` is also `interface["eth0"].xdp_mode`.
     pub fn keep(&mut self, key: &str, before: &Self) {
-        let belongs = |of: &String| {
-            of == key || of.strip_prefix(key).is_some_and(|rest| rest.starts_with('['))
-        };
+        let belongs = |of: &String| of == key || in_any_block(of).is_some_and(|of| of == key);
         self.0.retain(|of, _| !belongs(of));
         let kept = before.0.iter().filter(|(of, _)| belongs(of));
         self.0.extend(kept.map(|(of, origin)| (of.clone(), origin.clone())));
     }
+}
+
+/// A key without the name of its block: `interface.xdp_mode` for `interface["eth0"].xdp_mode`.
+fn in_any_block(key: &str) -> Option<String> {
+    let (kind, rest) = key.split_once("[\"")?;
+    let (_, name) = rest.rsplit_once("\"].")?;
+    Some(format!("{kind}.{name}"))
 }
 
 #[cfg(test)]
@@ -172,13 +177,23 @@ mod tests {
             keys.iter().for_each(|(key, line)| origins.set(key, file(*line)));
             origins
         };
-        let before = origins(&[("interface[\"eth0\"].xdp_mode", 1), ("mode", 2), ("gate.x", 3)]);
-        let mut after =
-            origins(&[("interface[\"eth1\"].xdp_mode", 5), ("mode", 6), ("interfaces.names", 7)]);
-        after.keep("interface", &before);
+        let next = "interface[\"eth0\"].next_program";
+        let before =
+            origins(&[("interface[\"eth0\"].xdp_mode", 1), (next, 4), ("mode", 2), ("gate.x", 3)]);
+        let mut after = origins(&[
+            ("interface[\"eth1\"].xdp_mode", 5),
+            (next, 8),
+            ("mode", 6),
+            ("interfaces.names", 7),
+        ]);
+        after.keep("interface.xdp_mode", &before);
         after.keep("mode", &before);
-        let expected =
-            origins(&[("interface[\"eth0\"].xdp_mode", 1), ("mode", 2), ("interfaces.names", 7)]);
+        let expected = origins(&[
+            ("interface[\"eth0\"].xdp_mode", 1),
+            (next, 8),
+            ("mode", 2),
+            ("interfaces.names", 7),
+        ]);
         assert_eq!(after, expected);
         assert_eq!(after.get("gate.x"), Origin::Default);
     }

@@ -26,6 +26,8 @@ pub struct Config {
     pub xdp_mode: XdpMode,
     /// Mode of each interface for which the file sets one; empty where the command line sets one for all.
     pub interface_modes: BTreeMap<String, XdpMode>,
+    /// Name of the next program of each interface for which the file names one.
+    pub next_programs: BTreeMap<String, String>,
     /// The mode to start in.
     pub mode: Mode,
     /// Source of `mode`: a mode set by `tcpguard mode` before gives way only to the command line.
@@ -176,18 +178,20 @@ pub fn resolve(
     let mut seen = std::collections::HashSet::new();
     interfaces.retain(|name| seen.insert(name.clone()));
 
-    let mut interface_modes = BTreeMap::new();
-    // The command line speaks of all of them.
-    if overrides.xdp_mode.is_none() {
-        let modes = file.interface.into_iter();
-        interface_modes
-            .extend(modes.filter_map(|block| Some((block.name.value, block.xdp_mode?.value))));
+    let (mut interface_modes, mut next_programs) = (BTreeMap::new(), BTreeMap::new());
+    for block in file.interface {
+        let name = block.name.value;
+        next_programs.extend(block.next_program.map(|next| (name.clone(), next.value)));
+        // The command line speaks of all of them.
+        let mode = block.xdp_mode.filter(|_| overrides.xdp_mode.is_none());
+        interface_modes.extend(mode.map(|mode| (name, mode.value)));
     }
 
     Ok(Config {
         path,
         interfaces,
         interface_modes,
+        next_programs,
         xdp_mode: overrides.xdp_mode.unwrap_or_else(|| value_or(file.xdp_mode, XdpMode::Auto)),
         mode: overrides.mode.unwrap_or_else(|| value_or(file.mode, Mode::Observe)),
         mode_source: match overrides.mode {

@@ -41,11 +41,15 @@ pub fn settings(config: &Config) -> Vec<Setting> {
         let value = keys::named(&XDP_MODES, *mode);
         own("interface", name, "xdp_mode", value)
     });
+    let next_programs = config
+        .next_programs
+        .iter()
+        .map(|(name, next)| own("interface", name, "next_program", next.as_str().into()));
     let listeners = config.listeners.iter().flat_map(|listener| {
         let settings = listener.settings().into_iter();
         settings.map(move |(key, value)| own("listener", listener.at, key, value))
     });
-    everywhere.chain(interfaces).chain(listeners).collect()
+    everywhere.chain(interfaces).chain(next_programs).chain(listeners).collect()
 }
 
 /// A setting that one interface or listener has of its own.
@@ -171,6 +175,7 @@ mod tests {
     #[test]
     fn what_one_listener_has_of_its_own_is_shown_under_its_name() {
         let text = "[[interface]]\nname = \"eth1\"\nxdp_mode = \"generic\"\n\
+                    next_program = \"balancer\"\n\
                     [[listener]]\nat = \":443\"\ncookies = false\n\
                     [[listener]]\nat = \"[2001:db8::1]:25\"\nmode = \"observe\"\nignore = false\n";
         let config = crate::config::parse(Path::new("file"), text, Overrides::default()).unwrap();
@@ -181,6 +186,7 @@ mod tests {
             shown,
             [
                 "interface[\"eth1\"].xdp_mode = \"generic\"",
+                "interface[\"eth1\"].next_program = \"balancer\"",
                 "listener[\":443\"].cookies = false",
                 "listener[\"[2001:db8::1]:25\"].ignore = false",
                 "listener[\"[2001:db8::1]:25\"].mode = \"observe\"",

@@ -8,7 +8,7 @@ use tcpguard_host::firewall::FirewallChoice;
 use toml::de::DeValue;
 
 use super::{BeyondBounds, CookieChoice};
-use crate::bpf::XdpMode;
+use crate::bpf::{PIN_DIR, XdpMode};
 
 /// A threshold as it was written, in its unit.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +124,24 @@ pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
         .map(str::to_owned)
         .ok_or_else(|| {
             format!("{} is not an interface name; `ip -br link` lists them", found(value))
+        })
+}
+
+/// A name under which a next program is pinned. A BPF file system takes no dots.
+pub(super) fn pin(value: &DeValue<'_>) -> Result<String, String> {
+    value
+        .as_str()
+        .filter(|name| {
+            (1..=64).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        })
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            format!(
+                "{} is no name of letters, digits, - and _; write \"balancer\" for the program that is \
+                 pinned at {PIN_DIR}/next/balancer",
+                found(value)
+            )
         })
 }
 

@@ -190,6 +190,7 @@ impl Agent {
         let mut interfaces = Interfaces::attach(
             &config.interfaces,
             |name| config.xdp_mode_of(name),
+            config.next_programs.clone(),
             pins,
             &mut object,
             &executor.dataplane,

@@ -202,11 +202,22 @@ pub struct Interface {
     pub pinned: bool,
     /// True if the programs are attached to this interface.
     pub attached: bool,
+    /// The XDP program that gets the packets that tcpguard passes; `null` where the configuration names none.
+    pub next_program: Option<NextProgram>,
     /// Packet rates over about the last second; `null` before the second poll.
     pub rates: Option<InterfaceRates>,
     /// Packet counters since the interface was first attached, or last appeared; they survive a restart
     /// of the agent.
     pub totals: InterfaceTotals,
+}
+
+/// The next program of an interface (key `next_program` under `[[interface]]`).
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct NextProgram {
+    /// Name of its pin.
+    pub name: String,
+    /// Kernel id of the program; `null` while packets go to the network stack instead, for the reason in `health`.
+    pub id: Option<u32>,
 }
 
 /// Hook to which a program is attached.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tcpguard_common::abi::PacketCounters;
 use tcpguard_engine::{TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
+use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
 
@@ -138,8 +139,19 @@ pub struct InterfaceFacts {
     pub pinned: bool,
     /// True if the link is alive and its interface index is still the interface's.
     pub attached: bool,
+    /// The program that gets the packets that pass; `None`: the stack gets them.
+    pub next: Option<NextProgramFacts>,
     /// Programs of other processes that run on egress before that of tcpguard, in words.
     pub ahead: Vec<String>,
     /// Packet counters, summed over CPUs.
     pub packets: Reading<PacketCounters>,
+}
+
+/// The next program of an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NextProgramFacts {
+    /// Name of its pin.
+    pub name: String,
+    /// Its kernel id, or the reason for which the stack gets the packets.
+    pub id: Result<u32, Failure>,
 }

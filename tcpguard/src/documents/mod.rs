@@ -35,7 +35,7 @@ pub use clients::{Clients, Connect};
 pub use counts::{Counts, IncidentCount};
 pub use document::*;
 pub use explanation::*;
-pub use facts::{Facts, InterfaceFacts, LossCounters, Reading};
+pub use facts::{Facts, InterfaceFacts, LossCounters, NextProgramFacts, Reading};
 pub use header::SynHeader;
 pub(crate) use header::hex;
 pub use listener::*;

@@ -22,7 +22,8 @@ use super::view::{Tone, View};
 use super::{details, losses};
 use crate::config::mode_name;
 use crate::documents::{
-    AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, State, Status,
+    AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, NextProgram, State,
+    Status,
 };
 
 /// Lines of a page without `--full`. A terminal of 24 lines has room for it and for the prompt.
@@ -385,7 +386,12 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
         AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
         AttachMode::Unknown => Cell::toned("unknown", Tone::Warning),
     };
-    let note = if interface.attached { "".into() } else { Cell::toned("NOT ATTACHED", Tone::Bad) };
+    let note = match &interface.next_program {
+        _ if !interface.attached => Cell::toned("NOT ATTACHED", Tone::Bad),
+        None => "".into(),
+        Some(NextProgram { name, id: Some(id) }) => format!("next {name} (id {id})").into(),
+        Some(NextProgram { id: None, .. }) => Cell::toned("NO NEXT PROGRAM", Tone::Warning),
+    };
     let rate = |rate: fn(&crate::documents::InterfaceRates) -> f64| match &interface.rates {
         Some(rates) => short(rate(rates)),
         None => "-".to_owned(),

@@ -60,6 +60,7 @@ fn interface(now: PacketCounters, earlier: PacketCounters) -> InterfaceFacts {
         link_id: Some(17),
         pinned: true,
         attached: true,
+        next: None,
         ahead: Vec::new(),
         packets: Reading { now, earlier: Some((earlier, Duration::from_secs(1))) },
     }

@@ -55,7 +55,11 @@ fn one_slot(id: &str, interface: &str, programs: &[&Attached]) -> Checked {
         )
         .hint(format!("xdp-loader status {interface} && xdp-loader unload {interface} --all"));
     }
-    Checked::critical(id, format!("another XDP program is attached, {foreign}: {refusal}"))
+    let text = format!(
+        "another XDP program is attached, {foreign}: {refusal}. Pinned as next_program, it can run behind \
+         tcpguard's"
+    );
+    Checked::critical(id, text)
         .hint(format!("bpftool net show dev {interface} && ip link set dev {interface} xdp off"))
 }
 

@@ -100,6 +100,17 @@ pub(super) fn version(facts: &Facts) -> Vec<Checked> {
     }]
 }
 
+/// The next program of each interface that has one. The agent's own findings name those that cannot be had.
+pub(super) fn next_programs(facts: &Facts) -> Vec<Checked> {
+    let interfaces = status(facts).map_or(&[][..], |status| &status.interfaces);
+    let next = interfaces.iter().filter_map(|interface| {
+        let next = interface.next_program.as_ref()?;
+        let text = format!("packets that pass are handed on to {} (id {})", next.name, next.id?);
+        Some(Checked::passed("next_program", text).about(&interface.name))
+    });
+    next.collect()
+}
+
 /// The agent's own findings, with their severity.
 pub(super) fn health(facts: &Facts) -> Vec<Checked> {
     match status(facts) {

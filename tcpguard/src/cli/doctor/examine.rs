@@ -29,6 +29,7 @@ fn checked(facts: &Facts, one_interface: bool) -> Vec<Checked> {
         agent::stale_pins(facts),
         of_host(&[checks::CONFIG]),
         of_host(&checks::INTERFACES),
+        agent::next_programs(facts),
         of_host(&checks::THEN),
         agent::version(facts),
         agent::health(facts),

@@ -144,7 +144,7 @@ impl Agent {
     }
 
     fn detach(&mut self, interfaces: &[String], peer: Peer) -> Response {
-        let bare = self.interfaces.detach(interfaces);
+        let bare = self.interfaces.detach(interfaces, &self.executor.dataplane);
         self.mitigations.cookies.detach(|ifindex| bare.iter().any(|one| one.index == ifindex));
         let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
         if !detached.is_empty() {

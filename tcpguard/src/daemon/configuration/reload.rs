@@ -46,6 +46,7 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         interfaces,
         xdp_mode,
         interface_modes,
+        next_programs,
         mode,
         mode_source: _,
         mut settings,
@@ -75,7 +76,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.wait("mode", &running.mode, &mode);
     changes.wait("interfaces.names", &running.interfaces, &interfaces);
     changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
-    changes.wait("interface", &running.interface_modes, &interface_modes);
+    changes.wait("interface.xdp_mode", &running.interface_modes, &interface_modes);
+    changes.apply("interface.next_program", &mut merged.next_programs, next_programs);
     // The maps are made for so many.
     changes.wait("policy.rules", &running.settings.rules, &settings.rules);
     settings.rules = running.settings.rules;
@@ -147,6 +149,8 @@ impl Agent {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("configuration not yet in effect in the kernel: {}", logged(&error));
         }
+        self.interfaces
+            .set_next_programs(self.config.next_programs.clone(), &self.executor.dataplane);
         self.provenance.take_over(files, origins, &changes.waiting);
         self.config_file.keep(kept);
         let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
@@ -201,13 +205,14 @@ mod tests {
              [states]\nsyn_recv = 30\n\
              [control]\ngroup = \"adm\"\n\
              [metrics]\nlisten = \"127.0.0.1:9469\"\n\
-             [[interface]]\nname = \"eth9\"\nxdp_mode = \"native\"\n\
+             [[interface]]\nname = \"eth9\"\nxdp_mode = \"native\"\nnext_program = \"balancer\"\n\
              [[listener]]\nat = \":25\"\nmode = \"observe\"\n",
         );
         let (merged, changes) = merge(&running, new.clone());
         assert_eq!(
             changes.applied,
             [
+                "interface.next_program",
                 "detection.fast_min",
                 "detection.clear_s",
                 "policy.drop_illegal_flags",
@@ -230,7 +235,7 @@ mod tests {
                 "mode",
                 "interfaces.names",
                 "interfaces.xdp_mode",
-                "interface",
+                "interface.xdp_mode",
                 "policy.rules",
                 "control.group",
                 "metrics.listen"

@@ -3,12 +3,14 @@
 
 mod bonds;
 mod follow;
+mod next;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bonds::Bonding;
 use follow::{Followed, Place, follow, is_spare};
+use next::NextPrograms;
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_host::hint::Hint as _;
@@ -74,17 +76,20 @@ pub struct Interfaces {
     configured: Vec<ConfiguredInterface>,
     /// Indices of the others by which nothing comes in that has come by one of these.
     unattached: Vec<u32>,
+    next: NextPrograms,
 }
 
 impl Interfaces {
     /// Attaches to those of `names` that exist, each in its mode, or to none. The others are waited
-    /// for. One that was renamed is found by the filter that an earlier agent left on it.
+    /// for. One that was renamed is found by the filter that an earlier agent left on it. `next`: names of next programs,
+    /// by those of the interfaces.
     ///
     /// # Errors
     /// None of them exists, one cannot be attached to, or there are too many.
     pub fn attach(
         names: &[String],
         mode: impl Fn(&str) -> XdpMode,
+        next: BTreeMap<String, String>,
         pins: Pins,
         object: &mut Object,
         dataplane: &Dataplane,
@@ -93,7 +98,8 @@ impl Interfaces {
         let mut left = pins.followed();
         left.retain(|(_, name)| names.contains(name));
         let wanted = names.iter().map(|name| (name.clone(), mode(name))).collect();
-        let mut all = Self { pins, wanted, configured: Vec::new(), unattached: Vec::new() };
+        let next = NextPrograms::new(next);
+        let mut all = Self { pins, wanted, configured: Vec::new(), unattached: Vec::new(), next };
         for name in names {
             let pinned = |one: &&Interface| left.contains(&(one.index, name.clone()));
             let called = |one: &&Interface| {
@@ -114,6 +120,7 @@ impl Interfaces {
         all.find_unattached(&found);
         all.find_bonds(&found);
         all.write_slots(dataplane)?;
+        all.keep_next_programs(dataplane);
         for place in 0..all.configured.len() {
             let attached = all
                 .require_apart(place)
@@ -238,7 +245,7 @@ impl Interfaces {
 
     /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
     /// those that had it on.
-    pub fn detach(&mut self, names: &[String]) -> Vec<Interface> {
+    pub fn detach(&mut self, names: &[String], dataplane: &Dataplane) -> Vec<Interface> {
         let mut had = Vec::new();
         for configured in &mut self.configured {
             let is_meant = |name: &String| name == configured.name() || *name == configured.wanted;
@@ -251,7 +258,20 @@ impl Interfaces {
                 had.extend(configured.present.clone());
             }
         }
+        self.keep_next_programs(dataplane);
         had
+    }
+
+    /// Takes the next programs of another configuration: their names, by those of the interfaces.
+    pub fn set_next_programs(&mut self, next: BTreeMap<String, String>, dataplane: &Dataplane) {
+        self.next.set_wanted(next);
+        self.keep_next_programs(dataplane);
+    }
+
+    /// Ensures that each interface that the filter is on, or is about to be, has its next program.
+    fn keep_next_programs(&mut self, dataplane: &Dataplane) {
+        let on = self.configured.iter().filter(|one| one.present.is_some() && !one.detached);
+        self.next.keep(on.map(|one| (one.slot, one.wanted.as_str())), &self.pins, dataplane);
     }
 
     /// Returns whether the operator had the filter taken off all of them.
@@ -263,6 +283,7 @@ impl Interfaces {
     pub fn check(&mut self, object: &mut Object, dataplane: &Dataplane) -> Vec<AgentEvent> {
         let Ok(found) = interfaces::list() else { return Vec::new() };
         let mut news = self.follow(&found, dataplane);
+        self.keep_next_programs(dataplane);
         let mut attached = false;
         for place in 0..self.configured.len() {
             let had = self.configured[place].attachment.is_some();
@@ -386,6 +407,7 @@ impl Interfaces {
                 link_id: attachment.and_then(Attachment::link_id),
                 pinned: attachment.is_some_and(Attachment::is_pinned),
                 attached: attachment.filter(whole).is_some(),
+                next: self.next.of(configured.slot).cloned(),
                 ahead: attachment.map_or_else(Vec::new, |one| in_words(one.ahead())),
                 // One that has just been added was not counted yet.
                 packets: packets.get(place).copied().unwrap_or_default(),

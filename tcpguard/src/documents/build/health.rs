@@ -8,7 +8,7 @@ use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::units::{percent, short, span};
 
 use super::super::losses::{LossState, Losses};
-use super::super::{AttachMode, Facts, InterfaceFacts};
+use super::super::{AttachMode, Facts, InterfaceFacts, NextProgramFacts};
 
 /// Share of conntrack's capacity from which new connections are in danger: conntrack counts the half-open ones
 /// of a flood too.
@@ -97,6 +97,10 @@ fn interface(interface: &InterfaceFacts) -> Vec<Finding> {
             "find its owner: bpftool net show dev {name}; tc filter show dev {name} egress"
         );
         found.push(Finding::warning("tc_before", text).hint(hint));
+    }
+    if let Some(NextProgramFacts { name: next, id: Err(why) }) = &interface.next {
+        let text = format!("{name}: packets are not handed on to {next}: {why}");
+        found.push(Finding::warning("next_program", text).hint(&why.hint));
     }
     if interface.ifindex == 0 {
         let text = format!("{name}: no such interface");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{self, PacketCounters, Reason};
 
-use super::super::{Interface, InterfaceFacts, InterfaceRates, InterfaceTotals};
+use super::super::{Interface, InterfaceFacts, InterfaceRates, InterfaceTotals, NextProgram};
 use super::number;
 
 /// The document's form of an interface.
@@ -29,6 +29,10 @@ pub(super) fn interface(interface: &InterfaceFacts) -> Interface {
         link_id: interface.link_id,
         pinned: interface.pinned,
         attached: interface.attached,
+        next_program: interface.next.as_ref().map(|next| NextProgram {
+            name: next.name.clone(),
+            id: next.id.as_ref().ok().copied(),
+        }),
         rates: rates(),
         totals: totals(&packets.now),
     }

@@ -5,6 +5,7 @@ mod containers;
 mod doctor;
 mod interfaces;
 mod listeners;
+mod next_program;
 mod order_live;
 mod placement;
 mod selftest;

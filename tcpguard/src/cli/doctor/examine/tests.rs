@@ -25,7 +25,7 @@ use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values
 use super::{checked, examine};
 use crate::bpf::Layout;
 use crate::cli::doctor::facts::{Agent, Facts, Probed};
-use crate::documents::Status;
+use crate::documents::{NextProgram, Status};
 
 const NETNS: u64 = 7;
 
@@ -370,6 +370,22 @@ fn the_agents_findings_are_the_doctors_with_their_severity() {
 }
 
 #[test]
+fn the_next_program_of_an_interface_is_named() {
+    let mut facts = healthy();
+    assert_eq!(found(&facts, "next_program"), []);
+    let mut next = NextProgram { name: "balancer".to_owned(), id: Some(42) };
+    with_status(&mut facts, |status| status.interfaces[0].next_program = Some(next.clone()));
+    let named = found(&facts, "next_program");
+    assert_eq!(named.len(), 1, "{named:#?}");
+    assert_eq!(outcome(&named[0]), PASSED);
+    assert!(named[0].finding.text.contains("handed on to balancer (id 42)"), "{named:#?}");
+    // The agent's own finding says why.
+    next.id = None;
+    with_status(&mut facts, |status| status.interfaces[0].next_program = Some(next));
+    assert_eq!(found(&facts, "next_program"), []);
+}
+
+#[test]
 fn one_interface_can_be_looked_at_alone() {
     let mut facts = healthy();
     link(&mut facts).merges = Some(true);
@@ -415,7 +431,7 @@ fn without_root_the_document_says_that_it_is_not_whole() {
 #[test]
 fn what_to_do_comes_once_and_the_most_urgent_first() {
     let mut facts = healthy();
-    facts.of_host.kernel.jit = Some(0);
+    link(&mut facts).merges = Some(true);
     facts.of_host.pins.filesystem = Filesystem::Other;
     with_status(&mut facts, |status| {
         status.daemon.version = "0.0.9".to_owned();
@@ -425,11 +441,7 @@ fn what_to_do_comes_once_and_the_most_urgent_first() {
     let doctor = examine(&facts, false, now());
     assert_eq!(
         doctor.hints(),
-        [
-            "mount -t bpf bpf /sys/fs/bpf",
-            "systemctl restart tcpguard",
-            "sysctl -w net.core.bpf_jit_enable=1",
-        ]
+        ["mount -t bpf bpf /sys/fs/bpf", "systemctl restart tcpguard", "ethtool -K eth0 lro off",]
     );
 }
 
