@@ -18,6 +18,9 @@ const STORE: u8 = 0x7b;
 const ADD: u32 = 0;
 const OR: u32 = 0x40;
 const COMPARE_EXCHANGE: u32 = 0xf1;
+/// `call bpf_tail_call`, and `r0 = 0`.
+const TAIL_CALL: [u8; INSTRUCTION] = [0x85, 0, 0, 0, 12, 0, 0, 0];
+const NO_TAIL_CALL: [u8; INSTRUCTION] = [0xb7, 0, 0, 0, 0, 0, 0, 0];
 
 impl Features {
     /// Returns `object` without the parts that a kernel with these features refuses.
@@ -28,9 +31,14 @@ impl Features {
         if !self.multi_buffer {
             drop_multi_buffer(&mut object);
         }
-        if !self.atomics {
-            for range in code(&object)? {
-                object[range].chunks_exact_mut(INSTRUCTION).for_each(drop_atomic);
+        for range in code(&object)? {
+            for instruction in object[range].chunks_exact_mut(INSTRUCTION) {
+                if !self.atomics {
+                    drop_atomic(instruction);
+                }
+                if !self.tail_calls && *instruction == TAIL_CALL {
+                    instruction.copy_from_slice(&NO_TAIL_CALL);
+                }
             }
         }
         Ok(object)
@@ -68,8 +76,10 @@ mod tests {
     use super::*;
     use crate::bpf::embedded::{LOGGING, MAIN};
 
-    const ALL: Features = Features { multi_buffer: true, atomics: true, tcx: true };
-    const NONE: Features = Features { multi_buffer: false, atomics: false, tcx: false };
+    const ALL: Features =
+        Features { multi_buffer: true, atomics: true, tail_calls: true, tcx: true };
+    const NONE: Features =
+        Features { multi_buffer: false, atomics: false, tail_calls: false, tcx: false };
 
     fn count(object: &[u8], is_it: impl Fn(&[u8]) -> bool) -> usize {
         let code = code(object).unwrap();
@@ -97,6 +107,8 @@ mod tests {
             let adapted = NONE.adapt(object.clone()).unwrap();
             assert_eq!((adapted.len(), atomics(&adapted)), (object.len(), 0));
             assert!(!adapted.windows(MULTI_BUFFER.len()).any(|bytes| bytes == MULTI_BUFFER));
+            let tail_calls = |object: &[u8]| count(object, |it| *it == TAIL_CALL);
+            assert_eq!((tail_calls(&object), tail_calls(&adapted)), (1, 0));
             let stores = |object: &[u8]| count(object, |it| it[0] == STORE);
             let sums = |object: &[u8]| count(object, |it| it[0] == ATOMIC);
             assert_eq!(stores(&adapted) + sums(&adapted), stores(&object) + sums(&object));

@@ -16,7 +16,7 @@ use tcpguard_common::fastpath::{clients, hash};
 use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
 use super::table::{PerCpu, Position, Table};
-use super::{KernelError, NextProgram, Object};
+use super::{Features, KernelError, NextProgram, Object};
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 pub use walk::{RuleWalk, Walked};
 
@@ -34,6 +34,8 @@ pub type FlowRecord = (FlowKey, Flow);
 /// Typed access to every map.
 #[derive(Debug)]
 pub struct Dataplane {
+    /// Those of the loaded programs.
+    features: Features,
     config: Table<u32, Config>,
     interfaces: Table<u32, [u8; maps::MAX_IFINDEX]>,
     paths: Table<u32, [u32; maps::MAX_INTERFACES as usize]>,
@@ -78,6 +80,7 @@ impl Dataplane {
     /// Access to the maps of `object`.
     pub fn of(object: &Object) -> Result<Self, KernelError> {
         Ok(Self {
+            features: object.features,
             config: object.table(maps::CONFIG)?,
             interfaces: object.table(maps::INTERFACES)?,
             paths: object.table(maps::PATHS)?,
@@ -171,10 +174,15 @@ impl Dataplane {
         self.next_programs.get(&u32::from(slot))
     }
 
+    /// Refuses a kernel on which the programs hand no packet on.
+    pub fn require_tail_calls(&self) -> Result<(), KernelError> {
+        if self.features.tail_calls { Ok(()) } else { Err(KernelError::NoTailCalls) }
+    }
+
     /// Makes `program` the next one of an interface slot, from one packet to the next.
     pub fn set_next_program(&self, slot: u8, program: &NextProgram) -> Result<(), KernelError> {
         let set = self.next_programs.set(&u32::from(slot), &program.descriptor());
-        set.map_err(|error| program.refused(error))
+        set.map_err(|error| program.refused(error, self.features.multi_buffer))
     }
 
     /// Leaves an interface slot without a next program. Returns whether there was one.

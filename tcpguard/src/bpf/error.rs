@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use tcpguard_host::hint::Hint;
 use tcpguard_host::linux::capabilities;
 
+use super::features::{TAIL_CALLS, TAIL_CALLS_SINCE};
+
 /// An error of the kernel interface.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -115,6 +117,9 @@ pub enum KernelError {
         path: PathBuf,
         error: io::Error,
     },
+    /// The kernel makes no tail calls from programs with functions, as tcpguard's are.
+    #[error("this kernel hands no packets on: it has no {TAIL_CALLS} (Linux {TAIL_CALLS_SINCE})")]
+    NoTailCalls,
     /// Nothing is pinned under the name of a next program.
     #[error("no program is pinned at {}", path.display())]
     NoNextProgram { path: PathBuf },
@@ -180,6 +185,9 @@ impl Hint for KernelError {
             Self::NoBpffs { .. } => "sudo mount -t bpf bpf /sys/fs/bpf",
             Self::Locked { .. } => "systemctl stop tcpguard",
             Self::Pin { path, .. } => return format!("ls -ld {}", path.display()),
+            Self::NoTailCalls => {
+                "sysctl -w net.core.bpf_jit_enable=1, then: systemctl restart tcpguard"
+            }
             Self::NoNextProgram { path } => {
                 return format!("sudo bpftool prog pin id ID {}", path.display());
             }
@@ -258,6 +266,7 @@ mod tests {
             KernelError::NoBpffs { path: path() },
             KernelError::Locked { path: path() },
             KernelError::Pin { what: "make", path: path(), error: error() },
+            KernelError::NoTailCalls,
             KernelError::NoNextProgram { path: path() },
             KernelError::NextProgramDenied { path: path() },
             KernelError::NoXdpProgram { path: path() },
@@ -287,6 +296,7 @@ mod tests {
                 | KernelError::NoBpffs { .. }
                 | KernelError::Locked { .. }
                 | KernelError::Pin { .. }
+                | KernelError::NoTailCalls
                 | KernelError::NoNextProgram { .. }
                 | KernelError::NextProgramDenied { .. }
                 | KernelError::NoXdpProgram { .. }

@@ -18,6 +18,12 @@ use super::syscall::{self, ENOTSUPP};
 /// Index of the loopback interface in every network namespace (`LOOPBACK_IFINDEX`, include/net/net_namespace.h).
 const LOOPBACK: u32 = 1;
 
+/// Name of the feature that programs with functions make tail calls.
+pub(super) const TAIL_CALLS: &str = "tail calls beside functions";
+/// First release whose compiler for this architecture takes both in one program. No interpreter does.
+pub(super) const TAIL_CALLS_SINCE: &str =
+    if cfg!(target_arch = "x86_64") { "5.10 with the BPF JIT" } else { "6.0 with the BPF JIT" };
+
 /// Features with which the agent works in another way than without them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Features {
@@ -27,6 +33,9 @@ pub struct Features {
     /// Programs may compare and exchange, and set bits, in one step (Linux 5.12). Without it, two CPUs that take a token
     /// from a bucket at once may take the same one.
     pub atomics: bool,
+    /// Programs with functions may make tail calls: the JIT compiler is on and takes both. Without it, no packet is handed
+    /// on to a next program.
+    pub tail_calls: bool,
     /// TCX (Linux 6.6). Without it, the egress program is attached at clsact.
     pub tcx: bool,
 }
@@ -35,7 +44,12 @@ impl Features {
     /// Finds them by trials. A feature counts as there if its trial is refused, so that loading or attaching says why.
     pub fn of_running_kernel() -> Self {
         let there = |support| support != Support::Missing;
-        Self { multi_buffer: there(multi_buffer()), atomics: there(atomics()), tcx: there(tcx()) }
+        Self {
+            multi_buffer: there(multi_buffer()),
+            atomics: there(atomics()),
+            tail_calls: there(tail_calls()),
+            tcx: there(tcx()),
+        }
     }
 }
 
@@ -81,10 +95,11 @@ static NEEDED: [Trial; 8] = [
 ];
 
 /// The features without which the agent does less.
-static WANTED: [Trial; 6] = [
+static WANTED: [Trial; 7] = [
     Trial::new("raw tracepoints", None, "count of completed handshakes", || {
         program(ProgramType::RawTracePoint)
     }),
+    Trial::new(TAIL_CALLS, Some(TAIL_CALLS_SINCE), "next programs", tail_calls),
     Trial::new("atomic compare-and-exchange", Some("5.12"), "exact limits of rates", atomics),
     Trial::new("SO_NETNS_COOKIE", Some("5.14"), "unique number of a network namespace", || {
         match netns::has_cookies() {
@@ -128,6 +143,10 @@ fn multi_buffer() -> Support {
 
 fn atomics() -> Support {
     tried(syscall::try_compare_exchange())
+}
+
+fn tail_calls() -> Support {
+    tried(syscall::try_tail_call())
 }
 
 fn tcx() -> Support {

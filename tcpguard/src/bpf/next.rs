@@ -21,6 +21,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 pub struct NextProgram {
     fd: OwnedFd,
     id: u32,
+    /// True if the kernel compiled it. It changes only between programs that it compiled.
+    compiled: bool,
     /// Path of its pin, for messages.
     path: PathBuf,
 }
@@ -42,7 +44,7 @@ impl NextProgram {
         };
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
         match info.ok().as_deref().and_then(xdp_program) {
-            Some(id) => Ok(Self { fd, id, path }),
+            Some((id, compiled)) => Ok(Self { fd, id, compiled, path }),
             None => Err(KernelError::NoXdpProgram { path }),
         }
     }
@@ -57,17 +59,28 @@ impl NextProgram {
         self.fd.as_raw_fd() as u32
     }
 
-    /// The reason why the array did not take it, where the `error` shows that.
-    pub(super) fn refused(&self, error: KernelError) -> KernelError {
+    /// The reason why the array did not take it, where the `error` shows that. `multi_buffer`: tcpguard's program takes
+    /// frames in several buffers.
+    pub(super) fn refused(&self, error: KernelError, multi_buffer: bool) -> KernelError {
         let KernelError::Map { error: cause, .. } = &error else { return error };
         let path = self.path.clone();
         let again = |pin: &Path| format!("rm {0} && bpftool prog load FILE {0}", pin.display());
         match cause.raw_os_error() {
-            Some(libc::EINVAL) => KernelError::NextProgramRefused {
-                reason: "it is not declared xdp.frags, as tcpguard's is",
-                way_out: format!("declare it SEC(\"xdp.frags\"), then: {}", again(&path)),
-                path,
-            },
+            Some(libc::EINVAL) => {
+                let (reason, change) = match (self.compiled, multi_buffer) {
+                    (false, _) => ("it was loaded while the BPF JIT was off", "load it again"),
+                    (true, true) => (
+                        "it is not declared xdp.frags, as tcpguard's is, or is bound to a device",
+                        "declare it SEC(\"xdp.frags\")",
+                    ),
+                    (true, false) => (
+                        "it is declared xdp.frags, and tcpguard's is not on this kernel",
+                        "declare it SEC(\"xdp\")",
+                    ),
+                };
+                let way_out = format!("{change}, then: {}", again(&path));
+                KernelError::NextProgramRefused { path, reason, way_out }
+            }
             // From Linux 6.13 on.
             Some(libc::EBUSY) => KernelError::NextProgramRefused {
                 reason: "other programs extend it, as those of libxdp's dispatcher do",
@@ -87,14 +100,15 @@ fn shown(pin: &Path) -> PathBuf {
     }
 }
 
-/// Kernel id of the XDP program behind a descriptor with this entry in `/proc/self/fdinfo`; `None`: it is something
-/// else.
-fn xdp_program(fdinfo: &str) -> Option<u32> {
+/// Kernel id of the XDP program behind a descriptor with this entry in `/proc/self/fdinfo`, and whether the kernel
+/// compiled it; `None`: it is something else.
+fn xdp_program(fdinfo: &str) -> Option<(u32, bool)> {
     let field = |name: &str| -> Option<u32> {
         let value = fdinfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value?.trim().parse().ok()
     };
-    field("prog_id").filter(|_| field("prog_type") == Some(BPF_PROG_TYPE_XDP as u32))
+    let id = field("prog_id").filter(|_| field("prog_type") == Some(BPF_PROG_TYPE_XDP as u32))?;
+    Some((id, field("prog_jited") == Some(1)))
 }
 
 #[cfg(test)]
@@ -106,11 +120,12 @@ mod tests {
 
     #[test]
     fn only_an_xdp_program_is_one() {
-        let program = |kind| {
-            format!("pos:\t0\nflags:\t02\nprog_type:\t{kind}\nprog_jited:\t1\nprog_id:\t42\n")
+        let program = |kind, jited| {
+            format!("pos:\t0\nprog_type:\t{kind}\nprog_jited:\t{jited}\nprog_id:\t42\n")
         };
-        assert_eq!(xdp_program(&program(6)), Some(42));
-        for other in [program(3).as_str(), "flags:\t02\nmap_type:\t6\nmap_id:\t7\n", ""] {
+        assert_eq!(xdp_program(&program(6, 1)), Some((42, true)));
+        assert_eq!(xdp_program(&program(6, 0)), Some((42, false)));
+        for other in [program(3, 1).as_str(), "flags:\t02\nmap_type:\t6\nmap_id:\t7\n", ""] {
             assert_eq!(xdp_program(other), None, "{other}");
         }
     }
@@ -128,23 +143,27 @@ mod tests {
 
     #[test]
     fn a_refusal_says_how_the_program_must_be() {
-        let program = NextProgram {
-            fd: fs::File::open("/dev/null").expect("a file").into(),
-            id: 42,
-            path: "/sys/fs/bpf/tcpguard/next/balancer".into(),
-        };
-        let said = |errno| {
+        let refused = |compiled, multi_buffer, errno| {
+            let program = NextProgram {
+                fd: fs::File::open("/dev/null").expect("a file").into(),
+                id: 42,
+                compiled,
+                path: "/sys/fs/bpf/tcpguard/next/balancer".into(),
+            };
             let error = io::Error::from_raw_os_error(errno);
-            let map = "NEXT_PROGRAMS";
-            program.refused(KernelError::Map { what: "write", map, error }).with_hint()
+            let error = KernelError::Map { what: "write", map: "NEXT_PROGRAMS", error };
+            program.refused(error, multi_buffer).with_hint()
         };
-        for (errno, words) in [
-            (libc::EINVAL, ["xdp.frags", "bpftool prog load FILE /sys/fs/bpf/tcpguard/next/bal"]),
-            (libc::EBUSY, ["dispatcher", "without libxdp: rm /sys/fs/bpf/tcpguard/next/balancer"]),
-            (libc::ENOMEM, ["cannot write the BPF map NEXT_PROGRAMS", "tcpguard doctor"]),
+        let pin = "/sys/fs/bpf/tcpguard/next/balancer";
+        let load = format!("then: rm {pin} && bpftool prog load FILE {pin}");
+        for (text, words) in [
+            (refused(true, true, libc::EINVAL), ["not declared xdp.frags", &load]),
+            (refused(true, false, libc::EINVAL), ["is declared xdp.frags", &load]),
+            (refused(false, true, libc::EINVAL), ["the BPF JIT was off", &load]),
+            (refused(true, true, libc::EBUSY), ["dispatcher", "without libxdp: rm /sys"]),
+            (refused(true, true, libc::ENOMEM), ["BPF map NEXT_PROGRAMS", "tcpguard doctor"]),
         ] {
-            let said = said(errno);
-            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
         }
     }
 }

@@ -103,7 +103,9 @@ impl Object {
             loader.map_max_entries(name, rule_slots);
         }
         for name in maps::PINNED {
-            if let Some(dir) = load.maps {
+            // The kernel refuses an array whose programs were compiled to one that is not, and the other way round.
+            let shared = name != maps::NEXT_PROGRAMS || load.features.tail_calls;
+            if let Some(dir) = load.maps.filter(|_| shared) {
                 loader.map_pin_path(name, dir.join(name));
             }
         }

@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya_obj::generated::{
-    BPF_F_BEFORE, BPF_F_XDP_HAS_FRAGS, XDP_FLAGS_DRV_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
-    bpf_func_id, bpf_insn, bpf_link_info, bpf_prog_type,
+    BPF_F_BEFORE, BPF_F_XDP_HAS_FRAGS, BPF_PSEUDO_CALL, BPF_PSEUDO_MAP_FD, XDP_FLAGS_DRV_MODE,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_id, bpf_insn, bpf_link_info, bpf_map_type,
+    bpf_prog_type,
 };
 
 /// An errno of the kernel that is not meant for programs (include/linux/errno.h).
@@ -212,6 +213,31 @@ pub(super) fn try_compare_exchange() -> io::Result<OwnedFd> {
         exit(),
     ];
     load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0, &code)
+}
+
+/// Loads a program that makes a tail call, and calls a function of its own.
+pub(super) fn try_tail_call() -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_1.map_type = bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32;
+    attr.__bindgen_anon_1.key_size = 4;
+    attr.__bindgen_anon_1.value_size = 4;
+    attr.__bindgen_anon_1.max_entries = 1;
+    let programs = new_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
+    // `r6 = r1; call function; r1 = r6; r2 = programs; r3 = 0; call bpf_tail_call; r0 = 2; exit; function: r0 = 0; exit`
+    let code = [
+        instruction(0xbf, 6, 1, 0, 0),
+        instruction(0x85, 0, BPF_PSEUDO_CALL as u8, 0, 7),
+        instruction(0xbf, 1, 6, 0, 0),
+        instruction(0x18, 2, BPF_PSEUDO_MAP_FD as u8, 0, programs.as_raw_fd()),
+        instruction(0, 0, 0, 0, 0),
+        instruction(0xb7, 3, 0, 0, 0),
+        instruction(0x85, 0, 0, 0, bpf_func_id::BPF_FUNC_tail_call as i32),
+        instruction(0xb7, 0, 0, 0, 2),
+        exit(),
+        instruction(0xb7, 0, 0, 0, 0),
+        exit(),
+    ];
+    load(bpf_prog_type::BPF_PROG_TYPE_XDP, 0, &code)
 }
 
 /// Attaches an XDP program that lets all packets pass to the driver of an interface, until the link is dropped.

@@ -36,5 +36,13 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
         let keys = waiting.join(", ");
         session.warn(&format!("restart required for {keys}"), "systemctl restart tcpguard");
     }
+    // The configuration names a pin. The kernel may refuse the program, or to hand packets on at all.
+    if applied.iter().any(|key| key == "interface.next_program")
+        && let Response::Status(status) = session.client.call(Request::Status)?
+    {
+        for finding in status.health.iter().filter(|finding| finding.code == "next_program") {
+            session.warn(&finding.text, finding.hint.as_deref().unwrap_or_default());
+        }
+    }
     Ok(())
 }

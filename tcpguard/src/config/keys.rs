@@ -242,7 +242,8 @@ pub(super) const BLOCKS: &[Block] = &[
                 name: "next_program",
                 doc: "XDP program that gets the packets that tcpguard passes on this interface, in \
                       place of the network stack. Pin it in /sys/fs/bpf/tcpguard/next, and name \
-                      it here. It must be declared xdp.frags. Default: none.",
+                      it here. It must be declared xdp.frags (xdp before Linux 5.18). Needs \
+                      the BPF JIT. Default: none.",
                 example: "\"balancer\"",
             },
         ],

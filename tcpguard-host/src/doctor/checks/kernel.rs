@@ -111,11 +111,11 @@ pub(in super::super) fn jit(facts: &Facts) -> Vec<Checked> {
     const NAME: &str = "net.core.bpf_jit_enable";
     vec![
         match facts.kernel.jit {
-            // Tail calls beside calls of functions.
-            Some(0) => {
-                Checked::critical(CODE, "off: without it the kernel refuses the XDP program")
-                    .hint(format!("sysctl -w {NAME}=1"))
-            }
+            Some(0) => Checked::warning(
+                CODE,
+                "off: each packet costs several times more CPU time, and none is handed on to a next program",
+            )
+            .hint(format!("sysctl -w {NAME}=1")),
             Some(_) => Checked::passed(CODE, "on"),
             None if facts.privileges.root => {
                 Checked::notice(CODE, "no such setting in this network namespace")

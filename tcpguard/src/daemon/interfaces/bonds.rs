@@ -1,6 +1,9 @@
 //! Bonds: a packet may arrive by one member and be answered by another.
 
+use tcpguard_common::abi::maps::MAX_INTERFACES;
 use tcpguard_host::linux::Interface;
+
+use super::{ConfiguredInterface, Interfaces};
 
 /// Position of an interface among bonds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -28,6 +31,30 @@ impl Bonding {
         let bond = found.iter().find(|one| is_bond(one) && interface.master == Some(one.index));
         let first = bond.and_then(|bond| parts(bond.index).find(|part| attached.contains(part)));
         Self { members: Vec::new(), path: first.unwrap_or(0) }
+    }
+}
+
+impl Interfaces {
+    /// Finds the bonds among the attached interfaces. Returns whether they are others than before.
+    pub(super) fn find_bonds(&mut self, found: &[Interface]) -> bool {
+        let attached: Vec<u32> =
+            self.configured.iter().filter_map(ConfiguredInterface::index).collect();
+        let mut differs = false;
+        for configured in &mut self.configured {
+            let bonding = configured.index().map(|index| Bonding::of(index, &attached, found));
+            let before = std::mem::replace(&mut configured.bonding, bonding.unwrap_or_default());
+            differs |= before != configured.bonding;
+        }
+        differs
+    }
+
+    /// Index of the interface that stands for the path of each slot.
+    pub(super) fn paths(&self) -> [u32; MAX_INTERFACES as usize] {
+        let mut paths = [0; MAX_INTERFACES as usize];
+        for configured in &self.configured {
+            paths[usize::from(configured.slot)] = configured.bonding.path;
+        }
+        paths
     }
 }
 

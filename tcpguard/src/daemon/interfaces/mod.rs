@@ -262,18 +262,6 @@ impl Interfaces {
         had
     }
 
-    /// Takes the next programs of another configuration: their names, by those of the interfaces.
-    pub fn set_next_programs(&mut self, next: BTreeMap<String, String>, dataplane: &Dataplane) {
-        self.next.set_wanted(next);
-        self.keep_next_programs(dataplane);
-    }
-
-    /// Ensures that each interface that the filter is on, or is about to be, has its next program.
-    fn keep_next_programs(&mut self, dataplane: &Dataplane) {
-        let on = self.configured.iter().filter(|one| one.present.is_some() && !one.detached);
-        self.next.keep(on.map(|one| (one.slot, one.wanted.as_str())), &self.pins, dataplane);
-    }
-
     /// Returns whether the operator had the filter taken off all of them.
     pub fn all_detached(&self) -> bool {
         self.configured.iter().all(|configured| configured.detached)
@@ -440,31 +428,10 @@ impl Interfaces {
         differs
     }
 
-    /// Finds the bonds among the attached interfaces. Returns whether they are others than before.
-    fn find_bonds(&mut self, found: &[Interface]) -> bool {
-        let attached: Vec<u32> =
-            self.configured.iter().filter_map(ConfiguredInterface::index).collect();
-        let mut differs = false;
-        for configured in &mut self.configured {
-            let bonding = configured.index().map(|index| Bonding::of(index, &attached, found));
-            let before = std::mem::replace(&mut configured.bonding, bonding.unwrap_or_default());
-            differs |= before != configured.bonding;
-        }
-        differs
-    }
-
     fn write_slots(&self, dataplane: &Dataplane) -> Result<(), KernelError> {
         // The paths first: they say nothing of an interface without a slot.
         dataplane.set_paths(&self.paths())?;
         dataplane.set_interfaces(self.slots())
-    }
-
-    fn paths(&self) -> [u32; MAX_INTERFACES as usize] {
-        let mut paths = [0; MAX_INTERFACES as usize];
-        for configured in &self.configured {
-            paths[usize::from(configured.slot)] = configured.bonding.path;
-        }
-        paths
     }
 
     /// Index and slot of each that exists, and `UNATTACHED` for the interfaces that are surely not attached. The last

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tcpguard_common::abi::maps::MAX_INTERFACES;
 use tcpguard_host::hint::{Failure, Hint as _, on_one_line};
 
+use super::Interfaces;
 use crate::bpf::{Dataplane, KernelError, NextProgram, Pins};
 use crate::documents::NextProgramFacts;
 
@@ -69,9 +70,24 @@ impl NextPrograms {
     }
 }
 
+impl Interfaces {
+    /// Takes the next programs of another configuration: their names, by those of the interfaces.
+    pub fn set_next_programs(&mut self, next: BTreeMap<String, String>, dataplane: &Dataplane) {
+        self.next.set_wanted(next);
+        self.keep_next_programs(dataplane);
+    }
+
+    /// Ensures that each interface that the filter is on, or is about to be, has its next program.
+    pub(super) fn keep_next_programs(&mut self, dataplane: &Dataplane) {
+        let on = self.configured.iter().filter(|one| one.present.is_some() && !one.detached);
+        self.next.keep(on.map(|one| (one.slot, one.wanted.as_str())), &self.pins, dataplane);
+    }
+}
+
 /// Puts the program that is pinned under `name` into a slot, or leaves the slot empty. Returns the program's kernel id.
 fn put(slot: u8, name: &str, pins: &Pins, dataplane: &Dataplane) -> Result<u32, Failure> {
     let put = || -> Result<u32, KernelError> {
+        dataplane.require_tail_calls()?;
         let program = NextProgram::open(pins, name)?;
         if dataplane.next_program(slot)? != Some(program.id()) {
             dataplane.set_next_program(slot, &program)?;

@@ -129,7 +129,8 @@ fn the_programs_speak_when_asked_and_only_then() {
     assert!(!silent.contains("reason"), "{silent}");
 }
 
-const NO_FEATURES: Features = Features { multi_buffer: false, atomics: false, tcx: false };
+const NO_FEATURES: Features =
+    Features { multi_buffer: false, atomics: false, tail_calls: false, tcx: false };
 
 /// The object as kernels without some features get it, on this one.
 #[test]

@@ -80,7 +80,7 @@ pub(super) const CASES: &[Case] = &[
         "confidentiality",
         "lockdown=integrity",
     ),
-    (|f| f.of_host.kernel.jit = Some(0), "bpf_jit", CRITICAL, "off", "bpf_jit_enable=1"),
+    (|f| f.of_host.kernel.jit = Some(0), "bpf_jit", WARNING, "off", "bpf_jit_enable=1"),
     (|f| f.of_host.kernel.jit = None, "bpf_jit", NOTICE, "no such setting", ""),
     // Rights and pins.
     (
