@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use tcpguard::bpf::{Dataplane, Load, NextProgram, Object, PIN_DIR, Pins};
+use tcpguard::bpf::{Dataplane, Features, Load, NextProgram, Object, PIN_DIR, Pins};
 use tcpguard_common::abi::{ABI_VERSION, Config, Mode, Reason, maps};
+use tcpguard_host::hint::Hint as _;
 use tcpguard_kit::daemon::next_program::{self, Hook};
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::foreign::Verdict;
@@ -75,6 +76,70 @@ fn every_frame_that_passes_goes_on_to_the_next_program() {
             let counted = next.packets()?;
             object.test_ingress(&frames[0], 1)?;
             assert_eq!(next.packets()?, counted, "it is no longer handed on");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// An agent on such a kernel finds the pinned array of one with tail calls, when the JIT was turned off meanwhile.
+#[test]
+fn without_tail_calls_packets_pass_and_the_next_program_is_refused() {
+    let host = Netns::new("next").unwrap();
+    let next = next_program::NextProgram::load(Hook::XdpFrags, Verdict::Drop).unwrap();
+    next.pin(&host, NAME).unwrap();
+    host.run(|| {
+        let pins = Pins::open(Path::new(PIN_DIR), maps::RULES)?;
+        let maps = pins.maps();
+        let load = Load { maps: Some(&maps), ..Load::default() };
+        let program = NextProgram::open(&pins, NAME)?;
+        let whole = Object::load(load)?;
+        let dataplane = Dataplane::of(&whole)?;
+        dataplane.require_tail_calls()?;
+        dataplane.set_next_program(SLOT, &program)?;
+
+        let features = Features { tail_calls: false, ..load.features };
+        let mut object = Object::load(Load { features, ..load })?;
+        let dataplane = Dataplane::of(&object)?;
+        let refused = dataplane.require_tail_calls().unwrap_err().with_hint();
+        assert!(
+            ["the BPF JIT", "bpf_jit_enable=1"].iter().all(|words| refused.contains(words)),
+            "{refused}"
+        );
+        assert_eq!(dataplane.next_program(SLOT)?, None, "its array is another one");
+        assert_eq!(object.test_ingress(&[0; 60], 1)?.0, XDP_PASS);
+        assert_eq!(next.packets()?, 0);
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// A program behind one that takes frames in one buffer must do so as well.
+#[test]
+fn without_multi_buffer_xdp_the_next_program_has_none_either() {
+    let host = Netns::new("next").unwrap();
+    host.run(|| {
+        let pins = Pins::open(Path::new(PIN_DIR), maps::RULES)?;
+        let features = Features { multi_buffer: false, ..Features::of_running_kernel() };
+        let mut object = Object::load(Load { features, ..Load::default() })?;
+        let dataplane = Dataplane::of(&object)?;
+        for (hook, refusal) in [
+            (Hook::XdpFrags, Some("it is declared xdp.frags, and tcpguard's is not")),
+            (Hook::Xdp, None),
+        ] {
+            let next = next_program::NextProgram::load(hook, Verdict::Drop)?;
+            next.pin(&host, NAME)?;
+            let set = dataplane.set_next_program(SLOT, &NextProgram::open(&pins, NAME)?);
+            match (refusal, set) {
+                (None, set) => set?,
+                (Some(words), set) => {
+                    let text = set.unwrap_err().to_string();
+                    assert!(text.contains(words), "{text}");
+                    continue;
+                }
+            }
+            assert_eq!(object.test_ingress(&[0; 60], 1)?.0, XDP_DROP);
+            assert_eq!(next.packets()?, 1);
         }
         Ok(())
     })
