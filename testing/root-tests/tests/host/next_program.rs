@@ -53,11 +53,12 @@ fn finding(status: &Status) -> Option<String> {
     status.health().into_iter().find(|(code, _)| code == "next_program").map(|(_, text)| text)
 }
 
+/// Reloads `config`. Returns the output and the warnings.
 fn reload(lab: &Lab, config: &str) -> String {
     lab.edge.write(agent::CONFIG, config).unwrap();
     let output = cli(&lab.edge, &["reload"]).unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 #[test]
@@ -120,9 +121,14 @@ fn a_reload_adds_and_removes_the_next_program() {
     let counted = next.packets().unwrap();
     pairs(&lab);
     assert_eq!(next.packets().unwrap(), counted, "it was removed");
-    reload(&lab, CONFIG);
+    assert!(!reload(&lab, CONFIG).contains("warning"));
     let pairs = pairs(&lab);
     assert!(next.packets().unwrap() >= counted + pairs.sent, "{pairs:?}");
+    let missing = reload(&lab, &CONFIG.replace("balancer", "filter"));
+    assert!(
+        missing.contains("eth0: packets are not handed on to filter: no program is pinned"),
+        "{missing}"
+    );
 
     assert!(cli(&lab.edge, &["detach", "--all"]).unwrap().status.success());
     assert_eq!(*shown(&agent.status().unwrap()), Value::Null, "the slot is empty");
