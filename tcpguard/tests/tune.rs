@@ -76,6 +76,7 @@ fn host() -> HostFacts {
     HostFacts {
         kernel: "6.18.1".to_owned(),
         memory: 4 << 30,
+        page: 4096,
         cpus: 4,
         hash_entries: 32_768,
         syncookies: Some(1),

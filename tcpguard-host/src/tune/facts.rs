@@ -33,6 +33,8 @@ pub struct HostFacts {
     /// The kernel, as `uname -r` prints it; empty when it does not say.
     pub kernel: String,
     pub memory: u64,
+    /// Bytes of a page of memory.
+    pub page: u64,
     /// CPUs that receive packets.
     pub cpus: u32,
     /// Slots in the kernel's table of TCP connections.
@@ -153,6 +155,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
     let facts = HostFacts {
         kernel: linux::kernel_release().unwrap_or_default(),
         memory,
+        page: rustix::param::page_size() as u64,
         cpus: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
         hash_entries: sysctls
             .read("net.ipv4.tcp_ehash_entries")

@@ -8,6 +8,7 @@ fn host(gib: u64, cpus: u32) -> HostFacts {
     HostFacts {
         kernel: "6.18.1".to_owned(),
         memory: gib * GIB,
+        page: 4096,
         cpus,
         hash_entries: default_hash_entries(gib * GIB),
         syncookies: Some(1),
@@ -309,6 +310,14 @@ fn a_backlog_of_packets_grows_with_memory_and_shrinks_with_cpus() {
         let advice = advise(&host, "netdev_max_backlog", value);
         assert_eq!(advice.verdict, expected, "{gib} GiB {cpus} CPUs {value}: {}", advice.why);
     }
+}
+
+#[test]
+fn a_backlog_of_packets_is_shorter_where_pages_are_larger() {
+    let mut host = host(1, 1);
+    host.load.backlog_drops = 1;
+    host.page = 16 << 10;
+    assert_eq!(advise(&host, "netdev_max_backlog", "1000").verdict, Verdict::LeaveAlone);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use super::{Advice, affordable, change, doubled, good, leave};
 const BACKLOG: u64 = 1000;
 /// The most that is ever advised: 65 ms at a million packets a second and CPU.
 const BACKLOG_MOST: u64 = 65_536;
-/// Most bytes that one waiting packet takes: a page of the card's, beside 832 bytes of the kernel's own
-/// (`skbuff_head_cache` and `skbuff_small_head`, measured on 6.18).
-const PACKET_BYTES: u64 = 4096 + 832;
+/// Bytes of the kernel's own that one waiting packet takes (`skbuff_head_cache` and `skbuff_small_head`, measured on
+/// 6.18), beside a page of the card's at most.
+const PACKET_BYTES: u64 = 832;
 /// Default of `netdev_budget` (Documentation/admin-guide/sysctl/net.rst).
 const BUDGET: u64 = 300;
 /// Bytes that one tracked connection takes: 256 (`slabtop`, measured on 6.18) and its two slots in the
@@ -28,7 +28,7 @@ pub(in super::super) fn netdev_max_backlog(host: &HostFacts, value: u64) -> Advi
         return good(format!("{lost} of {} dropped since boot, in bursts", host.load.received));
     }
     let cpus = u64::from(host.cpus.max(1));
-    let affordable = affordable(host.memory, PACKET_BYTES * cpus).min(BACKLOG_MOST);
+    let affordable = affordable(host.memory, (host.page + PACKET_BYTES) * cpus).min(BACKLOG_MOST);
     let to = doubled(value).min(affordable);
     if to <= value {
         return leave(format!(
