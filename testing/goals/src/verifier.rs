@@ -79,7 +79,7 @@ impl Record {
 
     /// The recorded costs of the kernel `name`, whatever its patch level.
     pub fn of(&self, name: &str) -> Option<&Costs> {
-        let found = self.kernels.iter().find(|tried| version(&tried.name) == version(name));
+        let found = self.kernels.iter().find(|tried| series(&tried.name) == series(name));
         found.map(|tried| &tried.costs)
     }
 
@@ -137,9 +137,12 @@ impl Record {
     }
 }
 
-/// The first two numbers of a version, which distinguish kernels. Patch levels come and go.
-fn version(name: &str) -> Vec<&str> {
-    name.split(|c: char| !c.is_ascii_digit()).take(2).collect()
+/// The first two numbers of a version and the word behind it, which distinguish kernels. Patch levels come and go, and
+/// the kernel of the machine that ran it, `6.18.44 here`, may be one of the others.
+fn series(name: &str) -> (Vec<&str>, Option<&str>) {
+    let (version, flavour) = name.split_once(' ').unzip();
+    let numbers = version.unwrap_or(name).split(|c: char| !c.is_ascii_digit()).take(2);
+    (numbers.collect(), flavour.filter(|flavour| *flavour != "here"))
 }
 
 #[cfg(test)]
@@ -171,6 +174,22 @@ mod tests {
         }
         let endless = record.exceeded("6.18.1", &took(100_001));
         assert!(endless[0].contains("more than 100000"), "{endless:?}");
+    }
+
+    #[test]
+    fn a_kernel_is_compared_with_the_one_of_its_series_and_platform() {
+        let mut record = record();
+        let arm64 =
+            Tried { name: "6.1.0-50 arm64".into(), costs: took(50_000), ..Tried::default() };
+        record.kernels.push(arm64);
+        for (name, recorded) in [
+            ("6.1.0-51", Some(60_000)),
+            ("6.1.9-local here", Some(60_000)),
+            ("6.1.0-51 arm64", Some(50_000)),
+            ("6.1.0-51 arm64-16k", None),
+        ] {
+            assert_eq!(record.of(name), recorded.map(took).as_ref(), "{name}");
+        }
     }
 
     #[test]
