@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
-    debug_info, environment, process,
+    debug_info, environment,
+    platform::Platform,
+    process,
     toolchain::{self, BpfToolchain},
     workspace::Workspace,
     zig,
@@ -38,7 +40,7 @@ pub enum Profile {
     /// Cargo's `release` profile: `target/release/tcpguard`.
     Release,
     /// As small as can be, for an old C library, and slow to link: `target/TARGET/packaged/tcpguard`.
-    Packaged,
+    Packaged(Platform),
 }
 
 impl Profile {
@@ -47,7 +49,7 @@ impl Profile {
         match self {
             Self::Debug => "--profile=dev",
             Self::Release => "--profile=release",
-            Self::Packaged => "--profile=packaged",
+            Self::Packaged(_) => "--profile=packaged",
         }
     }
 
@@ -56,7 +58,7 @@ impl Profile {
         match self {
             Self::Debug => "debug".into(),
             Self::Release => "release".into(),
-            Self::Packaged => Path::new(&zig::target()).join("packaged"),
+            Self::Packaged(platform) => Path::new(platform.triple()).join("packaged"),
         }
     }
 }
@@ -73,7 +75,7 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
 /// Builds the `tcpguard` binary with the BPF objects that are there.
 pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
     let mut command = match profile {
-        Profile::Packaged => zig::build(workspace),
+        Profile::Packaged(platform) => zig::cargo(workspace, "zigbuild", platform)?,
         Profile::Debug | Profile::Release => {
             let mut cargo = environment::host_cargo(workspace);
             cargo.arg("build");

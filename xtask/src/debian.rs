@@ -1,6 +1,6 @@
 //! Kernels, QEMU and other packages out of Debian's archive, unpacked and not installed.
 //!
-//! A private apt configuration (own sources, state, cache, and an empty list of installed
+//! A private apt configuration (own sources, state, cache, architecture, and an empty list of installed
 //! packages) makes apt resolve and verify as always, without touching the machine's own. The
 //! mirror is the one that the machine uses.
 
@@ -13,16 +13,21 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    platform::Platform,
     process::{self, timed},
     setup::DEBIAN_KEYS,
 };
 
-/// Used where the machine's own sources name no mirror of Debian.
-const DEBIAN: &str = "http://deb.debian.org/debian/";
-/// A kernel for guests: small, with virtio, serial console, veth and BTF.
-pub const CLOUD: &str = "linux-image-cloud-amd64";
-/// The kernel for all machines, with all network devices.
-pub const FULL: &str = "linux-image-amd64";
+/// An archive by the label that it gives itself.
+struct Archive {
+    label: &'static str,
+    /// Used where the machine's own sources name no mirror.
+    address: &'static str,
+}
+
+const MAIN: Archive = Archive { label: "Debian", address: "http://deb.debian.org/debian/" };
+const SECURITY: Archive =
+    Archive { label: "Debian-Security", address: "http://deb.debian.org/debian-security/" };
 
 pub struct Kernel {
     /// As `uname -r` says.
@@ -32,18 +37,22 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
-/// QEMU and busybox, with every library they need down to the dynamic linker.
+/// QEMU for a platform with every library that it needs down to the dynamic linker, and a busybox for its guests.
 pub struct Emulator {
-    root: PathBuf,
+    guest: Platform,
+    qemu: PathBuf,
+    busybox: PathBuf,
 }
 
-/// The newest kernel of `suite` that the metapackage `package` names, unpacked in `directory`.
-pub fn kernel(directory: &Path, suite: &str, package: &str) -> Result<Kernel> {
-    once(directory, &format!("kernel of {suite}"), |root, apt| {
+/// The newest kernel of `suite` in a flavour such as `cloud-amd64`, unpacked in `directory`.
+pub fn kernel(directory: &Path, platform: Platform, suite: &str, flavour: &str) -> Result<Kernel> {
+    let metapackage = format!("linux-image-{flavour}");
+    once(directory, platform, &format!("{metapackage} of {suite}"), |root, apt| {
         let apt = apt.prepare(&[suite])?;
         let mut depends = apt.command("apt-cache");
         depends.args(["depends", "--recurse", "--no-recommends", "--no-suggests"]);
-        let depends = process::output(depends.args(["--no-conflicts", "--no-breaks", package]))?;
+        depends.args(["--no-conflicts", "--no-breaks", &metapackage]);
+        let depends = process::output(&mut depends)?;
         let mut download = apt.command("apt-get");
         download.args(["-qq", "download"]).args(kernel_packages(&depends));
         process::run(download.current_dir(apt.archives()))?;
@@ -53,8 +62,8 @@ pub fn kernel(directory: &Path, suite: &str, package: &str) -> Result<Kernel> {
 }
 
 /// The file of a package as `suite` has it, in `directory`.
-pub fn package(directory: &Path, suite: &str, name: &str) -> Result<PathBuf> {
-    once(directory, &format!("{name} of {suite}"), |root, apt| {
+pub fn package(directory: &Path, platform: Platform, suite: &str, name: &str) -> Result<PathBuf> {
+    once(directory, platform, &format!("{name} of {suite}"), |root, apt| {
         let apt = apt.prepare(&[suite])?;
         let mut download = apt.command("apt-get");
         process::run(download.args(["-qq", "download", name]).current_dir(root))
@@ -63,46 +72,77 @@ pub fn package(directory: &Path, suite: &str, name: &str) -> Result<PathBuf> {
     Ok(files.next().with_context(|| format!("apt-get downloaded no {name}"))??.path())
 }
 
-/// QEMU from `bookworm-backports`, since the one of bookworm crashes newer guests now and then.
-pub fn emulator(directory: &Path) -> Result<Emulator> {
-    once(directory, "QEMU", |root, apt| {
+/// The directory with the files of a package, without those that it depends on. The name may end in `=VERSION`.
+pub fn unpacked(
+    directory: &Path,
+    platform: Platform,
+    suites: &[&str],
+    name: &str,
+) -> Result<PathBuf> {
+    once(directory, platform, name, |root, apt| {
+        let apt = apt.prepare(suites)?;
+        let mut download = apt.command("apt-get");
+        process::run(download.args(["-qq", "download", name]).current_dir(apt.archives()))?;
+        apt.unpack(root)
+    })?;
+    Ok(directory.join("root"))
+}
+
+/// QEMU for guests of a platform, below `store`. From `bookworm-backports`, since the one of bookworm crashes newer
+/// guests now and then.
+pub fn emulator(store: &Path, guest: Platform) -> Result<Emulator> {
+    let name = match guest {
+        Platform::Amd64 => "qemu-system-x86",
+        Platform::Arm64 => "qemu-system-arm",
+    };
+    let qemu = store.join(format!("qemu-{}", guest.debian()));
+    once(&qemu, Platform::OWN, name, |root, apt| {
         let apt = apt.prepare(&["bookworm", "bookworm-backports"])?;
         let mut install = apt.command("apt-get");
         install.args(["-qq", "--yes", "--no-install-recommends", "--download-only"]);
         install.args(["--target-release", "bookworm-backports"]);
-        process::run(install.args(["install", "qemu-system-x86", "busybox-static"]))?;
+        process::run(install.args(["install", name]))?;
         apt.unpack(root)
     })?;
-    Ok(Emulator { root: directory.join("root") })
+    let busybox = store.join(format!("busybox-{}", guest.debian()));
+    let busybox = unpacked(&busybox, guest, &["bookworm"], "busybox-static")?;
+    Ok(Emulator { guest, qemu: qemu.join("root"), busybox: busybox.join("bin/busybox") })
 }
 
 impl Emulator {
     /// QEMU with its own libraries, so that it does not depend on those of the machine.
     pub fn command(&self) -> Command {
-        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
-            .map(|directory| self.root.join(directory).display().to_string());
-        let mut command = Command::new(self.root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+        let own = Platform::OWN;
+        let libraries = ["usr/lib", "lib"]
+            .map(|directory| self.qemu.join(directory).join(own.multiarch()).display().to_string());
+        let mut command =
+            Command::new(self.qemu.join("lib").join(own.multiarch()).join(own.loader()));
         command.arg("--library-path").arg(libraries.join(":"));
-        command.arg(self.root.join("usr/bin/qemu-system-x86_64"));
-        command.arg("-L").arg(self.root.join("usr/share/qemu"));
-        command.arg("-L").arg(self.root.join("usr/share/seabios"));
+        let program = format!("usr/bin/qemu-system-{}", self.guest.kernel());
+        command.arg(self.qemu.join(program));
+        command.arg("-L").arg(self.qemu.join("usr/share/qemu"));
+        command.arg("-L").arg(self.qemu.join("usr/share/seabios"));
         command
     }
 
+    /// Returns the platform of the guests.
+    pub fn guest(&self) -> Platform {
+        self.guest
+    }
+
     /// The guest's shell and tools in one static program.
-    pub fn busybox(&self) -> PathBuf {
-        self.root.join("bin/busybox")
+    pub fn busybox(&self) -> &Path {
+        &self.busybox
     }
 }
 
-/// The part of a kernel's release that distinguishes it from others: `6.1.0-50` of `6.1.0-50-cloud-amd64`.
-pub fn short(release: &str) -> &str {
-    let release = release.strip_suffix("-amd64").unwrap_or(release);
-    release.strip_suffix("-cloud").unwrap_or(release)
-}
-
 /// Runs `fill` unless `directory/root` is there: it appears only when it is complete.
-fn once(directory: &Path, what: &str, fill: impl FnOnce(&Path, Apt) -> Result<()>) -> Result<()> {
+fn once(
+    directory: &Path,
+    platform: Platform,
+    what: &str,
+    fill: impl FnOnce(&Path, Apt) -> Result<()>,
+) -> Result<()> {
     let root = directory.join("root");
     if root.is_dir() {
         return Ok(());
@@ -115,16 +155,17 @@ fn once(directory: &Path, what: &str, fill: impl FnOnce(&Path, Apt) -> Result<()
             }
             fs::create_dir_all(leftover)?;
         }
-        fill(&partial, Apt { directory: apt.clone() })?;
+        fill(&partial, Apt { directory: apt.clone(), platform })?;
         fs::remove_dir_all(apt)?;
         Ok(fs::rename(partial, root)?)
     })
     .with_context(|| format!("cannot get {what} from Debian into {}", directory.display()))
 }
 
-/// An apt that knows only the files in its directory.
+/// An apt that knows only the files in its directory, and packages of one platform.
 struct Apt {
     directory: PathBuf,
+    platform: Platform,
 }
 
 impl Apt {
@@ -132,10 +173,10 @@ impl Apt {
         fs::create_dir_all(self.directory.join("state/lists/partial"))?;
         fs::create_dir_all(self.archives().join("partial"))?;
         fs::write(self.directory.join("state/status"), "")?;
-        let mirror = mirror();
-        let sources = suites
-            .iter()
-            .map(|suite| format!("deb [signed-by={DEBIAN_KEYS}] {mirror} {suite} main\n"));
+        let sources = suites.iter().map(|suite| {
+            let archive = if suite.ends_with("-security") { SECURITY } else { MAIN };
+            format!("deb [signed-by={DEBIAN_KEYS}] {} {suite} main\n", archive.mirror())
+        });
         fs::write(self.directory.join("sources.list"), sources.collect::<String>())?;
         process::run(self.command("apt-get").args(["-qq", "update"]))?;
         Ok(self)
@@ -158,6 +199,9 @@ impl Apt {
             command.arg("-o").arg(format!("{option}={}", value.display()));
         }
         command.args(["-o", "Dir::Etc::sourceparts=-"]);
+        for option in ["APT::Architecture", "APT::Architectures"] {
+            command.arg("-o").arg(format!("{option}={}", self.platform.debian()));
+        }
         // apt's own user cannot write below the target directory.
         command.args(["-o", "APT::Sandbox::User=root"]);
         command
@@ -174,21 +218,28 @@ impl Apt {
     }
 }
 
-/// The mirror in the machine's own sources.
+/// The mirror of Debian in the machine's own sources.
 pub fn mirror() -> String {
-    let mut command = Command::new("apt-get");
-    let listed = process::probe(command.args([
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(LABEL) $(REPO_URI)",
-        "Created-By: Packages",
-    ]));
-    main_archive(&listed.unwrap_or_default()).unwrap_or(DEBIAN).to_owned()
+    MAIN.mirror()
 }
 
-/// The archive that calls itself Debian, not its security updates or the archive of another vendor.
-fn main_archive(listed: &str) -> Option<&str> {
-    listed.lines().find_map(|line| line.strip_prefix("Debian Debian "))
+impl Archive {
+    fn mirror(&self) -> String {
+        let mut command = Command::new("apt-get");
+        let listed = process::probe(command.args([
+            "indextargets",
+            "--format",
+            "$(ORIGIN) $(LABEL) $(REPO_URI)",
+            "Created-By: Packages",
+        ]));
+        self.among(&listed.unwrap_or_default()).unwrap_or(self.address).to_owned()
+    }
+
+    /// The archive of Debian with this label, and not one of another vendor.
+    fn among<'a>(&self, listed: &'a str) -> Option<&'a str> {
+        let own = format!("Debian {} ", self.label);
+        listed.lines().find_map(|line| line.strip_prefix(own.as_str()))
+    }
 }
 
 /// The packages that hold a kernel, out of everything that the metapackage pulls in: an image, or
@@ -230,12 +281,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mirror_is_that_of_the_main_archive() {
+    fn the_mirror_is_that_of_the_archive() {
         let listed = "Debian Debian-Security http://security.example/\n\
                       NodeSource nodistro http://node.example/\n\
                       Debian Debian http://mirror.example/debian/\n";
-        assert_eq!(main_archive(listed), Some("http://mirror.example/debian/"));
-        assert_eq!(main_archive("Ubuntu Ubuntu http://mirror.example/ubuntu/"), None);
+        assert_eq!(MAIN.among(listed), Some("http://mirror.example/debian/"));
+        assert_eq!(SECURITY.among(listed), Some("http://security.example/"));
+        assert_eq!(MAIN.among("Ubuntu Ubuntu http://mirror.example/ubuntu/"), None);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Profile},
-    environment, process, setup,
+    environment,
+    platform::Platform,
+    process, setup,
     setup::Purpose,
     workspace::Workspace,
 };
@@ -50,5 +52,5 @@ pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile)
     command
         .env("TCPGUARD_BIN", workspace.binary(profile))
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
-        .env("TCPGUARD_DIST", workspace.packages());
+        .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
 }

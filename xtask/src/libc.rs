@@ -1,13 +1,25 @@
-//! The C library that the packaged program needs, read from the program itself.
+//! The C library that a program needs, read from the program itself, and Debian's for the image, for guests and for
+//! emulation.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use object::elf;
 use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
 
+use crate::platform::Platform;
+use crate::workspace::Workspace;
 use crate::zig::GLIBC;
+use crate::{debian, process};
+
+/// The release of Debian that the C library comes from, by name and number.
+pub const SUITE: (&str, &str) = ("trixie", "13");
+/// The package of the C library.
+pub const PACKAGE: &str = "libc6";
 
 /// The parts of glibc. Every distribution with glibc has them, and the image holds them.
 const PARTS: [&str; 6] =
@@ -85,6 +97,68 @@ impl Needs {
     }
 }
 
+/// Debian's C library for a platform.
+pub struct CLibrary {
+    /// The package as a file.
+    pub package: PathBuf,
+    /// The directory with its files.
+    pub root: PathBuf,
+}
+
+impl CLibrary {
+    /// Downloads it unless it is there.
+    pub fn get(workspace: &Workspace, platform: Platform) -> Result<Self> {
+        let directory = store(workspace, platform);
+        let package = debian::package(&directory, platform, SUITE.0, PACKAGE)?;
+        let root = directory.join("files");
+        process::run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&root))?;
+        Ok(Self { package, root })
+    }
+
+    /// Removes it, so that the next one is the newest.
+    pub fn forget(workspace: &Workspace, platform: Platform) -> Result<()> {
+        match fs::remove_dir_all(store(workspace, platform)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The files that a program loads, by their paths on a host.
+    pub fn files(&self, needs: &Needs) -> Result<BTreeMap<String, PathBuf>> {
+        let (_, loader) = needs.loader.rsplit_once('/').context("a loader without a directory")?;
+        let mut files = BTreeMap::new();
+        for name in needs.libraries.iter().map(String::as_str).chain([loader]) {
+            let from = find(&self.root, name)?
+                .with_context(|| format!("{name} is not in {}", self.package.display()))?;
+            let path = match name == loader {
+                true => format!("/usr{}", needs.loader),
+                false => format!("/{}", from.strip_prefix(&self.root)?.display()),
+            };
+            files.insert(path, from);
+        }
+        Ok(files)
+    }
+}
+
+fn store(workspace: &Workspace, platform: Platform) -> PathBuf {
+    workspace.target.join("libc").join(platform.debian())
+}
+
+/// The file of this name below a directory, and no link.
+fn find(directory: &Path, name: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if let Some(found) = find(&entry.path(), name)? {
+                return Ok(Some(found));
+            }
+        } else if entry.file_type()?.is_file() && entry.file_name() == name {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
 fn numbers(version: &str) -> Option<Vec<u32>> {
     version.split('.').map(|number| number.parse().ok()).collect()
 }
@@ -115,6 +189,29 @@ mod tests {
              GLIBC_PRIVATE of libc.so.6"
         );
         assert!(needs(&[], &[]).check().is_err());
+    }
+
+    #[test]
+    fn the_files_of_a_program_are_its_libraries_and_its_loader_where_it_looks_for_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let libraries = directory.path().join("usr/lib/x86_64-linux-gnu");
+        fs::create_dir_all(&libraries).unwrap();
+        for name in ["libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"] {
+            fs::write(libraries.join(name), "").unwrap();
+        }
+        let library = CLibrary { package: "libc6.deb".into(), root: directory.path().to_owned() };
+        let files = library.files(&needs(&["libc.so.6"], &[])).unwrap();
+        let loaded: Vec<(&str, &Path)> =
+            files.iter().map(|(path, from)| (path.as_str(), from.as_path())).collect();
+        assert_eq!(
+            loaded,
+            [
+                ("/usr/lib/x86_64-linux-gnu/libc.so.6", libraries.join("libc.so.6").as_path()),
+                ("/usr/lib64/ld-linux-x86-64.so.2", &libraries.join("ld-linux-x86-64.so.2")),
+            ]
+        );
+        let error = library.files(&needs(&["libz.so.1"], &[])).unwrap_err();
+        assert_eq!(error.to_string(), "libz.so.1 is not in libc6.deb");
     }
 
     #[test]

@@ -5,13 +5,18 @@ mod architecture;
 mod budget;
 mod build;
 mod check;
+mod compiler;
+mod debian;
 mod debug_info;
 mod dist;
+mod emulation;
 mod environment;
 mod eval;
 mod faults;
 mod fuzz;
 mod lab;
+mod libc;
+mod platform;
 mod process;
 mod promises;
 mod setup;
@@ -30,6 +35,7 @@ use tcpguard_goals::Goal;
 
 use crate::build::Profile;
 use crate::faults::Scale;
+use crate::platform::Platform;
 use crate::test::Extent;
 use crate::workspace::Workspace;
 
@@ -71,7 +77,11 @@ enum Verb {
         /// Run the long forms too: hours instead of minutes
         #[arg(long)]
         full: bool,
-        /// Passed to cargo-nextest, for example a filter; leaves out the documentation tests
+        /// Run the tests of pure logic alone, on another processor that is emulated
+        #[arg(long, value_name = "ARCH", value_enum, conflicts_with_all = ["no_root", "full"])]
+        arch: Option<Platform>,
+        /// Passed to cargo-nextest, for example a filter; leaves out the documentation tests. With --arch
+        /// passed to the programs of the tests
         #[arg(last = true)]
         arguments: Vec<String>,
     },
@@ -126,8 +136,8 @@ enum Verb {
     Supply,
     /// Loads the BPF objects on this kernel and, under QEMU, on others
     Vm {
-        /// Kernel versions to boot; all that are known if none is given
-        #[arg(value_name = "KERNEL", value_parser = vm::KERNEL_VERSIONS)]
+        /// Kernels to boot; all that are known if none is given
+        #[arg(value_name = "KERNEL", value_parser = vm::KERNELS)]
         kernels: Vec<String>,
         /// Make this run the record that later ones are held to, testing/record/kernel-support.json
         #[arg(long)]
@@ -154,7 +164,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Budget { update } => budget::run(&workspace, update),
-        Verb::Test { no_root, full, arguments } => {
+        Verb::Test { arch: Some(platform), arguments, .. } => {
+            test::emulated::run(&workspace, platform, &arguments)
+        }
+        Verb::Test { no_root, full, arch: None, arguments } => {
             test::run(&workspace, &Extent { no_root, full, arguments })
         }
         Verb::Faults { full, seed, goals } => {

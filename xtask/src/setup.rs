@@ -9,9 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
 use crate::toolchain::{self, BpfToolchain};
-use crate::zig;
+use crate::{compiler, process, zig};
 
 /// The purpose of a requirement. A verb asks only for the requirements that it uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +27,8 @@ pub enum Purpose {
     Scrape,
     /// Building the program as it is packaged.
     Program,
+    /// Building for another processor than this machine's.
+    Foreign,
     /// `dist`, and the tests of its packages.
     Package,
     /// Clean roots of other distributions.
@@ -239,6 +240,14 @@ const NEEDS: &[Need] = &[
         debian: Repair::Python { packages: &["python3-pip"], names: &zig::PACKAGES },
         elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools\" \
                     ziglang==0.17.1 cargo-zigbuild==0.24.1",
+    },
+    Need {
+        purpose: Purpose::Foreign,
+        what: "a compiler for x86-64 and arm64",
+        why: "makes programs for another processor",
+        present: compiler::is_installed,
+        debian: Repair::Packages(&["rustc-web", "cargo-web"]),
+        elsewhere: "rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu",
     },
     Need {
         purpose: Purpose::Package,

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::build::Profile;
+use crate::platform::Platform;
 use crate::{environment, process};
 
 /// The directories of this checkout.
@@ -56,9 +57,12 @@ impl Workspace {
         self.target.join(profile.directory()).join("tcpguard")
     }
 
-    /// Returns the directory of finished packages.
-    pub fn packages(&self) -> PathBuf {
-        self.target.join("dist")
+    /// Returns the directory of finished packages for a platform: `<target>/dist` for this machine's.
+    pub fn packages(&self, platform: Platform) -> PathBuf {
+        self.target.join(match platform {
+            Platform::OWN => "dist".to_owned(),
+            other => format!("dist-{}", other.debian()),
+        })
     }
 
     /// The files of the checkout, including those that are not committed yet.

@@ -1,11 +1,15 @@
-//! zig as the linker of the packaged program, by cargo-zigbuild.
+//! zig as the linker of the packaged program and of programs for other platforms, by cargo-zigbuild.
 //!
-//! A linker takes the versions of symbols from the C library that it finds. zig brings the symbols of every glibc, so
-//! the program can be linked for an old one on any machine.
+//! A linker takes the versions of symbols from the C library that it finds. zig brings the symbols of every glibc on
+//! every platform, so a program can be linked for an old one on any machine.
 
 use std::path::PathBuf;
 use std::process::Command;
 
+use anyhow::Result;
+
+use crate::compiler::Compiler;
+use crate::platform::Platform;
 use crate::workspace::Workspace;
 use crate::{build, environment, toolchain};
 
@@ -28,19 +32,19 @@ pub fn is_installed() -> bool {
     })
 }
 
-/// `cargo zigbuild` for the architecture of this machine.
-pub fn build(workspace: &Workspace) -> Command {
+/// `cargo VERB` for a platform: `zigbuild` or `test`.
+///
+/// # Errors
+/// When there is no compiler for it.
+pub fn cargo(workspace: &Workspace, verb: &str, platform: Platform) -> Result<Command> {
     let mut command = Command::new(directory().join("bin/cargo-zigbuild"));
     environment::in_workspace(&mut command, workspace);
+    let mut flags = build::without_paths(workspace).to_vec();
+    Compiler::find(platform)?.equip(&mut command, &mut flags);
     command
-        .arg("zigbuild")
-        .arg(format!("--target={}.{GLIBC}", target()))
+        .arg(verb)
+        .arg(format!("--target={}.{GLIBC}", platform.triple()))
         .env("CARGO_ZIGBUILD_ZIG_PATH", directory().join("ziglang/zig"))
-        .env("CARGO_ENCODED_RUSTFLAGS", build::encoded(&build::without_paths(workspace)));
-    command
-}
-
-/// Rust's name of the platform that packages are made for.
-pub fn target() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+        .env("CARGO_ENCODED_RUSTFLAGS", build::encoded(&flags));
+    Ok(command)
 }

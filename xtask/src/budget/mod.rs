@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
+    platform::Platform,
     process::timed,
     setup,
     setup::Purpose,
@@ -30,9 +31,10 @@ use self::{
 pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Program])?;
     let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
-    timed("the program as it is packaged", || build::everything(workspace, Profile::Packaged))?;
+    let profile = Profile::Packaged(Platform::OWN);
+    timed("the program as it is packaged", || build::everything(workspace, profile))?;
     let mut figures = figures::of_objects(workspace, &objects)?;
-    figures.extend(figures::of_program(&workspace.binary(Profile::Packaged))?);
+    figures.extend(figures::of_program(&workspace.binary(profile))?);
     if update {
         let budgets = Budgets::read(workspace).unwrap_or_default();
         return budgets.updated(&figures).write(workspace);

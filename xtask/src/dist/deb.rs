@@ -22,7 +22,7 @@ const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let root = release.fresh("deb")?;
     let staged = release.stage(contents::Format::Deb, &root)?;
-    let architecture = release.architecture.debian;
+    let architecture = release.platform.debian();
 
     let about = root.join("DEBIAN");
     fs::create_dir(&about)?;

@@ -2,7 +2,6 @@
 //! out of Debian's archive, and nothing else that runs.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,15 +10,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tcpguard_support::contents::Format;
 
-use super::{HOMEPAGE, ISO_8601, Release, SUMMARY, VERSION, libc, place, tarball};
+use super::{HOMEPAGE, ISO_8601, Release, SUMMARY, VERSION, place, tarball};
+use crate::libc::{self, CLibrary, Needs};
 use crate::process;
-use crate::vm::debian;
-use crate::workspace::Workspace;
 
-/// The release of Debian that the C library comes from, by name and number.
-const SUITE: (&str, &str) = ("trixie", "13");
-/// The package of the C library.
-const LIBC: &str = "libc6";
 /// The image as manifests and units name it.
 const REPOSITORY: &str = "ghcr.io/tcpguard/tcpguard";
 /// Directories of the root that are links to those below `/usr`.
@@ -55,7 +49,7 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
         }),
     )?;
     let name = format!("{REPOSITORY}:{VERSION}");
-    manifest["platform"] = json!({ "architecture": release.architecture.debian, "os": "linux" });
+    manifest["platform"] = json!({ "architecture": release.platform.debian(), "os": "linux" });
     manifest["annotations"] =
         json!({ "org.opencontainers.image.ref.name": name, "io.containerd.image.name": name });
     let index = json!({
@@ -66,7 +60,7 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     fs::write(layout.directory.join("index.json"), index.to_string())?;
     fs::write(layout.directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
 
-    let name = format!("tcpguard-{VERSION}-{}.oci.tar", release.architecture.debian);
+    let name = format!("tcpguard-{VERSION}-{}.oci.tar", release.platform.debian());
     let archive = release.directory.join(name);
     let entries = ["oci-layout", "index.json", "blobs"];
     tarball::pack(&layout.directory, &entries, &archive, &release.epoch)?;
@@ -75,63 +69,28 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
 
 /// The libraries that the program needs, their licence, and the record of the package by which scanners know it.
 fn add_libc(release: &Release<'_>, root: &Path) -> Result<()> {
-    let package = debian::package(&store(release.workspace), SUITE.0, LIBC)?;
-    let unpacked = release.fresh("libc")?;
-    process::run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
-    let needs = libc::Needs::of(&release.program)?;
-    let (_, loader) = needs.loader.rsplit_once('/').context("a loader without a directory")?;
-    for library in needs.libraries.iter().map(String::as_str).chain([loader]) {
-        let from = find(&unpacked, library)?
-            .with_context(|| format!("{library} is not in {}", package.display()))?;
-        let path = match library == loader {
-            true => format!("/usr{}", needs.loader),
-            false => format!("/{}", from.strip_prefix(&unpacked)?.display()),
-        };
+    let library = CLibrary::get(release.workspace, release.platform)?;
+    for (path, from) in library.files(&Needs::of(&release.program)?)? {
         place(root, &path, &fs::read(&from)?, 0o755)?;
     }
     for directory in MERGED.iter().filter(|it| root.join("usr").join(it).is_dir()) {
         symlink(format!("usr/{directory}"), root.join(directory))?;
     }
-    let copyright = format!("usr/share/doc/{LIBC}/copyright");
-    place(root, &format!("/{copyright}"), &fs::read(unpacked.join(&copyright))?, 0o644)?;
-    let control = process::output(Command::new("dpkg-deb").arg("--field").arg(&package))?;
-    place(root, &format!("/var/lib/dpkg/status.d/{LIBC}"), control.as_bytes(), 0o644)?;
+    let copyright = format!("usr/share/doc/{}/copyright", libc::PACKAGE);
+    place(root, &format!("/{copyright}"), &fs::read(library.root.join(&copyright))?, 0o644)?;
+    let control = process::output(Command::new("dpkg-deb").arg("--field").arg(&library.package))?;
+    let record = format!("/var/lib/dpkg/status.d/{}", libc::PACKAGE);
+    place(root, &record, control.as_bytes(), 0o644)?;
+    let (_, number) = libc::SUITE;
     let release =
-        format!("ID=debian\nVERSION_ID=\"{}\"\nPRETTY_NAME=\"tcpguard {VERSION}\"\n", SUITE.1);
+        format!("ID=debian\nVERSION_ID=\"{number}\"\nPRETTY_NAME=\"tcpguard {VERSION}\"\n");
     place(root, "/etc/os-release", release.as_bytes(), 0o644)?;
     super::open_directories(root)
 }
 
-/// Removes the downloaded C library, so that the next image gets the newest one.
-pub fn forget_libc(workspace: &Workspace) -> Result<()> {
-    match fs::remove_dir_all(store(workspace)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn store(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("libc")
-}
-
-/// The file of this name below a directory, and no link.
-fn find(directory: &Path, name: &str) -> Result<Option<PathBuf>> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            if let Some(found) = find(&entry.path(), name)? {
-                return Ok(Some(found));
-            }
-        } else if entry.file_type()?.is_file() && entry.file_name() == name {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
-}
-
 fn configuration(release: &Release<'_>, time: &str, layer: &str) -> Value {
     json!({
-        "architecture": release.architecture.debian,
+        "architecture": release.platform.debian(),
         "os": "linux",
         "created": time,
         "config": {
@@ -192,6 +151,7 @@ mod tests {
     use saphyr::{LoadableYamlNode as _, Yaml};
 
     use super::*;
+    use crate::workspace::Workspace;
 
     /// A demand on the runtime of containers.
     #[derive(Debug, Default, Eq, PartialEq)]

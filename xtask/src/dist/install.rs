@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::debian;
+use crate::platform::Platform;
 use crate::process::{self, timed};
 use crate::setup::{self, DEBIAN_KEYS, Purpose};
-use crate::vm::debian;
 use crate::workspace::Workspace;
 
 /// Steps inside the namespaces.
@@ -110,14 +111,14 @@ fn mirror(root: &Root) -> Option<String> {
 /// The keys of Ubuntu's archive, a package of Debian.
 fn ubuntu_keys(workspace: &Workspace) -> Result<PathBuf> {
     let directory = workspace.target.join("ubuntu-keyring");
-    let package = debian::package(&directory, "trixie", "ubuntu-keyring")?;
+    let package = debian::package(&directory, Platform::OWN, "trixie", "ubuntu-keyring")?;
     process::run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&directory))?;
     Ok(directory.join("usr/share/keyrings/ubuntu-archive-keyring.gpg"))
 }
 
 /// The package with this ending.
 fn made(workspace: &Workspace, ending: &str) -> Result<PathBuf> {
-    let directory = workspace.packages();
+    let directory = workspace.packages(Platform::OWN);
     let entries =
         directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
     let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());

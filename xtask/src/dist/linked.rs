@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::platform::Platform;
 use crate::workspace::Workspace;
-use crate::{environment, process, zig};
+use crate::{environment, process};
 
 /// A package that is linked into the program.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -28,12 +29,12 @@ pub struct Package {
 /// Name and version of a package.
 pub type Key = (String, String);
 
-/// All of them.
+/// All of them, for a platform.
 ///
 /// # Errors
 /// When cargo cannot read the manifests, or a lock file does not fit them.
-pub fn packages(workspace: &Workspace) -> Result<BTreeMap<Key, Package>> {
-    let mut packages = of(&workspace.root, "tcpguard", &zig::target())?;
+pub fn packages(workspace: &Workspace, platform: Platform) -> Result<BTreeMap<Key, Package>> {
+    let mut packages = of(&workspace.root, "tcpguard", platform.triple())?;
     packages.extend(of(&workspace.bpf_crate(), "tcpguard-ebpf", "bpfel-unknown-none")?);
     Ok(packages)
 }

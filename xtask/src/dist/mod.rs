@@ -7,7 +7,6 @@
 mod deb;
 mod image;
 mod install;
-mod libc;
 mod linked;
 mod notices;
 mod pages;
@@ -17,7 +16,7 @@ mod tarball;
 mod twice;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -28,6 +27,9 @@ use tcpguard_support::contents::{Format, ITEMS, Source};
 
 use self::linked::Key;
 use crate::build::{self, Profile};
+use crate::emulation;
+use crate::libc::{CLibrary, Needs};
+use crate::platform::Platform;
 use crate::process::{self, timed};
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -52,9 +54,12 @@ const ISO_8601: &str = "+%Y-%m-%dT%H:%M:%SZ";
 const SHA256SUMS: &str = "SHA256SUMS";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Trials of finished packages.
+/// Platform of the packages, and trials of finished ones.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// Processor of the packages: that of this machine, or another one, for target/dist-ARCH
+    #[arg(long, value_name = "ARCH", value_enum, default_value_t = Platform::OWN)]
+    arch: Platform,
     /// Build once more from another directory, and compare
     #[arg(long)]
     twice: bool,
@@ -65,17 +70,28 @@ pub struct Arguments {
 
 /// Builds everything, then the packages, and prints where they are.
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let platform = arguments.arch;
+    let is_foreign = platform != Platform::OWN;
+    if arguments.install && is_foreign {
+        bail!(
+            "packages for {} are only installed on such a machine: leave out --install",
+            platform.debian()
+        );
+    }
     setup::ensure(&[Purpose::Build, Purpose::Program, Purpose::Package])?;
+    if is_foreign {
+        setup::ensure(&[Purpose::Foreign])?;
+    }
     eprintln!(
         "the program is compiled anew in its smallest form: that takes minutes where it is not there yet"
     );
-    image::forget_libc(workspace)?;
-    build::everything(workspace, Profile::Packaged)?;
-    for package in packages(workspace)? {
+    CLibrary::forget(workspace, platform)?;
+    build::everything(workspace, Profile::Packaged(platform))?;
+    for package in packages(workspace, platform)? {
         println!("{}", package.display());
     }
     if arguments.twice {
-        twice::compare(workspace)?;
+        twice::compare(workspace, platform)?;
     }
     if arguments.install {
         install::run(workspace)?;
@@ -83,12 +99,12 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Makes all packages of the built files, and returns their paths.
+/// Makes all packages of the files that were built for a platform, and returns their paths.
 ///
 /// # Errors
 /// When one of the tools fails; its own output says why.
-pub fn packages(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let release = Release::prepare(workspace)?;
+pub fn packages(workspace: &Workspace, platform: Platform) -> Result<Vec<PathBuf>> {
+    let release = Release::prepare(workspace, platform)?;
     timed("packages", || {
         let mut made = vec![
             deb::build(&release)?,
@@ -113,29 +129,12 @@ struct Release<'a> {
     work: PathBuf,
     /// The time of everything in them, in seconds since 1970.
     epoch: String,
-    architecture: Architecture,
+    platform: Platform,
     program: PathBuf,
+    /// The command line that starts the program on this machine.
+    started: Vec<OsString>,
     /// The manual pages that it writes.
     manual: PathBuf,
-}
-
-/// Names of a processor architecture.
-struct Architecture {
-    /// The name in Rust, in an .rpm and of the kernel.
-    rust: &'static str,
-    /// The name in a .deb and in an image.
-    debian: &'static str,
-}
-
-impl Architecture {
-    /// The architecture of this machine.
-    fn own() -> Result<Self> {
-        match std::env::consts::ARCH {
-            rust @ "x86_64" => Ok(Self { rust, debian: "amd64" }),
-            rust @ "aarch64" => Ok(Self { rust, debian: "arm64" }),
-            other => bail!("there are no packages for {other}"),
-        }
-    }
 }
 
 /// A file or directory that lies ready for a package.
@@ -148,37 +147,43 @@ struct Staged {
 }
 
 impl<'a> Release<'a> {
-    fn prepare(workspace: &'a Workspace) -> Result<Self> {
-        let directory = workspace.packages();
+    fn prepare(workspace: &'a Workspace, platform: Platform) -> Result<Self> {
+        let directory = workspace.packages(platform);
         if directory.exists() {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot remove {}", directory.display()))?;
         }
         let work = directory.join("work");
+        let program = workspace.binary(Profile::Packaged(platform));
+        let mut started = emulation::runner(workspace, platform)?;
+        started.push(program.clone().into());
         let release = Self {
             workspace,
-            packages: linked::packages(workspace)?,
+            packages: linked::packages(workspace, platform)?,
             epoch: epoch(workspace)?,
-            architecture: Architecture::own()?,
-            program: workspace.binary(Profile::Packaged),
+            platform,
+            program,
+            started,
             manual: work.join("manual"),
             directory,
             work,
         };
         fs::create_dir_all(&release.manual)?;
-        libc::Needs::of(&release.program)?.check()?;
+        Needs::of(&release.program)?.check()?;
         release.ask_program(&[OsStr::new("manual"), release.manual.as_os_str()])?;
         Ok(release)
     }
 
     /// Output of the program when it is called with `arguments`.
     fn ask_program(&self, arguments: &[&OsStr]) -> Result<String> {
-        process::output(Command::new(&self.program).args(arguments).env("LC_ALL", "C.UTF-8"))
+        let mut command = Command::new(&self.started[0]);
+        command.args(&self.started[1..]).args(arguments);
+        process::output(command.env("LC_ALL", "C.UTF-8"))
     }
 
-    /// Name of this version for this architecture, at which other names begin.
+    /// Name of this version for its platform, at which other names begin.
     fn name(&self) -> String {
-        format!("tcpguard-{VERSION}-{}-linux", self.architecture.rust)
+        format!("tcpguard-{VERSION}-{}-linux", self.platform.kernel())
     }
 
     /// Writes the checksums of finished files, for `sha256sum --check`, and returns the path.

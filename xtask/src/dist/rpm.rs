@@ -31,11 +31,11 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let spec = release.work.join("tcpguard.spec");
     fs::write(&spec, spec_of(&root, &scripts, &own, &staged))?;
 
-    let architecture = release.architecture.rust;
+    let architecture = release.platform.kernel();
     let name = format!("tcpguard-{VERSION}-{REVISION}.{architecture}.rpm");
     let topmost = release.fresh("rpmbuild")?;
     let mut command = Command::new("rpmbuild");
-    command.args(["-bb", "--quiet"]);
+    command.args(["-bb", "--quiet"]).arg(format!("--target={architecture}-linux"));
     for (macro_name, value) in [
         ("_topdir", topmost.display().to_string()),
         ("_dbpath", topmost.join("database").display().to_string()),

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::linked::{Key, Package};
 use super::{HOMEPAGE, ISO_8601, Release, SUMMARY, VERSION};
+use crate::compiler::Compiler;
 use crate::process;
 
 /// A lock file, as far as it has the checksums of packages.
@@ -33,7 +33,7 @@ pub fn write(release: &Release<'_>) -> Result<PathBuf> {
     let mut checksums = checksums(&workspace.root)?;
     checksums.extend(self::checksums(&workspace.bpf_crate())?);
     let time = release.time(ISO_8601)?;
-    let mut compiler = Command::new("rustc");
+    let mut compiler = Compiler::find(release.platform)?.rustc();
     let compiler = process::output(compiler.arg("--version").current_dir(&workspace.root))?;
     let standard = compiler.split(' ').nth(1).context("rustc names no version")?;
 
@@ -133,12 +133,13 @@ mod tests {
 
     use super::*;
     use crate::dist::linked;
+    use crate::platform::Platform;
     use crate::workspace::Workspace;
 
     #[test]
     fn every_library_is_listed_with_its_licence_and_checksum_and_every_reference_exists() {
         let workspace = Workspace::locate().unwrap();
-        let packages = linked::packages(&workspace).unwrap();
+        let packages = linked::packages(&workspace, Platform::OWN).unwrap();
         let mut sums = checksums(&workspace.root).unwrap();
         sums.extend(checksums(&workspace.bpf_crate()).unwrap());
         let list = document(&packages, &sums, "2026-01-01T00:00:00Z", "1.95.0");

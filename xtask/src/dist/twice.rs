@@ -7,15 +7,16 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::{SHA256SUMS, epoch};
+use crate::platform::Platform;
 use crate::process::{self, timed};
 use crate::workspace::Workspace;
 use crate::{build, environment};
 
-/// Builds the packages from a copy of the source, and compares them with those in `<target>/dist`.
+/// Builds the packages for a platform from a copy of the source, and compares them with the first ones.
 ///
 /// # Errors
 /// Names the packages that differ.
-pub fn compare(workspace: &Workspace) -> Result<()> {
+pub fn compare(workspace: &Workspace, platform: Platform) -> Result<()> {
     let directory = workspace.target.join("twice");
     if directory.exists() {
         fs::remove_dir_all(&directory)
@@ -28,10 +29,12 @@ pub fn compare(workspace: &Workspace) -> Result<()> {
     }
     timed("the packages once more, from another directory", || {
         let mut command = environment::plain_cargo();
-        command.args(["xtask", "dist"]).current_dir(&source).env("CARGO_TARGET_DIR", &target);
+        command.args(["xtask", "dist", "--arch", platform.debian()]);
+        command.current_dir(&source).env("CARGO_TARGET_DIR", &target);
         process::run(command.env("SOURCE_DATE_EPOCH", epoch(workspace)?))
     })?;
-    let [first, second] = [workspace.packages(), target.join("dist")].map(|made| sums(&made));
+    let copy = Workspace { root: source, target };
+    let [first, second] = [workspace, &copy].map(|it| sums(&it.packages(platform)));
     let (first, second) = (first?, second?);
     let different: BTreeSet<&str> =
         first.symmetric_difference(&second).filter_map(|line| line.split("  ").nth(1)).collect();

@@ -1,6 +1,7 @@
 //! Every test: those that any user can run, documentation tests, and those that need root.
 
 mod durations;
+pub mod emulated;
 
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,7 @@ use tcpguard_goals::Goal;
 use self::durations::Durations;
 use crate::build::{self, Profile};
 use crate::faults::{self, Scale, Sheet, other_build};
+use crate::platform::Platform;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 use crate::{dist, environment, lab, process};
@@ -26,6 +28,9 @@ const WITHOUT_ROOT: [&str; 6] =
 /// The profiles of cargo-nextest for the two runs, in `.config/nextest.toml`.
 const UNPRIVILEGED_RUN: &str = "unprivileged";
 const PRIVILEGED_RUN: &str = "privileged";
+
+/// The program that tests run.
+const PACKAGED: Profile = Profile::Packaged(Platform::OWN);
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
@@ -84,7 +89,7 @@ const PURPOSES: [Purpose; 5] =
 pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Program, Purpose::Test])?;
     if no_root {
-        return build::everything(workspace, Profile::Packaged);
+        return build::everything(workspace, PACKAGED);
     }
     // On a fresh machine packages take as long to come as the compiler does, and neither waits for the
     // other.
@@ -95,7 +100,7 @@ pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
     });
     built?;
     set_up?;
-    dist::packages(workspace)?;
+    dist::packages(workspace, Platform::OWN)?;
     Ok(())
 }
 
@@ -107,7 +112,7 @@ fn both_versions(workspace: &Workspace) -> Result<()> {
     build::bpf_objects(workspace)?;
     thread::scope(|scope| {
         let other = scope.spawn(|| other_build::build(workspace));
-        build::program(workspace, Profile::Packaged)?;
+        build::program(workspace, PACKAGED)?;
         other.join().expect("a build that does not panic")
     })
 }
@@ -123,7 +128,7 @@ fn run_tests(
     let excluded: &[&str] = if no_root { &WITHOUT_ROOT } else { &[] };
     durations.of("build of the tests", || {
         let mut build = environment::host_cargo(workspace);
-        lab::for_tests(&mut build, workspace, Profile::Packaged);
+        lab::for_tests(&mut build, workspace, PACKAGED);
         process::run(build.args(["nextest", "run", "--no-run", "--workspace"]).args(excluded))
     })?;
 
@@ -183,7 +188,7 @@ fn run_tests(
 pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
-    lab::for_tests(&mut command, workspace, Profile::Packaged);
+    lab::for_tests(&mut command, workspace, PACKAGED);
     command.env(other_build::VARIABLE, other_build::binary(workspace));
     sheet.hand_to(&mut command);
     command

@@ -1,6 +1,7 @@
 //! One guest: its boot image, and its run to power-off.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -8,11 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{
-    debian::{Emulator, Kernel},
-    initramfs::Initramfs,
-    stacked,
-};
+use super::{initramfs::Initramfs, stacked};
+use crate::debian::{Emulator, Kernel};
+use crate::platform::Platform;
 use crate::process;
 
 /// The interface that XDP programs are attached to; one end of a veth pair.
@@ -113,12 +112,18 @@ pub fn image(
         archive.directory(directory);
     }
     archive.file("init", INIT.as_bytes());
-    archive.file("bin/busybox", &read(&emulator.busybox())?);
+    archive.file("bin/busybox", &read(emulator.busybox())?);
     let (more, more_modules) =
         if stacked { (stacked::SCRIPT, &stacked::MODULES[..]) } else { ("", &[][..]) };
     archive.file("job", format!("/load {INTERFACE} /objects/*.o\n{LIVE}{more}").as_bytes());
     archive.file("load", &read(&programs.loader)?);
     archive.file("tcpguard", &read(&programs.agent)?);
+    for directory in programs.directories() {
+        archive.directory(directory);
+    }
+    for (path, file) in &programs.libraries {
+        archive.file(path, &read(file)?);
+    }
     for path in MODULES.iter().chain(more_modules) {
         let (_, name) = path.rsplit_once('/').context("a module without a folder")?;
         archive.file(name, &module(&kernel.modules.join(path))?);
@@ -130,12 +135,24 @@ pub fn image(
     fs::write(path, archive.finish()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The statically linked programs that a guest runs.
+/// The programs that a guest runs.
 pub struct Programs {
     /// The test kit's `load`.
     pub loader: PathBuf,
     /// `tcpguard` itself.
     pub agent: PathBuf,
+    /// Their libraries, by the paths in the guest, which begin with no slash.
+    pub libraries: BTreeMap<String, PathBuf>,
+}
+
+impl Programs {
+    /// The directories of the libraries, each after its parent.
+    fn directories(&self) -> BTreeSet<&str> {
+        self.libraries
+            .keys()
+            .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]))
+            .collect()
+    }
 }
 
 /// Boots, keeps the console in `log`, and returns its text.
@@ -150,9 +167,13 @@ pub fn boot(emulator: &Emulator, kernel: &Kernel, image: &Path, log: &Path) -> R
     command.arg(qemu.get_program()).args(qemu.get_args());
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.args(["-nic", "none", "-serial", "stdio"]);
+    let (machine, console) = match emulator.guest() {
+        Platform::Amd64 => ("q35", "ttyS0"),
+        Platform::Arm64 => ("virt", "ttyAMA0"),
+    };
     // With more than one CPU some kernels do not come up under emulation.
-    command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"]);
-    command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    command.args(["-M", machine, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"]);
+    command.arg("-append").arg(format!("console={console} quiet panic=-1"));
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(image);
     let output = command
         .stdin(Stdio::null())
@@ -192,6 +213,14 @@ fn module(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_comes_after_its_parent() {
+        let libraries = ["lib/aarch64-linux-gnu/libc.so.6", "lib/ld-linux-aarch64.so.1"];
+        let libraries = libraries.map(|path| (path.to_owned(), PathBuf::new())).into();
+        let programs = Programs { loader: PathBuf::new(), agent: PathBuf::new(), libraries };
+        assert_eq!(Vec::from_iter(programs.directories()), ["lib", "lib/aarch64-linux-gnu"]);
+    }
 
     #[test]
     fn the_guests_script_and_the_host_speak_of_the_same_things() {

@@ -3,7 +3,7 @@
 //! Writes one line of JSON for each program, with the instructions its verification took or the
 //! reason of its refusal, and one for the maps of each object and its digest. XDP programs are also attached to
 //! the interface in native mode, tracepoint programs to their tracepoint. Objects are adapted to the kernel as the agent
-//! does it. Everything is let go at the end. Exit status 1 if anything was refused. Linked statically, it is all that a
+//! does it. Everything is let go at the end. Exit status 1 if anything was refused. With its C library it is all that a
 //! virtual machine with another kernel needs.
 #![forbid(unsafe_code)]
 
