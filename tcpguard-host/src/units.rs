@@ -57,6 +57,35 @@ pub fn span(span: Duration) -> String {
     two.filter(|(number, _)| *number > 0).map(|(number, name)| format!("{number}{name}")).collect()
 }
 
+/// Reads a time span as an operator types it: `90s`, `10m`, `1h30m`, `2d`, whole numbers with their units.
+///
+/// # Errors
+/// The form to type, where it is another text or zero.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    // A reader of command lines quotes the input.
+    let wrong = || "not a time; write one such as 90s, 10m, 1h30m or 2d".to_owned();
+    let mut seconds: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|char: char| !char.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = match rest.as_bytes()[digits] {
+            b's' => 1,
+            b'm' => 60,
+            b'h' => 3_600,
+            b'd' => 86_400,
+            _ => return Err(wrong()),
+        };
+        let part = number.checked_mul(unit).ok_or_else(wrong)?;
+        seconds = seconds.checked_add(part).ok_or_else(wrong)?;
+        rest = &rest[digits + 1..];
+    }
+    if seconds == 0 {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
 /// The time from one moment to another: as [`span()`], but to a tenth of a second below one minute.
 pub fn elapsed(time: Duration) -> String {
     match time.as_millis() / 100 {

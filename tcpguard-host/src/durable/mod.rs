@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When the directory cannot be written to; then the old content is there.
 pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     fs::create_dir_all(directory)?;
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -88,13 +88,30 @@ pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        Ok(()) => fs::File::open(directory_of(path))?.sync_all(),
+    }
+}
+
+/// The directory of a file. A bare name has an empty parent.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_working_directory() {
+        for (path, directory) in
+            [("a.json", "."), ("./a.json", "."), ("b/a.json", "b"), ("/a", "/")]
+        {
+            assert_eq!(directory_of(Path::new(path)), Path::new(directory));
+        }
+    }
 
     #[test]
     fn what_was_there_is_replaced_and_nothing_else_is_left() {
