@@ -1,8 +1,9 @@
 //! Detection, policy and rule planning as a pure state machine.
 //!
 //! The interface consists of few functions. [`Engine::handle_sample`], [`Engine::handle_flows`],
-//! [`Engine::handle_headers`], [`Engine::handle_routes`] and [`Engine::handle_request`] take observations
-//! and requests together with their time. [`Engine::next_command`] returns the next command to carry out.
+//! [`Engine::handle_headers`], [`Engine::handle_routes`], [`Engine::handle_request`] and
+//! [`Engine::handle_fleet`] take observations, requests and the messages of other hosts together with their
+//! time. [`Engine::next_command`] returns the next command to carry out.
 //! [`Engine::report`] returns the present state. Three more functions serve a restart: [`Engine::adopt`],
 //! [`Engine::restore`], [`Engine::learned`]. There is no clock, socket, file, thread or async in here: live
 //! traffic, replay and tests drive the same code.
@@ -37,10 +38,11 @@ pub use incident::{
     RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target,
 };
 pub use input::{
-    About, ClientsWithin, ClosedPortSource, Constant, Flow, FlowState, Flows, Force, HostCounters,
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation,
-    Mode, Order, Origin, POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route,
-    RouteQuestion, Rule, RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample,
+    About, ClientsWithin, ClosedPortSource, Constant, FleetAction, FleetMessage, FleetName,
+    FleetRule, Flow, FlowState, Flows, Force, Hint, HostCounters, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation, Mode, Order, Origin, POLL,
+    Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule,
+    RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample, SharedSignature,
     SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe,
     is_martian, signature_in_words,
 };
@@ -52,8 +54,9 @@ pub use mitigation::{
     CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,
 };
 pub use output::{
-    Command, Completions, ImportReport, ListenerReport, ListenerState, Report, RequestError,
-    Response,
+    Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport, LinkPressure,
+    ListenerReport, ListenerState, RefusedRule, Report, RequestError, Response, SharedEvidence,
+    SignatureEvidence,
 };
 pub use policy::SOURCES_PER_INCIDENT;
 pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};

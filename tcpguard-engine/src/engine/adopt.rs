@@ -30,14 +30,16 @@ impl Engine {
                 self.incidents = self.incidents.max(incident);
             }
             let exempt = match (&rule.matcher, &rule.origin) {
-                (Matcher::Source(net, _), Origin::Incident(_)) => self.exempt.touched_by(net),
+                (Matcher::Source(net, _), Origin::Incident(_) | Origin::Fleet(_)) => {
+                    self.exempt.touched_by(net)
+                }
                 _ => None,
             };
             let refused = match exempt {
                 Some((_, what)) => Some((rule, RemovalReason::Exempt { what })),
                 None => {
                     let adopted = self.rule_table.adopt(now, rule);
-                    adopted.err().map(|rule| (rule, RemovalReason::NotAdopted))
+                    adopted.err().map(|rule| (*rule, RemovalReason::NotAdopted))
                 }
             };
             if let Some((rule, why)) = refused {

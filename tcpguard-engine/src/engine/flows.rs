@@ -29,6 +29,7 @@ impl Engine {
                 monitor.flows(flows).map(move |flow| (flow, monitor.listener.port))
             });
             self.host.inspect(now, calm);
+            self.count_hinted(now, flows);
             let learns = |monitor: &&ListenerMonitor| monitor.learns();
             let learned = self.monitors.values().filter(learns);
             self.networks.learn(now, learned.flat_map(|monitor| monitor.flows(flows)));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::Engine;
 use crate::evidence::Severity;
 use crate::incident::Event;
-use crate::input::{Force, Rule, RuleToImport, Timestamp};
+use crate::input::{Force, Origin, Rule, RuleToImport, Timestamp};
 use crate::output::{Command, ImportReport, RequestError, Response};
 use crate::rules::{Entry, RemovalReason, RuleTable};
 
@@ -25,18 +25,21 @@ impl Engine {
         if !refused.is_empty() {
             return Err(RequestError::Import { refused });
         }
-        let staying = |entry: &Entry| merge || entry.incident().is_some();
+        let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
+        let is_named =
+            |entry: &Entry| entry.rule.matcher.prefix().is_some_and(|net| named.contains(&net));
+        let staying = |entry: &Entry| match entry.rule.origin {
+            Origin::Operator { .. } => merge,
+            Origin::Fleet(_) => !is_named(entry),
+            Origin::Incident(_) => true,
+        };
         let terms = |rule: &RuleToImport, before: Option<&Rule>| {
             self.terms(now, rule, force, before, false)
         };
         let rule_table = self.rule_table.with_rules_of(now, uid, rules, terms, staying);
         let rule_table = rule_table.ok_or(RequestError::Full { limit: self.rule_table.room() })?;
         let added = rule_table.missing_before(&self.rule_table);
-        let named: BTreeSet<IpNet> = rules.iter().map(|rule| rule.net.trunc()).collect();
-        let waits = |entry: &&Entry| {
-            let prefix = entry.rule.matcher.prefix();
-            entry.rule.confirmation.is_some() && prefix.is_some_and(|net| named.contains(&net))
-        };
+        let waits = |entry: &&Entry| entry.rule.confirmation.is_some() && is_named(entry);
         let report = ImportReport {
             added,
             kept: rules.len() as u32 - added,
@@ -50,6 +53,7 @@ impl Engine {
             _ => None,
         };
         self.replace_rules(now, rule_table, RemovalReason::NotImported { uid });
+        self.yield_exemptions(named.into_iter());
         let event = Event::RulesImported { uid, added, kept, removed, total, pending, confirm_s };
         self.alert(Severity::Notice, event, None);
         Ok(Response::Imported(report))

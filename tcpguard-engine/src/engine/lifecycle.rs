@@ -253,6 +253,7 @@ impl Engine {
         let grounds = Grounds {
             now,
             listener: id,
+            port: monitor.listener.port,
             cohort: holding.as_ref().map_or(cohort, |(holding, _)| holding),
             assessment: holding.as_ref().map_or(&all, |(_, assessment)| assessment),
             clients: &monitor.clients,
@@ -266,6 +267,7 @@ impl Engine {
             unanswerable,
             source_forbidden: monitor.ladder.forbidden(now, Mitigation::Source),
             signature_forbidden: monitor.ladder.forbidden(now, Mitigation::Signature),
+            hints: &self.hints,
             remembered: monitor
                 .alert_window
                 .as_ref()
@@ -453,8 +455,10 @@ impl Engine {
 
     /// Ends an incident. Its rules go with it, and the listener stays alert for a while.
     fn end(&mut self, now: Timestamp, id: ListenerId, why: EndReason) {
+        // A hint of other hosts makes no memory of an attack here.
         let harmless = |matcher: &Matcher| {
-            self.rule_table.find(matcher).is_some_and(|entry| entry.meter.completed() == 0)
+            let entry = self.rule_table.find(matcher);
+            entry.is_some_and(|entry| entry.meter.completed() == 0 && !entry.rests_on_hint())
         };
         if let Some(monitor) = self.monitors.get_mut(&id) {
             let after = monitor.counts_now();

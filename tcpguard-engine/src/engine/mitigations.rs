@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::held_back::idle;
+use super::hints::ahead;
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
 use crate::evidence::{IncidentClass, Quantity, Severity};
@@ -70,7 +71,8 @@ impl Engine {
         let sharing =
             self.monitors.values().filter(|monitor| monitor.shares_rules()).count().max(1);
         let mut moves = Vec::new();
-        let mut hints = Vec::new();
+        let mut advice = Vec::new();
+        let hinted = self.cookies_ahead(now);
         for monitor in self.monitors.values_mut() {
             // Each start or stop is some work for the agent, and those of a carpet come all at once.
             if monitor.rolled.is_some() && moves.len() >= AT_ONCE {
@@ -85,11 +87,13 @@ impl Engine {
             let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now);
             let mut needs = needs(monitor, &situation, retransmitted, settings);
             if mode != Mode::Enforce {
-                hints.extend(needs.iter().map(|need| (monitor.id, would(need))));
+                advice.extend(needs.iter().map(|need| (monitor.id, would(need))));
             }
             if mode == Mode::Off {
                 needs.clear();
             }
+            let is_answered = needs.iter().any(|need| need.mitigation == Mitigation::Cookies);
+            needs.extend(hinted.get(&monitor.id).filter(|_| !is_answered).copied().map(ahead));
             let agent_mode = self.mode;
             let ended = monitor.failing_ended();
             let changes = monitor
@@ -97,9 +101,9 @@ impl Engine {
                 .poll(now, &needs, ended, |mitigation| idle(mitigation, mode, agent_mode));
             moves.extend(changes.into_iter().map(|change| (monitor.id, change)));
         }
-        for (id, hint) in hints {
-            if let Some((incident, hint)) = self.incident_at(id).zip(hint) {
-                incident.note(now, hint);
+        for (id, advised) in advice {
+            if let Some((incident, advised)) = self.incident_at(id).zip(advised) {
+                incident.note(now, advised);
             }
         }
         for (id, change) in moves {

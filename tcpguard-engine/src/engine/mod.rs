@@ -6,9 +6,11 @@ mod asking;
 mod confirmation;
 mod constants;
 mod exempt_listeners;
+mod fleet;
 mod flows;
 mod headers;
 mod held_back;
+mod hints;
 pub(crate) mod host;
 mod import;
 pub(crate) mod lifecycle;
@@ -20,6 +22,7 @@ mod pressure;
 mod requests;
 mod rollup;
 mod routes;
+mod shared_evidence;
 mod together;
 mod unblock;
 mod upkeep;
@@ -38,7 +41,7 @@ use self::monitor::ListenerMonitor;
 use self::monitors::Monitors;
 use self::rollup::RollUp;
 use self::together::AllClients;
-use crate::evidence::EVIDENCE_WINDOW;
+use crate::evidence::{EVIDENCE_WINDOW, Hints};
 use crate::incident::{Incident, IncidentReport};
 use crate::input::{
     Listener, ListenerId, Matcher, Mitigation, Mode, POLL, Sample, TcpExt, Timestamp,
@@ -48,7 +51,7 @@ use crate::listener::{
 };
 use crate::mitigation::retransmit_budget;
 use crate::output::Command;
-use crate::rules::{Exempt, Recurrence, RemovalReason, RuleTable};
+use crate::rules::{Exempt, FleetBounds, Recurrence, RemovalReason, RuleTable};
 use crate::settings::{SettingsError, Tuned, Tuning};
 
 /// The state machine: observations go in, commands come out.
@@ -101,6 +104,14 @@ pub struct Engine {
     removal_reasons: BTreeMap<Matcher, RemovalReason>,
     commands: VecDeque<Command>,
     starts: Starts,
+    /// Signatures of floods that other hosts of the fleet report.
+    hints: Hints,
+    /// Time up to which SYNs with these signatures are counted.
+    hints_counted: Timestamp,
+    /// Listeners at which cookies were sent ahead of a flood a short while ago, and the time at which that began.
+    ahead: BTreeMap<ListenerId, Timestamp>,
+    /// Bounds on the rules of the fleet.
+    fleet: FleetBounds,
     /// The rules as they were before the last replacement, until the kernel has surely taken it.
     replaced: Option<RuleTable>,
 }
@@ -147,6 +158,10 @@ impl Engine {
             removal_reasons: BTreeMap::new(),
             commands: VecDeque::from([Command::SetMode(mode)]),
             starts: Starts::default(),
+            hints: Hints::default(),
+            hints_counted: Timestamp::default(),
+            ahead: BTreeMap::new(),
+            fleet: FleetBounds::default(),
             replaced: None,
         })
     }
@@ -166,10 +181,11 @@ impl Engine {
     }
 
     /// Replaces the prefixes that no automatic rule may touch, each with its description ("default gateway",
-    /// "own address", …). Automatic rules that touch one now are withdrawn.
+    /// "own address", …). Automatic rules and those of the fleet that touch one now are withdrawn.
     pub fn set_protected(&mut self, prefixes: Vec<(IpNet, String)>) {
-        self.exempt.protect(prefixes);
+        let added = self.exempt.protect(prefixes);
         self.release_exempt(self.now);
+        self.release_fleet(self.now, &added);
     }
 
     /// Withdraws the automatic rules that touch an exempt prefix now, and the matchers for which incidents
@@ -284,6 +300,7 @@ impl Engine {
         self.follow_pressure(now);
         self.follow_rolled(now);
         self.follow_host(now);
+        self.follow_hints(now);
         self.poll_mitigations(now, elapsed);
         self.carry_out_plan(now);
         self.count_completing(now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
+use super::fleet::check_width;
 use crate::evidence::Severity;
 use crate::incident::{Event, NamedRule, RuleTerms, Target};
 use crate::input::{
@@ -45,7 +46,7 @@ impl Engine {
             Request::Allow { net, lifetime, reason, force } => {
                 self.allow(now, net.trunc(), lifetime, reason, uid, force)
             }
-            Request::Disallow { net } => self.disallow(net.trunc(), uid),
+            Request::Disallow { net } => self.disallow(now, net.trunc(), uid),
             Request::OrderMitigation { listener, mitigation, order, lifetime } => {
                 self.order_mitigation(now, listener, mitigation, order, lifetime, uid)
             }
@@ -98,10 +99,14 @@ impl Engine {
         };
         let full = RequestError::Full { limit: self.rule_table.room() };
         let id = self.install_operators(now, made).ok_or(full)?;
-        // The new one is in the kernel before the old one goes.
-        if let Some(old) = terms.replaces {
+        // The new one is in the kernel before the old ones go.
+        let of_fleet = self.rule_table.of_fleet().map(|(entry, _)| &entry.rule);
+        let outranked = of_fleet.filter(|rule| rule.matcher.prefix() == Some(net));
+        let old: Vec<RuleId> = outranked.map(|rule| rule.id).chain(terms.replaces).collect();
+        for old in old {
             self.remove_rule(now, old, RemovalReason::Replaced { by: id });
         }
+        self.yield_exemptions([net].into_iter());
         let rule = NamedRule { id, target: Target::of(&matcher) };
         let (mode, terms) = (self.mode, Some(terms));
         let event = Event::RuleInstalled { rule, origin, reason, mode, terms };
@@ -113,14 +118,8 @@ impl Engine {
     }
 
     pub(super) fn check_harmless(&self, net: IpNet) -> Result<(), RequestError> {
-        let shortest = match net {
-            IpNet::V4(_) => Limits::MIN_PREFIX_V4,
-            IpNet::V6(_) => Limits::MIN_PREFIX_V6,
-        };
-        if net.prefix_len() < shortest {
-            return Err(RequestError::TooWide { net, shortest });
-        }
-        match self.exempt.touched_by(&net) {
+        check_width(net)?;
+        match self.exempt.touched_by_own(&net) {
             Some((covers, what)) => Err(RequestError::Protected { net, covers, what }),
             None => Ok(()),
         }
@@ -144,25 +143,31 @@ impl Engine {
         }
         let lifetime = lifetime.min(Limits::MAX_ALLOW);
         let lifetime_s = lifetime.as_secs();
-        let event = Event::AllowAdded { net, uid, lifetime_s, reason: reason.clone() };
-        let entry = AllowReport { net, reason, uid, created: now, expires: now + lifetime };
+        let event = Event::AllowAdded { net, uid, fleet: None, lifetime_s, reason: reason.clone() };
+        let expires = now + lifetime;
+        let entry = AllowReport { net, reason, uid, fleet: None, created: now, expires };
         if !self.exempt.allow(entry.clone()) {
             return Err(RequestError::AllowlistFull { limit: Limits::ALLOWED });
         }
         self.hand_out_allowed();
         self.release_exempt(now);
+        self.release_fleet(now, &[net]);
         self.alert(Severity::Notice, event, None);
         Ok(Response::Allowed(entry))
     }
 
-    fn disallow(&mut self, net: IpNet, uid: u32) -> Result<Response, RequestError> {
+    fn disallow(&mut self, now: Timestamp, net: IpNet, uid: u32) -> Result<Response, RequestError> {
         let removed = self.exempt.disallow(&net);
         if removed.is_empty() {
             return Err(RequestError::NotAllowed { net });
         }
         self.hand_out_allowed();
         for entry in &removed {
-            let event = Event::AllowRemoved { net: entry.net, uid: Some(uid) };
+            if let Some(name) = &entry.fleet {
+                self.fleet.overrule(now, name.clone(), now + Limits::MAX_ALLOW);
+            }
+            let (net, fleet) = (entry.net, entry.fleet.clone());
+            let event = Event::AllowRemoved { net, uid: Some(uid), fleet };
             self.alert(Severity::Notice, event, None);
         }
         Ok(Response::Disallowed(removed))
@@ -176,12 +181,12 @@ impl Engine {
         }
         self.hand_out_allowed();
         for entry in ended {
-            let event = Event::AllowRemoved { net: entry.net, uid: None };
+            let event = Event::AllowRemoved { net: entry.net, uid: None, fleet: None };
             self.alert(Severity::Notice, event, None);
         }
     }
 
-    fn hand_out_allowed(&mut self) {
+    pub(super) fn hand_out_allowed(&mut self) {
         let allowed = self.exempt.allowed().map(|entry| (entry.net, entry.expires)).collect();
         self.commands.push_back(Command::SetAllowed(allowed));
     }

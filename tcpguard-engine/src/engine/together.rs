@@ -247,6 +247,7 @@ impl Engine {
         let grounds = Grounds {
             now,
             listener: ListenerId::HOST,
+            port: 0,
             cohort,
             assessment,
             clients: &self.all_clients.clients,
@@ -260,6 +261,7 @@ impl Engine {
             unanswerable,
             source_forbidden,
             signature_forbidden,
+            hints: &self.hints,
             remembered: &remembered,
             settings: &self.settings.common,
         };

@@ -7,7 +7,7 @@ use super::Engine;
 use super::monitor::ALERT_WINDOW;
 use crate::evidence::Severity;
 use crate::incident::{Event, NamedRule, RemovedRule, Target};
-use crate::input::{ListenerId, Matcher, RuleId, Timestamp, Which, Whose};
+use crate::input::{FleetName, ListenerId, Matcher, RuleId, Timestamp, Which, Whose};
 use crate::output::{RequestError, Response};
 use crate::rules::{Entry, RemovalReason, RuleReport};
 use crate::settings::Limits;
@@ -34,6 +34,12 @@ impl Engine {
         }
         for (matcher, report) in &removed {
             self.give_up(now, report.id, matcher);
+        }
+        // The fleet repeats its rules.
+        let of_fleet = self.rule_table.of_fleet().filter(|(entry, _)| asked(entry));
+        let names: Vec<FleetName> = of_fleet.map(|(_, name)| name.clone()).collect();
+        for name in names {
+            self.fleet.overrule(now, name, now + Limits::MAX_ALLOW);
         }
         if which == Which::All {
             let staying = self.rule_table.only(|entry| !whose.includes(entry));
@@ -98,7 +104,7 @@ impl Engine {
                 let of_incidents = |entry: &&Entry| Whose::Incidents.includes(entry);
                 self.rule_table.iter().filter(of_incidents).filter(|e| which.includes(e)).count()
             }
-            Whose::Incidents | Whose::All => 0,
+            Whose::Incidents | Whose::Fleet | Whose::All => 0,
         };
         RequestError::NotFound { which, whose, wider, automatic: automatic as u32 }
     }
@@ -118,7 +124,8 @@ impl Whose {
     fn includes(self, entry: &Entry) -> bool {
         match self {
             Self::Operators => entry.is_operators(),
-            Self::Incidents => !entry.is_operators(),
+            Self::Incidents => entry.incident().is_some(),
+            Self::Fleet => entry.fleet().is_some(),
             Self::All => true,
         }
     }

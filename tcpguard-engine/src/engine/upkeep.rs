@@ -14,7 +14,7 @@ use crate::incident::{
 use crate::input::{
     ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin, POLL, RuleId, Timestamp,
 };
-use crate::mitigation::{CleanUp, Newest};
+use crate::mitigation::{CleanUp, MITIGATION_RETRY, Newest};
 use crate::output::Command;
 use crate::policy::clean_age;
 use crate::rules::{COMPLETED_WINDOW, Change, Entry, Life, RemovalReason, RuleTable, Wanted, plan};
@@ -173,6 +173,12 @@ impl Engine {
             if self.rule_table.disown(&entry.rule.matcher) {
                 self.removal_reasons.insert(entry.rule.matcher, why.clone());
             }
+            // The next one rests on this host's own evidence.
+            let is_hinted = entry.rests_on_hint();
+            if is_hinted && let Matcher::Signature { mask, fingerprint, .. } = entry.rule.matcher {
+                self.hints.refute(now, mask, fingerprint);
+                self.postpone(&entry.rule.matcher, now + MITIGATION_RETRY, &why);
+            }
             for incident in self.open_incidents_mut() {
                 if incident.wants(&entry.rule.matcher) {
                     match instead {
@@ -184,6 +190,7 @@ impl Engine {
                 }
             }
             let then = match instead {
+                _ if is_hinted => Fallback::Retry { after_s: MITIGATION_RETRY.as_secs() },
                 Instead::Cookies => Fallback::Cookies,
                 Instead::Nothing => Fallback::Nothing,
             };
@@ -221,6 +228,10 @@ impl Engine {
         let matcher = &entry.rule.matcher;
         // Where rules only count, clients are answered anyway.
         let enforced = self.mode == Mode::Enforce;
+        // A few clients outweigh a hint of other hosts.
+        if entry.rests_on_hint() && entry.hits_clients(now) {
+            return Some(Instead::Nothing);
+        }
         if entry.is_harmful(now) && (!enforced || self.is_answered(now, matcher)) {
             return Some(Instead::Cookies);
         }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::facts::{EndFacts, IncidentFacts};
 use crate::evidence::IncidentClass;
 use crate::input::{
-    Listener, Matcher, Mitigation, Mode, Order, Origin, Ports, RuleId, RuleReason, describe,
+    FleetName, Listener, Matcher, Mitigation, Mode, Order, Origin, Ports, RuleId, RuleReason,
+    describe,
 };
 use crate::mitigation::{Harm, HeldBack, MitigationReason};
 use crate::rules::RemovalReason;
@@ -204,8 +205,11 @@ pub enum Event {
         /// The sources.
         #[schemars(with = "String")]
         net: IpNet,
-        /// User id of the operator.
+        /// User id of the operator; 0 for an operator of the fleet.
         uid: u32,
+        /// The rule of the fleet; left out: an operator of this host exempted them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fleet: Option<FleetName>,
         /// Seconds for which they are exempt.
         lifetime_s: u64,
         /// Reason, in the operator's words.
@@ -216,8 +220,11 @@ pub enum Event {
         /// The sources.
         #[schemars(with = "String")]
         net: IpNet,
-        /// User id of the operator who revoked it; `None`: it expired.
+        /// User id of the operator who revoked it; `None`: it expired, or the fleet revoked it.
         uid: Option<u32>,
+        /// The rule of the fleet that was revoked with it; left out: there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fleet: Option<FleetName>,
     },
     /// The mode was changed.
     ModeChanged {

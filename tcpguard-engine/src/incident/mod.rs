@@ -15,7 +15,9 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
-use crate::evidence::{Assessment, Evidence, Failing, IncidentClass, Measured, VerdictLine};
+use crate::evidence::{
+    Assessment, Candidate, Evidence, Failing, INDICATORS_DROP, IncidentClass, Measured, VerdictLine,
+};
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
 use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
 use crate::rules::{RemovalReason, RuleReport, Wanted};
@@ -63,6 +65,8 @@ pub(crate) struct Incident {
     started: Timestamp,
     detected: Timestamp,
     evidence: Evidence,
+    /// The signature that is a tool's by the evidence of this host alone.
+    tool: Option<Candidate>,
     record: Box<Record>,
     syns: u64,
     matched: u64,
@@ -144,6 +148,7 @@ impl Incident {
             started: opening.started,
             detected: opening.detected,
             evidence: assessment.evidence.clone(),
+            tool: tool(assessment),
             syns: opening.syns,
             matched: opening.matched,
             dropped: opening.dropped,
@@ -225,6 +230,11 @@ impl Incident {
         self.listener_id
     }
 
+    /// The signature that is a tool's by the evidence of this host alone, at the last inspection.
+    pub fn tool(&self) -> Option<&Candidate> {
+        self.tool.as_ref()
+    }
+
     /// The record that is kept beside its evidence.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
@@ -302,6 +312,7 @@ impl Incident {
         self.declined.expire(now);
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
+        self.tool = tool(assessment);
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
         let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();
@@ -570,4 +581,9 @@ impl Incident {
             rules: ids,
         }
     }
+}
+
+/// The signature that may be dropped by the flows of an inspection, without a hint of other hosts.
+fn tool(assessment: &Assessment) -> Option<Candidate> {
+    assessment.signature.filter(|tool| assessment.gate >= INDICATORS_DROP && tool.may_be_tried())
 }

@@ -7,9 +7,7 @@ use tcpguard_common::abi::{Fingerprint, Mask, layout, quirk};
 /// Fields that `mask` leaves out read `*`; fields that the SYN does not carry are not mentioned.
 pub fn describe(mask: Mask, fingerprint: &Fingerprint) -> String {
     let print = fingerprint.masked(mask);
-    let compared =
-        Fingerprint { mss: 1, window: 1, ip_id: 1, wscale: 1, ttl: 1, ..Fingerprint::default() }
-            .masked(mask);
+    let compared = compared(mask);
     let kinds = kinds(print.options);
     let mut words = vec![match kinds.as_slice() {
         [] => "opts=none".to_owned(),
@@ -29,12 +27,14 @@ pub fn describe(mask: Mask, fingerprint: &Fingerprint) -> String {
     if compared.ip_id != 0 {
         field("id", true, print.ip_id);
     }
-    for (bit, name) in QUIRKS {
-        if print.quirks & bit != 0 {
-            words.push(name.to_owned());
-        }
-    }
+    words.extend(quirk_names(print.quirks).map(str::to_owned));
     words.join(" ")
+}
+
+/// The numbers of a fingerprint: 1 where a mask compares them, else 0.
+pub(super) fn compared(mask: Mask) -> Fingerprint {
+    Fingerprint { mss: 1, window: 1, ip_id: 1, wscale: 1, ttl: 1, ..Fingerprint::default() }
+        .masked(mask)
 }
 
 const QUIRKS: [(u16, &str); 14] = [
@@ -54,21 +54,51 @@ const QUIRKS: [(u16, &str); 14] = [
     (quirk::MANY_OPTIONS, "many-options"),
 ];
 
+/// The kinds of TCP options in the layout of a fingerprint. A kind that is not here is one of the last.
+const KINDS: [(u64, &str); 9] = [
+    (layout::END, "eol"),
+    (layout::NOP, "nop"),
+    (layout::MSS, "mss"),
+    (layout::WSCALE, "ws"),
+    (layout::SACK_OK, "sok"),
+    (layout::TIMESTAMP, "ts"),
+    (layout::FAST_OPEN, "tfo"),
+    (layout::AUTH, "auth"),
+    (layout::OTHER, "other"),
+];
+
+/// The codes of the option kinds in order.
+pub(super) fn codes(options: u64) -> impl Iterator<Item = u64> {
+    (0..16).map(move |place| options >> (4 * place) & 0xf).take_while(|code| *code != 0)
+}
+
 /// The names of the option kinds in order.
-fn kinds(options: u64) -> Vec<&'static str> {
-    let codes = (0..16).map(|place| options >> (4 * place) & 0xf).take_while(|code| *code != 0);
-    let name = |code| match code {
-        layout::END => "eol",
-        layout::NOP => "nop",
-        layout::MSS => "mss",
-        layout::WSCALE => "ws",
-        layout::SACK_OK => "sok",
-        layout::TIMESTAMP => "ts",
-        layout::FAST_OPEN => "tfo",
-        layout::AUTH => "auth",
-        _ => "other",
-    };
-    codes.map(name).collect()
+pub(super) fn kinds(options: u64) -> Vec<&'static str> {
+    let name =
+        |code| KINDS.iter().find(|(kind, _)| *kind == code).map_or("other", |(_, name)| *name);
+    codes(options).map(name).collect()
+}
+
+/// The layout of options of these kinds; `None` where one has another name, or they are too many.
+pub(super) fn layout_of<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<u64> {
+    let (mut layout, mut shift) = (0, 0);
+    for kind in kinds {
+        let (code, _) = KINDS.iter().find(|(_, name)| *name == kind)?;
+        layout |= code.checked_shl(shift)?;
+        shift += 4;
+    }
+    Some(layout)
+}
+
+/// The names of these quirks.
+pub(super) fn quirk_names(quirks: u16) -> impl Iterator<Item = &'static str> {
+    QUIRKS.into_iter().filter(move |(bit, _)| quirks & bit != 0).map(|(_, name)| name)
+}
+
+/// The quirks with these names; `None` where one has another name.
+pub(super) fn quirks_of<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<u16> {
+    let bit = |name: &str| QUIRKS.iter().find(|(_, quirk)| *quirk == name).map(|(bit, _)| *bit);
+    names.try_fold(0, |quirks, name| Some(quirks | bit(name)?))
 }
 
 #[cfg(test)]

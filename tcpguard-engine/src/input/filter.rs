@@ -2,15 +2,15 @@
 
 use tcpguard_common::abi::{Fingerprint, Mask, layout, quirk};
 
+use super::describe::compared;
+
 /// The SYNs of a signature as a filter of tcpdump. Every SYN of the signature matches it. Fields that it cannot
 /// express are left out.
 ///
 /// The TTL is a range, because it is higher at a router upstream than at this host.
 pub fn syn_filter(mask: Mask, fingerprint: &Fingerprint) -> String {
     let print = fingerprint.masked(mask);
-    let compared =
-        Fingerprint { mss: 1, window: 1, ip_id: 1, wscale: 1, ttl: 1, ..Fingerprint::default() }
-            .masked(mask);
+    let compared = compared(mask);
     let has = |bit| print.quirks & bit != 0;
     let ipv6 = has(quirk::IPV6);
     let tcp = Header { ipv6 };

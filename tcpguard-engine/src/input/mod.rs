@@ -1,9 +1,10 @@
-//! The input of the engine, and its vocabulary: samples, flows, routes, rules, requests, modes.
+//! The input of the engine, and its vocabulary: samples, flows, routes, rules, requests, modes, messages of a fleet.
 
 mod constants;
 mod describe;
 mod drawn;
 mod filter;
+mod fleet;
 mod flows;
 mod headers;
 mod mitigation;
@@ -14,6 +15,7 @@ mod rounded;
 mod routes;
 mod rule;
 pub(crate) mod sample;
+mod shared_signature;
 mod time;
 mod unit;
 
@@ -22,6 +24,7 @@ pub(crate) use constants::{constants, value};
 pub use describe::describe;
 pub(crate) use drawn::{is_drawn, one_in};
 pub(crate) use filter::syn_filter;
+pub use fleet::{FleetAction, FleetMessage, FleetName, FleetRule, Hint};
 pub use flows::Flows;
 pub use headers::SynHeader;
 pub use mitigation::{Mitigation, Order};
@@ -39,5 +42,6 @@ pub use sample::{
     ListenerKind, ListenerSample, POLL, Queues, ReturnedCookies, RuleCounters, Sample, TcpExt,
     ValidatedClients,
 };
+pub use shared_signature::SharedSignature;
 pub use time::Timestamp;
 pub use unit::Unit;

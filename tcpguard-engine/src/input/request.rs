@@ -43,8 +43,8 @@ pub enum Request {
         /// Origin of the rules among these.
         whose: Whose,
     },
-    /// Replace all rules that operators made with these, all at once or not at all. Rules of the agent
-    /// stay, but for those over exactly the same prefix and ports, which become the operator's.
+    /// Replace all rules that operators made with these, all at once or not at all. Rules of the agent and
+    /// of the fleet stay, but for those over exactly the same prefix and ports, which become the operator's.
     ImportRules {
         /// The rules.
         rules: Vec<RuleToImport>,
@@ -124,7 +124,9 @@ pub enum Whose {
     Operators,
     /// Rules that the agent made for incidents.
     Incidents,
-    /// Rules of either origin.
+    /// Rules that operators of the fleet made.
+    Fleet,
+    /// Rules of every origin.
     All,
 }
 

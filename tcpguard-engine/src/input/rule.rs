@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::describe::describe;
+use super::fleet::FleetName;
 use super::mitigation::Mitigation;
 use super::ports::Ports;
 use super::sample::{Listener, ListenerId};
@@ -173,6 +174,13 @@ pub enum RuleReason {
     },
 }
 
+impl RuleReason {
+    /// Returns whether a hint of other hosts stands in for an indicator.
+    pub const fn rests_on_hint(&self) -> bool {
+        matches!(self, Self::Signature { basis: SignatureBasis::Hinted, .. })
+    }
+}
+
 /// Reason that a signature may be dropped.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,6 +193,8 @@ pub enum SignatureBasis {
     NoReplySeen,
     /// It was that of the last attack.
     LastAttack,
+    /// No client has it. One indicator is missing, and other hosts of the fleet report the signature.
+    Hinted,
 }
 
 /// Origin of a rule.
@@ -198,4 +208,6 @@ pub enum Origin {
         /// User id of the caller on the control socket.
         uid: u32,
     },
+    /// Made by an operator of the fleet, for each of its hosts.
+    Fleet(FleetName),
 }

@@ -315,6 +315,10 @@ impl LadderEntry {
                 (taken.needed, taken.hold, taken.inherited) = (now, hold, false);
                 let changed = mitigation == Mitigation::Budget && rate != taken.rate;
                 if !changed {
+                    // The flood has come that other hosts had reported.
+                    if matches!(taken.why, MitigationReason::Hinted { .. }) {
+                        taken.why = why;
+                    }
                     return None;
                 }
                 (taken.rate, taken.why) = (rate, why.clone());

@@ -55,6 +55,11 @@ pub enum MitigationReason {
     Surge,
     /// The SYN queue stays full although every milder mitigation acts that is available.
     QueueStillFull,
+    /// Other hosts of the fleet report a flood of the listener's port.
+    Hinted {
+        /// Number of these hosts.
+        hosts: u16,
+    },
     /// An earlier run of the agent started it.
     Inherited,
     /// An operator ordered it.

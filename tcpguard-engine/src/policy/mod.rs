@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, IncidentClass};
+use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, Hints, IncidentClass};
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{ListenerId, Matcher, Timestamp, ValidatedClients};
 use crate::listener::KnownFingerprints;
@@ -23,6 +23,8 @@ use crate::settings::Settings;
 pub(crate) struct Grounds<'a> {
     pub now: Timestamp,
     pub listener: ListenerId,
+    /// Port of the listener; 0: that of no single one.
+    pub port: u16,
     /// The failing and completed flows, without those that the client reset: they hold no slot in a queue.
     pub cohort: &'a Cohort,
     /// Assessment of these flows.
@@ -48,6 +50,8 @@ pub(crate) struct Grounds<'a> {
     /// True if more SYNs come than are answered, with all that there is: cookies are not to be had, or do not
     /// suffice.
     pub unanswerable: bool,
+    /// Signatures of floods that other hosts report.
+    pub hints: &'a Hints,
     /// Signatures of an attack that ended a short while ago.
     pub remembered: &'a [(Mask, Fingerprint)],
     pub settings: &'a Settings,
@@ -71,6 +75,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     if grounds.cohort.failing.len() < EVIDENCE_FLOWS {
         return;
     }
+    signature::review(incident, grounds);
     match incident.class() {
         IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
         IncidentClass::Distributed => {

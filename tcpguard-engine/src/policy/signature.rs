@@ -1,5 +1,7 @@
 //! Rules against the common fields of one tool's SYNs.
 
+use tcpguard_common::abi::{Fingerprint, Mask};
+
 use super::Grounds;
 use crate::evidence::{
     Assessment, Background, Candidate, Cohort, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass,
@@ -7,11 +9,32 @@ use crate::evidence::{
 };
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{ListenerId, Matcher, RuleReason, SignatureBasis, share};
-use crate::rules::RULE_TTL;
+use crate::rules::{RULE_TTL, RemovalReason};
 
 /// Number of failing flows outside all rules from which a further signature is looked for, and their share.
 const REMAINING_MIN: u64 = 64;
 const REMAINING_SHARE: f64 = 0.05;
+
+/// Withdraws the request for rules in which a hint stands in for an indicator, once neither this host's own evidence
+/// nor the hint supports them, or clients are known to have the signature.
+pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
+    let assessment = grounds.assessment;
+    let retransmitted = assessment.retransmitted && !grounds.unanswerable;
+    for wanted in incident.wanted().to_vec() {
+        let Matcher::Signature { mask, fingerprint, .. } = wanted.matcher else { continue };
+        if !wanted.reason.rests_on_hint() {
+            continue;
+        }
+        let needed = match grounds.hints.support(grounds.port, mask, &fingerprint) {
+            true => INDICATORS_ATTACK,
+            false => INDICATORS_DROP,
+        };
+        let of_clients = is_of_clients(grounds.cohort, grounds, mask, &fingerprint);
+        if assessment.gate < needed || retransmitted || of_clients {
+            incident.forget(&wanted.matcher, RemovalReason::Unsupported);
+        }
+    }
+}
 
 /// Asks for a rule against the signature of the failing flows that no rule covers yet.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
@@ -91,11 +114,18 @@ fn verdict(
         IncidentClass::Distributed => INDICATORS_ATTACK,
         _ => INDICATORS_DROP,
     };
-    if assessment.gate < marks {
+    // A hint of other hosts stands in for one indicator of a signature that is a tool's by this host's own evidence.
+    let is_hinted = assessment.gate < marks;
+    if is_hinted
+        && !(assessment.gate >= INDICATORS_ATTACK
+            && grounds.hints.support_tool(grounds.port, candidate))
+    {
         return Err(None);
     }
     let basis = if candidate.may_be_dropped(grounds.clients) {
-        SignatureBasis::NoClient
+        if is_hinted { SignatureBasis::Hinted } else { SignatureBasis::NoClient }
+    } else if is_hinted {
+        return Err(None);
     } else if grounds.unanswering && assessment.unanimous {
         SignatureBasis::FullQueue
     } else if grounds.unsure && assessment.unanimous {
@@ -105,6 +135,13 @@ fn verdict(
         return Err(None);
     };
     Ok(RuleReason::Signature { coverage: share(candidate.coverage), basis })
+}
+
+/// Returns whether a client completed a handshake with a signature: in the window, in this incident, or on record.
+fn is_of_clients(cohort: &Cohort, grounds: &Grounds<'_>, mask: Mask, print: &Fingerprint) -> bool {
+    cohort.admitted.has(mask, print)
+        || cohort.completed.iter().any(|(_, known, _)| known.masked(mask) == *print)
+        || grounds.clients.with_signature(mask, print) > 0
 }
 
 /// The signature of the last attack here, if it covers this one.
@@ -119,11 +156,8 @@ fn remembered(
         let alike = cohort.failing.iter().filter(|flow| flow.print.masked(mask) == fingerprint);
         let weight: u64 = alike.map(|flow| flow.weight).sum();
         let coverage = weight as f64 / all;
-        let completed = cohort.admitted.has(mask, &fingerprint)
-            || cohort.completed.iter().any(|(_, print, _)| print.masked(mask) == fingerprint);
         let fits = coverage >= SIGNATURE_COVERAGE
-            && !completed
-            && grounds.clients.with_signature(mask, &fingerprint) == 0
+            && !is_of_clients(cohort, grounds, mask, &fingerprint)
             && !incident.wants(&matcher)
             && !incident.has_refused(grounds.now, &matcher);
         let (coverage, basis) = (share(coverage), SignatureBasis::LastAttack);

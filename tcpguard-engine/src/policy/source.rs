@@ -162,7 +162,7 @@ mod tests {
     use tcpguard_common::abi::Fingerprint;
 
     use super::*;
-    use crate::evidence::{Assessment, Evidence, Failing, VerdictLine};
+    use crate::evidence::{Assessment, Evidence, Failing, Hints, VerdictLine};
     use crate::input::{ListenerId, Timestamp, ValidatedClients};
     use crate::listener::Clients;
     use crate::rules::{Exempt, Recurrence};
@@ -204,6 +204,7 @@ mod tests {
         let grounds = Grounds {
             now: Timestamp::default(),
             listener: ListenerId(0),
+            port: 443,
             cohort,
             assessment: &assessment,
             clients: &Clients::default(),
@@ -217,6 +218,7 @@ mod tests {
             signature_forbidden: false,
             unanswering: true,
             unanswerable: true,
+            hints: &Hints::default(),
             remembered: &[],
             settings: &Settings::default(),
         };

@@ -1,12 +1,12 @@
 //! Addresses that no automatic rule may touch: protected ones, which the host needs, and those that
 //! an operator allowed for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
 use super::report::AllowReport;
-use crate::input::Timestamp;
+use crate::input::{FleetName, Timestamp};
 use crate::settings::Limits;
 
 /// The protected prefixes with their descriptions, and the allowlist.
@@ -17,9 +17,12 @@ pub(crate) struct Exempt {
 }
 
 impl Exempt {
-    /// Replaces the protected prefixes.
-    pub fn protect(&mut self, prefixes: Vec<(IpNet, String)>) {
+    /// Replaces the protected prefixes. Returns those that were not protected before.
+    pub fn protect(&mut self, prefixes: Vec<(IpNet, String)>) -> Vec<IpNet> {
+        let before: BTreeSet<IpNet> = self.protected.iter().map(|(net, _)| *net).collect();
         self.protected = prefixes;
+        let nets = self.protected.iter().map(|(net, _)| *net);
+        nets.filter(|net| !before.contains(net)).collect()
     }
 
     /// Adds an entry to the allowlist, or replaces the one with the same prefix. `false` when the
@@ -38,6 +41,16 @@ impl Exempt {
         self.extract(|entry| net.contains(&entry.net))
     }
 
+    /// Removes the entry that a rule of the fleet made.
+    pub fn revoke(&mut self, name: &FleetName) -> Vec<AllowReport> {
+        self.extract(|entry| entry.fleet.as_ref() == Some(name))
+    }
+
+    /// Removes the entries of the fleet that have an address in common with `net`.
+    pub fn yield_to(&mut self, net: &IpNet) -> Vec<AllowReport> {
+        self.extract(|entry| entry.fleet.is_some() && touch(&entry.net, net))
+    }
+
     /// Removes the entries that have expired.
     pub fn expire(&mut self, now: Timestamp) -> Vec<AllowReport> {
         self.extract(|entry| entry.expires <= now)
@@ -54,23 +67,40 @@ impl Exempt {
         self.allowed.values()
     }
 
+    /// The entry of the allowlist for exactly this prefix.
+    pub fn allowed_at(&self, net: &IpNet) -> Option<&AllowReport> {
+        self.allowed.get(net)
+    }
+
     /// Returns whether `net` has an address in common with a protected prefix.
     pub fn is_protected(&self, net: &IpNet) -> bool {
         self.protected.iter().any(|(prefix, _)| touch(prefix, net))
     }
 
     /// The first protected or allowed prefix that `net` has an address in common with, and why no
-    /// rule may touch it. Prefixes have one only if one contains the other.
+    /// automatic rule may touch it. Prefixes have one only if one contains the other.
     pub fn touched_by(&self, net: &IpNet) -> Option<(IpNet, String)> {
+        self.touched(net, |_| true)
+    }
+
+    /// The same for a rule of an operator of this host, to whom exemptions by the fleet give way.
+    pub fn touched_by_own(&self, net: &IpNet) -> Option<(IpNet, String)> {
+        self.touched(net, |entry| entry.fleet.is_none())
+    }
+
+    fn touched(&self, net: &IpNet, counts: fn(&AllowReport) -> bool) -> Option<(IpNet, String)> {
         let protected = self.protected.iter().find(|(prefix, _)| touch(prefix, net));
         protected.cloned().or_else(|| {
-            let allowed = self.allowed.values().find(|entry| touch(&entry.net, net))?;
-            Some((allowed.net, format!("allowlisted: {}", allowed.reason)))
+            let mut allowed = self.allowed.values().filter(|entry| counts(entry));
+            let allowed = allowed.find(|entry| touch(&entry.net, net))?;
+            let by = allowed.fleet.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
+            Some((allowed.net, format!("allowlisted{by}: {}", allowed.reason)))
         })
     }
 }
 
-fn touch(one: &IpNet, other: &IpNet) -> bool {
+/// Returns whether two prefixes have an address in common.
+pub(crate) fn touch(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
@@ -87,6 +117,7 @@ mod tests {
             net: net(text),
             reason: "partner".to_owned(),
             uid: 0,
+            fleet: None,
             created: Timestamp::default(),
             expires: Timestamp::from_millis(expires_ms),
         }
@@ -104,6 +135,31 @@ mod tests {
         assert_eq!(touched("192.0.2.9/32").as_deref(), Some("allowlisted: partner"));
         assert_eq!(touched("10.2.0.0/16"), None);
         assert_eq!(touched("::/0"), None, "another family");
+    }
+
+    #[test]
+    fn an_exemption_by_the_fleet_gives_way_to_an_operator_of_this_host() {
+        let mut exempt = Exempt::default();
+        let name = FleetName { role: "ops".to_owned(), serial: 7 };
+        exempt.allow(AllowReport { fleet: Some(name.clone()), ..entry("192.0.2.0/24", 1000) });
+        exempt.allow(entry("198.51.100.0/24", 1000));
+        let host = net("192.0.2.9/32");
+        let why = "allowlisted by fleet:ops/7: partner".to_owned();
+        assert_eq!(exempt.touched_by(&host), Some((net("192.0.2.0/24"), why)));
+        assert_eq!(exempt.touched_by_own(&host), None);
+        assert!(exempt.touched_by_own(&net("198.51.100.9/32")).is_some());
+        assert_eq!(exempt.yield_to(&net("0.0.0.0/0")).len(), 1, "the other one is an operator's");
+        assert_eq!((exempt.revoke(&name).len(), exempt.allowed().count()), (0, 1));
+    }
+
+    #[test]
+    fn prefixes_that_are_protected_from_now_on_are_known() {
+        let mut exempt = Exempt::default();
+        let named = |text: &str| (net(text), "gateway".to_owned());
+        assert_eq!(exempt.protect(vec![named("10.1.0.0/16")]), [net("10.1.0.0/16")]);
+        let both = vec![named("10.1.0.0/16"), named("10.2.0.0/16")];
+        assert_eq!(exempt.protect(both.clone()), [net("10.2.0.0/16")]);
+        assert_eq!(exempt.protect(both), []);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The rules wanted in the kernel, their hits and their ends.
 
 mod exempt;
+mod fleet;
 pub(crate) mod meter;
 mod plan;
 mod reason;
@@ -8,7 +9,8 @@ pub(crate) mod recurrence;
 mod report;
 mod rule_table;
 
-pub(crate) use exempt::Exempt;
+pub(crate) use exempt::{Exempt, touch};
+pub(crate) use fleet::FleetBounds;
 pub use meter::COMPLETED_SHARE;
 pub(crate) use meter::{COMPLETED_MIN, COMPLETED_WINDOW, MOSTLY};
 pub(crate) use plan::{Change, Wanted, plan};

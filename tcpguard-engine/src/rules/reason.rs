@@ -20,6 +20,8 @@ pub enum RemovalReason {
     IncidentOver,
     /// The evidence no longer supports an attack.
     NoAttack,
+    /// The evidence of this host alone is too little, and no hint of other hosts supports it any longer.
+    Unsupported,
     /// The flood no longer comes from few sources.
     ManySources,
     /// The flood no longer comes from that source.
@@ -45,6 +47,8 @@ pub enum RemovalReason {
     Unconfirmed,
     /// An operator removed it.
     Operator,
+    /// An operator of the fleet removed it.
+    Fleet,
     /// An operator forbids such rules at its listener.
     Forbidden,
     /// It is not among the rules that an operator imported.

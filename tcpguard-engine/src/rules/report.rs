@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use crate::input::{
-    Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, RuleReason, Timestamp, describe,
-    signature_in_words,
+    FleetName, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, RuleReason, Timestamp,
+    describe, signature_in_words,
 };
 
 /// One rule.
@@ -18,7 +18,7 @@ pub struct RuleReport {
     pub matches: String,
     /// Local ports to which it drops SYNs; a signature's listener has its own.
     pub ports: Ports,
-    /// `incident` or `operator`.
+    /// `incident`, `operator`, or the name of a rule of the fleet, such as `fleet:ops/42`.
     pub origin: String,
     /// The incident it was made for.
     pub incident: Option<u64>,
@@ -56,16 +56,17 @@ impl RuleReport {
                 ("signature", matches, Ports::EVERY)
             }
         };
-        let (origin, incident) = match rule.origin {
-            Origin::Incident(id) => ("incident", Some(id)),
-            Origin::Operator { .. } => ("operator", None),
+        let (origin, incident) = match &rule.origin {
+            Origin::Incident(id) => ("incident".to_owned(), Some(*id)),
+            Origin::Operator { .. } => ("operator".to_owned(), None),
+            Origin::Fleet(name) => (name.to_string(), None),
         };
         Self {
             id: rule.id,
             kind: kind.to_owned(),
             matches,
             ports,
-            origin: origin.to_owned(),
+            origin,
             incident,
             reason: rule.reason.clone(),
             created: rule.created,
@@ -85,8 +86,11 @@ pub struct AllowReport {
     pub net: IpNet,
     /// Reason for the exemption.
     pub reason: String,
-    /// User id of the operator.
+    /// User id of the operator; 0 where an operator of the fleet exempted them.
     pub uid: u32,
+    /// The rule of the fleet that exempts them; `None`: an operator of this host did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetName>,
     /// Time since which they are exempt.
     pub created: Timestamp,
     /// Time until which they are exempt.

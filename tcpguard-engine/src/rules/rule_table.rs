@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::recurrence::RULE_TTL;
 use super::report::RuleReport;
 use crate::input::{
-    Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleCounters, RuleId,
+    FleetName, Listener, ListenerId, Matcher, Origin, Rule, RuleConfirmation, RuleCounters, RuleId,
     RuleReason, RuleToImport, Timestamp,
 };
 use crate::settings::Limits;
@@ -83,15 +83,28 @@ impl Entry {
     /// Returns whether it is a rule of the agent that hits hardly anything but clients by now: nothing is lost
     /// without it.
     pub fn hits_mostly_clients(&self, now: Timestamp) -> bool {
-        !self.is_operators() && self.meter.hits_mostly_clients(now)
+        self.incident().is_some() && self.meter.hits_mostly_clients(now)
     }
 
     /// The incident it was made for.
     pub fn incident(&self) -> Option<u64> {
         match self.rule.origin {
             Origin::Incident(id) => Some(id),
-            Origin::Operator { .. } => None,
+            Origin::Operator { .. } | Origin::Fleet(_) => None,
         }
+    }
+
+    /// Its name, where an operator of the fleet made it.
+    pub const fn fleet(&self) -> Option<&FleetName> {
+        match &self.rule.origin {
+            Origin::Fleet(name) => Some(name),
+            Origin::Incident(_) | Origin::Operator { .. } => None,
+        }
+    }
+
+    /// Returns whether a hint of other hosts stands in for an indicator.
+    pub const fn rests_on_hint(&self) -> bool {
+        self.rule.reason.rests_on_hint()
     }
 
     /// Returns whether it is a rule for every listener.
@@ -99,7 +112,7 @@ impl Entry {
         matches!(self.rule.matcher, Matcher::Signature { listener: ListenerId::HOST, .. })
     }
 
-    /// Returns whether it stands on an operator's word.
+    /// Returns whether it stands on the word of an operator of this host.
     pub fn is_operators(&self) -> bool {
         matches!(self.rule.origin, Origin::Operator { .. })
     }
@@ -249,6 +262,11 @@ impl RuleTable {
         self.iter().map(|entry| entry.rule.matcher.entries()).sum()
     }
 
+    /// Returns the number of these that rules of the fleet take.
+    pub fn places_of_fleet(&self) -> usize {
+        self.of_fleet().map(|(entry, _)| entry.rule.matcher.entries()).sum()
+    }
+
     /// Returns the number of rules.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -256,10 +274,10 @@ impl RuleTable {
 
     /// Takes a rule over that is in the kernel already; back when its slot or its matcher is taken,
     /// or it cannot be.
-    pub fn adopt(&mut self, now: Timestamp, rule: Rule) -> Result<(), Rule> {
+    pub fn adopt(&mut self, now: Timestamp, rule: Rule) -> Result<(), Box<Rule>> {
         let taken = self.entries.contains_key(&rule.id) || self.find(&rule.matcher).is_some();
         if taken || !self.slots().contains(&rule.id.0) || rule.expires <= now {
-            return Err(rule);
+            return Err(Box::new(rule));
         }
         let orphan = matches!(rule.origin, Origin::Incident(_));
         let ttl = orphan.then_some(RULE_TTL);
@@ -340,6 +358,11 @@ impl RuleTable {
     pub fn operators_over(&self, net: &IpNet) -> Option<&Rule> {
         let mut own = self.iter().filter(|entry| entry.is_operators()).map(|entry| &entry.rule);
         own.find(|rule| rule.matcher.prefix().as_ref() == Some(net))
+    }
+
+    /// The rules of the fleet, each with its name.
+    pub fn of_fleet(&self) -> impl Iterator<Item = (&Entry, &FleetName)> {
+        self.iter().filter_map(|entry| Some((entry, entry.fleet()?)))
     }
 
     /// A rule by its slot.

@@ -83,6 +83,10 @@ impl Limits {
     pub const MAX_MANUAL_RULE: Duration = Duration::from_secs(24 * 3600);
     /// Longest time for which an operator's order for a mitigation counts; longer ones are cut to it.
     pub const MAX_ORDER: Duration = Duration::from_secs(24 * 3600);
+    /// Entries of the kernel that rules of the fleet may take, and at most a quarter of all.
+    pub const FLEET_RULES: u32 = 4096;
+    /// Exemptions by the fleet, which leave most of the allowlist to operators of this host.
+    pub const FLEET_ALLOWED: usize = 256;
     /// An incident does not ask again for a rule that an operator removed for this long.
     pub const REMOVED: Duration = Duration::from_secs(600);
     /// Shortest IPv4 prefix that may be blocked without force: a /16 is 65,536 addresses.

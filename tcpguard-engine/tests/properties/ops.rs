@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use tcpguard_engine::{Force, Mode};
-use tcpguard_sim::world::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic};
+use tcpguard_sim::world::{
+    LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, fleet_rule, fleet_rule_gone, hint,
+};
 
 pub fn traffic() -> impl Strategy<Value = Traffic> {
     let volumes = (prop_oneof![Just(0_u64), 1..100_u64, 1000..30_000_u64], 0..500_u64);
@@ -70,6 +72,13 @@ pub fn op() -> impl Strategy<Value = Op> {
         1 => (any::<u8>(), 0..=32_u8, 0..200_u64)
             .prop_map(|(host, bits, seconds)| Op::Allow { host, bits, seconds }),
         1 => (any::<u8>(), 0..=32_u8).prop_map(|(host, bits)| Op::Disallow { host, bits }),
+        2 => (any::<bool>(), 0..4_u16, 0..90_u16)
+            .prop_map(|(of_clients, reporters, ttl_s)| hint(of_clients, reporters, ttl_s)),
+        3 => (any::<u8>(), any::<bool>(), (any::<u8>(), 14..=32_u8), ports(), 0..200_000_u64)
+            .prop_map(|(serial, allow, at, ports, seconds)| {
+                fleet_rule(serial, allow, at, &ports, seconds)
+            }),
+        1 => any::<u8>().prop_map(fleet_rule_gone),
         2 => Just(Op::NewAgent),
         1 => any::<bool>().prop_map(Op::Refuse),
         1 => (prop_oneof![Just(0_u64), 1..1000_u64], 0..60_u32)

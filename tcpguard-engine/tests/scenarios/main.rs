@@ -8,6 +8,7 @@ mod carpets;
 mod counters;
 mod evasion;
 mod few;
+mod fleet;
 mod floods;
 mod headers;
 mod host;

@@ -2,7 +2,9 @@
 //! ends.
 
 use tcpguard_engine::{Force, Mode};
-use tcpguard_sim::world::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, World};
+use tcpguard_sim::world::{
+    LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, World, fleet_rule, fleet_rule_gone, hint,
+};
 
 use crate::bytes::Bytes;
 
@@ -35,7 +37,7 @@ pub fn engine(input: &[u8]) {
 
 fn op(bytes: &mut Bytes<'_>) -> Op {
     let prefix = |bytes: &mut Bytes<'_>, least: u8| (bytes.u8(), least + bytes.u8() % (33 - least));
-    match bytes.u8() % 24 {
+    match bytes.u8() % 27 {
         0 => Op::Gap(bytes.below(4000).into()),
         1 => Op::Restart,
         2 => Op::Backwards(u32::from(bytes.u8()) % LISTENERS),
@@ -79,6 +81,12 @@ fn op(bytes: &mut Bytes<'_>) -> Op {
             let (host, bits) = prefix(bytes, 0);
             Op::Confirm { host, bits }
         }
+        16 => hint(bytes.bit(), bytes.u8().into(), bytes.u8().into()),
+        17 => {
+            let (serial, allow, at) = (bytes.u8(), bytes.bit(), prefix(bytes, 14));
+            fleet_rule(serial, allow, at, &ports(bytes), u64::from(bytes.u16()) * 4)
+        }
+        18 => fleet_rule_gone(bytes.u8()),
         _ => Op::Traffic(traffic(bytes)),
     }
 }

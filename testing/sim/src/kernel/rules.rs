@@ -33,7 +33,8 @@ impl Kernel {
             self.sockets[syn.to].counters.spared += 1;
             return true;
         }
-        let is_absolute = !by_signature && matches!(rule.rule.origin, Origin::Operator { .. });
+        let of_operator = matches!(rule.rule.origin, Origin::Operator { .. } | Origin::Fleet(_));
+        let is_absolute = !by_signature && of_operator;
         let accepted_retransmits = !is_absolute
             && self.was_retransmitted(syn)
             && self.takes_return(syn.to, self.sockets[syn.to].return_rate);

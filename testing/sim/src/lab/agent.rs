@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    Command, Engine, Flow, ListenerId, Mitigation, Request, RequestError, Response,
+    ClientsWithin, Command, Engine, FleetMessage, FleetRefusal, Flow, ListenerId, Mitigation,
+    Request, RequestError, Response,
 };
 
 use super::{Lab, RaisedAlert};
@@ -142,6 +143,14 @@ impl Lab {
     /// Handles a request of the operator with user id 1000.
     pub fn request(&mut self, request: Request) -> Result<Response, RequestError> {
         let result = self.engine.handle_request(self.kernel.now, 1000, request);
+        self.carry_out();
+        result
+    }
+
+    /// Handles a message of the fleet, about a network with so many clients.
+    pub fn fleet(&mut self, message: FleetMessage, clients: u32) -> Result<(), FleetRefusal> {
+        let clients = ClientsWithin { known: clients, last_minute: 0 };
+        let result = self.engine.handle_fleet(self.kernel.now, message, clients);
         self.carry_out();
         result
     }

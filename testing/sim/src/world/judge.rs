@@ -23,6 +23,16 @@ impl World {
         }
     }
 
+    /// Checks a rule of the fleet against the word of operators of this host.
+    fn check_fleet(&self, rule: &Rule, operators: &BTreeSet<&IpNet>) {
+        let Matcher::Source(net, _) = rule.matcher else { panic!("no rule on sources: {rule:?}") };
+        let touches = |p: &IpNet| p.contains(&net) || net.contains(p);
+        assert!(!rule.forced && net.prefix_len() >= Limits::MIN_PREFIX_V4, "{rule:?}");
+        assert!(!self.protected.iter().any(touches), "{net} is protected");
+        assert!(!self.allowed.iter().any(|(p, _)| touches(p)), "{net} is allowed");
+        assert!(!operators.contains(&net), "an operator of this host said something else of {net}");
+    }
+
     /// Checks that neither a signature rule nor a mitigation is in force.
     pub(super) fn check_held_back(&self) {
         let signature =
@@ -50,6 +60,10 @@ impl World {
             if matches!(rule.origin, Origin::Incident(_)) {
                 self.check_automatic(rule);
             }
+        }
+        let of_fleet = |rule: &&Rule| matches!(rule.origin, Origin::Fleet(_));
+        for rule in self.engine.rules(self.now).filter(of_fleet) {
+            self.check_fleet(rule, &prefixes);
         }
         let of_host = |incident: &IncidentReport| incident.listener_id == ListenerId::HOST;
         let places: BTreeSet<(ListenerId, Option<&str>)> = report

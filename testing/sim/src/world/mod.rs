@@ -12,14 +12,18 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_common::abi::{Fingerprint, maps};
 use tcpguard_engine::{
-    ClientsWithin, ClosedPortSource, Command, Engine, Flow, FlowState, Force, HostCounters, Limits,
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Mode, Origin,
-    Ports, Queues, Request, Rule, RuleCounters, RuleId, RuleToImport, Sample, TcpExt, Timestamp,
-    Tuning, Which, Whose,
+    ClientsWithin, ClosedPortSource, Command, Engine, FleetAction, FleetMessage, Flow, FlowState,
+    Force, HostCounters, Limits, Listener, ListenerCounters, ListenerId, ListenerKind,
+    ListenerSample, Mitigation, Mode, Origin, Ports, Queues, Request, Rule, RuleCounters, RuleId,
+    RuleReport, RuleToImport, Sample, TcpExt, Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
-pub use op::{LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, host, net};
+use op::{CLIENTS, CONSTANT};
+pub use op::{
+    LISTENERS, Op, PENDING_CONFIRMATION, Shape, Traffic, fleet_rule, fleet_rule_gone, hint, host,
+    net,
+};
 
 /// The kernel's rules, and everything that was ever ordered.
 pub struct World {
@@ -173,6 +177,7 @@ impl World {
             Op::Disallow { host, bits } => {
                 self.request(Request::Disallow { net: net(*host, *bits) });
             }
+            Op::Fleet(message) => self.fleet(message.clone()),
             Op::NewAgent => self.start_agent_again(),
             Op::Refuse(refusing) => self.refusing = *refusing,
             Op::Host { unsolicited, ports } => {
@@ -190,6 +195,30 @@ impl World {
             reason: "test".to_owned(),
             force: true,
         });
+    }
+
+    fn fleet(&mut self, message: FleetMessage) {
+        let rules = |engine: &Engine, now| engine.report(now).rules;
+        let before = rules(&self.engine, self.now);
+        let harms = |net: &IpNet| {
+            let touches = |p: &IpNet| p.contains(net) || net.contains(p);
+            net.prefix_len() < Limits::MIN_PREFIX_V4 || self.protected.iter().any(touches)
+        };
+        let (is_hint, refused) = match &message {
+            FleetMessage::Hint(_) => (true, false),
+            FleetMessage::Rule(rule) => {
+                (false, rule.action == FleetAction::Block && harms(&rule.net))
+            }
+            FleetMessage::RuleGone(_) => (false, false),
+        };
+        let result = self.engine.handle_fleet(self.now, message, ClientsWithin::default());
+        assert!(!(refused && result.is_ok()), "{result:?}");
+        let after = rules(&self.engine, self.now);
+        assert!(!is_hint || after == before, "a hint makes no rule by itself");
+        let own = |rules: &[RuleReport]| -> Vec<RuleReport> {
+            rules.iter().filter(|rule| rule.origin == "operator").cloned().collect()
+        };
+        assert_eq!(own(&after), own(&before), "the word of this host's operators stays");
     }
 
     fn name_protected(&mut self) {
@@ -353,15 +382,12 @@ impl World {
                 u32::MAX => Ipv4Addr::from_bits(bits as u32).into(),
                 sources => Ipv4Addr::from_bits(0x0b00_0000 + bits as u32 % sources).into(),
             };
-            let clients =
-                Fingerprint { options: 3, mss: 1460, window: 64240, ttl: 57, ..Default::default() };
-            let constant = Fingerprint { window: 512, ttl: 244, ..Default::default() };
             let fingerprint = match traffic.shape {
-                _ if real => clients,
-                Shape::Constant => constant,
-                Shape::RandomTtl => Fingerprint { ttl: bits as u8, ..constant },
-                Shape::RandomWindow => Fingerprint { window: bits as u16, ..constant },
-                Shape::Clients => clients,
+                _ if real => CLIENTS,
+                Shape::Constant => CONSTANT,
+                Shape::RandomTtl => Fingerprint { ttl: bits as u8, ..CONSTANT },
+                Shape::RandomWindow => Fingerprint { window: bits as u16, ..CONSTANT },
+                Shape::Clients => CLIENTS,
             };
             self.flows.push(Flow {
                 listener: ListenerId(target),
@@ -484,7 +510,7 @@ impl World {
         if let Some((existing, _)) = self.rules.get_mut(&rule.id) {
             assert_eq!(existing.matcher, rule.matcher, "the slot is taken");
             assert!(
-                matches!(rule.origin, Origin::Operator { .. })
+                matches!(rule.origin, Origin::Operator { .. } | Origin::Fleet(_))
                     && (matches!(existing.origin, Origin::Incident(_))
                         || existing.forced != rule.forced),
                 "again only when an operator takes it over, or forces it"

@@ -4,7 +4,10 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use tcpguard_engine::{Force, Mode};
+use tcpguard_common::abi::{Fingerprint, Mask};
+use tcpguard_engine::{
+    FleetAction, FleetMessage, FleetName, FleetRule, Force, Hint, Mode, Ports, SharedSignature,
+};
 
 pub const LISTENERS: u32 = 3;
 
@@ -85,6 +88,8 @@ pub enum Op {
     NewAgent,
     /// The kernel takes no rules from now on, or does again.
     Refuse(bool),
+    /// The fleet process sends a message.
+    Fleet(FleetMessage),
     /// Unsolicited replies, a poll, and closed ports tried by one source.
     Host {
         /// Number of unsolicited replies.
@@ -111,6 +116,64 @@ impl Op {
         })
     }
 }
+
+/// Other hosts report a flood with the SYNs of [`Shape::Constant`], or with those of the clients.
+pub fn hint(of_clients: bool, reporters: u16, ttl_s: u16) -> Op {
+    let print = if of_clients { CLIENTS } else { CONSTANT };
+    let signature = SharedSignature::of(Mask::NoTtl, &print);
+    Op::Fleet(FleetMessage::Hint(Hint { port: 443, signature, reporters, ttl_s }))
+}
+
+/// The fleet has a rule over the prefix of `bits` bits, at most 32, around that host.
+///
+/// # Panics
+/// When there are more than four ports.
+pub fn fleet_rule(serial: u8, allow: bool, at: (u8, u8), ports: &[u16], lifetime_s: u64) -> Op {
+    let (host, bits) = at;
+    let ports: &[u16] = if allow { &[] } else { ports };
+    Op::Fleet(FleetMessage::Rule(FleetRule {
+        name: fleet_name(serial),
+        action: if allow { FleetAction::Allow } else { FleetAction::Block },
+        net: net(host, bits),
+        ports: Ports::new(ports).expect("up to four"),
+        lifetime_s,
+        reason: "test".to_owned(),
+    }))
+}
+
+/// The fleet removes a rule.
+pub fn fleet_rule_gone(serial: u8) -> Op {
+    Op::Fleet(FleetMessage::RuleGone(fleet_name(serial)))
+}
+
+/// Two roles have rules.
+fn fleet_name(serial: u8) -> FleetName {
+    let role = if serial % 4 == 3 { "soc" } else { "ops" };
+    FleetName { role: role.to_owned(), serial: serial.into() }
+}
+
+/// Fingerprint of the clients' SYNs.
+pub(super) const CLIENTS: Fingerprint = Fingerprint {
+    options: 3,
+    mss: 1460,
+    window: 64240,
+    ip_id: 0,
+    quirks: 0,
+    wscale: 0,
+    ttl: 57,
+    pad: [0; 6],
+};
+/// Fingerprint of the SYNs of [`Shape::Constant`].
+pub(super) const CONSTANT: Fingerprint = Fingerprint {
+    options: 0,
+    mss: 0,
+    window: 512,
+    ip_id: 0,
+    quirks: 0,
+    wscale: 0,
+    ttl: 244,
+    pad: [0; 6],
+};
 
 /// Traffic at one listener.
 #[derive(Clone, Debug)]

@@ -1,0 +1,115 @@
+//! The use of hints beside rules: SYNs with a hinted signature are counted, and cookies are sent ahead of a flood that
+//! other hosts report.
+//!
+//! Any host of the fleet may send hints, also one that an attacker holds. So cookies are sent ahead at a few listeners
+//! at a time, and at each for a fifth of the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Engine;
+use super::monitor::ListenerMonitor;
+use crate::input::{
+    Flows, Hint, ListenerId, ListenerKind, Mitigation, Mode, SharedSignature, Timestamp,
+};
+use crate::listener::Egress;
+use crate::mitigation::{MitigationReason, Need};
+use crate::output::{FleetRefusal, HintReport};
+
+/// Listeners at which cookies are sent ahead at a time.
+const LISTENERS: usize = 16;
+/// Time for which they are sent at a listener. Reports of a flood reach other hosts within seconds, and a flood that
+/// goes from host to host within two minutes.
+const AHEAD: Duration = Duration::from_secs(120);
+/// Time from their start after which they may be sent ahead there again.
+const AGAIN: Duration = Duration::from_secs(600);
+
+impl Engine {
+    pub(super) fn take_hint(&mut self, now: Timestamp, hint: &Hint) -> Result<(), FleetRefusal> {
+        let signature = hint.signature.parsed().filter(|_| hint.port != 0 && hint.reporters > 0);
+        let signature = signature.ok_or(FleetRefusal::Malformed)?;
+        let ttl = Duration::from_secs(hint.ttl_s.into());
+        match self.hints.take(now, hint.port, signature, hint.reporters, ttl) {
+            true => Ok(()),
+            false => Err(FleetRefusal::HintsFull),
+        }
+    }
+
+    /// Chooses the listeners at which cookies are sent ahead, and forgets the hints that were not repeated.
+    pub(super) fn follow_hints(&mut self, now: Timestamp) {
+        self.hints.expire(now);
+        let monitors = &self.monitors;
+        self.ahead.retain(|id, began| now.since(*began) < AGAIN && monitors.get(id).is_some());
+        if self.hints.is_empty() {
+            return;
+        }
+        let mut free = LISTENERS
+            .saturating_sub(self.ahead.values().filter(|began| now.since(**began) < AHEAD).count());
+        for monitor in self.monitors.values() {
+            if free > 0
+                && !self.ahead.contains_key(&monitor.id)
+                && self.may_answer(monitor)
+                && self.hints.at(monitor.listener.port).is_some()
+            {
+                self.ahead.insert(monitor.id, now);
+                free -= 1;
+            }
+        }
+    }
+
+    /// The listeners at which cookies are sent ahead now, each with the number of hosts that report a flood of its
+    /// port.
+    pub(super) fn cookies_ahead(&self, now: Timestamp) -> BTreeMap<ListenerId, u16> {
+        let began = self.ahead.iter().filter(|(_, began)| now.since(**began) < AHEAD);
+        let hinted = |(id, _): (&ListenerId, &Timestamp)| {
+            let monitor = self.monitors.get(id).filter(|monitor| self.may_answer(monitor))?;
+            Some((*id, self.hints.at(monitor.listener.port)?))
+        };
+        began.filter_map(hinted).collect()
+    }
+
+    /// Returns whether cookies can be sent ahead: how a listener answers is learned from its answers.
+    fn may_answer(&self, monitor: &ListenerMonitor) -> bool {
+        self.settings.mode(monitor.listener, self.mode) == Mode::Enforce
+            && monitor.kind == ListenerKind::Local
+            && monitor.egress() != Egress::Unseen
+    }
+
+    /// Counts the SYNs with a hinted signature among all flows since the last survey.
+    pub(super) fn count_hinted(&mut self, now: Timestamp, flows: &Flows) {
+        let since = std::mem::replace(&mut self.hints_counted, now);
+        if self.hints.is_empty() {
+            return;
+        }
+        for monitor in self.monitors.values() {
+            self.hints.count(monitor.listener.port, since, monitor.flows(flows));
+        }
+    }
+
+    /// The hints of other hosts that hold, with their effect here.
+    pub fn hints(&self) -> impl Iterator<Item = HintReport> {
+        let ahead = self.cookies_ahead(self.now);
+        let ports: Vec<u16> = ahead
+            .keys()
+            .filter_map(|id| self.monitors.get(id))
+            .map(|monitor| monitor.listener.port)
+            .collect();
+        self.hints.iter().map(move |(&(port, mask, print), held)| HintReport {
+            port,
+            signature: SharedSignature::of(mask, &print),
+            reporters: held.reporters,
+            syns: held.syns,
+            cookies_ahead: ports.contains(&port),
+        })
+    }
+}
+
+/// The need for cookies ahead of a flood that so many hosts report. It ends with the hint.
+pub(super) const fn ahead(hosts: u16) -> Need {
+    Need {
+        mitigation: Mitigation::Cookies,
+        why: MitigationReason::Hinted { hosts },
+        rate: 0,
+        hold: Duration::ZERO,
+    }
+}

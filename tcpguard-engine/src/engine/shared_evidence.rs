@@ -1,0 +1,77 @@
+//! The open incidents as evidence for the other hosts of a fleet.
+
+use super::Engine;
+use super::monitor::ListenerMonitor;
+use crate::evidence::Candidate;
+use crate::incident::Incident;
+use crate::input::{Matcher, RuleReason, SharedSignature, Timestamp, share};
+use crate::output::{SharedEvidence, SharedRates, SignatureEvidence};
+
+impl Engine {
+    /// The open incidents, as other hosts of the fleet may learn of them, oldest first.
+    pub fn shared_evidence(&self, now: Timestamp) -> Vec<SharedEvidence> {
+        let own = self.monitors.values().filter_map(|monitor| {
+            let incident = monitor.incident.as_deref()?;
+            Some(self.evidence_of(now, incident, [monitor].into_iter()))
+        });
+        let of_host =
+            self.host.incidents().map(|incident| self.evidence_of(now, incident, [].into_iter()));
+        let rolled = self.rolled.iter().map(|rolled| {
+            let failing = rolled.failing().filter_map(|id| self.monitors.get(&id));
+            self.evidence_of(now, &rolled.incident, failing)
+        });
+        let mut all: Vec<SharedEvidence> = own.chain(of_host).chain(rolled).collect();
+        all.sort_by_key(|evidence| evidence.incident);
+        all
+    }
+
+    fn evidence_of<'a>(
+        &self,
+        now: Timestamp,
+        incident: &Incident,
+        listeners: impl Iterator<Item = &'a ListenerMonitor>,
+    ) -> SharedEvidence {
+        let report = incident.report(Vec::new(), None);
+        let mut rates = SharedRates { dropped: report.stopped_rate, cookies: 0.0 };
+        for monitor in listeners {
+            let (_, dropped, cookies) = monitor.other_rates();
+            rates.dropped += dropped;
+            rates.cookies += cookies;
+        }
+        SharedEvidence::of(now, &report, rates, self.signatures_of(incident))
+    }
+
+    /// The signatures of an incident that rest on the evidence of this host alone: those of its rules, and that of the
+    /// last inspection.
+    fn signatures_of(&self, incident: &Incident) -> Vec<SignatureEvidence> {
+        let ruled = incident.wanted().iter().filter_map(|wanted| {
+            let RuleReason::Signature { coverage, .. } = wanted.reason else { return None };
+            let Matcher::Signature { mask, fingerprint, .. } = wanted.matcher else { return None };
+            let meter = self.rule_table.find(&wanted.matcher).map(|entry| &entry.meter);
+            let shared = SignatureEvidence {
+                signature: SharedSignature::of(mask, &fingerprint),
+                share: coverage,
+                clients: meter.map_or(0, |meter| meter.completed()),
+                hits: meter.map_or(0, |meter| meter.hits()),
+            };
+            (!wanted.reason.rests_on_hint()).then_some(shared)
+        });
+        let mut all: Vec<SignatureEvidence> = ruled.collect();
+        let found = incident.tool().map(of_candidate);
+        let is_new =
+            |found: &SignatureEvidence| all.iter().all(|known| known.signature != found.signature);
+        let found = found.filter(is_new);
+        all.extend(found);
+        all.truncate(SharedEvidence::SIGNATURES);
+        all
+    }
+}
+
+fn of_candidate(candidate: &Candidate) -> SignatureEvidence {
+    SignatureEvidence {
+        signature: SharedSignature::of(candidate.mask, &candidate.print),
+        share: share(candidate.coverage),
+        clients: candidate.completed + candidate.recorded,
+        hits: 0,
+    }
+}

@@ -1,0 +1,61 @@
+//! Reports about the messages of a fleet.
+
+use serde::{Deserialize, Serialize};
+
+use super::response::RequestError;
+use crate::input::{FleetName, SharedSignature};
+
+/// A hint of other hosts that holds, with its effect here.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct HintReport {
+    /// Local port.
+    pub port: u16,
+    /// The signature, without its TTL.
+    pub signature: SharedSignature,
+    /// Number of hosts that report it.
+    pub reporters: u16,
+    /// SYNs of this host with this signature since the hint has held, estimated from sampled flows.
+    pub syns: u64,
+    /// True if cookies are sent ahead of a flood at a listener of this port.
+    pub cookies_ahead: bool,
+}
+
+/// Reason that a message of the fleet is refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FleetRefusal {
+    /// It has no sense: no such signature, port or role, or a text that is too long.
+    Malformed,
+    /// Hints that matter more take all slots.
+    HintsFull,
+    /// There are as many rules of the fleet as there can be.
+    RulesFull {
+        /// The number of these.
+        limit: u32,
+    },
+    /// Rules of the fleet change too fast.
+    TooFast,
+    /// An operator of this host decided otherwise about these sources.
+    Overruled,
+    /// A rule of the fleet on the same sources has priority.
+    Outranked {
+        /// The other rule.
+        by: FleetName,
+    },
+    /// It would do harm on this host.
+    Harmful(RequestError),
+}
+
+impl FleetRefusal {
+    /// The name under which refusals are counted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HintsFull => "hints_full",
+            Self::RulesFull { .. } => "rules_full",
+            Self::TooFast => "too_fast",
+            Self::Overruled => "overruled",
+            Self::Outranked { .. } => "outranked",
+            Self::Harmful(_) => "harmful",
+        }
+    }
+}
