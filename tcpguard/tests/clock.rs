@@ -418,6 +418,7 @@ fn with_rules(request: &Request) -> Response {
             let removed = match whose {
                 Whose::Incidents => &rules[1..2],
                 Whose::Operators => &rules[..1],
+                Whose::Fleet => &[],
                 Whose::All => &rules[..],
             };
             Response::Unblocked { rules: removed.to_vec() }

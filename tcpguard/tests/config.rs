@@ -135,6 +135,9 @@ fn every_key_has_its_meaning() {
         group = "adm"
         [metrics]
         listen = "[::1]:9469"
+        [fleet]
+        listen = true
+        group = "adm"
         [[interface]]
         name = "eth1"
         xdp_mode = "generic"
@@ -168,6 +171,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.ignore_ports, [9100]);
     assert_eq!(config.group.as_deref(), Some("adm"));
     assert_eq!(config.metrics_listen, Some("[::1]:9469".parse().unwrap()));
+    assert_eq!((config.fleet_listen, config.fleet_group.as_str()), (true, "adm"));
     let (established_warning, established_critical) = (Some(6000), Some(8000));
     let states = StateLimits { syn_recv: 30, established_warning, established_critical };
     assert_eq!(config.states, states);

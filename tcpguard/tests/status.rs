@@ -229,7 +229,7 @@ fn the_numbers_add_up() {
         assert_eq!(status.rules.wanted as usize, status.rules.list.len(), "{name}");
         assert_eq!(
             status.rules.wanted,
-            status.rules.block_auto + status.rules.block_manual,
+            status.rules.block_auto + status.rules.block_manual + status.rules.block_fleet,
             "{name}"
         );
     }

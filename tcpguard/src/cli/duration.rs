@@ -2,33 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) use tcpguard_host::units::parse_span as parse;
 use tcpguard_host::units::span;
-
-/// Reads `90s`, `10m`, `1h30m`, `2d`: whole numbers, each with its unit.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    // clap quotes the input.
-    let wrong = || "not a time; write one such as 90s, 10m, 1h30m or 2d".to_owned();
-    let mut seconds: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|char: char| !char.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let unit = match rest.as_bytes()[digits] {
-            b's' => 1,
-            b'm' => 60,
-            b'h' => 3_600,
-            b'd' => 86_400,
-            _ => return Err(wrong()),
-        };
-        let part = number.checked_mul(unit).ok_or_else(wrong)?;
-        seconds = seconds.checked_add(part).ok_or_else(wrong)?;
-        rest = &rest[digits + 1..];
-    }
-    if seconds == 0 {
-        return Err(wrong());
-    }
-    Ok(Duration::from_secs(seconds))
-}
 
 /// Reads such a time of at most `longest`; a longer one is refused, not cut.
 pub(super) fn at_most(

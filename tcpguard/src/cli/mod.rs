@@ -20,6 +20,7 @@ mod duration;
 mod error;
 mod exit;
 mod explain;
+mod fleet;
 pub(crate) mod import;
 mod listeners;
 mod manual;
@@ -51,7 +52,7 @@ pub use session::Session;
 pub use usage::parse;
 
 use crate::control::ClientError;
-use args::{ConfigVerb, ListArgs, RulesVerb, ShowArgs, Verb};
+use args::{ConfigVerb, FleetVerb, ListArgs, RulesVerb, ShowArgs, Verb};
 
 /// Runs the verb of `args`; errors go to stderr.
 pub fn main(args: Args) -> Exit {
@@ -96,6 +97,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Explain(explain) => explain::run(&explain, session),
         Verb::Alerts(alerts) => alerts::run(&alerts, session),
         Verb::Events(events) => alerts::follow(&events, session),
+        Verb::Fleet { verb: FleetVerb::Other(words) } => fleet::run(words, &args.global),
         Verb::Rules { verb: None } => rules::list(&ListArgs::default(), session),
         Verb::Rules { verb: Some(RulesVerb::List(list)) } => rules::list(&list, session),
         Verb::Rules { verb: Some(RulesVerb::Export(export)) } => rules::export(&export, session),

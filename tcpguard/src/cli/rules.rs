@@ -32,6 +32,7 @@ impl Origin {
         match self {
             Self::Auto => Whose::Incidents,
             Self::Manual => Whose::Operators,
+            Self::Fleet => Whose::Fleet,
             Self::All => Whose::All,
         }
     }
@@ -77,7 +78,8 @@ impl ListArgs {
         let of_origin = match self.origin {
             None | Some(Origin::All) => true,
             Some(Origin::Manual) => rule.origin == "operator",
-            Some(Origin::Auto) => rule.origin != "operator",
+            Some(Origin::Fleet) => rule.is_of_fleet(),
+            Some(Origin::Auto) => rule.incident.is_some(),
         };
         let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
@@ -90,10 +92,16 @@ impl ListArgs {
     }
 
     /// Returns whether a prefix of the allowlist passes the options. An exemption is always made by an
-    /// operator.
+    /// operator, of this host or of the fleet.
     fn lists_allowed(&self, allowed: &Allowed) -> bool {
         let fits = allowed.prefix.parse().is_ok_and(|prefix| self.fits(prefix));
-        fits && self.origin != Some(Origin::Auto)
+        let of_origin = match self.origin {
+            None | Some(Origin::All) => true,
+            Some(Origin::Manual) => allowed.fleet.is_none(),
+            Some(Origin::Fleet) => allowed.fleet.is_some(),
+            Some(Origin::Auto) => false,
+        };
+        fits && of_origin
     }
 
     fn fits(&self, prefix: IpNet) -> bool {
@@ -196,12 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn rules_of_the_fleet_are_an_origin_of_their_own() {
+        let rule = Rule { origin: "fleet:ops/42".to_owned(), ..rule("203.0.113.0/24", None) };
+        let listed = |origin| ListArgs { origin: Some(origin), ..ListArgs::default() }.lists(&rule);
+        assert!(listed(Origin::Fleet) && listed(Origin::All));
+        assert!(!listed(Origin::Manual) && !listed(Origin::Auto));
+    }
+
+    #[test]
     fn the_allowlist_is_an_operators() {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         let allowed = Allowed {
             prefix: "203.0.113.0/24".to_owned(),
             reason: String::new(),
             uid: 0,
+            fleet: None,
             created_at: at,
             expires_at: at,
             expires_in_s: 0,
@@ -210,6 +227,10 @@ mod tests {
         assert!(origin(None).lists_allowed(&allowed));
         assert!(origin(Some(Origin::Manual)).lists_allowed(&allowed));
         assert!(!origin(Some(Origin::Auto)).lists_allowed(&allowed));
+        assert!(!origin(Some(Origin::Fleet)).lists_allowed(&allowed));
+        let of_fleet = Allowed { fleet: Some("fleet:ops/7".to_owned()), ..allowed.clone() };
+        assert!(origin(Some(Origin::Fleet)).lists_allowed(&of_fleet));
+        assert!(!origin(Some(Origin::Manual)).lists_allowed(&of_fleet));
         let elsewhere = ListArgs { contains: "192.0.2.1".parse().ok(), ..ListArgs::default() };
         assert!(!elsewhere.lists_allowed(&allowed));
     }

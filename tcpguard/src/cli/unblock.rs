@@ -79,16 +79,21 @@ fn say_removed(
     Ok(())
 }
 
-/// Says how many rules against attacks are not removed.
+/// Says how many rules against attacks and of the fleet are not removed.
 fn say_what_stays(session: &Session<'_>) {
     let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
-    let stay = rules.iter().filter(|rule| rule.incident.is_some()).count();
-    if stay > 0 {
+    let of_attacks = rules.iter().filter(|rule| rule.incident.is_some()).count();
+    let of_fleet = rules.iter().filter(|rule| rule.is_of_fleet()).count();
+    for (stay, kind, origin) in
+        [(of_attacks, "against attacks", "auto"), (of_fleet, "of the fleet", "fleet")]
+    {
         let stay = match stay {
-            1 => "1 rule against attacks stays".to_owned(),
-            many => format!("{many} rules against attacks stay"),
+            0 => continue,
+            1 => format!("1 rule {kind} stays"),
+            many => format!("{many} rules {kind} stay"),
         };
-        session.say(&format!("{stay}; to remove those too: tcpguard unblock --all --origin auto"));
+        session
+            .say(&format!("{stay}; to remove those too: tcpguard unblock --all --origin {origin}"));
     }
 }
 

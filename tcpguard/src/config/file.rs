@@ -59,6 +59,10 @@ pub struct File {
     pub group: Option<Written<String>>,
     /// Key `metrics.listen`
     pub metrics_listen: Option<Written<SocketAddr>>,
+    /// Key `fleet.listen`
+    pub fleet_listen: Option<Written<bool>>,
+    /// Key `fleet.group`
+    pub fleet_group: Option<Written<String>>,
     /// Tables `[[interface]]`
     pub interface: Vec<InterfaceBlock>,
     /// Tables `[[listener]]`
@@ -91,6 +95,8 @@ impl File {
             states,
             group,
             metrics_listen,
+            fleet_listen,
+            fleet_group,
             interface,
             listener,
             written,
@@ -113,6 +119,8 @@ impl File {
         self.states.extend(states);
         replace(&mut self.group, group);
         replace(&mut self.metrics_listen, metrics_listen);
+        replace(&mut self.fleet_listen, fleet_listen);
+        replace(&mut self.fleet_group, fleet_group);
         InterfaceBlock::merge(&mut self.interface, interface);
         ListenerBlock::merge(&mut self.listener, listener);
         self.written.extend(written);
@@ -216,6 +224,11 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     let metrics_listen = metrics.value("listen", problems, value::loopback);
     metrics.finish(problems);
 
+    let mut fleet = root.section("fleet", problems);
+    let fleet_listen = fleet.value("listen", problems, value::boolean);
+    let fleet_group = fleet.value("group", problems, value::group);
+    fleet.finish(problems);
+
     let interface = InterfaceBlock::read_all(&mut root, problems);
     let listener = ListenerBlock::read_all(&mut root, problems);
     root.finish(problems);
@@ -238,6 +251,8 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
         states,
         group,
         metrics_listen,
+        fleet_listen,
+        fleet_group,
         interface,
         listener,
         written: BTreeMap::new(),

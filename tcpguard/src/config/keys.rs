@@ -43,6 +43,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("states", "Numbers of connections from which `tcpguard states` reports them."),
     ("control", ""),
     ("metrics", ""),
+    ("fleet", "Exchange with other hosts."),
 ];
 
 const OTHERS: &[Other] = &[
@@ -206,6 +207,21 @@ const OTHERS: &[Other] = &[
               Default: none. The socket /run/tcpguard/metrics.sock always exists.",
         example: Some("\"127.0.0.1:9469\""),
         value: |config| json!(config.metrics_listen),
+    },
+    Other {
+        name: "fleet.listen",
+        doc: "Let `tcpguard-fleet` connect, by the socket /run/tcpguard/fleet.sock. It learns of \
+              the attacks on this host, and sends hints of other hosts and the rules of the \
+              fleet's operators. No hint drops a SYN by itself, and every operator of this host \
+              has priority over the fleet: docs/threat-model.md.",
+        example: None,
+        value: |config| json!(config.fleet_listen),
+    },
+    Other {
+        name: "fleet.group",
+        doc: "Unix group that may read and write that socket.",
+        example: None,
+        value: |config| json!(config.fleet_group),
     },
 ];
 

@@ -41,6 +41,8 @@ use std::path::{Path, PathBuf};
 pub const DEFAULT_PATH: &str = "/etc/tcpguard/tcpguard.toml";
 /// Directory of the sockets when the command line names no other directory.
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard";
+/// Group of the socket for the fleet process.
+pub const DEFAULT_FLEET_GROUP: &str = "tcpguard-fleet";
 /// Directory of the state that must survive a restart when the command line names no other one.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard";
 

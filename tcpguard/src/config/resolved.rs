@@ -11,7 +11,10 @@ use tcpguard_host::firewall::FirewallChoice;
 
 use super::blocks::ListenerConfig;
 use super::file::{Amount, File, ListenerBlock, Written};
-use super::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem, StateLimits, value};
+use super::{
+    DEFAULT_FLEET_GROUP, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, Problem,
+    StateLimits, value,
+};
 use crate::bpf::XdpMode;
 
 /// Configuration of `tcpguard run`.
@@ -64,6 +67,10 @@ pub struct Config {
     pub group: Option<String>,
     /// Loopback address on which metrics are served over TCP; `None`: on none.
     pub metrics_listen: Option<SocketAddr>,
+    /// True if the fleet process may connect.
+    pub fleet_listen: bool,
+    /// Unix group (name or number) of the socket for it.
+    pub fleet_group: String,
     /// Directory of the sockets.
     pub runtime_dir: PathBuf,
     /// Directory of the state that must survive a restart.
@@ -214,6 +221,8 @@ pub fn resolve(
         states,
         group: file.group.map(|written| written.value),
         metrics_listen: file.metrics_listen.map(|written| written.value),
+        fleet_listen: value_or(file.fleet_listen, false),
+        fleet_group: value_or(file.fleet_group, DEFAULT_FLEET_GROUP.to_owned()),
         runtime_dir: overrides.runtime_dir.unwrap_or_else(|| DEFAULT_RUNTIME_DIR.into()),
         state_dir: overrides.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
         pin_dir: overrides.pin_dir.unwrap_or_else(|| DEFAULT_PIN_DIR.into()),

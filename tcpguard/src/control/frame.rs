@@ -1,4 +1,4 @@
-//! Messages on a byte stream: JSON followed by a NUL byte, which JSON never contains.
+//! Messages on a byte stream: JSON followed by a NUL byte, which JSON never contains, or on a line of its own.
 
 use serde::Serialize;
 use tcpguard_host::json;
@@ -19,12 +19,19 @@ pub struct FrameReader<R> {
     /// Bytes read of the next message, and possibly more behind it.
     buffer: Vec<u8>,
     limit: usize,
+    /// The byte behind each message.
+    end: u8,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader at the beginning of `stream`.
     pub fn new(stream: R, limit: usize) -> Self {
-        Self { stream, buffer: Vec::new(), limit }
+        Self { stream, buffer: Vec::new(), limit, end: 0 }
+    }
+
+    /// The same of a stream with one message on each line.
+    pub fn lines(stream: R, limit: usize) -> Self {
+        Self { end: b'\n', ..Self::new(stream, limit) }
     }
 
     /// The next message, without its end; `None` at a clean end. May be cancelled and called again.
@@ -34,7 +41,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
         let mut searched = 0;
         loop {
-            if let Some(found) = self.buffer[searched..].iter().position(|byte| *byte == 0) {
+            let mut unsearched = self.buffer[searched..].iter();
+            if let Some(found) = unsearched.position(|byte| *byte == self.end) {
                 let rest = self.buffer.split_off(searched + found + 1);
                 let mut message = std::mem::replace(&mut self.buffer, rest);
                 message.pop();
@@ -95,5 +103,14 @@ mod tests {
         assert_eq!(messages(b"12345678\0", 8).await, [some("12345678"), Ok(None)]);
         assert_eq!(messages(b"123456789\0", 8).await, [Err("too long")]);
         assert_eq!(messages(&[b'x'; 100_000], 8).await, [Err("too long")]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_lines_is_split_at_their_ends() {
+        let mut lines = FrameReader::lines(&b"a\n\nbc\n123456789\n"[..], 8);
+        for expected in ["a", "", "bc"] {
+            assert_eq!(lines.next().await, Ok(Some(expected.as_bytes().to_vec())));
+        }
+        assert_eq!(lines.next().await, Err(FrameError::TooLong));
     }
 }

@@ -27,5 +27,7 @@ pub(crate) use socket::{Socket, group_number};
 pub const STATUS_SOCKET: &str = "status.sock";
 /// Name of the socket on which metrics are served by HTTP.
 pub const METRICS_SOCKET: &str = "metrics.sock";
+/// Name of the socket for the fleet process.
+pub const FLEET_SOCKET: &str = "fleet.sock";
 /// Name of the socket for changes.
 pub const CONTROL_SOCKET: &str = "control.sock";

@@ -3,6 +3,7 @@
 mod agent;
 mod configuration;
 mod executor;
+mod fleet;
 mod heap;
 mod hint;
 mod interfaces;
@@ -17,6 +18,7 @@ mod store;
 use std::fmt::Display;
 
 use agent::{Agent, PendingResponse};
+use fleet::FleetServer;
 use notify::Notifier;
 use tcpguard_engine::POLL;
 use tcpguard_host::hint::Failure;
@@ -25,6 +27,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
@@ -59,6 +62,10 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let group = config.group.as_deref();
     let (metrics, unserved) =
         MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
+    let fleet = config
+        .fleet_listen
+        .then(|| FleetServer::bind(&config.runtime_dir, &config.fleet_group))
+        .transpose();
     let mut notifier = Notifier::from_environment(POLL);
     // Before anything is attached: an error after that would leave the XDP program attached.
     let links = LinkWatch::open()?;
@@ -69,11 +76,23 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut agent = Agent::start(config, provenance)?;
     heap::give_back();
     agent.health.extend(unserved);
+    let fleet = match fleet {
+        Ok(fleet) => fleet,
+        Err(not_served) => {
+            agent.health.push(not_served);
+            None
+        }
+    };
+    let fleet = fleet.map(|(server, exchange)| {
+        agent.fleet = Some(exchange);
+        tokio::spawn(server.serve())
+    });
     agent.check_interfaces();
     let (change, mut changes) = mpsc::channel(WAITING_REQUESTS);
     let (question, mut questions) = mpsc::channel(WAITING_REQUESTS);
     let server = tokio::spawn(server.serve(change, question.clone()));
     let metrics = tokio::spawn(metrics.serve(question));
+    let mut exchange_due = false;
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     log::info!("{}", agent.started());
@@ -89,6 +108,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                     notifier.alive(now);
                 }
                 notifier.status(&agent.in_brief());
+                exchange_due = true;
             }
             _ = hangup.recv() => {
                 reload(&mut agent, &mut notifier, None);
@@ -108,11 +128,17 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
             // A request that changes something does not wait behind requests that only read.
             Some(incoming) = changes.recv() => serve(&mut agent, &mut notifier, incoming),
             Some(incoming) = questions.recv() => serve(&mut agent, &mut notifier, incoming),
+            // The fleet process waits for all of that, and nothing waits for it.
+            () = std::future::ready(()), if exchange_due => {
+                exchange_due = false;
+                agent.exchange();
+            }
         }
     }
     notifier.stopping();
     server.abort();
     metrics.abort();
+    fleet.iter().for_each(JoinHandle::abort);
     agent.keep_records();
     log::info!("{}", agent.stopped());
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
-use tcpguard_engine::{Engine, Listener, Request, Rule, Timestamp};
+use tcpguard_engine::{AllowReport, Engine, Listener, Request, Rule, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
@@ -279,6 +279,7 @@ impl Agent {
             incidents,
             hot_sources: HotSources::default(),
             counts: Counts::default(),
+            fleet: None,
             loss_watch: LossWatch::default(),
             has_earlier_layouts: true,
             left_handover,
@@ -400,8 +401,18 @@ fn adopt(
 /// Hands the allowlist and the learned values to the engine.
 pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot: &str) {
     let times = Times::of(state, clock, boot);
+    for (name, until) in &state.overruled {
+        engine.overrule(clock.now, name.clone(), times.at(*until));
+    }
     for allow in &state.allowed {
-        let lifetime = times.at(allow.expires).since(clock.now);
+        let expires = times.at(allow.expires);
+        if allow.fleet.is_some() {
+            let created = times.at(allow.created);
+            let exemption = AllowReport { created, expires, ..allow.clone() };
+            engine.adopt_exemption(clock.now, exemption);
+            continue;
+        }
+        let lifetime = expires.since(clock.now);
         if lifetime.is_zero() {
             continue;
         }

@@ -12,8 +12,12 @@ pub struct Allowed {
     pub prefix: String,
     /// Reason for the exemption.
     pub reason: String,
-    /// User id of the operator.
+    /// User id of the operator; 0 for an operator of the fleet.
     pub uid: u32,
+    /// Rule of the fleet that exempts the sources, such as `fleet:ops/7`; missing where an operator of this host
+    /// exempted them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
     /// Time since which the sources are exempt.
     pub created_at: Time,
     /// Time until which the sources are exempt.
@@ -29,6 +33,7 @@ impl Allowed {
             prefix: allowed.net.to_string(),
             reason: allowed.reason.clone(),
             uid: allowed.uid,
+            fleet: allowed.fleet.as_ref().map(ToString::to_string),
             created_at: clock.time_at(allowed.created),
             expires_at: clock.time_at(allowed.expires),
             // Rounded up: a new exemption for an hour ends in an hour, not in 59m59s.

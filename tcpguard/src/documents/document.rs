@@ -16,7 +16,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
 use super::build::number;
-use super::{AlertEntry, Clients, Counts, Incident, Listener, Losses, Program};
+use super::{AlertEntry, Clients, Counts, Fleet, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
 pub const SCHEMA: &str = "tcpguard.status/1";
@@ -70,6 +70,9 @@ pub struct Status {
     pub programs: Vec<Program>,
     /// Events counted since the agent started.
     pub counts: Counts,
+    /// Exchange with the other hosts of a fleet; missing where it is off (`fleet.listen`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
     /// Number of alerts in the last 24 hours, by severity.
     pub alerts_24h: AlertCounts,
     /// The latest alerts, oldest first, at most 20.
@@ -364,8 +367,11 @@ pub struct Rules {
     pub in_kernel: Option<u32>,
     /// Number of wanted rules that the agent made for incidents.
     pub block_auto: u32,
-    /// Number of wanted rules that operators made.
+    /// Number of wanted rules that operators of this host made.
     pub block_manual: u32,
+    /// Number of wanted rules that operators of the fleet made.
+    #[serde(default)]
+    pub block_fleet: u32,
     /// Number of prefixes on the allowlist, which are no rules.
     pub allow: u32,
     /// Time until the next rule expires, unless it is renewed, in s; `null` without rules.
@@ -390,7 +396,7 @@ pub struct Rule {
     /// signature's listener.
     #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
-    /// Origin of the rule: `incident` or `operator`.
+    /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet such as `fleet:ops/42`.
     pub origin: String,
     /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub incident: Option<u64>,
@@ -415,6 +421,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Returns whether an operator of the fleet made it.
+    pub fn is_of_fleet(&self) -> bool {
+        self.origin.starts_with("fleet:")
+    }
+
     /// Returns the matcher with its ports: `192.0.2.0/24 to port 443`.
     pub fn subject(&self) -> String {
         format!("{}{}", self.matches, self.ports)

@@ -460,6 +460,7 @@ mod tests {
             prefix: "203.0.113.0/24".to_owned(),
             reason: "our monitoring".to_owned(),
             uid: 0,
+            fleet: None,
             created_at: time("01:00:00"),
             expires_at: time("23:00:00"),
             expires_in_s: 0,

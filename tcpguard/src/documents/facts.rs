@@ -10,8 +10,8 @@ use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
 
 use super::{
-    AlertEntry, AttachMode, ConfigState, Cookies, Counts, Hook, Incident, Map, ModeRevert, Program,
-    Source,
+    AlertEntry, AttachMode, ConfigState, Cookies, Counts, Fleet, Hook, Incident, Map, ModeRevert,
+    Program, Source,
 };
 
 /// Everything in the status that the engine does not know.
@@ -61,6 +61,8 @@ pub struct Facts {
     pub programs: Vec<Program>,
     /// Events counted since the agent started.
     pub counts: Counts,
+    /// Exchange with the other hosts of a fleet; `None` where it is off.
+    pub fleet: Option<Fleet>,
     /// Problems that the agent found with itself or the host.
     pub health: Vec<Finding>,
     /// Alerts of the last 24 hours, oldest first.

@@ -31,7 +31,7 @@ pub struct ExportedRule {
     pub for_s: u64,
     /// Reason for the rule.
     pub reason: String,
-    /// Origin of the rule: `incident` or `operator`.
+    /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet.
     pub origin: String,
 }
 

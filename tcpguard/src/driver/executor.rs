@@ -304,6 +304,7 @@ pub fn flags(rule: &Rule) -> u32 {
         (Matcher::Source(..), Origin::Operator { .. }) => {
             RuleRef::BY_OPERATOR | if rule.forced { RuleRef::FORCED } else { 0 }
         }
+        (Matcher::Source(..), Origin::Fleet(_)) => RuleRef::BY_OPERATOR,
         _ => 0,
     }
 }

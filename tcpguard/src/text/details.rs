@@ -10,7 +10,7 @@ use super::attack::{self, between, paragraph, severity_word};
 use super::mitigations;
 use super::table::{Cell, Table};
 use super::view::{View, wrap};
-use crate::documents::{AlertEntry, Program, Rules, Status};
+use crate::documents::{AlertEntry, Fleet, FleetHint, Program, Rules, Status};
 
 const SOURCES_SHOWN: usize = 5;
 /// Alerts shown at the end.
@@ -41,6 +41,7 @@ pub(super) fn counters(out: &mut impl Write, status: &Status, view: &View) -> fm
     mitigations::all(out, status, view)?;
     paragraph(out, view, "Kernel", &kernel(status))?;
     paragraph(out, view, "Rules", &rules(status))?;
+    status.fleet.iter().try_for_each(|one| paragraph(out, view, "Fleet", &fleet(one, view)))?;
     paragraph(out, view, "Tables", &tables(status))?;
     alert_counts(status).iter().try_for_each(|alerts| paragraph(out, view, "Alerts", alerts))
 }
@@ -174,8 +175,35 @@ fn rules(status: &Status) -> String {
     let next = rules.next_expiry_s.map_or_else(String::new, |seconds| {
         format!(", next expiry in {}", span(Duration::from_secs(seconds)))
     });
-    let Rules { block_auto, block_manual, allow, .. } = rules;
-    format!("{block_auto} automatic, {block_manual} manual; {agreement}{next}; {allow} allowed")
+    let Rules { block_auto, block_manual, block_fleet, allow, .. } = rules;
+    let of_fleet = match block_fleet {
+        0 => String::new(),
+        count => format!(", {count} of the fleet"),
+    };
+    format!(
+        "{block_auto} automatic, {block_manual} manual{of_fleet}; {agreement}{next}; {allow} allowed"
+    )
+}
+
+/// Returns the exchange with other hosts, with the hints that are seen here, as text.
+fn fleet(fleet: &Fleet, view: &View) -> String {
+    let connected = match (fleet.connected, fleet.heard_at) {
+        (true, _) => "connected".to_owned(),
+        (false, Some(at)) => format!("not connected, last heard {}", view.moment(at)),
+        (false, None) => "not connected".to_owned(),
+    };
+    let refused: u64 = fleet.refused.values().sum();
+    let seen = fleet.top_hints.iter().filter(|hint| hint.syns > 0).map(|hint| {
+        let FleetHint { port, signature, reporters, syns, .. } = hint;
+        format!("port {port}, {reporters} hosts, {} SYNs here: {signature}", short(*syns as f64))
+    });
+    let summary = format!(
+        "{connected}; {} hints, {} messages refused, {} dropped",
+        fleet.hints,
+        whole(refused),
+        whole(fleet.dropped)
+    );
+    std::iter::once(summary).chain(seen).collect::<Vec<_>>().join("; ")
 }
 
 fn tables(status: &Status) -> String {

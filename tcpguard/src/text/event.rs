@@ -157,14 +157,18 @@ pub fn event_line(event: &Event) -> String {
             };
             format!("{} on {listener}: {did} by {}", mitigation_noun(*mitigation), User(*uid))
         }
-        Event::AllowAdded { net, uid, lifetime_s, reason } => {
+        Event::AllowAdded { net, uid, fleet, lifetime_s, reason } => {
             let lifetime = seconds(*lifetime_s);
-            format!("allowlist: {net} added by {} for {lifetime}: {reason}", User(*uid))
+            let by = fleet.as_ref().map_or_else(|| User(*uid).to_string(), ToString::to_string);
+            format!("allowlist: {net} added by {by} for {lifetime}: {reason}")
         }
-        Event::AllowRemoved { net, uid: Some(uid) } => {
+        Event::AllowRemoved { net, uid: Some(uid), .. } => {
             format!("allowlist: {net} removed by {}", User(*uid))
         }
-        Event::AllowRemoved { net, uid: None } => format!("allowlist: {net} expired"),
+        Event::AllowRemoved { net, uid: None, fleet: Some(name) } => {
+            format!("allowlist: {net} no longer allowed by {name}")
+        }
+        Event::AllowRemoved { net, uid: None, fleet: None } => format!("allowlist: {net} expired"),
         Event::ModeChanged { uid, from, to } => {
             let by = uid.map_or_else(String::new, |uid| format!(" by {}", User(uid)));
             format!("mode changed from {} to {}{by}", mode_name(*from), mode_name(*to))
@@ -214,6 +218,7 @@ fn installed(
     let by = match origin {
         Origin::Incident(number) => format!("for attack #{number}"),
         Origin::Operator { uid } => format!("by {}", User(*uid)),
+        Origin::Fleet(name) => format!("by {name}"),
     };
     let lasts = match terms {
         None => String::new(),
@@ -230,7 +235,9 @@ fn installed(
     let head = format!("rule {} installed {by}{counts}", id.0);
     match origin {
         Origin::Incident(_) => fitted(&head, &[target, reason], ""),
-        Origin::Operator { .. } => format!("{head}: {target}{lasts}{replaces}: {reason}"),
+        Origin::Operator { .. } | Origin::Fleet(_) => {
+            format!("{head}: {target}{lasts}{replaces}: {reason}")
+        }
     }
 }
 

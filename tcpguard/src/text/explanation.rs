@@ -110,7 +110,7 @@ fn outcome(about: &Explanation, decision: &Decision) -> String {
     let subject = match (rule, &decision.listener) {
         (Some(rule), _) => match rule.incident {
             Some(incident) => format!("rule {} (attack #{incident}) ", rule.id),
-            None => format!("rule {} (operator) ", rule.id),
+            None => format!("rule {} ({}) ", rule.id, rule.origin),
         },
         (None, Some(listener)) => format!("{listener}: "),
         (None, None) => String::new(),
@@ -165,6 +165,7 @@ mod tests {
             id: 8,
             matches: "opts=none".to_owned(),
             ports: Ports::EVERY,
+            origin: "operator".to_owned(),
             incident: None,
             ..rule.clone()
         };

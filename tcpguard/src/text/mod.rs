@@ -50,7 +50,7 @@ pub use losses::in_words as losses_in_words;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
-pub use refusal::{not_imported, request_error};
+pub use refusal::{fleet_refusal, not_imported, request_error};
 pub use replay::replay;
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rule, rules,

@@ -50,6 +50,7 @@ pub fn rule_reason(reason: &RuleReason) -> String {
                 SignatureBasis::FullQueue => "SYN queue full",
                 SignatureBasis::NoReplySeen => "no client seen",
                 SignatureBasis::LastAttack => "as in the last attack",
+                SignatureBasis::Hinted => "no client match, reported by other hosts",
             };
             format!("{} of failed handshakes, {basis}", percent(*coverage))
         }
@@ -67,6 +68,9 @@ pub fn removal_reason(reason: &RemovalReason) -> String {
         RemovalReason::NotNeeded => "no longer needed".to_owned(),
         RemovalReason::IncidentOver => "incident over".to_owned(),
         RemovalReason::NoAttack => "the evidence no longer supports an attack".to_owned(),
+        RemovalReason::Unsupported => {
+            "no longer supported by this host's evidence or by other hosts".to_owned()
+        }
         RemovalReason::ManySources => "the flood no longer comes from few sources".to_owned(),
         RemovalReason::SourceCeased => "the flood no longer comes from this source".to_owned(),
         RemovalReason::Exempt { what } => format!("the source is exempt now ({what})"),
@@ -77,6 +81,7 @@ pub fn removal_reason(reason: &RemovalReason) -> String {
         RemovalReason::Replaced { by } => format!("replaced by rule {}", by.0),
         RemovalReason::Unconfirmed => "not confirmed in time".to_owned(),
         RemovalReason::Operator => "by an operator".to_owned(),
+        RemovalReason::Fleet => "by an operator of the fleet".to_owned(),
         RemovalReason::Forbidden => "an operator forbids such rules".to_owned(),
         RemovalReason::NotImported { uid } => {
             format!("not among the rules that {} imported", User(*uid))
@@ -186,6 +191,12 @@ pub fn mitigation_reason(reason: &MitigationReason) -> String {
         MitigationReason::QueueWouldFill => "the SYN queue would fill without them".to_owned(),
         MitigationReason::Surge => "more handshakes fail than clients could start".to_owned(),
         MitigationReason::QueueStillFull => "the SYN queue stays full".to_owned(),
+        MitigationReason::Hinted { hosts: 1 } => {
+            "another host reports a flood of this port".to_owned()
+        }
+        MitigationReason::Hinted { hosts } => {
+            format!("{hosts} other hosts report a flood of this port")
+        }
         MitigationReason::Inherited => "taken over from an earlier agent".to_owned(),
         MitigationReason::Ordered { uid } => format!("ordered by {}", User(*uid)),
         MitigationReason::Forbidden { uid } => format!("forbidden by {}", User(*uid)),

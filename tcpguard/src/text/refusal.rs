@@ -1,7 +1,7 @@
 //! Messages of refused requests.
 
 use ipnet::IpNet;
-use tcpguard_engine::{RequestError, RuleId, Which, Whose};
+use tcpguard_engine::{FleetRefusal, RequestError, RuleId, Which, Whose};
 use tcpguard_host::hint::Failure;
 
 use super::reason::clients_within;
@@ -64,6 +64,21 @@ pub fn request_error(error: &RequestError) -> Failure {
     }
 }
 
+/// The reason for which a message of the fleet is refused.
+pub fn fleet_refusal(why: &FleetRefusal) -> String {
+    match why {
+        FleetRefusal::Malformed => "malformed".to_owned(),
+        FleetRefusal::HintsFull => "hints that matter more take all slots".to_owned(),
+        FleetRefusal::RulesFull { limit } => {
+            format!("this host accepts at most {limit} entries of the fleet")
+        }
+        FleetRefusal::TooFast => "rules of the fleet change too fast".to_owned(),
+        FleetRefusal::Overruled => "an operator of this host decided otherwise".to_owned(),
+        FleetRefusal::Outranked { by } => format!("{by} is about the same sources"),
+        FleetRefusal::Harmful(why) => request_error(why).message,
+    }
+}
+
 /// The error for an import with `count` rules that cannot be imported.
 pub fn not_imported(count: usize) -> Failure {
     let rules = if count == 1 { "rule" } else { "rules" };
@@ -78,6 +93,7 @@ fn no_rule(which: Which, whose: Whose, wider: Option<(RuleId, IpNet)>, automatic
     let of_origin = match whose {
         Whose::Operators => " of origin manual",
         Whose::Incidents => " of origin auto",
+        Whose::Fleet => " of origin fleet",
         Whose::All => "",
     };
     let none = match which {

@@ -182,12 +182,13 @@ pub fn imported(out: &mut impl Write, imported: &ImportReport, dry_run: bool) ->
 
 /// The allowlist as a table.
 pub fn allowlist(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt::Result {
-    let mut table = Table::new(["ALLOWED", "ENDS IN", "UID", "REASON"]);
+    let mut table = Table::new(["ALLOWED", "ENDS IN", "BY", "REASON"]);
     for one in allowed {
+        let by = one.fleet.clone().unwrap_or_else(|| format!("uid {}", one.uid));
         table.row([
             one.prefix.as_str().into(),
             span(Duration::from_secs(one.expires_in_s)).into(),
-            one.uid.to_string().into(),
+            by.into(),
             one.reason.as_str().into(),
         ]);
     }

@@ -228,6 +228,7 @@ fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {
         prefix: prefix.to_owned(),
         reason: reason.to_owned(),
         uid: 0,
+        fleet: None,
         created_at: status.generated_at,
         expires_at: status.generated_at,
         expires_in_s: 2_592_000,

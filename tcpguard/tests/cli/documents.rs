@@ -58,11 +58,13 @@ const LINES: [(&str, &str); 35] = [
 ];
 
 /// Verbs that are not in that list, and the document that another test checks.
-const ELSEWHERE: [(&str, Option<&str>); 8] = [
+const ELSEWHERE: [(&str, Option<&str>); 9] = [
     // The agent itself.
     ("run", None),
     // Forms of its own; as JSON it is a usage error: numbers.rs.
     ("metrics", None),
+    // Another program's.
+    ("fleet", None),
     // Words of shells and pages of manuals.
     ("complete", None),
     ("completions", None),

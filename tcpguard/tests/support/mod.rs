@@ -169,6 +169,7 @@ pub fn calm() -> (Report, Facts) {
             cost: None,
         }],
         counts: EventCounts::default(),
+        fleet: None,
         health: Vec::new(),
         alerts: Vec::new(),
         past: Vec::new(),

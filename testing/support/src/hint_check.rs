@@ -3,7 +3,7 @@
 //! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
 /// The verbs of tcpguard. A test of the command line compares them with its own.
-pub const VERBS: [&str; 32] = [
+pub const VERBS: [&str; 33] = [
     "alerts",
     "allow",
     "block",
@@ -17,6 +17,7 @@ pub const VERBS: [&str; 32] = [
     "doctor",
     "events",
     "explain",
+    "fleet",
     "help",
     "listeners",
     "manual",

@@ -1,6 +1,8 @@
-//! Arguments of verbs that change this host.
+//! Arguments of verbs that change this host, and of its fleet.
 
-use clap::ValueHint;
+use std::ffi::OsString;
+
+use clap::{Subcommand, ValueHint};
 
 /// `tcpguard detach`
 #[derive(Debug, clap::Args)]
@@ -46,3 +48,20 @@ runs this command after each end of the agent.
 
 Examples:
   tcpguard restore-sysctls";
+
+/// `tcpguard fleet …`
+#[derive(Debug, Subcommand)]
+pub enum FleetVerb {
+    /// Verb of tcpguard-fleet, and its arguments.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+pub(super) const FLEET: &str = "\
+Runs tcpguard-fleet, which is a package of its own. Its verbs: tcpguard fleet help
+
+Examples:
+  tcpguard fleet status                           # hosts, incidents and routes of the fleet
+  tcpguard fleet status --json | jq .incidents
+  tcpguard fleet block 203.0.113.0/24 --for 2h --dry-run
+  tcpguard fleet help block                       # help of a verb";

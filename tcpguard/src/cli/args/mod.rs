@@ -55,7 +55,19 @@ const GROUPS: [(&str, &[&str]); 4] = [
         &["mode", "confirm", "block", "unblock", "allow", "disallow", "rules", "mitigation"],
     ),
     ("Diagnose", &["doctor", "listeners", "states", "tune", "selftest", "replay"]),
-    ("Manage", &["config", "reload", "run", "detach", "restore-sysctls", "completions", "version"]),
+    (
+        "Manage",
+        &[
+            "fleet",
+            "config",
+            "reload",
+            "run",
+            "detach",
+            "restore-sysctls",
+            "completions",
+            "version",
+        ],
+    ),
 ];
 
 /// Lines of `tcpguard --help` about each verb, group by group.
@@ -202,6 +214,13 @@ pub enum Verb {
     Tune(TuneArgs),
     /// Detach the XDP program, with or without an agent
     Detach(DetachArgs),
+    /// Show the fleet of this host, and make rules for all of it
+    #[command(after_help = host::FLEET, disable_help_subcommand = true)]
+    Fleet {
+        /// The verb of tcpguard-fleet.
+        #[command(subcommand)]
+        verb: FleetVerb,
+    },
     /// Check, show or create the configuration
     #[command(after_help = CONFIG)]
     Config {

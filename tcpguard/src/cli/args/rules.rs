@@ -311,8 +311,10 @@ Examples:
 pub enum Origin {
     /// Rules made by tcpguard against attacks
     Auto,
-    /// Rules made by operators
+    /// Rules made by operators of this host
     Manual,
+    /// Rules made by operators of the fleet
+    Fleet,
     /// All rules
     All,
 }

@@ -66,6 +66,7 @@ fn change_in_brief(change: &Change) -> String {
             let origin = match whose {
                 Whose::Incidents => "auto",
                 Whose::Operators => "manual",
+                Whose::Fleet => "fleet",
                 Whose::All => "all",
             };
             format!("unblock {which} --origin {origin}")

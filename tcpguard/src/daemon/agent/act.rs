@@ -18,7 +18,7 @@ use crate::text::removal_reason;
 
 impl Agent {
     /// Carries out the engine's commands until there are none.
-    pub(super) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
+    pub(in crate::daemon) fn act(&mut self, now: Timestamp) -> anyhow::Result<()> {
         while let Some(command) = self.engine.next_command() {
             self.execute(now, command)?;
         }
@@ -48,8 +48,8 @@ impl Agent {
             Command::RemoveRule { rule, why } => {
                 // The end of an operator's rule was said when it was made, and thousands that were
                 // imported together end together.
-                let foreseen =
-                    matches!(rule.origin, Origin::Operator { .. }) && rule.expires <= boot_time();
+                let foreseen = matches!(rule.origin, Origin::Operator { .. } | Origin::Fleet(_))
+                    && rule.expires <= boot_time();
                 let level = if foreseen { log::Level::Debug } else { log::Level::Info };
                 log::log!(level, "rule {} removed: {}", rule.id.0, removal_reason(&why));
                 executor.remove(&rule)

@@ -31,6 +31,7 @@ use crate::daemon::configuration::kept_config::ConfigFile;
 use crate::daemon::configuration::provenance::Provenance;
 use crate::daemon::executor::audit::Audit;
 use crate::daemon::executor::client_filter::ClientFilter;
+use crate::daemon::fleet::Exchange;
 use crate::daemon::mitigations::firewall::Firewall;
 use crate::daemon::reading::host_view::HostView;
 use crate::daemon::reading::hot_sources::HotSources;
@@ -117,6 +118,8 @@ pub struct Agent {
     pub(super) incidents: Incidents,
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
+    /// Exchange with the fleet process; `None` where it may not connect.
+    pub(super) fleet: Option<Exchange>,
     pub(super) loss_watch: LossWatch,
     /// True if links of agents of other layouts may still be there.
     pub(super) has_earlier_layouts: bool,

@@ -65,6 +65,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
         states,
         group,
         metrics_listen,
+        fleet_listen,
+        fleet_group,
         runtime_dir: _,
         state_dir: _,
         pin_dir: _,
@@ -105,6 +107,8 @@ fn merge(running: &Config, new: Config) -> (Config, Changes) {
     changes.apply("states", &mut merged.states, states);
     changes.wait("control.group", &running.group, &group);
     changes.wait("metrics.listen", &running.metrics_listen, &metrics_listen);
+    changes.wait("fleet.listen", &running.fleet_listen, &fleet_listen);
+    changes.wait("fleet.group", &running.fleet_group, &fleet_group);
     (merged, changes)
 }
 
@@ -205,6 +209,7 @@ mod tests {
              [states]\nsyn_recv = 30\n\
              [control]\ngroup = \"adm\"\n\
              [metrics]\nlisten = \"127.0.0.1:9469\"\n\
+             [fleet]\nlisten = true\ngroup = \"adm\"\n\
              [[interface]]\nname = \"eth9\"\nxdp_mode = \"native\"\nnext_program = \"balancer\"\n\
              [[listener]]\nat = \":25\"\nmode = \"observe\"\n",
         );
@@ -238,7 +243,9 @@ mod tests {
                 "interface.xdp_mode",
                 "policy.rules",
                 "control.group",
-                "metrics.listen"
+                "metrics.listen",
+                "fleet.listen",
+                "fleet.group"
             ]
         );
         let expected = Config {
@@ -248,6 +255,8 @@ mod tests {
             interface_modes: running.interface_modes.clone(),
             group: running.group.clone(),
             metrics_listen: running.metrics_listen,
+            fleet_listen: running.fleet_listen,
+            fleet_group: running.fleet_group.clone(),
             settings: Settings { rules: running.settings.rules, ..new.settings },
             ..new
         };

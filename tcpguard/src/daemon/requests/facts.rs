@@ -46,15 +46,7 @@ impl Agent {
 
     fn facts(&self) -> Facts {
         let clock = clock();
-        let last = self.snapshots.back();
-        let earlier = last.and_then(|last| {
-            self.snapshots
-                .iter()
-                .rev()
-                .find(|snapshot| last.at.since(snapshot.at).as_millis() >= RATE_WINDOW_MS)
-                .or(self.snapshots.front())
-                .filter(|snapshot| snapshot.at < last.at)
-        });
+        let (last, earlier) = self.latest();
         let found = self.hot_sources.found();
         let map = |name, entries: Option<usize>, max_entries: u32| {
             Map::new(name, entries.map(|entries| entries as u64), max_entries.into())
@@ -97,10 +89,31 @@ impl Agent {
             sources_at: found.map(|found| found.at),
             programs: self.programs(),
             counts: self.counts.document(),
+            fleet: self.fleet_document(clock),
             health: self.health(),
             alerts: self.alerts.history().of_a_day(clock.wall),
             past: self.incidents.past().take(PAST_LISTED).cloned().collect(),
         }
+    }
+
+    /// The last snapshot of the counters, and the one about a second before it.
+    fn latest(&self) -> (Option<&Snapshot>, Option<&Snapshot>) {
+        let last = self.snapshots.back();
+        let earlier = last.and_then(|last| {
+            self.snapshots
+                .iter()
+                .rev()
+                .find(|snapshot| last.at.since(snapshot.at).as_millis() >= RATE_WINDOW_MS)
+                .or(self.snapshots.front())
+                .filter(|snapshot| snapshot.at < last.at)
+        });
+        (last, earlier)
+    }
+
+    /// Packet counters of the interfaces, in order.
+    pub(in crate::daemon) fn packets(&self) -> Vec<Reading<PacketCounters>> {
+        let (last, earlier) = self.latest();
+        packet_readings(last, earlier)
     }
 
     fn cookies(&self, maps: &[Map]) -> Cookies {
@@ -150,6 +163,7 @@ impl Agent {
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
         health.extend(self.firewall.health());
+        health.extend(self.fleet.as_ref().and_then(|fleet| fleet.finding(boot_time())));
         let attached: Vec<String> =
             self.interfaces.attached().into_iter().map(|it| it.name).collect();
         let name = |index| {

@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::Config;
 use tcpguard_engine::{
-    AllowReport, Engine, IncidentReport, Learned, Listener, ListenerId, Mode, Rule, Timestamp,
+    AllowReport, Engine, FleetName, IncidentReport, Learned, Listener, ListenerId, Mode, Rule,
+    Timestamp,
 };
 use tcpguard_host::durable::seal::{self, Damage};
 use tcpguard_host::json;
@@ -60,6 +61,9 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<StagedRules>,
     pub allowed: Vec<AllowReport>,
+    /// Rules of the fleet that operators of this host removed, each with the time until which it is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<(FleetName, Timestamp)>,
     /// The values learned about the listeners.
     pub learned: Learned,
     /// Incidents at listeners that were open, for the next agent to go on with. Those that another version
@@ -104,6 +108,7 @@ impl State {
             listeners: BTreeMap::new(),
             staged: None,
             allowed: Vec::new(),
+            overruled: Vec::new(),
             learned: Learned::default(),
             open: Vec::new(),
         }
@@ -118,6 +123,7 @@ impl State {
             listeners: report.listeners.iter().map(|known| (known.id, known.listener)).collect(),
             open: open.collect(),
             allowed: report.allowed,
+            overruled: engine.overruled().map(|(name, until)| (name.clone(), until)).collect(),
             learned: engine.learned(),
             ..Self::new(boot, clock)
         }
@@ -210,6 +216,10 @@ pub(in crate::daemon) mod tests {
         Clock { now: Timestamp::from_millis(10_000), wall }
     }
 
+    fn fleet_rule(serial: u64) -> FleetName {
+        FleetName { role: "ops".to_owned(), serial }
+    }
+
     pub(in crate::daemon) fn state() -> State {
         let signature = Matcher::Signature {
             listener: ListenerId(4),
@@ -254,9 +264,11 @@ pub(in crate::daemon) mod tests {
                 net,
                 reason: "our monitoring".to_owned(),
                 uid: 0,
+                fleet: Some(fleet_rule(7)),
                 created: Timestamp::from_millis(9_500),
                 expires: Timestamp::from_millis(2_600_000_000),
             }],
+            overruled: vec![(fleet_rule(8), Timestamp::from_millis(2_600_000_000))],
             ..State::new("b0".to_owned(), &clock)
         }
     }

@@ -60,6 +60,7 @@ impl Status {
             sources_age_ms: facts.sources_at.map(|at| clock.now.since(at).as_millis() as u64),
             programs: facts.programs.clone(),
             counts: facts.counts.clone(),
+            fleet: facts.fleet.clone(),
             alerts_24h: count_alerts(&facts.alerts),
             alerts: facts.alerts[listed..].to_vec(),
         }
@@ -196,12 +197,14 @@ fn kernel(facts: &Facts) -> Kernel {
 
 fn rules(report: &Report, facts: &Facts) -> Rules {
     let list: Vec<Rule> = report.rules.iter().map(|rule| Rule::build(rule, facts.clock)).collect();
-    let manual = list.iter().filter(|rule| rule.origin == "operator").count();
+    let auto = list.iter().filter(|rule| rule.incident.is_some()).count();
+    let fleet = list.iter().filter(|rule| rule.is_of_fleet()).count();
     Rules {
         wanted: list.len() as u32,
         in_kernel: facts.rules_in_kernel,
-        block_auto: (list.len() - manual) as u32,
-        block_manual: manual as u32,
+        block_auto: auto as u32,
+        block_manual: (list.len() - auto - fleet) as u32,
+        block_fleet: fleet as u32,
         allow: report.allowed.len() as u32,
         next_expiry_s: list.iter().map(|rule| rule.expires_in_s).min(),
         drift_since: facts.drift_since.map(|at| facts.clock.time_at(at)),

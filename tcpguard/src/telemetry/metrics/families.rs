@@ -344,6 +344,7 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
     let mut counts = vec![
         place("auto", "block", "wanted", rules.block_auto),
         place("manual", "block", "wanted", rules.block_manual),
+        place("fleet", "block", "wanted", rules.block_fleet),
         place("manual", "allow", "wanted", rules.allow),
     ];
     // The kernel's rules do not show their origin.

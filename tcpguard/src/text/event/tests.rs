@@ -1,5 +1,5 @@
 use tcpguard_engine::{
-    EndFacts, EndReason, Harm, HeldBack, IncidentClass, IncidentFacts, Mitigation,
+    EndFacts, EndReason, FleetName, Harm, HeldBack, IncidentClass, IncidentFacts, Mitigation,
     MitigationReason, Mode, Ports, RemovalReason, RuleId, RuleObstacle, SignatureBasis,
 };
 
@@ -106,10 +106,11 @@ fn incidents() -> Vec<Event> {
 fn rules() -> Vec<Event> {
     let mut all = Vec::new();
     let operator = || Origin::Operator { uid: 1000 };
-    for confirm_s in [None, Some(60)] {
+    let fleet = || Origin::Fleet(FleetName { role: "ops".to_owned(), serial: 42 });
+    for (origin, confirm_s) in [(operator(), None), (operator(), Some(60)), (fleet(), None)] {
         all.push(Event::RuleInstalled {
             rule: source(),
-            origin: operator(),
+            origin,
             reason: RuleReason::Given { text: "abuse".to_owned() },
             mode: Mode::Enforce,
             terms: Some(RuleTerms { lifetime_s: 3600, confirm_s, replaces: Some(RuleId(3)) }),
@@ -120,6 +121,7 @@ fn rules() -> Vec<Event> {
         SignatureBasis::FullQueue,
         SignatureBasis::NoReplySeen,
         SignatureBasis::LastAttack,
+        SignatureBasis::Hinted,
     ] {
         all.push(Event::RuleInstalled {
             rule: signature(),
@@ -174,6 +176,7 @@ fn rules() -> Vec<Event> {
         RemovalReason::NotNeeded,
         RemovalReason::IncidentOver,
         RemovalReason::NoAttack,
+        RemovalReason::Unsupported,
         RemovalReason::ManySources,
         RemovalReason::SourceCeased,
         RemovalReason::Exempt { what: "default gateway".to_owned() },
@@ -182,6 +185,7 @@ fn rules() -> Vec<Event> {
         RemovalReason::Replaced { by: RuleId(8) },
         RemovalReason::Unconfirmed,
         RemovalReason::Operator,
+        RemovalReason::Fleet,
         RemovalReason::Forbidden,
         RemovalReason::NotImported { uid: 1000 },
         RemovalReason::NotAdopted,
@@ -247,6 +251,7 @@ fn mitigations() -> Vec<Event> {
         MitigationReason::QueueWouldFill,
         MitigationReason::Surge,
         MitigationReason::QueueStillFull,
+        MitigationReason::Hinted { hosts: u16::MAX },
         MitigationReason::Inherited,
         MitigationReason::Ordered { uid: 1000 },
         MitigationReason::Forbidden { uid: 1000 },
@@ -288,10 +293,14 @@ fn others() -> Vec<Event> {
     let net = "2001:db8:1234:5678:9abc::/80".parse().unwrap();
     let source = "2001:db8:1234:5678::".parse().unwrap();
     let reason = "our monitoring".to_owned();
+    let fleet = || Some(FleetName { role: "ops".to_owned(), serial: 42 });
     let mut all = vec![
-        Event::AllowAdded { net, uid: 1000, lifetime_s: 3600, reason },
-        Event::AllowRemoved { net, uid: Some(1000) },
-        Event::AllowRemoved { net, uid: None },
+        Event::AllowAdded { net, uid: 1000, fleet: None, lifetime_s: 3600, reason: reason.clone() },
+        Event::AllowAdded { net, uid: 0, fleet: fleet(), lifetime_s: 3600, reason },
+        Event::AllowRemoved { net, uid: Some(1000), fleet: None },
+        Event::AllowRemoved { net, uid: Some(1000), fleet: fleet() },
+        Event::AllowRemoved { net, uid: None, fleet: fleet() },
+        Event::AllowRemoved { net, uid: None, fleet: None },
         Event::ModeChanged { uid: Some(1000), from: Mode::Observe, to: Mode::Enforce },
         Event::ModeChanged { uid: None, from: Mode::Observe, to: Mode::Off },
         Event::ListenersCounted { listeners: 4096 },

@@ -64,7 +64,7 @@ pub fn other_binary() -> Result<PathBuf> {
     )
 }
 
-fn program(variable: &str, how: &str) -> Result<PathBuf> {
+pub(crate) fn program(variable: &str, how: &str) -> Result<PathBuf> {
     let path = env::var_os(variable).with_context(|| format!("{variable} is not set: {how}"))?;
     let path = PathBuf::from(path);
     path.canonicalize()

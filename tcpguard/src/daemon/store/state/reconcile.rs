@@ -191,8 +191,9 @@ fn is_part(found: &Matcher, record: &Matcher) -> bool {
     }
 }
 
+/// Returns whether an operator made it, of this host or of the fleet. Such a rule outlives a boot.
 const fn is_operators(rule: &Rule) -> bool {
-    matches!(rule.origin, Origin::Operator { .. })
+    matches!(rule.origin, Origin::Operator { .. } | Origin::Fleet(_))
 }
 
 /// The originator of a rule without a record. The kernel knows whether it was an operator; the operator's
