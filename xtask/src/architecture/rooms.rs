@@ -10,7 +10,7 @@ struct Crate {
     rooms: &'static [&'static str],
 }
 
-const CRATES: [Crate; 4] = [
+const CRATES: [Crate; 5] = [
     Crate { source: "tcpguard-common/src", rooms: &["abi", "wire", "cookie", "fastpath", "model"] },
     Crate {
         source: "tcpguard-engine/src",
@@ -45,6 +45,13 @@ const CRATES: [Crate; 4] = [
             "listeners",
             "tune",
             "doctor",
+        ],
+    },
+    Crate {
+        source: "tcpguard-fleet/src",
+        rooms: &[
+            "document", "trust", "share", "collect", "relief", "hook", "bus", "agent", "config",
+            "daemon", "cli",
         ],
     },
     Crate {

@@ -20,6 +20,16 @@ pub struct Policy {
 #[derive(Deserialize)]
 struct Licences {
     allow: Vec<String>,
+    #[serde(default)]
+    exceptions: Vec<Exception>,
+}
+
+/// Licences that one crate may have too.
+#[derive(Deserialize)]
+struct Exception {
+    #[serde(rename = "crate")]
+    name: String,
+    allow: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +41,9 @@ struct Bans {
 struct Ban {
     #[serde(rename = "crate")]
     name: String,
+    /// Crates that may depend on it all the same.
+    #[serde(default)]
+    wrappers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +74,25 @@ struct Locked {
     name: String,
     version: String,
     source: Option<String>,
+    /// Each by its name, with its version where there are several.
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+impl Locked {
+    fn depends_on(&self, name: &str) -> bool {
+        let mut names = self.dependencies.iter().filter_map(|it| it.split(' ').next());
+        names.any(|it| it == name)
+    }
+}
+
+impl Licences {
+    /// Licences that the crate with this name may have.
+    fn of(&self, name: &str) -> Vec<String> {
+        let exceptions = self.exceptions.iter().filter(|exception| exception.name == name);
+        let own = exceptions.flat_map(|exception| &exception.allow);
+        self.allow.iter().chain(own).cloned().collect()
+    }
 }
 
 /// Checks the dependencies of the package or workspace in `directory` against `policy`, and counts
@@ -85,9 +117,14 @@ pub fn check(directory: &Path, policy: &Policy) -> Result<usize> {
 /// Of all platforms: a lock file states the source of each crate without a download.
 fn disallowed(lock: &Lock, policy: &Policy) -> Vec<String> {
     let mut refused = Vec::new();
-    for Locked { name, version, source } in &lock.package {
-        if policy.bans.deny.iter().any(|ban| ban.name == *name) {
-            refused.push(format!("{name} {version}: banned"));
+    for Locked { name, version, source, .. } in &lock.package {
+        for ban in policy.bans.deny.iter().filter(|ban| ban.name == *name) {
+            if ban.wrappers.is_empty() {
+                refused.push(format!("{name} {version}: banned"));
+            }
+            let users = lock.package.iter().filter(|package| package.depends_on(name));
+            let others = users.filter(|user| !ban.wrappers.contains(&user.name));
+            refused.extend(others.map(|user| format!("{name} {version}: banned in {}", user.name)));
         }
         if let Some(source) = source {
             let registry = source.strip_prefix("registry+");
@@ -108,7 +145,7 @@ fn unlicensed(metadata: &Value, policy: &Policy) -> Vec<String> {
         let licence = package["license"].as_str().unwrap_or("no licence named");
         let text = |field: &str| package[field].as_str().unwrap_or_default();
         let said = format!("{} {}: {licence}", text("name"), text("version"));
-        (!licence::is_met(licence, &policy.licenses.allow)).then_some(said)
+        (!licence::is_met(licence, &policy.licenses.of(text("name")))).then_some(said)
     });
     refused.collect()
 }
@@ -138,8 +175,36 @@ mod tests {
 
     fn of(name: &str, source: Option<&str>) -> Vec<String> {
         let source = source.map(str::to_owned);
-        let package = Locked { name: name.into(), version: "1.0.0".into(), source };
+        let package = locked(name, source, &[]);
         disallowed(&Lock { package: vec![package] }, &policy())
+    }
+
+    fn locked(name: &str, source: Option<String>, dependencies: &[&str]) -> Locked {
+        let dependencies = dependencies.iter().map(|it| (*it).to_owned()).collect();
+        Locked { name: name.into(), version: "1.0.0".into(), source, dependencies }
+    }
+
+    #[test]
+    fn tls_is_for_the_fleet_process_only() {
+        let of = |user: &str| {
+            let package = vec![
+                locked("tokio-rustls", Some(CRATES_IO.to_owned()), &[]),
+                locked(user, None, &["serde", "tokio-rustls 1.0.0"]),
+            ];
+            disallowed(&Lock { package }, &policy())
+        };
+        assert_eq!(of("tcpguard-fleet"), [""; 0]);
+        assert_eq!(of("tcpguard"), ["tokio-rustls 1.0.0: banned in tcpguard"]);
+    }
+
+    #[test]
+    fn an_exception_is_for_one_crate() {
+        let of = |name: &str| {
+            let package = serde_json::json!({ "name": name, "version": "1.0.0", "license": "ISC" });
+            unlicensed(&serde_json::json!({ "packages": [package] }), &policy())
+        };
+        assert_eq!(of("ring"), [""; 0]);
+        assert_eq!(of("bare"), ["bare 1.0.0: ISC"]);
     }
 
     #[test]

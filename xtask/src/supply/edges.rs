@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src", 64),
     ("tcpguard-ebpf/src/bin", 17),
+    ("tcpguard-fleet/src/relief", 1),
     ("tcpguard-host/src/linux", 6),
     ("tcpguard/src/bpf", 22),
     ("tcpguard/src/daemon", 3),
