@@ -8,5 +8,7 @@
 //! before `bus` but the speakers of `relief` and the deliveries of `hook` are without clock and connection: inputs
 //! come with their time.
 
+pub mod collect;
 pub mod document;
+pub mod share;
 pub mod trust;
