@@ -10,5 +10,6 @@
 
 pub mod collect;
 pub mod document;
+pub mod relief;
 pub mod share;
 pub mod trust;
