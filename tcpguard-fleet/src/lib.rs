@@ -10,6 +10,7 @@
 
 pub mod collect;
 pub mod document;
+pub mod hook;
 pub mod relief;
 pub mod share;
 pub mod trust;
