@@ -8,6 +8,8 @@
 //! before `bus` but the speakers of `relief` and the deliveries of `hook` are without clock and connection: inputs
 //! come with their time.
 
+pub mod agent;
+pub mod bus;
 pub mod collect;
 pub mod document;
 pub mod hook;

@@ -1,0 +1,184 @@
+//! The report of the agent as load and floods, for relief by routers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use tcpguard_engine::{FleetReport, LinkPressure, SharedEvidence};
+
+use crate::relief::choice::{Flood, Source};
+use crate::relief::edge::Load;
+
+/// Total lengths of the SYNs of clients over IPv4, in bytes: with an MSS alone, with SACK, of Windows, of Linux and
+/// Android, and of Apple.
+const CLIENTS: [u16; 5] = [44, 48, 52, 60, 64];
+/// Bytes by which an IPv6 header is longer.
+const IPV6: u16 = 20;
+/// Number of SYNs by which shares of a flood are counted.
+const SAMPLE: f64 = 10_000.0;
+
+/// Load of the links. `speed` is that of an interface in bits per second.
+pub fn load(report: &FleetReport, speed: impl Fn(&str) -> Option<f64>) -> Load {
+    let shares = report.links.iter().filter_map(|link| Some(link.rx_bps / speed(&link.interface)?));
+    Load {
+        link_share: shares.reduce(f64::max),
+        loss_share: report.links.iter().map(loss_share).fold(0.0, f64::max),
+        pps: report.links.iter().fold(0.0, |sum, link| sum + link.rx_pps),
+    }
+}
+
+fn loss_share(link: &LinkPressure) -> f64 {
+    match link.lost_pps {
+        Some(lost) if lost > 0.0 => lost / (lost + link.rx_pps),
+        _ => 0.0,
+    }
+}
+
+/// The floods among open incidents, the largest first. `is_spare` holds for an address that the service can do without.
+pub fn floods(incidents: &[SharedEvidence], is_spare: impl Fn(IpAddr) -> bool) -> Vec<Flood> {
+    let attacks = incidents.iter().filter(|incident| incident.class.is_flood());
+    let mut floods: Vec<Flood> = attacks
+        .flat_map(|attack| attack.victims.iter().map(move |victim| (attack, *victim)))
+        .map(|(attack, victim)| flood(attack, victim, !is_spare(victim)))
+        .collect();
+    floods.sort_by(|one, other| other.syn_pps.total_cmp(&one.syn_pps));
+    floods
+}
+
+fn flood(attack: &SharedEvidence, destination: IpAddr, is_last_address: bool) -> Flood {
+    let sources = attack.top_networks.iter().map(|network| Source {
+        prefix: network.net,
+        share: network.share,
+        // The agent does not report whether a network completed a handshake.
+        is_proven: false,
+    });
+    let failing = attack.syn_pps * (1.0 - attack.completion.clamp(0.0, 1.0));
+    Flood {
+        destination,
+        port: attack.listener.port,
+        syn_pps: failing / attack.victims.len().max(1) as f64,
+        lengths: lengths(attack),
+        client_lengths: client_lengths(attack, destination),
+        sources: sources.collect(),
+        is_last_address,
+    }
+}
+
+/// Failed SYNs by total length: those with a known signature, and all others at a length that no rule may name.
+fn lengths(attack: &SharedEvidence) -> BTreeMap<u16, u64> {
+    let mut lengths = BTreeMap::new();
+    let mut unknown = SAMPLE;
+    for found in &attack.signatures {
+        if let Some(length) = found.signature.length() {
+            let count = (found.share.clamp(0.0, 1.0) * SAMPLE).min(unknown);
+            unknown -= count;
+            *lengths.entry(length).or_default() += count as u64;
+        }
+    }
+    if unknown >= 1.0 {
+        lengths.insert(0, unknown as u64);
+    }
+    lengths
+}
+
+/// SYNs of clients by total length. The agent does not report their lengths, so that each length of a client system may
+/// be that of all of them: only SYNs without options are narrowed by their length. Clients with a signature of the flood
+/// are known.
+fn client_lengths(attack: &SharedEvidence, destination: IpAddr) -> BTreeMap<u16, u64> {
+    let completed = (attack.completion.clamp(0.0, 1.0) * attack.syns as f64) as u64;
+    let each = completed / CLIENTS.len() as u64;
+    let longer = if destination.is_ipv6() { IPV6 } else { 0 };
+    let mut lengths: BTreeMap<u16, u64> =
+        CLIENTS.iter().map(|length| (length + longer, each)).collect();
+    for found in &attack.signatures {
+        if let Some(length) = found.signature.length() {
+            *lengths.entry(length).or_default() += found.clients;
+        }
+    }
+    lengths
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_common::abi::{Fingerprint, Mask, layout};
+    use tcpguard_engine::{IncidentClass, SharedSignature};
+
+    use super::super::tests::{flood as attack, report};
+    use super::*;
+    use crate::relief::choice::{Breadth, Policy, choose};
+
+    #[test]
+    fn the_load_is_that_of_the_fullest_link() {
+        let link = |interface: &str, rx_bps, lost_pps| LinkPressure {
+            interface: interface.to_owned(),
+            rx_pps: 9_000.0,
+            rx_bps,
+            lost_pps,
+        };
+        let links = vec![
+            link("eth0", 9e8, Some(1_000.0)),
+            link("eth1", 9e8, None),
+            link("veth0", 9e9, Some(0.0)),
+        ];
+        let report = FleetReport { links, ..report() };
+        let speed = |name: &str| match name {
+            "eth0" => Some(1e9),
+            "eth1" => Some(1e10),
+            _ => None,
+        };
+        let load = load(&report, speed);
+        assert_eq!(load, Load { link_share: Some(0.9), loss_share: 0.1, pps: 27_000.0 });
+        let unknown = super::load(&report, |_| None);
+        assert_eq!(unknown.link_share, None);
+    }
+
+    #[test]
+    fn a_flood_without_options_is_narrowed_by_its_length_and_no_other() {
+        let chosen = |attack: SharedEvidence| {
+            let floods = floods(&[attack], |_| false);
+            assert_eq!(floods.len(), 1);
+            choose(&floods[0], &Policy::default(), Breadth::Narrow)
+        };
+        assert_eq!(chosen(attack(1)).len(), 1, "of 3,000 clients none has a SYN of 40 bytes");
+        let few = SharedEvidence { syns: 10_000, ..attack(1) };
+        assert_eq!(chosen(few), [], "too few clients are known");
+        let mut of_clients = attack(1);
+        of_clients.signatures[0].clients = 500;
+        assert_eq!(chosen(of_clients), [], "clients have it too");
+        let mut partial = attack(1);
+        partial.signatures[0].share = 0.9;
+        assert_eq!(chosen(partial), [], "a tenth of it is of another length");
+
+        // Exactly one system's SYN: its length is that of that system's clients.
+        let print = Fingerprint {
+            options: layout::MSS
+                | layout::SACK_OK << 4
+                | layout::TIMESTAMP << 8
+                | layout::NOP << 12
+                | layout::WSCALE << 16,
+            mss: 1460,
+            window: 1,
+            wscale: 7,
+            ..Fingerprint::default()
+        };
+        let mut copies = attack(1);
+        copies.signatures[0].signature = SharedSignature::of(Mask::NoTtl, &print);
+        assert_eq!(chosen(copies), []);
+    }
+
+    #[test]
+    fn each_victim_of_a_flood_is_a_flood_and_other_incidents_are_none() {
+        let victims = ["192.0.2.10", "2001:db8::10"].map(|text| text.parse().expect("an address"));
+        let two = SharedEvidence { victims: victims.into(), ..attack(1) };
+        let larger = SharedEvidence { syn_pps: 1e6, ..attack(2) };
+        let crowd = SharedEvidence { class: IncidentClass::FlashCrowd, ..attack(3) };
+        let floods = floods(&[two, larger, crowd], |address| address.is_ipv6());
+        let found: Vec<_> =
+            floods.iter().map(|flood| (flood.destination, flood.is_last_address)).collect();
+        assert_eq!(found, [(victims[0], true), (victims[0], true), (victims[1], false)]);
+        assert_eq!(floods[1].syn_pps, 49_950.0);
+        assert!(
+            floods[2].client_lengths.contains_key(&64)
+                && !floods[2].client_lengths.contains_key(&44)
+        );
+    }
+}

@@ -1,0 +1,340 @@
+//! NATS as the bus: the client of its makers (`async-nats`), with limits for a daemon that must neither wait nor grow.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{
+    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, Request,
+    ServerAddr, ServerError, StatusCode,
+};
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Bus, BusError, Received, Stored, store};
+
+/// Limit of a publication. Without it, one waits for as long as the server does not read.
+const PUBLISH: Duration = Duration::from_secs(1);
+/// Limit of a request with a reply.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Interval of pings. Three without a reply end the connection.
+const PING: Duration = Duration::from_secs(5);
+/// Messages of a subscription that wait to be taken out.
+const WAITING: usize = 1024;
+/// Publications that wait to be sent.
+const UNSENT: usize = 64;
+/// First wait before another connection.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait before another connection.
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Longest wait after the server refused the credentials.
+const LAST_RETRY_REFUSED: Duration = Duration::from_secs(300);
+
+/// Servers and the identity of this host.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Settings {
+    /// Addresses, such as `tls://nats.example.net:4222`. Any of them is enough.
+    pub servers: Vec<String>,
+    /// Name of this host on the bus: a token without dots.
+    pub host: String,
+    /// Proof of the name.
+    pub credentials: Credentials,
+    /// Certificates by which servers are recognized, beside those of the system.
+    pub authorities: Option<PathBuf>,
+}
+
+/// Proof of a host's name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Credentials {
+    /// None: for tests, and for a bus that only this host reaches.
+    #[default]
+    None,
+    /// A file with a user's JWT and seed, as `nsc` and `tcpguard-fleet enroll` write it.
+    File(PathBuf),
+    /// A certificate and its key, in PEM.
+    Certificate {
+        /// The certificate.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+}
+
+/// State of the connection since the start.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Link {
+    /// True while there is a connection.
+    pub is_connected: bool,
+    /// True if the server refused the credentials when a connection was last tried.
+    pub is_refused: bool,
+    /// The last error, in the words of the server or the client.
+    pub last_error: Option<String>,
+    /// Received messages that were dropped because they came faster than they were taken out.
+    pub overflowed: u64,
+    /// Publications that were dropped.
+    pub unsent: u64,
+}
+
+#[derive(Default)]
+struct State {
+    is_connected: AtomicBool,
+    is_refused: AtomicBool,
+    last_error: Mutex<Option<String>>,
+    overflowed: AtomicU64,
+    unsent: AtomicU64,
+}
+
+/// A connection to NATS, made again by itself whenever it is lost.
+#[derive(Clone)]
+pub struct Nats {
+    client: Client,
+    state: Arc<State>,
+}
+
+impl State {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.is_connected.store(true, Ordering::Relaxed);
+                self.is_refused.store(false, Ordering::Relaxed);
+            }
+            Event::Disconnected | Event::Closed => {
+                self.is_connected.store(false, Ordering::Relaxed);
+            }
+            Event::SlowConsumer(_) => {
+                self.overflowed.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::ServerError(error) => {
+                if matches!(error, ServerError::AuthorizationViolation) {
+                    self.is_refused.store(true, Ordering::Relaxed);
+                }
+                self.keep(error.to_string());
+            }
+            Event::ClientError(error) => {
+                // A connection that failed. The client reports the kind of its error by words only.
+                let refusal = ConnectErrorKind::AuthorizationViolation.to_string();
+                let is_refused = matches!(error, ClientError::Other(words) if *words == refusal);
+                self.is_refused.store(is_refused, Ordering::Relaxed);
+                self.keep(error.to_string());
+            }
+            Event::LameDuckMode | Event::Draining => {}
+        }
+    }
+
+    fn keep(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// Wait before connection number `attempt` (from 1): doubled each time, and shortened by chance by up to a half, so
+/// that the hosts of a fleet do not come back at the same moment. `random` is any number.
+fn retry(attempt: usize, is_refused: bool, random: u64) -> Duration {
+    let last = if is_refused { LAST_RETRY_REFUSED } else { LAST_RETRY };
+    let doubled = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    let full = FIRST_RETRY.saturating_mul(1 << doubled).min(last);
+    full.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))
+}
+
+impl Nats {
+    /// Begins to connect, and returns at once: the connection may come later.
+    ///
+    /// # Errors
+    /// When a file or an address of the settings cannot be used.
+    pub async fn connect(settings: &Settings) -> Result<Self, BusError> {
+        let invalid = |what: String| move |cause| BusError::Settings { what, cause };
+        let servers = settings
+            .servers
+            .iter()
+            .map(|server| server.parse::<ServerAddr>().map_err(invalid(server.clone())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let state = Arc::new(State::default());
+        let mut options = match &settings.credentials {
+            Credentials::None => ConnectOptions::new(),
+            Credentials::File(path) => ConnectOptions::with_credentials_file(path)
+                .await
+                .map_err(invalid(path.display().to_string()))?,
+            Credentials::Certificate { certificate, key } => ConnectOptions::new()
+                .add_client_certificate(certificate.clone(), key.clone())
+                .require_tls(true),
+        };
+        if let Some(authorities) = &settings.authorities {
+            options = options.add_root_certificates(authorities.clone()).require_tls(true);
+        }
+        let (events, retries) = (Arc::clone(&state), Arc::clone(&state));
+        let client = options
+            .name(&settings.host)
+            .custom_inbox_prefix(format!("_INBOX.{}", settings.host))
+            .ping_interval(PING)
+            .connection_timeout(REQUEST)
+            .request_timeout(Some(REQUEST))
+            .subscription_capacity(WAITING)
+            .client_capacity(UNSENT)
+            .retry_on_initial_connect()
+            .event_callback(move |event| {
+                let state = Arc::clone(&events);
+                async move { state.note(&event) }
+            })
+            .reconnect_delay_callback(move |attempt| {
+                let random = tcpguard_host::random::words::<1>().map_or(u64::MAX, |[word]| word);
+                retry(attempt, retries.is_refused.load(Ordering::Relaxed), random)
+            })
+            .connect(servers)
+            .await
+            .map_err(|error| BusError::Refused(error.to_string()))?;
+        Ok(Self { client, state })
+    }
+
+    /// State of the connection.
+    pub fn link(&self) -> Link {
+        let State { is_connected, is_refused, last_error, overflowed, unsent } = &*self.state;
+        Link {
+            is_connected: is_connected.load(Ordering::Relaxed),
+            is_refused: is_refused.load(Ordering::Relaxed),
+            last_error: last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            overflowed: overflowed.load(Ordering::Relaxed),
+            unsent: unsent.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes the durable store, once for a fleet, on so many servers of a cluster.
+    ///
+    /// # Errors
+    /// When the server refuses it, as it does if there is one with another configuration.
+    pub async fn make_store(&self, replicas: u32) -> Result<(), BusError> {
+        let reply = self.ask(store::create(), &store::configuration(replicas)).await?;
+        store::reply(&reply.payload).map(|_| ())
+    }
+
+    async fn ask(&self, subject: String, question: &Value) -> Result<Message, BusError> {
+        self.send(subject, Request::new().payload(question.to_string().into())).await
+    }
+
+    async fn send(&self, subject: String, request: Request) -> Result<Message, BusError> {
+        if !self.state.is_connected.load(Ordering::Relaxed) {
+            return Err(BusError::Disconnected);
+        }
+        let limit = BusError::Timeout { seconds: REQUEST.as_secs() };
+        match timeout(REQUEST, self.client.send_request(subject, request)).await {
+            Err(_) => Err(limit),
+            Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
+            Ok(Ok(message)) => Ok(message),
+        }
+    }
+}
+
+impl Bus for Nats {
+    async fn publish(&self, subject: &str, document: Vec<u8>) -> Result<(), BusError> {
+        let sent = match self.state.is_connected.load(Ordering::Relaxed) {
+            false => Err(BusError::Disconnected),
+            true => {
+                let publication = self.client.publish(subject.to_owned(), document.into());
+                match timeout(PUBLISH, publication).await {
+                    Err(_) => Err(BusError::Timeout { seconds: PUBLISH.as_secs() }),
+                    Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
+                    Ok(Ok(())) => Ok(()),
+                }
+            }
+        };
+        if sent.is_err() {
+            self.state.unsent.fetch_add(1, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    async fn subscribe(&self, pattern: &str) -> Result<mpsc::Receiver<Received>, BusError> {
+        let subscription = timeout(REQUEST, self.client.subscribe(pattern.to_owned())).await;
+        let mut subscription = subscription
+            .map_err(|_| BusError::Timeout { seconds: REQUEST.as_secs() })?
+            .map_err(|error| BusError::Refused(error.to_string()))?;
+        // The client's own buffer is the one that fills, and that counts the messages that it drops.
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    message = subscription.next() => message,
+                    // The receiver was dropped: the server need not send more.
+                    () = sender.closed() => None,
+                };
+                let Some(Message { subject, payload, .. }) = message else { return };
+                let received = Received { subject: subject.to_string(), document: payload.into() };
+                if sender.send(received).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    async fn stored(&self, after: u64, limit: usize) -> Result<Vec<Stored>, BusError> {
+        let mut documents: Vec<Stored> = Vec::new();
+        while documents.len() < limit {
+            let last = documents.last().map_or(after, |stored| stored.sequence);
+            let reply = self.ask(store::direct_get(), &store::next(last)).await?;
+            match reply.status {
+                Some(StatusCode::NOT_FOUND) => break,
+                Some(status) if !status.is_success() => {
+                    let words = reply.description.unwrap_or_default();
+                    return Err(BusError::Refused(format!("{words} (code {status})")));
+                }
+                _ => {}
+            }
+            let headers = reply.headers.unwrap_or_default();
+            let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+            documents.push(store::document(header, &reply.payload)?);
+        }
+        Ok(documents)
+    }
+
+    async fn store(&self, key: &str, document: Option<Vec<u8>>) -> Result<u64, BusError> {
+        let mut request = Request::new();
+        match document {
+            Some(document) => request = request.payload(document.into()),
+            None => {
+                let mut headers = HeaderMap::new();
+                headers.insert("KV-Operation", "DEL");
+                request = request.headers(headers);
+            }
+        }
+        let reply = self.send(store::subject(key), request).await?;
+        store::reply(&reply.payload)?
+            .ok_or_else(|| BusError::Unreadable("a reply without a position".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_their_limit_and_differ_between_hosts() {
+        let latest = |attempt| retry(attempt, false, u64::MAX);
+        assert_eq!([1, 2, 3].map(latest), [500, 1000, 2000].map(Duration::from_millis));
+        assert_eq!(latest(1000), LAST_RETRY);
+        assert_eq!(retry(1000, true, u64::MAX), LAST_RETRY_REFUSED);
+        assert_eq!(retry(1000, false, 0), LAST_RETRY / 2);
+        assert_eq!(retry(0, false, u64::MAX), FIRST_RETRY);
+    }
+
+    #[test]
+    fn refused_credentials_are_remembered_until_a_connection_comes() {
+        let state = State::default();
+        let failed = |kind: ConnectErrorKind| {
+            state.note(&Event::ClientError(ClientError::Other(kind.to_string())));
+            state.is_refused.load(Ordering::Relaxed)
+        };
+        assert!(failed(ConnectErrorKind::AuthorizationViolation));
+        assert!(!failed(ConnectErrorKind::Io));
+        state.note(&Event::ServerError(ServerError::AuthorizationViolation));
+        assert!(state.is_refused.load(Ordering::Relaxed));
+        state.note(&Event::SlowConsumer(3));
+        state.note(&Event::Connected);
+        assert!(!state.is_refused.load(Ordering::Relaxed));
+        assert!(state.is_connected.load(Ordering::Relaxed));
+        state.note(&Event::Disconnected);
+        assert!(!state.is_connected.load(Ordering::Relaxed));
+        assert_eq!(state.overflowed.load(Ordering::Relaxed), 1);
+    }
+}
