@@ -10,7 +10,10 @@
 
 pub mod agent;
 pub mod bus;
+pub mod cli;
 pub mod collect;
+pub mod config;
+pub mod daemon;
 pub mod document;
 pub mod hook;
 pub mod relief;

@@ -1,0 +1,594 @@
+//! `tcpguard-fleet relief`: the controller of the routers of a site, and the parent of its BGP speaker.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tcpguard_engine::Timestamp;
+use tcpguard_host::finding::{Finding, worst_first};
+use tcpguard_host::hint::Failure;
+use tcpguard_host::time::{Clock, Time};
+use tcpguard_host::units;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::link::{BusLink, News};
+use super::notify::Notifier;
+use super::request::{Request, Response};
+use super::server::{Incoming, Server};
+use super::signals::{Asked, Signals};
+use super::status::{BusStatus, ControllerStatus, ProcessStatus};
+use super::store::Store;
+use super::{CONTROLLER_SOCKET, Paths, REQUESTS, clock, connect};
+use crate::bus::{Bus, Link, Received};
+use crate::config::{self, Config, SpeakerKind};
+use crate::document::{Announced, AnnouncedRoute, Document, HostId, Kind, Part, Sender, Subject};
+use crate::hook::secret::Secret;
+use crate::relief::controller::{Change, Controller, Entry, Event};
+use crate::relief::drive::{Drive, Step};
+use crate::relief::flowspec::Action;
+use crate::relief::route::{Key, Route};
+use crate::relief::speaker::dry_run::DryRun;
+use crate::relief::speaker::exabgp::ExaBgp;
+use crate::relief::speaker::gobgp::GoBgp;
+use crate::relief::speaker::peering::{Password, Peering};
+use crate::relief::speaker::{Speaker, SpeakerError};
+use crate::relief::{filter, wire};
+use crate::trust::{Admission, Bounds};
+
+/// Time between two steps.
+const TICK: Duration = Duration::from_secs(1);
+/// Time between two reports of the same routes. Hosts keep them for 30 s.
+const REPEAT: Duration = Duration::from_secs(10);
+/// First wait before the speaker is started anew, doubled each time.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// Longest wait before the speaker is started anew.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Time for which a speaker has to run until its next start is not put off.
+const STEADY: Duration = Duration::from_secs(300);
+
+/// Runs until a signal ends it. Its routes end with it.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
+    let Some(relief) = config.relief.clone() else {
+        let hint = "write [relief] in /etc/tcpguard/fleet.toml; every key is explained there";
+        return Err(Failure::new("this host is no controller of routers", hint));
+    };
+    let mut signals = Signals::new()?;
+    let host = config.host()?;
+    let server = Server::bind(&paths.runtime_dir.join(CONTROLLER_SOCKET))?;
+    let boot = Store::new(&paths.state_dir, "controller").begin_run(clock())?;
+    let speaker = Starter::new(&relief, &paths.runtime_dir)?;
+    let bus = connect(&config, &host).await?;
+    let mut link = BusLink::new(bus.clone());
+    link.subscribe([Subject::ALL_RELIEF.to_owned()]);
+    let sender = Sender::new(host, config.site.clone(), boot);
+    let mut process = Process::new(relief, sender, link, speaker);
+    let (requests, mut incoming) = mpsc::channel(REQUESTS);
+    let server = tokio::spawn(server.serve(requests));
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut notifier = Notifier::from_environment();
+    notifier.ready();
+    log::info!("controller started{}", if process.dry_run { ", as a dry run" } else { "" });
+    loop {
+        tokio::select! {
+            biased;
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => log::info!("nothing to reload; changes need a restart"),
+            },
+            _ = ticks.tick() => {
+                process.step().await;
+                notifier.alive(&process.in_brief());
+            }
+            Some(Incoming { request, reply }) = incoming.recv() => {
+                let response = match request {
+                    Request::Status => {
+                        Response::Process(Box::new(process.status(clock(), bus.link())))
+                    }
+                    Request::Confirm(host) => process.confirm(clock(), &host),
+                };
+                // A client that has gone needs no response.
+                let _ = reply.send(response);
+            }
+            news = process.link.next() => process.handle_news(clock(), news),
+        }
+    }
+    notifier.stopping();
+    server.abort();
+    // Its speaker ends with it.
+    drop(process);
+    log::info!("controller stopped: its routes are withdrawn");
+    Ok(())
+}
+
+/// Starts BGP speakers, later and later if they fail.
+struct Starter {
+    speaker: Option<config::Speaker>,
+    peering: Option<Peering>,
+    directory: PathBuf,
+    /// Time of the next start, and the wait before the one after it.
+    next: Timestamp,
+    wait: Duration,
+    started: Option<Timestamp>,
+}
+
+/// A BGP speaker of any kind.
+enum AnySpeaker {
+    DryRun(DryRun),
+    GoBgp(GoBgp),
+    ExaBgp(ExaBgp),
+}
+
+impl Speaker for AnySpeaker {
+    async fn apply(&mut self, change: &Change) -> Result<(), SpeakerError> {
+        match self {
+            Self::DryRun(speaker) => speaker.apply(change).await,
+            Self::GoBgp(speaker) => speaker.apply(change).await,
+            Self::ExaBgp(speaker) => speaker.apply(change).await,
+        }
+    }
+
+    async fn table(&mut self) -> Result<Vec<Entry>, SpeakerError> {
+        match self {
+            Self::DryRun(speaker) => speaker.table().await,
+            Self::GoBgp(speaker) => speaker.table().await,
+            Self::ExaBgp(speaker) => speaker.table().await,
+        }
+    }
+
+    async fn is_established(&mut self) -> Result<bool, SpeakerError> {
+        match self {
+            Self::DryRun(speaker) => speaker.is_established().await,
+            Self::GoBgp(speaker) => speaker.is_established().await,
+            Self::ExaBgp(speaker) => speaker.is_established().await,
+        }
+    }
+}
+
+impl Starter {
+    /// The speaker of the configuration, with its files in `directory`. In a dry run it is none.
+    fn new(relief: &config::Relief, directory: &Path) -> Result<Self, Failure> {
+        let speaker = relief.speaker.clone().filter(|_| !relief.bounds.dry_run);
+        let peering = speaker.as_ref().map(peering).transpose()?;
+        Ok(Self {
+            speaker,
+            peering,
+            directory: directory.to_owned(),
+            next: Timestamp::default(),
+            wait: FIRST_RETRY,
+            started: None,
+        })
+    }
+
+    /// Starts a speaker, if it is time. A reason for which there is none is in the journal.
+    async fn start(&mut self, now: Timestamp) -> Option<AnySpeaker> {
+        let (Some(speaker), Some(peering)) = (&self.speaker, &self.peering) else {
+            return Some(AnySpeaker::DryRun(DryRun::default()));
+        };
+        if now < self.next {
+            return None;
+        }
+        let has_been_steady =
+            self.started.take().is_some_and(|started| now.since(started) >= STEADY);
+        let wait = if has_been_steady { FIRST_RETRY } else { self.wait };
+        (self.next, self.wait) = (now + wait, (wait * 2).min(LAST_RETRY));
+        let (program, directory) = (speaker.program.as_path(), self.directory.as_path());
+        let started = match speaker.kind {
+            SpeakerKind::GoBgp => {
+                GoBgp::start(program, peering, directory).await.map(AnySpeaker::GoBgp)
+            }
+            SpeakerKind::ExaBgp => {
+                let relay = relay();
+                let relay: Vec<&str> = relay.iter().map(String::as_str).collect();
+                let started = ExaBgp::start(program, &relay, peering, directory).await;
+                started.map(AnySpeaker::ExaBgp)
+            }
+        };
+        match started {
+            Ok(speaker) => {
+                self.started = Some(now);
+                log::info!("BGP speaker {} started", program.display());
+                Some(speaker)
+            }
+            Err(error) => {
+                let wait = units::span(wait);
+                log::error!("{error}. Next try in {wait}; see: ls -l {}", program.display());
+                None
+            }
+        }
+    }
+}
+
+/// The session with its password.
+fn peering(speaker: &config::Speaker) -> Result<Peering, Failure> {
+    let Some(path) = &speaker.password else { return Ok(speaker.peering.clone()) };
+    let secret = Secret::read(path)?;
+    let wrong = |why: &dyn Display| {
+        Failure::new(
+            format!("{}: {why}", path.display()),
+            format!("write another one into {}", path.display()),
+        )
+    };
+    let text = std::str::from_utf8(secret.bytes()).map_err(|error| wrong(&error))?;
+    let password = Password::new(text).map_err(|error| wrong(&error))?;
+    Ok(Peering { password: Some(password), ..speaker.peering.clone() })
+}
+
+/// The command that ExaBGP runs for its API.
+fn relay() -> Vec<String> {
+    let own = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    let own = own.unwrap_or_else(|| "/usr/bin/tcpguard-fleet".to_owned());
+    vec![own, "exabgp-relay".to_owned()]
+}
+
+/// A change in words.
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Announce(Route::FlowSpec(rule)) => format!("announced: {}", filter::flowspec(rule)),
+        Change::Announce(Route::Blackhole(route)) => {
+            format!("announced: blackhole {}", route.destination())
+        }
+        Change::Withdraw(Key { family, nlri }) => {
+            let rule = wire::rule(*family, nlri, Action::Discard);
+            let destination = rule.map(|rule| rule.terms().destination);
+            let destination = destination.or_else(|| wire::host(*family, nlri));
+            let destination = destination.map_or("?".to_owned(), |address| address.to_string());
+            format!("withdrawn: {} route to {destination}", family.name())
+        }
+    }
+}
+
+/// The controller, and all around it.
+struct Process<B> {
+    dry_run: bool,
+    sender: Sender,
+    admission: Admission,
+    drive: Drive<AnySpeaker>,
+    starter: Starter,
+    link: BusLink<B>,
+    /// Routes as they were last reported, by host.
+    reported: BTreeMap<HostId, Vec<AnnouncedRoute>>,
+    was_established: bool,
+    next_report: Timestamp,
+    /// The last failure of the speaker.
+    failure: Option<String>,
+}
+
+impl<B: Bus> Process<B> {
+    fn new(relief: config::Relief, sender: Sender, link: BusLink<B>, starter: Starter) -> Self {
+        Self {
+            dry_run: relief.bounds.dry_run,
+            sender,
+            // It hears hosts only, and this one is one of them.
+            admission: Admission::new(None, Bounds::COLLECTOR),
+            drive: Drive::new(Controller::new(relief.bounds)),
+            starter,
+            link,
+            reported: BTreeMap::new(),
+            was_established: false,
+            next_report: Timestamp::default(),
+            failure: None,
+        }
+    }
+
+    fn handle_news(&mut self, clock: Clock, news: News) {
+        let News::Received(Received { subject, document }) = news else { return };
+        // A refusal is counted.
+        if let Ok(Some((_, Document::Relief(relief)))) =
+            self.admission.admit(clock, &subject, &document)
+        {
+            self.drive.controller().hear(clock.now, &relief);
+        }
+    }
+
+    /// Brings the table of the speaker nearer to the requests, and reports the routes.
+    async fn step(&mut self) {
+        let now = clock().now;
+        self.admission.forget_silent(now);
+        if self.drive.needs_speaker()
+            && let Some(speaker) = self.starter.start(now).await
+        {
+            self.drive.set_speaker(speaker);
+        }
+        let step = self.drive.step(clock().now).await;
+        self.note(step);
+        self.report(clock());
+    }
+
+    fn note(&mut self, step: Step) {
+        let Step { event, change, failure } = step;
+        match event {
+            Some(Event::Established) => log::info!("BGP session established"),
+            Some(Event::SessionLost) => log::error!("BGP session lost, and its routes with it"),
+            Some(Event::HeldBack) => {
+                log::error!("BGP session lost too often: nothing is announced for 10m");
+            }
+            None => {}
+        }
+        let mode = if self.dry_run { " (dry run)" } else { "" };
+        if let Some(change) = change {
+            log::warn!("{}{mode}", describe(&change));
+        }
+        if let Some(failure) = failure {
+            log::error!("BGP speaker ended: {failure}");
+            self.failure = Some(failure.to_string());
+        } else if !self.drive.needs_speaker() {
+            self.failure = None;
+        }
+    }
+
+    /// Publishes the state of the routes of each host that asks: at once when it has changed, and again every 10 s.
+    fn report(&mut self, clock: Clock) {
+        let answers = self.drive.controller().answers(clock);
+        let established = self.drive.controller().is_established();
+        let is_due = clock.now >= self.next_report || established != self.was_established;
+        if is_due {
+            self.next_report = clock.now + REPEAT;
+        }
+        let before = std::mem::replace(&mut self.reported, answers.clone());
+        for (host, routes) in &answers {
+            let is_same = before.get(host).is_some_and(|known| is_same(known, routes));
+            if is_due || !is_same {
+                self.publish(clock, host, routes, established);
+            }
+        }
+        // Hosts that no longer ask, once.
+        for host in before.keys().filter(|host| !answers.contains_key(*host)) {
+            self.publish(clock, host, &[], established);
+        }
+        self.was_established = established;
+    }
+
+    fn publish(
+        &mut self,
+        clock: Clock,
+        about: &HostId,
+        routes: &[AnnouncedRoute],
+        established: bool,
+    ) {
+        for (part, routes) in Part::divide(routes, Announced::MAX_ROUTES) {
+            let envelope = self.sender.envelope(clock, Kind::Announced);
+            let about = about.clone();
+            let document =
+                Document::Announced(Announced { envelope, part, about, established, routes });
+            let subject = Subject::of(&document).map(|subject| subject.to_string());
+            match (subject, document.to_json()) {
+                (Some(subject), Ok(document)) => self.link.publish(subject, document),
+                (_, Err(error)) => log::error!("report about routes not published: {error}"),
+                (None, Ok(_)) => {}
+            }
+        }
+    }
+
+    fn confirm(&mut self, clock: Clock, host: &HostId) -> Response {
+        if !self.reported.contains_key(host) {
+            let message = format!("host {host} asks for no route");
+            return Failure::new(message, "tcpguard fleet status").into();
+        }
+        self.drive.controller().confirm(clock.now, host);
+        log::info!("routes of host {host} confirmed for 24h");
+        Response::Done
+    }
+
+    fn in_brief(&mut self) -> String {
+        let speaker = match (self.dry_run, self.drive.needs_speaker()) {
+            (true, _) => "dry run",
+            (false, true) => "BGP speaker not running",
+            (false, false) if self.was_established => "BGP session established",
+            (false, false) => "no BGP session",
+        };
+        let routes = units::counted(self.drive.controller().table().count() as u64, "route");
+        let hosts = units::counted(self.reported.len() as u64, "host");
+        format!("{speaker}, {routes} for {hosts}")
+    }
+
+    fn status(&mut self, clock: Clock, link: Link) -> ProcessStatus {
+        let bus = BusStatus::new(link, self.link.dropped());
+        let speaker = !self.drive.needs_speaker();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let controller = self.drive.controller();
+        let refused = controller.refused().clone();
+        let status = ControllerStatus {
+            dry_run: self.dry_run,
+            speaker: speaker && !self.dry_run,
+            established: controller.is_established(),
+            table: count(controller.table().count()),
+            hosts: controller.answers(clock),
+            unknown_hosts: refused.unknown_hosts,
+            refused: refused.routes,
+        };
+        ProcessStatus {
+            schema: ProcessStatus::SCHEMA.to_owned(),
+            generated_at: Time(clock.wall),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.sender.host().clone(),
+            health: self.findings(&bus, &status),
+            bus,
+            edge: None,
+            controller: Some(status),
+        }
+    }
+
+    fn findings(&self, bus: &BusStatus, status: &ControllerStatus) -> Vec<Finding> {
+        let speaker = match (status.dry_run, status.speaker, status.established) {
+            (true, ..) => Some(
+                Finding::notice("fleet_dry_run", "nothing is announced: this is a dry run")
+                    .hint("set dry_run = false under [relief] in /etc/tcpguard/fleet.toml"),
+            ),
+            (false, false, _) => {
+                let why = self.failure.as_deref().unwrap_or("it does not start");
+                Some(
+                    Finding::critical("fleet_speaker", format!("no BGP speaker runs: {why}"))
+                        .hint("journalctl -u tcpguard-fleet-relief"),
+                )
+            }
+            (false, true, false) => Some(
+                Finding::critical("fleet_session", "no BGP session to the router")
+                    .hint("check neighbor, AS numbers and password under [relief] in /etc/tcpguard/fleet.toml"),
+            ),
+            (false, true, true) => None,
+        };
+        let unknown = (status.unknown_hosts > 0).then(|| {
+            let count = units::counted(status.unknown_hosts, "request");
+            Finding::warning("fleet_unknown_hosts", format!("{count} of unknown hosts refused"))
+                .hint("add the hosts as [[relief_host]] in /etc/tcpguard/fleet.toml")
+        });
+        let mut findings: Vec<Finding> =
+            [bus.finding(), speaker, unknown].into_iter().flatten().collect();
+        worst_first(&mut findings);
+        findings
+    }
+}
+
+/// Returns whether two reports say the same. Times are recomputed with each report.
+fn is_same(before: &[AnnouncedRoute], now: &[AnnouncedRoute]) -> bool {
+    let content = |routes: &[AnnouncedRoute]| -> Vec<_> {
+        routes.iter().map(|route| (route.route, route.state, route.reason.clone())).collect()
+    };
+    content(before) == content(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::link::tests::Memory;
+    use super::*;
+    use crate::document::tests::{envelope, host};
+    use crate::document::{Envelope, Relief, ReliefRoute, RouteState};
+    use crate::relief::controller::bounds;
+
+    fn settings() -> config::Relief {
+        let prefix = "192.0.2.0/24".parse().expect("a prefix");
+        let bounds =
+            bounds::Settings { hosts: [(host(7), vec![prefix])].into(), ..Default::default() };
+        config::Relief { bounds, speaker: None }
+    }
+
+    fn process(bus: &Memory) -> Process<Memory> {
+        let settings = settings();
+        let starter = Starter::new(&settings, Path::new("/run")).expect("a dry run");
+        Process::new(settings, Sender::new(host(9), None, 1), BusLink::new(bus.clone()), starter)
+    }
+
+    fn asked(number: u32, seq: u64, wanted: Vec<ReliefRoute>) -> News {
+        let part = Part { part: 0, parts: 1 };
+        let at = Time(clock().wall);
+        let envelope = Envelope { ttl_s: 30, at, ..envelope(number, seq) };
+        let document =
+            Document::Relief(Relief { envelope, part, incident: 3, pressure: 0.95, wanted });
+        let subject = Subject::of(&document).expect("a subject").to_string();
+        News::Received(Received { subject, document: document.to_json().expect("JSON") })
+    }
+
+    fn route() -> ReliefRoute {
+        let json =
+            r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,"length":[40,40]}"#;
+        serde_json::from_str(json).expect("a route")
+    }
+
+    async fn published(bus: &Memory) -> Vec<Announced> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let published = std::mem::take(&mut *bus.published.lock().expect("no panic"));
+        let documents = published.iter().map(|(subject, document)| {
+            assert_eq!(*subject, Subject::Announced(host(9)).to_string());
+            match Document::parse(document) {
+                Ok(Document::Announced(announced)) => announced,
+                other => panic!("{other:?}"),
+            }
+        });
+        documents.collect()
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_with_the_state_of_its_routes() {
+        let bus = Memory::default();
+        let mut process = process(&bus);
+        process.step().await;
+        assert!(published(&bus).await.is_empty());
+        process.handle_news(clock(), asked(7, 1, vec![route()]));
+        // The pace is a change a second, and the first step reads the empty table.
+        for _ in 0..2 {
+            process.step().await;
+        }
+        let reports = published(&bus).await;
+        let last = reports.last().expect("a report");
+        assert_eq!((&last.about, last.established), (&host(7), false));
+        assert_eq!(last.routes[0].state, RouteState::DryRun);
+        process.step().await;
+        assert!(published(&bus).await.is_empty(), "nothing has changed");
+
+        let status = process.status(clock(), Link { is_connected: true, ..Link::default() });
+        let controller = status.controller.expect("a controller");
+        assert_eq!((controller.table, controller.hosts.len()), (1, 1));
+        assert_eq!(status.health[0].code, "fleet_dry_run");
+        assert_eq!(process.in_brief(), "dry run, 1 route for 1 host");
+
+        process.handle_news(clock(), asked(7, 2, vec![]));
+        process.step().await;
+        let reports = published(&bus).await;
+        assert!(reports.last().expect("a report").routes.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_host_is_counted_and_only_a_known_one_is_confirmed() {
+        let bus = Memory::default();
+        let mut process = process(&bus);
+        process.handle_news(clock(), asked(8, 1, vec![route()]));
+        process.handle_news(clock(), asked(7, 1, vec![route()]));
+        process.step().await;
+        let status = process.status(clock(), Link::default());
+        assert_eq!(status.controller.map(|controller| controller.unknown_hosts), Some(1));
+        assert_eq!(process.confirm(clock(), &host(7)), Response::Done);
+        assert!(matches!(process.confirm(clock(), &host(8)), Response::Refused { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_speaker_that_does_not_start_is_tried_later_and_later() {
+        let peering = Peering {
+            local_as: 65_001,
+            router_id: [10, 99, 0, 1].into(),
+            local_address: [10, 99, 0, 1].into(),
+            peer_as: 65_000,
+            neighbor: [10, 99, 0, 2].into(),
+            multihop: None,
+            password: None,
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut relief = settings();
+        relief.bounds.dry_run = false;
+        relief.speaker = Some(config::Speaker {
+            kind: SpeakerKind::GoBgp,
+            program: "/no/such/gobgpd".into(),
+            peering: peering.clone(),
+            password: None,
+        });
+        let mut starter = Starter::new(&relief, directory.path()).expect("no password");
+        let mut tries = Vec::new();
+        for second in 0..200 {
+            let now = Timestamp::from_millis(1000 * second);
+            let before = starter.next;
+            assert!(starter.start(now).await.is_none());
+            if starter.next != before {
+                tries.push(second);
+            }
+        }
+        assert_eq!(tries, [0, 2, 6, 14, 30, 62, 122, 182]);
+
+        let path = directory.path().join("password");
+        std::fs::write(&path, "two words\n").expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("set");
+        let speaker = relief.speaker.as_mut().expect("a speaker");
+        speaker.password = Some(path.clone());
+        let failure = Starter::new(&relief, directory.path()).err().expect("a blank");
+        assert!(failure.message.contains("a BGP password is"), "{failure}");
+        std::fs::write(&path, "s3cret\n").expect("written");
+        let starter = Starter::new(&relief, directory.path()).expect("a password");
+        assert!(starter.peering.is_some_and(|with| with != peering));
+    }
+}

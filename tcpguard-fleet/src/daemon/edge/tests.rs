@@ -1,0 +1,246 @@
+//! A host on a bus in memory.
+
+use std::sync::Arc;
+
+use tcpguard_engine::{FleetMessage, Ports};
+
+use super::super::link::tests::Memory;
+use super::*;
+use crate::agent::tests::report;
+use crate::config;
+use crate::document::tests::{AT, envelope, evidence, host, time};
+use crate::document::{
+    Announced, AnnouncedRoute, Document, Envelope, HostSelector, Kind, Part, RouteState, RuleBody,
+    RuleKey, RuleKind, Signature,
+};
+use crate::relief::edge::Settings as ReliefSettings;
+use crate::trust::{OperatorKey, Role, Roles};
+
+fn clock_at(seconds: u64) -> Clock {
+    let passed = Duration::from_secs(seconds);
+    let wall = time(AT).0.checked_add(passed).expect("a time");
+    Clock { now: Timestamp::from_millis(1_000_000) + passed, wall }
+}
+
+fn operator() -> OperatorKey {
+    OperatorKey::from_seed(&[7; 32])
+}
+
+/// Name of the host.
+fn own() -> HostId {
+    host(1)
+}
+
+struct Host {
+    edge: Edge<Memory>,
+    bus: Memory,
+    _directory: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let role = "ops".parse().expect("a role");
+        let settings = Settings {
+            host: own(),
+            boot: 1,
+            site: None,
+            hostname: "web1".to_owned(),
+            version: "0.1.0".to_owned(),
+            roles: Roles([(role, Role::new(vec![operator().public()]))].into()),
+            redundancy: REDUNDANCY,
+        };
+        let bus = Memory::default();
+        let now = clock_at(0);
+        let relief = config::Edge {
+            settings: ReliefSettings { pps: Some(1000.0), ..ReliefSettings::default() },
+            spare: Vec::new(),
+            link_bps: Some(1e9),
+        };
+        let mut edge = Edge::new(
+            now.now,
+            own(),
+            Share::new(settings, now, 1),
+            BusLink::new(bus.clone()),
+            Outbox::default(),
+            Hooks::start("web1".to_owned(), &[]).expect("no hooks"),
+            Some(Relief::new(now.now, relief)),
+            Store::new(directory.path(), "edge"),
+        );
+        edge.subscribe();
+        Self { edge, bus, _directory: directory }
+    }
+
+    fn agent(&mut self, seconds: u64, connection: u64) {
+        let report = Some(Arc::new(report()));
+        let state = AgentState { connection, report, problem: None };
+        self.edge.handle_agent(clock_at(seconds), &state);
+        self.edge.carry_out(clock_at(seconds));
+    }
+
+    fn time(&mut self, seconds: u64) {
+        self.edge.handle_time(clock_at(seconds));
+        self.edge.carry_out(clock_at(seconds));
+    }
+
+    fn receive(&mut self, seconds: u64, subject: String, document: &Document) {
+        let document = document.to_json().expect("JSON");
+        let news = News::Received(Received { subject, document });
+        self.edge.handle_news(clock_at(seconds), news);
+        self.edge.carry_out(clock_at(seconds));
+    }
+
+    /// The messages to the agent so far.
+    async fn messages(&self) -> Vec<FleetMessage> {
+        let mut messages = Vec::new();
+        let wait = Duration::from_millis(20);
+        while let Ok(message) = tokio::time::timeout(wait, self.edge.outbox.next()).await {
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// Kinds of the documents that were published.
+    async fn published(&self) -> Vec<Kind> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let published = std::mem::take(&mut *self.bus.published.lock().expect("no panic"));
+        let kinds = published
+            .iter()
+            .map(|(_, document)| Document::parse(document).expect("a document").kind());
+        kinds.collect()
+    }
+}
+
+fn signature(number: u32, seq: u64, window: u16) -> (String, Document) {
+    let envelope = Envelope { ttl_s: 60, ..envelope(number, seq) };
+    let document = Document::Signature(Signature { envelope, evidence: evidence(443, window) });
+    (Subject::of(&document).expect("a subject").to_string(), document)
+}
+
+#[tokio::test]
+async fn evidence_of_the_agent_is_published_and_hints_of_others_reach_it() {
+    let mut host = Host::new();
+    host.agent(1, 1);
+    host.time(2);
+    let published = host.published().await;
+    assert!(
+        published.contains(&Kind::Signature) && published.contains(&Kind::Incident),
+        "{published:?}"
+    );
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let patterns = host.bus.patterns();
+    for pattern in ["tg.1.rule.>", "tg.1.sig.443.*", "tg.1.announced.*"] {
+        assert!(patterns.iter().any(|known| known == pattern), "{patterns:?}");
+    }
+
+    let (subject, document) = signature(7, 1, 1024);
+    host.receive(3, subject, &document);
+    let messages = host.messages().await;
+    assert!(
+        matches!(&messages[..], [FleetMessage::Hint(hint)] if hint.ttl_s == 60),
+        "{messages:?}"
+    );
+    assert_eq!(host.edge.status(clock_at(3), Link::default()).edge.map(|edge| edge.hints), Some(1));
+    // It is not repeated for a minute.
+    host.time(63);
+    let messages = host.messages().await;
+    assert!(matches!(&messages[..], [FleetMessage::Hint(hint)] if hint.ttl_s == 0), "{messages:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_restarts_is_given_all_again() {
+    let mut host = Host::new();
+    host.agent(1, 1);
+    let (subject, document) = signature(7, 1, 1024);
+    host.receive(2, subject, &document);
+    assert_eq!(host.messages().await.len(), 1);
+    host.agent(3, 1);
+    assert!(host.messages().await.is_empty());
+    // The loss in between was not seen.
+    host.agent(4, 2);
+    assert_eq!(host.messages().await.len(), 1);
+}
+
+#[tokio::test]
+async fn rules_come_from_the_store_and_survive_a_restart() {
+    let mut host = Host::new();
+    host.agent(1, 1);
+    let rule = RuleBody {
+        kind: RuleKind::Block,
+        prefix: "203.0.113.0/24".parse().expect("a prefix"),
+        ports: Ports::EVERY,
+        hosts: HostSelector::default(),
+        not_after: Time(clock_at(3600).wall),
+        reason: "abuse".to_owned(),
+        who: "ada".to_owned(),
+        serial: 42,
+    };
+    let role = || "ops".parse().expect("a role");
+    let signed = operator().sign(role(), &rule).expect("signed");
+    let key = RuleKey { role: role(), target: rule.target() }.to_string();
+    let document = Document::Rule(signed).to_json().expect("JSON");
+    host.bus.store(&key, Some(document)).await.expect("stored");
+    host.time(2);
+    let news = host.edge.link.next().await;
+    host.edge.handle_news(clock_at(2), news);
+    host.edge.carry_out(clock_at(2));
+    let messages = host.messages().await;
+    assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
+    let status = host.edge.status(clock_at(2), Link::default()).edge.expect("an edge");
+    assert_eq!(status.rules[0].name, "fleet:ops/42");
+    host.time(4);
+    let saved = host.edge.store.rules();
+    assert_eq!((saved.rules.len(), saved.position), (1, 1));
+}
+
+#[tokio::test]
+async fn relief_is_asked_for_and_follows_the_controller() {
+    let mut host = Host::new();
+    for second in 1..8 {
+        host.agent(second, 1);
+        host.time(second);
+    }
+    assert!(host.published().await.contains(&Kind::Relief));
+    let status = |host: &Host, second| {
+        let edge = host.edge.status(clock_at(second), Link::default()).edge;
+        edge.and_then(|edge| edge.relief).expect("relief")
+    };
+    let asked = status(&host, 8);
+    assert_eq!((asked.phase.as_str(), asked.asked.len()), ("asked", 1));
+    let announced = Announced {
+        envelope: Envelope { ttl_s: 30, ..envelope(9, 1) },
+        part: Part { part: 0, parts: 1 },
+        about: own(),
+        established: true,
+        routes: vec![AnnouncedRoute {
+            route: asked.asked[0],
+            state: RouteState::Announced,
+            since: time(AT),
+            reason: None,
+        }],
+    };
+    let document = Document::Announced(announced);
+    let subject = Subject::of(&document).expect("a subject").to_string();
+    host.receive(8, subject, &document);
+    host.agent(9, 1);
+    assert_eq!(status(&host, 9).phase, "announced");
+}
+
+#[tokio::test]
+async fn problems_are_named_with_their_remedy() {
+    let mut host = Host::new();
+    let codes = |host: &Host, link: Link| -> Vec<String> {
+        let status = host.edge.status(clock_at(1), link);
+        status.health.into_iter().map(|finding| finding.code).collect()
+    };
+    let connected = || Link { is_connected: true, ..Link::default() };
+    assert_eq!(codes(&host, Link::default()), ["fleet_bus", "fleet_agent"]);
+    let refused = Link { is_refused: true, ..Link::default() };
+    assert_eq!(codes(&host, refused), ["fleet_credentials", "fleet_agent"]);
+    host.agent(1, 1);
+    assert_eq!(codes(&host, connected()), [""; 0]);
+    let error = crate::bus::BusError::Refused("no store".to_owned());
+    host.edge.handle_news(clock_at(1), News::Stored(Err(error)));
+    assert_eq!(codes(&host, connected()), ["fleet_store"]);
+    assert!(host.edge.in_brief(&connected()).starts_with("bus connected, agent connected"));
+}

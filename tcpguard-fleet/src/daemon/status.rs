@@ -1,0 +1,179 @@
+//! `tcpguard.fleet.process/1`: state of one process of the fleet.
+//!
+//! Rates are per second, shares are 0 to 1, and times are RFC 3339 in UTC. Readers must tolerate fields and words that
+//! they do not know.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tcpguard_engine::Ports;
+use tcpguard_host::finding::Finding;
+use tcpguard_host::time::Time;
+
+use crate::bus::Link;
+use crate::document::{AnnouncedRoute, HostId, ReliefRoute};
+
+/// State of one process of the fleet.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ProcessStatus {
+    /// Name and version of this document: `tcpguard.fleet.process/1`.
+    pub schema: String,
+    /// Time at which the document was made.
+    pub generated_at: Time,
+    /// Version of the process.
+    pub version: String,
+    /// Name of this host on the bus.
+    pub host: HostId,
+    /// Problems of the process, the most severe first; empty when there are none.
+    pub health: Vec<Finding>,
+    /// Connection to the bus.
+    pub bus: BusStatus,
+    /// The part of a host; left out for a controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeStatus>,
+    /// The controller of routers; left out for a host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<ControllerStatus>,
+}
+
+impl ProcessStatus {
+    /// The value of [`ProcessStatus::schema`].
+    pub const SCHEMA: &str = "tcpguard.fleet.process/1";
+}
+
+/// Connection to the bus.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct BusStatus {
+    /// True while there is a connection.
+    pub connected: bool,
+    /// True if the server refused the credentials when a connection was last tried.
+    pub refused: bool,
+    /// The last error; `null` if there was none.
+    pub last_error: Option<String>,
+    /// Received documents that were dropped because they came too fast.
+    pub overflowed: u64,
+    /// Documents that were not published.
+    pub unsent: u64,
+}
+
+impl BusStatus {
+    /// The state of a connection, and the number of documents that were dropped before it.
+    pub fn new(link: Link, dropped: u64) -> Self {
+        let Link { is_connected, is_refused, last_error, overflowed, unsent } = link;
+        let unsent = unsent + dropped;
+        Self { connected: is_connected, refused: is_refused, last_error, overflowed, unsent }
+    }
+
+    /// The problem of the connection, if there is one.
+    pub fn finding(&self) -> Option<Finding> {
+        let why = self.last_error.as_deref().unwrap_or("no reply");
+        match (self.connected, self.refused) {
+            (true, _) => None,
+            (false, true) => Some(
+                Finding::warning("fleet_credentials", "the bus refuses the credentials of this host")
+                    .hint("sign new ones: tcpguard fleet enroll NAME, with the name of: tcpguard fleet name"),
+            ),
+            (false, false) => Some(
+                Finding::warning("fleet_bus", format!("no connection to the bus: {why}"))
+                    .hint("check servers under [bus] in /etc/tcpguard/fleet.toml; this host is protected all the same"),
+            ),
+        }
+    }
+}
+
+/// The part of a host in the fleet.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct EdgeStatus {
+    /// True while the agent reports its state.
+    pub agent: bool,
+    /// Ports at which the host listens.
+    pub ports: u32,
+    /// Open incidents.
+    pub incidents: u32,
+    /// Signatures of other hosts that the agent knows.
+    pub hints: u32,
+    /// Rules of operators, with those that the agent refuses.
+    pub rules: Vec<RuleStatus>,
+    /// Documents of others that were refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Hosts whose documents are ignored for now.
+    pub muted: Vec<HostId>,
+    /// Messages that were not sent because enough other hosts had sent the same.
+    pub suppressed: u64,
+    /// Messages to the agent for which there was no slot.
+    pub dropped: u64,
+    /// Receivers of events, in the order of the configuration.
+    pub hooks: Vec<HookStatus>,
+    /// Relief by routers; `null` if this host asks for none.
+    pub relief: Option<ReliefStatus>,
+}
+
+/// A rule of an operator.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct RuleStatus {
+    /// Name of the rule, such as `fleet:ops/42`.
+    pub name: String,
+    /// Effect of the rule: `block` or `allow`.
+    pub action: String,
+    /// Sources for which it is.
+    #[schemars(with = "String")]
+    pub prefix: IpNet,
+    /// Local ports for which it is; empty for every port.
+    #[schemars(with = "Vec<u16>")]
+    pub ports: Ports,
+    /// Time of its end.
+    pub ends: Time,
+    /// Reason, in the operator's words.
+    pub reason: String,
+    /// Name of the operator.
+    pub who: String,
+    /// Reason for which the agent refuses it; `null` if it does not.
+    pub refused: Option<String>,
+}
+
+/// A receiver of events.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct HookStatus {
+    /// The program, or the URL without its path.
+    pub target: String,
+    /// Events that wait.
+    pub waiting: u64,
+    /// Events that arrived.
+    pub delivered: u64,
+    /// Events that did not arrive after all tries.
+    pub failed: u64,
+    /// Events that found no slot in the queue.
+    pub dropped: u64,
+}
+
+/// Relief that this host asks for.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ReliefStatus {
+    /// State in one word: `quiet`, `pressed`, `asked`, `announced`, `held` or `probing`.
+    pub phase: String,
+    /// Routes that are asked for.
+    pub asked: Vec<ReliefRoute>,
+    /// Routes for this host that a controller announces.
+    pub announced: Vec<ReliefRoute>,
+}
+
+/// The controller of routers.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ControllerStatus {
+    /// True if nothing is announced.
+    pub dry_run: bool,
+    /// True while the BGP speaker runs.
+    pub speaker: bool,
+    /// True while a BGP session to the router is established.
+    pub established: bool,
+    /// Routes in the table of the speaker.
+    pub table: u32,
+    /// Hosts that ask, with the state of each route.
+    pub hosts: BTreeMap<HostId, Vec<AnnouncedRoute>>,
+    /// Documents of hosts that are not in the configuration.
+    pub unknown_hosts: u64,
+    /// Routes that were refused, by host.
+    pub refused: BTreeMap<HostId, u64>,
+}
