@@ -63,7 +63,7 @@ impl Profile {
     }
 }
 
-/// Builds the BPF objects and the `tcpguard` binary.
+/// Builds the BPF objects, and the binaries `tcpguard` and `tcpguard-fleet`.
 ///
 /// # Errors
 /// When the BPF toolchain is missing, or one of the compilations fails.
@@ -72,17 +72,21 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
     program(workspace, profile)
 }
 
-/// Builds the `tcpguard` binary with the BPF objects that are there.
+/// Builds the `tcpguard` binary with the BPF objects that are there, and `tcpguard-fleet`.
+///
+/// Each is built by itself: together, the features of crates that only the one needs would be in the other too.
 pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
-    let mut command = match profile {
-        Profile::Packaged(platform) => zig::cargo(workspace, "zigbuild", platform)?,
-        Profile::Debug | Profile::Release => {
-            let mut cargo = environment::host_cargo(workspace);
-            cargo.arg("build");
-            cargo
-        }
-    };
-    process::run(command.args(["--package", "tcpguard", profile.argument()]))
+    ["tcpguard", "tcpguard-fleet"].into_iter().try_for_each(|package| {
+        let mut command = match profile {
+            Profile::Packaged(platform) => zig::cargo(workspace, "zigbuild", platform)?,
+            Profile::Debug | Profile::Release => {
+                let mut cargo = environment::host_cargo(workspace);
+                cargo.arg("build");
+                cargo
+            }
+        };
+        process::run(command.args(["--package", package, profile.argument()]))
+    })
 }
 
 /// The BPF crate with the compiler it is built by.

@@ -14,7 +14,7 @@ pub fn exec(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let others = arguments.iter().filter(|argument| *argument != LIVE).cloned();
     let arguments: Vec<String> = std::iter::once(docs).chain(others).collect();
     if live {
-        return lab::exec(workspace, "tcpguard-bench", "eval", &arguments);
+        return lab::exec(workspace, &lab::LAB, "tcpguard-bench", "eval", &arguments);
     }
     setup::ensure(&[Purpose::Build])?;
     // Captures are played by the binary's own replay, and the binary carries the objects.

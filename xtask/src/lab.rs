@@ -13,14 +13,35 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Builds `program` of `package`, which needs a lab, and becomes it, so that signals reach it directly.
+/// The requirements of a lab.
+pub const LAB: [Purpose; 2] = [Purpose::Build, Purpose::Lab];
+/// The requirements of a fleet.
+const FLEET: [Purpose; 3] = [Purpose::Build, Purpose::Lab, Purpose::Fleet];
+
+/// The demonstration: of one host, or of a fleet.
+pub fn demo(workspace: &Workspace, fleet: bool, arguments: &[String]) -> Result<()> {
+    match fleet {
+        false => exec(workspace, &LAB, "tcpguard-kit", "demo", arguments),
+        true => exec(workspace, &FLEET, "tcpguard-kit", "fleet_demo", arguments),
+    }
+}
+
+/// The benchmark. Only its part about fleets needs a bus.
+pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let is_of_fleet = arguments.first().is_some_and(|part| part == "fleet");
+    let purposes: &[Purpose] = if is_of_fleet { &FLEET } else { &LAB };
+    exec(workspace, purposes, "tcpguard-bench", "bench", arguments)
+}
+
+/// Builds `program` of `package` and becomes it, so that signals reach it directly.
 pub fn exec(
     workspace: &Workspace,
+    purposes: &[Purpose],
     package: &str,
     program: &str,
     arguments: &[String],
 ) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Lab])?;
+    setup::ensure(purposes)?;
     build::everything(workspace, Profile::Release)?;
     become_program(workspace, package, program, arguments)
 }
@@ -47,10 +68,11 @@ pub fn become_program(
     Err(command.exec()).with_context(|| format!("cannot start {}", path.display()))
 }
 
-/// Names the program under test to a program of the test kit: `tcpguard` as it was built by `profile`.
+/// Names the programs under test to a program of the test kit, as they were built by `profile`.
 pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile) {
     command
         .env("TCPGUARD_BIN", workspace.binary(profile))
+        .env("TCPGUARD_FLEET_BIN", workspace.fleet_binary(profile))
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
 }

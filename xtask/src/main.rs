@@ -54,7 +54,7 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
-    /// Builds the BPF objects, then target/release/tcpguard
+    /// Builds the BPF objects, then tcpguard and tcpguard-fleet in target/release
     Build {
         /// Build user space without optimisation; the BPF objects are always optimised
         #[arg(long)]
@@ -111,6 +111,9 @@ enum Verb {
     Dist(dist::Arguments),
     /// Shows a live flood, its detection and its end, in network namespaces of its own
     Demo {
+        /// Show three hosts with a message bus and two routers instead
+        #[arg(long)]
+        fleet: bool,
         /// Passed to the demonstration
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -179,8 +182,8 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             faults::run(&workspace, scale, &[Goal::Soak])
         }
         Verb::Dist(arguments) => dist::run(&workspace, &arguments),
-        Verb::Demo { arguments } => lab::exec(&workspace, "tcpguard-kit", "demo", &arguments),
-        Verb::Bench { arguments } => lab::exec(&workspace, "tcpguard-bench", "bench", &arguments),
+        Verb::Demo { fleet, arguments } => lab::demo(&workspace, fleet, &arguments),
+        Verb::Bench { arguments } => lab::bench(&workspace, &arguments),
         Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
         Verb::Supply => supply::run(&workspace),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

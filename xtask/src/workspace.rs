@@ -57,6 +57,11 @@ impl Workspace {
         self.target.join(profile.directory()).join("tcpguard")
     }
 
+    /// Returns the path of `tcpguard-fleet`, built as `profile` says.
+    pub fn fleet_binary(&self, profile: Profile) -> PathBuf {
+        self.target.join(profile.directory()).join("tcpguard-fleet")
+    }
+
     /// Returns the directory of finished packages for a platform: `<target>/dist` for this machine's.
     pub fn packages(&self, platform: Platform) -> PathBuf {
         self.target.join(match platform {

@@ -82,8 +82,14 @@ pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
 }
 
 /// Requirements of the tests that need root alone.
-const PURPOSES: [Purpose; 5] =
-    [Purpose::Lab, Purpose::Scrape, Purpose::Package, Purpose::Browser, Purpose::Terminal];
+const PURPOSES: [Purpose; 6] = [
+    Purpose::Lab,
+    Purpose::Scrape,
+    Purpose::Package,
+    Purpose::Browser,
+    Purpose::Terminal,
+    Purpose::Fleet,
+];
 
 /// Everything that tests run and look at.
 pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
