@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tcpguard_kit::claims::{self, Claims, scene};
 use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
 use tcpguard_kit::net::lab::{BACKLOG, Family, Lab, LabOptions, PORT};
@@ -21,24 +22,11 @@ const CLIENTS_PER_SECOND: u32 = 50;
 const LONGEST_FLOOD: Duration = Duration::from_secs(45);
 
 fn main() -> ExitCode {
-    match play() {
-        Ok(0) => {
-            println!("\nEvery claim held.");
-            ExitCode::SUCCESS
-        }
-        Ok(broken) => {
-            println!("\n{broken} claim(s) did not hold.");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("the demonstration could not go on: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    claims::outcome(play())
 }
 
-/// Plays all scenes and returns how many claims did not hold.
-fn play() -> Result<u32> {
+/// Plays all scenes.
+fn play() -> Result<Claims> {
     agent::binary()?;
     let mut claims = Claims::default();
 
@@ -130,11 +118,7 @@ fn play() -> Result<u32> {
     }
     let stopped = agent.stop()?;
     claims.check(stopped.success(), "tcpguard stops cleanly");
-    Ok(claims.broken)
-}
-
-fn scene(title: &str) {
-    println!("\n== {title}");
+    Ok(claims)
 }
 
 /// Types a command of the operator.
@@ -178,18 +162,16 @@ impl Clients {
     }
 }
 
-/// Claims, each printed with its outcome.
-#[derive(Default)]
-struct Claims {
-    broken: u32,
+/// Claims about one moment of the demonstration.
+trait Moments {
+    fn served(&mut self, family: Family, attempts: &Attempts);
+
+    fn detected(&mut self, agent: &Agent, flood: &RunningFlood) -> Result<()>;
+
+    fn stopped(&mut self, agent: &Agent) -> Result<()>;
 }
 
-impl Claims {
-    fn check(&mut self, holds: bool, claim: &str) {
-        println!("  {} {claim}", if holds { "[ok]    " } else { "[NOT SO]" });
-        self.broken += u32::from(!holds);
-    }
-
+impl Moments for Claims {
     fn served(&mut self, family: Family, attempts: &Attempts) {
         println!("  {family:?} clients: {}", attempts.summary());
         let served = attempts.share_within(SECOND) >= 0.99;
