@@ -88,11 +88,13 @@ const QUESTIONS: [&str; 24] = [
 ];
 
 /// Commands that are no question, or not about this host.
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     // The agent.
     "run",
     // A terminal's.
     "top",
+    // Another program's.
+    "fleet",
     // Changes.
     "block",
     "unblock",

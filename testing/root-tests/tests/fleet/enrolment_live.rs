@@ -1,0 +1,112 @@
+//! Credentials and the server's configuration as `tcpguard fleet enroll` makes them, with the real server.
+
+use std::process::{Child, Stdio};
+
+use anyhow::{Result, ensure};
+use tcpguard_kit::fleet::documents::{self, PORT};
+use tcpguard_kit::fleet::network::Network;
+use tcpguard_kit::fleet::process::{self, Part, Process};
+use tcpguard_kit::fleet::stand_in::StandIn;
+use tcpguard_kit::fleet::{wait_for, write_secret};
+use tcpguard_kit::net::netns::Netns;
+
+use crate::support::{LEARNED_WITHIN, SOON, attack, connected, is_hint};
+
+/// Numbers of the machines.
+const BUS: u8 = 1;
+const OPERATOR: u8 = 6;
+const HOSTS: [u8; 2] = [2, 3];
+
+/// A server that ends when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Output of a verb on the operator's machine.
+fn operate(desk: &Netns, arguments: &[&str]) -> Result<String> {
+    let output = process::cli(desk, arguments)?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The credentials of a host, made on the operator's machine, and the server's configuration.
+fn enroll(desk: &Netns, number: u8, part: &str) -> Result<(String, String)> {
+    let (name, out) = (documents::name(number), format!("/run/{number}.creds"));
+    let arguments =
+        ["enroll", &name, "--as", part, "--authority", "/run/authority.json", "--out", &out];
+    let server = operate(desk, &arguments)?;
+    Ok((desk.read(&out)?, server))
+}
+
+fn start(bus: &Netns) -> Result<Server> {
+    let mut command = bus.command("nats-server")?;
+    command.args(["-c", "/run/nats.conf"]).stdin(Stdio::null());
+    let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    Ok(Server(server))
+}
+
+#[test]
+fn a_fleet_is_set_up_by_the_commands_of_the_manual() {
+    let network = Network::new().unwrap();
+    let bus = Netns::new("bus").unwrap();
+    let desk = Netns::new("desk").unwrap();
+    network.join(&bus, BUS).unwrap();
+    network.join(&desk, OPERATOR).unwrap();
+    let certificate = network.certificate(BUS).unwrap();
+    let (ca, address) = (network.authority().unwrap(), Network::address(BUS));
+    let config = |number: u8, more: &str| {
+        let name = documents::name(number);
+        format!(
+            "host = \"{name}\"\n[bus]\nservers = [\"tls://{address}:4222\"]\n\
+             credentials = \"/run/fleet.creds\"\nauthorities = \"/run/fleet-ca.pem\"\n{more}"
+        )
+    };
+    let (credentials, server) = enroll(&desk, OPERATOR, "operator").unwrap();
+    write_secret(&desk, "/run/fleet.creds", &credentials).unwrap();
+    desk.write("/run/fleet-ca.pem", &ca).unwrap();
+
+    // The administrator of the bus adds the certificate, and puts the files into other directories here.
+    bus.write("/run/server.pem", &certificate.certificate).unwrap();
+    write_secret(&bus, "/run/server.key", &certificate.key).unwrap();
+    let edited = server.replace("#tls {", "tls {").replace("/etc/nats/", "/run/");
+    write_secret(&bus, "/run/nats.conf", &edited.replace("/var/lib/nats", "/run/nats")).unwrap();
+    let _server = start(&bus).unwrap();
+
+    let role = operate(&desk, &["key", "/run/ops.key"]).unwrap();
+    let operator = "[operator]\nrole = \"ops\"\nkey = \"/run/ops.key\"\n";
+    desk.write(process::CONFIG, &config(OPERATOR, operator)).unwrap();
+    wait_for("the store", SOON, || Ok(operate(&desk, &["make-store"]).ok())).unwrap();
+
+    let machines = HOSTS.map(|number| {
+        let machine = Netns::new(&documents::name(number)).unwrap();
+        network.join(&machine, number).unwrap();
+        let (credentials, again) = enroll(&desk, number, "edge").unwrap();
+        assert_eq!(server, again, "the server knows no host");
+        write_secret(&machine, "/run/fleet.creds", &credentials).unwrap();
+        machine.write("/run/fleet-ca.pem", &ca).unwrap();
+        machine
+    });
+    let agents = machines.each_ref().map(|machine| StandIn::start(machine, &[PORT]).unwrap());
+    let edges: Vec<Process<'_>> = HOSTS
+        .iter()
+        .zip(&machines)
+        .map(|(number, machine)| {
+            Process::start(machine, Part::Edge, &config(*number, &role)).unwrap()
+        })
+        .collect();
+    edges.iter().for_each(connected);
+    attack(&agents[0], 512);
+    agents[1].wait_for("the hint", LEARNED_WITHIN, |message| is_hint(message, 512)).unwrap();
+    operate(&desk, &["block", "203.0.113.0/24", "--for", "10m", "--reason", "test"]).unwrap();
+    for edge in &edges {
+        edge.wait_until("the rule", SOON, |state| {
+            state["edge"]["rules"].as_array().map(Vec::len) == Some(1)
+        })
+        .unwrap();
+    }
+}
