@@ -5,6 +5,7 @@
 mod agent;
 mod capture;
 mod e2e;
+mod fleet;
 mod generator;
 mod machine;
 mod memory;
@@ -39,6 +40,7 @@ fn main() -> Result<ExitCode> {
         ["generator", words @ ..] => generator::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
+        ["fleet", words @ ..] => fleet::bench(words)?,
         ["replay"] => drop(record::print_and_write(&replay::measure(false)?, None)?),
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
@@ -51,6 +53,7 @@ fn main() -> Result<ExitCode> {
              \x20      bench generator [--help]       SYNs that floods offer at maximum, and the ideal filter's share\n\
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
+             \x20      bench fleet [--help]           a thousand hosts with a real message bus, and its faults\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench page                     writes docs/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"

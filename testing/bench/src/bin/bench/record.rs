@@ -134,6 +134,15 @@ impl Record {
         self.parts.iter().map(|it| it.report.clone()).collect()
     }
 
+    /// The record as it is kept: without all that was measured in each round.
+    pub fn without_rounds(&self) -> Self {
+        let mut kept = self.clone();
+        for measured in &mut kept.parts {
+            measured.report.rounds.take();
+        }
+        kept
+    }
+
     pub fn write(&self, path: &Path) -> Result<()> {
         write(path, self.json()?)
     }
@@ -150,12 +159,8 @@ impl Record {
     /// # Errors
     /// When the page has no mark for a part, or one for another, or a file cannot be written.
     pub fn publish(&self, root: &Path) -> Result<()> {
-        let mut kept = self.clone();
-        for measured in &mut kept.parts {
-            measured.report.rounds.take();
-        }
         // What is shown is what is kept, digit by digit.
-        let kept: Self = serde_json::from_slice(&kept.json()?)?;
+        let kept: Self = serde_json::from_slice(&self.without_rounds().json()?)?;
         // Filled before anything is written: half a page is worse than an old one.
         let page = kept.page(root)?;
         self.write(&root.join(ROUNDS))?;

@@ -14,7 +14,7 @@ use crate::verdict::{self, Outlook};
 use crate::{agent, e2e, page, replay, timeline};
 
 /// The directory that contains `docs`.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Of a run that has measured everything and missed a target.
 const MISSED: u8 = 3;
 /// Of one that has missed none, and could not measure what some are about.

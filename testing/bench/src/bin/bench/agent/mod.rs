@@ -9,7 +9,7 @@ mod load;
 mod maps;
 mod page;
 mod polls;
-mod process;
+pub mod process;
 mod rules;
 mod sockets;
 mod stage;
