@@ -21,7 +21,7 @@ impl Random {
         least + most.saturating_sub(least).mul_f64(self.fraction())
     }
 
-    /// A time up to `most` that is rarely early: of [`LARGEST_GROUP`] hosts about one draws zero, and the number that
+    /// A time up to `most` that is rarely early: of `LARGEST_GROUP` hosts about one draws zero, and the number that
     /// have drawn less grows by the same factor in each part of the time. So in a group of any size a few hosts come
     /// first, and the others hear them before their own time (the timer of RFC 4654, and of Nonnenmacher and Biersack,
     /// "Scalable feedback for large groups", 1999).
