@@ -517,9 +517,10 @@ fn g5_interfaces_that_come_and_go_are_protected_at_once_and_never_said_to_be_bef
 
 /// Packets that the programs have counted for interfaces that have no counters of their own.
 fn unattached_packets() -> u64 {
-    let mut all = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap().map(Result::unwrap);
-    let layout = all.find(|entry| entry.path().is_dir()).unwrap();
-    let map = MapData::from_pin(layout.path().join("maps/PACKETS")).unwrap();
+    let all = std::fs::read_dir("/sys/fs/bpf/tcpguard").unwrap();
+    // Next programs have a directory beside those of layouts.
+    let mut maps = all.map(|entry| entry.unwrap().path().join("maps/PACKETS"));
+    let map = MapData::from_pin(maps.find(|path| path.exists()).unwrap()).unwrap();
     // The counter at entry comes first; see `PacketCounters`.
     const WORDS: usize = size_of::<tcpguard_common::abi::PacketCounters>() / 8;
     let map: PerCpuArray<_, [u64; WORDS]> = Map::PerCpuArray(map).try_into().unwrap();
