@@ -170,7 +170,7 @@ fn a_rule_that_rests_on_a_hint_goes_with_it() {
     run_hinted(&mut lab, 11.1, &bare(), 2);
     assert_eq!(lab.signature_rules().len(), 1, "{}", lab.story());
     let over = Hint { port: 443, signature: bare(), reporters: 2, ttl_s: 0 };
-    lab.fleet(FleetMessage::Hint(over), 0).expect("taken back");
+    lab.fleet(FleetMessage::Hint(over), 0).expect("withdrawn");
     lab.run_until(11.55);
     assert_eq!(lab.signature_rules().len(), 0, "{}", lab.story());
     assert_eq!(lab.removed[0].2, RemovalReason::Unsupported);

@@ -40,8 +40,8 @@ pub struct Agent {
     pub handshake: String,
     /// Backend of its SYN cookies: a `backend` of the status.
     pub cookies: String,
-    /// Seconds after which a client got in again that was blocked for [`BLOCK_S`], while the time of day
-    /// was set and agents were killed.
+    /// Time from a block of [`BLOCK_S`] to the next connection of the client, in seconds. Meanwhile the time of day is set
+    /// and agents are killed.
     pub block: String,
 }
 

@@ -120,7 +120,7 @@ fn hints_end_in_a_partition_and_return_after_it() {
     let begun = Instant::now();
     agent.wait_for("the end of the hint", 65 * SECOND, |message| ends_hint(message, 512)).unwrap();
     let took = begun.elapsed();
-    assert!(took >= 55 * SECOND, "it ended after {took:.1?}, as if it had been taken back");
+    assert!(took >= 55 * SECOND, "it ended after {took:.1?}, as if it had been withdrawn");
     agent.forget();
     fleet.network.reconnect(HOST).unwrap();
     edge.wait_until("the bus", 40 * SECOND, |state| state["bus"]["connected"] == true).unwrap();

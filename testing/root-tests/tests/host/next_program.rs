@@ -36,7 +36,7 @@ fn started(lab: &Lab) -> Agent<'_> {
     agent
 }
 
-/// Pairs of a second, of which only the half gets in that no rule drops.
+/// Pairs of sources during a second. A rule drops one of each pair.
 fn pairs(lab: &Lab) -> Pairs {
     let traffic = Trickle::start(lab).unwrap();
     sleep(SECOND);
