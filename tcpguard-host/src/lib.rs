@@ -16,6 +16,7 @@ pub mod json;
 pub mod linux;
 pub mod listeners;
 pub mod random;
+pub mod spelling;
 pub mod states;
 pub mod time;
 pub mod tune;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use tcpguard_host::spelling::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -210,41 +211,9 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The known key that `name` is most likely a misspelling of: at most a third of it differs.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|key| (distance(name, key), *key))
-        .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
-        .min()
-        .map(|(_, key)| key)
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_likely_misspelling_is_suggested() {
-        assert_eq!(nearest("server", &["servers", "key"]), Some("servers"));
-        assert_eq!(nearest("colour", &["servers", "key"]), None);
-    }
 
     #[test]
     fn a_position_is_given_by_line_and_column_in_characters() {

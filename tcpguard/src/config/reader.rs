@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use tcpguard_host::spelling::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -241,32 +242,6 @@ impl<'a> Section<'a> {
 /// Largest number of known keys that are listed where none of them is meant.
 const LISTED: usize = 8;
 
-/// The known key that `name` is most likely a misspelling of: at most a third of it differs.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|key| (distance(name, key), *key))
-        .filter(|(distance, key)| *distance <= key.len().div_ceil(3))
-        .min()
-        .map(|(_, key)| key)
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,23 +255,5 @@ mod tests {
         // Two bytes each.
         assert_eq!(spot(10), "x.toml:2:6");
         assert_eq!(spot(99), "x.toml:3:1", "beyond the end is the end");
-    }
-
-    #[test]
-    fn distance_counts_insertions_deletions_and_replacements() {
-        for (a, b, expected) in [
-            ("", "abc", 3),
-            ("poll_ms", "poll_ms", 0),
-            ("pol_ms", "poll_ms", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(a, b), expected, "{a} to {b}");
-        }
-    }
-
-    #[test]
-    fn only_a_likely_misspelling_is_suggested() {
-        assert_eq!(nearest("pol_ms", &["poll_ms", "clear_s"]), Some("poll_ms"));
-        assert_eq!(nearest("colour", &["poll_ms", "clear_s"]), None);
     }
 }
