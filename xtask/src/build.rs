@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use tcpguard_support::contents::PACKAGES;
 
 use crate::{
     debug_info, environment,
@@ -72,11 +73,11 @@ pub fn everything(workspace: &Workspace, profile: Profile) -> Result<()> {
     program(workspace, profile)
 }
 
-/// Builds the `tcpguard` binary with the BPF objects that are there, and `tcpguard-fleet`.
+/// Builds the program of each package, with the BPF objects that are there.
 ///
 /// Each is built by itself: together, the features of crates that only the one needs would be in the other too.
 pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
-    ["tcpguard", "tcpguard-fleet"].into_iter().try_for_each(|package| {
+    PACKAGES.iter().try_for_each(|package| {
         let mut command = match profile {
             Profile::Packaged(platform) => zig::cargo(workspace, "zigbuild", platform)?,
             Profile::Debug | Profile::Release => {
@@ -85,7 +86,7 @@ pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
                 cargo
             }
         };
-        process::run(command.args(["--package", package, profile.argument()]))
+        process::run(command.args(["--package", package.name, profile.argument()]))
     })
 }
 

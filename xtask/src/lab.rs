@@ -3,6 +3,7 @@
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context, Result};
+use tcpguard_support::contents;
 
 use crate::{
     build::{self, Profile},
@@ -71,8 +72,8 @@ pub fn become_program(
 /// Names the programs under test to a program of the test kit, as they were built by `profile`.
 pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile) {
     command
-        .env("TCPGUARD_BIN", workspace.binary(profile))
-        .env("TCPGUARD_FLEET_BIN", workspace.fleet_binary(profile))
+        .env("TCPGUARD_BIN", workspace.program(&contents::AGENT, profile))
+        .env("TCPGUARD_FLEET_BIN", workspace.program(&contents::FLEET, profile))
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
 }

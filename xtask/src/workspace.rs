@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use tcpguard_support::contents;
 
 use crate::build::Profile;
 use crate::platform::Platform;
@@ -52,14 +53,9 @@ impl Workspace {
         self.root.join("testing/bpf")
     }
 
-    /// Returns the path of `tcpguard`, built as `profile` says.
-    pub fn binary(&self, profile: Profile) -> PathBuf {
-        self.target.join(profile.directory()).join("tcpguard")
-    }
-
-    /// Returns the path of `tcpguard-fleet`, built as `profile` says.
-    pub fn fleet_binary(&self, profile: Profile) -> PathBuf {
-        self.target.join(profile.directory()).join("tcpguard-fleet")
+    /// Returns the path of the program of a package, built as `profile` says.
+    pub fn program(&self, package: &contents::Package, profile: Profile) -> PathBuf {
+        self.target.join(profile.directory()).join(package.name)
     }
 
     /// Returns the directory of finished packages for a platform: `<target>/dist` for this machine's.

@@ -93,6 +93,12 @@ pub enum Verb {
     Enroll(EnrollArgs),
     /// Make the store of operators' rules, once for a fleet
     MakeStore(MakeStoreArgs),
+    /// Write the manual pages, for packagers
+    #[command(hide = true)]
+    Manual {
+        /// Directory of the pages
+        directory: PathBuf,
+    },
     /// Carry the lines of ExaBGP's API
     #[command(hide = true)]
     ExabgpRelay {

@@ -5,6 +5,7 @@ mod enroll;
 mod error;
 mod key;
 mod log;
+mod manual;
 mod metrics;
 mod rule;
 mod status;
@@ -80,6 +81,7 @@ fn verb(args: Args) -> Result<(), CliError> {
         }
         Verb::Key(args) => key::run(&args, &mut out),
         Verb::Enroll(args) => enroll::run(&args, &mut out),
+        Verb::Manual { directory } => manual::run(&directory, &mut out),
         Verb::MakeStore(args) => {
             let config = Config::read(&paths.config)?;
             block_on(async {

@@ -8,6 +8,7 @@ mod stack;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use tcpguard_support::contents;
 
 use crate::{
     build::{self, Profile},
@@ -34,7 +35,7 @@ pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
     let profile = Profile::Packaged(Platform::OWN);
     timed("the program as it is packaged", || build::everything(workspace, profile))?;
     let mut figures = figures::of_objects(workspace, &objects)?;
-    figures.extend(figures::of_program(&workspace.binary(profile))?);
+    figures.extend(figures::of_program(&workspace.program(&contents::AGENT, profile))?);
     if update {
         let budgets = Budgets::read(workspace).unwrap_or_default();
         return budgets.updated(&figures).write(workspace);

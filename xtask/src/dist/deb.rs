@@ -1,5 +1,5 @@
 //! The .deb: the tree of a package and the metadata for dpkg. The maintainer scripts are in
-//! `packaging/deb`.
+//! `packaging/deb`, a directory for each package.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tcpguard_support::contents;
 
-use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
+use super::{HOMEPAGE, REVISION, Release, Staged, VERSION, below};
 use crate::process;
 use crate::zig::GLIBC;
 
@@ -26,20 +26,23 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
 
     let about = root.join("DEBIAN");
     fs::create_dir(&about)?;
-    fs::write(about.join("control"), control(architecture, size(&root, &staged)?))?;
+    fs::write(
+        about.join("control"),
+        control(release.package, architecture, size(&root, &staged)?),
+    )?;
     let configuration = staged.iter().filter(|file| file.is_configuration);
     let conffiles: String = configuration.map(|file| format!("{}\n", file.path)).collect();
     fs::write(about.join("conffiles"), conffiles)?;
     fs::write(about.join("md5sums"), checksums(&root, &staged)?)?;
     for name in SCRIPTS {
         let script = about.join(name);
-        fs::copy(release.workspace.root.join("packaging/deb").join(name), &script)
-            .with_context(|| format!("packaging/deb/{name}"))?;
+        let source = format!("packaging/deb/{}/{name}", release.package.name);
+        fs::copy(release.workspace.root.join(&source), &script).with_context(|| source.clone())?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     }
     fs::set_permissions(&about, fs::Permissions::from_mode(0o755))?;
 
-    let name = format!("tcpguard_{VERSION}-{REVISION}_{architecture}.deb");
+    let name = format!("{}_{VERSION}-{REVISION}_{architecture}.deb", release.package.name);
     let package = release.directory.join(name);
     process::output(
         Command::new("dpkg-deb")
@@ -63,7 +66,7 @@ pub fn copyright(release: &Release<'_>) -> Result<String> {
          Upstream-Name: tcpguard\n\
          Source: {HOMEPAGE}\n\
          Comment: The program contains libraries of others. Their licences are in\n \
-         /usr/share/doc/tcpguard/third-party-licences.gz\n\n\
+         /usr/share/doc/{}/third-party-licences.gz\n\n\
          Files: *\n\
          Copyright: {}\n\
          License: Expat or Apache-2.0\n\n\
@@ -71,6 +74,7 @@ pub fn copyright(release: &Release<'_>) -> Result<String> {
          License: Apache-2.0\n \
          On Debian systems, the full text of the Apache License, version 2.0, is in\n \
          /usr/share/common-licenses/Apache-2.0\n",
+        release.package.name,
         holder.context("LICENSE-MIT names no holder")?,
         continued(&terms.join("\n")),
     ))
@@ -79,18 +83,19 @@ pub fn copyright(release: &Release<'_>) -> Result<String> {
 /// The changelog of the package; that of the program lies beside it.
 pub fn changelog(release: &Release<'_>) -> Result<String> {
     Ok(format!(
-        "tcpguard ({VERSION}-{REVISION}) unstable; urgency=medium\n\n  \
+        "{} ({VERSION}-{REVISION}) unstable; urgency=medium\n\n  \
          * Version {VERSION}: see changelog.gz.\n\n \
          -- {MAINTAINER}  {}\n",
+        release.package.name,
         release.time("--rfc-email")?
     ))
 }
 
-fn control(architecture: &str, kib: u64) -> String {
+fn control(package: &contents::Package, architecture: &str, kib: u64) -> String {
     // systemd: makes the user and runs the service; 247 is the first with ProtectProc=.
     // libc6: `libc.rs` holds the program to it.
     format!(
-        "Package: tcpguard\n\
+        "Package: {}\n\
          Version: {VERSION}-{REVISION}\n\
          Architecture: {architecture}\n\
          Maintainer: {MAINTAINER}\n\
@@ -99,8 +104,10 @@ fn control(architecture: &str, kib: u64) -> String {
          Section: net\n\
          Priority: optional\n\
          Homepage: {HOMEPAGE}\n\
-         Description: {SUMMARY}\n{}",
-        continued(DESCRIPTION)
+         Description: {}\n{}",
+        package.name,
+        package.summary,
+        continued(package.description)
     )
 }
 
@@ -141,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_control_file_holds_one_field_a_line() {
-        let control = control("amd64", 42);
+        let control = control(&contents::AGENT, "amd64", 42);
         assert!(control.contains("\nDepends: libc6 (>= 2.17), systemd (>= 247)\n"), "{control}");
         assert!(control.contains("\nInstalled-Size: 42\n"), "{control}");
         assert!(control.ends_with('\n'));

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tcpguard_support::contents::Format;
 
-use super::{HOMEPAGE, ISO_8601, Release, SUMMARY, VERSION, place, tarball};
+use super::{HOMEPAGE, ISO_8601, Release, VERSION, place, tarball};
 use crate::libc::{self, CLibrary, Needs};
 use crate::process;
 
@@ -99,7 +99,7 @@ fn configuration(release: &Release<'_>, time: &str, layer: &str) -> Value {
             "Env": ["PATH=/usr/bin"],
             "Labels": {
                 "org.opencontainers.image.title": "tcpguard",
-                "org.opencontainers.image.description": SUMMARY,
+                "org.opencontainers.image.description": release.package.summary,
                 "org.opencontainers.image.version": VERSION,
                 "org.opencontainers.image.source": HOMEPAGE,
                 "org.opencontainers.image.licenses": "MIT OR Apache-2.0",

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use tcpguard_support::contents::{AGENT, FLEET, Package};
+
 use crate::debian;
 use crate::platform::Platform;
 use crate::process::{self, timed};
@@ -82,14 +84,14 @@ impl Root {
     }
 }
 
-/// Installs, runs and removes the package with this ending.
+/// Installs, runs and removes the packages with this ending.
 fn try_in(workspace: &Workspace, root: &Path, ending: &str) -> Result<()> {
-    let package = made(workspace, ending)?;
+    let (agent, fleet) = (made(workspace, &AGENT, ending)?, made(workspace, &FLEET, ending)?);
     let script = workspace.target.join("install.sh");
     fs::write(&script, SCRIPT)?;
     let mut apart = Command::new("unshare");
     apart.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-e"]);
-    process::run(apart.arg(&script).arg(root).arg(package).stdin(Stdio::null()))
+    process::run(apart.arg(&script).arg(root).arg(agent).arg(fleet).stdin(Stdio::null()))
 }
 
 /// The mirror of this distribution, if there is one: many mirrors of Debian have Ubuntu beside it.
@@ -116,13 +118,14 @@ fn ubuntu_keys(workspace: &Workspace) -> Result<PathBuf> {
     Ok(directory.join("usr/share/keyrings/ubuntu-archive-keyring.gpg"))
 }
 
-/// The package with this ending.
-fn made(workspace: &Workspace, ending: &str) -> Result<PathBuf> {
+/// The file of a package with this ending.
+fn made(workspace: &Workspace, package: &Package, ending: &str) -> Result<PathBuf> {
     let directory = workspace.packages(Platform::OWN);
     let entries =
         directory.read_dir().with_context(|| format!("cannot read {}", directory.display()))?;
-    let mut paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    paths
-        .find(|path| path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()))
-        .with_context(|| format!("no {ending} in {}", directory.display()))
+    let mut entries = entries.filter_map(Result::ok);
+    entries
+        .find(|entry| package.is_file(&entry.file_name().to_string_lossy(), ending))
+        .map(|entry| entry.path())
+        .with_context(|| format!("no {ending} of {} in {}", package.name, directory.display()))
 }

@@ -1,10 +1,11 @@
-//! The packages of cargo that the program contains, those of its BPF objects included.
+//! The packages of cargo that a program contains, those of its BPF objects included.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tcpguard_support::contents;
 
 use crate::platform::Platform;
 use crate::workspace::Workspace;
@@ -29,13 +30,19 @@ pub struct Package {
 /// Name and version of a package.
 pub type Key = (String, String);
 
-/// All of them, for a platform.
+/// All of them in the program of a package, for a platform.
 ///
 /// # Errors
 /// When cargo cannot read the manifests, or a lock file does not fit them.
-pub fn packages(workspace: &Workspace, platform: Platform) -> Result<BTreeMap<Key, Package>> {
-    let mut packages = of(&workspace.root, "tcpguard", platform.triple())?;
-    packages.extend(of(&workspace.bpf_crate(), "tcpguard-ebpf", "bpfel-unknown-none")?);
+pub fn packages(
+    workspace: &Workspace,
+    platform: Platform,
+    package: &contents::Package,
+) -> Result<BTreeMap<Key, Package>> {
+    let mut packages = of(&workspace.root, package.name, platform.triple())?;
+    if package.has_bpf {
+        packages.extend(of(&workspace.bpf_crate(), "tcpguard-ebpf", "bpfel-unknown-none")?);
+    }
     Ok(packages)
 }
 

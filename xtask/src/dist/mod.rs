@@ -1,5 +1,5 @@
-//! `cargo xtask dist`: the .deb, the .rpm and the tarball, in `<target>/dist`. All are made of the same list
-//! ([`tcpguard_support::contents`]) and hold the same program, each packed by its own system's tools.
+//! `cargo xtask dist`: each package as a .deb, an .rpm and a tarball, and the agent's image, in `<target>/dist`. All are
+//! made of one list ([`tcpguard_support::contents`]), each packed by its own system's tools.
 //!
 //! The same commit gives the same bytes: every time in a package is `SOURCE_DATE_EPOCH`, or else the
 //! commit's.
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use tcpguard_support::contents::{Format, ITEMS, Source};
+use tcpguard_support::contents::{self, Format, PACKAGES, Source};
 
 use self::linked::Key;
 use crate::build::{self, Profile};
@@ -36,17 +36,6 @@ use crate::workspace::Workspace;
 
 /// Number of the package among those of this version.
 const REVISION: &str = "1";
-const SUMMARY: &str = "SYN-flood detection and mitigation in the kernel";
-/// Paragraphs of at most 79 columns, with an empty line between them.
-const DESCRIPTION: &str = "\
-tcpguard runs on the host under attack, sees every TCP handshake in the kernel
-(XDP, eBPF), distinguishes a SYN flood from a scan, a flash crowd or a broken
-path, and drops the flood before the network stack spends anything on it, while
-real clients keep connecting.
-
-After the installation, name the interface in /etc/tcpguard/tcpguard.toml and
-start the service. It starts in mode observe: it counts the packets that it
-would drop, and drops nothing.";
 const HOMEPAGE: &str = "https://github.com/tcpguard/tcpguard";
 /// The format of a time in documents, for date(1).
 const ISO_8601: &str = "+%Y-%m-%dT%H:%M:%SZ";
@@ -104,23 +93,32 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 /// # Errors
 /// When one of the tools fails; its own output says why.
 pub fn packages(workspace: &Workspace, platform: Platform) -> Result<Vec<PathBuf>> {
-    let release = Release::prepare(workspace, platform)?;
+    let directory = workspace.packages(platform);
+    if directory.exists() {
+        fs::remove_dir_all(&directory)
+            .with_context(|| format!("cannot remove {}", directory.display()))?;
+    }
     timed("packages", || {
-        let mut made = vec![
-            deb::build(&release)?,
-            rpm::build(&release)?,
-            tarball::build(&release)?,
-            image::build(&release)?,
-            sbom::write(&release)?,
-        ];
-        made.push(release.checksums(&made)?);
+        let mut made = Vec::new();
+        for package in PACKAGES {
+            let release = Release::prepare(workspace, platform, package)?;
+            made.push(deb::build(&release)?);
+            made.push(rpm::build(&release)?);
+            made.push(tarball::build(&release)?);
+            if package.items.iter().any(|item| item.is_in(Format::Image)) {
+                made.push(image::build(&release)?);
+            }
+            made.push(sbom::write(&release)?);
+        }
+        made.push(checksums(&directory, &made)?);
         Ok(made)
     })
 }
 
-/// The inputs of the packages.
+/// The inputs of a package in all formats.
 struct Release<'a> {
     workspace: &'a Workspace,
+    package: &'static contents::Package,
     /// The packages of cargo that the program contains.
     packages: BTreeMap<Key, linked::Package>,
     /// Directory of the finished packages.
@@ -147,19 +145,20 @@ struct Staged {
 }
 
 impl<'a> Release<'a> {
-    fn prepare(workspace: &'a Workspace, platform: Platform) -> Result<Self> {
+    fn prepare(
+        workspace: &'a Workspace,
+        platform: Platform,
+        package: &'static contents::Package,
+    ) -> Result<Self> {
         let directory = workspace.packages(platform);
-        if directory.exists() {
-            fs::remove_dir_all(&directory)
-                .with_context(|| format!("cannot remove {}", directory.display()))?;
-        }
-        let work = directory.join("work");
-        let program = workspace.binary(Profile::Packaged(platform));
+        let work = directory.join("work").join(package.name);
+        let program = workspace.program(package, Profile::Packaged(platform));
         let mut started = emulation::runner(workspace, platform)?;
         started.push(program.clone().into());
         let release = Self {
             workspace,
-            packages: linked::packages(workspace, platform)?,
+            package,
+            packages: linked::packages(workspace, platform, package)?,
             epoch: epoch(workspace)?,
             platform,
             program,
@@ -183,17 +182,7 @@ impl<'a> Release<'a> {
 
     /// Name of this version for its platform, at which other names begin.
     fn name(&self) -> String {
-        format!("tcpguard-{VERSION}-{}-linux", self.platform.kernel())
-    }
-
-    /// Writes the checksums of finished files, for `sha256sum --check`, and returns the path.
-    fn checksums(&self, files: &[PathBuf]) -> Result<PathBuf> {
-        let mut command = Command::new("sha256sum");
-        command.arg("--").args(files.iter().filter_map(|file| file.file_name()));
-        let sums = process::output(command.current_dir(&self.directory))?;
-        let path = self.directory.join(SHA256SUMS);
-        fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
+        format!("{}-{VERSION}-{}-linux", self.package.name, self.platform.kernel())
     }
 
     /// The time of everything, as date(1) prints it.
@@ -214,7 +203,7 @@ impl<'a> Release<'a> {
     /// Lays a package's files out below `root`.
     fn stage(&self, format: Format, root: &Path) -> Result<Vec<Staged>> {
         let mut staged = Vec::new();
-        for item in ITEMS.iter().filter(|item| item.is_in(format)) {
+        for item in self.package.items.iter().filter(|item| item.is_in(format)) {
             let files = match item.source {
                 Source::Directory => Vec::new(),
                 Source::Program => vec![(fs::read(&self.program)?, item.to.to_owned())],
@@ -222,7 +211,7 @@ impl<'a> Release<'a> {
                     let text = fs::read_to_string(self.workspace.root.join(from))
                         .with_context(|| format!("cannot read {from}"))?;
                     let home = format!("{HOMEPAGE}/blob/v{VERSION}");
-                    let page = pages::with_links(&text, from, ITEMS, &home);
+                    let page = pages::with_links(&text, from, self.package.items, &home);
                     vec![(page.into_bytes(), item.to.to_owned())]
                 }
                 Source::File(_) | Source::Files(..) => read(item.files(&self.workspace.root)?)?,
@@ -243,7 +232,8 @@ impl<'a> Release<'a> {
                     vec![(deb::changelog(self)?.into_bytes(), item.to.to_owned())]
                 }
                 Source::Notices => {
-                    vec![(notices::all(&self.packages)?.into_bytes(), item.to.to_owned())]
+                    let text = notices::all(self.package.name, &self.packages)?;
+                    vec![(text.into_bytes(), item.to.to_owned())]
                 }
             };
             if item.source == Source::Directory {
@@ -264,6 +254,16 @@ impl<'a> Release<'a> {
         open_directories(root)?;
         Ok(staged)
     }
+}
+
+/// Writes the checksums of finished files in `directory`, for `sha256sum --check`, and returns the path.
+fn checksums(directory: &Path, files: &[PathBuf]) -> Result<PathBuf> {
+    let mut command = Command::new("sha256sum");
+    command.arg("--").args(files.iter().filter_map(|file| file.file_name()));
+    let sums = process::output(command.current_dir(directory))?;
+    let path = directory.join(SHA256SUMS);
+    fs::write(&path, sums).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 fn read(files: Vec<(PathBuf, String)>) -> Result<Vec<(Vec<u8>, String)>> {
@@ -343,13 +343,16 @@ mod tests {
     fn every_file_of_the_list_is_there_and_goes_to_a_place_of_its_own() {
         let workspace = Workspace::locate().unwrap();
         for format in FORMATS.iter().copied() {
+            // Both packages may be on one host.
             let mut places = BTreeSet::new();
-            for item in ITEMS.iter().filter(|item| item.is_in(format)) {
+            let items = PACKAGES.iter().flat_map(|package| package.items);
+            for item in items.filter(|item| item.is_in(format)) {
                 assert!(item.to.starts_with('/'), "{item:?}");
                 let several = matches!(item.source, Source::Files(..) | Source::Manual(_));
                 let directory = several || item.source == Source::Directory;
                 assert_eq!(item.to.ends_with('/'), directory, "{item:?}");
-                assert!(places.insert(item.to), "{} is there twice", item.to);
+                let is_shared = several || item.to == "/INSTALL";
+                assert!(places.insert(item.to) || is_shared, "{} is there twice", item.to);
                 let files = item.files(&workspace.root).unwrap();
                 assert!(files.iter().all(|(from, _)| from.is_file()), "{files:?}");
                 let named = matches!(item.source, Source::File(_) | Source::Files(..));
@@ -384,7 +387,9 @@ mod tests {
 
     #[test]
     fn the_description_fits_into_the_columns_of_both_formats() {
-        assert!(DESCRIPTION.lines().all(|line| line.len() <= 79));
-        assert!(SUMMARY.len() < 60, "{}", SUMMARY.len());
+        for package in PACKAGES {
+            assert!(package.description.lines().all(|line| line.len() <= 79), "{}", package.name);
+            assert!(package.summary.len() < 60, "{}", package.summary);
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::linked::{Key, Package};
 
 /// Every library of others with its licence and the texts that came with it. A text that several
 /// share is printed once.
-pub fn all(packages: &BTreeMap<Key, Package>) -> Result<String> {
+pub fn all(program: &str, packages: &BTreeMap<Key, Package>) -> Result<String> {
     let mut list = String::new();
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in packages.values().filter(|package| package.is_foreign) {
@@ -25,7 +25,7 @@ pub fn all(packages: &BTreeMap<Key, Package>) -> Result<String> {
         format!("{line}\n{}\n\n{}\n", of.join(", "), text.trim_end())
     });
     let texts: String = texts.collect();
-    Ok(format!("Libraries of others in tcpguard, and their licences\n\n{list}\n{texts}"))
+    Ok(format!("Libraries of others in {program}, and their licences\n\n{list}\n{texts}"))
 }
 
 /// The texts in a package's directory that are named like licences.

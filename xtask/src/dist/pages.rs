@@ -65,11 +65,11 @@ fn from_root(from: &str, link: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tcpguard_support::contents::ITEMS;
+    use tcpguard_support::contents::AGENT;
 
     #[test]
     fn links_lead_to_what_is_installed_or_to_the_repository() {
-        let found = |text: &str| with_links(text, "docs/commands.md", ITEMS, "https://x/v1");
+        let found = |text: &str| with_links(text, "docs/commands.md", AGENT.items, "https://x/v1");
         for (text, expected) in [
             ("see [a](operations.md#b).", "see [a](/usr/share/doc/tcpguard/operations.md#b)."),
             ("[s](schema/status.json)", "[s](/usr/share/tcpguard/schema/status.json)"),

@@ -1,4 +1,5 @@
-//! The .rpm: a spec file that takes the tree as it is. Its scripts are in `packaging/rpm`.
+//! The .rpm: a spec file that takes the tree as it is. Its scripts are in `packaging/rpm`, a
+//! directory for each package.
 
 use std::{
     fs,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use tcpguard_support::contents;
 
-use super::{DESCRIPTION, HOMEPAGE, REVISION, Release, SUMMARY, Staged, VERSION, below};
+use super::{HOMEPAGE, REVISION, Release, Staged, VERSION, below};
 use crate::process;
 
 /// Scripts that rpm runs after and before it changes the files.
@@ -19,20 +20,22 @@ const SCRIPTS: [&str; 3] = ["post", "preun", "postun"];
 pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     let root = release.fresh("rpm")?;
     let staged = release.stage(contents::Format::Rpm, &root)?;
-    let own = contents::OWN_DIRECTORIES.iter().filter(|path| below(&root, path).is_dir());
+    let package = release.package;
+    let own = package.own_directories.iter().filter(|path| below(&root, path).is_dir());
     let own: Vec<&str> = own.copied().collect();
     let mut scripts = String::new();
     for name in SCRIPTS {
-        let path = release.workspace.root.join("packaging/rpm").join(name);
-        let script = fs::read_to_string(&path).with_context(|| format!("packaging/rpm/{name}"))?;
+        let source = format!("packaging/rpm/{}/{name}", package.name);
+        let path = release.workspace.root.join(&source);
+        let script = fs::read_to_string(path).with_context(|| source.clone())?;
         // rpm expands macros everywhere.
         scripts += &format!("%{name}\n{}\n", script.replace('%', "%%"));
     }
-    let spec = release.work.join("tcpguard.spec");
-    fs::write(&spec, spec_of(&root, &scripts, &own, &staged))?;
+    let spec = release.work.join("package.spec");
+    fs::write(&spec, spec_of(package, &root, &scripts, &own, &staged))?;
 
     let architecture = release.platform.kernel();
-    let name = format!("tcpguard-{VERSION}-{REVISION}.{architecture}.rpm");
+    let name = format!("{}-{VERSION}-{REVISION}.{architecture}.rpm", package.name);
     let topmost = release.fresh("rpmbuild")?;
     let mut command = Command::new("rpmbuild");
     command.args(["-bb", "--quiet"]).arg(format!("--target={architecture}-linux"));
@@ -52,7 +55,13 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     Ok(release.directory.join(name))
 }
 
-fn spec_of(root: &Path, scripts: &str, own: &[&str], staged: &[Staged]) -> String {
+fn spec_of(
+    package: &contents::Package,
+    root: &Path,
+    scripts: &str,
+    own: &[&str],
+    staged: &[Staged],
+) -> String {
     let own = own.iter().map(|path| format!("%dir %attr(0755, root, root) {path}\n"));
     let files = staged.iter().map(|file| {
         let kind = match file {
@@ -66,10 +75,10 @@ fn spec_of(root: &Path, scripts: &str, own: &[&str], staged: &[Staged]) -> Strin
     // The tree is finished: nothing is to be compressed, stripped or taken apart again. rpm reads
     // xz everywhere.
     format!(
-        "Name: tcpguard\n\
+        "Name: {}\n\
          Version: {VERSION}\n\
          Release: {REVISION}\n\
-         Summary: {SUMMARY}\n\
+         Summary: {}\n\
          License: MIT OR Apache-2.0\n\
          URL: {HOMEPAGE}\n\
          Requires: systemd\n\
@@ -77,10 +86,13 @@ fn spec_of(root: &Path, scripts: &str, own: &[&str], staged: &[Staged]) -> Strin
          %global __os_install_post %{{nil}}\n\
          %global _build_id_links none\n\
          %global _binary_payload w6.xzdio\n\n\
-         %description\n{DESCRIPTION}\n\n\
+         %description\n{}\n\n\
          %install\ncp -a '{}/.' '%{{buildroot}}'\n\n\
          {scripts}\
          %files\n{files}",
+        package.name,
+        package.summary,
+        package.description,
         root.display()
     )
 }
@@ -102,7 +114,8 @@ mod tests {
             staged("/etc/tcpguard/tcpguard.toml", 0o644, false, true),
             staged("/etc/tcpguard/conf.d", 0o755, true, false),
         ];
-        let spec = spec_of(Path::new("/tree"), "%post\ntrue\n", &["/etc/tcpguard"], &files);
+        let tree = Path::new("/tree");
+        let spec = spec_of(&contents::AGENT, tree, "%post\ntrue\n", &["/etc/tcpguard"], &files);
         let (_, list) = spec.split_once("%files\n").unwrap();
         assert_eq!(
             list.lines().collect::<Vec<_>>(),

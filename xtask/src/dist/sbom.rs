@@ -1,4 +1,4 @@
-//! The software bill of materials (SBOM) of the program, in CycloneDX 1.6: each package in it, with its version,
+//! The software bill of materials (SBOM) of a program, in CycloneDX 1.6: each package in it, with its version,
 //! licence and checksum, and what it is linked with.
 
 use std::collections::BTreeMap;
@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tcpguard_support::contents;
 
 use super::linked::{Key, Package};
-use super::{HOMEPAGE, ISO_8601, Release, SUMMARY, VERSION};
+use super::{HOMEPAGE, ISO_8601, Release, VERSION};
 use crate::compiler::Compiler;
 use crate::process;
 
@@ -37,7 +38,7 @@ pub fn write(release: &Release<'_>) -> Result<PathBuf> {
     let compiler = process::output(compiler.arg("--version").current_dir(&workspace.root))?;
     let standard = compiler.split(' ').nth(1).context("rustc names no version")?;
 
-    let list = document(&release.packages, &checksums, &time, standard);
+    let list = document(release.package, &release.packages, &checksums, &time, standard);
     let path = release.directory.join(format!("{}.cdx.json", release.name()));
     fs::write(&path, format!("{list:#}\n"))
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -54,12 +55,13 @@ fn checksums(directory: &Path) -> Result<BTreeMap<Key, String>> {
 }
 
 fn document(
+    package: &contents::Package,
     packages: &BTreeMap<Key, Package>,
     checksums: &BTreeMap<Key, String>,
     time: &str,
     standard: &str,
 ) -> Value {
-    let own = ("tcpguard".to_owned(), VERSION.to_owned());
+    let own = (package.name.to_owned(), VERSION.to_owned());
     let libraries = packages.iter().filter(|(key, _)| **key != own);
     let mut components: Vec<Value> =
         libraries.map(|(key, package)| component(package, checksums.get(key))).collect();
@@ -72,12 +74,14 @@ fn document(
         "description": "The Rust standard library",
         "licenses": [{ "expression": "MIT OR Apache-2.0" }],
     }));
-    let dependencies = packages.iter().map(|(key, package)| {
-        let mut needs: Vec<String> = package.needs.iter().map(reference).collect();
+    let dependencies = packages.iter().map(|(key, linked)| {
+        let mut needs: Vec<String> = linked.needs.iter().map(reference).collect();
         if *key == own {
             needs.push(standard_reference.clone());
-            // The program embeds the objects.
-            needs.push(reference(&("tcpguard-ebpf".to_owned(), VERSION.to_owned())));
+            if package.has_bpf {
+                // The program embeds the objects.
+                needs.push(reference(&("tcpguard-ebpf".to_owned(), VERSION.to_owned())));
+            }
         }
         json!({ "ref": reference(key), "dependsOn": needs })
     });
@@ -91,9 +95,9 @@ fn document(
             "component": {
                 "type": "application",
                 "bom-ref": reference(&own),
-                "name": "tcpguard",
+                "name": package.name,
                 "version": VERSION,
-                "description": SUMMARY,
+                "description": package.summary,
                 "licenses": [{ "expression": "MIT OR Apache-2.0" }],
                 "externalReferences": [{ "type": "vcs", "url": HOMEPAGE }],
             },
@@ -139,10 +143,11 @@ mod tests {
     #[test]
     fn every_library_is_listed_with_its_licence_and_checksum_and_every_reference_exists() {
         let workspace = Workspace::locate().unwrap();
-        let packages = linked::packages(&workspace, Platform::OWN).unwrap();
+        let package = &contents::AGENT;
+        let packages = linked::packages(&workspace, Platform::OWN, package).unwrap();
         let mut sums = checksums(&workspace.root).unwrap();
         sums.extend(checksums(&workspace.bpf_crate()).unwrap());
-        let list = document(&packages, &sums, "2026-01-01T00:00:00Z", "1.95.0");
+        let list = document(package, &packages, &sums, "2026-01-01T00:00:00Z", "1.95.0");
 
         let components = list["components"].as_array().unwrap();
         let of_registry: Vec<&Value> =

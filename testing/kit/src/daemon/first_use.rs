@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::daemon::machine::Machine;
 use crate::daemon::package::Package;
-use tcpguard_support::contents::Format;
+use tcpguard_support::contents::{AGENT, Format};
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 /// The line of the configuration as it is shipped that names no interface, and one that does.
@@ -35,7 +35,7 @@ impl FirstUse {
     /// # Errors
     /// Without root, systemd, dpkg or `TCPGUARD_DIST`, or when one of the steps fails.
     pub fn of_package() -> Result<Self> {
-        let deb = Package::made(Format::Deb)?;
+        let deb = Package::made(&AGENT, Format::Deb)?;
         let machine = Machine::bare(&[])?;
         // Images of containers forbid to start services.
         machine.exec("rm -f /usr/sbin/policy-rc.d")?;

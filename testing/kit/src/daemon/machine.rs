@@ -26,7 +26,7 @@ use rustix::mount::{
 use rustix::process::{Signal, chdir, pivot_root, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use serde_json::Value;
-use tcpguard_support::contents::{Format, ITEMS, Source};
+use tcpguard_support::contents::{AGENT, Format, Source};
 
 use crate::net::netns::Netns;
 
@@ -56,7 +56,7 @@ pub struct Machine {
 
 impl Machine {
     /// Boots a machine with `files` (path inside and content) on it, beside those of the package that
-    /// a service needs, laid out as [`ITEMS`] say. No package manager knows of them.
+    /// a service needs, laid out as [`AGENT`] says. No package manager knows of them.
     ///
     /// # Errors
     /// Without root, systemd or `TCPGUARD_BIN`, or when it is not up within 20 s.
@@ -236,7 +236,7 @@ const OWN: [(&str, &str); 4] = [
 fn package() -> Result<Vec<OnDisk>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();
-    for item in ITEMS.iter().filter(|item| item.is_in(Format::Deb)) {
+    for item in AGENT.items.iter().filter(|item| item.is_in(Format::Deb)) {
         let sources = match item.source {
             Source::Program => vec![(crate::daemon::agent::binary()?, item.to.to_owned())],
             _ => item.files(&root)?,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
-use tcpguard_support::contents::{Format, ITEMS, Source};
+use tcpguard_support::contents::{self, Format, Source};
 
 use crate::daemon::machine::Machine;
 
@@ -20,6 +20,7 @@ const RPM_ENTRIES: &str = "[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} 
 pub struct Package {
     /// Path of the package file.
     pub path: PathBuf,
+    list: &'static contents::Package,
     format: Format,
 }
 
@@ -37,8 +38,8 @@ pub struct Entry {
 }
 
 impl Package {
-    /// The one that was made for this format, from `TCPGUARD_DIST`.
-    pub fn made(format: Format) -> Result<Self> {
+    /// The one that was made of this list for this format, from `TCPGUARD_DIST`.
+    pub fn made(list: &'static contents::Package, format: Format) -> Result<Self> {
         const HOW: &str = "make them with `cargo xtask dist` and set TCPGUARD_DIST=target/dist \
                            (`cargo xtask test` does both)";
         let directory = env::var_os("TCPGUARD_DIST")
@@ -54,13 +55,13 @@ impl Package {
             .with_context(|| format!("cannot read {}: {HOW}", directory.display()))?;
         let mut found = Vec::new();
         for entry in entries {
-            let path = entry?.path();
-            if path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()) {
-                found.push(path);
+            let entry = entry?;
+            if list.is_file(&entry.file_name().to_string_lossy(), ending) {
+                found.push(entry.path());
             }
         }
         ensure!(found.len() == 1, "{} {ending} in {}: {HOW}", found.len(), directory.display());
-        Ok(Self { path: found.swap_remove(0).canonicalize()?, format })
+        Ok(Self { path: found.swap_remove(0).canonicalize()?, list, format })
     }
 
     /// Everything in it, directories included.
@@ -81,13 +82,13 @@ impl Package {
         list.lines().map(Entry::parse).collect()
     }
 
-    /// Deviations of its contents from [`ITEMS`], in words. Empty when there are none.
+    /// Deviations of its contents from its list, in words. Empty when there are none.
     pub fn deviations(&self) -> Result<Vec<String>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let entries = self.entries()?;
         let files: Vec<_> = entries.iter().filter(|entry| !entry.is_directory()).collect();
         let (mut problems, mut listed) = (Vec::new(), BTreeSet::new());
-        for item in ITEMS.iter().filter(|item| item.is_in(self.format)) {
+        for item in self.list.items.iter().filter(|item| item.is_in(self.format)) {
             let paths: Vec<String> = match item.source {
                 Source::Files(..) => item.files(&root)?.into_iter().map(|(_, path)| path).collect(),
                 // Their names are the program's to choose.
@@ -141,10 +142,10 @@ impl Package {
             false => format!("{line}\n"),
         });
         fs::write(&control, fields.collect::<String>())?;
-        let path = directory.join(format!("tcpguard_{version}.deb"));
+        let path = directory.join(format!("{}_{version}.deb", self.list.name));
         let pack = ["--root-owner-group", "-Zgzip", "-z1", "--build"];
         run(Command::new("dpkg-deb").args(pack).args([&tree, &path]))?;
-        Ok(Self { path, format: self.format })
+        Ok(Self { path, ..self.clone() })
     }
 
     /// Copies the package onto a machine and returns its path there.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tcpguard_kit::daemon::agent;
 use tcpguard_kit::daemon::package::Package;
 use tcpguard_kit::net::netns::Netns;
-use tcpguard_support::contents::Format;
+use tcpguard_support::contents::{AGENT, Format};
 
 /// Time limit of a start on a busy machine.
 const STARTS: Duration = Duration::from_secs(20);
@@ -75,7 +75,7 @@ impl Host {
         for path in ["root", "blobs", "etc", "run", "state"] {
             fs::create_dir_all(directory.join(path)).unwrap();
         }
-        let image = Package::made(Format::Image).unwrap().path;
+        let image = Package::made(&AGENT, Format::Image).unwrap().path;
         tar(&["--extract", "--file"], &image, &blobs);
         let index = read(&blobs.join("index.json"));
         let blob = |descriptor: &Value| {

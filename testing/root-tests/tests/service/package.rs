@@ -18,7 +18,7 @@ use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
-use tcpguard_support::contents::{Format, OF_HOSTS};
+use tcpguard_support::contents::{AGENT, FLEET, Format, OF_HOSTS, PACKAGES};
 
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
@@ -58,7 +58,11 @@ fn said(output: &Output) -> String {
 }
 
 fn deb() -> Package {
-    Package::made(Format::Deb).unwrap()
+    Package::made(&AGENT, Format::Deb).unwrap()
+}
+
+fn fleet_deb() -> Package {
+    Package::made(&FLEET, Format::Deb).unwrap()
 }
 
 fn filtered(machine: &Machine) -> bool {
@@ -88,13 +92,15 @@ impl Drop for Scratch {
 
 #[test]
 fn every_package_holds_what_the_list_says_and_nothing_else() {
-    for format in OF_HOSTS.iter().copied() {
-        let package = Package::made(format).unwrap();
-        let deviations = package.deviations().unwrap();
-        assert!(deviations.is_empty(), "{format:?}: {deviations:#?}");
-        let entries = package.entries().unwrap();
-        let times: BTreeSet<_> = entries.iter().map(|entry| &entry.written).collect();
-        assert_eq!(times.len(), 1, "everything is as old as the commit: {times:?}");
+    for list in PACKAGES {
+        for format in OF_HOSTS.iter().copied() {
+            let package = Package::made(list, format).unwrap();
+            let deviations = package.deviations().unwrap();
+            assert!(deviations.is_empty(), "{} {format:?}: {deviations:#?}", list.name);
+            let entries = package.entries().unwrap();
+            let times: BTreeSet<_> = entries.iter().map(|entry| &entry.written).collect();
+            assert_eq!(times.len(), 1, "everything is as old as the commit: {times:?}");
+        }
     }
 }
 
@@ -102,7 +108,7 @@ fn every_package_holds_what_the_list_says_and_nothing_else() {
 fn lintian_finds_no_error() {
     let output = Command::new("lintian")
         .args(["--no-cfg", "--allow-root", "--fail-on", "error"])
-        .arg(deb().path)
+        .args([deb().path, fleet_deb().path])
         .output()
         .expect("lintian: install it (`cargo xtask setup` says how)");
     println!("{}", said(&output));
@@ -113,6 +119,7 @@ fn lintian_finds_no_error() {
 fn every_page_is_set_without_a_warning() {
     let scratch = Scratch::new("manual");
     deb().unpack(&scratch.0).unwrap();
+    fleet_deb().unpack(&scratch.0).unwrap();
     let mut pages = Vec::new();
     for section in ["man5", "man8"] {
         let directory = scratch.0.join("usr/share/man").join(section);
@@ -326,10 +333,35 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
 }
 
 #[test]
+fn the_fleets_package_is_installed_beside_the_agents_and_purged() {
+    let machine = machine(&[]);
+    cable(&machine);
+    install(&machine, &deb());
+    let printed = install(&machine, &fleet_deb());
+    assert!(
+        printed.contains("systemctl enable --now tcpguard-fleet"),
+        "the next command: {printed}"
+    );
+    // The agent gets the group of the socket by the drop-in.
+    fs::write(machine.path(CONFIG), format!("{ON_ETH0}[fleet]\nlisten = true\n")).unwrap();
+    machine.exec("systemctl enable --now tcpguard").unwrap();
+    let socket = machine.exec("stat --format %U:%G:%a /run/tcpguard/fleet.sock").unwrap();
+    assert_eq!(socket.trim(), "tcpguard:tcpguard-fleet:660");
+    let name = machine.exec("tcpguard fleet name").unwrap();
+    assert_eq!(name.trim().len(), 16, "{name}");
+    machine.exec("dpkg --purge tcpguard").unwrap();
+    assert!(machine.path("/etc/tcpguard/fleet.toml").is_file(), "it is of the other package");
+    machine.exec("dpkg --purge tcpguard-fleet").unwrap();
+    for path in ["/usr/bin/tcpguard-fleet", "/etc/tcpguard/fleet.toml", "/var/lib/tcpguard-fleet"] {
+        assert!(!machine.path(path).exists(), "{path}");
+    }
+}
+
+#[test]
 fn the_rpm_is_installed_started_and_removed() {
     let machine = machine(&[]);
     cable(&machine);
-    let rpm = Package::made(Format::Rpm).unwrap().put_on(&machine).unwrap();
+    let rpm = Package::made(&AGENT, Format::Rpm).unwrap().put_on(&machine).unwrap();
     // Debian's rpm asks for the first option. The dependencies are known to dpkg only.
     let rpm_of = |arguments: &str| {
         let output = machine.output(&format!("rpm --force-debian --nodeps {arguments}")).unwrap();

@@ -1,77 +1,28 @@
-//! Every file of the package: its source, its destination and its mode. The .deb, the .rpm, the tarball, the
-//! image and the machine of the root tests (`tcpguard-kit`) are laid out by it.
-//!
-//! Everything belongs to root. Files of the service's user are no part of the package: systemd
-//! makes them (`StateDirectory=`, `RuntimeDirectory=`, `packaging/systemd/tcpguard.tmpfiles`).
+//! The package of the agent.
 
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use super::{FORMATS, Format, Item, Package, Source, WITH_LICENCES, item, only};
 
-/// An entry of the list.
-#[derive(Clone, Copy, Debug)]
-pub struct Item {
-    /// Source of the file.
-    pub source: Source,
-    /// Absolute path on the host. Where there may be several files, it is that of a directory,
-    /// ending in `/`. A file with a path that ends in `.gz` is compressed.
-    pub to: &'static str,
-    /// Permissions of the file, or of the directory if it is one.
-    pub mode: u32,
-    /// True if it is the administrator's: an upgrade leaves changes of it alone.
-    pub is_configuration: bool,
-    /// The formats that have it.
-    pub formats: &'static [Format],
-}
+/// The agent, with the command line.
+pub static AGENT: Package = Package {
+    name: "tcpguard",
+    summary: "SYN-flood detection and mitigation in the kernel",
+    description: DESCRIPTION,
+    has_bpf: true,
+    items: ITEMS,
+    own_directories: OWN_DIRECTORIES,
+};
 
-/// Source of a file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Source {
-    Program,
-    /// A file of the repository.
-    File(&'static str),
-    /// Every file in a directory of the repository that has this extension.
-    Files(&'static str, &'static str),
-    /// Output of the program when it is called so.
-    Printed(&'static [&'static str]),
-    /// The manual pages of this section that the program writes, compressed.
-    Manual(&'static str),
-    /// Debian's record of the terms for copying it.
-    DebianCopyright,
-    /// Debian's record of the package's versions.
-    DebianChangelog,
-    /// The licences of the libraries that the program contains.
-    Notices,
-    Directory,
-}
+const DESCRIPTION: &str = "\
+tcpguard runs on the host under attack, sees every TCP handshake in the kernel
+(XDP, eBPF), distinguishes a SYN flood from a scan, a flash crowd or a broken
+path, and drops the flood before the network stack spends anything on it, while
+real clients keep connecting.
 
-/// A kind of package.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Format {
-    Deb,
-    Rpm,
-    /// The files as they lie on a host, for distributions without a package.
-    Tarball,
-    /// The files of a container.
-    Image,
-}
+After the installation, name the interface in /etc/tcpguard/tcpguard.toml and
+start the service. It starts in mode observe: it counts the packets that it
+would drop, and drops nothing.";
 
-/// Formats for a host with systemd.
-pub const OF_HOSTS: &[Format] = &[Format::Deb, Format::Rpm, Format::Tarball];
-/// All formats.
-pub const FORMATS: &[Format] = &[Format::Deb, Format::Rpm, Format::Tarball, Format::Image];
-/// Formats with the terms for copying in files of their own.
-const WITH_LICENCES: &[Format] = &[Format::Rpm, Format::Tarball, Format::Image];
-
-const fn item(source: Source, to: &'static str) -> Item {
-    Item { source, to, mode: 0o644, is_configuration: false, formats: OF_HOSTS }
-}
-
-const fn only(formats: &'static [Format], source: Source, to: &'static str) -> Item {
-    Item { formats, ..item(source, to) }
-}
-
-/// All of the package.
-pub const ITEMS: &[Item] = &[
+const ITEMS: &[Item] = &[
     Item { mode: 0o755, ..only(FORMATS, Source::Program, "/usr/bin/tcpguard") },
     Item {
         is_configuration: true,
@@ -156,8 +107,7 @@ pub const ITEMS: &[Item] = &[
     only(&[Format::Tarball], Source::File("packaging/tarball/INSTALL"), "/INSTALL"),
 ];
 
-/// Directories that belong to the package alone, and go with it.
-pub const OWN_DIRECTORIES: &[&str] = &[
+const OWN_DIRECTORIES: &[&str] = &[
     "/etc/tcpguard",
     "/usr/share/doc/tcpguard",
     "/usr/share/licenses/tcpguard",
@@ -166,41 +116,3 @@ pub const OWN_DIRECTORIES: &[&str] = &[
     "/usr/share/tcpguard/prometheus",
     "/usr/share/tcpguard/schema",
 ];
-
-impl Item {
-    /// Returns whether packages of this format have it.
-    pub fn is_in(&self, format: Format) -> bool {
-        self.formats.contains(&format)
-    }
-
-    /// The files of the repository at `root` that it consists of, each with its path on the host, in
-    /// alphabetical order; none where it has another source.
-    pub fn files(&self, root: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-        match self.source {
-            Source::File(path) => Ok(vec![(root.join(path), self.to.to_owned())]),
-            Source::Files(directory, extension) => {
-                self.with_extension(&root.join(directory), extension)
-            }
-            _ => Ok(Vec::new()),
-        }
-    }
-
-    /// The files of `directory` with `extension`, each with its path on the host.
-    pub fn with_extension(
-        &self,
-        directory: &Path,
-        extension: &str,
-    ) -> io::Result<Vec<(PathBuf, String)>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if let Some(name) = path.file_name().and_then(|name| name.to_str())
-                && path.extension().is_some_and(|found| found == extension)
-            {
-                files.push((path.clone(), format!("{}{name}", self.to)));
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
-}
