@@ -83,7 +83,9 @@ pub(super) fn run(args: &ManualArgs, session: &mut Session<'_>) -> anyhow::Resul
 fn pages() -> io::Result<Vec<Page>> {
     let mut pages = vec![of_program()?, of_configuration()?];
     let program = Args::command();
-    for verb in program.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+    // tcpguard-fleet(8) is a page of that program.
+    let own = |verb: &&Command| !verb.is_hide_set() && verb.get_name() != "fleet";
+    for verb in program.get_subcommands().filter(own) {
         add_verb(verb, "tcpguard", &mut pages)?;
     }
     Ok(pages)
