@@ -22,8 +22,10 @@ pub fn all_constants() -> impl Iterator<Item = (&'static str, &'static [Constant
         ("evidence/surge.rs", crate::evidence::surge::CONSTANTS),
         ("evidence/novelty.rs", crate::evidence::novelty::CONSTANTS),
         ("evidence/sources.rs", crate::evidence::sources::CONSTANTS),
+        ("evidence/hints.rs", crate::evidence::hints::CONSTANTS),
         ("rules/recurrence.rs", crate::rules::recurrence::CONSTANTS),
         ("rules/meter.rs", crate::rules::meter::CONSTANTS),
+        ("rules/fleet.rs", crate::rules::fleet::CONSTANTS),
         ("policy/source.rs", crate::policy::source::CONSTANTS),
         ("mitigation/ladder.rs", crate::mitigation::ladder::CONSTANTS),
         ("mitigation/budget.rs", crate::mitigation::budget::CONSTANTS),
@@ -33,6 +35,7 @@ pub fn all_constants() -> impl Iterator<Item = (&'static str, &'static [Constant
         ("policy/residual.rs", crate::policy::residual::CONSTANTS),
         ("engine/lifecycle.rs", crate::engine::lifecycle::CONSTANTS),
         ("engine/mitigations.rs", crate::engine::mitigations::CONSTANTS),
+        ("engine/hints.rs", crate::engine::hints::CONSTANTS),
     ]
     .into_iter()
 }

@@ -10,19 +10,28 @@ use std::time::Duration;
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use crate::input::{
-    Flows, Hint, ListenerId, ListenerKind, Mitigation, Mode, SharedSignature, Timestamp,
+    Flows, Hint, ListenerId, ListenerKind, Mitigation, Mode, SharedSignature, Timestamp, constants,
 };
 use crate::listener::Egress;
 use crate::mitigation::{MitigationReason, Need};
 use crate::output::{FleetRefusal, HintReport};
 
-/// Listeners at which cookies are sent ahead at a time.
-const LISTENERS: usize = 16;
-/// Time for which they are sent at a listener. Reports of a flood reach other hosts within seconds, and a flood that
-/// goes from host to host within two minutes.
-const AHEAD: Duration = Duration::from_secs(120);
-/// Time from their start after which they may be sent ahead there again.
-const AGAIN: Duration = Duration::from_secs(600);
+constants! {
+    /// Listeners at which cookies are sent ahead at a time.
+    const AHEAD_LISTENERS: usize = 16 Count in 1..=4096,
+        "An edge host has a few listeners that a flood would choose. Weighed against hints about \
+         every port, which must not change how every listener is answered.";
+
+    /// Time for which cookies are sent ahead at a listener.
+    const AHEAD: Duration = 120 Seconds in 10..=600,
+        "Reports of a flood reach other hosts within seconds, and a flood that goes from host to \
+         host within two minutes.";
+
+    /// Time from the start of cookies ahead after which they may be sent ahead there again.
+    const AHEAD_AGAIN: Duration = 600 Seconds in 120..=86_400,
+        "Five times AHEAD: a host of the fleet that an attacker holds buys cookies for a fifth of \
+         the time.";
+}
 
 impl Engine {
     pub(super) fn take_hint(&mut self, now: Timestamp, hint: &Hint) -> Result<(), FleetRefusal> {
@@ -39,11 +48,12 @@ impl Engine {
     pub(super) fn follow_hints(&mut self, now: Timestamp) {
         self.hints.expire(now);
         let monitors = &self.monitors;
-        self.ahead.retain(|id, began| now.since(*began) < AGAIN && monitors.get(id).is_some());
+        self.ahead
+            .retain(|id, began| now.since(*began) < AHEAD_AGAIN && monitors.get(id).is_some());
         if self.hints.is_empty() {
             return;
         }
-        let mut free = LISTENERS
+        let mut free = AHEAD_LISTENERS
             .saturating_sub(self.ahead.values().filter(|began| now.since(**began) < AHEAD).count());
         for monitor in self.monitors.values() {
             if free > 0

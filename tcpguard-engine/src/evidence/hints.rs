@@ -10,20 +10,34 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::signature::Candidate;
-use crate::input::{Flow, Timestamp, one_in};
+use crate::input::{Flow, Timestamp, constants, one_in};
 
-/// Hosts that must report a signature before a hint stands in for an indicator. One host may err, or be taken over.
-const REPORTERS: u16 = 2;
-/// The longest time for which a hint holds without being repeated: three times the interval of 20 s in which hosts
-/// repeat their reports, so that two may be lost.
-const LONGEST: Duration = Duration::from_secs(60);
-/// Hints at most, and of one port. A flood of one tool is one or two signatures at every host.
-const MOST: usize = 256;
-const OF_PORT: usize = 64;
-/// Flows of a listener that are compared with hints at a time, which takes about a millisecond with eight masks.
-const COMPARED: usize = 4096;
-/// Time for which no hint supports a signature after a rule on it hit clients here. As long as the memory of an attack.
-const REFUTED: Duration = Duration::from_secs(600);
+constants! {
+    /// Hosts that must report a signature before a hint stands in for a missing indicator.
+    const REPORTERS: u16 = 2 Count in 2..=100,
+        "One host may err, or be held by an attacker.";
+
+    /// Longest time for which a hint holds without being repeated.
+    const HINT_TTL: Duration = 60 Seconds in 20..=600,
+        "Three times the interval of 20 s in which hosts repeat their reports, so that two may be \
+         lost.";
+
+    /// Hints at most.
+    const HINTS: usize = 256 Count in 16..=4096,
+        "A flood of one tool is one or two signatures at every host.";
+
+    /// Hints about one port at most.
+    const HINTS_OF_PORT: usize = 64 Count in 4..=1024,
+        "A quarter of HINTS, so that hints about one port leave room for those about others.";
+
+    /// Flows of a listener that are compared with hints at a time.
+    const HINT_FLOWS: usize = 4096 Count in 64..=65_536,
+        "With eight masks they take about a millisecond of the agent.";
+
+    /// Time for which no hint supports a signature after a rule on it hit clients here.
+    const HINT_REFUTED: Duration = 600 Seconds in 60..=3600,
+        "As long as the memory of an attack.";
+}
 
 /// The hints that hold, by port and signature. TTLs are left out, because a flood arrives at each host over another
 /// distance.
@@ -74,16 +88,17 @@ impl Hints {
             self.held.remove(&key);
             return true;
         }
-        let until = now + ttl.min(LONGEST);
+        let until = now + ttl.min(HINT_TTL);
         if let Some(held) = self.held.get_mut(&key) {
             (held.reporters, held.until) = (reporters, until);
             return true;
         }
         let new = Held { reporters, since: now, until, syns: 0 };
         let of_port = self.of_port(port).count();
-        let full = of_port >= OF_PORT || self.held.len() >= MOST;
+        let full = of_port >= HINTS_OF_PORT || self.held.len() >= HINTS;
         if full {
-            let rivals = self.held.iter().filter(|((of, ..), _)| of_port < OF_PORT || *of == port);
+            let rivals =
+                self.held.iter().filter(|((of, ..), _)| of_port < HINTS_OF_PORT || *of == port);
             let least = rivals.min_by_key(|(_, held)| held.rank());
             let Some((least, _)) = least.filter(|(_, held)| held.rank() < new.rank()) else {
                 return false;
@@ -137,8 +152,8 @@ impl Hints {
     /// Lets no hint support a signature for a while, because a rule on it hit clients.
     pub fn refute(&mut self, now: Timestamp, mask: Mask, print: Fingerprint) {
         self.expire(now);
-        if self.refuted.len() < MOST {
-            self.refuted.insert((mask, print), now + REFUTED);
+        if self.refuted.len() < HINTS {
+            self.refuted.insert((mask, print), now + HINT_REFUTED);
         }
     }
 
@@ -154,7 +169,7 @@ impl Hints {
             return;
         }
         let recent = flows.filter(move |flow| flow.syn_at > since);
-        let step = recent.clone().count().div_ceil(COMPARED).max(1);
+        let step = recent.clone().count().div_ceil(HINT_FLOWS).max(1);
         for flow in one_in(step, recent) {
             for mask in &masks {
                 let key = (port, *mask, flow.fingerprint.masked(*mask));
@@ -249,7 +264,7 @@ mod tests {
         hints.refute(NOW, Mask::NoTtl, print);
         hint(&mut hints, NOW + TTL, print, 9);
         assert!(!supported(&hints), "however many hosts report it");
-        let later = NOW + REFUTED;
+        let later = NOW + HINT_REFUTED;
         hint(&mut hints, later, print, 9);
         assert!(supported(&hints));
     }
@@ -276,9 +291,9 @@ mod tests {
         for window in 2..=u16::MAX {
             hints.take(NOW + TTL / 2, window % 7 + 440, (Mask::Full, bare(window, 0)), 9, TTL);
         }
-        assert_eq!(hints.held.len(), MOST);
+        assert_eq!(hints.held.len(), HINTS);
         for port in 440..447 {
-            assert!(hints.held.keys().filter(|(of, ..)| *of == port).count() <= OF_PORT);
+            assert!(hints.held.keys().filter(|(of, ..)| *of == port).count() <= HINTS_OF_PORT);
         }
         assert!(hints.held.contains_key(&(443, Mask::NoTtl, bare(1, 0))), "it is seen here");
     }

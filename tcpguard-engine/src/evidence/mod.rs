@@ -7,7 +7,7 @@ mod class;
 pub(crate) mod cohort;
 mod failing_clients;
 pub(crate) mod gate;
-mod hints;
+pub(crate) mod hints;
 mod measured;
 mod missing;
 pub(crate) mod novelty;

@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::input::{FleetName, Timestamp};
+use crate::input::{FleetName, Timestamp, constants};
 
-/// Time between two changes in the long run. A list of 4096 rules arrives within 17 minutes of the start.
-const PACE: Duration = Duration::from_millis(250);
-/// Time that may be used up in advance: 64 changes at once.
-const BURST: Duration = Duration::from_secs(16);
-/// Names of removed rules that are remembered at most.
-const OVERRULED: usize = 4096;
+constants! {
+    /// Time between two changes of the fleet's rules in the long run.
+    const FLEET_PACE: Duration = 250 Milliseconds in 10..=10_000,
+        "A list of 4096 rules arrives within 17 minutes of the start. Each change is one search of \
+         the clients.";
+
+    /// Time that changes of the fleet's rules may use up in advance.
+    const FLEET_BURST: Duration = 16 Seconds in 1..=600,
+        "64 changes at once at FLEET_PACE, more than an operator makes by hand.";
+
+    /// Names of rules that an operator of this host removed, and that are not made again.
+    const OVERRULED: usize = 4096 Count in 64..=65_536,
+        "As many as there may be rules of the fleet.";
+}
 
 /// The pace of changes, and the rules that operators of this host have removed.
 #[derive(Clone, Debug, Default)]
@@ -47,8 +55,8 @@ impl FleetBounds {
 
     /// Takes the price of a change. Returns `false` where changes are too fast.
     pub fn pay(&mut self, now: Timestamp) -> bool {
-        let paid = self.paid.max(now) + PACE;
-        let affordable = paid.since(now) <= BURST;
+        let paid = self.paid.max(now) + FLEET_PACE;
+        let affordable = paid.since(now) <= FLEET_BURST;
         if affordable {
             self.paid = paid;
         }

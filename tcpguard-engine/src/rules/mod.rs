@@ -1,7 +1,7 @@
 //! The rules wanted in the kernel, their hits and their ends.
 
 mod exempt;
-mod fleet;
+pub(crate) mod fleet;
 pub(crate) mod meter;
 mod plan;
 mod reason;
