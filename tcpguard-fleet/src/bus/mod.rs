@@ -10,7 +10,7 @@ use std::future::Future;
 use std::io;
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use nats::{Credentials, Link, Nats, Settings};
 
@@ -64,6 +64,9 @@ pub enum BusError {
 
 /// A bus. No method waits for longer than a few seconds.
 pub trait Bus: Clone + Send + Sync + 'static {
+    /// The number of connections so far. It changes with each new one.
+    fn connections(&self) -> watch::Receiver<u64>;
+
     /// Publishes a document for all that listen to its subject. A document that cannot be sent now is dropped,
     /// because its next repetition is newer.
     ///

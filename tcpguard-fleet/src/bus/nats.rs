@@ -11,7 +11,7 @@ use async_nats::{
 };
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::{Bus, BusError, Received, Stored, store};
@@ -81,6 +81,7 @@ pub struct Link {
 #[derive(Default)]
 struct State {
     is_connected: AtomicBool,
+    connections: watch::Sender<u64>,
     is_refused: AtomicBool,
     last_error: Mutex<Option<String>>,
     overflowed: AtomicU64,
@@ -100,6 +101,7 @@ impl State {
             Event::Connected => {
                 self.is_connected.store(true, Ordering::Relaxed);
                 self.is_refused.store(false, Ordering::Relaxed);
+                self.connections.send_modify(|connections| *connections += 1);
             }
             Event::Disconnected | Event::Closed => {
                 self.is_connected.store(false, Ordering::Relaxed);
@@ -189,7 +191,7 @@ impl Nats {
 
     /// State of the connection.
     pub fn link(&self) -> Link {
-        let State { is_connected, is_refused, last_error, overflowed, unsent } = &*self.state;
+        let State { is_connected, is_refused, last_error, overflowed, unsent, .. } = &*self.state;
         Link {
             is_connected: is_connected.load(Ordering::Relaxed),
             is_refused: is_refused.load(Ordering::Relaxed),
@@ -226,6 +228,10 @@ impl Nats {
 }
 
 impl Bus for Nats {
+    fn connections(&self) -> watch::Receiver<u64> {
+        self.state.connections.subscribe()
+    }
+
     async fn publish(&self, subject: &str, document: Vec<u8>) -> Result<(), BusError> {
         let sent = match self.state.is_connected.load(Ordering::Relaxed) {
             false => Err(BusError::Disconnected),
@@ -333,6 +339,7 @@ mod tests {
         state.note(&Event::Connected);
         assert!(!state.is_refused.load(Ordering::Relaxed));
         assert!(state.is_connected.load(Ordering::Relaxed));
+        assert_eq!(*state.connections.borrow(), 1);
         state.note(&Event::Disconnected);
         assert!(!state.is_connected.load(Ordering::Relaxed));
         assert_eq!(state.overflowed.load(Ordering::Relaxed), 1);

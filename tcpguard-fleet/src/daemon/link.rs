@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -24,6 +24,7 @@ pub(super) const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) struct BusLink<B> {
     bus: B,
+    connections: watch::Receiver<u64>,
     publications: mpsc::Sender<(String, Vec<u8>)>,
     publisher: JoinHandle<()>,
     received: mpsc::Receiver<Received>,
@@ -41,6 +42,8 @@ type Batch = Result<Vec<Stored>, BusError>;
 /// News of the bus.
 #[derive(Debug)]
 pub(super) enum News {
+    /// A new connection.
+    Connected,
     /// A document.
     Received(Received),
     /// Documents of the store.
@@ -64,8 +67,10 @@ impl<B: Bus> BusLink<B> {
             }
         });
         let subscriptions = BTreeMap::new();
+        let connections = bus.connections();
         Self {
             bus,
+            connections,
             publications,
             publisher,
             received,
@@ -107,9 +112,10 @@ impl<B: Bus> BusLink<B> {
         });
     }
 
-    /// The next document or batch.
+    /// The next connection, document or batch.
     pub async fn next(&mut self) -> News {
         tokio::select! {
+            Ok(()) = self.connections.changed() => News::Connected,
             Some(received) = self.received.recv() => News::Received(received),
             Some(batch) = self.batches.recv() => News::Stored(batch),
             // This side holds a sender of both.
@@ -147,13 +153,15 @@ async fn listen(bus: impl Bus, pattern: String, receiver: mpsc::Sender<Received>
     }
 }
 
-/// Times at which the durable store is read: behind the last position once a minute, in case that a document was lost
-/// on its way, and as a whole every ten minutes, in case that the store was made anew.
+/// Times at which the durable store is read: behind the last position at each new connection and once a minute, in case
+/// that a document was lost on its way, and as a whole every ten minutes, in case that the store was made anew.
 #[derive(Debug)]
 pub(super) struct Rounds {
     next: Timestamp,
     whole: Timestamp,
     is_reading: bool,
+    /// True if a connection is newer than the reading that goes on.
+    is_outdated: bool,
 }
 
 /// Time between two readings of new documents.
@@ -166,7 +174,13 @@ const FAILED: Duration = Duration::from_secs(10);
 impl Rounds {
     /// The first reading is now.
     pub fn new(now: Timestamp) -> Self {
-        Self { next: now, whole: now + WHOLE, is_reading: false }
+        Self { next: now, whole: now + WHOLE, is_reading: false, is_outdated: false }
+    }
+
+    /// Makes the next reading due, after any that goes on.
+    pub fn restart(&mut self, now: Timestamp) {
+        self.next = now;
+        self.is_outdated = self.is_reading;
     }
 
     /// The position behind which to read now, if it is time; `known` is the last that is known.
@@ -186,6 +200,7 @@ impl Rounds {
     pub fn end(&mut self, now: Timestamp, read: Option<usize>) {
         self.is_reading = false;
         self.next = match read {
+            _ if std::mem::take(&mut self.is_outdated) => now,
             Some(BATCH..) => now,
             Some(_) => now + NEW,
             None => now + FAILED,
@@ -209,6 +224,7 @@ pub(super) mod tests {
     pub struct Memory {
         pub published: Arc<Mutex<Vec<Published>>>,
         pub stored: Arc<Mutex<Vec<Stored>>>,
+        pub connections: watch::Sender<u64>,
         subscribers: Arc<Mutex<Vec<Subscriber>>>,
         /// True if publications never end.
         pub hangs: bool,
@@ -232,6 +248,10 @@ pub(super) mod tests {
     }
 
     impl Bus for Memory {
+        fn connections(&self) -> watch::Receiver<u64> {
+            self.connections.subscribe()
+        }
+
         async fn publish(&self, subject: &str, document: Vec<u8>) -> Result<(), BusError> {
             if self.hangs {
                 std::future::pending::<()>().await;
@@ -336,5 +356,24 @@ pub(super) mod tests {
         rounds.end(start + Duration::from_secs(1400), None);
         assert_eq!(rounds.begin(start + Duration::from_secs(1409), 7), None);
         assert_eq!(rounds.begin(start + Duration::from_secs(1410), 7), Some(7));
+    }
+
+    #[test]
+    fn a_new_connection_makes_a_reading_due() {
+        let now = Timestamp::from_millis(1_000_000);
+        let mut rounds = Rounds::new(now);
+        assert_eq!(rounds.begin(now, 7), Some(7));
+        rounds.end(now, Some(0));
+        rounds.restart(now);
+        assert_eq!(rounds.begin(now, 7), Some(7));
+        // The reading of the connection before fails, or does not know what was stored since.
+        for read in [None, Some(0)] {
+            rounds.restart(now);
+            assert_eq!(rounds.begin(now, 7), None, "one at a time");
+            rounds.end(now, read);
+            assert_eq!(rounds.begin(now, 7), Some(7));
+        }
+        rounds.end(now, Some(0));
+        assert_eq!(rounds.begin(now, 7), None, "once for a connection");
     }
 }

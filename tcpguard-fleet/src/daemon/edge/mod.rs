@@ -184,9 +184,7 @@ impl<B: Bus> Edge<B> {
             let relief::Request { incident, pressure, routes } = request;
             self.share.handle_relief(clock, incident, pressure, &routes);
         }
-        if let Some(after) = self.rounds.begin(clock.now, self.share.position()) {
-            self.link.read_store(after);
-        }
+        self.read_store(clock.now);
         if self.unsaved && clock.now.since(self.saved) >= SAVE {
             self.saved = clock.now;
             self.save();
@@ -228,6 +226,10 @@ impl<B: Bus> Edge<B> {
 
     fn handle_news(&mut self, clock: Clock, news: News) {
         match news {
+            News::Connected => {
+                self.rounds.restart(clock.now);
+                self.read_store(clock.now);
+            }
             News::Received(Received { subject, document }) => {
                 // A refusal is counted.
                 let _ = self.share.handle_document(clock, &subject, &document);
@@ -244,6 +246,13 @@ impl<B: Bus> Edge<B> {
                 self.store_problem = Some(error.to_string());
                 self.rounds.end(clock.now, None);
             }
+        }
+    }
+
+    /// Reads the store of the bus, if it is time.
+    fn read_store(&mut self, now: Timestamp) {
+        if let Some(after) = self.rounds.begin(now, self.share.position()) {
+            self.link.read_store(after);
         }
     }
 

@@ -90,6 +90,32 @@ impl Host {
         self.edge.carry_out(clock_at(seconds));
     }
 
+    /// Stores a rule with this serial on the bus, without notice to the hosts that listen.
+    async fn store_rule(&self, serial: u64) {
+        let rule = RuleBody {
+            kind: RuleKind::Block,
+            prefix: "203.0.113.0/24".parse().expect("a prefix"),
+            ports: Ports::EVERY,
+            hosts: HostSelector::default(),
+            not_after: Time(clock_at(3600).wall),
+            reason: "abuse".to_owned(),
+            who: "ada".to_owned(),
+            serial,
+        };
+        let role = || "ops".parse().expect("a role");
+        let signed = operator().sign(role(), &rule).expect("signed");
+        let key = RuleKey { role: role(), target: rule.target() }.to_string();
+        let document = Document::Rule(signed).to_json().expect("JSON");
+        self.bus.store(&key, Some(document)).await.expect("stored");
+    }
+
+    /// Takes the next news of the bus.
+    async fn news(&mut self, seconds: u64) {
+        let news = self.edge.link.next().await;
+        self.edge.handle_news(clock_at(seconds), news);
+        self.edge.carry_out(clock_at(seconds));
+    }
+
     /// The messages to the agent so far.
     async fn messages(&self) -> Vec<FleetMessage> {
         let mut messages = Vec::new();
@@ -165,25 +191,9 @@ async fn an_agent_that_restarts_is_given_all_again() {
 async fn rules_come_from_the_store_and_survive_a_restart() {
     let mut host = Host::new();
     host.agent(1, 1);
-    let rule = RuleBody {
-        kind: RuleKind::Block,
-        prefix: "203.0.113.0/24".parse().expect("a prefix"),
-        ports: Ports::EVERY,
-        hosts: HostSelector::default(),
-        not_after: Time(clock_at(3600).wall),
-        reason: "abuse".to_owned(),
-        who: "ada".to_owned(),
-        serial: 42,
-    };
-    let role = || "ops".parse().expect("a role");
-    let signed = operator().sign(role(), &rule).expect("signed");
-    let key = RuleKey { role: role(), target: rule.target() }.to_string();
-    let document = Document::Rule(signed).to_json().expect("JSON");
-    host.bus.store(&key, Some(document)).await.expect("stored");
+    host.store_rule(42).await;
     host.time(2);
-    let news = host.edge.link.next().await;
-    host.edge.handle_news(clock_at(2), news);
-    host.edge.carry_out(clock_at(2));
+    host.news(2).await;
     let messages = host.messages().await;
     assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
     let status = host.edge.status(clock_at(2), Link::default()).edge.expect("an edge");
@@ -191,6 +201,23 @@ async fn rules_come_from_the_store_and_survive_a_restart() {
     host.time(4);
     let saved = host.edge.store.rules();
     assert_eq!((saved.rules.len(), saved.position), (1, 1));
+}
+
+#[tokio::test]
+async fn rules_are_read_at_each_new_connection() {
+    let mut host = Host::new();
+    host.agent(1, 1);
+    host.time(1);
+    host.news(1).await;
+    host.store_rule(42).await;
+    host.time(2);
+    assert!(host.messages().await.is_empty(), "not before the next minute");
+    host.bus.connections.send_modify(|connections| *connections += 1);
+    // The connection, and the documents.
+    host.news(3).await;
+    host.news(3).await;
+    let messages = host.messages().await;
+    assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
 }
 
 #[tokio::test]
