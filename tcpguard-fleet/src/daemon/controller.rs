@@ -457,7 +457,7 @@ fn is_same(before: &[AnnouncedRoute], now: &[AnnouncedRoute]) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::super::link::tests::Memory;
+    use super::super::link::tests::{Memory, settle};
     use super::*;
     use crate::document::tests::{envelope, host};
     use crate::document::{Envelope, Relief, ReliefRoute, RouteState};
@@ -493,7 +493,7 @@ mod tests {
     }
 
     async fn published(bus: &Memory) -> Vec<Announced> {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        settle().await;
         let published = std::mem::take(&mut *bus.published.lock().expect("no panic"));
         let documents = published.iter().map(|(subject, document)| {
             assert_eq!(*subject, Subject::Announced(host(9)).to_string());

@@ -284,7 +284,8 @@ pub(super) mod tests {
         Received { subject: text.to_owned(), document: Vec::new() }
     }
 
-    async fn settle() {
+    /// Lets the tasks of a link run until they wait.
+    pub async fn settle() {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }

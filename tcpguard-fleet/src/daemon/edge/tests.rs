@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tcpguard_engine::{FleetMessage, Ports};
 
-use super::super::link::tests::Memory;
+use super::super::link::tests::{Memory, settle};
 use super::*;
 use crate::agent::tests::report;
 use crate::config;
@@ -117,18 +118,13 @@ impl Host {
     }
 
     /// The messages to the agent so far.
-    async fn messages(&self) -> Vec<FleetMessage> {
-        let mut messages = Vec::new();
-        let wait = Duration::from_millis(20);
-        while let Ok(message) = tokio::time::timeout(wait, self.edge.outbox.next()).await {
-            messages.push(message);
-        }
-        messages
+    fn messages(&self) -> Vec<FleetMessage> {
+        std::iter::from_fn(|| self.edge.outbox.next().now_or_never()).collect()
     }
 
     /// Kinds of the documents that were published.
     async fn published(&self) -> Vec<Kind> {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        settle().await;
         let published = std::mem::take(&mut *self.bus.published.lock().expect("no panic"));
         let kinds = published
             .iter()
@@ -153,7 +149,6 @@ async fn evidence_of_the_agent_is_published_and_hints_of_others_reach_it() {
         published.contains(&Kind::Signature) && published.contains(&Kind::Incident),
         "{published:?}"
     );
-    tokio::time::sleep(Duration::from_millis(20)).await;
     let patterns = host.bus.patterns();
     for pattern in ["tg.1.rule.>", "tg.1.sig.443.*", "tg.1.announced.*"] {
         assert!(patterns.iter().any(|known| known == pattern), "{patterns:?}");
@@ -161,7 +156,7 @@ async fn evidence_of_the_agent_is_published_and_hints_of_others_reach_it() {
 
     let (subject, document) = signature(7, 1, 1024);
     host.receive(3, subject, &document);
-    let messages = host.messages().await;
+    let messages = host.messages();
     assert!(
         matches!(&messages[..], [FleetMessage::Hint(hint)] if hint.ttl_s == 60),
         "{messages:?}"
@@ -169,7 +164,7 @@ async fn evidence_of_the_agent_is_published_and_hints_of_others_reach_it() {
     assert_eq!(host.edge.status(clock_at(3), Link::default()).edge.map(|edge| edge.hints), Some(1));
     // It is not repeated for a minute.
     host.time(63);
-    let messages = host.messages().await;
+    let messages = host.messages();
     assert!(matches!(&messages[..], [FleetMessage::Hint(hint)] if hint.ttl_s == 0), "{messages:?}");
 }
 
@@ -179,12 +174,12 @@ async fn an_agent_that_restarts_is_given_all_again() {
     host.agent(1, 1);
     let (subject, document) = signature(7, 1, 1024);
     host.receive(2, subject, &document);
-    assert_eq!(host.messages().await.len(), 1);
+    assert_eq!(host.messages().len(), 1);
     host.agent(3, 1);
-    assert!(host.messages().await.is_empty());
+    assert!(host.messages().is_empty());
     // The loss in between was not seen.
     host.agent(4, 2);
-    assert_eq!(host.messages().await.len(), 1);
+    assert_eq!(host.messages().len(), 1);
 }
 
 #[tokio::test]
@@ -194,7 +189,7 @@ async fn rules_come_from_the_store_and_survive_a_restart() {
     host.store_rule(42).await;
     host.time(2);
     host.news(2).await;
-    let messages = host.messages().await;
+    let messages = host.messages();
     assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
     let status = host.edge.status(clock_at(2), Link::default()).edge.expect("an edge");
     assert_eq!(status.rules[0].name, "fleet:ops/42");
@@ -211,12 +206,12 @@ async fn rules_are_read_at_each_new_connection() {
     host.news(1).await;
     host.store_rule(42).await;
     host.time(2);
-    assert!(host.messages().await.is_empty(), "not before the next minute");
+    assert!(host.messages().is_empty(), "not before the next minute");
     host.bus.connections.send_modify(|connections| *connections += 1);
     // The connection, and the documents.
     host.news(3).await;
     host.news(3).await;
-    let messages = host.messages().await;
+    let messages = host.messages();
     assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
 }
 
