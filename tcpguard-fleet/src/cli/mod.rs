@@ -114,5 +114,8 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Cl
     let runtime = runtime.map_err(|error| {
         Failure::new(format!("cannot start the event loop: {error}"), "ulimit -n")
     })?;
-    Ok(runtime.block_on(future)?)
+    let result = runtime.block_on(future);
+    // The look-up of a name that goes on does not delay the end.
+    runtime.shutdown_background();
+    Ok(result?)
 }

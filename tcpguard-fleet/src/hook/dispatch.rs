@@ -1,12 +1,12 @@
 //! Delivery of events to one target, one at a time. Events never wait for a target to be added: they go to its queue.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::document::Hook;
 use super::queue::Queue;
@@ -42,6 +42,8 @@ pub enum DeliveryError {
 pub struct Dispatcher {
     queue: Mutex<Queue>,
     added: Notify,
+    /// True from the end of the process on. The task that delivers has the receiver.
+    is_ending: watch::Sender<bool>,
     delivered: AtomicU64,
     failed: AtomicU64,
 }
@@ -77,20 +79,26 @@ impl Dispatcher {
         }
     }
 
-    /// Delivers events for ever, and reports those that did not arrive.
+    /// Delivers events until the end of the process, and reports those that did not arrive.
     pub async fn run(
         &self,
         target: &(impl Target + Sync),
         mut report: impl FnMut(&Hook, &DeliveryError) + Send,
-    ) -> Infallible {
+    ) {
+        let mut ending = self.is_ending.subscribe();
         loop {
             // The lock is not held while the event is delivered.
             let next = self.queue().pop();
             let Some(hook) = next else {
-                self.added.notified().await;
+                // In this order: the last events are delivered before the end.
+                tokio::select! {
+                    biased;
+                    () = self.added.notified() => {}
+                    _ = ending.wait_for(|is_ending| *is_ending) => return,
+                }
                 continue;
             };
-            match deliver(target, &hook).await {
+            match deliver(target, &hook, &mut ending).await {
                 Ok(()) => {
                     self.delivered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -102,17 +110,35 @@ impl Dispatcher {
         }
     }
 
+    /// Ends the deliveries: what waits has one try until `end`. Returns the number of events that did not arrive.
+    pub async fn finish(&self, end: Instant) -> u64 {
+        let failed = self.counts().failed;
+        self.is_ending.send_replace(true);
+        // The receiver ends with the task. If it does not, it is in the middle of a delivery.
+        let is_late = timeout_at(end, self.is_ending.closed()).await.is_err();
+        let counts = self.counts();
+        counts.failed - failed + counts.waiting as u64 + u64::from(is_late)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // A panic leaves the queue whole: each of its methods makes one change.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn deliver<T: Target>(target: &T, hook: &Hook) -> Result<(), DeliveryError> {
+/// Delivers an event with all tries. At the end of the process, the next try is the last.
+async fn deliver<T: Target>(
+    target: &T,
+    hook: &Hook,
+    ending: &mut watch::Receiver<bool>,
+) -> Result<(), DeliveryError> {
     let mut pause = RETRY;
     for _ in 1..T::TRIES {
         match target.deliver(hook).await {
-            Err(DeliveryError::Temporary(_)) => tokio::time::sleep(pause).await,
+            Err(DeliveryError::Temporary(_)) if !*ending.borrow() => tokio::select! {
+                () = sleep(pause) => {}
+                _ = ending.wait_for(|is_ending| *is_ending) => {}
+            },
             result => return result,
         }
         pause *= 4;
@@ -123,8 +149,6 @@ async fn deliver<T: Target>(target: &T, hook: &Hook) -> Result<(), DeliveryError
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use tokio::time::Instant;
 
     use super::super::document::EventKind::{End, Start, Update};
     use super::super::document::tests::hook;
@@ -223,5 +247,43 @@ mod tests {
         assert_eq!(tries, [0, 2, 3]);
         let last = target.seen.lock().unwrap().last().map(|(_, hook)| hook.event);
         assert_eq!(last, Some(End));
+    }
+
+    /// Ends a dispatcher after some seconds, within 4.5 more. Returns the second in which it has ended, the times of the
+    /// tries, and the number of events that did not arrive.
+    async fn end(
+        results: Vec<Result<(), DeliveryError>>,
+        events: u64,
+        after: u64,
+    ) -> (u64, Vec<u64>, u64) {
+        let (dispatcher, target) =
+            (Arc::new(Dispatcher::default()), Arc::new(Script::new(results)));
+        let (running, to) = (Arc::clone(&dispatcher), Arc::clone(&target));
+        let task = tokio::spawn(async move { running.run(&to, |_, _| {}).await });
+        (0..events).for_each(|incident| dispatcher.push(hook(Start, incident)));
+        tokio::task::yield_now().await;
+        sleep(Duration::from_secs(after)).await;
+        let missing = dispatcher.finish(Instant::now() + Duration::from_millis(4500)).await;
+        task.abort();
+        let tries = target.seen.lock().unwrap().iter().map(|(second, _)| *second).collect();
+        (target.start.elapsed().as_secs(), tries, missing)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_wait_at_the_end_are_delivered() {
+        assert_eq!(end(vec![Ok(())], 3, 0).await, (3, vec![0, 1, 2], 0));
+        assert_eq!(end(vec![Ok(())], 2, 9).await, (9, vec![0, 1], 0), "nothing waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_event_has_one_try_after_the_end() {
+        assert_eq!(end(vec![Err(temporary())], 3, 0).await, (3, vec![0, 1, 2], 3));
+        // The first event waits for its third try, which is now.
+        assert_eq!(end(vec![Err(temporary())], 2, 4).await, (6, vec![0, 2, 4, 5], 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_comes_in_time_and_counts_what_did_not_arrive() {
+        assert_eq!(end(vec![Ok(())], 9, 0).await, (4, vec![0, 1, 2, 3, 4], 5));
     }
 }

@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use tcpguard_engine::{FleetReport, IncidentClass, SharedEvidence, Timestamp};
 use tcpguard_host::hint::Failure;
 use tcpguard_host::time::{Clock, Time};
+use tcpguard_host::units;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::agent;
 use crate::config;
@@ -29,6 +32,8 @@ use crate::relief::wanted::Wanted;
 const UPDATE: Duration = Duration::from_secs(60);
 /// Age of an incident at the first report from which on an earlier process has reported its start.
 const REPORTED: u64 = 10;
+/// Time for events that wait at the end of the process. The unit of systemd allows for it.
+const LAST: Duration = Duration::from_secs(5);
 /// Rate in bytes per second in the rule that describes a flood without a length or a source of its own.
 const PORT_RATE: u32 = 50_000;
 
@@ -121,6 +126,19 @@ impl Hooks {
             }
         };
         self.targets.iter().map(status).collect()
+    }
+
+    /// Delivers the events that wait, within a few seconds, and reports the number of those that did not arrive.
+    pub async fn finish(self) {
+        let end = Instant::now() + LAST;
+        let last = |(_, dispatcher): (String, Arc<Dispatcher>)| async move {
+            dispatcher.finish(end).await
+        };
+        let targets: JoinSet<u64> = self.targets.into_iter().map(last).collect();
+        let missing = targets.join_all().await.iter().sum();
+        if missing > 0 {
+            log::warn!("{} of hooks not delivered at the end", units::counted(missing, "event"));
+        }
     }
 
     fn push(&self, clock: Clock, kind: EventKind, known: Known, relief: Option<Relief>) {

@@ -110,6 +110,7 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
     notifier.stopping();
     server.abort();
     edge.save();
+    edge.hooks.finish().await;
     log::info!("host {} leaves the fleet", edge.host);
     Ok(())
 }
