@@ -4,7 +4,7 @@
 //! Any host of the fleet may send hints, also one that an attacker holds. So cookies are sent ahead at a few listeners
 //! at a time, and at each for a fifth of the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Engine;
@@ -98,12 +98,13 @@ impl Engine {
 
     /// The hints of other hosts that hold, with their effect here.
     pub fn hints(&self) -> impl Iterator<Item = HintReport> {
-        let ahead = self.cookies_ahead(self.now);
-        let ports: Vec<u16> = ahead
-            .keys()
-            .filter_map(|id| self.monitors.get(id))
-            .map(|monitor| monitor.listener.port)
-            .collect();
+        // As they are in force: they may be refused or forbidden where a hint calls for them.
+        let is_ahead = |monitor: &&ListenerMonitor| {
+            let mut taken = monitor.ladder.report(self.now);
+            taken.any(|report| matches!(report.why, MitigationReason::Hinted { .. }))
+        };
+        let answering = self.monitors.values().filter(is_ahead);
+        let ports: BTreeSet<u16> = answering.map(|monitor| monitor.listener.port).collect();
         self.hints.iter().map(move |(&(port, mask, print), held)| HintReport {
             port,
             signature: SharedSignature::of(mask, &print),

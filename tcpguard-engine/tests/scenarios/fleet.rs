@@ -98,6 +98,22 @@ fn hints_without_a_flood_drop_nothing_and_buy_a_few_cookies() {
     }
 }
 
+#[test]
+fn cookies_ahead_are_reported_only_where_they_are_in_force() {
+    for refused in [Vec::new(), vec![Mitigation::Cookies]] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients { shape: Some(Shape::Linux), ..Clients::steady(10.0) });
+        let are_taken = refused.is_empty();
+        lab.refuse_mitigations = refused;
+        lab.run_until(9.0);
+        run_hinted(&mut lab, 12.0, &bare(), 2);
+        assert_eq!(answers_with_cookies(&lab, 0), are_taken, "{}", lab.story());
+        let reported: Vec<bool> = lab.engine.hints().map(|hint| hint.cookies_ahead).collect();
+        assert_eq!(reported, [are_taken], "{}", lab.story());
+    }
+}
+
 /// The naive way drops what others name while anything is wrong here.
 #[test]
 fn a_poisoner_who_names_the_clients_signature_has_none_dropped() {
