@@ -54,9 +54,9 @@ pub use mitigation::{
     CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,
 };
 pub use output::{
-    Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport, LinkPressure,
-    ListenerReport, ListenerState, RefusedRule, Report, RequestError, Response, SharedEvidence,
-    SignatureEvidence,
+    ClientLength, Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport,
+    LinkPressure, ListenerReport, ListenerState, RefusedRule, Report, RequestError, Response,
+    SharedEvidence, SignatureEvidence,
 };
 pub use policy::SOURCES_PER_INCIDENT;
 pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};

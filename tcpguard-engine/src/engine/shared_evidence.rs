@@ -1,11 +1,15 @@
 //! The open incidents as evidence for the other hosts of a fleet.
 
+use std::collections::BTreeMap;
+
+use tcpguard_common::abi::{Fingerprint, quirk};
+
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use crate::evidence::Candidate;
 use crate::incident::Incident;
-use crate::input::{Matcher, RuleReason, SharedSignature, Timestamp, share};
-use crate::output::{SharedEvidence, SharedRates, SignatureEvidence};
+use crate::input::{Matcher, RuleReason, SharedSignature, Timestamp, share, syn_length};
+use crate::output::{ClientLength, SharedEvidence, SharedRates, SignatureEvidence};
 
 impl Engine {
     /// The open incidents, as other hosts of the fleet may learn of them, oldest first.
@@ -33,12 +37,15 @@ impl Engine {
     ) -> SharedEvidence {
         let report = incident.report(Vec::new(), None);
         let mut rates = SharedRates { dropped: report.stopped_rate, cookies: 0.0 };
+        let mut lengths = Lengths::default();
+        incident.admitted.prints().for_each(|print| lengths.add(print, 1));
         for monitor in listeners {
+            monitor.clients.completed().for_each(|(print, count)| lengths.add(&print, count));
             let (_, dropped, cookies) = monitor.other_rates();
             rates.dropped += dropped;
             rates.cookies += cookies;
         }
-        SharedEvidence::of(now, &report, rates, self.signatures_of(incident))
+        SharedEvidence::of(now, &report, rates, self.signatures_of(incident), lengths.report())
     }
 
     /// The signatures of an incident that rest on the evidence of this host alone: those of its rules, and that of the
@@ -64,6 +71,23 @@ impl Engine {
         all.extend(found);
         all.truncate(SharedEvidence::SIGNATURES);
         all
+    }
+}
+
+/// Completed handshakes by the length of their SYNs: those on record from calm, and the looks of those since the incident
+/// began.
+#[derive(Default)]
+struct Lengths(BTreeMap<(bool, Option<u16>), u64>);
+
+impl Lengths {
+    fn add(&mut self, print: &Fingerprint, completions: u64) {
+        let key = (print.quirks & quirk::IPV6 != 0, syn_length(print));
+        *self.0.entry(key).or_default() += completions;
+    }
+
+    fn report(self) -> Vec<ClientLength> {
+        let of = |((ipv6, length), completions)| ClientLength { ipv6, length, completions };
+        self.0.into_iter().map(of).collect()
     }
 }
 

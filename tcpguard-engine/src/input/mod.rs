@@ -43,5 +43,6 @@ pub use sample::{
     ValidatedClients,
 };
 pub use shared_signature::SharedSignature;
+pub(crate) use shared_signature::syn_length;
 pub use time::Timestamp;
 pub use unit::Unit;

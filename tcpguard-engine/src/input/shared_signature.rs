@@ -81,7 +81,7 @@ fn names(list: &str) -> impl Iterator<Item = &str> {
 
 /// Length of SYNs with a fingerprint in bytes, IP header included; `None` for SYNs with data, options of IP, or
 /// options of TCP without a fixed length.
-fn syn_length(print: &Fingerprint) -> Option<u16> {
+pub(crate) fn syn_length(print: &Fingerprint) -> Option<u16> {
     const LONGER: u16 =
         quirk::PAYLOAD | quirk::IP_OPTIONS | quirk::BAD_OPTIONS | quirk::MANY_OPTIONS;
     if print.quirks & LONGER != 0 {

@@ -115,6 +115,19 @@ pub struct SharedEvidence {
     pub top_networks: Vec<NetworkShare>,
     /// Signatures that this host's own evidence has singled out, at most [`SharedEvidence::SIGNATURES`].
     pub signatures: Vec<SignatureEvidence>,
+    /// Lengths of the SYNs of the attacked listeners' clients.
+    pub client_lengths: Vec<ClientLength>,
+}
+
+/// A length of clients' SYNs.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ClientLength {
+    /// True for SYNs over IPv6.
+    pub ipv6: bool,
+    /// Length in bytes, IP header included; `None` for SYNs without a fixed length, such as those with data.
+    pub length: Option<u16>,
+    /// Completed handshakes on record with SYNs of this length.
+    pub completions: u64,
 }
 
 /// A signature that is a tool's by the evidence of this host alone. One that only a hint supports is not among these,
@@ -152,6 +165,7 @@ impl SharedEvidence {
         report: &IncidentReport,
         rates: SharedRates,
         signatures: Vec<SignatureEvidence>,
+        client_lengths: Vec<ClientLength>,
     ) -> Self {
         let evidence = &report.evidence;
         let indicators = evidence.holding() as u32;
@@ -176,6 +190,7 @@ impl SharedEvidence {
             confidence: confidence(indicators),
             top_networks: evidence.top_networks.clone(),
             signatures,
+            client_lengths,
         }
     }
 }

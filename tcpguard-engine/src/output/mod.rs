@@ -8,7 +8,9 @@ mod response;
 
 pub use command::Command;
 pub(crate) use evidence::SharedRates;
-pub use evidence::{FleetReport, LinkPressure, RefusedRule, SharedEvidence, SignatureEvidence};
+pub use evidence::{
+    ClientLength, FleetReport, LinkPressure, RefusedRule, SharedEvidence, SignatureEvidence,
+};
 pub use fleet::{FleetRefusal, HintReport};
 pub use report::{Completions, ListenerReport, ListenerState, Report};
 pub use response::{ImportReport, RequestError, Response};

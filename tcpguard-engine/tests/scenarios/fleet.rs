@@ -273,6 +273,18 @@ fn a_signature_is_evidence_for_others_only_if_this_host_has_it_of_its_own() {
     assert!(found.share > 0.9, "{found:?}");
 }
 
+#[test]
+fn the_lengths_of_clients_syns_are_those_of_completed_handshakes() {
+    let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(100.0) };
+    let mut lab =
+        Lab::new(Mode::Enforce).listener(Server::default()).clients(clients).flood(far_flood());
+    lab.run_until(20.0);
+    let evidence = lab.engine.shared_evidence(lab.kernel.now).remove(0);
+    let [found] = evidence.client_lengths[..] else { panic!("{evidence:?}") };
+    assert_eq!((found.ipv6, found.length), (false, Some(60)), "none without options");
+    assert!(found.completions >= 300, "{found:?}");
+}
+
 fn rule(serial: u64, action: FleetAction, prefix: &str, lifetime_s: u64) -> FleetRule {
     FleetRule {
         name: FleetName { role: "ops".to_owned(), serial },

@@ -5,14 +5,9 @@ use std::net::IpAddr;
 
 use tcpguard_engine::{FleetReport, LinkPressure, SharedEvidence};
 
-use crate::relief::choice::{Flood, Source};
+use crate::relief::choice::Flood;
 use crate::relief::edge::Load;
 
-/// Total lengths of the SYNs of clients over IPv4, in bytes: with an MSS alone, with SACK, of Windows, of Linux and
-/// Android, and of Apple.
-const CLIENTS: [u16; 5] = [44, 48, 52, 60, 64];
-/// Bytes by which an IPv6 header is longer.
-const IPV6: u16 = 20;
 /// Number of SYNs by which shares of a flood are counted.
 const SAMPLE: f64 = 10_000.0;
 
@@ -45,20 +40,14 @@ pub fn floods(incidents: &[SharedEvidence], is_spare: impl Fn(IpAddr) -> bool) -
 }
 
 fn flood(attack: &SharedEvidence, destination: IpAddr, is_last_address: bool) -> Flood {
-    let sources = attack.top_networks.iter().map(|network| Source {
-        prefix: network.net,
-        share: network.share,
-        // The agent does not report whether a network completed a handshake.
-        is_proven: false,
-    });
+    let lengths = lengths(attack);
     let failing = attack.syn_pps * (1.0 - attack.completion.clamp(0.0, 1.0));
     Flood {
         destination,
         port: attack.listener.port,
         syn_pps: failing / attack.victims.len().max(1) as f64,
-        lengths: lengths(attack),
-        client_lengths: client_lengths(attack, destination),
-        sources: sources.collect(),
+        client_lengths: client_lengths(attack, destination, &lengths),
+        lengths,
         is_last_address,
     }
 }
@@ -80,15 +69,25 @@ fn lengths(attack: &SharedEvidence) -> BTreeMap<u16, u64> {
     lengths
 }
 
-/// SYNs of clients by total length. The agent does not report their lengths, so that each length of a client system may
-/// be that of all of them: only SYNs without options are narrowed by their length. Clients with a signature of the flood
-/// are known.
-fn client_lengths(attack: &SharedEvidence, destination: IpAddr) -> BTreeMap<u16, u64> {
-    let completed = (attack.completion.clamp(0.0, 1.0) * attack.syns as f64) as u64;
-    let each = completed / CLIENTS.len() as u64;
-    let longer = if destination.is_ipv6() { IPV6 } else { 0 };
-    let mut lengths: BTreeMap<u16, u64> =
-        CLIENTS.iter().map(|length| (length + longer, each)).collect();
+/// SYNs of the clients of a destination by total length. Those without a fixed length may have each length of the flood
+/// but that of a SYN without options.
+fn client_lengths(
+    attack: &SharedEvidence,
+    destination: IpAddr,
+    of_flood: &BTreeMap<u16, u64>,
+) -> BTreeMap<u16, u64> {
+    let ipv6 = destination.is_ipv6();
+    let bare = if ipv6 { 60 } else { 40 };
+    let mut lengths = BTreeMap::new();
+    for clients in attack.client_lengths.iter().filter(|clients| clients.ipv6 == ipv6) {
+        match clients.length {
+            Some(length) => *lengths.entry(length).or_default() += clients.completions,
+            None => {
+                let longer = of_flood.keys().filter(|length| **length > bare);
+                longer.for_each(|length| _ = lengths.entry(*length).or_insert(1));
+            }
+        }
+    }
     for found in &attack.signatures {
         if let Some(length) = found.signature.length() {
             *lengths.entry(length).or_default() += found.clients;
@@ -100,7 +99,7 @@ fn client_lengths(attack: &SharedEvidence, destination: IpAddr) -> BTreeMap<u16,
 #[cfg(test)]
 mod tests {
     use tcpguard_common::abi::{Fingerprint, Mask, layout};
-    use tcpguard_engine::{IncidentClass, SharedSignature};
+    use tcpguard_engine::{ClientLength, IncidentClass, SharedSignature};
 
     use super::super::tests::{flood as attack, report};
     use super::*;
@@ -132,15 +131,24 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_without_options_is_narrowed_by_its_length_and_no_other() {
+    fn a_flood_is_narrowed_by_a_length_that_no_client_has() {
         let chosen = |attack: SharedEvidence| {
             let floods = floods(&[attack], |_| false);
             assert_eq!(floods.len(), 1);
             choose(&floods[0], &Policy::default(), Breadth::Narrow)
         };
         assert_eq!(chosen(attack(1)).len(), 1, "of 3,000 clients none has a SYN of 40 bytes");
-        let few = SharedEvidence { syns: 10_000, ..attack(1) };
-        assert_eq!(chosen(few), [], "too few clients are known");
+        let with = |ipv6, length, completions| {
+            let clients = ClientLength { ipv6, length, completions };
+            let client_lengths = [attack(1).client_lengths, vec![clients]].concat();
+            SharedEvidence { client_lengths, ..attack(1) }
+        };
+        assert_eq!(chosen(with(false, Some(40), 1)), [], "a client has such a SYN");
+        assert_eq!(chosen(with(true, Some(40), 1)).len(), 1, "over IPv6 it is another");
+        assert_eq!(chosen(with(false, None, 9)).len(), 1, "a SYN with data is longer");
+        let over_ipv6 = ClientLength { ipv6: true, length: Some(80), completions: 3_000 };
+        let few = SharedEvidence { client_lengths: vec![over_ipv6], ..attack(1) };
+        assert_eq!(chosen(few), [], "no client over IPv4 is known");
         let mut of_clients = attack(1);
         of_clients.signatures[0].clients = 500;
         assert_eq!(chosen(of_clients), [], "clients have it too");
@@ -148,7 +156,7 @@ mod tests {
         partial.signatures[0].share = 0.9;
         assert_eq!(chosen(partial), [], "a tenth of it is of another length");
 
-        // Exactly one system's SYN: its length is that of that system's clients.
+        // The SYN of Linux.
         let print = Fingerprint {
             options: layout::MSS
                 | layout::SACK_OK << 4
@@ -162,7 +170,11 @@ mod tests {
         };
         let mut copies = attack(1);
         copies.signatures[0].signature = SharedSignature::of(Mask::NoTtl, &print);
-        assert_eq!(chosen(copies), []);
+        assert_eq!(chosen(copies.clone()), [], "clients have its length");
+        copies.client_lengths[0].length = Some(52);
+        assert_eq!(chosen(copies.clone()).len(), 1, "all clients have Windows");
+        copies.client_lengths.push(ClientLength { ipv6: false, length: None, completions: 1 });
+        assert_eq!(chosen(copies), [], "a SYN with data may have it");
     }
 
     #[test]
@@ -176,9 +188,5 @@ mod tests {
             floods.iter().map(|flood| (flood.destination, flood.is_last_address)).collect();
         assert_eq!(found, [(victims[0], true), (victims[0], true), (victims[1], false)]);
         assert_eq!(floods[1].syn_pps, 49_950.0);
-        assert!(
-            floods[2].client_lengths.contains_key(&64)
-                && !floods[2].client_lengths.contains_key(&44)
-        );
     }
 }

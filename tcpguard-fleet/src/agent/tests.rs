@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tcpguard_engine::{
-    FleetAction, FleetMessage, FleetName, FleetReport, FleetRule, Hint, HintReport, IncidentClass,
-    LinkPressure, Listener, Mode, NetworkShare, Ports, Severity, SharedEvidence, SignatureEvidence,
+    ClientLength, FleetAction, FleetMessage, FleetName, FleetReport, FleetRule, Hint, HintReport,
+    IncidentClass, LinkPressure, Listener, Mode, NetworkShare, Ports, Severity, SharedEvidence,
+    SignatureEvidence,
 };
 
 use crate::document::tests::evidence;
@@ -56,6 +57,7 @@ pub(crate) fn flood(incident: u64) -> SharedEvidence {
             clients: 0,
             hits: 2_910_000,
         }],
+        client_lengths: vec![ClientLength { ipv6: false, length: Some(60), completions: 3_000 }],
     }
 }
 

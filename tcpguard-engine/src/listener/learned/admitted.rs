@@ -35,6 +35,11 @@ impl Admitted {
         }
     }
 
+    /// Returns the looks.
+    pub fn prints(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.0.keys()
+    }
+
     /// Returns whether a completed handshake had this signature; `print` is reduced to `mask`.
     pub fn has(&self, mask: Mask, print: &Fingerprint) -> bool {
         self.0.keys().any(|known| shows(known, mask, print))

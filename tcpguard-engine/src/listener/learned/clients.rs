@@ -83,11 +83,15 @@ impl Clients {
         self.prints.len()
     }
 
+    /// Returns the remembered fingerprints, each with its number of completions.
+    pub fn completed(&self) -> impl Iterator<Item = (Fingerprint, u64)> {
+        self.prints.iter().map(|(print, known)| (*print, known.completions))
+    }
+
     /// Returns up to `most` of the remembered fingerprints, those with the most completions, each with its
     /// number of completions.
     pub(super) fn most_frequent(&self, most: usize) -> Vec<(Fingerprint, u64)> {
-        let all = self.prints.iter().map(|(print, known)| (*print, known.completions));
-        let mut all: Vec<(Fingerprint, u64)> = all.collect();
+        let mut all: Vec<(Fingerprint, u64)> = self.completed().collect();
         if most < all.len() {
             all.select_nth_unstable_by_key(most, |(_, completions)| Reverse(*completions));
             all.truncate(most);

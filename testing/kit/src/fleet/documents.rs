@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{Fingerprint, Mask};
 use tcpguard_engine as engine;
 use tcpguard_engine::{
-    FleetReport, IncidentClass, LinkPressure, Listener, Mode, Ports, Severity, SharedEvidence,
-    SharedSignature,
+    ClientLength, FleetReport, IncidentClass, LinkPressure, Listener, Mode, Ports, Severity,
+    SharedEvidence, SharedSignature,
 };
 use tcpguard_fleet::document::{
     Document, Envelope, HostId, HostSelector, Kind, Label, Part, Relief, ReliefRoute, RuleBody,
@@ -234,6 +234,11 @@ pub fn incident(number: u64, victim: &str, window: u16) -> Result<SharedEvidence
             share: 0.999,
             clients: 0,
             hits: 970_000,
+        }],
+        client_lengths: vec![ClientLength {
+            ipv6: addr.is_ipv6(),
+            length: Some(60),
+            completions: 1_000,
         }],
     })
 }
