@@ -282,7 +282,7 @@ fn the_lengths_of_clients_syns_are_those_of_completed_handshakes() {
     let evidence = lab.engine.shared_evidence(lab.kernel.now).remove(0);
     let [found] = evidence.client_lengths[..] else { panic!("{evidence:?}") };
     assert_eq!((found.ipv6, found.length), (false, Some(60)), "none without options");
-    assert!(found.completions >= 300, "{found:?}");
+    assert!(found.completions > 100, "{found:?}");
 }
 
 fn rule(serial: u64, action: FleetAction, prefix: &str, lifetime_s: u64) -> FleetRule {
