@@ -36,7 +36,8 @@ const LAST_RETRY_REFUSED: Duration = Duration::from_secs(300);
 /// Servers and the identity of this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Settings {
-    /// Addresses, such as `tls://nats.example.net:4222`. Any of them is enough.
+    /// Addresses, such as `tls://nats.example.net:4222`. Any of them is enough, and no others are used. With one of
+    /// `tls://`, all connections have TLS.
     pub servers: Vec<String>,
     /// Name of this host on the bus: a token without dots.
     pub host: String,
@@ -152,6 +153,9 @@ impl Nats {
             .iter()
             .map(|server| server.parse::<ServerAddr>().map_err(invalid(server.clone())))
             .collect::<Result<Vec<_>, _>>()?;
+        let needs_tls = settings.authorities.is_some()
+            || matches!(settings.credentials, Credentials::Certificate { .. })
+            || servers.iter().any(ServerAddr::tls_required);
         let state = Arc::new(State::default());
         let mut options = match &settings.credentials {
             Credentials::None => ConnectOptions::new(),
@@ -159,15 +163,17 @@ impl Nats {
                 .await
                 .map_err(invalid(path.display().to_string()))?,
             Credentials::Certificate { certificate, key } => ConnectOptions::new()
-                .add_client_certificate(certificate.clone(), key.clone())
-                .require_tls(true),
+                .add_client_certificate(certificate.clone(), key.clone()),
         };
         if let Some(authorities) = &settings.authorities {
-            options = options.add_root_certificates(authorities.clone()).require_tls(true);
+            options = options.add_root_certificates(authorities.clone());
         }
         let (events, retries) = (Arc::clone(&state), Arc::clone(&state));
         let client = options
             .name(&settings.host)
+            .require_tls(needs_tls)
+            // A server names others before TLS begins, so that anyone on the path could add one without TLS.
+            .ignore_discovered_servers()
             .custom_inbox_prefix(format!("_INBOX.{}", settings.host))
             .ping_interval(PING)
             .connection_timeout(REQUEST)
@@ -312,6 +318,9 @@ impl Bus for Nats {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -322,6 +331,54 @@ mod tests {
         assert_eq!(retry(1000, true, u64::MAX), LAST_RETRY_REFUSED);
         assert_eq!(retry(1000, false, 0), LAST_RETRY / 2);
         assert_eq!(retry(0, false, u64::MAX), FIRST_RETRY);
+    }
+
+    /// A server that sends this greeting.
+    async fn server(greeting: String, listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.write_all(format!("INFO {greeting}\r\n").as_bytes()).await.expect("taken");
+        stream
+    }
+
+    async fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        (listener, port)
+    }
+
+    async fn connect(servers: Vec<String>) -> Nats {
+        let settings = Settings { servers, host: "a1b2c3d4".to_owned(), ..Settings::default() };
+        Nats::connect(&settings).await.expect("settings")
+    }
+
+    const GREETING: &str = r#""server_id":"S","version":"2.12.7","max_payload":4096"#;
+
+    #[tokio::test]
+    async fn no_credentials_are_sent_without_tls_where_a_server_needs_it() {
+        let (listener, port) = listener().await;
+        let servers = vec![format!("nats://127.0.0.1:{port}"), "tls://127.0.0.1:9".to_owned()];
+        let _client = connect(servers).await;
+        let mut stream = server(format!("{{{GREETING}}}"), &listener).await;
+        let mut sent = [0; 7];
+        // Without certificates of the system the connection ends.
+        let read = stream.read(&mut sent).await.unwrap_or_default();
+        assert!(read == 0 || sent[0] == 0x16, "{:?} is no begin of TLS", &sent[..read]);
+    }
+
+    #[tokio::test]
+    async fn no_server_beside_those_of_the_settings_is_used() {
+        let (known, port) = listener().await;
+        let (named, other) = listener().await;
+        let _client = connect(vec![format!("nats://127.0.0.1:{port}")]).await;
+        let greeting = format!(r#"{{{GREETING},"connect_urls":["127.0.0.1:{other}"]}}"#);
+        // Each round of tries takes every server that is known.
+        for _ in 0..3 {
+            let mut stream = server(greeting.clone(), &known).await;
+            let mut sent = [0; 8];
+            stream.read_exact(&mut sent).await.expect("a greeting");
+        }
+        let tried = timeout(Duration::ZERO, named.accept()).await;
+        assert!(tried.is_err(), "{tried:?}");
     }
 
     #[test]
