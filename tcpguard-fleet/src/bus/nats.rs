@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 use super::{Bus, BusError, Received, Stored, store};
 
+/// Header of the documents that hosts publish. A host can have the server send its reply to a request to the subject
+/// of another host, where the server vouches for nothing. A reply never has this header.
+const PUBLISHED: &str = "Tcpguard-Fleet";
 /// Limit of a publication. Without it, one waits for as long as the server does not read.
 const PUBLISH: Duration = Duration::from_secs(1);
 /// Limit of a request with a reply.
@@ -77,6 +80,8 @@ pub struct Link {
     pub overflowed: u64,
     /// Publications that were dropped.
     pub unsent: u64,
+    /// Received messages that no host has published: a host has the server send its replies to foreign subjects.
+    pub misdirected: u64,
 }
 
 #[derive(Default)]
@@ -87,6 +92,7 @@ struct State {
     last_error: Mutex<Option<String>>,
     overflowed: AtomicU64,
     unsent: AtomicU64,
+    misdirected: AtomicU64,
 }
 
 /// A connection to NATS, made again by itself whenever it is lost.
@@ -130,6 +136,15 @@ impl State {
     fn keep(&self, error: String) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
+}
+
+/// Returns whether a message was published under its subject: by a host, or by the server when it stored a document.
+fn is_published(message: &Message) -> bool {
+    let headers = message.headers.as_ref().filter(|_| message.status.is_none());
+    headers.is_some_and(|headers| match store::is_of_store(&message.subject) {
+        true => store::is_republished(&message.subject, headers),
+        false => headers.get(PUBLISHED).is_some(),
+    })
 }
 
 /// Wait before connection number `attempt` (from 1): doubled each time, and shortened by chance by up to a half, so
@@ -197,13 +212,15 @@ impl Nats {
 
     /// State of the connection.
     pub fn link(&self) -> Link {
-        let State { is_connected, is_refused, last_error, overflowed, unsent, .. } = &*self.state;
+        let State { is_connected, is_refused, last_error, overflowed, unsent, misdirected, .. } =
+            &*self.state;
         Link {
             is_connected: is_connected.load(Ordering::Relaxed),
             is_refused: is_refused.load(Ordering::Relaxed),
             last_error: last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             overflowed: overflowed.load(Ordering::Relaxed),
             unsent: unsent.load(Ordering::Relaxed),
+            misdirected: misdirected.load(Ordering::Relaxed),
         }
     }
 
@@ -242,7 +259,10 @@ impl Bus for Nats {
         let sent = match self.state.is_connected.load(Ordering::Relaxed) {
             false => Err(BusError::Disconnected),
             true => {
-                let publication = self.client.publish(subject.to_owned(), document.into());
+                let mut headers = HeaderMap::new();
+                headers.insert(PUBLISHED, "1");
+                let (subject, document) = (subject.to_owned(), document.into());
+                let publication = self.client.publish_with_headers(subject, headers, document);
                 match timeout(PUBLISH, publication).await {
                     Err(_) => Err(BusError::Timeout { seconds: PUBLISH.as_secs() }),
                     Ok(Err(error)) => Err(BusError::Refused(error.to_string())),
@@ -263,6 +283,7 @@ impl Bus for Nats {
             .map_err(|error| BusError::Refused(error.to_string()))?;
         // The client's own buffer is the one that fills, and that counts the messages that it drops.
         let (sender, receiver) = mpsc::channel(1);
+        let state = Arc::clone(&self.state);
         tokio::spawn(async move {
             loop {
                 let message = tokio::select! {
@@ -270,7 +291,12 @@ impl Bus for Nats {
                     // The receiver was dropped: the server need not send more.
                     () = sender.closed() => None,
                 };
-                let Some(Message { subject, payload, .. }) = message else { return };
+                let Some(message) = message else { return };
+                if !is_published(&message) {
+                    state.misdirected.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let Message { subject, payload, .. } = message;
                 let received = Received { subject: subject.to_string(), document: payload.into() };
                 if sender.send(received).await.is_err() {
                     return;
@@ -379,6 +405,43 @@ mod tests {
         }
         let tried = timeout(Duration::ZERO, named.accept()).await;
         assert!(tried.is_err(), "{tried:?}");
+    }
+
+    /// A message as the client receives it.
+    fn message(subject: &str, status: Option<StatusCode>, headers: &[(&str, &str)]) -> Message {
+        let mut map = HeaderMap::new();
+        headers.iter().for_each(|(name, value)| map.insert(*name, *value));
+        Message {
+            subject: subject.into(),
+            reply: None,
+            payload: Vec::new().into(),
+            headers: Some(map).filter(|_| status.is_some() || !headers.is_empty()),
+            status,
+            description: None,
+            length: 0,
+        }
+    }
+
+    /// The reply to a request of one host can be sent to the subject of another.
+    #[test]
+    fn a_reply_of_the_server_is_no_document_of_a_host() {
+        let of_host = "tg.1.relief.0f0f0f0f";
+        let reply = [
+            ("Nats-Stream", "KV_rule"),
+            ("Nats-Subject", "$KV.rule.ops.0123456789abcdef"),
+            ("Nats-Sequence", "7"),
+        ];
+        let not_found = Some(StatusCode::NOT_FOUND);
+        assert!(is_published(&message(of_host, None, &[(PUBLISHED, "1")])));
+        assert!(!is_published(&message(of_host, None, &reply)));
+        assert!(!is_published(&message(of_host, None, &[])), "a reply without headers");
+        assert!(!is_published(&message(of_host, not_found, &[])));
+        let of_store = "tg.1.rule.ops.0123456789abcdef";
+        let republished = [&reply[..], &[("Nats-Last-Sequence", "0")]].concat();
+        assert!(is_published(&message(of_store, None, &republished)));
+        assert!(!is_published(&message(of_store, not_found, &republished)));
+        assert!(!is_published(&message(of_store, None, &reply)));
+        assert!(!is_published(&message(of_store, None, &[(PUBLISHED, "1")])));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The durable store as NATS has it: a stream with the last message of each key, its requests and its replies.
 
+use async_nats::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ pub const BUCKET: &str = "KV_rule";
 /// Subjects of the keys.
 const KEYS: &str = "$KV.rule.";
 /// Subjects on which the server publishes the documents that it has stored. No host may publish there.
-const REPUBLISHED: &str = "tg.1.rule.>";
+const REPUBLISHED: &str = "tg.1.rule.";
 /// Largest document, in bytes.
 const MAX_MESSAGE: u32 = 4096;
 /// Size of the bucket, in bytes: 4,096 documents of the largest size.
@@ -47,13 +48,29 @@ pub fn configuration(replicas: u32) -> Value {
         "num_replicas": replicas,
         "allow_direct": true,
         "allow_rollup_hdrs": true,
-        "republish": { "src": format!("{KEYS}>"), "dest": REPUBLISHED },
+        "republish": { "src": format!("{KEYS}>"), "dest": format!("{REPUBLISHED}>") },
     })
 }
 
 /// The request for the first document behind position `after`.
 pub fn next(after: u64) -> Value {
     json!({ "seq": after + 1, "next_by_subj": format!("{KEYS}>") })
+}
+
+/// Returns whether a message is of a subject on which only the server publishes.
+pub fn is_of_store(subject: &str) -> bool {
+    subject.starts_with(REPUBLISHED)
+}
+
+/// Returns whether these are the headers with which the server publishes a document that it has just stored. The reply
+/// to a request has others: a position only where several documents are asked for, with the number of those that follow.
+pub fn is_republished(subject: &str, headers: &HeaderMap) -> bool {
+    let header = |name: &str| headers.get(name).map(|value| value.as_str());
+    let key = header("Nats-Subject").and_then(|stored| stored.strip_prefix(KEYS));
+    header("Nats-Stream") == Some(BUCKET)
+        && key.is_some_and(|key| subject.strip_prefix(REPUBLISHED) == Some(key))
+        && header("Nats-Last-Sequence").is_some()
+        && header("Nats-Num-Pending").is_none()
 }
 
 /// The document in a reply, by its headers.
@@ -112,6 +129,9 @@ pub fn reply(payload: &[u8]) -> Result<Option<u64>, BusError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::str::FromStr as _;
+
+    use async_nats::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -145,6 +165,27 @@ mod tests {
             let error = document(headers(of), b"{}").unwrap_err().to_string();
             assert!(error.contains(fault), "{error}");
         }
+    }
+
+    #[test]
+    fn only_a_document_that_was_just_stored_is_republished() {
+        let subject = "tg.1.rule.ops.0123456789abcdef";
+        let of = |headers: &[(&str, &str)]| -> HeaderMap {
+            headers.iter().map(|(name, value)| (HeaderName::from_str(name).unwrap(), HeaderValue::from(*value))).collect()
+        };
+        let stored = [
+            ("Nats-Stream", BUCKET),
+            ("Nats-Subject", "$KV.rule.ops.0123456789abcdef"),
+            ("Nats-Sequence", "7"),
+            ("Nats-Time-Stamp", "2026-11-20T14:05:01.204Z"),
+        ];
+        let republished = [&stored[..], &[("Nats-Last-Sequence", "0")]].concat();
+        assert!(is_republished(subject, &of(&republished)));
+        assert!(!is_republished("tg.1.rule.ops.x", &of(&republished)), "another key");
+        assert!(!is_republished(subject, &of(&stored)), "a reply");
+        let of_several = [&republished[..], &[("Nats-Num-Pending", "3")]].concat();
+        assert!(!is_republished(subject, &of(&of_several)), "one of several replies");
+        assert!(!is_republished(subject, &HeaderMap::new()));
     }
 
     #[test]

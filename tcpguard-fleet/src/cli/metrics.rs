@@ -117,6 +117,12 @@ fn process(families: &mut Families, status: &ProcessStatus) {
         bus.overflowed,
     );
     families.counter("bus_unsent_total", "Documents that were not published.", &labels, bus.unsent);
+    families.counter(
+        "bus_misdirected_total",
+        "Received messages that no host has published.",
+        &labels,
+        bus.misdirected,
+    );
     if let Some(edge) = &status.edge {
         families.gauge(
             "agent_connected",

@@ -56,14 +56,23 @@ pub struct BusStatus {
     pub overflowed: u64,
     /// Documents that were not published.
     pub unsent: u64,
+    /// Received messages that no host has published, such as replies of the server that a host had sent to a foreign
+    /// subject.
+    pub misdirected: u64,
 }
 
 impl BusStatus {
     /// The state of a connection, and the number of documents that were dropped before it.
     pub fn new(link: Link, dropped: u64) -> Self {
-        let Link { is_connected, is_refused, last_error, overflowed, unsent } = link;
-        let unsent = unsent + dropped;
-        Self { connected: is_connected, refused: is_refused, last_error, overflowed, unsent }
+        let Link { is_connected, is_refused, last_error, overflowed, unsent, misdirected } = link;
+        Self {
+            connected: is_connected,
+            refused: is_refused,
+            last_error,
+            overflowed,
+            unsent: unsent + dropped,
+            misdirected,
+        }
     }
 
     /// The problem of the connection, if there is one.

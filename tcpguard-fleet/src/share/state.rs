@@ -210,12 +210,13 @@ impl Share {
     ) -> Result<(), Reason> {
         self.rules.set_position(position);
         self.save_rules();
-        let subject = key.parse::<RuleKey>().map(Subject::Rule);
-        match (subject, document) {
-            (_, None) => Ok(()),
-            (Err(_), Some(_)) => Err(self.admission.refuse(clock.now, None, Reason::Subject)),
-            (Ok(subject), Some(bytes)) => self.handle_document(clock, &subject.to_string(), bytes),
-        }
+        let Some(bytes) = document else { return Ok(()) };
+        let Ok(key) = key.parse::<RuleKey>() else {
+            return Err(self.admission.refuse(clock.now, None, Reason::Subject));
+        };
+        let rule = self.admission.admit_stored(clock.now, &key, bytes)?;
+        let change = self.rules.accept(clock, &key, &rule);
+        self.take_rule(clock, change)
     }
 
     /// Replaces the roles of operators.

@@ -10,7 +10,7 @@ use tcpguard_host::time::Clock;
 use super::bounds::{Bounds, MAX_SKEW};
 use super::peer::Peer;
 use super::reason::{Reason, Refusals};
-use crate::document::{Document, HostId, Kind, Subject};
+use crate::document::{Document, HostId, Kind, RuleKey, SignedRule, Subject};
 
 /// Admission of the documents that the bus delivers.
 ///
@@ -22,6 +22,7 @@ pub struct Admission {
     bounds: Bounds,
     total: Bucket,
     rules: Bucket,
+    stored: Bucket,
     peers: BTreeMap<HostId, Peer>,
     refused: Refusals,
 }
@@ -44,6 +45,7 @@ impl Admission {
             bounds,
             total: Bucket::default(),
             rules: Bucket::default(),
+            stored: Bucket::default(),
             peers: BTreeMap::new(),
             refused: Refusals::default(),
         }
@@ -78,6 +80,24 @@ impl Admission {
         match admitted {
             Ok(document) => Ok(document.map(|document| (subject, document))),
             Err(reason) => Err(self.refuse(clock.now, host.as_ref(), reason)),
+        }
+    }
+
+    /// Reads a document of the durable store. No flood on the bus keeps it back: it is counted by itself.
+    ///
+    /// # Errors
+    /// The reason for which it is refused, which is counted.
+    pub fn admit_stored(
+        &mut self,
+        now: Timestamp,
+        key: &RuleKey,
+        bytes: &[u8],
+    ) -> Result<SignedRule, Reason> {
+        let rate = take(&mut self.stored, now, self.bounds.rules);
+        match rate.and_then(|()| read(&Subject::Rule(key.clone()), bytes)) {
+            Ok(Document::Rule(rule)) => Ok(rule),
+            Ok(_) => Err(self.refuse(now, None, Reason::Mismatch)),
+            Err(reason) => Err(self.refuse(now, None, reason)),
         }
     }
 
@@ -293,6 +313,23 @@ mod tests {
         let at = Time(clock(later).wall);
         let fresh = Envelope { at, ..envelope(900, 1) };
         assert_eq!(admit(&mut admission, later, fresh), Ok(true), "the silent ones are forgotten");
+    }
+
+    #[test]
+    fn a_flood_of_rules_keeps_no_rule_of_the_store_back() {
+        let mut admission = starting(Bounds::EDGE);
+        let now = clock(Duration::ZERO);
+        let key: RuleKey = "ops.0123456789abcdef".parse().expect("a key");
+        let subject = Subject::Rule(key.clone()).to_string();
+        while admission.admit(now, &subject, b"") != Err(Reason::TotalRate) {}
+        let rule = SignedRule {
+            role: "ops".parse().expect("a role"),
+            key: "0".repeat(64),
+            body: "{}".to_owned(),
+            sig: "0".repeat(128),
+        };
+        let bytes = Document::Rule(rule.clone()).to_json().expect("JSON");
+        assert_eq!(admission.admit_stored(now.now, &key, &bytes), Ok(rule));
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub struct Bounds {
     pub controller: Rate,
     /// Documents of all senders.
     pub total: Rate,
-    /// Operators' rules. Their signatures are the most expensive check. All of them at once are those of a host that
-    /// was away.
+    /// Operators' rules on the bus, and as many of the durable store. Their signatures are the most expensive check. All
+    /// of them at once are those of a host that was away.
     pub rules: Rate,
 }
 

@@ -17,6 +17,8 @@ use crate::net::netns::Netns;
 /// Time for anything that the server is asked for.
 const LIMIT: Duration = Duration::from_secs(5);
 const LINE_END: &[u8] = b"\r\n";
+/// Headers of documents that hosts publish.
+const HEADERS: &str = "NATS/1.0\r\nTcpguard-Fleet: 1\r\n\r\n";
 
 /// A connection to the bus.
 #[derive(Debug)]
@@ -92,9 +94,16 @@ impl Client {
         Ok(self.stream.write_all(bytes)?)
     }
 
-    /// Publishes a message. An error of the server follows: [`Self::flush`].
+    /// Publishes a message as a document of a host. An error of the server follows: [`Self::flush`].
     pub fn publish(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
-        let head = format!("PUB {subject} {}\r\n", payload.len());
+        let (headers, length) = (HEADERS.len(), HEADERS.len() + payload.len());
+        let head = format!("HPUB {subject} {headers} {length}\r\n{HEADERS}");
+        self.send(&[head.as_bytes(), payload, LINE_END].concat())
+    }
+
+    /// Sends a request, the reply to which goes to any subject.
+    pub fn ask_for(&mut self, reply: &str, subject: &str, payload: &[u8]) -> Result<()> {
+        let head = format!("PUB {subject} {reply} {}\r\n", payload.len());
         self.send(&[head.as_bytes(), payload, LINE_END].concat())
     }
 
@@ -133,8 +142,7 @@ impl Client {
         if let Some(error) = self.subscribe(&inbox)? {
             bail!("{inbox}: {error}");
         }
-        let head = format!("PUB {subject} {inbox} {}\r\n", payload.len());
-        self.send(&[head.as_bytes(), payload, LINE_END].concat())?;
+        self.ask_for(&inbox, subject, payload)?;
         if let Some(error) = self.flush()?.pop() {
             bail!("{subject}: {error}");
         }

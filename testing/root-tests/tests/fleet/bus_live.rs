@@ -313,6 +313,52 @@ fn without_a_limit_per_sender_a_flood_of_documents_arrives() {
     assert_eq!(received, 1000);
 }
 
+/// A host may ask for documents of the store, and have the server send its replies to the subject of another host.
+#[test]
+fn replies_that_a_host_has_sent_to_others_subjects_are_ignored() {
+    const STORE: &str = "$JS.API.DIRECT.GET.KV_rule";
+    let fleet = Fleet::new().unwrap();
+    let machine = fleet.machine(HOST, Role::Host).unwrap();
+    let watch = fleet.machine(OBSERVER, Role::Collector).unwrap();
+    let desk = fleet.machine(OPERATOR, Role::Operator).unwrap();
+    let (_hostile, mut hostile, _) = fleet.peer(PEER).unwrap();
+    let (_other, mut client, mut peer) = fleet.peer(OTHER).unwrap();
+    let mut operator = Operator::new(7);
+    let mut writer = fleet.client(&desk, OPERATOR, Role::Operator).unwrap();
+    let agent = StandIn::start(&machine, &[PORT]).unwrap();
+    let config = fleet.config(HOST, &operator.role());
+    let edge = Process::start(&machine, Part::Edge, &config).unwrap();
+    connected(&edge);
+    let first = operator.rule(RuleKind::Block, "203.0.113.0/24").unwrap();
+    store(&mut writer, &first).unwrap();
+    agent.wait_for("the rule", LEARNED_WITHIN, |it| is_block(it, first.serial)).unwrap();
+
+    let mut seen = observer(&fleet, &watch);
+    let of_other = format!("tg.1.sig.{PORT}.{}", documents::name(OTHER));
+    for question in [&b"{}"[..], br#"{"seq":1}"#, br#"{"seq":1,"batch":64}"#, br#"{"seq":1,"no_hdr":true}"#] {
+        for _ in 0..200 {
+            hostile.ask_for(&of_other, STORE, question).unwrap();
+        }
+        for _ in 0..2000 {
+            hostile.ask_for("tg.1.rule.ops.0123456789abcdef", STORE, question).unwrap();
+        }
+        assert_eq!(hostile.flush().unwrap(), [""; 0], "the server permits it");
+    }
+    let reply = seen.next(SOON).unwrap().expect("a reply under the subject of the other host");
+    assert_eq!(reply.subject, of_other);
+    let state = edge
+        .wait_until("the replies", SOON, |state| {
+            state["bus"]["misdirected"].as_u64().is_some_and(|count| count > 400)
+        })
+        .unwrap();
+    assert_eq!(state["edge"]["refused"], serde_json::json!({}), "{state:#}");
+    publish(&mut client, &peer.signature(PORT, 512).unwrap());
+    agent.wait_for("the hint of the other", LEARNED_WITHIN, |it| is_hint(it, 512)).unwrap();
+    let next = operator.rule(RuleKind::Block, "198.51.100.0/24").unwrap();
+    store(&mut writer, &next).unwrap();
+    agent.wait_for("the next rule", LEARNED_WITHIN, |it| is_block(it, next.serial)).unwrap();
+}
+
 /// A machine with the name of this one, such as a copy of it, is reported and not believed.
 #[test]
 fn a_copy_of_this_host_is_noticed() {
