@@ -66,6 +66,12 @@ impl Engine {
         (rules as u32, allowed as u32)
     }
 
+    /// Returns the names of the rules of the fleet, and of the exemptions by it.
+    pub fn names_of_fleet(&self) -> impl Iterator<Item = &FleetName> {
+        let allowed = self.exempt.allowed().filter_map(|entry| entry.fleet.as_ref());
+        self.rule_table.of_fleet().map(|(_, name)| name).chain(allowed)
+    }
+
     /// Takes over an exemption by the fleet of an earlier run.
     pub fn adopt_exemption(&mut self, now: Timestamp, entry: AllowReport) {
         if entry.expires > now && self.exempt.allow(entry) {

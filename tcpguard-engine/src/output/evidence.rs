@@ -33,6 +33,8 @@ pub struct FleetReport {
     pub rules: u32,
     /// Number of exemptions by the fleet that are in force.
     pub allowed: u32,
+    /// Names of some of both, at most [`FleetReport::NAMES`]: the reports list all of them in turn.
+    pub names: Vec<FleetName>,
     /// Messages that were refused since the agent started, by reason.
     pub refused: BTreeMap<String, u64>,
     /// The last rules that were refused, newest last.
@@ -46,6 +48,8 @@ impl FleetReport {
     pub const SCHEMA: &str = "tcpguard.fleet.agent/1";
     /// The most ports that are listed.
     pub const PORTS: usize = 1024;
+    /// The most names of rules in one report: as many messages as the agent takes in a turn.
+    pub const NAMES: usize = 64;
 }
 
 /// A rule of the fleet that this host does not accept.

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// State of the agent, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub struct AgentState {
-    /// Number of the connection, rising. An agent of another connection has neither hints nor rules.
+    /// Number of the connection, rising. An agent of another connection has no hints, and may lack rules.
     pub connection: u64,
     /// The last report; `None` without a connection, and before the first report of one.
     pub report: Option<Arc<FleetReport>>,

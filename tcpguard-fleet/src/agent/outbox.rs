@@ -27,7 +27,7 @@ struct Waiting {
 
 impl Outbox {
     /// Adds a message. In a full queue the oldest hint gives way, or else the oldest rule: both are repeated. The end
-    /// of a rule is not.
+    /// of a rule is sent again only when a report of the agent still names the rule.
     pub fn push(&self, message: FleetMessage) {
         {
             let mut waiting = self.lock();

@@ -85,6 +85,7 @@ pub(crate) fn report() -> FleetReport {
         }],
         rules: 1,
         allowed: 0,
+        names: Vec::new(),
         refused: BTreeMap::new(),
         refused_rules: Vec::new(),
         dropped: 0,

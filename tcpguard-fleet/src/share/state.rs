@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tcpguard_engine::Timestamp;
+use tcpguard_engine::{FleetName, Timestamp};
 use tcpguard_host::escape;
 use tcpguard_host::time::{Clock, Time};
 
@@ -161,6 +161,19 @@ impl Share {
         self.signatures.set(clock.now, signatures, &self.heard, self.redundancy, random);
         self.incidents.set(clock.now, Time(clock.wall), incidents, random);
         self.handle_time(clock);
+    }
+
+    /// Takes the names of some rules that the agent has, once this host knows the rules of the store. Rules that the
+    /// agent should not have end again: the notice of their end was lost.
+    pub fn handle_agent_rules(&mut self, names: &[FleetName]) {
+        let named = names.iter().map(|name| (name.role.as_str(), name.serial));
+        let mut others: BTreeSet<(&str, u64)> = named.collect();
+        self.rules.names().for_each(|(role, serial)| _ = others.remove(&(role.as_str(), serial)));
+        let ended = others.into_iter().filter_map(|(role, serial)| {
+            // The agent has its rules from here, where each role is a label.
+            Some(RuleName { role: role.parse().ok()?, serial })
+        });
+        self.effects.extend(ended.map(Effect::EndRule));
     }
 
     /// The agent is not reachable: this host has no evidence, and the others are left to forget it. When the agent

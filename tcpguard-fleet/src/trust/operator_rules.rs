@@ -210,7 +210,12 @@ impl OperatorRules {
         self.active().map(move |(key, active)| active.given(key, now))
     }
 
-    /// The same from the one behind `after` on.
+    /// Roles and serials of the rules that the agent should have.
+    pub fn names(&self) -> impl Iterator<Item = (&Label, u64)> {
+        self.active().map(|(key, active)| (&key.role, active.rule.serial))
+    }
+
+    /// The rules that the agent should have, from the one behind `after` on.
     pub fn rules_after(
         &self,
         now: Timestamp,

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::hooks::Hooks;
 use self::relief::Relief;
-use super::link::{BusLink, News, Rounds};
+use super::link::{BATCH, BusLink, News, Rounds};
 use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
@@ -144,6 +144,8 @@ struct Edge<B> {
     /// True if the rules have changed since they were saved.
     unsaved: bool,
     saved: Timestamp,
+    /// True if the store of the bus was read to its end since the start.
+    knows_store: bool,
     /// Reason for which the store of the bus could not be read.
     store_problem: Option<String>,
 }
@@ -175,6 +177,7 @@ impl<B: Bus> Edge<B> {
             store,
             unsaved: false,
             saved: now,
+            knows_store: false,
             store_problem: None,
         }
     }
@@ -214,6 +217,10 @@ impl<B: Bus> Edge<B> {
 
     fn handle_report(&mut self, clock: Clock, report: &FleetReport) {
         self.share.handle_evidence(clock, agent::evidence(clock, report));
+        // A rule that the saved ones lack may still come from the store.
+        if self.knows_store {
+            self.share.handle_agent_rules(&report.names);
+        }
         self.hooks.handle_report(clock, report);
         let is_due = clock.now.since(self.stepped) >= Duration::from_millis(900);
         let Some(relief) = self.relief.as_mut().filter(|_| is_due) else { return };
@@ -241,6 +248,7 @@ impl<B: Bus> Edge<B> {
                     // A refusal is counted.
                     let _ = self.share.handle_stored(clock, key, *sequence, document.as_deref());
                 }
+                self.knows_store |= batch.len() < BATCH;
                 self.rounds.end(clock.now, Some(batch.len()));
             }
             News::Stored(Err(error)) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use tcpguard_engine::{FleetMessage, Ports};
+use tcpguard_engine::{FleetMessage, FleetName, FleetReport, Ports};
 
 use super::super::link::tests::{Memory, settle};
 use super::*;
@@ -73,7 +73,12 @@ impl Host {
     }
 
     fn agent(&mut self, seconds: u64, connection: u64) {
-        let report = Some(Arc::new(report()));
+        self.agent_with(seconds, connection, Vec::new());
+    }
+
+    /// Takes a report of the agent that names these rules.
+    fn agent_with(&mut self, seconds: u64, connection: u64, names: Vec<FleetName>) {
+        let report = Some(Arc::new(FleetReport { names, ..report() }));
         let state = AgentState { connection, report, problem: None };
         self.edge.handle_agent(clock_at(seconds), &state);
         self.edge.carry_out(clock_at(seconds));
@@ -196,6 +201,28 @@ async fn rules_come_from_the_store_and_survive_a_restart() {
     host.time(4);
     let saved = host.edge.store.rules();
     assert_eq!((saved.rules.len(), saved.position), (1, 1));
+}
+
+#[tokio::test]
+async fn a_rule_that_the_agent_should_not_have_ends_once_the_store_is_known() {
+    let mut host = Host::new();
+    host.store_rule(142).await;
+    let names = |serials: std::ops::RangeInclusive<u64>| {
+        serials.map(|serial| FleetName { role: "ops".to_owned(), serial }).collect::<Vec<_>>()
+    };
+    host.agent_with(1, 1, names(79..=142));
+    assert!(host.messages().is_empty(), "the store may have them");
+    host.time(2);
+    host.news(2).await;
+    host.messages();
+    // More than the queue of messages holds end in the turn of their reports.
+    let mut ended = Vec::new();
+    for (second, serials) in [(3, 1..=64), (4, 65..=128), (5, 129..=142)] {
+        host.agent_with(second, 1, names(serials));
+        ended.extend(host.messages());
+    }
+    let expected: Vec<_> = names(1..=141).into_iter().map(FleetMessage::RuleGone).collect();
+    assert_eq!(ended, expected);
 }
 
 #[tokio::test]

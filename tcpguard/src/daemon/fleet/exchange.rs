@@ -50,6 +50,8 @@ pub struct Exchange {
     alone: Option<Timestamp>,
     /// Time of the last report.
     reported: Timestamp,
+    /// Number of rules that this round of reports has listed.
+    listed: usize,
 }
 
 impl Exchange {
@@ -67,6 +69,7 @@ impl Exchange {
             heard: None,
             alone: None,
             reported: Timestamp::default(),
+            listed: 0,
         }
     }
 
@@ -104,6 +107,14 @@ impl Exchange {
     fn is_due(&self, now: Timestamp, calm: bool) -> bool {
         let pace = if calm { CALM } else { POLL };
         self.is_connected() && now.since(self.reported) + POLL / 2 >= pace
+    }
+
+    /// The names that the next report lists: those behind the last ones, or the first ones again.
+    fn next_names<'a>(&mut self, names: impl Iterator<Item = &'a FleetName>) -> Vec<FleetName> {
+        let page: Vec<_> = names.skip(self.listed).take(FleetReport::NAMES).cloned().collect();
+        let is_more = page.len() == FleetReport::NAMES;
+        self.listed = if is_more { self.listed + page.len() } else { 0 };
+        page
     }
 
     /// Hands a report to every connection. It replaces one that was not taken yet.
@@ -157,7 +168,8 @@ impl Agent {
         }
         if exchange.is_due(now, self.engine.is_at_rest()) {
             exchange.reported = now;
-            exchange.publish(&self.fleet_report(now, &exchange));
+            let report = self.fleet_report(now, &mut exchange);
+            exchange.publish(&report);
         }
         self.fleet = Some(exchange);
     }
@@ -173,7 +185,7 @@ impl Agent {
         exchange.note(name, self.engine.handle_fleet(now, message, clients));
     }
 
-    fn fleet_report(&self, now: Timestamp, exchange: &Exchange) -> FleetReport {
+    fn fleet_report(&self, now: Timestamp, exchange: &mut Exchange) -> FleetReport {
         let listeners = self.executor.listeners.iter();
         let ports: BTreeSet<u16> = listeners.map(|followed| followed.listener.port).collect();
         let (rules, allowed) = self.engine.of_fleet();
@@ -188,6 +200,7 @@ impl Agent {
             hints: self.engine.hints().collect(),
             rules,
             allowed,
+            names: exchange.next_names(self.engine.names_of_fleet()),
             refused: exchange.refusals(),
             refused_rules: exchange.refused_rules.iter().cloned().collect(),
             dropped: exchange.inbox.lost().dropped,
@@ -275,6 +288,20 @@ mod tests {
         let counted = [("hints_full", 1), ("malformed", 1), ("too_fast", 21)];
         let counted = counted.map(|(reason, count)| (reason.to_owned(), count));
         assert_eq!(exchange.refusals(), BTreeMap::from(counted));
+    }
+
+    #[test]
+    fn the_reports_name_all_rules_in_turn() {
+        let mut exchange = exchange();
+        let names: Vec<_> = (0..150).map(name).collect();
+        let mut listed = Vec::new();
+        for _ in 0..3 {
+            listed.extend(exchange.next_names(names.iter()));
+        }
+        assert_eq!(listed, names);
+        assert_eq!(exchange.next_names(names.iter()), names[..FleetReport::NAMES]);
+        assert_eq!(exchange.next_names([].iter()), []);
+        assert_eq!(exchange.next_names(names[..2].iter()), names[..2]);
     }
 
     #[test]

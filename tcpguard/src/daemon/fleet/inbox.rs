@@ -31,7 +31,7 @@ pub(super) struct Lost {
 
 impl Inbox {
     /// Adds a message. If there is no room, the oldest hint goes, or else the oldest rule: the fleet process repeats
-    /// both. It does not repeat that a rule has gone.
+    /// both. It repeats the end of a rule only when a report still names the rule.
     pub(super) fn push(&self, message: FleetMessage) {
         let mut waiting = self.lock();
         if waiting.messages.len() >= ROOM {

@@ -191,6 +191,7 @@ pub fn calm_report() -> FleetReport {
         rules: 0,
         allowed: 0,
         refused: BTreeMap::new(),
+        names: Vec::new(),
         refused_rules: Vec::new(),
         dropped: 0,
     }
