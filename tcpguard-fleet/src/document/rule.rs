@@ -50,7 +50,8 @@ pub struct RuleBody {
     pub reason: String,
     /// Name of the operator, as the signer reports it.
     pub who: String,
-    /// Number of the rule, rising over all rules of the role.
+    /// Number of the rule, rising over all rules of the role: the time of its signature in ms since 1970. A host refuses
+    /// one that is more than 300 s ahead of its clock.
     pub serial: u64,
 }
 

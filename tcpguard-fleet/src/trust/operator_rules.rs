@@ -11,7 +11,7 @@ use tcpguard_engine::{Ports, Timestamp};
 use tcpguard_host::time::Clock;
 
 use super::admission::Identity;
-use super::bounds::{MAX_RULE_TIME, MAX_RULES};
+use super::bounds::{MAX_RULE_TIME, MAX_RULES, MAX_SKEW};
 use super::reason::Reason;
 use super::role::Roles;
 use crate::document::{Label, RuleBody, RuleKey, RuleKind, SignedRule};
@@ -40,6 +40,9 @@ struct Known {
     serial: u64,
     /// Time of day at which the serial is forgotten, in ms since 1970.
     forget_ms: i64,
+    /// True if the rule with the serial is over: it was revoked, or its time has passed. Otherwise it may be active
+    /// again, after a start with a wrong clock or when its role is back.
+    is_over: bool,
     active: Option<Active>,
 }
 
@@ -121,6 +124,8 @@ pub struct SavedSerial {
     pub serial: u64,
     /// Time of day at which it is forgotten, in ms since 1970.
     pub forget_ms: i64,
+    /// True if the rule with the serial was revoked, or its time has passed.
+    pub is_over: bool,
 }
 
 impl fmt::Display for RuleName {
@@ -165,12 +170,21 @@ impl OperatorRules {
         if !rule.hosts.matches(&self.own.host, self.site.as_ref()) {
             return Ok(Change::None);
         }
+        // The key of a role that is stolen leaves no serial behind that the next key could not exceed.
+        let latest = i128::from(clock.wall.as_millisecond()) + MAX_SKEW.as_millis() as i128;
+        if i128::from(rule.serial) > latest {
+            return Err(Reason::ClockSkew);
+        }
         let floor = self.floors.get(&key.role).copied().unwrap_or_default();
-        let last = self.known.get(key).map_or(floor, |known| known.serial);
-        match rule.serial {
-            // A revocation is read again each time that the store is.
-            serial if serial == last && active.is_none() => return Ok(Change::None),
-            serial if serial <= last => return Err(Reason::Superseded),
+        match self.known.get(key) {
+            Some(known) if rule.serial == known.serial && active.is_none() => {
+                // The store is read again and again, and has it for longer.
+                if known.is_over {
+                    return Ok(Change::None);
+                }
+            }
+            Some(known) if rule.serial <= known.serial => return Err(Reason::Superseded),
+            None if rule.serial <= floor => return Err(Reason::Superseded),
             _ => {}
         }
         if rule.kind == RuleKind::Revoke {
@@ -190,11 +204,11 @@ impl OperatorRules {
     /// Ends rules whose time is over, and returns their names.
     pub fn expire(&mut self, clock: Clock) -> Vec<RuleName> {
         let wall = clock.wall.as_millisecond();
-        let ended = self.end(|active| {
-            clock.now >= active.ends || wall >= active.rule.not_after.0.as_millisecond()
-        });
+        // Time since boot is never wrong. A time of day may be, and then the rule returns.
+        let over = self.end(|active| clock.now >= active.ends, true);
+        let ended = self.end(|active| wall >= active.rule.not_after.0.as_millisecond(), false);
         self.known.retain(|_, known| known.active.is_some() || wall < known.forget_ms);
-        ended
+        [over, ended].concat()
     }
 
     /// Replaces the roles, and returns the names of rules that no role permits any longer: a key that was removed takes
@@ -202,7 +216,7 @@ impl OperatorRules {
     pub fn set_roles(&mut self, clock: Clock, roles: Roles) -> Vec<RuleName> {
         self.roles = roles;
         let roles = self.roles.clone();
-        self.end(|active| roles.check(clock, &active.signed).is_err())
+        self.end(|active| roles.check(clock, &active.signed).is_err(), false)
     }
 
     /// The rules that the agent should have now.
@@ -252,6 +266,7 @@ impl OperatorRules {
             key: key.clone(),
             serial: known.serial,
             forget_ms: known.forget_ms,
+            is_over: known.is_over,
         });
         SavedRules {
             schema: SavedRules::SCHEMA.to_owned(),
@@ -273,8 +288,10 @@ impl OperatorRules {
             // A refused one is not used, which is all that follows.
             let _ = self.accept(clock, &key, &signed);
         }
-        for SavedSerial { key, serial, forget_ms } in serials.into_iter().take(MAX_KNOWN) {
-            let known = self.known.entry(key).or_insert(Known { serial, forget_ms, active: None });
+        for saved in serials.into_iter().take(MAX_KNOWN) {
+            let SavedSerial { key, serial, forget_ms, is_over } = saved;
+            let known = Known { serial, forget_ms, is_over, active: None };
+            let known = self.known.entry(key).or_insert(known);
             known.serial = known.serial.max(serial);
             known.forget_ms = known.forget_ms.max(forget_ms);
         }
@@ -286,11 +303,14 @@ impl OperatorRules {
         self.known.iter().filter_map(|(key, known)| Some((key, known.active.as_ref()?)))
     }
 
-    /// Ends the rules for which this holds.
-    fn end(&mut self, is_over: impl Fn(&Active) -> bool) -> Vec<RuleName> {
-        let active = self.known.values_mut().map(|known| &mut known.active);
-        let ended = active.filter_map(|active| active.take_if(|active| is_over(active)));
-        ended.map(|active| active.name()).collect()
+    /// Ends the rules for which this holds, for good or until they are valid again.
+    fn end(&mut self, is_ended: impl Fn(&Active) -> bool, for_good: bool) -> Vec<RuleName> {
+        let ended = self.known.values_mut().filter_map(|known| {
+            let active = known.active.take_if(|active| is_ended(active))?;
+            known.is_over = for_good;
+            Some(active.name())
+        });
+        ended.collect()
     }
 
     /// Remembers the last rule for a target, and returns the rule that was active for it.
@@ -306,7 +326,8 @@ impl OperatorRules {
     ) -> Option<Active> {
         let memory = i64::try_from(MAX_RULE_TIME.as_millis()).unwrap_or(i64::MAX);
         let forget_ms = clock.wall.as_millisecond().saturating_add(memory);
-        let before = self.known.insert(key, Known { serial, forget_ms, active });
+        let is_over = active.is_none();
+        let before = self.known.insert(key, Known { serial, forget_ms, is_over, active });
         if self.known.len() > MAX_KNOWN {
             let inactive = self.known.iter().filter(|(_, known)| known.active.is_none());
             let oldest = inactive.min_by_key(|(_, known)| known.serial).map(|(key, _)| key.clone());

@@ -80,6 +80,47 @@ fn a_clock_that_is_set_back_makes_no_rule_last_longer() {
     accept(&mut rules, Duration::ZERO, &block(42)).expect("accepted");
     let later = Clock { wall: clock(Duration::ZERO).wall, ..clock(HOUR) };
     assert_eq!(rules.expire(later).len(), 1);
+    let (key, signed) = signed(&block(42));
+    assert_eq!(rules.accept(later, &key, &signed), Ok(Change::None), "read again");
+}
+
+#[test]
+fn a_rule_returns_after_a_wrong_clock() {
+    let mut rules = starting();
+    accept(&mut rules, Duration::ZERO, &block(42)).expect("accepted");
+    let is_back = |rules: &mut OperatorRules, now: Clock| {
+        let (key, signed) = signed(&block(42));
+        matches!(rules.accept(now, &key, &signed), Ok(Change::Set { .. }))
+    };
+    let right = clock(HOUR / 4);
+    let day = 24 * HOUR;
+    let ahead = Clock { now: right.now, wall: right.wall.checked_add(day).expect("a time") };
+    let behind = Clock { now: right.now, wall: right.wall.checked_sub(2 * day).expect("a time") };
+    // The clock jumps.
+    assert_eq!(rules.expire(ahead).len(), 1);
+    assert!(is_back(&mut rules, right));
+    // The process starts before the clock is right.
+    for wrong in [ahead, behind] {
+        let mut restarted = starting();
+        restarted.restore(wrong, rules.saved());
+        assert!(restarted.is_empty());
+        assert!(is_back(&mut restarted, right));
+    }
+    // The role was away.
+    assert_eq!(rules.set_roles(right, Roles::default()).len(), 1);
+    rules.set_roles(right, roles(Role::new(vec![operator().public()])));
+    assert!(is_back(&mut rules, right));
+}
+
+/// With the highest serial of all, a stolen key would block its role after it was replaced.
+#[test]
+fn a_serial_ahead_of_the_clock_is_refused() {
+    let mut rules = starting();
+    let now = u64::try_from(clock(Duration::ZERO).wall.as_millisecond()).expect("after 1970");
+    let latest = now + MAX_SKEW.as_millis() as u64;
+    let refused = accept(&mut rules, Duration::ZERO, &block(latest + 1));
+    assert_eq!(refused, Err(Reason::ClockSkew));
+    assert!(accept(&mut rules, Duration::ZERO, &block(latest)).is_ok());
 }
 
 #[test]
