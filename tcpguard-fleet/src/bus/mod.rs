@@ -12,6 +12,8 @@ use std::io;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+#[cfg(test)]
+pub(crate) use nats::WAITING;
 pub use nats::{Credentials, Link, Nats, Settings};
 
 /// A message that was received.

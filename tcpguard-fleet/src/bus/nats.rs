@@ -25,8 +25,8 @@ const PUBLISH: Duration = Duration::from_secs(1);
 const REQUEST: Duration = Duration::from_secs(5);
 /// Interval of pings. Three without a reply end the connection.
 const PING: Duration = Duration::from_secs(5);
-/// Messages of a subscription that wait to be taken out.
-const WAITING: usize = 1024;
+/// Messages of a subscription that wait to be taken out: 1 MiB of the longest, and 16 MiB in all subscriptions of a host.
+pub(crate) const WAITING: usize = 256;
 /// Publications that wait to be sent.
 const UNSENT: usize = 64;
 /// First wait before another connection.

@@ -54,6 +54,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::WAITING;
     use crate::bus::tests::matches;
     use crate::collect::Collector;
     use crate::document::{HostId, Subject};
@@ -94,6 +95,13 @@ mod tests {
             assert!(!may(part, "sub", "_INBOX.0f0f0f0f.x"));
             assert_eq!(may(part, "pub", "$KV.rule.ops.0123456789abcdef"), part == Part::Operator);
         }
+    }
+
+    /// A host has 64 MiB for all of its memory.
+    #[test]
+    fn messages_that_wait_at_a_host_take_a_quarter_of_its_memory() {
+        let subscriptions = Part::Edge.template()["subs"].as_u64().expect("a number");
+        assert!(subscriptions * WAITING as u64 * u64::from(PAYLOAD) <= 16 << 20);
     }
 
     #[test]
