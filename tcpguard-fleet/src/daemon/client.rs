@@ -59,10 +59,10 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
             format!("{unit} is not running: no process listens on {shown}"),
             format!("systemctl start {unit}, and: journalctl -u {unit}"),
         ),
-        io::ErrorKind::PermissionDenied => Failure::new(
-            format!("permission denied: {shown}"),
-            "use sudo, or join the group: sudo usermod -aG tcpguard-fleet $USER",
-        ),
+        // Its group may give the agent rules, too.
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(format!("permission denied: {shown}"), "use sudo")
+        }
         _ => Failure::new(format!("{shown}: {error}"), format!("journalctl -u {unit}")),
     }
 }
@@ -70,6 +70,12 @@ fn unreachable(socket: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_not_sent_into_the_group_that_makes_rules() {
+        let denied = unreachable(Path::new("edge.sock"), &io::ErrorKind::PermissionDenied.into());
+        assert_eq!(denied.hint, "use sudo");
+    }
 
     #[test]
     fn a_process_that_does_not_run_is_named_with_its_unit() {
