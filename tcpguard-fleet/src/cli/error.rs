@@ -5,6 +5,7 @@ use std::io;
 use tcpguard_host::hint::{Failure, Hint as _};
 
 use crate::config::ConfigError;
+use crate::daemon::StartError;
 
 /// Exit codes, as those of `tcpguard`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,6 +45,15 @@ impl CliError {
 impl From<Failure> for CliError {
     fn from(failure: Failure) -> Self {
         Self { exit: Exit::Failed, failure }
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Configuration(failure) => Self { exit: Exit::Invalid, failure },
+            StartError::Failed(failure) => failure.into(),
+        }
     }
 }
 
@@ -93,5 +103,9 @@ mod tests {
             let error = ConfigError::Unreadable { path: "fleet.toml".into(), cause: kind.into() };
             assert_eq!(CliError::from(error).exit, exit);
         }
+        let failure = || Failure::new("no server", "set servers");
+        let unusable = StartError::Configuration(failure());
+        assert_eq!(CliError::from(unusable).exit, Exit::Invalid);
+        assert_eq!(CliError::from(StartError::from(failure())).exit, Exit::Failed);
     }
 }

@@ -24,7 +24,7 @@ use self::error::CliError;
 pub use self::error::Exit;
 use crate::config::Config;
 use crate::daemon::request::Request;
-use crate::daemon::{CONTROLLER_SOCKET, Paths, client, collector, controller, edge};
+use crate::daemon::{CONTROLLER_SOCKET, Paths, StartError, client, collector, controller, edge};
 use crate::document::RuleKind;
 use crate::relief::speaker::exabgp::relay;
 
@@ -88,7 +88,7 @@ fn verb(args: Args) -> Result<(), CliError> {
                 let bus = rule::connected(&config).await?;
                 bus.make_store(args.replicas).await.map_err(|error| {
                     let hint = "use credentials of: tcpguard fleet enroll NAME --as operator";
-                    Failure::new(format!("the store cannot be made: {error}"), hint)
+                    Failure::new(format!("the store cannot be made: {error}"), hint).into()
                 })
             })?;
             Ok(writeln!(out, "the store of operators' rules is there")?)
@@ -109,7 +109,7 @@ fn paths(global: &Global) -> Paths {
 }
 
 /// Runs a future to its end, in this thread: BGP speakers live as long as it.
-fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, CliError> {
+fn block_on<T>(future: impl Future<Output = Result<T, StartError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::new(format!("cannot start the event loop: {error}"), "ulimit -n")

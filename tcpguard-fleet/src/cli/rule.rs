@@ -16,7 +16,7 @@ use super::{block_on, status};
 use crate::bus::{Bus as _, Nats};
 use crate::collect::FleetStatus;
 use crate::config::Config;
-use crate::daemon::{Paths, clock, connect};
+use crate::daemon::{Paths, StartError, clock, connect};
 use crate::document::{Document, Label, RuleBody, RuleKey, RuleKind, SignedRule};
 use crate::hook::secret::Secret;
 use crate::trust::{MAX_RULE_TIME, OperatorKey, Reason, RuleName};
@@ -56,7 +56,7 @@ pub(super) fn run(
         bus.store(&key, Some(document)).await.map_err(|error| {
             let hint =
                 "use credentials of an operator, and make the store: tcpguard fleet make-store";
-            Failure::new(format!("the rule is not stored: {error}"), hint)
+            Failure::new(format!("the rule is not stored: {error}"), hint).into()
         })
     })?;
     match global.json {
@@ -72,14 +72,14 @@ pub(super) fn run(
 }
 
 /// A connection to the bus, with the credentials of the configuration.
-pub(super) async fn connected(config: &Config) -> Result<Nats, Failure> {
+pub(super) async fn connected(config: &Config) -> Result<Nats, StartError> {
     let bus = connect(config, &config.host()?).await?;
     let mut waited = Duration::ZERO;
     while !bus.link().is_connected {
         if waited >= CONNECT {
             let why = bus.link().last_error.unwrap_or_else(|| "no reply".to_owned());
             let hint = "check [bus] in /etc/tcpguard/fleet.toml, and its credentials";
-            return Err(Failure::new(format!("no connection to the bus: {why}"), hint));
+            return Err(Failure::new(format!("no connection to the bus: {why}"), hint).into());
         }
         tokio::time::sleep(LOOK).await;
         waited += LOOK;

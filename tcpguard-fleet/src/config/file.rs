@@ -101,8 +101,7 @@ fn read_bus(mut bus: Section<'_>) -> Bus {
 /// The address of a server.
 fn server(value: &DeValue<'_>) -> Result<String, String> {
     let text = value::text(value)?;
-    let known =
-        ["tls://", "nats://", "ws://", "wss://"].iter().any(|scheme| text.starts_with(scheme));
+    let known = ["tls://", "nats://"].iter().any(|scheme| text.starts_with(scheme));
     match known && !text.contains('@') {
         true => Ok(text),
         false => {
@@ -474,6 +473,7 @@ mod tests {
         for (text, why) in [
             ("[bus]\nservers = [\"nats.example.net\"]\n", "is not a server"),
             ("[bus]\nservers = [\"tls://user:word@x:4222\"]\n", "is not a server"),
+            ("[bus]\nservers = [\"wss://nats.example.net\"]\n", "is not a server"),
             ("[bus]\ncertificate = \"/a\"\n", "either credentials, or certificate and key"),
             ("[[role]]\nkeys = []\n", "[role] needs the key name"),
             ("[[role]]\nname = \"ops\"\n", "a role needs keys"),

@@ -11,7 +11,7 @@ use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
-use super::{COLLECTOR_SOCKET, Paths, REQUESTS, clock, connect};
+use super::{COLLECTOR_SOCKET, Paths, REQUESTS, StartError, clock, connect};
 use crate::bus::{Bus, Received};
 use crate::collect::{Collector, FleetStatus};
 use crate::config::Config;
@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
+pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let server = Server::bind(&paths.runtime_dir.join(COLLECTOR_SOCKET))?;
     let bus = connect(&config, &config.host()?).await?;
@@ -73,7 +73,7 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the bus cannot be used.
-pub async fn listen(config: &Config, time: Duration) -> Result<FleetStatus, Failure> {
+pub async fn listen(config: &Config, time: Duration) -> Result<FleetStatus, StartError> {
     let bus = connect(config, &config.host()?).await?;
     let mut link = BusLink::new(bus.clone());
     let status = listen_to(&mut link, time).await;
@@ -83,7 +83,7 @@ pub async fn listen(config: &Config, time: Duration) -> Result<FleetStatus, Fail
         (false, why) => {
             let why = why.unwrap_or_else(|| "no reply".to_owned());
             let hint = "check [bus] in /etc/tcpguard/fleet.toml, and its credentials";
-            Err(Failure::new(format!("no connection to the bus: {why}"), hint))
+            Err(Failure::new(format!("no connection to the bus: {why}"), hint).into())
         }
     }
 }

@@ -20,7 +20,7 @@ use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
 use super::status::{BusStatus, ControllerStatus, ProcessStatus};
 use super::store::Store;
-use super::{CONTROLLER_SOCKET, Paths, REQUESTS, clock, connect};
+use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, clock, connect};
 use crate::bus::{Bus, Link, Received};
 use crate::config::{self, Config, SpeakerKind};
 use crate::document::{Announced, AnnouncedRoute, Document, HostId, Kind, Part, Sender, Subject};
@@ -52,16 +52,17 @@ const STEADY: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
+pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let Some(relief) = config.relief.clone() else {
         let hint = "write [relief] in /etc/tcpguard/fleet.toml; every key is explained there";
-        return Err(Failure::new("this host is no controller of routers", hint));
+        let failure = Failure::new("this host is no controller of routers", hint);
+        return Err(StartError::Configuration(failure));
     };
     let mut signals = Signals::new()?;
     let host = config.host()?;
     let server = Server::bind(&paths.runtime_dir.join(CONTROLLER_SOCKET))?;
     let boot = Store::new(&paths.state_dir, "controller").begin_run(clock())?;
-    let speaker = Starter::new(&relief, &paths.runtime_dir)?;
+    let speaker = Starter::new(&relief, &paths.runtime_dir).map_err(StartError::Configuration)?;
     let bus = connect(&config, &host).await?;
     let mut link = BusLink::new(bus.clone());
     link.subscribe([Subject::ALL_RELIEF.to_owned()]);

@@ -24,7 +24,7 @@ use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Clock;
 
-use crate::bus::{Credentials, Nats};
+use crate::bus::{BusError, Credentials, Nats};
 use crate::config::Config;
 use crate::document::HostId;
 use crate::hook::secret::Secret;
@@ -54,6 +54,21 @@ pub struct Paths {
     pub state_dir: PathBuf,
 }
 
+/// Reason for which a process does not start.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StartError {
+    /// The configuration, or a secret that it names, has to be changed first.
+    Configuration(Failure),
+    /// Another try may succeed.
+    Failed(Failure),
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Both clocks now.
 pub fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
@@ -77,17 +92,54 @@ async fn wait_until(due: Timestamp) {
 ///
 /// # Errors
 /// When the configuration has none, or a secret can be read by others.
-pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, Failure> {
-    let settings = config.bus(host.as_str())?;
+pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, StartError> {
+    let settings = config.bus(host.as_str()).map_err(StartError::Configuration)?;
     match &settings.credentials {
         Credentials::None => {}
         // The client reads the file itself, and does not look at its mode.
         Credentials::File(secret) | Credentials::Certificate { key: secret, .. } => {
-            Secret::read(secret)?;
+            Secret::read(secret).map_err(StartError::Configuration)?;
         }
     }
     Nats::connect(&settings).await.map_err(|error| {
         let hint = "check [bus] in /etc/tcpguard/fleet.toml";
-        Failure::new(format!("cannot use the bus: {error}"), hint)
+        let failure = Failure::new(format!("cannot use the bus: {error}"), hint);
+        match error {
+            BusError::Settings { .. } => StartError::Configuration(failure),
+            _ => StartError::Failed(failure),
+        }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_bus_that_only_another_configuration_can_reach_is_named_as_such() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, secret) = (directory.path().join("fleet.toml"), directory.path().join("creds"));
+        fs::write(&secret, "no credentials").expect("written");
+        let servers = "[bus]\nservers = [\"tls://nats.example.net:4222\"]\n";
+        let named = format!("{servers}credentials = \"{}\"\n", secret.display());
+        let host: HostId = "a1b2c3d4".parse().expect("a host");
+        for (text, mode, why) in [
+            ("", 0o600, "no server of the bus"),
+            (&*named, 0o640, "can be read by others"),
+            (&*named, 0o600, "cannot use the bus"),
+        ] {
+            fs::write(&path, text).expect("written");
+            fs::set_permissions(&secret, Permissions::from_mode(mode)).expect("permitted");
+            let config = Config::read(&path).expect("a configuration");
+            match connect(&config, &host).await.map(|_| ()) {
+                Err(StartError::Configuration(failure)) => {
+                    assert!(failure.message.contains(why), "{failure}");
+                }
+                other => panic!("{why}: {other:?}"),
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
 use super::status::{BusStatus, EdgeStatus, ProcessStatus, RuleStatus};
 use super::store::Store;
-use super::{EDGE_SOCKET, Paths, REQUESTS, clock, connect, hostname, wait_until};
+use super::{EDGE_SOCKET, Paths, REQUESTS, StartError, clock, connect, hostname, wait_until};
 use crate::agent::{self, AgentState, Outbox};
 use crate::bus::{Bus, Link, Received, Stored};
 use crate::config::Config;
@@ -40,7 +40,7 @@ const SAVE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
+pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let host = config.host()?;
     let store = Store::new(&paths.state_dir, "edge");
@@ -49,7 +49,8 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), Failure> {
     let boot = store.begin_run(now)?;
     let bus = connect(&config, &host).await?;
     let (outbox, mut agent) = start_agent(&config);
-    let hooks = Hooks::start(hostname(), &config.hooks)?;
+    let hooks =
+        Hooks::start(hostname(), &config.hooks).map_err(StartError::Configuration)?;
     let settings = Settings {
         host: host.clone(),
         boot,
