@@ -225,7 +225,13 @@ impl Entry {
             return None;
         }
         let reporters = match has_sites {
-            true => supporting.iter().map(|report| &report.site).collect::<BTreeSet<_>>().len(),
+            true => {
+                // One without a site counts by itself: labels of others take no weight from it.
+                let of_sites: Vec<_> =
+                    supporting.iter().filter_map(|report| report.site.as_ref()).collect();
+                let others = supporting.len() - of_sites.len();
+                others + of_sites.into_iter().collect::<BTreeSet<_>>().len()
+            }
             false => supporting.len(),
         };
         let mut confidence: Vec<f64> = supporting.iter().map(|report| report.confidence).collect();
@@ -338,6 +344,18 @@ mod tests {
         assert_eq!(reporters(Some("ams"), &["fra", "fra"]), [1]);
         assert_eq!(reporters(Some("ams"), &["fra", "fra", "ams"]), [2]);
         assert_eq!(reporters(None, &["fra", "ams", "ams"]), [2]);
+    }
+
+    #[test]
+    fn hosts_without_a_site_count_each_whatever_sites_others_name() {
+        let mut heard = Heard::default();
+        for number in 7..10 {
+            heard.take(START, &report(number, 443, 512)).expect("taken");
+        }
+        for (number, site) in [(10, "fra"), (11, "ams")] {
+            heard.take(START, &of_site(number, site)).expect("taken");
+        }
+        assert_eq!(heard.hints(START).map(|hint| hint.reporters).collect::<Vec<_>>(), [5]);
     }
 
     #[test]
