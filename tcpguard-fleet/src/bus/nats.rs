@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{
@@ -19,6 +19,8 @@ use super::{Bus, BusError, Received, Stored, store};
 /// Header of the documents that hosts publish. A host can have the server send its reply to a request to the subject
 /// of another host, where the server vouches for nothing. A reply never has this header.
 const PUBLISHED: &str = "Tcpguard-Fleet";
+/// Begin of the server's words about a subject that the credentials do not permit.
+const NOT_PERMITTED: &str = "Permissions Violation";
 /// Limit of a publication. Without it, one waits for as long as the server does not read.
 const PUBLISH: Duration = Duration::from_secs(1);
 /// Limit of a request with a reply.
@@ -76,6 +78,8 @@ pub struct Link {
     pub is_refused: bool,
     /// The last error, in the words of the server or the client.
     pub last_error: Option<String>,
+    /// The last publication or subscription over this connection that the server did not permit, in its words.
+    pub denied: Option<String>,
     /// Received messages that were dropped because they came faster than they were taken out.
     pub overflowed: u64,
     /// Publications that were dropped.
@@ -90,6 +94,7 @@ struct State {
     connections: watch::Sender<u64>,
     is_refused: AtomicBool,
     last_error: Mutex<Option<String>>,
+    denied: Mutex<Option<String>>,
     overflowed: AtomicU64,
     unsent: AtomicU64,
     misdirected: AtomicU64,
@@ -108,6 +113,7 @@ impl State {
             Event::Connected => {
                 self.is_connected.store(true, Ordering::Relaxed);
                 self.is_refused.store(false, Ordering::Relaxed);
+                *lock(&self.denied) = None;
                 self.connections.send_modify(|connections| *connections += 1);
             }
             Event::Disconnected | Event::Closed => {
@@ -117,8 +123,15 @@ impl State {
                 self.overflowed.fetch_add(1, Ordering::Relaxed);
             }
             Event::ServerError(error) => {
-                if matches!(error, ServerError::AuthorizationViolation) {
-                    self.is_refused.store(true, Ordering::Relaxed);
+                match error {
+                    ServerError::AuthorizationViolation => {
+                        self.is_refused.store(true, Ordering::Relaxed);
+                    }
+                    // The connection goes on.
+                    ServerError::Other(words) if words.starts_with(NOT_PERMITTED) => {
+                        *lock(&self.denied) = Some(words.clone());
+                    }
+                    ServerError::SlowConsumer(_) | ServerError::Other(_) => {}
                 }
                 self.keep(error.to_string());
             }
@@ -134,8 +147,13 @@ impl State {
     }
 
     fn keep(&self, error: String) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.last_error) = Some(error);
     }
+}
+
+/// The text, of which each change is a whole one.
+fn lock(text: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns whether a message was published under its subject: by a host, or by the server when it stored a document.
@@ -212,12 +230,21 @@ impl Nats {
 
     /// State of the connection.
     pub fn link(&self) -> Link {
-        let State { is_connected, is_refused, last_error, overflowed, unsent, misdirected, .. } =
-            &*self.state;
+        let State {
+            is_connected,
+            is_refused,
+            last_error,
+            denied,
+            overflowed,
+            unsent,
+            misdirected,
+            ..
+        } = &*self.state;
         Link {
             is_connected: is_connected.load(Ordering::Relaxed),
             is_refused: is_refused.load(Ordering::Relaxed),
-            last_error: last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: lock(last_error).clone(),
+            denied: lock(denied).clone(),
             overflowed: overflowed.load(Ordering::Relaxed),
             unsent: unsent.load(Ordering::Relaxed),
             misdirected: misdirected.load(Ordering::Relaxed),
@@ -442,6 +469,20 @@ mod tests {
         assert!(!is_published(&message(of_store, not_found, &republished)));
         assert!(!is_published(&message(of_store, None, &reply)));
         assert!(!is_published(&message(of_store, None, &[(PUBLISHED, "1")])));
+    }
+
+    #[test]
+    fn a_subject_that_is_not_permitted_is_remembered_over_its_connection() {
+        let state = State::default();
+        let denied = || lock(&state.denied).clone();
+        state.note(&Event::ServerError(ServerError::Other("Stale Connection".to_owned())));
+        assert_eq!(denied(), None);
+        let words = "Permissions Violation for Subscription to \"tg.1.host.*\"";
+        state.note(&Event::ServerError(ServerError::Other(words.to_owned())));
+        state.note(&Event::ServerError(ServerError::Other("Stale Connection".to_owned())));
+        assert_eq!(denied().as_deref(), Some(words));
+        state.note(&Event::Connected);
+        assert_eq!(denied(), None);
     }
 
     #[test]

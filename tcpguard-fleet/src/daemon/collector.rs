@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tcpguard_host::finding::worst_first;
 use tcpguard_host::hint::Failure;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -11,6 +12,7 @@ use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
+use super::status::BusStatus;
 use super::{COLLECTOR_SOCKET, Paths, REQUESTS, StartError, clock, connect};
 use crate::bus::{Bus, Received};
 use crate::collect::{Collector, FleetStatus};
@@ -51,7 +53,13 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
             }
             Some(Incoming { request, reply }) = incoming.recv() => {
                 let response = match request {
-                    Request::Status => Response::Fleet(Box::new(collector.status(clock()))),
+                    Request::Status => {
+                        let mut status = collector.status(clock());
+                        let bus = BusStatus::new(bus.link(), link.dropped());
+                        status.health.extend(bus.finding());
+                        worst_first(&mut status.health);
+                        Response::Fleet(Box::new(status))
+                    }
                     Request::Confirm(_) => Response::not_here("collector"),
                 };
                 // A client that has gone needs no response.

@@ -52,6 +52,9 @@ pub struct BusStatus {
     pub refused: bool,
     /// The last error; `null` if there was none.
     pub last_error: Option<String>,
+    /// The last publication or subscription over this connection that the credentials do not permit; `null` if there
+    /// was none.
+    pub denied: Option<String>,
     /// Received documents that were dropped because they came too fast.
     pub overflowed: u64,
     /// Documents that were not published.
@@ -64,11 +67,14 @@ pub struct BusStatus {
 impl BusStatus {
     /// The state of a connection, and the number of documents that were dropped before it.
     pub fn new(link: Link, dropped: u64) -> Self {
-        let Link { is_connected, is_refused, last_error, overflowed, unsent, misdirected } = link;
+        let Link {
+            is_connected, is_refused, last_error, denied, overflowed, unsent, misdirected
+        } = link;
         Self {
             connected: is_connected,
             refused: is_refused,
             last_error,
+            denied,
             overflowed,
             unsent: unsent + dropped,
             misdirected,
@@ -79,7 +85,10 @@ impl BusStatus {
     pub fn finding(&self) -> Option<Finding> {
         let why = self.last_error.as_deref().unwrap_or("no reply");
         match (self.connected, self.refused) {
-            (true, _) => None,
+            (true, _) => self.denied.as_ref().map(|denied| {
+                Finding::warning("fleet_credentials", format!("the bus does not permit all that this process does: {denied}"))
+                    .hint("sign credentials for the name of: tcpguard fleet name, and its part: tcpguard fleet enroll NAME --as PART")
+            }),
             (false, true) => Some(
                 Finding::warning("fleet_credentials", "the bus refuses the credentials of this host")
                     .hint("sign new ones: tcpguard fleet enroll NAME, with the name of: tcpguard fleet name"),

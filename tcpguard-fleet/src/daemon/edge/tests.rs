@@ -288,6 +288,8 @@ async fn problems_are_named_with_their_remedy() {
     assert_eq!(codes(&host, refused), ["fleet_credentials", "fleet_agent"]);
     host.agent(1, 1);
     assert_eq!(codes(&host, connected()), [""; 0]);
+    let denied = || Some("Permissions Violation for Publish to \"tg.1.host.a1b2c3d4\"".to_owned());
+    assert_eq!(codes(&host, Link { denied: denied(), ..connected() }), ["fleet_credentials"]);
     let error = crate::bus::BusError::Refused("no store".to_owned());
     host.edge.handle_news(clock_at(1), News::Stored(Err(error)));
     assert_eq!(codes(&host, connected()), ["fleet_store"]);
