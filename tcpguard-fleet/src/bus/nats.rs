@@ -195,8 +195,9 @@ impl Nats {
             Credentials::File(path) => ConnectOptions::with_credentials_file(path)
                 .await
                 .map_err(invalid(path.display().to_string()))?,
-            Credentials::Certificate { certificate, key } => ConnectOptions::new()
-                .add_client_certificate(certificate.clone(), key.clone()),
+            Credentials::Certificate { certificate, key } => {
+                ConnectOptions::new().add_client_certificate(certificate.clone(), key.clone())
+            }
         };
         if let Some(authorities) = &settings.authorities {
             options = options.add_root_certificates(authorities.clone());

@@ -171,7 +171,12 @@ mod tests {
     fn only_a_document_that_was_just_stored_is_republished() {
         let subject = "tg.1.rule.ops.0123456789abcdef";
         let of = |headers: &[(&str, &str)]| -> HeaderMap {
-            headers.iter().map(|(name, value)| (HeaderName::from_str(name).unwrap(), HeaderValue::from(*value))).collect()
+            headers
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_str(name).unwrap(), HeaderValue::from(*value))
+                })
+                .collect()
         };
         let stored = [
             ("Nats-Stream", BUCKET),

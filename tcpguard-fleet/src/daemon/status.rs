@@ -67,9 +67,8 @@ pub struct BusStatus {
 impl BusStatus {
     /// The state of a connection, and the number of documents that were dropped before it.
     pub fn new(link: Link, dropped: u64) -> Self {
-        let Link {
-            is_connected, is_refused, last_error, denied, overflowed, unsent, misdirected
-        } = link;
+        let Link { is_connected, is_refused, last_error, denied, overflowed, unsent, misdirected } =
+            link;
         Self {
             connected: is_connected,
             refused: is_refused,

@@ -49,8 +49,7 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let boot = store.begin_run(now)?;
     let bus = connect(&config, &host).await?;
     let (outbox, mut agent) = start_agent(&config);
-    let hooks =
-        Hooks::start(hostname(), &config.hooks).map_err(StartError::Configuration)?;
+    let hooks = Hooks::start(hostname(), &config.hooks).map_err(StartError::Configuration)?;
     let settings = Settings {
         host: host.clone(),
         boot,

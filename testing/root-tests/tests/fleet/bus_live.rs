@@ -335,7 +335,9 @@ fn replies_that_a_host_has_sent_to_others_subjects_are_ignored() {
 
     let mut seen = observer(&fleet, &watch);
     let of_other = format!("tg.1.sig.{PORT}.{}", documents::name(OTHER));
-    for question in [&b"{}"[..], br#"{"seq":1}"#, br#"{"seq":1,"batch":64}"#, br#"{"seq":1,"no_hdr":true}"#] {
+    for question in
+        [&b"{}"[..], br#"{"seq":1}"#, br#"{"seq":1,"batch":64}"#, br#"{"seq":1,"no_hdr":true}"#]
+    {
         for _ in 0..200 {
             hostile.ask_for(&of_other, STORE, question).unwrap();
         }
