@@ -177,12 +177,11 @@ impl OperatorRules {
         }
         let floor = self.floors.get(&key.role).copied().unwrap_or_default();
         match self.known.get(key) {
-            Some(known) if rule.serial == known.serial && active.is_none() => {
+            Some(known) if rule.serial == known.serial && active.is_none() && known.is_over => {
                 // The store is read again and again, and has it for longer.
-                if known.is_over {
-                    return Ok(Change::None);
-                }
+                return Ok(Change::None);
             }
+            Some(known) if rule.serial == known.serial && active.is_none() => {}
             Some(known) if rule.serial <= known.serial => return Err(Reason::Superseded),
             None if rule.serial <= floor => return Err(Reason::Superseded),
             _ => {}
