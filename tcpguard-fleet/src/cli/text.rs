@@ -202,18 +202,17 @@ fn fleet_host(host: &FleetHost, now: Time) -> [String; 8] {
 fn route(route: &ReliefRoute) -> String {
     match route {
         ReliefRoute::Rtbh { destination } => format!("blackhole {destination}"),
-        ReliefRoute::Flowspec { destination, port, length, source, rate_bytes_per_s } => {
+        ReliefRoute::Flowspec { destination, port, length, rate_bytes_per_s } => {
             let length = match length {
                 None => String::new(),
                 Some([first, last]) if first == last => format!(" of {first} bytes"),
                 Some([first, last]) => format!(" of {first} to {last} bytes"),
             };
-            let source = source.map(|source| format!(" from {source}")).unwrap_or_default();
             let rate = match rate_bytes_per_s {
                 None => "drop".to_owned(),
                 Some(rate) => format!("limit to {rate} bytes/s"),
             };
-            format!("SYNs{length}{source} to {destination} port {port}: {rate}")
+            format!("SYNs{length} to {destination} port {port}: {rate}")
         }
     }
 }
@@ -284,7 +283,6 @@ mod tests {
             destination: "192.0.2.10/32".parse().expect("a prefix"),
             port: 443,
             length: Some([40, 40]),
-            source: None,
             rate_bytes_per_s: Some(12_500),
         };
         let announced = Announced {

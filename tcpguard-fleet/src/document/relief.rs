@@ -42,10 +42,6 @@ pub enum ReliefRoute {
         /// Shortest and longest packet, in bytes with the IP header; left out for any length.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length: Option<[u16; 2]>,
-        /// Prefix of the sources; left out for any source.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<String>")]
-        source: Option<IpNet>,
         /// Rate that may pass, in bytes per second; left out for none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rate_bytes_per_s: Option<u64>,
@@ -81,19 +77,13 @@ impl ReliefRoute {
 
     pub(super) fn check(&self) -> Result<(), DocumentError> {
         check::address("destination", self.destination())?;
-        let Self::Flowspec { destination, port, length, source, rate_bytes_per_s } = self else {
+        let Self::Flowspec { port, length, rate_bytes_per_s, .. } = self else {
             return Ok(());
         };
         check::within("port", *port, 1..=u16::MAX)?;
         if let Some([shortest, longest]) = length {
             check::within("length", *longest, 40..=1500)?;
             check::within("length", *shortest, 40..=*longest)?;
-        }
-        if let Some(source) = source {
-            check::prefix("source", *source)?;
-            if source.max_prefix_len() != destination.max_prefix_len() {
-                return check::wrong("source", "it is of another address family");
-            }
         }
         rate_bytes_per_s.iter().try_for_each(|rate| {
             // A router has the rate as a 32-bit float (RFC 8955, section 7.1).
@@ -124,8 +114,6 @@ mod tests {
             ("[40,44]", "[40,9000]", "length"),
             ("[40,44]", "[20,40]", "length"),
             ("12500", "0", "rate"),
-            ("\"port\"", "\"source\":\"2001:db8::/48\",\"port\"", "source"),
-            ("\"port\"", "\"source\":\"198.51.100.1/24\",\"port\"", "source"),
         ] {
             let error = route(&ROUTE.replace(from, to)).expect_err(to);
             assert!(error.starts_with(field), "{error}");

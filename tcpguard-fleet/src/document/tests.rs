@@ -83,7 +83,6 @@ fn route() -> ReliefRoute {
         destination: net("192.0.2.10/32"),
         port: 443,
         length: Some([40, 44]),
-        source: None,
         rate_bytes_per_s: Some(12_500),
     }
 }
@@ -153,7 +152,6 @@ fn longest() -> Vec<Document> {
         destination: net(six),
         port: 65535,
         length: Some([1000, 1500]),
-        source: Some(net(six)),
         rate_bytes_per_s: Some(1_000_000_000_000),
     };
     let part = Part { part: 7, parts: 8 };

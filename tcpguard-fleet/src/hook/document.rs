@@ -192,7 +192,6 @@ pub(super) mod tests {
         let at = |time: &str| Time(time.parse().expect("a time"));
         let terms = Terms {
             destination: [192, 0, 2, 10].into(),
-            source: None,
             port: 443,
             lengths: Some(Lengths { first: 40, last: 40 }),
             action: Action::RateLimit(12_500),

@@ -67,7 +67,7 @@ pub enum Breadth {
 pub fn choose(flood: &Flood, policy: &Policy, breadth: Breadth) -> Vec<Wanted> {
     let rule = |lengths, action| {
         let Flood { destination, port, .. } = *flood;
-        FlowSpec::new(Terms { destination, source: None, port, lengths, action }).ok()
+        FlowSpec::new(Terms { destination, port, lengths, action }).ok()
     };
     let narrow = || rule(Some(lengths(&flood.lengths, &flood.client_lengths)?), policy.action);
     let of_port = || rule(None, Action::RateLimit(policy.port_rate?));
@@ -169,7 +169,7 @@ pub(super) mod tests {
         let policy = Policy { port_rate: Some(50_000), ..Policy::default() };
         let routes = choose(&copies, &policy, Breadth::Narrow);
         let [Wanted::FlowSpec(rule)] = routes[..] else { panic!("one rule: {routes:?}") };
-        assert_eq!(rule.narrowness(), 0);
+        assert_eq!(rule.terms().lengths, None);
         assert_eq!(rule.terms().action, Action::RateLimit(50_000));
         assert_eq!(choose(&flood(), &policy, Breadth::Wide), routes);
     }

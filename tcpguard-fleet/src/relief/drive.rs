@@ -167,7 +167,6 @@ mod tests {
             destination: "192.0.2.10/32".parse().unwrap(),
             port: 443,
             length: Some([40, 40]),
-            source: None,
             rate_bytes_per_s: Some(12_500),
         }
     }

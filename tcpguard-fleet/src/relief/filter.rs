@@ -11,9 +11,6 @@ const IPV6_HEADER: u16 = 40;
 pub fn flowspec(rule: &FlowSpec) -> String {
     let terms = rule.terms();
     let mut text = format!("match destination {}", host(terms.destination));
-    if let Some(source) = terms.source {
-        text += &format!(" source {source}");
-    }
     text += &format!(" protocol tcp destination-port '=={}' tcp-flags '=S&!A'", terms.port);
     match terms.lengths {
         None => {}
@@ -33,9 +30,6 @@ pub fn pcap(rule: &FlowSpec) -> String {
     let terms = rule.terms();
     let is_ipv6 = terms.destination.is_ipv6();
     let mut filter = format!("dst host {} and tcp dst port {}", terms.destination, terms.port);
-    if let Some(source) = terms.source {
-        filter += &format!(" and src net {source}");
-    }
     filter += match is_ipv6 {
         // `tcp[…]` matches IPv4 only.
         true => " and ip6[6] = 6 and ip6[53] & 0x12 = 2",
@@ -57,9 +51,6 @@ pub fn nft(rule: &FlowSpec) -> String {
     let is_ipv6 = terms.destination.is_ipv6();
     let family = if is_ipv6 { "ip6" } else { "ip" };
     let mut text = format!("{family} daddr {}", terms.destination);
-    if let Some(source) = terms.source {
-        text += &format!(" {family} saddr {source}");
-    }
     if let Some(lengths) = terms.lengths {
         text += &match in_header(lengths, is_ipv6) {
             Lengths { first, last } if first == last => format!(" {family} length {first}"),
@@ -91,15 +82,9 @@ mod tests {
     use super::super::flowspec::Terms;
     use super::*;
 
-    fn rule(
-        destination: &str,
-        source: Option<&str>,
-        lengths: Option<(u16, u16)>,
-        action: Action,
-    ) -> FlowSpec {
+    fn rule(destination: &str, lengths: Option<(u16, u16)>, action: Action) -> FlowSpec {
         FlowSpec::new(Terms {
             destination: destination.parse().expect("an address"),
-            source: source.map(|source| source.parse().expect("a prefix")),
             port: 443,
             lengths: lengths.map(|(first, last)| Lengths { first, last }),
             action,
@@ -109,7 +94,7 @@ mod tests {
 
     #[test]
     fn one_length_over_ipv4() {
-        let rule = rule("192.0.2.10", None, Some((40, 40)), Action::Discard);
+        let rule = rule("192.0.2.10", Some((40, 40)), Action::Discard);
         assert_eq!(
             flowspec(&rule),
             "match destination 192.0.2.10/32 protocol tcp destination-port '==443' \
@@ -128,30 +113,29 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_lengths_from_one_source_over_ipv6() {
-        let source = Some("2001:db8:1::/48");
-        let rule = rule("2001:db8::10", source, Some((60, 64)), Action::RateLimit(12_500));
+    fn a_range_of_lengths_over_ipv6() {
+        let rule = rule("2001:db8::10", Some((60, 64)), Action::RateLimit(12_500));
         assert_eq!(
             flowspec(&rule),
-            "match destination 2001:db8::10/128 source 2001:db8:1::/48 protocol tcp \
+            "match destination 2001:db8::10/128 protocol tcp \
              destination-port '==443' tcp-flags '=S&!A' packet-length '>=60&<=64' \
              then rate-limit 12500"
         );
         assert_eq!(
             pcap(&rule),
-            "dst host 2001:db8::10 and tcp dst port 443 and src net 2001:db8:1::/48 and \
+            "dst host 2001:db8::10 and tcp dst port 443 and \
              ip6[6] = 6 and ip6[53] & 0x12 = 2 and ip6[4:2] >= 20 and ip6[4:2] <= 24"
         );
         assert_eq!(
             nft(&rule),
-            "ip6 daddr 2001:db8::10 ip6 saddr 2001:db8:1::/48 ip6 length 20-24 tcp dport 443 \
+            "ip6 daddr 2001:db8::10 ip6 length 20-24 tcp dport 443 \
              tcp flags & (syn | ack) == syn limit rate over 12500 bytes/second counter drop"
         );
     }
 
     #[test]
     fn a_rule_for_a_port_has_no_length() {
-        let rule = rule("192.0.2.10", None, None, Action::RateLimit(12_500));
+        let rule = rule("192.0.2.10", None, Action::RateLimit(12_500));
         for text in [flowspec(&rule), pcap(&rule), nft(&rule)] {
             assert!(!text.contains("length") && !text.contains("ip[2:2]"), "{text}");
         }

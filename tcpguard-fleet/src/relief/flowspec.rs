@@ -6,8 +6,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 /// Total lengths of packets that a rule may name, in bytes: from an IPv4 and a TCP header without options up to
 /// the MTU of Ethernet. A length of 99,971 crashed every router of Cloudflare (2013-03-03).
 pub const SHORTEST: u16 = 40;
@@ -20,8 +18,6 @@ pub const BGP: u16 = 179;
 /// Highest rate limit, in bytes per second: the whole numbers up to it are exact in the 32-bit float of the
 /// community (RFC 8955 §7.1), so a rule that is read back is the same.
 pub const HIGHEST_RATE: u32 = 1 << 24;
-/// Widest source prefixes that a rule may name, as prefix lengths.
-const WIDEST_SOURCE: [u8; 2] = [16, 32];
 
 /// A rule that keeps the bounds.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -34,8 +30,6 @@ pub struct FlowSpec {
 pub struct Terms {
     /// Address of the service.
     pub destination: IpAddr,
-    /// Source prefix to which the rule is limited.
-    pub source: Option<IpNet>,
     /// Port of the service.
     pub port: u16,
     /// Total lengths of the packets to which the rule is limited.
@@ -82,16 +76,10 @@ pub enum RuleError {
         /// Longest length of the range.
         last: u16,
     },
-    /// Source and destination have different families.
-    #[error("source and destination are of different address families")]
-    SourceFamily,
-    /// The source prefix is wider than a rule may name.
-    #[error("the source is too wide (at most /16 for IPv4, /32 for IPv6)")]
-    WideSource,
     /// The rate cannot be expressed.
     #[error("rate limit {0} is not within 1 to {HIGHEST_RATE} bytes per second")]
     Rate(u32),
-    /// A rule with neither lengths nor source matches the SYNs of every client.
+    /// A rule without lengths matches the SYNs of every client.
     #[error("a rule for all SYNs of a port may only limit their rate")]
     DiscardsClients,
 }
@@ -117,18 +105,8 @@ impl FlowSpec {
                 return Err(RuleError::Lengths { first, last });
             }
         }
-        let source = terms.source.map(|source| source.trunc());
-        if let Some(source) = source {
-            if source.addr().is_ipv4() != destination.is_ipv4() {
-                return Err(RuleError::SourceFamily);
-            }
-            let widest = WIDEST_SOURCE[usize::from(destination.is_ipv6())];
-            if source.prefix_len() < widest {
-                return Err(RuleError::WideSource);
-            }
-        }
         match terms.action {
-            Action::Discard if terms.lengths.is_none() && source.is_none() => {
+            Action::Discard if terms.lengths.is_none() => {
                 return Err(RuleError::DiscardsClients);
             }
             Action::RateLimit(rate) if rate == 0 || rate > HIGHEST_RATE => {
@@ -136,7 +114,7 @@ impl FlowSpec {
             }
             Action::Discard | Action::RateLimit(_) => {}
         }
-        Ok(Self { terms: Terms { destination, source, ..terms } })
+        Ok(Self { terms: Terms { destination, ..terms } })
     }
 
     /// Returns the terms of the rule.
@@ -160,11 +138,6 @@ impl FlowSpec {
     /// As for [`Self::new`].
     pub fn with_action(&self, action: Action) -> Result<Self, RuleError> {
         Self::new(Terms { action, ..self.terms })
-    }
-
-    /// Returns how many terms narrow the rule beyond its port: 0 to 2.
-    pub const fn narrowness(&self) -> u8 {
-        self.terms.source.is_some() as u8 + self.terms.lengths.is_some() as u8
     }
 }
 
@@ -207,7 +180,6 @@ mod tests {
 
     const TERMS: Terms = Terms {
         destination: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 77)),
-        source: None,
         port: 443,
         lengths: Some(Lengths { first: 40, last: 44 }),
         action: Action::RateLimit(12_500),
@@ -221,17 +193,9 @@ mod tests {
         Some(Lengths { first, last })
     }
 
-    fn source(prefix: &str) -> Option<IpNet> {
-        Some(prefix.parse().expect("a prefix"))
-    }
-
     #[test]
     fn a_rule_keeps_its_terms() {
         assert_eq!(*FlowSpec::new(TERMS).unwrap().terms(), TERMS);
-        let of_host_bits = Terms { source: source("203.0.113.9/24"), ..TERMS };
-        let rule = FlowSpec::new(of_host_bits).unwrap();
-        assert_eq!(rule.terms().source, source("203.0.113.0/24"));
-        assert_eq!(rule.narrowness(), 2);
     }
 
     #[test]
@@ -267,15 +231,6 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_narrow_and_of_the_same_family() {
-        let wide = Terms { source: source("203.0.0.0/15"), ..TERMS };
-        assert_eq!(refusal(wide), RuleError::WideSource);
-        let other = Terms { source: source("2001:db8::/48"), ..TERMS };
-        assert_eq!(refusal(other), RuleError::SourceFamily);
-        FlowSpec::new(Terms { source: source("203.0.0.0/16"), ..TERMS }).unwrap();
-    }
-
-    #[test]
     fn a_rate_is_exact_in_the_community() {
         for rate in [0, HIGHEST_RATE + 1, u32::MAX] {
             let terms = Terms { action: Action::RateLimit(rate), ..TERMS };
@@ -290,7 +245,6 @@ mod tests {
     fn all_syns_of_a_port_are_never_discarded() {
         let all = Terms { lengths: None, action: Action::Discard, ..TERMS };
         assert_eq!(refusal(all), RuleError::DiscardsClients);
-        FlowSpec::new(Terms { source: source("203.0.113.7/32"), ..all }).unwrap();
         FlowSpec::new(Terms { lengths: lengths(40, 40), ..all }).unwrap();
     }
 }

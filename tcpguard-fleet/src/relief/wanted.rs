@@ -30,14 +30,13 @@ impl Wanted {
         }
         match *route {
             ReliefRoute::Rtbh { .. } => Ok(Self::Blackhole(destination.to_canonical())),
-            ReliefRoute::Flowspec { port, length, source, rate_bytes_per_s, .. } => {
+            ReliefRoute::Flowspec { port, length, rate_bytes_per_s, .. } => {
                 let action = match rate_bytes_per_s {
                     None => Action::Discard,
                     Some(rate) => Action::RateLimit(u32::try_from(rate).unwrap_or(u32::MAX)),
                 };
                 let lengths = length.map(|[first, last]| Lengths { first, last });
-                FlowSpec::new(Terms { destination, source, port, lengths, action })
-                    .map(Self::FlowSpec)
+                FlowSpec::new(Terms { destination, port, lengths, action }).map(Self::FlowSpec)
             }
         }
     }
@@ -49,12 +48,11 @@ impl Wanted {
                 ReliefRoute::Rtbh { destination: IpNet::from(*destination) }
             }
             Self::FlowSpec(rule) => {
-                let Terms { destination, source, port, lengths, action } = *rule.terms();
+                let Terms { destination, port, lengths, action } = *rule.terms();
                 ReliefRoute::Flowspec {
                     destination: IpNet::from(destination),
                     port,
                     length: lengths.map(|Lengths { first, last }| [first, last]),
-                    source,
                     rate_bytes_per_s: match action {
                         Action::Discard => None,
                         Action::RateLimit(rate) => Some(rate.into()),
@@ -84,8 +82,9 @@ impl Wanted {
     /// still there, and the least good.
     pub const fn breadth(&self) -> u8 {
         match self {
-            Self::FlowSpec(rule) => 2 - rule.narrowness(),
-            Self::Blackhole(_) => 3,
+            Self::FlowSpec(rule) if rule.terms().lengths.is_some() => 0,
+            Self::FlowSpec(_) => 1,
+            Self::Blackhole(_) => 2,
         }
     }
 }
@@ -101,20 +100,20 @@ mod tests {
     #[test]
     fn a_route_of_a_document_is_read_and_written_as_the_same() {
         for (json, breadth) in [
-            (r#"{"kind":"rtbh","destination":"192.0.2.10/32"}"#, 3),
+            (r#"{"kind":"rtbh","destination":"192.0.2.10/32"}"#, 2),
             (
                 r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,
                     "rate_bytes_per_s":12500}"#,
-                2,
+                1,
             ),
             (
                 r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,
                     "length":[40,44]}"#,
-                1,
+                0,
             ),
             (
                 r#"{"kind":"flowspec","destination":"2001:db8::10/128","port":443,
-                    "length":[60,60],"source":"2001:db8:1::/48"}"#,
+                    "length":[60,60]}"#,
                 0,
             ),
         ] {

@@ -4,15 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
-
 use super::flowspec::{Action, FlowSpec, Lengths, Terms};
 use super::route::{Blackhole, Community, Family, Route};
 
 /// Component types of FlowSpec, in the order in which they must stand (RFC 8955 §4.2.2).
 mod component {
     pub const DESTINATION: u8 = 1;
-    pub const SOURCE: u8 = 2;
     pub const PROTOCOL: u8 = 3;
     pub const DESTINATION_PORT: u8 = 5;
     pub const TCP_FLAGS: u8 = 9;
@@ -58,14 +55,14 @@ pub fn nlri(route: &Route) -> Vec<u8> {
     match route {
         Route::FlowSpec(rule) => {
             let components = components(rule);
-            // They have 57 bytes at most, and from 240 on the length has two bytes.
+            // They have 38 bytes at most, and from 240 on the length has two bytes.
             let mut nlri = vec![components.len() as u8];
             nlri.extend(components);
             nlri
         }
         Route::Blackhole(route) => {
             let mut nlri = Vec::new();
-            put_prefix(&mut nlri, IpNet::from(route.destination()), None);
+            put_host(&mut nlri, route.destination(), None);
             nlri
         }
     }
@@ -150,16 +147,12 @@ pub fn host(family: Family, nlri: &[u8]) -> Option<IpAddr> {
 
 fn components(rule: &FlowSpec) -> Vec<u8> {
     use operator::{ALL, AND, AT_LEAST, AT_MOST, END, EQUAL, NONE, SHORT};
-    let Terms { destination, source, port, lengths, .. } = rule.terms();
+    let Terms { destination, port, lengths, .. } = rule.terms();
     let mut bytes = Vec::new();
     // A prefix of IPv6 has an offset (RFC 8956 §3.1).
     let offset = destination.is_ipv6().then_some(0);
     bytes.push(component::DESTINATION);
-    put_prefix(&mut bytes, IpNet::from(*destination), offset);
-    if let Some(source) = source {
-        bytes.push(component::SOURCE);
-        put_prefix(&mut bytes, *source, offset);
-    }
+    put_host(&mut bytes, *destination, offset);
     bytes.extend([component::PROTOCOL, END | EQUAL, TCP]);
     bytes.extend([component::DESTINATION_PORT, END | SHORT | EQUAL]);
     bytes.extend(port.to_be_bytes());
@@ -190,10 +183,6 @@ fn terms(family: Family, nlri: &[u8], action: Action) -> Option<Terms> {
     let has_offset = !family.is_ipv4();
     bytes.expect(&[component::DESTINATION])?;
     let destination = bytes.host(family, has_offset)?;
-    let source = match bytes.expect(&[component::SOURCE]) {
-        Some(()) => Some(bytes.prefix(family, has_offset)?),
-        None => None,
-    };
     bytes.expect(&[component::PROTOCOL, END | EQUAL, TCP])?;
     bytes.expect(&[component::DESTINATION_PORT, END | SHORT | EQUAL])?;
     let port = bytes.short()?;
@@ -217,7 +206,7 @@ fn terms(family: Family, nlri: &[u8], action: Action) -> Option<Terms> {
         bytes.end()?;
         Some(Lengths { first, last })
     };
-    Some(Terms { destination, source, port, lengths, action })
+    Some(Terms { destination, port, lengths, action })
 }
 
 fn action(attributes: &[Vec<u8>]) -> Option<Action> {
@@ -272,12 +261,11 @@ fn encode_attribute(flags: u8, kind: u8, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Appends the length of a prefix in bits, the offset where there is one, and the bytes that the length covers.
-fn put_prefix(bytes: &mut Vec<u8>, prefix: IpNet, offset: Option<u8>) {
-    bytes.push(prefix.prefix_len());
+/// Appends an address as a prefix: its length in bits, the offset where there is one, and its bytes.
+fn put_host(bytes: &mut Vec<u8>, address: IpAddr, offset: Option<u8>) {
+    bytes.push(if address.is_ipv4() { 32 } else { 128 });
     bytes.extend(offset);
-    let octets = octets(prefix.addr());
-    bytes.extend_from_slice(&octets[..usize::from(prefix.prefix_len().div_ceil(8))]);
+    bytes.extend(octets(address));
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -315,31 +303,17 @@ impl<'a> Bytes<'a> {
         self.0.is_empty().then_some(())
     }
 
-    fn prefix(&mut self, family: Family, has_offset: bool) -> Option<IpNet> {
-        let length = self.byte()?;
+    /// Reads a prefix that is one address.
+    fn host(&mut self, family: Family, has_offset: bool) -> Option<IpAddr> {
+        self.expect(if family.is_ipv4() { &[32] } else { &[128] })?;
         if has_offset {
             self.expect(&[0])?;
         }
-        let octets = self.take(usize::from(length.div_ceil(8)))?;
-        let address = match family.is_ipv4() {
-            true => IpAddr::from(padded::<4>(octets)?),
-            false => IpAddr::from(padded::<16>(octets)?),
-        };
-        IpNet::new(address, length).ok()
+        match family.is_ipv4() {
+            true => Some(<[u8; 4]>::try_from(self.take(4)?).ok()?.into()),
+            false => Some(<[u8; 16]>::try_from(self.take(16)?).ok()?.into()),
+        }
     }
-
-    /// Reads a prefix that is one address.
-    fn host(&mut self, family: Family, has_offset: bool) -> Option<IpAddr> {
-        let prefix = self.prefix(family, has_offset)?;
-        (prefix.prefix_len() == prefix.max_prefix_len()).then(|| prefix.addr())
-    }
-}
-
-/// The bytes with zeros at their end.
-fn padded<const N: usize>(octets: &[u8]) -> Option<[u8; N]> {
-    let mut padded = [0; N];
-    padded.get_mut(..octets.len())?.copy_from_slice(octets);
-    Some(padded)
 }
 
 #[cfg(test)]
@@ -351,7 +325,6 @@ mod tests {
     fn rule(destination: &str, lengths: Option<(u16, u16)>, action: Action) -> Route {
         let terms = Terms {
             destination: destination.parse().expect("an address"),
-            source: None,
             port: 443,
             lengths: lengths.map(|(first, last)| Lengths { first, last }),
             action,
@@ -396,13 +369,6 @@ mod tests {
         assert!(exact.ends_with(&[0x0a, 0x91, 0x00, 0x28]), "{exact:02x?}");
         let ipv6 = nlri(&rule("2001:db8::10", None, Action::RateLimit(1)));
         assert_eq!(ipv6[..7], [0x1f, 0x01, 0x80, 0x00, 0x20, 0x01, 0x0d]);
-        let Route::FlowSpec(rule) = rule("192.0.2.77", None, Action::RateLimit(1)) else {
-            panic!("a FlowSpec rule");
-        };
-        let source = Some("203.0.113.0/24".parse().unwrap());
-        let with_source = FlowSpec::new(Terms { source, ..*rule.terms() }).unwrap();
-        let nlri = nlri(&Route::FlowSpec(with_source));
-        assert_eq!(nlri[7..12], [0x02, 0x18, 0xcb, 0x00, 0x71]);
     }
 
     #[test]
@@ -451,6 +417,10 @@ mod tests {
             changed[at] = byte;
             assert_eq!(super::route(family, &changed, &attributes), None, "{why}");
         }
+        let mut with_source = whole.clone();
+        with_source.splice(7..7, [2, 24, 203, 0, 113]);
+        with_source[0] += 5;
+        assert_eq!(super::route(family, &with_source, &attributes), None);
         // All TCP, as both speakers would accept it.
         assert_eq!(super::route(family, &[3, 3, 0x81, 6], &attributes), None);
         assert_eq!(super::route(family, &whole, &attributes[..2]), None);
@@ -462,19 +432,14 @@ mod tests {
             any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())),
             any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())),
         ];
-        let source = proptest::option::of((any::<u128>(), 0_u8..=16));
         let lengths = proptest::option::of((60_u16..=1500, 0_u16..100));
-        (address, source, any::<u16>(), lengths, 0_u32..=1 << 24).prop_filter_map(
+        (address, any::<u16>(), lengths, 0_u32..=1 << 24).prop_filter_map(
             "within the bounds",
-            |(destination, source, port, lengths, rate)| {
-                let source = source.and_then(|(bits, longer)| match destination {
-                    IpAddr::V4(_) => IpNet::new(IpAddr::V4((bits as u32).into()), 16 + longer).ok(),
-                    IpAddr::V6(_) => IpNet::new(IpAddr::V6(bits.into()), 32 + 6 * longer).ok(),
-                });
+            |(destination, port, lengths, rate)| {
                 let lengths =
                     lengths.map(|(first, more)| Lengths { first, last: (first + more).min(1500) });
                 let action = Action::with_rate(rate);
-                let terms = Terms { destination, source, port, lengths, action };
+                let terms = Terms { destination, port, lengths, action };
                 FlowSpec::new(terms).ok().map(Route::FlowSpec)
             },
         )

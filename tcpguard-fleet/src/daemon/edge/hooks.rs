@@ -34,7 +34,7 @@ const UPDATE: Duration = Duration::from_secs(60);
 const REPORTED: u64 = 10;
 /// Time for events that wait at the end of the process. The unit of systemd allows for it.
 const LAST: Duration = Duration::from_secs(5);
-/// Rate in bytes per second in the rule that describes a flood without a length or a source of its own.
+/// Rate in bytes per second in the rule that describes a flood without a length of its own.
 const PORT_RATE: u32 = 50_000;
 
 /// The hooks, and the incidents that they know.
@@ -314,7 +314,7 @@ mod tests {
         let narrow = rule(&flood(3)).expect("a rule");
         assert_eq!(narrow.terms().lengths.map(|lengths| lengths.first), Some(40));
         let unknown = SharedEvidence { signatures: Vec::new(), ..flood(3) };
-        assert_eq!(rule(&unknown).map(|rule| rule.narrowness()), Some(0), "by its port");
+        assert_eq!(rule(&unknown).map(|rule| rule.terms().lengths), Some(None), "by its port");
         let crowd = SharedEvidence { class: IncidentClass::FlashCrowd, ..flood(3) };
         assert_eq!(rule(&crowd), None);
     }

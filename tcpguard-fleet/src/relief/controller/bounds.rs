@@ -21,7 +21,7 @@ pub const BLACKHOLES: usize = 16;
 pub struct Settings {
     /// Prefixes of each host. A host may ask for routes to these only.
     pub hosts: BTreeMap<HostId, Vec<IpNet>>,
-    /// Prefixes to which nothing is announced, and from which no source is dropped.
+    /// Prefixes to which nothing is announced.
     pub protected: Vec<IpNet>,
     /// Ports of the message bus: a rule for one of them could cut off its own end.
     pub bus_ports: Vec<u16>,
@@ -76,9 +76,6 @@ pub enum Refusal {
     /// The address must stay reachable.
     #[error("{0} is protected")]
     Protected(IpAddr),
-    /// Sources in this prefix must stay able to connect.
-    #[error("the source overlaps a protected prefix")]
-    ProtectedSource,
     /// The port is one of the message bus.
     #[error("port {0} is that of the message bus")]
     BusPort(u16),
@@ -117,11 +114,6 @@ impl Settings {
                 if self.bus_ports.contains(&rule.port()) {
                     return Err(Refusal::BusPort(rule.port()));
                 }
-                if let Some(source) = rule.terms().source
-                    && self.protected.iter().any(|prefix| overlap(prefix, &source))
-                {
-                    return Err(Refusal::ProtectedSource);
-                }
                 Ok(Route::FlowSpec(rule))
             }
         }
@@ -138,10 +130,6 @@ impl Settings {
     }
 }
 
-fn overlap(one: &IpNet, other: &IpNet) -> bool {
-    one.contains(other) || other.contains(one)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,7 +140,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             hosts: [(HOST.parse().unwrap(), vec!["192.0.2.0/24".parse().unwrap()])].into(),
-            protected: vec!["192.0.2.1/32".parse().unwrap(), "198.51.100.0/24".parse().unwrap()],
+            protected: vec!["192.0.2.1/32".parse().unwrap()],
             ..Settings::default()
         }
     }
@@ -193,14 +181,6 @@ mod tests {
                 r#""destination":"192.0.2.10/32","port":443,"length":[40,9000]"#,
                 "lengths 40 to 9000 are not within 40 to 1500 bytes",
             ),
-            (
-                r#""destination":"192.0.2.10/32","port":443,"source":"198.51.0.0/16""#,
-                "the source overlaps a protected prefix",
-            ),
-            (
-                r#""destination":"192.0.2.10/32","port":443,"source":"198.51.100.7/32""#,
-                "the source overlaps a protected prefix",
-            ),
         ] {
             assert_eq!(admit(&settings, HOST, &rule(terms)), Err(error.to_owned()), "{terms}");
         }
@@ -230,7 +210,6 @@ mod tests {
         for refusal in [
             Refusal::Rule(RuleError::Destination(address)),
             Refusal::Rule(RuleError::Lengths { first: u16::MAX, last: u16::MAX }),
-            Refusal::Rule(RuleError::WideSource),
             Refusal::Rule(RuleError::Rate(u32::MAX)),
             Refusal::NotItsAddress(address),
             Refusal::Protected(address),

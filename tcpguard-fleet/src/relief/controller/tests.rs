@@ -53,7 +53,6 @@ fn rule(address: impl Into<IpAddr>) -> ReliefRoute {
         destination: IpNet::from(address.into()),
         port: 443,
         length: Some([40, 44]),
-        source: None,
         rate_bytes_per_s: Some(12_500),
     }
 }
@@ -329,12 +328,11 @@ fn another_rate_replaces_the_route() {
     let mut world = World::new(settings());
     world.asking = vec![(FIRST, vec![rule([192, 0, 2, 10])])];
     world.run(5);
-    let ReliefRoute::Flowspec { destination, port, length, source, .. } = rule([192, 0, 2, 10])
-    else {
+    let ReliefRoute::Flowspec { destination, port, length, .. } = rule([192, 0, 2, 10]) else {
         panic!("a FlowSpec rule");
     };
     let rate_bytes_per_s = Some(50_000);
-    let faster = ReliefRoute::Flowspec { destination, port, length, source, rate_bytes_per_s };
+    let faster = ReliefRoute::Flowspec { destination, port, length, rate_bytes_per_s };
     world.asking = vec![(FIRST, vec![faster])];
     world.run(5);
     assert_eq!(world.table.len(), 1);

@@ -128,7 +128,6 @@ pub fn flowspec(destination: &str, length: u16) -> Result<ReliefRoute> {
         destination: destination.parse()?,
         port: PORT,
         length: Some([length, length]),
-        source: None,
         rate_bytes_per_s: Some(12_500),
     })
 }

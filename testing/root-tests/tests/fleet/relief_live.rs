@@ -238,7 +238,6 @@ fn bounds_hold(speaker: &str) {
             destination: destination.parse().unwrap(),
             port,
             length: None,
-            source: None,
             rate_bytes_per_s: Some(12_500),
         });
     }

@@ -148,7 +148,6 @@ mod tests {
     fn route() -> Route {
         let terms = Terms {
             destination: "192.0.2.10".parse().unwrap(),
-            source: None,
             port: 443,
             lengths: Some(Lengths { first: 40, last: 40 }),
             action: Action::RateLimit(9_600),

@@ -19,7 +19,9 @@ const NAMED: [(&str, Community); 5] = [
 ];
 
 /// Components of rules that are not announced here.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 10] = [
+    "source-ipv4",
+    "source-ipv6",
     "port",
     "source-port",
     "icmp-type",
@@ -67,11 +69,8 @@ pub fn command(change: &Change) -> Option<String> {
 
 /// The packets that a rule matches.
 fn matched(rule: &FlowSpec) -> String {
-    let Terms { destination, source, port, lengths, .. } = rule.terms();
+    let Terms { destination, port, lengths, .. } = rule.terms();
     let mut text = format!("destination {};", IpNet::from(*destination));
-    if let Some(source) = source {
-        text += &format!(" source {source};");
-    }
     let protocol = if destination.is_ipv4() { "protocol" } else { "next-header" };
     text += &format!(" {protocol} tcp; destination-port ={port}; tcp-flags [ =syn&!ack ];");
     match lengths {
@@ -141,14 +140,12 @@ impl Words<'_> {
         if protocol != "=tcp" || !matches!(flags, "syn&!ack" | "=syn&!ack") {
             return None;
         }
-        let destination = prefix(self.either("destination-ipv4", "destination-ipv6")?)?;
+        let destination =
+            self.value("destination-ipv4").or_else(|| self.value("destination-ipv6"))?;
+        let destination = prefix(destination)?;
         if destination.prefix_len() != destination.max_prefix_len() {
             return None;
         }
-        let source = match self.either("source-ipv4", "source-ipv6") {
-            Some(source) => Some(prefix(source)?),
-            None => None,
-        };
         let port = self.value("destination-port")?.strip_prefix('=')?.parse().ok()?;
         let lengths = match self.value("packet-length") {
             Some(lengths) => Some(range(lengths)?),
@@ -158,7 +155,7 @@ impl Words<'_> {
         let rate = communities.iter().find_map(|word| word.strip_prefix("rate-limit:"))?;
         let action = Action::with_rate(rate.parse().ok()?);
         let destination = destination.addr();
-        FlowSpec::new(Terms { destination, source, port, lengths, action }).ok()
+        FlowSpec::new(Terms { destination, port, lengths, action }).ok()
     }
 
     fn blackhole(&self) -> Option<Blackhole> {
@@ -170,10 +167,6 @@ impl Words<'_> {
         let communities: Option<Vec<Community>> =
             self.values("community")?.iter().map(|word| community(word)).collect();
         Blackhole::new(prefix.addr(), next_hop, &communities?).ok()
-    }
-
-    fn either(&self, one: &str, other: &str) -> Option<&str> {
-        self.value(one).or_else(|| self.value(other))
     }
 }
 
@@ -207,16 +200,10 @@ fn community(word: &str) -> Option<Community> {
 mod tests {
     use super::*;
 
-    fn rule(
-        destination: &str,
-        source: Option<&str>,
-        lengths: Option<(u16, u16)>,
-        action: Action,
-    ) -> Route {
+    fn rule(destination: &str, lengths: Option<(u16, u16)>, action: Action) -> Route {
         Route::FlowSpec(
             FlowSpec::new(Terms {
                 destination: destination.parse().expect("an address"),
-                source: source.map(|source| source.parse().expect("a prefix")),
                 port: 443,
                 lengths: lengths.map(|(first, last)| Lengths { first, last }),
                 action,
@@ -234,7 +221,7 @@ mod tests {
     /// The commands that ExaBGP 4.2.21 took (measured).
     #[test]
     fn changes_are_the_recorded_commands() {
-        let route = rule("192.0.2.10", None, Some((40, 40)), Action::RateLimit(9_600));
+        let route = rule("192.0.2.10", Some((40, 40)), Action::RateLimit(9_600));
         assert_eq!(
             command(&Change::Announce(route.clone())).unwrap(),
             "announce flow route { match { destination 192.0.2.10/32; protocol tcp; \
@@ -246,7 +233,7 @@ mod tests {
             "withdraw flow route { match { destination 192.0.2.10/32; protocol tcp; \
              destination-port =443; tcp-flags [ =syn&!ack ]; packet-length =40; } }"
         );
-        let ipv6 = rule("2001:db8::10", None, Some((60, 60)), Action::Discard);
+        let ipv6 = rule("2001:db8::10", Some((60, 60)), Action::Discard);
         assert_eq!(
             command(&Change::Announce(ipv6)).unwrap(),
             "announce flow route { match { destination 2001:db8::10/128; next-header tcp; \
@@ -279,13 +266,12 @@ mod tests {
                 "ipv4 flow flow destination-ipv4 192.0.2.10/32 protocol =tcp \
                  destination-port =443 tcp-flags [ syn&!ack ] packet-length =40 origin igp \
                  local-preference 100 extended-community rate-limit:9600",
-                rule("192.0.2.10", None, Some((40, 40)), Action::RateLimit(9_600)),
+                rule("192.0.2.10", Some((40, 40)), Action::RateLimit(9_600)),
             ),
             (
-                "ipv6 flow flow destination-ipv6 2001:db8::10/128/0 source-ipv6 2001:db8:1::/48/0 \
-                 next-header =tcp destination-port =443 tcp-flags [ =syn&!ack ] \
+                "ipv6 flow flow destination-ipv6 2001:db8::10/128/0 next-header =tcp destination-port =443 tcp-flags [ =syn&!ack ] \
                  packet-length [ >=60&<=64 ] extended-community [ rate-limit:0 ]",
-                rule("2001:db8::10", Some("2001:db8:1::/48"), Some((60, 64)), Action::Discard),
+                rule("2001:db8::10", Some((60, 64)), Action::Discard),
             ),
             (
                 "ipv4 unicast 192.0.2.10/32 next-hop 10.99.0.1 origin igp local-preference 100 \
@@ -309,6 +295,9 @@ mod tests {
             "neighbor 10.99.0.2 ipv4 flow flow destination-ipv4 192.0.2.10/32 protocol =tcp \
              destination-port =443 tcp-flags [ syn&!ack ] dscp =1 packet-length =40 \
              extended-community rate-limit:0",
+            "neighbor 10.99.0.2 ipv4 flow flow destination-ipv4 192.0.2.10/32 \
+             source-ipv4 203.0.113.0/24 protocol =tcp destination-port =443 \
+             tcp-flags [ syn&!ack ] packet-length =40 extended-community rate-limit:0",
             "neighbor 10.99.0.2 ipv4 unicast 192.0.2.0/24 next-hop 10.99.0.1 community blackhole",
             "neighbor 10.99.0.2 ipv4 unicast 192.0.2.10/32 next-hop 10.99.0.1 community [ 1:2",
         ] {

@@ -209,7 +209,6 @@ mod tests {
     fn route() -> Route {
         let terms = Terms {
             destination: "192.0.2.77".parse().unwrap(),
-            source: None,
             port: 443,
             lengths: Some(Lengths { first: 40, last: 44 }),
             action: Action::RateLimit(12_500),
