@@ -18,7 +18,7 @@ use crate::document::Label;
 use crate::relief::choice::Policy;
 use crate::relief::controller::bounds::{self, BlackholeTerms};
 use crate::relief::edge;
-use crate::relief::flowspec::{Action, HIGHEST_RATE};
+use crate::relief::flowspec::{Action, HIGHEST_RATE, LOWEST_RATE};
 use crate::relief::route::Community;
 use crate::relief::speaker::peering::Peering;
 use crate::trust::{MAX_RULE_TIME, PublicKey, Role, Roles};
@@ -31,7 +31,7 @@ const SPEAKERS: [(&str, (SpeakerKind, &str)); 2] = [
 /// Rules that a role may make, by name.
 const MAY: [(&str, May); 2] = [("block", May::Block), ("allow", May::Allow)];
 /// Rates of a rule, in bytes per second.
-const RATES: RangeInclusive<u64> = 0..=HIGHEST_RATE as u64;
+const RATES: RangeInclusive<u32> = LOWEST_RATE..=HIGHEST_RATE;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum May {
@@ -194,15 +194,18 @@ fn read_edge(mut section: Section<'_>) -> Option<Edge> {
     let pps = section.value("pps", |value| value::number(value, 1.0..=1e12));
     let clear = section.value("clear_syn_pps", |value| value::number(value, 1.0..=1e9));
     let may_widen = section.value("widen", value::boolean);
-    let rate = section.value("rate_bytes_per_s", |value| value::integer(value, RATES));
-    let port_rate = section.value("port_rate_bytes_per_s", |value| value::integer(value, RATES));
+    let or_none = |value: &DeValue<'_>| match value::integer(value, 0..=0) {
+        Ok(_) => Ok(None),
+        Err(_) => value::whole(value, RATES).map(Some).map_err(|why| format!("{why}, or 0")),
+    };
+    let rate = section.value("rate_bytes_per_s", or_none);
+    let port_rate = section.value("port_rate_bytes_per_s", or_none);
     let spare = section.list("blackhole", value::prefix).unwrap_or_default();
     let link = section.value("link_mbit", |value| value::integer(value, 1..=10_000_000));
     section.finish();
-    let bytes = |rate: u64| u32::try_from(rate).unwrap_or(HIGHEST_RATE);
     let policy = Policy {
-        action: rate.map_or(default.policy.action, |rate| Action::with_rate(bytes(rate))),
-        port_rate: port_rate.filter(|rate| *rate > 0).map(bytes),
+        action: rate.map_or(default.policy.action, |rate| Action::with_rate(rate.unwrap_or(0))),
+        port_rate: port_rate.flatten(),
         blackhole: !spare.is_empty(),
     };
     let settings = edge::Settings {
@@ -482,6 +485,10 @@ mod tests {
             ("[[hook]]\n", "either command, or url"),
             ("[[hook]]\ncommand = [\"notify\"]\n", "write it as a list"),
             ("[edge]\nlink_share = 90\n", "write a number from 0.001 to 1"),
+            (
+                "[edge]\nport_rate_bytes_per_s = 8000\n",
+                "8000 does not fit; write a whole number from 9000 to 16777216, or 0",
+            ),
             ("[relief]\ndry_run = false\n", "without a speaker"),
             (
                 "[relief]\nspeaker = \"gobgp\"\npeer_as = 1\n",

@@ -27,7 +27,6 @@ use crate::document::{Announced, AnnouncedRoute, Document, HostId, Kind, Part, S
 use crate::hook::secret::Secret;
 use crate::relief::controller::{Change, Controller, Entry, Event};
 use crate::relief::drive::{Drive, Step};
-use crate::relief::flowspec::Action;
 use crate::relief::route::{Key, Route};
 use crate::relief::speaker::dry_run::DryRun;
 use crate::relief::speaker::exabgp::ExaBgp;
@@ -235,7 +234,7 @@ fn describe(change: &Change) -> String {
             format!("announced: blackhole {}", route.destination())
         }
         Change::Withdraw(Key { family, nlri }) => {
-            let rule = wire::rule(*family, nlri, Action::Discard);
+            let rule = wire::rule(*family, nlri);
             let destination = rule.map(|rule| rule.terms().destination);
             let destination = destination.or_else(|| wire::host(*family, nlri));
             let destination = destination.map_or("?".to_owned(), |address| address.to_string());
@@ -463,6 +462,7 @@ mod tests {
     use crate::document::tests::{envelope, host};
     use crate::document::{Envelope, Relief, ReliefRoute, RouteState};
     use crate::relief::controller::bounds;
+    use crate::relief::wanted::Wanted;
 
     fn settings() -> config::Relief {
         let prefix = "192.0.2.0/24".parse().expect("a prefix");
@@ -547,6 +547,17 @@ mod tests {
         assert_eq!(status.controller.map(|controller| controller.unknown_hosts), Some(1));
         assert_eq!(process.confirm(clock(), &host(7)), Response::Done);
         assert!(matches!(process.confirm(clock(), &host(8)), Response::Refused { .. }));
+    }
+
+    #[test]
+    fn a_change_names_its_address() {
+        let document = r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,
+            "length":[40,64],"rate_bytes_per_s":12500}"#;
+        let document = serde_json::from_str(document).expect("a route");
+        let wanted = Wanted::parse(&document).expect("a rule");
+        let Wanted::FlowSpec(rule) = wanted else { panic!("a rule: {wanted:?}") };
+        let withdrawal = Change::Withdraw(Route::FlowSpec(rule).key());
+        assert_eq!(describe(&withdrawal), "withdrawn: ipv4-flowspec route to 192.0.2.10");
     }
 
     #[tokio::test]

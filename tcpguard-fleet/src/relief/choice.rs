@@ -17,6 +17,9 @@ const OF_FLOOD: f64 = 0.95;
 /// fewer than 1 % have one, at 95 % confidence (rule of three).
 const CLIENTS: u64 = 300;
 
+/// Treatment of the SYNs that a narrowed rule matches, by default.
+const DEFAULT: Action = Action::RateLimit(12_500);
+
 /// One attacked service, and the SYNs to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flood {
@@ -37,7 +40,8 @@ pub struct Flood {
 /// The operator's word on how far relief may go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// Treatment of the SYNs that a narrowed rule matches.
+    /// Treatment of the SYNs that a narrowed rule matches. Those with options are never dropped, but limited to the
+    /// default rate.
     pub action: Action,
     /// Rate in bytes per second of all SYNs to an attacked port, where no narrower rule is possible; `None`: such
     /// rules are not allowed.
@@ -50,7 +54,7 @@ impl Default for Policy {
     /// Rate limits rather than drops, 12,500 bytes per second or 300 SYNs per second, so that the host sees when
     /// the flood is over. Neither the rate of a port is limited, nor an address given up.
     fn default() -> Self {
-        Self { action: Action::RateLimit(12_500), port_rate: None, blackhole: false }
+        Self { action: DEFAULT, port_rate: None, blackhole: false }
     }
 }
 
@@ -69,7 +73,10 @@ pub fn choose(flood: &Flood, policy: &Policy, breadth: Breadth) -> Vec<Wanted> {
         let Flood { destination, port, .. } = *flood;
         FlowSpec::new(Terms { destination, port, lengths, action }).ok()
     };
-    let narrow = || rule(Some(lengths(&flood.lengths, &flood.client_lengths)?), policy.action);
+    let narrow = || {
+        let lengths = lengths(&flood.lengths, &flood.client_lengths);
+        lengths.and_then(|_| rule(lengths, policy.action).or_else(|| rule(lengths, DEFAULT)))
+    };
     let of_port = || rule(None, Action::RateLimit(policy.port_rate?));
     let narrow = (breadth == Breadth::Narrow).then(narrow).flatten();
     if let Some(rule) = narrow.or_else(of_port) {
@@ -134,6 +141,18 @@ pub(super) mod tests {
         assert_eq!(chosen(&flood()), Some((40, 40)));
         let mixed = Flood { lengths: BTreeMap::from([(40, 500), (44, 480), (48, 20)]), ..flood() };
         assert_eq!(chosen(&mixed), Some((40, 44)));
+    }
+
+    #[test]
+    fn syns_with_options_are_limited_and_never_dropped() {
+        let policy = Policy { action: Action::Discard, ..Policy::default() };
+        let action = |flood: &Flood| match choose(flood, &policy, Breadth::Narrow)[..] {
+            [Wanted::FlowSpec(rule)] => rule.terms().action,
+            ref routes => panic!("one rule: {routes:?}"),
+        };
+        assert_eq!(action(&flood()), Action::Discard);
+        let with_mss = Flood { lengths: BTreeMap::from([(44, 10_000)]), ..flood() };
+        assert_eq!(action(&with_mss), DEFAULT);
     }
 
     #[test]

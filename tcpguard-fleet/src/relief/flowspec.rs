@@ -12,9 +12,12 @@ pub const SHORTEST: u16 = 40;
 /// Most bytes, see [`SHORTEST`].
 pub const LONGEST: u16 = 1500;
 /// Total length of a packet with an IPv6 and a TCP header without options, in bytes.
-const SHORTEST_IPV6: u16 = 60;
+const SHORTEST_IPV6: u16 = SHORTEST + 20;
 /// Port of BGP.
 pub const BGP: u16 = 179;
+/// Lowest rate limit, in bytes per second: 150 SYNs of 60 bytes, as Linux sends them. With fewer, a host would take
+/// the flood as over (default of `clear_syn_pps`), and a port without a flood would have too few for its clients.
+pub const LOWEST_RATE: u32 = 9_000;
 /// Highest rate limit, in bytes per second: the whole numbers up to it are exact in the 32-bit float of the
 /// community (RFC 8955 §7.1), so a rule that is read back is the same.
 pub const HIGHEST_RATE: u32 = 1 << 24;
@@ -76,11 +79,11 @@ pub enum RuleError {
         /// Longest length of the range.
         last: u16,
     },
-    /// The rate cannot be expressed.
-    #[error("rate limit {0} is not within 1 to {HIGHEST_RATE} bytes per second")]
+    /// The rate is too low for clients, or cannot be expressed.
+    #[error("rate limit {0} is not within {LOWEST_RATE} to {HIGHEST_RATE} bytes per second")]
     Rate(u32),
-    /// A rule without lengths matches the SYNs of every client.
-    #[error("a rule for all SYNs of a port may only limit their rate")]
+    /// Clients send SYNs with options.
+    #[error("only SYNs without options may be dropped, others limited in rate")]
     DiscardsClients,
 }
 
@@ -99,17 +102,17 @@ impl FlowSpec {
             BGP => return Err(RuleError::BgpPort),
             _ => {}
         }
+        let shortest = if destination.is_ipv4() { SHORTEST } else { SHORTEST_IPV6 };
         if let Some(Lengths { first, last }) = terms.lengths {
-            let shortest = if destination.is_ipv4() { SHORTEST } else { SHORTEST_IPV6 };
             if first < shortest || last > LONGEST || first > last {
                 return Err(RuleError::Lengths { first, last });
             }
         }
         match terms.action {
-            Action::Discard if terms.lengths.is_none() => {
+            Action::Discard if terms.lengths.is_none_or(|lengths| lengths.last > shortest) => {
                 return Err(RuleError::DiscardsClients);
             }
-            Action::RateLimit(rate) if rate == 0 || rate > HIGHEST_RATE => {
+            Action::RateLimit(rate) if !(LOWEST_RATE..=HIGHEST_RATE).contains(&rate) => {
                 return Err(RuleError::Rate(rate));
             }
             Action::Discard | Action::RateLimit(_) => {}
@@ -130,14 +133,6 @@ impl FlowSpec {
     /// Returns the port of the service.
     pub const fn port(&self) -> u16 {
         self.terms.port
-    }
-
-    /// Returns the same rule with another treatment.
-    ///
-    /// # Errors
-    /// As for [`Self::new`].
-    pub fn with_action(&self, action: Action) -> Result<Self, RuleError> {
-        Self::new(Terms { action, ..self.terms })
     }
 }
 
@@ -231,20 +226,31 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_exact_in_the_community() {
-        for rate in [0, HIGHEST_RATE + 1, u32::MAX] {
+    fn a_rate_leaves_some_syns_and_is_exact_in_the_community() {
+        for rate in [0, 1, LOWEST_RATE - 1, HIGHEST_RATE + 1, u32::MAX] {
             let terms = Terms { action: Action::RateLimit(rate), ..TERMS };
             assert_eq!(refusal(terms), RuleError::Rate(rate));
         }
-        for rate in [1, 12_500, HIGHEST_RATE - 1, HIGHEST_RATE] {
+        for rate in [LOWEST_RATE, 12_500, HIGHEST_RATE - 1, HIGHEST_RATE] {
+            FlowSpec::new(Terms { action: Action::RateLimit(rate), ..TERMS }).unwrap();
             assert_eq!((rate as f32) as u32, rate, "{rate}");
         }
     }
 
     #[test]
-    fn all_syns_of_a_port_are_never_discarded() {
-        let all = Terms { lengths: None, action: Action::Discard, ..TERMS };
-        assert_eq!(refusal(all), RuleError::DiscardsClients);
-        FlowSpec::new(Terms { lengths: lengths(40, 40), ..all }).unwrap();
+    fn only_syns_without_options_are_discarded() {
+        let bare = Terms { lengths: lengths(40, 40), action: Action::Discard, ..TERMS };
+        let ipv6 = Terms { destination: "2001:db8::10".parse().unwrap(), ..bare };
+        FlowSpec::new(bare).unwrap();
+        FlowSpec::new(Terms { lengths: lengths(60, 60), ..ipv6 }).unwrap();
+        for terms in [
+            Terms { lengths: None, ..bare },
+            Terms { lengths: lengths(40, 1500), ..bare },
+            Terms { lengths: lengths(60, 60), ..bare },
+            Terms { lengths: lengths(60, 64), ..ipv6 },
+            Terms { lengths: None, ..ipv6 },
+        ] {
+            assert_eq!(refusal(terms), RuleError::DiscardsClients, "{terms:?}");
+        }
     }
 }

@@ -108,7 +108,7 @@ mod tests {
             ),
             (
                 r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,
-                    "length":[40,44]}"#,
+                    "length":[40,40]}"#,
                 0,
             ),
             (

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::flowspec::{Action, FlowSpec, Lengths, Terms};
+use super::flowspec::{Action, FlowSpec, HIGHEST_RATE, Lengths, Terms};
 use super::route::{Blackhole, Community, Family, Route};
 
 /// Component types of FlowSpec, in the order in which they must stand (RFC 8955 §4.2.2).
@@ -117,7 +117,8 @@ pub fn withdrawal(family: Family) -> Vec<Vec<u8>> {
 pub fn route(family: Family, nlri: &[u8], attributes: &[Vec<u8>]) -> Option<Route> {
     match family {
         Family::Ipv4FlowSpec | Family::Ipv6FlowSpec => {
-            rule(family, nlri, action(attributes)?).map(Route::FlowSpec)
+            let terms = terms(family, nlri, action(attributes)?)?;
+            FlowSpec::new(terms).ok().map(Route::FlowSpec)
         }
         Family::Ipv4Unicast | Family::Ipv6Unicast => {
             let destination = host(family, nlri)?;
@@ -132,9 +133,10 @@ pub fn route(family: Family, nlri: &[u8], attributes: &[Vec<u8>]) -> Option<Rout
     }
 }
 
-/// Reads the NLRI of a FlowSpec rule, which says nothing about the treatment of the packets.
-pub fn rule(family: Family, nlri: &[u8], action: Action) -> Option<FlowSpec> {
-    FlowSpec::new(terms(family, nlri, action)?).ok()
+/// Reads the NLRI of a FlowSpec rule. It says nothing about the treatment of the packets, and that of the returned rule
+/// means nothing.
+pub fn rule(family: Family, nlri: &[u8]) -> Option<FlowSpec> {
+    FlowSpec::new(terms(family, nlri, Action::RateLimit(HIGHEST_RATE))?).ok()
 }
 
 /// Reads the NLRI of a route to one address.
@@ -320,6 +322,7 @@ impl<'a> Bytes<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::flowspec::LOWEST_RATE;
     use super::*;
 
     fn rule(destination: &str, lengths: Option<(u16, u16)>, action: Action) -> Route {
@@ -367,7 +370,7 @@ mod tests {
     fn one_length_is_an_equality_and_ipv6_has_offsets() {
         let exact = nlri(&rule("192.0.2.77", Some((40, 40)), Action::Discard));
         assert!(exact.ends_with(&[0x0a, 0x91, 0x00, 0x28]), "{exact:02x?}");
-        let ipv6 = nlri(&rule("2001:db8::10", None, Action::RateLimit(1)));
+        let ipv6 = nlri(&rule("2001:db8::10", None, Action::RateLimit(HIGHEST_RATE)));
         assert_eq!(ipv6[..7], [0x1f, 0x01, 0x80, 0x00, 0x20, 0x01, 0x0d]);
     }
 
@@ -403,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_route_of_another_form_is_not_read() {
-        let route = rule("192.0.2.77", Some((40, 44)), Action::Discard);
+        let route = rule("192.0.2.77", Some((40, 44)), Action::RateLimit(12_500));
         let (family, whole, attributes) = (route.family(), nlri(&route), attributes(&route));
         assert_eq!(super::route(family, &whole, &attributes), Some(route));
         for (why, at, byte) in [
@@ -433,11 +436,15 @@ mod tests {
             any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())),
         ];
         let lengths = proptest::option::of((60_u16..=1500, 0_u16..100));
-        (address, any::<u16>(), lengths, 0_u32..=1 << 24).prop_filter_map(
+        let rate = prop_oneof![9 => LOWEST_RATE..=HIGHEST_RATE, 1 => Just(0)];
+        (address, any::<u16>(), lengths, rate).prop_filter_map(
             "within the bounds",
             |(destination, port, lengths, rate)| {
                 let lengths =
                     lengths.map(|(first, more)| Lengths { first, last: (first + more).min(1500) });
+                let shortest = if destination.is_ipv4() { 40 } else { 60 };
+                let bare = Some(Lengths { first: shortest, last: shortest });
+                let lengths = if rate == 0 { bare } else { lengths };
                 let action = Action::with_rate(rate);
                 let terms = Terms { destination, port, lengths, action };
                 FlowSpec::new(terms).ok().map(Route::FlowSpec)

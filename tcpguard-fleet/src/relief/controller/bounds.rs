@@ -187,6 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn no_request_takes_all_syns_from_clients() {
+        let settings = settings();
+        for (terms, error) in [
+            (
+                r#""length":[40,1500]"#,
+                "only SYNs without options may be dropped, others limited in rate",
+            ),
+            (
+                r#""rate_bytes_per_s":1"#,
+                "rate limit 1 is not within 9000 to 16777216 bytes per second",
+            ),
+        ] {
+            let json = format!(
+                r#"{{"kind":"flowspec","destination":"192.0.2.10/32","port":443,{terms}}}"#
+            );
+            assert_eq!(admit(&settings, HOST, &json), Err(error.to_owned()), "{terms}");
+        }
+    }
+
+    #[test]
     fn a_blackhole_needs_the_operators_terms() {
         let json = r#"{"kind":"rtbh","destination":"192.0.2.10/32"}"#;
         let refused = Err("blackholes are not configured".to_owned());
@@ -211,6 +231,7 @@ mod tests {
             Refusal::Rule(RuleError::Destination(address)),
             Refusal::Rule(RuleError::Lengths { first: u16::MAX, last: u16::MAX }),
             Refusal::Rule(RuleError::Rate(u32::MAX)),
+            Refusal::Rule(RuleError::DiscardsClients),
             Refusal::NotItsAddress(address),
             Refusal::Protected(address),
             Refusal::TooOld,

@@ -55,8 +55,7 @@ pub fn command(change: &Change) -> Option<String> {
         }
         Change::Withdraw(Key { family, nlri }) => match family {
             Family::Ipv4FlowSpec | Family::Ipv6FlowSpec => {
-                // Any treatment within the bounds: it is no part of the key.
-                let rule = wire::rule(*family, nlri, Action::RateLimit(1))?;
+                let rule = wire::rule(*family, nlri)?;
                 Some(format!("withdraw flow route {{ match {{ {} }} }}", matched(&rule)))
             }
             Family::Ipv4Unicast | Family::Ipv6Unicast => {
@@ -270,8 +269,14 @@ mod tests {
             ),
             (
                 "ipv6 flow flow destination-ipv6 2001:db8::10/128/0 next-header =tcp destination-port =443 tcp-flags [ =syn&!ack ] \
-                 packet-length [ >=60&<=64 ] extended-community [ rate-limit:0 ]",
-                rule("2001:db8::10", Some((60, 64)), Action::Discard),
+                 packet-length [ >=60&<=64 ] extended-community [ rate-limit:12500 ]",
+                rule("2001:db8::10", Some((60, 64)), Action::RateLimit(12_500)),
+            ),
+            (
+                "ipv6 flow flow destination-ipv6 2001:db8::10/128/0 next-header =tcp \
+                 destination-port =443 tcp-flags [ =syn&!ack ] packet-length =60 \
+                 extended-community [ rate-limit:0 ]",
+                rule("2001:db8::10", Some((60, 60)), Action::Discard),
             ),
             (
                 "ipv4 unicast 192.0.2.10/32 next-hop 10.99.0.1 origin igp local-preference 100 \
