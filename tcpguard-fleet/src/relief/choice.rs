@@ -58,6 +58,19 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// Returns whether a host asks for such a route under this policy.
+    pub fn allows(&self, route: &Wanted) -> bool {
+        match route {
+            Wanted::FlowSpec(rule) => match (rule.terms().lengths, rule.terms().action) {
+                (Some(_), action) => action == self.action || action == DEFAULT,
+                (None, action) => self.port_rate.map(Action::RateLimit) == Some(action),
+            },
+            Wanted::Blackhole(_) => self.blackhole,
+        }
+    }
+}
+
 /// Breadth of the routes.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Breadth {

@@ -199,10 +199,15 @@ impl Edge {
     }
 
     /// Takes over the routes that a controller announces for this host at the start of the process: they are those of
-    /// the process before it, and the flood that they keep away does not show.
+    /// the process before it, and the flood that they keep away does not show. Routes for which this host would not ask
+    /// are left out.
     pub fn adopt(&mut self, now: Timestamp, announced: &[Wanted]) {
-        if matches!(self.state, State::Quiet) && !announced.is_empty() {
-            self.routes = announced.to_vec();
+        if !matches!(self.state, State::Quiet) {
+            return;
+        }
+        let policy = self.settings.policy;
+        announced.iter().filter(|route| policy.allows(route)).for_each(|route| self.add(*route));
+        if !self.routes.is_empty() {
             self.state = State::Held { since: now, calm_since: None, lost_since: None };
         }
     }
@@ -314,17 +319,22 @@ impl Edge {
                 continue;
             }
             for route in choice::choose(flood, &self.settings.policy, self.breadth) {
-                let is_same = |one: &&Wanted| {
-                    matches!(one, Wanted::Blackhole(_)) == matches!(route, Wanted::Blackhole(_))
-                };
-                let most = match route {
-                    Wanted::FlowSpec(_) => FLOWSPEC_PER_HOST,
-                    Wanted::Blackhole(_) => BLACKHOLES_PER_HOST,
-                };
-                if self.routes.iter().filter(is_same).count() < most {
-                    self.routes.push(route);
-                }
+                self.add(route);
             }
+        }
+    }
+
+    /// Asks for a route, as far as there may be more of its kind.
+    fn add(&mut self, route: Wanted) {
+        let is_same = |one: &&Wanted| {
+            matches!(one, Wanted::Blackhole(_)) == matches!(route, Wanted::Blackhole(_))
+        };
+        let most = match route {
+            Wanted::FlowSpec(_) => FLOWSPEC_PER_HOST,
+            Wanted::Blackhole(_) => BLACKHOLES_PER_HOST,
+        };
+        if self.routes.iter().filter(is_same).count() < most {
+            self.routes.push(route);
         }
     }
 

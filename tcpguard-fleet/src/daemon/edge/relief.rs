@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use tcpguard_engine::{FleetReport, Timestamp};
@@ -29,6 +30,8 @@ const REPORTS: usize = 16;
 pub(super) struct Relief {
     settings: config::Edge,
     edge: Edge,
+    /// Whether an address is one of this host.
+    is_own: fn(IpAddr) -> bool,
     started: Timestamp,
     /// Time of the last report of the agent.
     seen: Timestamp,
@@ -58,6 +61,7 @@ impl Relief {
         Self {
             edge: Edge::new(settings.settings),
             settings,
+            is_own,
             started: now,
             seen: now,
             reports: BTreeMap::new(),
@@ -80,7 +84,9 @@ impl Relief {
             self.reports.insert(key, (until, routes));
         }
         if now.since(self.started) < ADOPT {
-            self.edge.adopt(now, &self.announced());
+            let mut routes = self.announced();
+            routes.retain(|route| self.may_ask(route));
+            self.edge.adopt(now, &routes);
         }
     }
 
@@ -140,6 +146,13 @@ impl Relief {
         ReliefStatus { phase: phase.to_owned(), asked, announced }
     }
 
+    /// Returns whether a route is to an address for which this host may ask for it.
+    fn may_ask(&self, route: &Wanted) -> bool {
+        let destination = route.destination();
+        let is_given_up = matches!(route, Wanted::Blackhole(_));
+        (self.is_own)(destination) && (!is_given_up || self.settings.is_spare(destination))
+    }
+
     /// The routes that any controller announces, each once.
     fn announced(&self) -> Vec<Wanted> {
         let mut routes: Vec<Wanted> =
@@ -148,6 +161,11 @@ impl Relief {
         routes.dedup();
         routes
     }
+}
+
+/// Returns whether an address is one of this host: sockets are bound to no other.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 /// Speed of an interface in bits per second, as the kernel reports it; `None` for a virtual one.
@@ -187,13 +205,15 @@ pub(super) fn describe(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
     use tcpguard_engine::LinkPressure;
 
     use super::*;
     use crate::agent::tests::report;
     use crate::document::tests::{AT, envelope, host, time};
     use crate::document::{AnnouncedRoute, Envelope, Part};
-    use crate::relief::edge::Settings;
+    use crate::relief::choice::Policy;
+    use crate::relief::edge::{FLOWSPEC_PER_HOST, Settings};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_000_000) + Duration::from_secs(seconds)
@@ -276,13 +296,55 @@ mod tests {
             asking.handle_report(at(second), &loaded(0.95));
         });
         let routes = asking.request(at(4)).expect("a request").routes;
-        let mut restarted = relief();
+        let mut restarted = Relief { is_own: |_| true, ..relief() };
         restarted.handle_announced(at(5), &announced(&routes, 1));
         assert_eq!(restarted.status().phase, "held");
         assert!(restarted.request(at(6)).is_some_and(|request| request.routes == routes));
-        let mut late = relief();
+        let mut late = Relief { is_own: |_| true, ..relief() };
         late.handle_announced(at(20), &announced(&routes, 1));
         assert_eq!(late.status().phase, "quiet");
+    }
+
+    #[test]
+    fn routes_for_which_the_host_would_not_ask_are_not_taken_over() {
+        let blackhole = |text: &str| ReliefRoute::Rtbh { destination: text.parse().unwrap() };
+        let rule = |last: u8, length: Option<[u16; 2]>, rate_bytes_per_s| ReliefRoute::Flowspec {
+            destination: IpNet::from(IpAddr::from([192, 0, 2, last])),
+            port: 443,
+            length,
+            rate_bytes_per_s,
+        };
+        let policy = Policy { blackhole: true, ..Policy::default() };
+        let settings = config::Edge {
+            settings: Settings { policy, ..Settings::default() },
+            spare: vec!["192.0.2.11/32".parse().unwrap()],
+            link_bps: None,
+        };
+        let own = rule(10, Some([40, 40]), Some(12_500));
+        let spare = blackhole("192.0.2.11/32");
+        for (route, is_taken) in [
+            (own, true),
+            (spare, true),
+            (blackhole("192.0.2.10/32"), false),
+            (rule(12, Some([40, 40]), Some(12_500)), false),
+            (rule(10, Some([40, 40]), None), false),
+            (rule(10, None, Some(12_500)), false),
+        ] {
+            let mut relief = Relief::new(at(0), settings.clone());
+            relief.is_own = |address| address != IpAddr::from([192, 0, 2, 12]);
+            relief.handle_announced(at(5), &announced(&[route], 1));
+            assert_eq!(relief.routes().0, if is_taken { vec![route] } else { vec![] });
+        }
+        let mut relief = Relief { is_own: |_| true, ..Relief::new(at(0), settings) };
+        let many: Vec<_> = (0..20).map(|last| rule(last, Some([40, 40]), Some(12_500))).collect();
+        relief.handle_announced(at(5), &announced(&many, 1));
+        assert_eq!(relief.routes().0.len(), FLOWSPEC_PER_HOST);
+    }
+
+    #[test]
+    fn an_own_address_is_one_to_which_a_socket_is_bound() {
+        assert!(is_own([127, 0, 0, 1].into()));
+        assert!(!is_own([192, 0, 2, 1].into()));
     }
 
     #[test]
