@@ -28,6 +28,11 @@ const PACE: Duration = Duration::from_secs(1);
 const ANNOUNCEMENTS: usize = 3;
 /// Time over which the announcements of one route are counted.
 const FLAPPING_WINDOW: Duration = Duration::from_secs(600);
+/// Announcements for one host within [`MINUTE`]: all its routes, and each once more for a wider one. Every route that is
+/// withdrawn was announced, so this bounds withdrawals too.
+const ANNOUNCEMENTS_PER_HOST: usize = 2 * (FLOWSPEC_PER_HOST + BLACKHOLES_PER_HOST);
+/// Time over which the announcements for one host are counted.
+const MINUTE: Duration = Duration::from_secs(60);
 /// Time after which a change that did not show in the table is tried again; each further try waits for as long again.
 const RETRY: Duration = Duration::from_secs(5);
 /// Longest time between two tries.
@@ -86,6 +91,8 @@ pub struct Controller {
     tried: BTreeMap<Key, Tried>,
     /// Times at which routes were announced. The pace bounds their number.
     announcements: BTreeMap<Key, VecDeque<Timestamp>>,
+    /// Times of the announcements of the last minute, by the host that asked for the route.
+    of_hosts: BTreeMap<HostId, VecDeque<Timestamp>>,
     refused: Refused,
 }
 
@@ -101,6 +108,13 @@ struct Tried {
     times: u32,
     next: Timestamp,
     is_withdrawal: bool,
+}
+
+/// A route that is to be in the table, and the host that asks for it.
+#[derive(Debug)]
+struct Claim {
+    host: HostId,
+    route: Route,
 }
 
 /// The decision about one route of one host.
@@ -122,6 +136,7 @@ impl Controller {
             last_change: None,
             tried: BTreeMap::new(),
             announcements: BTreeMap::new(),
+            of_hosts: BTreeMap::new(),
             refused: Refused::default(),
         }
     }
@@ -170,7 +185,8 @@ impl Controller {
             .collect();
         let wanted = self.wanted(now);
         self.tried.retain(|key, _| {
-            table.get(key).map(|seen| seen.route.as_ref()) != wanted.get(key).map(Some)
+            let wanted = wanted.get(key).map(|wanted| Some(&wanted.route));
+            table.get(key).map(|seen| seen.route.as_ref()) != wanted
         });
         self.table = Some(table);
     }
@@ -181,12 +197,17 @@ impl Controller {
         self.tried.clear();
     }
 
-    /// Returns the next change that brings the table nearer to the requests. Withdrawals come first.
+    /// Returns the next change that brings the table nearer to the requests. Withdrawals come first, then an announcement
+    /// for the host that has waited longest for its last one.
     pub fn next_change(&mut self, now: Timestamp) -> Option<Change> {
         let on_silence = self.settings.on_silence;
         self.asking.retain(|_, asking| !asking.is_over(now, on_silence));
         self.announcements
             .retain(|_, times| times.back().is_some_and(|last| now.since(*last) < FLAPPING_WINDOW));
+        self.of_hosts.retain(|_, times| {
+            times.retain(|time| now.since(*time) < MINUTE);
+            !times.is_empty()
+        });
         if self.last_change.is_some_and(|last| now.since(last) < PACE) {
             return None;
         }
@@ -194,16 +215,24 @@ impl Controller {
         let wanted = self.wanted(now);
         let may_try = |key: &Key| self.tried.get(key).is_none_or(|tried| now >= tried.next);
         let mut withdrawals = table.keys().filter(|key| !wanted.contains_key(*key));
-        let mut announcements = wanted.iter().filter(|(key, route)| match table.get(*key) {
-            Some(seen) => seen.route.as_ref() != Some(*route),
-            None => !self.is_flapping(now, key),
+        if let Some(key) = withdrawals.find(|key| may_try(key)) {
+            let key = key.clone();
+            self.note(now, key.clone(), true);
+            return Some(Change::Withdraw(key));
+        }
+        let announcements = wanted.into_iter().filter(|(key, Claim { host, route })| {
+            let is_due = match table.get(key) {
+                Some(seen) => seen.route.as_ref() != Some(route),
+                None => !self.is_flapping(now, key),
+            };
+            is_due && may_try(key) && !self.is_busy(host)
         });
-        let change = match withdrawals.find(|key| may_try(key)) {
-            Some(key) => Change::Withdraw(key.clone()),
-            None => Change::Announce(announcements.find(|(key, _)| may_try(key))?.1.clone()),
-        };
-        self.note(now, &change);
-        Some(change)
+        let last = |host: &HostId| self.of_hosts.get(host).and_then(VecDeque::back).copied();
+        let (key, Claim { host, route }) =
+            announcements.min_by_key(|(_, wanted)| last(&wanted.host))?;
+        self.of_hosts.entry(host).or_default().push_back(now);
+        self.note(now, key, false);
+        Some(Change::Announce(route))
     }
 
     /// Returns whether a route will not leave the table: only the end of the speaker withdraws it.
@@ -217,7 +246,7 @@ impl Controller {
         for Verdict { host, asked, first, outcome } in self.verdicts(clock.now) {
             let (state, since, reason) = match outcome {
                 Err(refusal) => (RouteState::Refused, first, Some(refusal.to_string())),
-                Ok(route) => self.state(clock.now, &route, first),
+                Ok(route) => self.state(clock.now, &host, &route, first),
             };
             let since = clock.time_at(since);
             answers.entry(host).or_default().push(AnnouncedRoute {
@@ -245,12 +274,8 @@ impl Controller {
         &self.refused
     }
 
-    fn note(&mut self, now: Timestamp, change: &Change) {
+    fn note(&mut self, now: Timestamp, key: Key, is_withdrawal: bool) {
         self.last_change = Some(now);
-        let (key, is_withdrawal) = match change {
-            Change::Announce(route) => (route.key(), false),
-            Change::Withdraw(key) => (key.clone(), true),
-        };
         let is_known = self.table.as_ref().is_some_and(|table| table.contains_key(&key));
         if !is_withdrawal && !is_known {
             let times = self.announcements.entry(key.clone()).or_default();
@@ -270,20 +295,26 @@ impl Controller {
         times.filter(|time| now.since(**time) < FLAPPING_WINDOW).count() >= ANNOUNCEMENTS
     }
 
+    /// Returns whether so much was announced for a host in the last minute that nothing is announced for it now.
+    fn is_busy(&self, host: &HostId) -> bool {
+        self.of_hosts.get(host).is_some_and(|times| times.len() >= ANNOUNCEMENTS_PER_HOST)
+    }
+
     /// Routes that are to be in the table.
-    fn wanted(&self, now: Timestamp) -> BTreeMap<Key, Route> {
+    fn wanted(&self, now: Timestamp) -> BTreeMap<Key, Claim> {
         if self.session.is_held_back(now) {
             return BTreeMap::new();
         }
         let mut wanted = BTreeMap::new();
-        for route in self.verdicts(now).into_iter().filter_map(|verdict| verdict.outcome.ok()) {
+        for Verdict { host, outcome, .. } in self.verdicts(now) {
+            let Ok(route) = outcome else { continue };
             match wanted.entry(route.key()) {
                 Slot::Vacant(slot) => {
-                    slot.insert(route);
+                    slot.insert(Claim { host, route });
                 }
                 Slot::Occupied(mut slot) => {
-                    if rate(&route) > rate(slot.get()) {
-                        slot.insert(route);
+                    if rate(&route) > rate(&slot.get().route) {
+                        slot.insert(Claim { host, route });
                     }
                 }
             }
@@ -336,6 +367,7 @@ impl Controller {
     fn state(
         &self,
         now: Timestamp,
+        host: &HostId,
         route: &Route,
         first: Timestamp,
     ) -> (RouteState, Timestamp, Option<String>) {
@@ -353,6 +385,8 @@ impl Controller {
                     Some("the BGP session was lost too often")
                 } else if self.is_flapping(now, &key) {
                     Some("it was announced too often")
+                } else if self.is_busy(host) {
+                    Some("too many routes of this host were announced in a minute")
                 } else {
                     None
                 };

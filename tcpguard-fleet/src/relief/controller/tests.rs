@@ -284,6 +284,50 @@ fn a_route_that_comes_and_goes_is_held_back() {
 }
 
 #[test]
+fn a_host_that_always_changes_its_routes_delays_no_other() {
+    let mut world = World::new(settings());
+    let of_port = |port: u16| ReliefRoute::Flowspec {
+        destination: "192.0.2.10/32".parse().expect("an address"),
+        port,
+        length: Some([40, 44]),
+        rate_bytes_per_s: Some(12_500),
+    };
+    for round in 0..24 {
+        let changed = (0..8).map(|number| of_port(1000 + 8 * round + number)).collect();
+        world.asking = vec![(FIRST, changed)];
+        if round >= 12 {
+            world.asking.push((SECOND, vec![rule([198, 51, 100, 1])]));
+        }
+        world.run(5);
+    }
+    let is_of = |network: &str, change: &Change| match change {
+        Change::Announce(route) => {
+            network.parse::<IpNet>().is_ok_and(|network| network.contains(&route.destination()))
+        }
+        Change::Withdraw(_) => false,
+    };
+    let second = world.changes.iter().find(|(_, change)| is_of("198.51.100.0/24", change));
+    assert!(second.is_some_and(|(second, _)| *second <= 70), "{second:?}");
+    let first = world.changes.iter().filter(|(_, change)| is_of("192.0.2.0/24", change)).count();
+    assert!(first <= 2 * ANNOUNCEMENTS_PER_HOST, "{first} announcements in 2 minutes");
+    let held = Some("too many routes of this host were announced in a minute".to_owned());
+    assert!(world.answers(FIRST).contains(&(RouteState::Pending, held)));
+}
+
+#[test]
+fn hosts_take_turns() {
+    let mut world = World::new(settings());
+    let other = (1..5).map(|last| rule([198, 51, 100, last])).collect();
+    world.asking = vec![(FIRST, addresses(4).map(rule).collect()), (SECOND, other)];
+    world.run(8);
+    let hosts = world.changes.iter().map(|(_, change)| match change {
+        Change::Announce(route) => route.destination() < IpAddr::from([198, 0, 0, 0]),
+        Change::Withdraw(_) => panic!("nothing is withdrawn"),
+    });
+    assert_eq!(hosts.collect::<Vec<_>>(), [true, false].repeat(4));
+}
+
+#[test]
 fn a_route_needs_an_operators_word_after_a_day() {
     let mut world = World::new(settings());
     world.asking = vec![(FIRST, vec![rule([192, 0, 2, 10])])];
