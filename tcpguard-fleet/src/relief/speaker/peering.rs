@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use crate::relief::route::Family;
 
 /// Time without a message after which the router takes the session as lost, and its routes with it.
 const HOLD_S: u8 = 9;
+/// Most routes of one family that the router may send, although none is used. GoBGP keeps each of them, in about 1 kB.
+/// Beyond, it ends the session for good.
+const MOST_RECEIVED: u32 = 10_000;
 /// Most bytes of a TCP MD5 key in Linux (`TCP_MD5SIG_MAXKEYLEN`).
 const LONGEST_PASSWORD: usize = 80;
 
@@ -66,8 +71,7 @@ impl std::fmt::Debug for Password {
 }
 
 impl Peering {
-    /// Returns the configuration of GoBGP. It accepts no connection, and is without graceful
-    /// restart.
+    /// Returns the configuration of GoBGP. It accepts no connection and no route, and is without graceful restart.
     pub fn gobgp(&self) -> String {
         let Self { local_as, router_id, local_address, peer_as, neighbor, .. } = self;
         let password = self.password.as_ref();
@@ -81,17 +85,34 @@ impl Peering {
             .map(|family| {
                 format!(
                     "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\n\
-                     afi-safi-name = \"{}\"\n",
+                     afi-safi-name = \"{}\"\n\
+                     [neighbors.afi-safis.prefix-limit.config]\n\
+                     max-prefixes = {MOST_RECEIVED}\n",
                     family.name()
                 )
             })
             .collect();
-        // By default it waits for half a minute after each reset.
+        // A default that refuses routes would also refuse those of the API. By default it waits for half a minute
+        // after each reset.
         format!(
             "[global.config]\n\
              as = {local_as}\n\
              router-id = \"{router_id}\"\n\
              port = -1\n\
+             [global.apply-policy.config]\n\
+             import-policy-list = [\"none-of-router\"]\n\
+             default-import-policy = \"accept-route\"\n\
+             default-export-policy = \"accept-route\"\n\
+             [[defined-sets.neighbor-sets]]\n\
+             neighbor-set-name = \"router\"\n\
+             neighbor-info-list = [\"{}\"]\n\
+             [[policy-definitions]]\n\
+             name = \"none-of-router\"\n\
+             [[policy-definitions.statements]]\n\
+             [policy-definitions.statements.conditions.match-neighbor-set]\n\
+             neighbor-set = \"router\"\n\
+             [policy-definitions.statements.actions]\n\
+             route-disposition = \"reject-route\"\n\
              [[neighbors]]\n\
              [neighbors.config]\n\
              neighbor-address = \"{neighbor}\"\n\
@@ -106,12 +127,13 @@ impl Peering {
              idle-hold-time-after-reset = 5\n\
              {multihop}\
              {families}",
+            IpNet::from(*neighbor),
             HOLD_S / 3
         )
     }
 
-    /// Returns the configuration of ExaBGP, whose process `relay` carries its API to the socket. It is without
-    /// graceful restart.
+    /// Returns the configuration of ExaBGP, whose process `relay` carries its API to the socket. It does not
+    /// read the routes of the router, and is without graceful restart.
     pub fn exabgp(&self, relay: &[&str], socket: &Path) -> String {
         let Self { local_as, router_id, local_address, peer_as, neighbor, .. } = self;
         let password = self.password.as_ref();
@@ -129,6 +151,7 @@ impl Peering {
              hold-time {HOLD_S};\n\
              {password}\
              {multihop}    \
+             adj-rib-in false;\n    \
              family {{ ipv4 unicast; ipv6 unicast; ipv4 flow; ipv6 flow; }}\n    \
              api {{ processes [ relief ]; }}\n}}\n",
             relay.join(" "),
@@ -157,8 +180,13 @@ mod tests {
     fn gobgp_has_a_session_that_ends_with_it() {
         let config = peering().gobgp();
         assert!(
-            config.starts_with(
-                "[global.config]\nas = 65001\nrouter-id = \"10.99.0.1\"\nport = -1\n[[neighbors]]\n\
+            config
+                .starts_with("[global.config]\nas = 65001\nrouter-id = \"10.99.0.1\"\nport = -1\n"),
+            "{config}"
+        );
+        assert!(
+            config.contains(
+                "[[neighbors]]\n\
                  [neighbors.config]\nneighbor-address = \"10.99.0.2\"\npeer-as = 65000\n\
                  [neighbors.transport.config]\nlocal-address = \"10.99.0.1\"\n\
                  [neighbors.timers.config]\nhold-time = 9\nkeepalive-interval = 3\n\
@@ -170,6 +198,9 @@ mod tests {
             assert!(config.contains(&format!("afi-safi-name = \"{family}\"")), "{family}");
         }
         assert!(!config.contains("graceful"));
+        assert_eq!(config.matches("max-prefixes = 10000\n").count(), 4);
+        assert!(config.contains("neighbor-info-list = [\"10.99.0.2/32\"]\n"), "{config}");
+        assert!(config.contains("route-disposition = \"reject-route\"\n"), "{config}");
     }
 
     #[test]
@@ -185,6 +216,7 @@ mod tests {
              encoder json;\n}\n\
              neighbor 10.99.0.2 {\n    router-id 10.99.0.1;\n    local-address 10.99.0.1;\n    \
              local-as 65001;\n    peer-as 65000;\n    hold-time 9;\n    \
+             adj-rib-in false;\n    \
              family { ipv4 unicast; ipv6 unicast; ipv4 flow; ipv6 flow; }\n    \
              api { processes [ relief ]; }\n}\n"
         );

@@ -18,8 +18,8 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use self::api::{
-    AddPathRequest, AddPathResponse, Destination, ListPathRequest, ListPathResponse,
-    ListPeerRequest, ListPeerResponse, Method, Peer, Version,
+    AddPathRequest, AddPathResponse, ListPathRequest, ListPathResponse, ListPeerRequest,
+    ListPeerResponse, Method, Peer, Version,
 };
 use super::child::Child;
 use super::peering::Peering;
@@ -28,7 +28,7 @@ use crate::relief::controller::{Change, Entry};
 use crate::relief::route::Family;
 use crate::relief::wire;
 
-/// Most routes of one family that are read: far more than a controller announces.
+/// Most routes of one family that are read, those of neighbors not counted: far more than a controller announces.
 const MOST_ROUTES: usize = 10_000;
 
 /// GoBGP as a child of this process.
@@ -104,8 +104,8 @@ impl GoBgp {
     async fn entries(&mut self) -> Result<Vec<Entry>, SpeakerError> {
         let mut entries = Vec::new();
         for family in Family::ALL {
-            let routes = self.routes(family).await.map_err(|status| error("its table", &status))?;
-            entries.extend(routes.into_iter().filter_map(|route| route.entry(family)));
+            let routes = self.routes(family).await;
+            entries.extend(routes.map_err(|status| error("its table", &status))?);
         }
         Ok(entries)
     }
@@ -114,7 +114,7 @@ impl GoBgp {
         self.peers().await.map_err(|status| error("its neighbors", &status))
     }
 
-    async fn routes(&mut self, family: Family) -> Result<Vec<Destination>, Status> {
+    async fn routes(&mut self, family: Family) -> Result<Vec<Entry>, Status> {
         let request = ListPathRequest {
             table_type: self.version.global_table(),
             family: Some(family.into()),
@@ -129,7 +129,7 @@ impl GoBgp {
             if routes.len() >= MOST_ROUTES {
                 return Err(Status::resource_exhausted("too many routes"));
             }
-            routes.extend(reply.destination);
+            routes.extend(reply.destination.and_then(|route| route.entry(family)));
         }
         Ok(routes)
     }
