@@ -42,10 +42,10 @@ pub struct Global {
     /// Configuration file
     #[arg(short, long, global = true, value_name = "FILE", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
-    /// Use the sockets in this directory
+    /// Use the sockets in this directory (of a controller by default: /run/tcpguard-fleet-relief)
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIR)]
     pub runtime_dir: PathBuf,
-    /// Use the state files in this directory
+    /// Use the state files in this directory (of a controller by default: /var/lib/tcpguard-fleet-relief)
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     pub state_dir: PathBuf,
     /// Print JSON instead of text

@@ -56,14 +56,16 @@ fn verb(args: Args) -> Result<(), CliError> {
     match args.verb {
         Verb::Run => block_on(edge::run(Config::read(&paths.config)?, &paths)),
         Verb::Collect => block_on(collector::run(Config::read(&paths.config)?, &paths)),
-        Verb::Relief => block_on(controller::run(Config::read(&paths.config)?, &paths)),
+        Verb::Relief => {
+            block_on(controller::run(Config::read(&paths.config)?, &paths.of_controller()))
+        }
         Verb::Status(args) => status::run(&args, global, &paths, &mut out),
         Verb::Metrics => metrics::run(&paths, &mut out),
         Verb::Block(args) => rule::run(RuleKind::Block, &args, global, &paths, &mut out),
         Verb::Allow(args) => rule::run(RuleKind::Allow, &args, global, &paths, &mut out),
         Verb::Unblock(args) => rule::run(RuleKind::Revoke, &args, global, &paths, &mut out),
         Verb::Confirm(args) => {
-            let socket = paths.runtime_dir.join(CONTROLLER_SOCKET);
+            let socket = paths.socket(CONTROLLER_SOCKET);
             client::call(&socket, &Request::Confirm(args.host.clone()))?;
             Ok(writeln!(
                 out,

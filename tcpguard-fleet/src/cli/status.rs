@@ -59,7 +59,7 @@ pub(super) fn local(paths: &Paths) -> Vec<Response> {
 }
 
 pub(super) fn ask(paths: &Paths, socket: &str) -> Result<Response, Failure> {
-    client::call(&paths.runtime_dir.join(socket), &Request::Status)
+    client::call(&paths.socket(socket), &Request::Status)
 }
 
 fn listen(paths: &Paths, time: Duration) -> Result<FleetStatus, CliError> {

@@ -228,6 +228,7 @@ fn read_relief(mut section: Section<'_>, hosts: Vec<Section<'_>>) -> Option<Reli
         }
     }
     let default = bounds::Settings::default();
+    let credentials = section.value("credentials", value::path);
     let protected = section.list("protected", value::prefix).unwrap_or_default();
     let port = |value: &DeValue<'_>| value::whole(value, 1..=u16::MAX);
     let bus_ports = section.list("bus_ports", port);
@@ -247,7 +248,7 @@ fn read_relief(mut section: Section<'_>, hosts: Vec<Section<'_>>) -> Option<Reli
     };
     let speaker = read_speaker(&mut section, dry_run);
     section.finish();
-    is_written.then_some(Relief { bounds, speaker })
+    is_written.then_some(Relief { credentials, bounds, speaker })
 }
 
 fn read_relief_hosts(
@@ -403,6 +404,7 @@ mod tests {
             neighbor = "10.99.0.2"
             multihop = 2
             password = "/etc/tcpguard/bgp.password"
+            credentials = "/etc/tcpguard/relief.creds"
             protected = ["192.0.2.1"]
             bus_ports = [4222]
             flowspec = 10
@@ -438,6 +440,7 @@ mod tests {
         };
         assert_eq!(edge.settings, expected);
         let relief = config.relief.expect("a controller");
+        assert_eq!(relief.credentials, Some("/etc/tcpguard/relief.creds".into()));
         assert_eq!((relief.bounds.flowspec, relief.bounds.blackholes), (10, 2));
         assert_eq!(relief.bounds.on_silence, Some(Duration::from_secs(120)));
         assert!(!relief.bounds.dry_run);

@@ -106,6 +106,8 @@ pub struct Edge {
 /// A controller of routers.
 #[derive(Clone, Debug)]
 pub struct Relief {
+    /// File with its credentials; `None`: those of this host.
+    pub credentials: Option<PathBuf>,
     /// Its bounds.
     pub bounds: bounds::Settings,
     /// Its BGP speaker; `None`: only a dry run is possible.

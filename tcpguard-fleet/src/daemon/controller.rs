@@ -21,7 +21,7 @@ use super::signals::{Asked, Signals};
 use super::status::{BusStatus, ControllerStatus, ProcessStatus};
 use super::store::Store;
 use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, clock, connect};
-use crate::bus::{Bus, Link, Received};
+use crate::bus::{Bus, Credentials, Link, Received};
 use crate::config::{self, Config, SpeakerKind};
 use crate::document::{Announced, AnnouncedRoute, Document, HostId, Kind, Part, Sender, Subject};
 use crate::hook::secret::Secret;
@@ -51,12 +51,15 @@ const STEADY: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// When it cannot start.
-pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
+pub async fn run(mut config: Config, paths: &Paths) -> Result<(), StartError> {
     let Some(relief) = config.relief.clone() else {
         let hint = "write [relief] in /etc/tcpguard/fleet.toml; every key is explained there";
         let failure = Failure::new("this host is no controller of routers", hint);
         return Err(StartError::Configuration(failure));
     };
+    if let Some(credentials) = &relief.credentials {
+        config.bus.credentials = Credentials::File(credentials.clone());
+    }
     let mut signals = Signals::new()?;
     let host = config.host()?;
     let server = Server::bind(&paths.runtime_dir.join(CONTROLLER_SOCKET))?;
@@ -468,7 +471,7 @@ mod tests {
         let prefix = "192.0.2.0/24".parse().expect("a prefix");
         let bounds =
             bounds::Settings { hosts: [(host(7), vec![prefix])].into(), ..Default::default() };
-        config::Relief { bounds, speaker: None }
+        config::Relief { credentials: None, bounds, speaker: None }
     }
 
     fn process(bus: &Memory) -> Process<Memory> {

@@ -16,7 +16,7 @@ mod signals;
 pub mod status;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -34,6 +34,11 @@ use crate::hook::secret::Secret;
 pub const DEFAULT_RUNTIME_DIR: &str = "/run/tcpguard-fleet";
 /// Directory of the state that must survive a restart when the command line names no other one.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/tcpguard-fleet";
+/// Directories of a controller when the command line names no others. Another process of a fleet that was taken over can
+/// read neither the configuration of the BGP speaker nor its socket.
+const CONTROLLER_RUNTIME_DIR: &str = "/run/tcpguard-fleet-relief";
+/// Directory of the state, see [`CONTROLLER_RUNTIME_DIR`].
+const CONTROLLER_STATE_DIR: &str = "/var/lib/tcpguard-fleet-relief";
 /// Name of the socket of a host's process.
 pub const EDGE_SOCKET: &str = "edge.sock";
 /// Name of the socket of a collector.
@@ -67,6 +72,31 @@ pub enum StartError {
 impl From<Failure> for StartError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+impl Paths {
+    /// Returns the files and directories of a controller.
+    #[must_use]
+    pub fn of_controller(&self) -> Self {
+        let unless_named = |directory: &Path, default: &str, own: &str| match directory {
+            directory if directory == Path::new(default) => own.into(),
+            directory => directory.to_owned(),
+        };
+        let (runtime_dir, state_dir) = (&self.runtime_dir, &self.state_dir);
+        Self {
+            config: self.config.clone(),
+            runtime_dir: unless_named(runtime_dir, DEFAULT_RUNTIME_DIR, CONTROLLER_RUNTIME_DIR),
+            state_dir: unless_named(state_dir, DEFAULT_STATE_DIR, CONTROLLER_STATE_DIR),
+        }
+    }
+
+    /// Returns the path of a socket by its name.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        match name {
+            CONTROLLER_SOCKET => self.of_controller().runtime_dir.join(name),
+            _ => self.runtime_dir.join(name),
+        }
     }
 }
 
@@ -169,5 +199,33 @@ mod tests {
                 other => panic!("{why}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_controller_shares_no_directory_unless_one_is_named() {
+        let paths = |runtime_dir: &str, state_dir: &str| Paths {
+            config: "/etc/tcpguard/fleet.toml".into(),
+            runtime_dir: runtime_dir.into(),
+            state_dir: state_dir.into(),
+        };
+        let default = paths(DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR);
+        let controller = default.of_controller();
+        assert_eq!(controller.runtime_dir, Path::new("/run/tcpguard-fleet-relief"));
+        assert_eq!(controller.state_dir, Path::new("/var/lib/tcpguard-fleet-relief"));
+        let unit = include_str!("../../../packaging/systemd/tcpguard-fleet-relief.service");
+        for line in [
+            "User=tcpguard-fleet-relief",
+            "RuntimeDirectory=tcpguard-fleet-relief",
+            "RuntimeDirectoryMode=0700",
+            "StateDirectory=tcpguard-fleet-relief",
+            "StateDirectoryMode=0700",
+        ] {
+            assert!(unit.lines().any(|found| found == line), "{line}");
+        }
+        assert_eq!(default.socket(EDGE_SOCKET), Path::new("/run/tcpguard-fleet/edge.sock"));
+        let socket = Path::new("/run/tcpguard-fleet-relief/controller.sock");
+        assert_eq!(default.socket(CONTROLLER_SOCKET), socket);
+        let named = paths("/run/a", "/run/b");
+        assert_eq!(named.socket(CONTROLLER_SOCKET), Path::new("/run/a/controller.sock"));
     }
 }

@@ -16,7 +16,7 @@ use crate::daemon::agent::program;
 use crate::net::netns::Netns;
 
 /// Directory of the processes' sockets, and of the state that survives them.
-const RUNTIME_DIR: &str = "/run/tcpguard-fleet";
+const RUNTIME_DIR: &str = "/run/tcpguard-fleet-sockets";
 const STATE_DIR: &str = "/run/tcpguard-fleet-state";
 /// The configuration of all processes of a machine.
 pub const CONFIG: &str = "/run/tcpguard-fleet.toml";

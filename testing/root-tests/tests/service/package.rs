@@ -352,7 +352,12 @@ fn the_fleets_package_is_installed_beside_the_agents_and_purged() {
     machine.exec("dpkg --purge tcpguard").unwrap();
     assert!(machine.path("/etc/tcpguard/fleet.toml").is_file(), "it is of the other package");
     machine.exec("dpkg --purge tcpguard-fleet").unwrap();
-    for path in ["/usr/bin/tcpguard-fleet", "/etc/tcpguard/fleet.toml", "/var/lib/tcpguard-fleet"] {
+    for path in [
+        "/usr/bin/tcpguard-fleet",
+        "/etc/tcpguard/fleet.toml",
+        "/var/lib/tcpguard-fleet",
+        "/var/lib/tcpguard-fleet-relief",
+    ] {
         assert!(!machine.path(path).exists(), "{path}");
     }
 }
