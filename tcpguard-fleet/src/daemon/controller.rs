@@ -186,7 +186,7 @@ impl Starter {
                 GoBgp::start(program, peering, directory).await.map(AnySpeaker::GoBgp)
             }
             SpeakerKind::ExaBgp => {
-                let relay = relay();
+                let relay = relay(std::env::current_exe().ok());
                 let relay: Vec<&str> = relay.iter().map(String::as_str).collect();
                 let started = ExaBgp::start(program, &relay, peering, directory).await;
                 started.map(AnySpeaker::ExaBgp)
@@ -222,11 +222,12 @@ fn peering(speaker: &config::Speaker) -> Result<Peering, Failure> {
     Ok(Peering { password: Some(password), ..speaker.peering.clone() })
 }
 
-/// The command that ExaBGP runs for its API.
-fn relay() -> Vec<String> {
-    let own = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
-    let own = own.unwrap_or_else(|| "/usr/bin/tcpguard-fleet".to_owned());
-    vec![own, "exabgp-relay".to_owned()]
+/// The command that ExaBGP runs for its API, by the path of this program.
+fn relay(own: Option<PathBuf>) -> Vec<String> {
+    let own = own.as_deref().and_then(Path::to_str).unwrap_or("/usr/bin/tcpguard-fleet");
+    // After an upgrade the kernel marks the path of the program that runs, and the new one is there.
+    let own = own.strip_suffix(" (deleted)").unwrap_or(own);
+    vec![own.to_owned(), "exabgp-relay".to_owned()]
 }
 
 /// A change in words.
@@ -550,6 +551,14 @@ mod tests {
         assert_eq!(status.controller.map(|controller| controller.unknown_hosts), Some(1));
         assert_eq!(process.confirm(clock(), &host(7)), Response::Done);
         assert!(matches!(process.confirm(clock(), &host(8)), Response::Refused { .. }));
+    }
+
+    #[test]
+    fn the_relay_starts_after_an_upgrade_too() {
+        for own in ["/usr/bin/tcpguard-fleet", "/usr/bin/tcpguard-fleet (deleted)"] {
+            assert_eq!(relay(Some(own.into())), ["/usr/bin/tcpguard-fleet", "exabgp-relay"]);
+        }
+        assert_eq!(relay(None)[0], "/usr/bin/tcpguard-fleet");
     }
 
     #[test]

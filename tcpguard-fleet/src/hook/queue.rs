@@ -35,7 +35,7 @@ impl Queue {
             }
             _ => {}
         }
-        if self.waiting.len() >= CAPACITY && !self.make_room(hook.event) {
+        if self.waiting.len() >= CAPACITY && !self.drop_least(hook.event) {
             self.dropped += 1;
             return;
         }
@@ -63,7 +63,7 @@ impl Queue {
     }
 
     /// Drops the least valuable event; false if that is the new one.
-    fn make_room(&mut self, event: EventKind) -> bool {
+    fn drop_least(&mut self, event: EventKind) -> bool {
         let least = self.waiting.iter().map(|one| value(one.event)).min().unwrap_or_default();
         if least > value(event) {
             return false;

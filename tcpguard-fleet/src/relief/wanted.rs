@@ -1,4 +1,4 @@
-//! Routes that a host wants, between the documents of the bus and the bounds of this room.
+//! Routes that a host wants: read from documents of the bus within the bounds of every host, and written into them.
 
 use std::net::IpAddr;
 
