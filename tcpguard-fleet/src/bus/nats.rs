@@ -48,7 +48,7 @@ pub struct Settings {
     pub host: String,
     /// Proof of the name.
     pub credentials: Credentials,
-    /// Certificates by which servers are recognized, beside those of the system.
+    /// Certificates of the authorities of servers; `None`: those of the system.
     pub authorities: Option<PathBuf>,
 }
 

@@ -61,7 +61,7 @@ pub struct Bus {
     pub servers: Vec<String>,
     /// Proof of this host's name.
     pub credentials: bus::Credentials,
-    /// Certificates by which servers are recognized, beside those of the system.
+    /// Certificates of the authorities of servers; `None`: those of the system.
     pub authorities: Option<PathBuf>,
 }
 
