@@ -250,6 +250,9 @@ pub struct EnrollArgs {
     /// File for the credentials [default: NAME.creds]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Revoke all credentials that the host has so far
+    #[arg(long, conflicts_with_all = ["part", "lifetime", "out"])]
+    pub revoke: bool,
 }
 
 const ENROLL: &str = "\
@@ -257,8 +260,12 @@ Prints the configuration of the NATS server, which is the same for all hosts, an
 credentials of this host. Copy them to /etc/tcpguard/fleet.creds there, readable by tcpguard-fleet
 only. Keep the authority file off the hosts and off the server: its owner can add hosts.
 
+--revoke changes the configuration: copy it to each server, and reload the server. The host can be
+enrolled again at once.
+
 Examples:
-  tcpguard fleet enroll a1b2c3d4e5f60718 > nats.conf
+  tcpguard fleet enroll a1b2c3d4e5f60718 > fleet.conf
+  tcpguard fleet enroll a1b2c3d4e5f60718 --revoke > fleet.conf
   tcpguard fleet enroll 0f1e2d3c4b5a6978 --as collector --for 365d
   tcpguard fleet enroll 99aabbccddeeff00 --as operator --out ada.creds";
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use nkeys::KeyPairType;
+use nkeys::{KeyPair, KeyPairType};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tcpguard_host::hint::Failure;
 use tcpguard_host::{durable, json};
 
@@ -34,6 +35,8 @@ pub(super) struct Authority {
     account_seed: String,
     /// Seeds of the keys for each part.
     parts: BTreeMap<String, String>,
+    /// Number of times that the credentials of a host were revoked.
+    revoked: BTreeMap<HostId, u32>,
 }
 
 impl Authority {
@@ -44,19 +47,34 @@ impl Authority {
     /// # Errors
     /// When it is none, or can be read by others.
     pub fn read_or_make(path: &Path, now: jiff::Timestamp) -> Result<Self, Failure> {
-        if path.symlink_metadata().is_err() {
-            let made = Self::make(now)?;
-            let content = json::bytes(&made).map_err(std::io::Error::from);
-            let written = content.and_then(|content| durable::replace(path, 0o600, &content));
-            written.map_err(|error| {
-                let hint =
-                    format!("name another file with --authority, or: ls -ld {}", path.display());
-                Failure::new(format!("cannot write {}: {error}", path.display()), hint)
-            })?;
-            log::info!("new keys of a fleet are in {}: keep it off the hosts", path.display());
-            return Ok(made);
+        if path.symlink_metadata().is_ok() {
+            return Self::read(path);
         }
-        let content = Secret::read_up_to(path, 64 << 10)?;
+        let made = Self::make(now)?;
+        made.write(path)?;
+        log::info!("new keys of a fleet are in {}: keep it off the hosts", path.display());
+        Ok(made)
+    }
+
+    /// Writes the keys to this file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+        let content = json::bytes(self).map_err(std::io::Error::from);
+        let written = content.and_then(|content| durable::replace(path, 0o600, &content));
+        written.map_err(|error| {
+            let hint = format!("name another file with --authority, or: ls -ld {}", path.display());
+            Failure::new(format!("cannot write {}: {error}", path.display()), hint)
+        })
+    }
+
+    /// The keys in this file.
+    ///
+    /// # Errors
+    /// When it is none, or can be read by others.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let content = Secret::read_up_to(path, LONGEST)?;
         let wrong = |why: String| {
             let hint = "name another file with --authority: it is made if it does not exist";
             Failure::new(
@@ -77,15 +95,8 @@ impl Authority {
         let account = jwt::make_key(KeyPairType::Account)?;
         let system = jwt::make_key(KeyPairType::Account)?.public_key();
         let mut parts = BTreeMap::new();
-        let mut scopes = Vec::new();
         for part in Part::ALL {
             let key = jwt::make_key(KeyPairType::Account)?;
-            scopes.push(json!({
-                "kind": "user_scope",
-                "key": key.public_key(),
-                "role": part.name(),
-                "template": part.template(),
-            }));
             parts.insert(part.name().to_owned(), jwt::seed_of(&key)?);
         }
         let sign = |subject: &str, name: &str, nats| {
@@ -97,41 +108,89 @@ impl Authority {
             "tcpguard",
             json!({ "type": "operator", "version": 2, "system_account": system }),
         )?;
-        let limits = |disk: i64, streams: i64| {
-            json!({
-                "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
-                "wildcards": true, "conn": -1, "leaf": -1,
-                "disk_storage": disk, "streams": streams, "consumer": streams,
-            })
-        };
-        let account_key = account.public_key();
-        let account_jwt = sign(
-            &account_key,
-            "FLEET",
-            json!({
-                "type": "account",
-                "version": 2,
-                // With a single one the server would refuse to make the store a second time, though it is the same.
-                "limits": limits(STORAGE, 2),
-                "signing_keys": scopes,
-            }),
-        )?;
         let system_jwt = sign(
             &system,
             "SYS",
             json!({ "type": "account", "version": 2, "limits": limits(0, 0) }),
         )?;
-        Ok(Self {
+        let mut made = Self {
             schema: Self::SCHEMA.to_owned(),
-            account: account_key,
+            account: account.public_key(),
             operator_jwt,
-            account_jwt,
+            account_jwt: String::new(),
             system_jwt,
             operator_seed: jwt::seed_of(&operator)?,
             account_seed: jwt::seed_of(&account)?,
             parts,
             system,
-        })
+            revoked: BTreeMap::new(),
+        };
+        made.sign_account(now)?;
+        Ok(made)
+    }
+
+    /// Signs the account, with the permissions of each part and the keys of hosts that are revoked.
+    fn sign_account(&mut self, now: jiff::Timestamp) -> Result<(), Failure> {
+        let mut scopes = Vec::new();
+        for part in Part::ALL {
+            scopes.push(json!({
+                "kind": "user_scope",
+                "key": self.part(part)?.public_key(),
+                "role": part.name(),
+                "template": part.template(),
+            }));
+        }
+        let mut revocations = BTreeMap::new();
+        for (host, times) in &self.revoked {
+            for number in 0..*times {
+                // Until any time: no later credentials have this key.
+                revocations.insert(self.user(host, number)?.public_key(), i64::MAX);
+            }
+        }
+        let claims = Claims {
+            subject: &self.account,
+            name: "FLEET",
+            at: now,
+            ends: None,
+            nats: json!({
+                "type": "account",
+                "version": 2,
+                // With a single one the server would refuse to make the store a second time, though it is the same.
+                "limits": limits(STORAGE, 2),
+                "signing_keys": scopes,
+                "revocations": revocations,
+            }),
+        };
+        self.account_jwt = jwt::sign(&jwt::read_key(&self.operator_seed)?, claims)?;
+        Ok(())
+    }
+
+    /// The key that signs credentials for this part.
+    fn part(&self, part: Part) -> Result<KeyPair, Failure> {
+        let seed = self.parts.get(part.name());
+        let seed = seed.ok_or_else(|| {
+            let hint = "name another file with --authority: it is made if it does not exist";
+            Failure::new(format!("there is no key for an {}", part.name()), hint)
+        })?;
+        jwt::read_key(seed)
+    }
+
+    /// The key of a host after so many revocations. It follows from the account's seed, so that it can be revoked
+    /// without a record of what was issued.
+    fn user(&self, host: &HostId, revoked: u32) -> Result<KeyPair, Failure> {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, self.account_seed.as_bytes());
+        let tag = hmac::sign(&secret, format!("user/{host}/{revoked}").as_bytes());
+        let seed = tag.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        jwt::key_of(KeyPairType::User, seed)
+    }
+
+    /// Revokes all credentials of a host that were issued so far.
+    ///
+    /// # Errors
+    /// When a key cannot be used.
+    pub fn revoke(&mut self, host: &HostId, now: jiff::Timestamp) -> Result<(), Failure> {
+        *self.revoked.entry(host.clone()).or_default() += 1;
+        self.sign_account(now)
     }
 
     /// Credentials of a host.
@@ -145,12 +204,8 @@ impl Authority {
         now: jiff::Timestamp,
         lifetime: Option<Duration>,
     ) -> Result<String, Failure> {
-        let hint = "name another file with --authority: it is made if it does not exist";
-        let seed = self.parts.get(part.name());
-        let seed = seed
-            .ok_or_else(|| Failure::new(format!("there is no key for an {}", part.name()), hint))?;
-        let issuer = jwt::read_key(seed)?;
-        let user = jwt::make_key(KeyPairType::User)?;
+        let issuer = self.part(part)?;
+        let user = self.user(host, self.revoked.get(host).copied().unwrap_or_default())?;
         let ends = lifetime.and_then(|lifetime| now.checked_add(lifetime).ok());
         let subject = user.public_key();
         // The limits are those of the key.
@@ -164,7 +219,8 @@ impl Authority {
         let Self { account, system, operator_jwt, account_jwt, system_jwt, .. } = self;
         format!(
             "# NATS server of a fleet of tcpguard, by: tcpguard fleet enroll\n\
-             # It is the same for all hosts. Versions: 2.11.16, 2.12.7 or later.\n\
+             # It is the same for all hosts, and printed anew by --revoke. So keep your own settings in\n\
+             # another file that includes this one. Versions: 2.11.16, 2.12.7 or later.\n\
              listen: \"0.0.0.0:4222\"\n\
              # Without TLS everyone on the path can read and change documents.\n\
              #tls {{ cert_file: \"/etc/nats/server.pem\", key_file: \"/etc/nats/server.key\" }}\n\
@@ -183,6 +239,17 @@ impl Authority {
 
 /// Storage of the account, in bytes: four times the bucket of operators' rules.
 const STORAGE: i64 = 64 << 20;
+/// Longest file, in bytes: enough for 100,000 revoked hosts.
+const LONGEST: u64 = 16 << 20;
+
+/// Limits of an account, in the terms of NATS.
+fn limits(disk: i64, streams: i64) -> Value {
+    json!({
+        "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+        "wildcards": true, "conn": -1, "leaf": -1,
+        "disk_storage": disk, "streams": streams, "consumer": streams,
+    })
+}
 
 #[cfg(test)]
 mod tests {
@@ -224,6 +291,40 @@ mod tests {
                 .chain(authority.parts.values())
                 .all(|seed| !configuration.contains(seed.as_str()))
         );
+    }
+
+    #[test]
+    fn revoked_credentials_are_those_that_were_issued_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("authority.json");
+        let now = "2026-11-20T14:05:31Z".parse().expect("a time");
+        assert!(Authority::read(&path).is_err(), "no new fleet is made");
+        let mut authority = Authority::read_or_make(&path, now).expect("made");
+        let host = "a1b2c3d4".parse().expect("a host");
+        let key = |authority: &Authority| {
+            let text = authority.credentials(&host, Part::Edge, now, None).expect("credentials");
+            claims(text.lines().nth(1).expect("a JWT"))["sub"].clone()
+        };
+        let revoked = |authority: &Authority| {
+            let claims = claims(&authority.account_jwt);
+            claims["nats"]["revocations"].as_object().expect("an object").clone()
+        };
+        let first = key(&authority);
+        assert_eq!(key(&authority), first);
+        assert!(revoked(&authority).is_empty());
+        authority.revoke(&host, now).expect("revoked");
+        authority.write(&path).expect("written");
+        let mut authority = Authority::read(&path).expect("read");
+        let second = key(&authority);
+        assert_eq!(
+            revoked(&authority).keys().collect::<Vec<_>>(),
+            [first.as_str().expect("a key")]
+        );
+        authority.revoke(&host, now).expect("revoked");
+        let revoked = revoked(&authority);
+        for (key, is_revoked) in [(first, true), (second, true), (key(&authority), false)] {
+            assert_eq!(revoked.contains_key(key.as_str().expect("a key")), is_revoked);
+        }
     }
 
     #[test]

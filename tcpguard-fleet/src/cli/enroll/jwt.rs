@@ -13,7 +13,12 @@ const HEADER: &str = r#"{"typ":"JWT","alg":"ed25519-nkey"}"#;
 
 /// A new key.
 pub(super) fn make_key(kind: KeyPairType) -> Result<KeyPair, Failure> {
-    KeyPair::new_from_raw(kind, seed()?).map_err(|error| failure(&error))
+    key_of(kind, seed()?)
+}
+
+/// The key of these bytes.
+pub(super) fn key_of(kind: KeyPairType, bytes: [u8; 32]) -> Result<KeyPair, Failure> {
+    KeyPair::new_from_raw(kind, bytes).map_err(|error| failure(&error))
 }
 
 /// The key of a seed.

@@ -1,6 +1,6 @@
 //! Credentials and the server's configuration as `tcpguard fleet enroll` makes them, with the real server.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Result, ensure};
 use tcpguard_kit::fleet::documents::{self, PORT};
@@ -43,6 +43,12 @@ fn enroll(desk: &Netns, number: u8, part: &str) -> Result<(String, String)> {
     Ok((desk.read(&out)?, server))
 }
 
+/// Gives the server its configuration, with the certificate and with other directories.
+fn configure(bus: &Netns, server: &str) -> Result<()> {
+    let edited = server.replace("#tls {", "tls {").replace("/etc/nats/", "/run/");
+    write_secret(bus, "/run/nats.conf", &edited.replace("/var/lib/nats", "/run/nats"))
+}
+
 fn start(bus: &Netns) -> Result<Server> {
     let mut command = bus.command("nats-server")?;
     command.args(["-c", "/run/nats.conf"]).stdin(Stdio::null());
@@ -70,12 +76,11 @@ fn a_fleet_is_set_up_by_the_commands_of_the_manual() {
     write_secret(&desk, "/run/fleet.creds", &credentials).unwrap();
     desk.write("/run/fleet-ca.pem", &ca).unwrap();
 
-    // The administrator of the bus adds the certificate, and puts the files into other directories here.
+    // The administrator of the bus adds the certificate.
     bus.write("/run/server.pem", &certificate.certificate).unwrap();
     write_secret(&bus, "/run/server.key", &certificate.key).unwrap();
-    let edited = server.replace("#tls {", "tls {").replace("/etc/nats/", "/run/");
-    write_secret(&bus, "/run/nats.conf", &edited.replace("/var/lib/nats", "/run/nats")).unwrap();
-    let _server = start(&bus).unwrap();
+    configure(&bus, &server).unwrap();
+    let running = start(&bus).unwrap();
 
     let role = operate(&desk, &["key", "/run/ops.key"]).unwrap();
     let operator = "[operator]\nrole = \"ops\"\nkey = \"/run/ops.key\"\n";
@@ -109,4 +114,13 @@ fn a_fleet_is_set_up_by_the_commands_of_the_manual() {
         })
         .unwrap();
     }
+
+    // A revocation ends the connection of its host alone.
+    let revoked = documents::name(HOSTS[0]);
+    let arguments = ["enroll", &revoked, "--revoke", "--authority", "/run/authority.json"];
+    configure(&bus, &operate(&desk, &arguments).unwrap()).unwrap();
+    let server = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-HUP", &server]).status().unwrap().success());
+    edges[0].wait_until("the refusal", SOON, |state| state["bus"]["refused"] == true).unwrap();
+    connected(&edges[1]);
 }
