@@ -320,6 +320,38 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    /// The words of a line of a shell, without a comment and other programs.
+    fn words(line: &str) -> Vec<String> {
+        let command = line.split(" # ").next().unwrap_or_default();
+        let command = command.split(['|', '>']).next().unwrap_or_default();
+        command
+            .replace("tcpguard fleet ", "tcpguard-fleet ")
+            .split('"')
+            .enumerate()
+            .flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect(),
+                _ => vec![part.to_owned()],
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_can_be_typed() {
+        let page = include_str!("../../../docs/fleet.md");
+        let page = page.replace("NAME", "a1b2c3d4").replace("PREFIX", "203.0.113.0/24");
+        let mut found = 0;
+        // Lines of blocks, and spans within lines.
+        for text in page.lines().flat_map(|line| line.split('`')) {
+            let text = text.trim().trim_start_matches("sudo ");
+            if text.starts_with("tcpguard-fleet ") && !text.contains("──") {
+                let words = words(text);
+                Args::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+                found += 1;
+            }
+        }
+        assert!(found >= 30, "only {found} were found");
+    }
+
     #[test]
     fn every_verb_has_examples_that_can_be_typed() {
         let mut all = Args::command();
@@ -332,17 +364,7 @@ mod tests {
             let (_, examples) = help.split_once("Examples:\n").expect("examples");
             for line in examples.lines() {
                 assert!(line.starts_with("  ") && line.chars().count() <= 100, "{line}");
-                let command = line.split(" # ").next().unwrap_or_default();
-                let command = command.split(['|', '>']).next().unwrap_or_default();
-                let words: Vec<String> = command
-                    .replace("tcpguard fleet ", "tcpguard-fleet ")
-                    .split('"')
-                    .enumerate()
-                    .flat_map(|(number, part)| match number % 2 {
-                        0 => part.split_whitespace().map(str::to_owned).collect(),
-                        _ => vec![part.to_owned()],
-                    })
-                    .collect();
+                let words = words(line);
                 Args::try_parse_from(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
             }
         }

@@ -1,5 +1,7 @@
 //! Documents as pages for people.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use tcpguard_host::escape;
@@ -9,10 +11,12 @@ use tcpguard_host::units::{counted, percent, short, span};
 
 use crate::collect::{FleetHost, FleetIncident, FleetRoute, FleetStatus, mode_name};
 use crate::daemon::status::{ControllerStatus, EdgeStatus, ProcessStatus};
-use crate::document::{AnnouncedRoute, ReliefRoute, RouteState};
+use crate::document::{AnnouncedRoute, HostId, ReliefRoute, RouteState};
 
 /// Incidents that have ended and are shown.
 const PAST: usize = 5;
+/// Reasons and senders of refused documents that are shown, and ignored hosts.
+const LISTED: usize = 8;
 
 /// The fleet.
 pub(super) fn fleet(fleet: &FleetStatus) -> String {
@@ -38,6 +42,8 @@ pub(super) fn fleet(fleet: &FleetStatus) -> String {
         );
     }
     health(&mut page, &fleet.health);
+    let senders = fleet.hosts.iter().filter(|host| host.refused > 0);
+    refused(&mut page, &fleet.refused, senders.map(|host| (&*host.hostname, host.refused)));
     if !fleet.incidents.is_empty() {
         page.push_str("\nIncidents\n");
         let rows = fleet.incidents.iter().map(|open| incident(open, fleet.generated_at));
@@ -83,14 +89,21 @@ pub(super) fn process(process: &ProcessStatus) -> String {
 
 fn edge(page: &mut String, edge: &EdgeStatus) {
     let agent = if edge.agent { "connected" } else { "not connected" };
-    let refused: u64 = edge.refused.values().sum();
     let _ = writeln!(
         page,
-        "agent {agent}, {}, {}, {} refused",
+        "agent {agent}, {}, {}",
         counted(edge.hints.into(), "hint"),
         counted(edge.rules.len() as u64, "rule"),
-        counted(refused, "document")
     );
+    refused(page, &edge.refused, []);
+    if !edge.muted.is_empty() {
+        let muted: Vec<&str> = edge.muted.iter().map(HostId::as_str).take(LISTED).collect();
+        let more = match edge.muted.len().saturating_sub(LISTED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let _ = writeln!(page, "ignored for 10m: {}{more}", muted.join(", "));
+    }
     if !edge.rules.is_empty() {
         page.push_str("\nRules of the fleet\n");
         let rows = edge.rules.iter().map(|rule| {
@@ -146,6 +159,31 @@ fn health(page: &mut String, findings: &[Finding]) {
         if let Some(hint) = &finding.hint {
             let _ = writeln!(page, "  hint: {}", shown(hint));
         }
+    }
+}
+
+/// Documents that were refused, by reason and by sender, the largest numbers first.
+fn refused<'a>(
+    page: &mut String,
+    reasons: &BTreeMap<String, u64>,
+    senders: impl IntoIterator<Item = (&'a str, u64)>,
+) {
+    let listed = |mut counts: Vec<(&str, u64)>| {
+        counts.sort_by_key(|(_, count)| Reverse(*count));
+        let most = counts.iter().take(LISTED);
+        let items: Vec<String> =
+            most.map(|(name, count)| format!("{} {count}", shown(name))).collect();
+        items.join(", ")
+    };
+    if reasons.is_empty() {
+        return;
+    }
+    let total = counted(reasons.values().sum(), "document");
+    let reasons = reasons.iter().map(|(reason, count)| (&**reason, *count)).collect();
+    let _ = writeln!(page, "{total} refused: {}", listed(reasons));
+    let senders: Vec<_> = senders.into_iter().collect();
+    if !senders.is_empty() {
+        let _ = writeln!(page, "  from: {}", listed(senders));
     }
 }
 
@@ -324,6 +362,49 @@ mod tests {
             assert!(page.contains(words), "{words}: {page}");
         }
         assert!(page.lines().all(|line| line == line.trim_end()), "{page}");
+    }
+
+    #[test]
+    fn the_documentation_shows_the_page() {
+        let documentation = include_str!("../../../docs/fleet.md");
+        let page = fleet(&status());
+        assert!(documentation.contains(&format!("```\n{page}```\n")), "{page}");
+    }
+
+    #[test]
+    fn refused_documents_are_listed_by_reason_and_sender() {
+        let mut status = status();
+        assert!(!fleet(&status).contains("refused"));
+        status.refused = [("clock_skew".to_owned(), 3), ("replayed".to_owned(), 12)].into();
+        status.hosts[0].refused = 15;
+        let page = fleet(&status);
+        let expected =
+            "15 documents refused: replayed 12, clock_skew 3\n  from: web1.example.net 15\n";
+        assert!(page.contains(expected), "{page}");
+    }
+
+    #[test]
+    fn a_host_names_the_hosts_that_it_ignores() {
+        let mut page = String::new();
+        let status = EdgeStatus {
+            agent: true,
+            ports: 2,
+            incidents: 0,
+            hints: 1,
+            rules: Vec::new(),
+            refused: [("same_host".to_owned(), 1)].into(),
+            muted: vec![host(7), host(8)],
+            suppressed: 0,
+            dropped: 0,
+            hooks: Vec::new(),
+            relief: None,
+        };
+        edge(&mut page, &status);
+        assert_eq!(
+            page,
+            "agent connected, 1 hint, 0 rules\n1 document refused: same_host 1\n\
+             ignored for 10m: 00000007, 00000008\n"
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn read_roles(blocks: Vec<Section<'_>>) -> Roles {
             && let Some(before) = roles.insert(name.clone(), role)
         {
             block.note(format!(
-                "the role {name} stands twice; write all of its keys in one [[role]]"
+                "the role {name} is listed twice; write all of its keys in one [[role]]"
             ));
             roles.insert(name, before);
         }
@@ -306,7 +306,7 @@ fn read_speaker(section: &mut Section<'_>, dry_run: bool) -> Option<Speaker> {
     let neighbor = section.value("neighbor", value::address);
     let multihop = section.value("multihop", |value| value::whole(value, 1..=255_u8));
     let password = section.value("password", value::path);
-    let Some((kind, usual)) = kind else {
+    let Some((kind, default)) = kind else {
         if !dry_run {
             section.note("[relief] announces nothing without a speaker; write speaker = \"gobgp\"");
         }
@@ -336,7 +336,7 @@ fn read_speaker(section: &mut Section<'_>, dry_run: bool) -> Option<Speaker> {
     if peering.local_address.is_ipv4() != peering.neighbor.is_ipv4() {
         section.note("relief.local_address and relief.neighbor are of different address families");
     }
-    let program = program.unwrap_or_else(|| usual.into());
+    let program = program.unwrap_or_else(|| default.into());
     Some(Speaker { kind, program, peering, password })
 }
 
@@ -514,7 +514,26 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.contains(why)), "{mistakes:?}");
         }
         let role = format!("[[role]]\nname = \"ops\"\nkeys = [\"{KEY}\"]\n");
-        assert!(mistakes(&format!("{role}{role}"))[0].contains("stands twice"));
+        assert!(mistakes(&format!("{role}{role}"))[0].contains("is listed twice"));
+    }
+
+    /// The samples of the documentation, each of which is a whole file of a machine or a part of one.
+    #[test]
+    fn the_samples_of_the_documentation_are_valid() {
+        let page = include_str!("../../../docs/fleet.md");
+        let samples = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let own = samples.filter(|sample| !sample.contains("listen = true"));
+        let configs: Vec<Config> = own.map(parsed).collect();
+        let has = |test: fn(&Config) -> bool| {
+            configs.iter().any(|config| test(config) && config.bus("a1b2c3d4").is_ok())
+        };
+        assert!(has(|config| !config.roles.0.is_empty()), "a host");
+        assert!(has(|config| config.operator.role.is_some() && config.operator.key.is_some()));
+        assert!(has(|config| config
+            .relief
+            .as_ref()
+            .is_some_and(|relief| relief.speaker.is_some())));
+        assert!(configs.iter().any(|config| config.edge.is_some()));
     }
 
     /// The packaged file shows every key with its default or an example.
