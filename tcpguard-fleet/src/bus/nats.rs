@@ -84,7 +84,7 @@ pub struct Link {
     pub overflowed: u64,
     /// Publications that were dropped.
     pub unsent: u64,
-    /// Received messages that no host has published: a host has the server send its replies to foreign subjects.
+    /// Received messages that no host has published: replies of the server to requests of another host.
     pub misdirected: u64,
 }
 
@@ -151,7 +151,7 @@ impl State {
     }
 }
 
-/// The text, of which each change is a whole one.
+/// Locks a text. A panic leaves it whole: each change replaces it.
 fn lock(text: &Mutex<Option<String>>) -> MutexGuard<'_, Option<String>> {
     text.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -206,7 +206,7 @@ impl Nats {
         let client = options
             .name(&settings.host)
             .require_tls(needs_tls)
-            // A server names others before TLS begins, so that anyone on the path could add one without TLS.
+            // A server names others before TLS begins, so that an attacker on the path could add one.
             .ignore_discovered_servers()
             .custom_inbox_prefix(format!("_INBOX.{}", settings.host))
             .ping_interval(PING)

@@ -170,7 +170,7 @@ impl OperatorRules {
         if !rule.hosts.matches(&self.own.host, self.site.as_ref()) {
             return Ok(Change::None);
         }
-        // The key of a role that is stolen leaves no serial behind that the next key could not exceed.
+        // A stolen key could otherwise use the highest serial, which the next key of its role could not exceed.
         let latest = i128::from(clock.wall.as_millisecond()) + MAX_SKEW.as_millis() as i128;
         if i128::from(rule.serial) > latest {
             return Err(Reason::ClockSkew);
