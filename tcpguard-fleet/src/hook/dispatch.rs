@@ -175,7 +175,7 @@ mod tests {
         async fn deliver(&self, hook: &Hook) -> Result<(), DeliveryError> {
             let second = self.start.elapsed().as_secs();
             self.seen.lock().unwrap().push((second, hook.clone()));
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(1)).await;
             let mut results = self.results.lock().unwrap();
             if results.len() > 1 { results.pop().unwrap() } else { results[0].clone() }
         }
@@ -237,7 +237,7 @@ mod tests {
         dispatcher.push(hook(Start, 1));
         let adding = async {
             for _ in 0..100 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                sleep(Duration::from_millis(10)).await;
                 dispatcher.push(hook(Update, 1));
             }
             dispatcher.push(hook(End, 1));

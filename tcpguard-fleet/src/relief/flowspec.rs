@@ -103,10 +103,10 @@ impl FlowSpec {
             _ => {}
         }
         let shortest = if destination.is_ipv4() { SHORTEST } else { SHORTEST_IPV6 };
-        if let Some(Lengths { first, last }) = terms.lengths {
-            if first < shortest || last > LONGEST || first > last {
-                return Err(RuleError::Lengths { first, last });
-            }
+        if let Some(Lengths { first, last }) = terms.lengths
+            && (first < shortest || last > LONGEST || first > last)
+        {
+            return Err(RuleError::Lengths { first, last });
         }
         match terms.action {
             Action::Discard if terms.lengths.is_none_or(|lengths| lengths.last > shortest) => {

@@ -30,7 +30,7 @@ const REPORTS: usize = 16;
 pub(super) struct Relief {
     settings: config::Edge,
     edge: Edge,
-    /// Whether an address is one of this host.
+    /// Test for the addresses of this host.
     is_own: fn(IpAddr) -> bool,
     started: Timestamp,
     /// Time of the last report of the agent.
