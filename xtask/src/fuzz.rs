@@ -29,13 +29,15 @@ const FLAGS: [&str; 8] = [
 ];
 
 /// Names of the targets, and how long their inputs may get, in bytes.
-const TARGETS: [(&str, u32); 6] = [
+const TARGETS: [(&str, u32); 8] = [
     ("frame", 2048),
     ("control", 1024),
     ("config", 1024),
     ("state", 2048),
     ("capture", 2048),
     ("engine", 256),
+    ("bus", 2048),
+    ("fleet", 1024),
 ];
 const ALL: &str = "all";
 
