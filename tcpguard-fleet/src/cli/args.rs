@@ -31,9 +31,9 @@ Exit status: 0 success, 1 failed, 2 invalid command line or configuration, 4 per
 5 configuration not found
 
 Examples:
-  tcpguard fleet status                           # hosts, incidents and routes of the fleet
-  tcpguard fleet block 203.0.113.0/24 --for 2h --reason \"abuse report 4711\"
-  tcpguard fleet enroll a1b2c3d4e5f60718          # credentials for a host";
+  tcpguard-fleet status                           # hosts, incidents and routes of the fleet
+  tcpguard-fleet block 203.0.113.0/24 --for 2h --reason \"abuse report 4711\"
+  tcpguard-fleet enroll a1b2c3d4e5f60718          # credentials for a host";
 
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
@@ -133,9 +133,9 @@ Examples:
 
 const NAME: &str = "\
 Examples:
-  tcpguard fleet name                             # for: tcpguard fleet enroll NAME";
+  tcpguard-fleet name                             # for: tcpguard-fleet enroll NAME";
 
-/// `tcpguard fleet status`
+/// `tcpguard-fleet status`
 #[derive(Debug, clap::Args)]
 #[command(after_help = STATUS)]
 pub struct StatusArgs {
@@ -156,12 +156,12 @@ Asks the collector of this host. Without one, the processes of this host are sho
 credentials of a collector or an operator, and no collector: every host reports itself within 40 s.
 
 Examples:
-  tcpguard fleet status
-  tcpguard fleet status --json | jq .incidents
-  tcpguard fleet status --listen                  # from any machine with credentials
-  tcpguard fleet status --local";
+  tcpguard-fleet status
+  tcpguard-fleet status --json | jq .incidents
+  tcpguard-fleet status --listen                  # from any machine with credentials
+  tcpguard-fleet status --local";
 
-/// `tcpguard fleet block`, `allow` and `unblock`
+/// `tcpguard-fleet block`, `allow` and `unblock`
 #[derive(Debug, clap::Args)]
 #[command(after_help = RULE)]
 pub struct RuleArgs {
@@ -198,13 +198,13 @@ the rule, and refuses to block protected prefixes and validated clients. A later
 the same prefix, ports and hosts replaces it. unblock needs the same --port and --hosts.
 
 Examples:
-  tcpguard fleet block 203.0.113.0/24 --for 2h --reason \"abuse report 4711\"
-  tcpguard fleet block 198.51.100.7 --port 25,587 --hosts site=fra
-  tcpguard fleet block 203.0.113.0/24 --dry-run   # show the hosts
-  tcpguard fleet allow 192.0.2.0/24 --for 12h --reason \"our monitoring\"
-  tcpguard fleet unblock 203.0.113.0/24";
+  tcpguard-fleet block 203.0.113.0/24 --for 2h --reason \"abuse report 4711\"
+  tcpguard-fleet block 198.51.100.7 --port 25,587 --hosts site=fra
+  tcpguard-fleet block 203.0.113.0/24 --dry-run   # show the hosts
+  tcpguard-fleet allow 192.0.2.0/24 --for 12h --reason \"our monitoring\"
+  tcpguard-fleet unblock 203.0.113.0/24";
 
-/// `tcpguard fleet confirm`
+/// `tcpguard-fleet confirm`
 #[derive(Debug, clap::Args)]
 #[command(after_help = CONFIRM)]
 pub struct ConfirmArgs {
@@ -216,9 +216,9 @@ const CONFIRM: &str = "\
 Routers relieve a host for 24 h at most without an operator's word. To be run on the controller.
 
 Examples:
-  tcpguard fleet confirm a1b2c3d4e5f60718";
+  tcpguard-fleet confirm a1b2c3d4e5f60718";
 
-/// `tcpguard fleet key`
+/// `tcpguard-fleet key`
 #[derive(Debug, clap::Args)]
 #[command(after_help = KEY)]
 pub struct KeyArgs {
@@ -230,13 +230,13 @@ const KEY: &str = "\
 The file stays on the operator's machine. Its public key belongs into [[role]] of each host.
 
 Examples:
-  tcpguard fleet key /root/ops.key";
+  tcpguard-fleet key /root/ops.key";
 
-/// `tcpguard fleet enroll`
+/// `tcpguard-fleet enroll`
 #[derive(Debug, clap::Args)]
 #[command(after_help = ENROLL)]
 pub struct EnrollArgs {
-    /// Name of the host, from: tcpguard fleet name
+    /// Name of the host, from: tcpguard-fleet name
     pub name: HostId,
     /// Part of the host in the fleet
     #[arg(long = "as", value_name = "PART", default_value = "edge")]
@@ -264,10 +264,10 @@ only. Keep the authority file off the hosts and off the server: its owner can ad
 enrolled again at once.
 
 Examples:
-  tcpguard fleet enroll a1b2c3d4e5f60718 > fleet.conf
-  tcpguard fleet enroll a1b2c3d4e5f60718 --revoke > fleet.conf
-  tcpguard fleet enroll 0f1e2d3c4b5a6978 --as collector --for 365d
-  tcpguard fleet enroll 99aabbccddeeff00 --as operator --out ada.creds";
+  tcpguard-fleet enroll a1b2c3d4e5f60718 > fleet.conf
+  tcpguard-fleet enroll a1b2c3d4e5f60718 --revoke > fleet.conf
+  tcpguard-fleet enroll 0f1e2d3c4b5a6978 --as collector --for 365d
+  tcpguard-fleet enroll 99aabbccddeeff00 --as operator --out ada.creds";
 
 /// Part of a host in the fleet.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
@@ -282,7 +282,7 @@ pub enum Part {
     Operator,
 }
 
-/// `tcpguard fleet make-store`
+/// `tcpguard-fleet make-store`
 #[derive(Debug, clap::Args)]
 #[command(after_help = MAKE_STORE)]
 pub struct MakeStoreArgs {
@@ -296,8 +296,8 @@ const MAKE_STORE: &str = "\
 Needs the credentials of an operator.
 
 Examples:
-  tcpguard fleet make-store
-  tcpguard fleet make-store --replicas 3          # on a cluster";
+  tcpguard-fleet make-store
+  tcpguard-fleet make-store --replicas 3          # on a cluster";
 
 /// An address or prefix.
 fn prefix(text: &str) -> Result<IpNet, String> {
@@ -325,7 +325,6 @@ mod tests {
         let command = line.split(" # ").next().unwrap_or_default();
         let command = command.split(['|', '>']).next().unwrap_or_default();
         command
-            .replace("tcpguard fleet ", "tcpguard-fleet ")
             .split('"')
             .enumerate()
             .flat_map(|(number, part)| match number % 2 {

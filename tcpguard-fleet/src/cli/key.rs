@@ -1,4 +1,4 @@
-//! `tcpguard fleet key`: the key of an operator.
+//! `tcpguard-fleet key`: the key of an operator.
 
 use std::io::Write;
 

@@ -89,7 +89,7 @@ fn verb(args: Args) -> Result<(), CliError> {
             block_on(async {
                 let bus = rule::connected(&config).await?;
                 bus.make_store(args.replicas).await.map_err(|error| {
-                    let hint = "use credentials of: tcpguard fleet enroll NAME --as operator";
+                    let hint = "use credentials of: tcpguard-fleet enroll NAME --as operator";
                     Failure::new(format!("the store cannot be made: {error}"), hint).into()
                 })
             })?;

@@ -1,4 +1,4 @@
-//! `tcpguard fleet block`, `allow` and `unblock`: rules of operators, signed and stored.
+//! `tcpguard-fleet block`, `allow` and `unblock`: rules of operators, signed and stored.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub(super) fn run(
     let now = clock();
     let rule = body(kind, args, &who(), now)?;
     let signed = key.sign(role.clone(), &rule).map_err(|error| {
-        CliError::usage(format!("the rule is refused: {error}"), "tcpguard fleet block --help")
+        CliError::usage(format!("the rule is refused: {error}"), "tcpguard-fleet block --help")
     })?;
     check(&config, now, &signed)?;
     let name = RuleName { role: role.clone(), serial: rule.serial };
@@ -55,7 +55,7 @@ pub(super) fn run(
         let bus = connected(&config).await?;
         bus.store(&key, Some(document)).await.map_err(|error| {
             let hint =
-                "use credentials of an operator, and make the store: tcpguard fleet make-store";
+                "use credentials of an operator, and make the store: tcpguard-fleet make-store";
             Failure::new(format!("the rule is not stored: {error}"), hint).into()
         })
     })?;
@@ -104,7 +104,7 @@ pub(super) fn read_key(path: &Path) -> Result<OperatorKey, Failure> {
     let secret = Secret::read(path)?;
     let text = String::from_utf8_lossy(secret.bytes());
     OperatorKey::parse(&text).map_err(|error| {
-        let hint = format!("make another one: tcpguard fleet key {}", with_suffix(path).display());
+        let hint = format!("make another one: tcpguard-fleet key {}", with_suffix(path).display());
         Failure::new(format!("{} is {error}", path.display()), hint)
     })
 }
@@ -117,12 +117,12 @@ fn with_suffix(path: &Path) -> PathBuf {
 
 fn body(kind: RuleKind, args: &RuleArgs, who: &str, now: Clock) -> Result<RuleBody, CliError> {
     let ports = Ports::new(&args.ports).map_err(|error| {
-        CliError::usage(format!("--port: {error}"), "tcpguard fleet block --help")
+        CliError::usage(format!("--port: {error}"), "tcpguard-fleet block --help")
     })?;
     // A revocation is remembered for as long as the rule could last.
     let lifetime = if kind == RuleKind::Revoke { MAX_RULE_TIME } else { args.lifetime };
     let ends = now.wall.checked_add(lifetime).map_err(|_| {
-        CliError::usage("--for: the time is too long", "tcpguard fleet block --help")
+        CliError::usage("--for: the time is too long", "tcpguard-fleet block --help")
     })?;
     Ok(RuleBody {
         kind,
@@ -162,7 +162,7 @@ fn check(config: &Config, now: Clock, signed: &SignedRule) -> Result<(), CliErro
             "the role may not make rules for so long",
             "use a shorter --for, or raise role.longest_h on each host",
         ),
-        Err(reason) => (reason.name(), "tcpguard fleet block --help"),
+        Err(reason) => (reason.name(), "tcpguard-fleet block --help"),
     };
     Err(CliError::usage(format!("hosts would refuse the rule: {what}"), hint))
 }

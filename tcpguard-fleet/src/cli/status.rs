@@ -1,4 +1,4 @@
-//! `tcpguard fleet status`: the fleet, or the processes of this host.
+//! `tcpguard-fleet status`: the fleet, or the processes of this host.
 
 use std::io::{self, Write};
 use std::time::Duration;

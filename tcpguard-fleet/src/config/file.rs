@@ -122,7 +122,7 @@ fn read_roles(blocks: Vec<Section<'_>>) -> Roles {
         let name = block.required("name", "\"ops\"", value::parsed::<Label>);
         let keys = block.list("keys", value::parsed::<PublicKey>).unwrap_or_default();
         if keys.is_empty() {
-            block.note("a role needs keys; write keys = [\"…\"], from: tcpguard fleet key");
+            block.note("a role needs keys; write keys = [\"…\"], from: tcpguard-fleet key");
         }
         let may = block.list("may", |value| value::choice(value, &MAY));
         let widest_v4 = block.value("widest_ipv4", |value| value::whole(value, 0..=32_u8));
@@ -256,7 +256,7 @@ fn read_relief_hosts(
 ) -> BTreeMap<crate::document::HostId, Vec<ipnet::IpNet>> {
     let mut hosts = BTreeMap::new();
     for mut block in blocks {
-        let host = block.required("host", "\"a1b2c3d4\", from: tcpguard fleet name", value::parsed);
+        let host = block.required("host", "\"a1b2c3d4\", from: tcpguard-fleet name", value::parsed);
         let prefixes = block.list("prefixes", value::prefix).unwrap_or_default();
         if prefixes.is_empty() {
             block.note("a host needs prefixes: routes are announced for its own addresses only");

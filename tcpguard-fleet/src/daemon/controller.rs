@@ -372,7 +372,7 @@ impl<B: Bus> Process<B> {
     fn confirm(&mut self, clock: Clock, host: &HostId) -> Response {
         if !self.reported.contains_key(host) {
             let message = format!("host {host} asks for no route");
-            return Failure::new(message, "tcpguard fleet status").into();
+            return Failure::new(message, "tcpguard-fleet status").into();
         }
         self.drive.controller().confirm(clock.now, host);
         log::info!("routes of host {host} confirmed for 24h");

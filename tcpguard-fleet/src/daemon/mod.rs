@@ -133,7 +133,7 @@ pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, StartError>
             if let Some(name) = name_in(secret.bytes()).filter(|name| name != host.as_str()) {
                 log::warn!(
                     "the credentials are of {name}, and this host is {host} on the bus. Set host = \
-                     \"{name}\", or sign new ones: tcpguard fleet enroll {host}"
+                     \"{name}\", or sign new ones: tcpguard-fleet enroll {host}"
                 );
             }
         }

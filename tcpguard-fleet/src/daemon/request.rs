@@ -39,7 +39,7 @@ pub enum Response {
 impl Response {
     /// The request is for another process.
     pub fn not_here(process: &str) -> Self {
-        Self::from(Failure::new(format!("the {process} does not do that"), "tcpguard fleet --help"))
+        Self::from(Failure::new(format!("the {process} does not do that"), "tcpguard-fleet --help"))
     }
 }
 

@@ -86,11 +86,11 @@ impl BusStatus {
         match (self.connected, self.refused) {
             (true, _) => self.denied.as_ref().map(|denied| {
                 Finding::warning("fleet_credentials", format!("the bus does not permit all that this process does: {denied}"))
-                    .hint("sign credentials for the name of: tcpguard fleet name, and its part: tcpguard fleet enroll NAME --as PART")
+                    .hint("sign credentials for the name of: tcpguard-fleet name, and its part: tcpguard-fleet enroll NAME --as PART")
             }),
             (false, true) => Some(
                 Finding::warning("fleet_credentials", "the bus refuses the credentials of this host")
-                    .hint("sign new ones: tcpguard fleet enroll NAME, with the name of: tcpguard fleet name"),
+                    .hint("sign new ones: tcpguard-fleet enroll NAME, with the name of: tcpguard-fleet name"),
             ),
             (false, false) => Some(
                 Finding::warning("fleet_bus", format!("no connection to the bus: {why}"))

@@ -218,7 +218,7 @@ impl Authority {
     pub fn server_configuration(&self) -> String {
         let Self { account, system, operator_jwt, account_jwt, system_jwt, .. } = self;
         format!(
-            "# NATS server of a fleet of tcpguard, by: tcpguard fleet enroll\n\
+            "# NATS server of a fleet of tcpguard, by: tcpguard-fleet enroll\n\
              # It is the same for all hosts, and printed anew by --revoke. So keep your own settings in\n\
              # another file that includes this one. Versions: 2.11.16, 2.12.7 or later.\n\
              listen: \"0.0.0.0:4222\"\n\

@@ -1,4 +1,4 @@
-//! `tcpguard fleet enroll`: credentials of hosts for NATS, by the keys of the fleet.
+//! `tcpguard-fleet enroll`: credentials of hosts for NATS, by the keys of the fleet.
 //!
 //! The server knows the fleet, and none of its hosts: a host's credentials are signed by a key to which the server
 //! has permissions bound, with the host's name in them. So a host is added without a change of the server. A

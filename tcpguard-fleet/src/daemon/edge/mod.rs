@@ -403,7 +403,7 @@ impl<B: Bus> Edge<B> {
         });
         let store = self.store_problem.as_ref().filter(|_| bus.connected).map(|why| {
             Finding::warning("fleet_store", format!("operators' rules cannot be read: {why}"))
-                .hint("make the store once: tcpguard fleet make-store")
+                .hint("make the store once: tcpguard-fleet make-store")
         });
         let mut findings: Vec<Finding> =
             [bus.finding(), agent, store].into_iter().flatten().collect();
