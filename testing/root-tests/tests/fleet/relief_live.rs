@@ -338,6 +338,8 @@ fn a_host_under_pressure_gets_its_route() {
     let router = &scene.router;
     let _controller = scene.controller("gobgp", "");
     let machine = scene.fleet.machine(HOST, Role::Host).unwrap();
+    // After a restart, a host takes over routes to its own addresses only.
+    machine.ip(&["link set lo up", "address add 192.0.2.10/32 dev lo"]).unwrap();
     let agent = StandIn::start(&machine, &[PORT]).unwrap();
     let config = scene.fleet.config(HOST, "[edge]\nrelief = true\nlink_mbit = 100\n");
     let mut edge = Process::start(&machine, Part::Edge, &config).unwrap();
