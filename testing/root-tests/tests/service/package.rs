@@ -348,7 +348,7 @@ fn the_fleets_package_is_installed_beside_the_agents_and_purged() {
     let socket = machine.exec("stat --format %U:%G:%a /run/tcpguard/fleet.sock").unwrap();
     assert_eq!(socket.trim(), "tcpguard:tcpguard-fleet:660");
     let name = machine.exec("tcpguard fleet name").unwrap();
-    assert_eq!(name.trim().len(), 16, "{name}");
+    assert_eq!(name.trim().len(), 32, "of the machine's id: {name}");
     machine.exec("dpkg --purge tcpguard").unwrap();
     assert!(machine.path("/etc/tcpguard/fleet.toml").is_file(), "it is of the other package");
     machine.exec("dpkg --purge tcpguard-fleet").unwrap();
