@@ -5,6 +5,7 @@ use super::*;
 use crate::document::tests::{envelope, host};
 use crate::document::{Envelope, Relief, ReliefRoute, RouteState};
 use crate::relief::controller::bounds;
+use crate::relief::speaker::peering::tests::peering;
 use crate::relief::wanted::Wanted;
 
 fn settings() -> config::Relief {
@@ -110,22 +111,13 @@ fn a_change_names_its_address() {
 
 #[tokio::test]
 async fn a_speaker_that_does_not_start_is_tried_later_and_later() {
-    let peering = Peering {
-        local_as: 65_001,
-        router_id: [10, 99, 0, 1].into(),
-        local_address: [10, 99, 0, 1].into(),
-        peer_as: 65_000,
-        neighbor: [10, 99, 0, 2].into(),
-        multihop: None,
-        password: None,
-    };
     let directory = tempfile::tempdir().expect("a directory");
     let mut relief = settings();
     relief.bounds.dry_run = false;
     relief.speaker = Some(config::Speaker {
         kind: SpeakerKind::GoBgp,
         program: "/no/such/gobgpd".into(),
-        peering: peering.clone(),
+        peering: peering(),
         password: None,
     });
     let mut starter = Starter::new(&relief, directory.path()).expect("no password");
@@ -149,5 +141,5 @@ async fn a_speaker_that_does_not_start_is_tried_later_and_later() {
     assert!(failure.message.contains("a BGP password is"), "{failure}");
     std::fs::write(&path, "s3cret\n").expect("written");
     let starter = Starter::new(&relief, directory.path()).expect("a password");
-    assert!(starter.peering.is_some_and(|with| with != peering));
+    assert!(starter.peering.is_some_and(|with| with != peering()));
 }

@@ -161,10 +161,10 @@ impl Peering {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn peering() -> Peering {
+    pub(crate) fn peering() -> Peering {
         Peering {
             local_as: 65_001,
             router_id: [10, 99, 0, 1].into(),

@@ -204,6 +204,7 @@ fn remove(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::relief::route::{Blackhole, Community, Route};
+    use crate::relief::speaker::peering::tests::peering;
 
     fn blackhole() -> Route {
         let [destination, next_hop] = ["192.0.2.10", "10.99.0.1"].map(|text| text.parse().unwrap());
@@ -226,18 +227,10 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_missing_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let peering = Peering {
-            local_as: 65_001,
-            router_id: [10, 99, 0, 1].into(),
-            local_address: [10, 99, 0, 1].into(),
-            peer_as: 65_000,
-            neighbor: [10, 99, 0, 2].into(),
-            multihop: None,
-            password: None,
-        };
-        let started = GoBgp::start(Path::new("/no/such/gobgpd"), &peering, directory.path()).await;
+        let started =
+            GoBgp::start(Path::new("/no/such/gobgpd"), &peering(), directory.path()).await;
         assert!(matches!(started, Err(SpeakerError::Start { .. })), "{started:?}");
         let config = fs::read_to_string(directory.path().join("gobgpd.toml")).unwrap();
-        assert_eq!(config, peering.gobgp());
+        assert_eq!(config, peering().gobgp());
     }
 }
