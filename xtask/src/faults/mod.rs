@@ -1,7 +1,7 @@
 //! The promises of `tcpguard-goals`, tried by the tests that are named after them.
 //!
 //! `cargo xtask test` runs those tests in their short form among all others, `cargo xtask faults`
-//! runs them alone, with `--full` in the size that the promise speaks of, which for G10 takes the
+//! runs only them, with `--full` in the size that the promise speaks of, which for G10 takes the
 //! guests of `cargo xtask vm`, for G9 a minute of `cargo xtask fuzz` for each target and for G18 the
 //! licences and sources of `cargo xtask supply`. Either way each has to write a row, and the rows are
 //! printed as a table. `cargo xtask soak` is the one that lasts.
@@ -75,16 +75,9 @@ fn run_tests(
         process::announce(if needs_root { "in network namespaces" } else { "on the host" });
         let mut nextest = test::nextest(workspace, sheet);
         nextest.args(["--profile", "faults", "--success-output", "never", "--workspace"]);
-        if needs_root {
-            nextest.args([
-                "-E",
-                &format!("package({ROOT_PACKAGE}) & {filter}"),
-                "--test-threads",
-                "1",
-            ]);
-        } else {
-            nextest.args(["-E", &format!("not package({ROOT_PACKAGE}) & {filter}")]);
-        }
+        let package = format!("package({ROOT_PACKAGE})");
+        let packages = if needs_root { package } else { format!("not {package}") };
+        nextest.args(["-E", &format!("{packages} & {filter}")]);
         if let Err(error) = process::run(&mut nextest) {
             eprintln!("xtask: {error:#}");
             failed = Some(error);
