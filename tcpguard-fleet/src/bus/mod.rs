@@ -1,6 +1,7 @@
 //! The message bus of a fleet: an interface that asks no more of an engine than messages to all who listen and a
 //! small durable store, and its implementation by NATS.
 
+mod credentials;
 mod nats;
 mod store;
 #[cfg(test)]
@@ -12,9 +13,12 @@ use std::io;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+pub use credentials::Credentials;
+#[cfg(test)]
+pub(crate) use credentials::end as credentials_end;
 #[cfg(test)]
 pub(crate) use nats::WAITING;
-pub use nats::{Credentials, Link, Nats, Settings};
+pub use nats::{Link, Nats, Settings};
 
 /// A message that was received.
 #[derive(Clone, Debug, Eq, PartialEq)]

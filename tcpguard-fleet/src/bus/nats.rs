@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use super::credentials::{self, Credentials};
 use super::{Bus, BusError, Received, Stored, store};
 
 /// Header of the documents that hosts publish. A host can have the server send its reply to a request to the subject
@@ -52,23 +53,6 @@ pub struct Settings {
     pub authorities: Option<PathBuf>,
 }
 
-/// Proof of a host's name.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Credentials {
-    /// None: for tests, and for a bus that only this host reaches.
-    #[default]
-    None,
-    /// A file with a user's JWT and seed, as `nsc` and `tcpguard-fleet enroll` write it.
-    File(PathBuf),
-    /// A certificate and its key, in PEM.
-    Certificate {
-        /// The certificate.
-        certificate: PathBuf,
-        /// Its key.
-        key: PathBuf,
-    },
-}
-
 /// State of the connection since the start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Link {
@@ -80,6 +64,8 @@ pub struct Link {
     pub last_error: Option<String>,
     /// The last publication or subscription over this connection that the server did not permit, in its words.
     pub denied: Option<String>,
+    /// End of the credentials; `None` if they have none.
+    pub ends: Option<jiff::Timestamp>,
     /// Received messages that were dropped because they came faster than they were taken out.
     pub overflowed: u64,
     /// Publications that were dropped.
@@ -95,6 +81,7 @@ struct State {
     is_refused: AtomicBool,
     last_error: Mutex<Option<String>>,
     denied: Mutex<Option<String>>,
+    ends: Option<jiff::Timestamp>,
     overflowed: AtomicU64,
     unsent: AtomicU64,
     misdirected: AtomicU64,
@@ -189,12 +176,15 @@ impl Nats {
         let needs_tls = settings.authorities.is_some()
             || matches!(settings.credentials, Credentials::Certificate { .. })
             || servers.iter().any(ServerAddr::tls_required);
-        let state = Arc::new(State::default());
+        let mut ends = None;
         let mut options = match &settings.credentials {
             Credentials::None => ConnectOptions::new(),
-            Credentials::File(path) => ConnectOptions::with_credentials_file(path)
-                .await
-                .map_err(invalid(path.display().to_string()))?,
+            Credentials::File(path) => {
+                let shown = path.display().to_string();
+                let file = std::fs::read_to_string(path).map_err(invalid(shown.clone()))?;
+                ends = credentials::end(&file);
+                ConnectOptions::with_credentials(&file).map_err(invalid(shown))?
+            }
             Credentials::Certificate { certificate, key } => {
                 ConnectOptions::new().add_client_certificate(certificate.clone(), key.clone())
             }
@@ -202,6 +192,7 @@ impl Nats {
         if let Some(authorities) = &settings.authorities {
             options = options.add_root_certificates(authorities.clone());
         }
+        let state = Arc::new(State { ends, ..State::default() });
         let (events, retries) = (Arc::clone(&state), Arc::clone(&state));
         let client = options
             .name(&settings.host)
@@ -236,6 +227,7 @@ impl Nats {
             is_refused,
             last_error,
             denied,
+            ends,
             overflowed,
             unsent,
             misdirected,
@@ -246,6 +238,7 @@ impl Nats {
             is_refused: is_refused.load(Ordering::Relaxed),
             last_error: lock(last_error).clone(),
             denied: lock(denied).clone(),
+            ends: *ends,
             overflowed: overflowed.load(Ordering::Relaxed),
             unsent: unsent.load(Ordering::Relaxed),
             misdirected: misdirected.load(Ordering::Relaxed),

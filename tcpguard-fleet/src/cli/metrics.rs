@@ -110,6 +110,14 @@ fn process(families: &mut Families, status: &ProcessStatus) {
         &labels,
         flag(bus.connected),
     );
+    if let Some(end) = bus.credentials_end {
+        families.gauge(
+            "credentials_end_seconds",
+            "End of the credentials, in seconds since 1970.",
+            &labels,
+            end.0.as_second() as f64,
+        );
+    }
     families.counter(
         "bus_overflowed_total",
         "Received documents that were dropped because they came too fast.",
@@ -281,7 +289,11 @@ mod tests {
             version: "0.1.0".to_owned(),
             host: host(9),
             health: Vec::new(),
-            bus: BusStatus { connected: true, ..BusStatus::default() },
+            bus: BusStatus {
+                connected: true,
+                credentials_end: Some(time("2026-12-24T00:00:00Z")),
+                ..BusStatus::default()
+            },
             edge: None,
             controller: Some(controller),
         };
@@ -291,6 +303,7 @@ mod tests {
         for line in [
             "# TYPE tcpguard_fleet_bus_connected gauge",
             "tcpguard_fleet_bus_connected{process=\"controller\"} 1",
+            "tcpguard_fleet_credentials_end_seconds{process=\"controller\"} 1798070400",
             "tcpguard_fleet_routes 2",
             "tcpguard_fleet_routes_refused_total 7",
             "tcpguard_fleet_all_refused_total{reason=\"replayed\"} 5",

@@ -54,9 +54,10 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
             Some(Incoming { request, reply }) = incoming.recv() => {
                 let response = match request {
                     Request::Status => {
-                        let mut status = collector.status(clock());
+                        let now = clock();
+                        let mut status = collector.status(now);
                         let bus = BusStatus::new(bus.link(), link.dropped());
-                        status.health.extend(bus.finding());
+                        status.health.extend(bus.finding(now.wall));
                         worst_first(&mut status.health);
                         Response::Fleet(Box::new(status))
                     }

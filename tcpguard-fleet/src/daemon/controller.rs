@@ -411,14 +411,19 @@ impl<B: Bus> Process<B> {
             generated_at: Time(clock.wall),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.sender.host().clone(),
-            health: self.findings(&bus, &status),
+            health: self.findings(clock.wall, &bus, &status),
             bus,
             edge: None,
             controller: Some(status),
         }
     }
 
-    fn findings(&self, bus: &BusStatus, status: &ControllerStatus) -> Vec<Finding> {
+    fn findings(
+        &self,
+        now: jiff::Timestamp,
+        bus: &BusStatus,
+        status: &ControllerStatus,
+    ) -> Vec<Finding> {
         let speaker = match (status.dry_run, status.speaker, status.established) {
             (true, ..) => Some(
                 Finding::notice("fleet_dry_run", "nothing is announced: this is a dry run")
@@ -443,7 +448,7 @@ impl<B: Bus> Process<B> {
                 .hint("add the hosts as [[relief_host]] in /etc/tcpguard/fleet.toml")
         });
         let mut findings: Vec<Finding> =
-            [bus.finding(), speaker, unknown].into_iter().flatten().collect();
+            [bus.finding(now), speaker, unknown].into_iter().flatten().collect();
         worst_first(&mut findings);
         findings
     }

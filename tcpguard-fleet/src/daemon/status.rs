@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
+use tcpguard_host::units;
 
 use crate::bus::Link;
 use crate::document::{AnnouncedRoute, HostId, ReliefRoute};
@@ -55,6 +57,8 @@ pub struct BusStatus {
     /// The last publication or subscription over this connection that the credentials do not permit; `null` if there
     /// was none.
     pub denied: Option<String>,
+    /// End of the credentials; `null` if they have none.
+    pub credentials_end: Option<Time>,
     /// Received documents that were dropped because they came too fast.
     pub overflowed: u64,
     /// Documents that were not published.
@@ -67,37 +71,73 @@ pub struct BusStatus {
 impl BusStatus {
     /// The state of a connection, and the number of documents that were dropped before it.
     pub fn new(link: Link, dropped: u64) -> Self {
-        let Link { is_connected, is_refused, last_error, denied, overflowed, unsent, misdirected } =
-            link;
+        let Link {
+            is_connected,
+            is_refused,
+            last_error,
+            denied,
+            ends,
+            overflowed,
+            unsent,
+            misdirected,
+        } = link;
         Self {
             connected: is_connected,
             refused: is_refused,
             last_error,
             denied,
+            credentials_end: ends.map(Time),
             overflowed,
             unsent: unsent + dropped,
             misdirected,
         }
     }
 
-    /// The problem of the connection, if there is one.
-    pub fn finding(&self) -> Option<Finding> {
+    /// The problem of the connection at this time, if there is one.
+    pub fn finding(&self, now: jiff::Timestamp) -> Option<Finding> {
         let why = self.last_error.as_deref().unwrap_or("no reply");
-        match (self.connected, self.refused) {
-            (true, _) => self.denied.as_ref().map(|denied| {
+        let left = self.credentials_end.map(|end| end.0.duration_since(now));
+        match (self.connected, self.refused, &self.denied) {
+            (true, _, Some(denied)) => Some(
                 Finding::warning("fleet_credentials", format!("the bus does not permit all that this process does: {denied}"))
-                    .hint("sign credentials for the name of: tcpguard-fleet name, and its part: tcpguard-fleet enroll NAME --as PART")
-            }),
-            (false, true) => Some(
-                Finding::warning("fleet_credentials", "the bus refuses the credentials of this host")
-                    .hint("sign new ones: tcpguard-fleet enroll NAME, with the name of: tcpguard-fleet name"),
+                    .hint("sign credentials for the name of: tcpguard-fleet name, and its part: tcpguard-fleet enroll NAME --as PART"),
             ),
-            (false, false) => Some(
+            (true, _, None) => ending(left?),
+            (false, true, _) => {
+                let text = match left {
+                    Some(left) if left.is_negative() => "the credentials of this host have ended",
+                    _ => "the bus refuses the credentials of this host",
+                };
+                Some(Finding::warning("fleet_credentials", text).hint(RENEW))
+            }
+            (false, false, _) => Some(
                 Finding::warning("fleet_bus", format!("no connection to the bus: {why}"))
                     .hint("check servers under [bus] in /etc/tcpguard/fleet.toml; this host is protected all the same"),
             ),
         }
     }
+}
+
+/// Remedy of credentials that have ended or will end.
+const RENEW: &str =
+    "sign new ones: tcpguard-fleet enroll NAME, with the name of: tcpguard-fleet name";
+/// Time before the end of credentials from which it is announced: two weeks, because an operator may be away
+/// for one.
+const ANNOUNCED: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// Time before the end of credentials from which it is urgent: more than a weekend.
+const URGENT: SignedDuration = SignedDuration::from_hours(3 * 24);
+
+fn ending(left: SignedDuration) -> Option<Finding> {
+    if left > ANNOUNCED {
+        return None;
+    }
+    let span = units::span(left.try_into().unwrap_or_default());
+    let text = format!("the credentials of this host end in {span}");
+    let finding = match left <= URGENT {
+        true => Finding::warning("fleet_credentials", text),
+        false => Finding::notice("fleet_credentials", text),
+    };
+    Some(finding.hint(RENEW))
 }
 
 /// The part of a host in the fleet.

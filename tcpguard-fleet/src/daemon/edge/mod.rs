@@ -387,14 +387,14 @@ impl<B: Bus> Edge<B> {
             generated_at: Time(clock.wall),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.host.clone(),
-            health: self.findings(&bus),
+            health: self.findings(clock.wall, &bus),
             bus,
             edge: Some(edge),
             controller: None,
         }
     }
 
-    fn findings(&self, bus: &BusStatus) -> Vec<Finding> {
+    fn findings(&self, now: jiff::Timestamp, bus: &BusStatus) -> Vec<Finding> {
         let agent = self.agent.report.is_none().then(|| {
             let why = self.agent.problem.as_deref().unwrap_or("no report yet");
             Finding::warning("fleet_agent", format!("the agent is not connected: {why}")).hint(
@@ -406,7 +406,7 @@ impl<B: Bus> Edge<B> {
                 .hint("make the store once: tcpguard-fleet make-store")
         });
         let mut findings: Vec<Finding> =
-            [bus.finding(), agent, store].into_iter().flatten().collect();
+            [bus.finding(now), agent, store].into_iter().flatten().collect();
         worst_first(&mut findings);
         findings
     }

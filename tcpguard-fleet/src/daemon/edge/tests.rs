@@ -290,6 +290,23 @@ async fn problems_are_named_with_their_remedy() {
     assert_eq!(codes(&host, connected()), [""; 0]);
     let denied = || Some("Permissions Violation for Publish to \"tg.1.host.a1b2c3d4\"".to_owned());
     assert_eq!(codes(&host, Link { denied: denied(), ..connected() }), ["fleet_credentials"]);
+    let ending = |is_connected: bool, days: i64| {
+        let ends = clock_at(1).wall + jiff::SignedDuration::from_hours(24 * days);
+        Link { is_connected, is_refused: !is_connected, ends: Some(ends), ..Link::default() }
+    };
+    let found = |link: Link| {
+        let found = host.edge.status(clock_at(1), link).health.into_iter().next();
+        found.map(|finding| format!("{:?}: {}", finding.severity, finding.text))
+    };
+    assert_eq!(found(ending(true, 15)), None);
+    for (link, expected) in [
+        (ending(true, 13), "Notice: the credentials of this host end in 13d"),
+        (ending(true, 2), "Warning: the credentials of this host end in 2d"),
+        (ending(false, 2), "Warning: the bus refuses the credentials of this host"),
+        (ending(false, -1), "Warning: the credentials of this host have ended"),
+    ] {
+        assert_eq!(found(link).as_deref(), Some(expected));
+    }
     let error = crate::bus::BusError::Refused("no store".to_owned());
     host.edge.handle_news(clock_at(1), News::Stored(Err(error)));
     assert_eq!(codes(&host, connected()), ["fleet_store"]);
