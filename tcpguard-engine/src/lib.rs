@@ -56,7 +56,7 @@ pub use mitigation::{
 pub use output::{
     ClientLength, Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport,
     LinkPressure, ListenerReport, ListenerState, RefusedRule, Report, RequestError, Response,
-    SharedEvidence, SignatureEvidence,
+    SharedEvidence, SignatureEvidence, Victim,
 };
 pub use policy::SOURCES_PER_INCIDENT;
 pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};

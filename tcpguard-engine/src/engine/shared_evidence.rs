@@ -6,10 +6,10 @@ use tcpguard_common::abi::{Fingerprint, quirk};
 
 use super::Engine;
 use super::monitor::ListenerMonitor;
-use crate::evidence::Candidate;
+use crate::evidence::{Candidate, Victims};
 use crate::incident::Incident;
-use crate::input::{Matcher, RuleReason, SharedSignature, Timestamp, share, syn_length};
-use crate::output::{ClientLength, SharedEvidence, SharedRates, SignatureEvidence};
+use crate::input::{Listener, Matcher, RuleReason, SharedSignature, Timestamp, share, syn_length};
+use crate::output::{ClientLength, SharedEvidence, SharedRates, SignatureEvidence, Victim};
 
 impl Engine {
     /// The open incidents, as other hosts of the fleet may learn of them, oldest first.
@@ -45,7 +45,12 @@ impl Engine {
             rates.dropped += dropped;
             rates.cookies += cookies;
         }
-        SharedEvidence::of(now, &report, rates, self.signatures_of(incident), lengths.report())
+        SharedEvidence {
+            victims: victims(report.listener, incident.victims()),
+            signatures: self.signatures_of(incident),
+            client_lengths: lengths.report(),
+            ..SharedEvidence::of(now, &report, rates)
+        }
     }
 
     /// The signatures of an incident that rest on the evidence of this host alone: those of its rules, and that of the
@@ -88,6 +93,14 @@ impl Lengths {
     fn report(self) -> Vec<ClientLength> {
         let of = |((ipv6, length), completions)| ClientLength { ipv6, length, completions };
         self.0.into_iter().map(of).collect()
+    }
+}
+
+/// The attacked addresses: that of the listener, or where it has every address, those of the failing handshakes.
+fn victims(listener: Listener, failing: &Victims) -> Vec<Victim> {
+    match listener.addr.is_unspecified() {
+        false => vec![Victim { addr: listener.addr, share: 1.0 }],
+        true => failing.shares().map(|(addr, part)| Victim { addr, share: share(part) }).collect(),
     }
 }
 

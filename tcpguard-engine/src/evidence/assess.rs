@@ -16,6 +16,7 @@ use super::sources::{Sources, top_network};
 use super::surge::Surge;
 use super::ttl::Ttls;
 use super::verdict::{INDICATORS_ATTACK, VerdictLine, verdict};
+use super::victims::Victims;
 use crate::input::syn_filter;
 use crate::listener::{KnownFingerprints, Moment};
 
@@ -40,6 +41,8 @@ pub(crate) struct Assessment {
     pub retransmitted: bool,
     /// Novelty of the failing sources: whether they have been here before.
     pub novelty: Novelty,
+    /// Local addresses of the failing flows; none for a verdict that rests on counters.
+    pub victims: Victims,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
     /// The network of the top source.
@@ -64,6 +67,7 @@ impl Assessment {
             provisional: false,
             retransmitted: false,
             novelty: Novelty::default(),
+            victims: Victims::default(),
             signature: None,
             top_source: None,
             top_source_excess: 0.0,
@@ -140,6 +144,7 @@ pub(crate) fn assess(
             && gate.no_retransmission.is_none(),
         retransmitted: gate.no_retransmission == Some(false),
         novelty: background.novelty,
+        victims: cohort.victims.clone(),
         signature,
         top_source,
         top_source_excess: sources.top_excess(),

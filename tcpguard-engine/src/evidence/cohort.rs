@@ -1,5 +1,6 @@
 //! The flows on which a verdict rests.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use ipnet::IpNet;
 use tcpguard_common::abi::Fingerprint;
 
 use super::gate::DISTINCT_MIN;
+use super::victims::Victims;
 use crate::input::{Flow, FlowState, POLL, Timestamp, constants, is_drawn};
 use crate::listener::{Admitted, LIFE};
 
@@ -64,6 +66,8 @@ pub(crate) struct Failing {
 pub(crate) struct Cohort {
     /// Attempts that failed.
     pub failing: Vec<Failing>,
+    /// Local addresses of the attempts that failed.
+    pub victims: Victims,
     /// Attempts that completed: client, fingerprint of the SYN and number of flows.
     pub completed: Vec<(IpAddr, Fingerprint, u64)>,
     /// Time from the first to the last of the attempts that failed.
@@ -102,6 +106,7 @@ impl Cohort {
         let judge = Judge { now, rtt, onset, again: RETRANSMIT_AGE };
         let judged = (now - RETRANSMIT_AGE).since(onset.max(now - reach));
         let (mut failing, mut completed) = (Vec::new(), Vec::new());
+        let mut victims = BTreeMap::<IpAddr, u64>::new();
         let mut place = 0;
         for flow in flows {
             let age = now.since(flow.syn_at);
@@ -112,19 +117,27 @@ impl Cohort {
                 completed.push((flow.client, flow.fingerprint, flow.weight()));
             } else if has_failed(&flow) && age >= limit {
                 if is_drawn(step, place) {
-                    failing.push(judge.failing(&flow, step as u64));
+                    let failed = judge.failing(&flow, step as u64);
+                    *victims.entry(flow.server).or_default() += failed.weight;
+                    failing.push(failed);
                 }
                 place += 1;
             }
         }
-        Self { failing, completed, span, judged, admitted: Admitted::default() }
+        let victims = Victims::of(victims);
+        Self { failing, victims, completed, span, judged, admitted: Admitted::default() }
     }
 
-    /// The cohort without the failing flows that `covered` names.
+    /// The cohort without the failing flows that `covered` names. The victims stay those of all.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
-        let (completed, admitted) = (self.completed.clone(), self.admitted.clone());
-        Self { failing, completed, span: self.span, judged: self.judged, admitted }
+        Self {
+            failing,
+            victims: self.victims.clone(),
+            completed: self.completed.clone(),
+            admitted: self.admitted.clone(),
+            ..*self
+        }
     }
 
     /// Returns whether the failures beyond the baseline `natural_share` of all handshakes were reset by their own
@@ -358,6 +371,24 @@ mod tests {
         assert_eq!(failing(NOW - Duration::from_secs(1)), 50 + 15, "those of 8 s");
         assert_eq!(failing(NOW - Duration::from_secs(30)), 50 + 59, "it has been on for so long");
         assert_eq!(failing(Timestamp::default()), 50 + 120, "nobody knows for how long");
+    }
+
+    /// Headers that were sampled at the begin would show the first victim for as long as the incident lasts.
+    #[test]
+    fn victims_are_the_addresses_of_the_handshakes_that_failed_in_the_last_seconds() {
+        let to = |last: u8, age_ms: u64| Flow {
+            server: Ipv4Addr::new(203, 0, 113, last).into(),
+            ..half_open(age_ms)
+        };
+        let before = (0..1000).map(|n| to(10, 9000 + 10 * n));
+        let now = (0..100).map(|n| to(11, 600 + 10 * n));
+        let lost = (0..5).map(|n| to(12, 600 + 10 * n));
+        let served = (0..900).map(|_| Flow { state: FlowState::Completed, ..to(13, 1000) });
+        let victims = gathered(before.chain(now).chain(lost).chain(served)).victims;
+        let expected = IpAddr::from([203, 0, 113, 11]);
+        let shares: Vec<_> = victims.shares().collect();
+        assert_eq!(shares.len(), 1, "{shares:?}");
+        assert!(shares[0].0 == expected && shares[0].1 > 0.95, "{shares:?}");
     }
 
     fn gathered(flows: impl Iterator<Item = Flow> + Clone) -> Cohort {

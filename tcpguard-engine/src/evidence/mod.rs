@@ -21,6 +21,7 @@ pub(crate) mod sources;
 pub(crate) mod surge;
 mod ttl;
 pub(crate) mod verdict;
+mod victims;
 
 pub(crate) use alarm::alarm;
 pub(crate) use assess::{Assessment, Background, assess};
@@ -47,3 +48,4 @@ pub(crate) use verdict::{
     INDICATORS_ATTACK, INDICATORS_DROP, SINGLE_SOURCE_SHARE, flash_crowd_line, overload_line,
 };
 pub use verdict::{Question, VerdictLine};
+pub(crate) use victims::Victims;

@@ -9,12 +9,14 @@ use super::cohort::{Cohort, EXAMINED, Failing};
 use super::retransmissions::are_retransmitted_more;
 use super::signature::FINGERPRINT_SHARE;
 use super::verdict::SINGLE_SOURCE_SHARE;
+use super::victims::Victims;
 use crate::input::one_in;
 
 impl Cohort {
     /// The failed and completed handshakes of several listeners.
-    pub fn pooled<'a>(cohorts: impl Iterator<Item = &'a Self>) -> Self {
-        let mut pool = Self::default();
+    pub fn pooled<'a>(cohorts: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let victims = Victims::pooled(cohorts.clone().map(|cohort| &cohort.victims));
+        let mut pool = Self { victims, ..Self::default() };
         for cohort in cohorts {
             pool.failing.extend_from_slice(&cohort.failing);
             pool.completed.extend_from_slice(&cohort.completed);

@@ -16,7 +16,8 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
 use crate::evidence::{
-    Assessment, Candidate, Evidence, Failing, INDICATORS_DROP, IncidentClass, Measured, VerdictLine,
+    Assessment, Candidate, Evidence, Failing, INDICATORS_DROP, IncidentClass, Measured,
+    VerdictLine, Victims,
 };
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
 use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
@@ -67,6 +68,8 @@ pub(crate) struct Incident {
     evidence: Evidence,
     /// The signature that is a tool's by the evidence of this host alone.
     tool: Option<Candidate>,
+    /// Local addresses of the failing flows at the last inspection.
+    victims: Victims,
     record: Box<Record>,
     syns: u64,
     matched: u64,
@@ -149,6 +152,7 @@ impl Incident {
             detected: opening.detected,
             evidence: assessment.evidence.clone(),
             tool: tool(assessment),
+            victims: assessment.victims.clone(),
             syns: opening.syns,
             matched: opening.matched,
             dropped: opening.dropped,
@@ -235,6 +239,11 @@ impl Incident {
         self.tool.as_ref()
     }
 
+    /// Local addresses of the failing flows at the last inspection.
+    pub fn victims(&self) -> &Victims {
+        &self.victims
+    }
+
     /// The record that is kept beside its evidence.
     pub fn record(&mut self) -> &mut Record {
         &mut self.record
@@ -313,6 +322,7 @@ impl Incident {
         self.sources = self.sources.max(assessment.evidence.sources_estimate);
         self.evidence = Evidence { sources_estimate: self.sources, ..assessment.evidence.clone() };
         self.tool = tool(assessment);
+        self.victims.clone_from(&assessment.victims);
         self.record.at_last = assessment.moment;
         self.record.lines.clone_from(&assessment.lines);
         let stays = now < self.judged_from || assessment.provisional && self.class.is_flood();

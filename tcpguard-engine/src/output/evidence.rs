@@ -1,14 +1,14 @@
 //! The report of the agent to the fleet process: what other hosts of the fleet may learn of this one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::fleet::HintReport;
 use crate::evidence::{IncidentClass, NetworkShare, Severity};
 use crate::incident::IncidentReport;
-use crate::input::{FleetName, Listener, Mode, SharedSignature, SynHeader, Timestamp, share};
+use crate::input::{FleetName, Listener, Mode, SharedSignature, Timestamp, share};
 
 /// State of the agent for the fleet process. The last one is the one that counts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -27,6 +27,8 @@ pub struct FleetReport {
     pub incidents: Vec<SharedEvidence>,
     /// The attached interfaces.
     pub links: Vec<LinkPressure>,
+    /// Packets per second that full backlogs of CPUs drop, on all interfaces; `None` where that is not known.
+    pub backlog_lost_pps: Option<f64>,
     /// The hints that hold.
     pub hints: Vec<HintReport>,
     /// Number of rules of the fleet that are in force.
@@ -89,8 +91,9 @@ pub struct SharedEvidence {
     pub listener: Listener,
     /// Number of listeners that it is about.
     pub listeners: u32,
-    /// Attacked addresses of this host, at most [`SharedEvidence::VICTIMS`].
-    pub victims: Vec<IpAddr>,
+    /// Attacked addresses of this host: those with a tenth of the failed handshakes or more, the most attacked one
+    /// first.
+    pub victims: Vec<Victim>,
     /// Seconds since the alarm.
     pub age_s: u64,
     /// SYNs per second, over the last second.
@@ -121,6 +124,15 @@ pub struct SharedEvidence {
     pub signatures: Vec<SignatureEvidence>,
     /// Lengths of the SYNs of the attacked listeners' clients.
     pub client_lengths: Vec<ClientLength>,
+}
+
+/// An attacked address of this host.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Victim {
+    /// The address.
+    pub addr: IpAddr,
+    /// Its share of the failed handshakes, 0 to 1.
+    pub share: f64,
 }
 
 /// A length of clients' SYNs.
@@ -158,19 +170,11 @@ pub(crate) struct SharedRates {
 }
 
 impl SharedEvidence {
-    /// The most victims that are listed.
-    pub const VICTIMS: usize = 8;
     /// The most signatures that are listed.
     pub const SIGNATURES: usize = 8;
 
-    /// The evidence of an open incident, with the rates of its listeners.
-    pub(crate) fn of(
-        now: Timestamp,
-        report: &IncidentReport,
-        rates: SharedRates,
-        signatures: Vec<SignatureEvidence>,
-        client_lengths: Vec<ClientLength>,
-    ) -> Self {
+    /// The evidence of an open incident, with the rates of its listeners, and without victims, signatures and lengths.
+    pub(crate) fn of(now: Timestamp, report: &IncidentReport, rates: SharedRates) -> Self {
         let evidence = &report.evidence;
         let indicators = evidence.holding() as u32;
         Self {
@@ -179,7 +183,7 @@ impl SharedEvidence {
             severity: report.severity,
             listener: report.listener,
             listeners: report.listeners,
-            victims: victims(report),
+            victims: Vec::new(),
             age_s: now.since(report.detected).as_secs(),
             syn_pps: report.syn_rate,
             peak_syn_pps: report.peak_syn_rate,
@@ -193,8 +197,8 @@ impl SharedEvidence {
             indicators,
             confidence: confidence(indicators),
             top_networks: evidence.top_networks.clone(),
-            signatures,
-            client_lengths,
+            signatures: Vec::new(),
+            client_lengths: Vec::new(),
         }
     }
 }
@@ -204,27 +208,6 @@ fn confidence(indicators: u32) -> f64 {
     share(1.0 - 0.5_f64.powi(indicators as i32))
 }
 
-/// The attacked addresses: that of the listener, or where it has every address, those of the sampled SYNs.
-fn victims(report: &IncidentReport) -> Vec<IpAddr> {
-    let addr = report.listener.addr;
-    if !addr.is_unspecified() {
-        return vec![addr];
-    }
-    let found = report.record.headers.iter().filter_map(destination);
-    let distinct: BTreeSet<IpAddr> = found.collect();
-    distinct.into_iter().take(SharedEvidence::VICTIMS).collect()
-}
-
-/// The destination in a header.
-fn destination(header: &SynHeader) -> Option<IpAddr> {
-    let bytes = &header.bytes;
-    match bytes.first()? >> 4 {
-        4 => Some(Ipv4Addr::from(*bytes.get(16..)?.first_chunk::<4>()?).into()),
-        6 => Some(Ipv6Addr::from(*bytes.get(24..)?.first_chunk::<16>()?).into()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,19 +215,5 @@ mod tests {
     #[test]
     fn each_indicator_halves_the_doubt() {
         assert_eq!([0, 1, 2, 4].map(confidence), [0.0, 0.5, 0.75, 0.938]);
-    }
-
-    #[test]
-    fn the_destination_of_a_header_is_found() {
-        let header = |bytes: Vec<u8>| SynHeader { at: Timestamp::default(), bytes, whole: 60 };
-        let mut four = vec![0x45; 20];
-        four[16..].copy_from_slice(&[198, 51, 100, 7]);
-        assert_eq!(destination(&header(four.clone())), "198.51.100.7".parse().ok());
-        let mut six = vec![0x60; 40];
-        six[24..].copy_from_slice(&"2001:db8::7".parse::<Ipv6Addr>().expect("address").octets());
-        assert_eq!(destination(&header(six)), "2001:db8::7".parse().ok());
-        four.truncate(19);
-        assert_eq!(destination(&header(four)), None);
-        assert_eq!(destination(&header(Vec::new())), None);
     }
 }

@@ -9,7 +9,7 @@ mod response;
 pub use command::Command;
 pub(crate) use evidence::SharedRates;
 pub use evidence::{
-    ClientLength, FleetReport, LinkPressure, RefusedRule, SharedEvidence, SignatureEvidence,
+    ClientLength, FleetReport, LinkPressure, RefusedRule, SharedEvidence, SignatureEvidence, Victim,
 };
 pub use fleet::{FleetRefusal, HintReport};
 pub use report::{Completions, ListenerReport, ListenerState, Report};

@@ -6,7 +6,7 @@ use tcpguard_common::abi::{Fingerprint, Mask, layout, maps, quirk};
 use tcpguard_engine::{
     ClientsWithin, FleetAction, FleetMessage, FleetName, FleetRefusal, FleetRule, Force, Hint,
     IncidentClass, Limits, Mitigation, Mode, Ports, RemovalReason, Request, RequestError, Response,
-    RuleReason, RuleToImport, Settings, SharedSignature, SignatureBasis, Which, Whose,
+    RuleReason, RuleToImport, Settings, SharedSignature, SignatureBasis, Victim, Which, Whose,
 };
 
 use crate::operator::{lab, net};
@@ -265,7 +265,7 @@ fn a_signature_is_evidence_for_others_only_if_this_host_has_it_of_its_own() {
     let evidence = shared(&lab);
     assert_eq!(evidence.class, IncidentClass::RandomSpoofed);
     assert_eq!((evidence.listener.port, evidence.listeners), (443, 1));
-    assert_eq!(evidence.victims, [evidence.listener.addr]);
+    assert_eq!(evidence.victims, [Victim { addr: evidence.listener.addr, share: 1.0 }]);
     assert!(evidence.dropped_pps > 1000.0, "{evidence:?}");
     assert!(evidence.indicators >= 3 && evidence.confidence > 0.8, "{evidence:?}");
     let [found] = evidence.signatures.as_slice() else { panic!("{evidence:?}") };

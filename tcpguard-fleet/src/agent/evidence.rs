@@ -88,7 +88,7 @@ fn facts(clock: Clock, incident: &SharedEvidence) -> IncidentFacts {
         .take(IncidentFacts::MAX_SIGNATURES)
         .collect();
     let share = |part: u64| part.min(incident.syns) as f64 / incident.syns.max(1) as f64;
-    let victims = incident.victims.iter().map(|address| IpNet::from(*address));
+    let victims = incident.victims.iter().map(|victim| IpNet::from(victim.addr));
     IncidentFacts {
         number: incident.incident,
         class: incident.class,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use tcpguard_engine::{FleetReport, LinkPressure, SharedEvidence};
+use tcpguard_engine::{FleetReport, SharedEvidence, Victim};
 
 use crate::relief::choice::Flood;
 use crate::relief::edge::Load;
@@ -14,16 +14,21 @@ const SAMPLE: f64 = 10_000.0;
 /// Load of the links. `speed` is that of an interface in bits per second.
 pub fn load(report: &FleetReport, speed: impl Fn(&str) -> Option<f64>) -> Load {
     let shares = report.links.iter().filter_map(|link| Some(link.rx_bps / speed(&link.interface)?));
+    let pps = report.links.iter().fold(0.0, |sum, link| sum + link.rx_pps);
+    let in_rings = report.links.iter().map(|link| loss_share(link.lost_pps, link.rx_pps));
+    // The backlogs are those of the CPUs, whatever the interface.
+    let in_backlogs = loss_share(report.backlog_lost_pps, pps);
     Load {
         link_share: shares.reduce(f64::max),
-        loss_share: report.links.iter().map(loss_share).fold(0.0, f64::max),
-        pps: report.links.iter().fold(0.0, |sum, link| sum + link.rx_pps),
+        loss_share: in_rings.fold(in_backlogs, f64::max),
+        pps,
     }
 }
 
-fn loss_share(link: &LinkPressure) -> f64 {
-    match link.lost_pps {
-        Some(lost) if lost > 0.0 => lost / (lost + link.rx_pps),
+/// Share of the packets that are lost, beside those that the program sees, both per second.
+fn loss_share(lost: Option<f64>, seen: f64) -> f64 {
+    match lost {
+        Some(lost) if lost > 0.0 => lost / (lost + seen),
         _ => 0.0,
     }
 }
@@ -33,19 +38,20 @@ pub fn floods(incidents: &[SharedEvidence], is_spare: impl Fn(IpAddr) -> bool) -
     let attacks = incidents.iter().filter(|incident| incident.class.is_flood());
     let mut floods: Vec<Flood> = attacks
         .flat_map(|attack| attack.victims.iter().map(move |victim| (attack, *victim)))
-        .map(|(attack, victim)| flood(attack, victim, !is_spare(victim)))
+        .map(|(attack, victim)| flood(attack, victim, !is_spare(victim.addr)))
         .collect();
     floods.sort_by(|one, other| other.syn_pps.total_cmp(&one.syn_pps));
     floods
 }
 
-fn flood(attack: &SharedEvidence, destination: IpAddr, is_last_address: bool) -> Flood {
+fn flood(attack: &SharedEvidence, victim: Victim, is_last_address: bool) -> Flood {
+    let Victim { addr: destination, share } = victim;
     let lengths = lengths(attack);
     let failing = attack.syn_pps * (1.0 - attack.completion.clamp(0.0, 1.0));
     Flood {
         destination,
         port: attack.listener.port,
-        syn_pps: failing / attack.victims.len().max(1) as f64,
+        syn_pps: failing * share,
         client_lengths: client_lengths(attack, destination, &lengths),
         lengths,
         is_last_address,
@@ -99,7 +105,7 @@ fn client_lengths(
 #[cfg(test)]
 mod tests {
     use tcpguard_common::abi::{Fingerprint, Mask, layout};
-    use tcpguard_engine::{ClientLength, IncidentClass, SharedSignature};
+    use tcpguard_engine::{ClientLength, IncidentClass, LinkPressure, SharedSignature};
 
     use super::super::tests::{flood as attack, report};
     use super::*;
@@ -126,6 +132,8 @@ mod tests {
         };
         let load = load(&report, speed);
         assert_eq!(load, Load { link_share: Some(0.9), loss_share: 0.1, pps: 27_000.0 });
+        let dropping = FleetReport { backlog_lost_pps: Some(27_000.0), ..report.clone() };
+        assert_eq!(super::load(&dropping, speed).loss_share, 0.5);
         let unknown = super::load(&report, |_| None);
         assert_eq!(unknown.link_share, None);
     }
@@ -180,13 +188,16 @@ mod tests {
     #[test]
     fn each_victim_of_a_flood_is_a_flood_and_other_incidents_are_none() {
         let victims = ["192.0.2.10", "2001:db8::10"].map(|text| text.parse().expect("an address"));
-        let two = SharedEvidence { victims: victims.into(), ..attack(1) };
+        let shares = [0.9, 0.1];
+        let two = victims.into_iter().zip(shares).map(|(addr, share)| Victim { addr, share });
+        let two = SharedEvidence { victims: two.collect(), ..attack(1) };
         let larger = SharedEvidence { syn_pps: 1e6, ..attack(2) };
         let crowd = SharedEvidence { class: IncidentClass::FlashCrowd, ..attack(3) };
         let floods = floods(&[two, larger, crowd], |address| address.is_ipv6());
         let found: Vec<_> =
             floods.iter().map(|flood| (flood.destination, flood.is_last_address)).collect();
         assert_eq!(found, [(victims[0], true), (victims[0], true), (victims[1], false)]);
-        assert_eq!(floods[1].syn_pps, 49_950.0);
+        let rates: Vec<_> = floods.iter().map(|flood| flood.syn_pps.round()).collect();
+        assert_eq!(rates, [999_000.0, 89_910.0, 9_990.0]);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tcpguard_engine::{
     ClientLength, FleetAction, FleetMessage, FleetName, FleetReport, FleetRule, Hint, HintReport,
     IncidentClass, LinkPressure, Listener, Mode, NetworkShare, Ports, Severity, SharedEvidence,
-    SignatureEvidence,
+    SignatureEvidence, Victim,
 };
 
 use crate::document::tests::evidence;
@@ -34,7 +34,7 @@ pub(crate) fn flood(incident: u64) -> SharedEvidence {
         severity: Severity::Critical,
         listener: Listener { addr: "192.0.2.10".parse().expect("an address"), port: 443 },
         listeners: 1,
-        victims: vec!["192.0.2.10".parse().expect("an address")],
+        victims: vec![Victim { addr: "192.0.2.10".parse().expect("an address"), share: 1.0 }],
         age_s: 30,
         syn_pps: 100_000.0,
         peak_syn_pps: 120_000.0,
@@ -70,6 +70,7 @@ pub(crate) fn report() -> FleetReport {
         mode: Mode::Enforce,
         ports: vec![22, 443],
         incidents: vec![flood(3)],
+        backlog_lost_pps: Some(0.0),
         links: vec![LinkPressure {
             interface: "eth0".to_owned(),
             rx_pps: 120_000.0,

@@ -197,6 +197,7 @@ impl Agent {
             ports: ports.into_iter().take(FleetReport::PORTS).collect(),
             incidents: self.engine.shared_evidence(now),
             links: self.links(),
+            backlog_lost_pps: self.losses().rate(LossCounters::lost_in_backlogs),
             hints: self.engine.hints().collect(),
             rules,
             allowed,

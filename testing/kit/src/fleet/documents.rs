@@ -10,7 +10,7 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 use tcpguard_engine as engine;
 use tcpguard_engine::{
     ClientLength, FleetReport, IncidentClass, LinkPressure, Listener, Mode, Ports, Severity,
-    SharedEvidence, SharedSignature,
+    SharedEvidence, SharedSignature, Victim,
 };
 use tcpguard_fleet::document::{
     Document, Envelope, HostId, HostSelector, Kind, Label, Part, Relief, ReliefRoute, RuleBody,
@@ -186,6 +186,7 @@ pub fn calm_report() -> FleetReport {
         ports: vec![PORT],
         incidents: Vec::new(),
         links: vec![link(1_000.0)],
+        backlog_lost_pps: Some(0.0),
         hints: Vec::new(),
         rules: 0,
         allowed: 0,
@@ -215,7 +216,7 @@ pub fn incident(number: u64, victim: &str, window: u16) -> Result<SharedEvidence
         severity: Severity::Critical,
         listener: Listener { addr, port: PORT },
         listeners: 1,
-        victims: vec![addr],
+        victims: vec![Victim { addr, share: 1.0 }],
         age_s: 10,
         syn_pps: RATE,
         peak_syn_pps: 1.2 * RATE,
