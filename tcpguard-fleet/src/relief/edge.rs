@@ -139,11 +139,27 @@ pub enum Event {
 #[derive(Clone, Copy, Debug)]
 enum State {
     Quiet,
-    Pressed { since: Timestamp, is_reported: bool },
-    Asked { calm_since: Option<Timestamp> },
-    Announced { since: Timestamp },
-    Held { since: Timestamp, calm_since: Option<Timestamp>, lost_since: Option<Timestamp> },
-    Probing { next: Timestamp },
+    Pressed {
+        since: Timestamp,
+        is_reported: bool,
+    },
+    Asked {
+        calm_since: Option<Timestamp>,
+    },
+    Announced {
+        since: Timestamp,
+        /// Most routes that were announced at once, and the time of the last one.
+        routes: usize,
+        last: Timestamp,
+    },
+    Held {
+        since: Timestamp,
+        calm_since: Option<Timestamp>,
+        lost_since: Option<Timestamp>,
+    },
+    Probing {
+        next: Timestamp,
+    },
 }
 
 /// The relief of one host.
@@ -193,6 +209,11 @@ impl Edge {
         }
     }
 
+    /// Returns whether the load needs relief, and the policy allows no route.
+    pub const fn lacks_route(&self) -> bool {
+        matches!(self.state, State::Pressed { is_reported: true, .. })
+    }
+
     /// Returns the routes that are asked for now; empty: none.
     pub fn routes(&self) -> &[Wanted] {
         &self.routes
@@ -215,7 +236,8 @@ impl Edge {
     /// Takes the reading of one second.
     pub fn step(&mut self, now: Timestamp, reading: &Reading<'_>) -> Option<Event> {
         let is_pressed = self.is_pressed(reading);
-        let is_announced = self.routes.iter().any(|route| reading.announced.contains(route));
+        let own = self.routes.iter().filter(|route| reading.announced.contains(route)).count();
+        let is_announced = own > 0;
         match self.state {
             State::Quiet => {
                 let is_paused = self.pause.is_some_and(|until| now < until);
@@ -233,7 +255,7 @@ impl Edge {
                 true => self.ask(now, since, is_reported, reading),
             },
             State::Asked { .. } if is_announced => {
-                self.state = State::Announced { since: now };
+                self.state = State::Announced { since: now, routes: own, last: now };
                 Some(Event::Announced)
             }
             State::Asked { calm_since } => {
@@ -246,7 +268,7 @@ impl Edge {
                 self.state = State::Asked { calm_since };
                 None
             }
-            State::Announced { since } => {
+            State::Announced { since, routes, last } => {
                 if self.before.has_fallen_to(reading.load) {
                     self.state = State::Held { since, calm_since: None, lost_since: None };
                     return Some(Event::Effective);
@@ -255,7 +277,13 @@ impl Edge {
                     self.state = State::Asked { calm_since: None };
                     return Some(Event::Lost);
                 }
-                (now.since(since) >= EFFECT).then(|| self.widen(now, reading.floods))
+                self.cover(reading.floods);
+                // A controller announces one route a second, for several hosts in turn.
+                if own > routes {
+                    self.state = State::Announced { since, routes: own, last: now };
+                    return None;
+                }
+                (now.since(last) >= EFFECT).then(|| self.widen(now, reading.floods))
             }
             State::Held { since, calm_since, lost_since } => {
                 let lost_since = (!is_announced).then(|| lost_since.unwrap_or(now));

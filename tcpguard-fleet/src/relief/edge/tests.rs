@@ -256,7 +256,10 @@ fn a_flood_that_no_route_narrows_is_reported_once() {
         .filter_map(|second| edge.step(Timestamp::from_millis(second * 1000), &reading))
         .collect();
     assert_eq!(events, [Event::NoRoute]);
-    assert_eq!(edge.phase(), Phase::Pressed);
+    assert_eq!((edge.phase(), edge.lacks_route()), (Phase::Pressed, true));
+    let reading = Reading { load: FREE, ..reading };
+    edge.step(Timestamp::from_millis(60_000), &reading);
+    assert!(!edge.lacks_route());
 }
 
 #[test]
@@ -280,6 +283,41 @@ fn new_victims_are_added_up_to_the_bound_of_a_host() {
     }
     assert_eq!(edge.phase(), Phase::Held);
     assert_eq!(routes, [0, 1, 3, 3, 3, 5, FLOWSPEC_PER_HOST]);
+}
+
+/// A controller announces one route a second for all hosts. The load falls with the last of a host's routes.
+#[test]
+fn the_effect_is_judged_from_the_last_announcement_on() {
+    let mut edge = Edge::new(Settings::default());
+    let floods: Vec<Flood> = (1..9).map(|port| Flood { port, ..flood() }).collect();
+    let mut events = Vec::new();
+    for second in 0..60 {
+        let turns = (second as usize).saturating_sub(4) / 5;
+        let announced = &edge.routes()[..turns.min(edge.routes().len())].to_vec();
+        let load = if announced.len() < floods.len() { FULL } else { FREE };
+        let reading = Reading { load, floods: &floods, announced };
+        events.extend(edge.step(Timestamp::from_millis(second * 1000), &reading));
+    }
+    let asked = Event::Asked { routes: 8, hold: HOLD };
+    assert_eq!(events, [asked, Event::Announced, Event::Effective]);
+    assert_eq!((edge.phase(), edge.routes().len()), (Phase::Held, 8));
+}
+
+#[test]
+fn a_flood_that_moves_before_the_load_falls_is_followed() {
+    let mut edge = Edge::new(Settings::default());
+    let floods: Vec<Flood> = (1..3).map(|port| Flood { port, ..flood() }).collect();
+    for second in 0..10 {
+        let moved = second >= 6;
+        let announced = edge.routes().to_vec();
+        let reading = Reading {
+            load: if announced.len() < 2 { FULL } else { FREE },
+            floods: &floods[usize::from(moved)..=usize::from(moved)],
+            announced: if second < 4 { &[] } else { &announced },
+        };
+        edge.step(Timestamp::from_millis(second * 1000), &reading);
+    }
+    assert_eq!((edge.phase(), edge.routes().len()), (Phase::Held, 2));
 }
 
 #[test]
