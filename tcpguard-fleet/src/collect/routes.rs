@@ -7,8 +7,8 @@ use tcpguard_engine::Timestamp;
 use super::status::FleetRoute;
 use crate::document::{Announced, HostId, Kind, Part, Relief};
 
-/// Reports of controllers: 80 hosts with routes of two controllers each, in two parts.
-const MAX_REPORTS: usize = 320;
+/// Reports of controllers: as many as two of them send in the 30 s that reports are kept.
+const MAX_REPORTS: usize = 960;
 /// Hosts that ask for relief.
 const MAX_ASKING: usize = 4096;
 

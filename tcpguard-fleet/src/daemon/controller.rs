@@ -1,6 +1,7 @@
 //! `tcpguard-fleet relief`: the controller of the routers of a site, and the parent of its BGP speaker.
 
-use std::collections::BTreeMap;
+mod reports;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tcpguard_host::units;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::reports::Reports;
 use super::link::{BusLink, News};
 use super::notify::Notifier;
 use super::request::{Request, Response};
@@ -23,7 +25,7 @@ use super::store::Store;
 use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, clock, connect};
 use crate::bus::{Bus, Credentials, Link, Received};
 use crate::config::{self, Config, SpeakerKind};
-use crate::document::{Announced, AnnouncedRoute, Document, HostId, Kind, Part, Sender, Subject};
+use crate::document::{Announced, Document, HostId, Kind, Sender, Subject};
 use crate::hook::secret::Secret;
 use crate::relief::controller::{Change, Controller, Entry, Event};
 use crate::relief::drive::{Drive, Step};
@@ -38,8 +40,6 @@ use crate::trust::{Admission, Bounds};
 
 /// Time between two steps.
 const TICK: Duration = Duration::from_secs(1);
-/// Time between two reports of the same routes. Hosts keep them for 30 s.
-const REPEAT: Duration = Duration::from_secs(10);
 /// First wait before the speaker is started anew, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Longest wait before the speaker is started anew.
@@ -255,10 +255,8 @@ struct Process<B> {
     drive: Drive<AnySpeaker>,
     starter: Starter,
     link: BusLink<B>,
-    /// Routes as they were last reported, by host.
-    reported: BTreeMap<HostId, Vec<AnnouncedRoute>>,
+    reports: Reports,
     was_established: bool,
-    next_report: Timestamp,
     /// The last failure of the speaker.
     failure: Option<String>,
 }
@@ -273,9 +271,8 @@ impl<B: Bus> Process<B> {
             drive: Drive::new(Controller::new(relief.bounds)),
             starter,
             link,
-            reported: BTreeMap::new(),
+            reports: Reports::default(),
             was_established: false,
-            next_report: Timestamp::default(),
             failure: None,
         }
     }
@@ -326,38 +323,13 @@ impl<B: Bus> Process<B> {
         }
     }
 
-    /// Publishes the state of the routes of each host that asks: at once when it has changed, and again every 10 s.
+    /// Publishes the state of the routes of each host that asks.
     fn report(&mut self, clock: Clock) {
         let answers = self.drive.controller().answers(clock);
         let established = self.drive.controller().is_established();
-        let is_due = clock.now >= self.next_report || established != self.was_established;
-        if is_due {
-            self.next_report = clock.now + REPEAT;
-        }
-        let before = std::mem::replace(&mut self.reported, answers.clone());
-        for (host, routes) in &answers {
-            let is_same = before.get(host).is_some_and(|known| is_same(known, routes));
-            if is_due || !is_same {
-                self.publish(clock, host, routes, established);
-            }
-        }
-        // Hosts that no longer ask, once.
-        for host in before.keys().filter(|host| !answers.contains_key(*host)) {
-            self.publish(clock, host, &[], established);
-        }
         self.was_established = established;
-    }
-
-    fn publish(
-        &mut self,
-        clock: Clock,
-        about: &HostId,
-        routes: &[AnnouncedRoute],
-        established: bool,
-    ) {
-        for (part, routes) in Part::divide(routes, Announced::MAX_ROUTES) {
+        for (about, part, routes) in self.reports.due(clock.now, &answers, established) {
             let envelope = self.sender.envelope(clock, Kind::Announced);
-            let about = about.clone();
             let document =
                 Document::Announced(Announced { envelope, part, about, established, routes });
             let subject = Subject::of(&document).map(|subject| subject.to_string());
@@ -370,7 +342,7 @@ impl<B: Bus> Process<B> {
     }
 
     fn confirm(&mut self, clock: Clock, host: &HostId) -> Response {
-        if !self.reported.contains_key(host) {
+        if !self.reports.has(host) {
             let message = format!("host {host} asks for no route");
             return Failure::new(message, "tcpguard-fleet status").into();
         }
@@ -387,7 +359,7 @@ impl<B: Bus> Process<B> {
             (false, false) => "no BGP session",
         };
         let routes = units::counted(self.drive.controller().table().count() as u64, "route");
-        let hosts = units::counted(self.reported.len() as u64, "host");
+        let hosts = units::counted(self.reports.count() as u64, "host");
         format!("{speaker}, {routes} for {hosts}")
     }
 
@@ -452,14 +424,6 @@ impl<B: Bus> Process<B> {
         worst_first(&mut findings);
         findings
     }
-}
-
-/// Returns whether two reports say the same. Times are recomputed with each report.
-fn is_same(before: &[AnnouncedRoute], now: &[AnnouncedRoute]) -> bool {
-    let content = |routes: &[AnnouncedRoute]| -> Vec<_> {
-        routes.iter().map(|route| (route.route, route.state, route.reason.clone())).collect()
-    };
-    content(before) == content(now)
 }
 
 #[cfg(test)]

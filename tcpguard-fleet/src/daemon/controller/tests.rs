@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::super::link::tests::{Memory, settle};
 use super::*;
 use crate::document::tests::{envelope, host};
-use crate::document::{Envelope, Relief, ReliefRoute, RouteState};
+use crate::document::{Envelope, Part, Relief, ReliefRoute, RouteState};
 use crate::relief::controller::bounds;
 use crate::relief::speaker::peering::tests::peering;
 use crate::relief::wanted::Wanted;
@@ -29,7 +29,7 @@ fn asked(number: u32, seq: u64, wanted: Vec<ReliefRoute>) -> News {
     News::Received(Received { subject, document: document.to_json().expect("JSON") })
 }
 
-fn route() -> ReliefRoute {
+pub(super) fn route() -> ReliefRoute {
     let json = r#"{"kind":"flowspec","destination":"192.0.2.10/32","port":443,"length":[40,40]}"#;
     serde_json::from_str(json).expect("a route")
 }
