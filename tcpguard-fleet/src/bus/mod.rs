@@ -13,9 +13,7 @@ use std::io;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
-pub use credentials::Credentials;
-#[cfg(test)]
-pub(crate) use credentials::end as credentials_end;
+pub use credentials::{Claims, Credentials};
 #[cfg(test)]
 pub(crate) use nats::WAITING;
 pub use nats::{Link, Nats, Settings};

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::credentials::{self, Credentials};
+use super::credentials::{Claims, Credentials};
 use super::{Bus, BusError, Received, Stored, store};
 
 /// Header of the documents that hosts publish. A host can have the server send its reply to a request to the subject
@@ -182,7 +182,7 @@ impl Nats {
             Credentials::File(path) => {
                 let shown = path.display().to_string();
                 let file = std::fs::read_to_string(path).map_err(invalid(shown.clone()))?;
-                ends = credentials::end(&file);
+                ends = Claims::read(&file).and_then(|claims| claims.end());
                 ConnectOptions::with_credentials(&file).map_err(invalid(shown))?
             }
             Credentials::Certificate { certificate, key } => {

@@ -52,6 +52,16 @@ pub enum FleetEvent {
 }
 
 impl FleetEvent {
+    /// Priority of the event in the journal.
+    pub const fn level(&self) -> log::Level {
+        match self {
+            Self::HostSilent { .. } | Self::IncidentStarted { .. } => log::Level::Warn,
+            Self::HostReturned { .. }
+            | Self::IncidentsMerged { .. }
+            | Self::IncidentEnded { .. } => log::Level::Info,
+        }
+    }
+
     /// Name of the event in the journal.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -69,7 +69,7 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
             news = link.next() => take(&mut collector, news),
         }
         while let Some(event) = collector.next_event() {
-            log::warn!("{}: {event}", event.name());
+            log::log!(event.level(), "{}: {event}", event.name());
         }
     }
     notifier.stopping();

@@ -19,13 +19,12 @@ mod store;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use data_encoding::BASE64URL_NOPAD;
 use tcpguard_engine::Timestamp;
 use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Clock;
 
-use crate::bus::{BusError, Credentials, Nats};
+use crate::bus::{BusError, Claims, Credentials, Nats};
 use crate::config::Config;
 use crate::document::HostId;
 use crate::hook::secret::Secret;
@@ -130,7 +129,13 @@ pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, StartError>
         // The client reads the file itself, and does not look at its mode.
         Credentials::File(secret) | Credentials::Certificate { key: secret, .. } => {
             let secret = Secret::read(secret).map_err(StartError::Configuration)?;
-            if let Some(name) = name_in(secret.bytes()).filter(|name| name != host.as_str()) {
+            let claims = str::from_utf8(secret.bytes()).ok().and_then(Claims::read);
+            let end = claims.as_ref().and_then(Claims::end);
+            if let Some(finding) = end.and_then(|end| status::ending(end, clock().wall)) {
+                log::warn!("{}", finding.text);
+            }
+            let name = claims.and_then(|claims| claims.name);
+            if let Some(name) = name.filter(|name| name != host.as_str()) {
                 log::warn!(
                     "the credentials are of {name}, and this host is {host} on the bus. Set host = \
                      \"{name}\", or sign new ones: tcpguard-fleet enroll {host}"
@@ -148,33 +153,12 @@ pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, StartError>
     })
 }
 
-/// The name in the JWT of a file with credentials, by which the server permits subjects.
-fn name_in(credentials: &[u8]) -> Option<String> {
-    let text = str::from_utf8(credentials).ok()?;
-    let jwt = text.lines().find(|line| line.matches('.').count() == 2)?;
-    let claims = BASE64URL_NOPAD.decode(jwt.split('.').nth(1)?.as_bytes()).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-    Some(claims["name"].as_str()?.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-
-    #[test]
-    fn credentials_have_the_name_of_their_host() {
-        let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-        let jwt = format!("{}.{}.sig", encode("{}"), encode(r#"{"name":"a1b2c3d4"}"#));
-        let file = format!(
-            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\nSUABC\n------END USER NKEY SEED------\n"
-        );
-        assert_eq!(name_in(file.as_bytes()).as_deref(), Some("a1b2c3d4"));
-        assert_eq!(name_in(b"no credentials"), None);
-    }
 
     #[tokio::test]
     async fn a_bus_that_only_another_configuration_can_reach_is_named_as_such() {

@@ -4,6 +4,7 @@
 //! they do not know.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -96,20 +97,18 @@ impl BusStatus {
     /// The problem of the connection at this time, if there is one.
     pub fn finding(&self, now: jiff::Timestamp) -> Option<Finding> {
         let why = self.last_error.as_deref().unwrap_or("no reply");
-        let left = self.credentials_end.map(|end| end.0.duration_since(now));
+        let ending = self.credentials_end.and_then(|end| ending(end.0, now));
         match (self.connected, self.refused, &self.denied) {
             (true, _, Some(denied)) => Some(
                 Finding::warning("fleet_credentials", format!("the bus does not permit all that this process does: {denied}"))
                     .hint("sign credentials for the name of: tcpguard-fleet name, and its part: tcpguard-fleet enroll NAME --as PART"),
             ),
-            (true, _, None) => ending(left?),
-            (false, true, _) => {
-                let text = match left {
-                    Some(left) if left.is_negative() => "the credentials of this host have ended",
-                    _ => "the bus refuses the credentials of this host",
-                };
-                Some(Finding::warning("fleet_credentials", text).hint(RENEW))
-            }
+            (true, _, None) => ending,
+            (false, true, _) if self.credentials_end.is_some_and(|end| end.0 <= now) => ending,
+            (false, true, _) => Some(
+                Finding::warning("fleet_credentials", "the bus refuses the credentials of this host")
+                    .hint(RENEW),
+            ),
             (false, false, _) => Some(
                 Finding::warning("fleet_bus", format!("no connection to the bus: {why}"))
                     .hint("check servers under [bus] in /etc/tcpguard/fleet.toml; this host is protected all the same"),
@@ -127,12 +126,18 @@ const ANNOUNCED: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Time before the end of credentials from which it is urgent: more than a weekend.
 const URGENT: SignedDuration = SignedDuration::from_hours(3 * 24);
 
-fn ending(left: SignedDuration) -> Option<Finding> {
+/// The problem of credentials that end soon or have ended; `None` as long as they last.
+pub fn ending(end: jiff::Timestamp, now: jiff::Timestamp) -> Option<Finding> {
+    let left = end.duration_since(now);
     if left > ANNOUNCED {
         return None;
     }
-    let span = units::span(left.try_into().unwrap_or_default());
-    let text = format!("the credentials of this host end in {span}");
+    let text = match Duration::try_from(left) {
+        Ok(left) if !left.is_zero() => {
+            format!("the credentials of this host end in {}", units::span(left))
+        }
+        _ => "the credentials of this host have ended".to_owned(),
+    };
     let finding = match left <= URGENT {
         true => Finding::warning("fleet_credentials", text),
         false => Finding::notice("fleet_credentials", text),

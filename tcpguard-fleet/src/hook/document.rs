@@ -13,7 +13,7 @@ use tcpguard_host::time::Time;
 
 use super::id::EventId;
 use super::provider;
-use crate::document::{Id, ReliefRoute};
+use crate::document::ReliefRoute;
 use crate::relief::filter;
 use crate::relief::flowspec::FlowSpec;
 
@@ -66,9 +66,6 @@ pub enum EventKind {
 pub struct Incident {
     /// Number of the incident at its host.
     pub id: u64,
-    /// Id of the incident across the fleet; left out where no collector gave one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fleet: Option<Id>,
     /// Class of the incident.
     pub class: IncidentClass,
     /// Severity of the class.
@@ -203,7 +200,6 @@ pub(super) mod tests {
             host: "web1".to_owned(),
             incident: Incident {
                 id: incident,
-                fleet: None,
                 class: IncidentClass::RandomSpoofed,
                 severity: Severity::Critical,
                 victims: vec!["192.0.2.10/32".parse().expect("a prefix")],
@@ -275,7 +271,7 @@ pub(super) mod tests {
         let event = Event { rule: None, ..event(EventKind::Start, 7) };
         let json: serde_json::Value = serde_json::from_slice(&Hook::from(event).to_json()).unwrap();
         assert!(json.get("match").is_none() && json.get("relief").is_none(), "{json}");
-        assert!(json["incident"].get("ended").is_none() && json["incident"].get("fleet").is_none());
+        assert!(json["incident"].get("ended").is_none());
     }
 
     #[test]

@@ -279,7 +279,8 @@ mod tests {
             assert_eq!(user["nats"]["issuer_account"], account["sub"]);
             assert_eq!(user["name"], "a1b2c3d4");
             assert_eq!(user["exp"].as_i64(), user["iat"].as_i64().map(|at| at + 3600));
-            let end = crate::bus::credentials_end(&text).expect("an end");
+            let end =
+                crate::bus::Claims::read(&text).and_then(|claims| claims.end()).expect("an end");
             assert_eq!(Some(end.as_second()), user["exp"].as_i64());
             let seed = text.lines().nth(5).expect("a seed");
             let key = jwt::read_key(seed).expect("a key");

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::agent;
 use crate::config;
 use crate::daemon::status::HookStatus;
-use crate::document::{IncidentFacts, ReliefRoute};
+use crate::document::IncidentFacts;
 use crate::hook::command::Command;
 use crate::hook::dispatch::{DeliveryError, Dispatcher};
 use crate::hook::document::{Event, EventKind, Hook, Incident, Relief, Sources};
@@ -44,6 +44,8 @@ pub(super) struct Hooks {
     targets: Vec<(String, Arc<Dispatcher>)>,
     /// Open incidents by their numbers; `None` before the first report.
     open: Option<BTreeMap<u64, Known>>,
+    /// The flood of the last report about relief, while relief goes on.
+    relieved: Option<Known>,
 }
 
 /// An incident as it was last reported.
@@ -62,11 +64,11 @@ impl Hooks {
     /// When one cannot work: a secret, a URL or a path is wrong.
     pub fn start(hostname: String, hooks: &[config::Hook]) -> Result<Self, Failure> {
         let targets = hooks.iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { hostname, targets, open: None })
+        Ok(Self { hostname, targets, open: None, relieved: None })
     }
 
-    /// Takes a report of the agent.
-    pub fn handle_report(&mut self, clock: Clock, report: &FleetReport) {
+    /// Takes a report of the agent, with the relief that this host has now.
+    pub fn handle_report(&mut self, clock: Clock, report: &FleetReport, relief: Option<&Relief>) {
         let is_first = self.open.is_none();
         let mut before = self.open.take().unwrap_or_default();
         let mut open = BTreeMap::new();
@@ -84,7 +86,7 @@ impl Hooks {
             };
             let known = Known { incident, rule, reported };
             if let Some(kind) = kind {
-                self.push(clock, kind, known.clone(), None);
+                self.push(clock, kind, known.clone(), relief.cloned());
             }
             open.insert(evidence.incident, known);
         }
@@ -92,24 +94,26 @@ impl Hooks {
         for mut known in before.into_values() {
             known.incident.ended = Some(Time(clock.wall));
             known.incident.syn_pps = 0.0;
-            self.push(clock, EventKind::End, known, None);
+            if let Some(relieved) = &mut self.relieved
+                && relieved.incident.id == known.incident.id
+            {
+                relieved.clone_from(&known);
+            }
+            self.push(clock, EventKind::End, known, relief.cloned());
         }
     }
 
-    /// Reports that relief has changed, for the largest open flood.
-    pub fn handle_relief(
-        &self,
-        clock: Clock,
-        asked: Vec<ReliefRoute>,
-        announced: Vec<ReliefRoute>,
-    ) {
+    /// Reports that relief has changed: for the largest open flood, or where relief outlasts it, for the last one.
+    pub fn handle_relief(&mut self, clock: Clock, relief: Option<Relief>) {
         let open = self.open.iter().flat_map(BTreeMap::values);
         let floods = open.filter(|known| known.incident.class.is_flood());
         let largest =
             floods.max_by(|one, other| one.incident.syn_pps.total_cmp(&other.incident.syn_pps));
-        if let Some(known) = largest {
-            let relief = Relief { asked, announced };
-            self.push(clock, EventKind::Relief, known.clone(), Some(relief));
+        let known = largest.cloned().or_else(|| self.relieved.take());
+        let goes_on = relief.is_some();
+        if let Some(known) = known {
+            self.push(clock, EventKind::Relief, known.clone(), Some(relief.unwrap_or_default()));
+            self.relieved = Some(known).filter(|_| goes_on);
         }
     }
 
@@ -201,10 +205,9 @@ fn start(hook: &config::Hook) -> Result<(String, Arc<Dispatcher>), Failure> {
 /// The incident as hooks receive it.
 fn describe(clock: Clock, evidence: &SharedEvidence) -> Incident {
     let since = clock.now - Duration::from_secs(evidence.age_s);
-    let victims = evidence.victims.iter().map(|address| IpNet::from(*address));
+    let victims = evidence.victims.iter().map(|victim| IpNet::from(victim.addr));
     Incident {
         id: evidence.incident,
-        fleet: None,
         class: evidence.class,
         severity: evidence.severity.into(),
         victims: victims.take(IncidentFacts::MAX_TARGETS).collect(),
@@ -264,7 +267,7 @@ mod tests {
     fn hooks() -> (Hooks, Arc<Dispatcher>) {
         let dispatcher = Arc::new(Dispatcher::default());
         let targets = vec![("/bin/true".to_owned(), Arc::clone(&dispatcher))];
-        (Hooks { hostname: "web1".to_owned(), targets, open: None }, dispatcher)
+        (Hooks { hostname: "web1".to_owned(), targets, open: None, relieved: None }, dispatcher)
     }
 
     fn waiting(hooks: &Hooks) -> u64 {
@@ -278,31 +281,33 @@ mod tests {
     #[test]
     fn an_incident_has_a_start_updates_and_an_end() {
         let (mut hooks, _) = hooks();
-        hooks.handle_report(clock(0), &with(vec![]));
-        hooks.handle_report(clock(1), &with(vec![flood(3)]));
+        hooks.handle_report(clock(0), &with(vec![]), None);
+        hooks.handle_report(clock(1), &with(vec![flood(3)]), None);
         assert_eq!(waiting(&hooks), 1);
-        (2..60).for_each(|second| hooks.handle_report(clock(second), &with(vec![flood(3)])));
+        (2..60).for_each(|second| hooks.handle_report(clock(second), &with(vec![flood(3)]), None));
         assert_eq!(waiting(&hooks), 1, "no update within a minute");
-        hooks.handle_report(clock(61), &with(vec![flood(3)]));
+        hooks.handle_report(clock(61), &with(vec![flood(3)]), None);
         assert_eq!(waiting(&hooks), 2);
         let few = SharedEvidence { class: IncidentClass::FewSource, ..flood(3) };
-        hooks.handle_report(clock(62), &with(vec![few]));
+        hooks.handle_report(clock(62), &with(vec![few]), None);
         assert_eq!(waiting(&hooks), 2, "updates that wait collapse");
-        hooks.handle_relief(clock(63), Vec::new(), Vec::new());
+        hooks.handle_relief(clock(63), Some(Relief::default()));
         assert_eq!(waiting(&hooks), 3);
-        hooks.handle_report(clock(64), &with(vec![]));
+        hooks.handle_report(clock(64), &with(vec![]), None);
         assert_eq!(waiting(&hooks), 3, "the end replaces the update");
-        hooks.handle_relief(clock(65), Vec::new(), Vec::new());
-        hooks.handle_report(clock(66), &with(vec![]));
-        assert_eq!(waiting(&hooks), 3, "nothing is open");
+        // Relief lasts for minutes longer than the flood.
+        hooks.handle_relief(clock(65), None);
+        assert_eq!(waiting(&hooks), 4, "relief has ended");
+        hooks.handle_relief(clock(66), None);
+        assert_eq!(waiting(&hooks), 4, "no flood was relieved");
     }
 
     /// A restart of the process is no second start of the incident.
     #[test]
     fn an_incident_that_is_open_at_the_start_of_the_process_is_updated() {
         let (mut hooks, _) = hooks();
-        hooks.handle_report(clock(0), &with(vec![flood(3)]));
-        hooks.handle_report(clock(61), &with(vec![flood(3)]));
+        hooks.handle_report(clock(0), &with(vec![flood(3)]), None);
+        hooks.handle_report(clock(61), &with(vec![flood(3)]), None);
         assert_eq!(waiting(&hooks), 1, "two updates are one");
     }
 

@@ -221,14 +221,14 @@ impl<B: Bus> Edge<B> {
         if self.knows_store {
             self.share.handle_agent_rules(&report.names);
         }
-        self.hooks.handle_report(clock, report);
+        let relief = self.relief.as_ref().and_then(Relief::of_hooks);
+        self.hooks.handle_report(clock, report, relief.as_ref());
         let is_due = clock.now.since(self.stepped) >= Duration::from_millis(900);
         let Some(relief) = self.relief.as_mut().filter(|_| is_due) else { return };
         self.stepped = clock.now;
         if let Some(event) = relief.handle_report(clock.now, report) {
             log::warn!("{}", relief::describe(&event));
-            let (asked, announced) = relief.routes();
-            self.hooks.handle_relief(clock, asked, announced);
+            self.hooks.handle_relief(clock, relief.of_hooks());
         }
     }
 
@@ -405,8 +405,12 @@ impl<B: Bus> Edge<B> {
             Finding::warning("fleet_store", format!("operators' rules cannot be read: {why}"))
                 .hint("make the store once: tcpguard-fleet make-store")
         });
+        let no_route = self.relief.as_ref().is_some_and(Relief::lacks_route).then(|| {
+            Finding::critical("fleet_no_route", "the link is overloaded, and no route can be asked for: clients may send the same SYNs")
+                .hint("set port_rate_bytes_per_s under [edge] in /etc/tcpguard/fleet.toml; it limits SYNs of clients too")
+        });
         let mut findings: Vec<Finding> =
-            [bus.finding(now), agent, store].into_iter().flatten().collect();
+            [bus.finding(now), agent, store, no_route].into_iter().flatten().collect();
         worst_first(&mut findings);
         findings
     }

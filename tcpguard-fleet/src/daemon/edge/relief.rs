@@ -12,6 +12,7 @@ use crate::agent;
 use crate::config;
 use crate::daemon::status::ReliefStatus;
 use crate::document::{Announced, HostId, Kind, ReliefRoute, RouteState};
+use crate::hook::document as hook;
 use crate::relief::edge::{Edge, Event, Load, Phase, Reading};
 use crate::relief::wanted::Wanted;
 
@@ -120,9 +121,13 @@ impl Relief {
             }
             self.next = Some(now + REPEAT);
         }
-        let Load { link_share, loss_share, .. } = self.load;
-        let is_losing = loss_share >= self.settings.settings.loss_share;
-        let pressure = if is_losing { 1.0 } else { link_share.unwrap_or_default().min(1.0) };
+        let Load { link_share, loss_share, pps } = self.load;
+        let limits = self.settings.settings;
+        let of_packets = limits.pps.map_or(0.0, |limit| pps / limit);
+        let pressure = match loss_share >= limits.loss_share {
+            true => 1.0,
+            false => link_share.unwrap_or_default().max(of_packets).min(1.0),
+        };
         Some(Request { incident: self.incident, pressure, routes })
     }
 
@@ -130,6 +135,17 @@ impl Relief {
     pub fn routes(&self) -> (Vec<ReliefRoute>, Vec<ReliefRoute>) {
         let documents = |routes: &[Wanted]| routes.iter().map(Wanted::document).collect();
         (documents(self.edge.routes()), documents(&self.announced()))
+    }
+
+    /// Relief as hooks receive it; `None` while none is asked for.
+    pub fn of_hooks(&self) -> Option<hook::Relief> {
+        let (asked, announced) = self.routes();
+        (!asked.is_empty()).then_some(hook::Relief { asked, announced })
+    }
+
+    /// Returns whether relief is needed, and no route is allowed.
+    pub fn lacks_route(&self) -> bool {
+        self.edge.lacks_route()
     }
 
     /// The state.
