@@ -362,6 +362,64 @@ fn the_fleets_package_is_installed_beside_the_agents_and_purged() {
     }
 }
 
+/// The processes of a fleet under their units. The seccomp filters have to permit what the BGP speakers do, too.
+#[test]
+fn the_units_of_a_fleet_run_without_root_and_capabilities() {
+    let machine = machine(&[]);
+    cable(&machine);
+    install(&machine, &deb());
+    install(&machine, &fleet_deb());
+    fs::write(machine.path(CONFIG), format!("{ON_ETH0}[fleet]\nlisten = true\n")).unwrap();
+    machine.exec("systemctl enable --now tcpguard").unwrap();
+    machine.exec("ip link set lo up").unwrap();
+    let server = "nats-server --addr 127.0.0.1 --jetstream --store_dir /run/nats";
+    machine.exec(&format!("systemd-run --quiet --unit=nats {server}")).unwrap();
+    for (speaker, program) in [("gobgp", "gobgpd"), ("exabgp", "exabgp")] {
+        let path = machine.exec(&format!("which {program}")).unwrap();
+        let config = format!(
+            "[bus]\nservers = [\"nats://127.0.0.1:4222\"]\n\
+             [relief]\ndry_run = false\nspeaker = \"{speaker}\"\nprogram = \"{}\"\n\
+             local_as = 65001\nrouter_id = \"127.0.0.1\"\nlocal_address = \"127.0.0.1\"\n\
+             peer_as = 65000\nneighbor = \"127.0.0.2\"\n",
+            path.trim()
+        );
+        fs::write(machine.path("/etc/tcpguard/fleet.toml"), config).unwrap();
+        for part in ["", "-collect", "-relief"] {
+            let unit = format!("tcpguard-fleet{part}");
+            machine.exec(&format!("systemctl restart {unit}")).unwrap();
+            let pid = machine.exec(&format!("systemctl show --value -p MainPID {unit}")).unwrap();
+            let status = machine.exec(&format!("cat /proc/{}/status", pid.trim())).unwrap();
+            let field = |name: &str| {
+                let found = status.lines().find_map(|line| line.strip_prefix(name));
+                found.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+            };
+            assert_eq!(field("CapPrm:"), "0000000000000000", "{unit}");
+            assert_eq!(field("Seccomp:"), "2", "{unit} has a filter");
+            assert!(!field("Uid:").split_whitespace().any(|uid| uid == "0"), "{unit}: {status}");
+        }
+        let begun = Instant::now();
+        loop {
+            let output = machine.output("tcpguard-fleet status --local --json").unwrap();
+            let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+            let states: Vec<Value> =
+                lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            if states.len() == 2
+                && states.iter().all(|state| state["bus"]["connected"] == true)
+                && states[0]["edge"]["agent"] == true
+                && states[1]["controller"]["speaker"] == true
+            {
+                break;
+            }
+            if begun.elapsed() > 20 * SECOND {
+                let log = machine.exec("journalctl --no-pager -u tcpguard-fleet-relief").unwrap();
+                panic!("{speaker}: {states:#?}\n{log}");
+            }
+            thread::sleep(SECOND / 5);
+        }
+    }
+    machine.exec("tcpguard-fleet status --json").unwrap();
+}
+
 #[test]
 fn the_rpm_is_installed_started_and_removed() {
     let machine = machine(&[]);

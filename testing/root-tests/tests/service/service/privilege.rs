@@ -23,7 +23,13 @@ fn process(machine: &Machine, pid: u32, field: &str) -> String {
 #[test]
 fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
-    for (unit, threshold) in [("tcpguard.service", 15), ("tcpguard-selftest.service", 25)] {
+    for (unit, threshold) in [
+        ("tcpguard.service", 15),
+        ("tcpguard-selftest.service", 25),
+        ("tcpguard-fleet.service", 15),
+        ("tcpguard-fleet-collect.service", 15),
+        ("tcpguard-fleet-relief.service", 15),
+    ] {
         let analysis = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
             .arg(format!("--threshold={threshold}"))
