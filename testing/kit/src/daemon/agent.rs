@@ -17,6 +17,7 @@ use tcpguard::control::{Client, Request, Response};
 use crate::daemon::alerts::{self, Alert};
 use crate::daemon::pins::PIN_DIR;
 use crate::daemon::status::Status;
+use crate::fleet::siege::{self, Siege};
 use crate::net::lab::INTERFACE;
 use crate::net::netns::Netns;
 
@@ -139,6 +140,7 @@ pub struct Agent<'host> {
     daemon: Child,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
+    siege: Option<Siege>,
 }
 
 impl<'host> Agent<'host> {
@@ -177,11 +179,12 @@ impl<'host> Agent<'host> {
     }
 
     fn launch(host: &'host Netns, config: &str, command: &mut Command) -> Result<Self> {
-        host.write(CONFIG, config)?;
+        host.write(CONFIG, &siege::configured(config))?;
         let log = Arc::new(Mutex::new(String::new()));
         let (daemon, reader) = launch(command, &log)?;
-        let mut agent = Self { host, daemon, log, reader };
+        let mut agent = Self { host, daemon, log, reader, siege: None };
         agent.ready()?;
+        agent.siege = Siege::by_environment(host)?;
         Ok(agent)
     }
 
@@ -370,6 +373,7 @@ impl Drop for Agent<'_> {
             let status = self.status_text().unwrap_or_else(|error| format!("{error:#}"));
             eprintln!("--- tcpguard status\n{status}\n--- tcpguard log\n{}---", self.log());
         }
+        drop(self.siege.take());
         if let Err(error) = self.stop() {
             eprintln!("{error:#}");
         }

@@ -7,7 +7,7 @@
 //! - [`keys`]: identities on the bus; [`bus`]: the server (nats-server); [`client`]: a client that may break the rules.
 //! - [`router`]: a router that takes routes from one speaker (BIRD).
 //! - [`process`]: the processes under test; [`stand_in`]: an agent without a host; [`documents`]: documents of other
-//!   hosts, and rules of operators.
+//!   hosts, and rules of operators; [`siege`]: a hostile process at an agent.
 
 pub mod bus;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod keys;
 pub mod network;
 pub mod process;
 pub mod router;
+pub mod siege;
 pub mod stage;
 pub mod stand_in;
 

@@ -122,7 +122,8 @@ pub struct Schedule {
 
 impl Schedule {
     /// Each slot has a flood, every kind over either family in turn, and something else. In the first
-    /// sixth, and in three slots at least, agents end again and again; the last one then has to live.
+    /// sixth, and in six slots at least, an agent ends in every other slot; the last one then has to live.
+    /// An agent needs half a minute of quiet to end an incident, of its own or of the agent before it.
     pub fn draw(seed: u64, length: Duration) -> Self {
         const ENDS: [What; 3] =
             [What::End(End::Kill), What::End(End::KillInFlood), What::End(End::Stop)];
@@ -139,7 +140,8 @@ impl Schedule {
             let port = PORT + slot as u16 % SERVICES;
             let kind = next(&mut kinds, &Kind::ALL, &mut random);
             events.push(Event { at, what: What::Flood(kind), port, family });
-            let what = match slot < (slots / 6).max(ENDS.len() as u32) {
+            let restarts = (slots / 6).max(2 * ENDS.len() as u32);
+            let what = match slot < restarts && slot.is_multiple_of(2) {
                 true => next(&mut ends, &ENDS, &mut random),
                 false => next(&mut changes, &CHANGES, &mut random),
             };
@@ -218,7 +220,7 @@ mod tests {
         let ends = schedule.events.iter().filter(|event| matches!(event.what, What::End(_)));
         let (count, last) = (ends.count(), schedule.last_end());
         assert!(
-            count > 20 && last < Duration::from_secs(600),
+            count >= 12 && last < Duration::from_secs(600),
             "{count} ends, the last after {last:?}"
         );
     }
@@ -232,6 +234,19 @@ mod tests {
                 here.filter(|event| matches!(event.what, What::Flood(_))).collect();
             let apart = floods.windows(2).map(|pair| pair[1].at - (pair[0].at + pair[0].lasts()));
             assert!(apart.min().unwrap() > Duration::from_secs(80));
+        }
+    }
+
+    /// With a restart in each slot, no agent would see the quiet that ends an incident, and the next flood at its
+    /// service would be a part of it.
+    #[test]
+    fn agents_live_for_longer_than_it_takes_to_end_an_incident() {
+        for length in [SHORT, SHORT * 20] {
+            let schedule = Schedule::draw(3, length);
+            let ends = schedule.events.iter().filter(|event| matches!(event.what, What::End(_)));
+            let ends: Vec<_> = ends.map(|event| event.at).collect();
+            let apart = ends.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(apart.min().unwrap() > Duration::from_secs(35), "{ends:?}");
         }
     }
 
