@@ -230,6 +230,7 @@ impl Agent {
                 }
             }
         }
+        interfaces.detach_unwanted();
         let mut left_handover = LeftHandover::default();
         left_handover.keep(interfaces.pins(), &executor);
         // From here on the maps of other layouts are obsolete.

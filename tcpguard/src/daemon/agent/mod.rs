@@ -22,7 +22,7 @@ use tcpguard_host::time::Clock;
 use arrivals::Arrivals;
 
 use super::executor::{Executor, Exemptions, Removals};
-use super::interfaces::{Interfaces, Received};
+use super::interfaces::{Interfaces, Received, log_detached};
 use super::listeners::{Selection, per_second_of};
 use super::mitigations::Mitigations;
 use crate::bpf::{HeldLink, Object};
@@ -171,16 +171,7 @@ impl Agent {
         }
         self.has_earlier_layouts = false;
         let detached = self.interfaces.pins().detach_other_interfaces();
-        if !detached.interfaces.is_empty() {
-            let names = detached.interfaces.join(", ");
-            log::info!("programs of another version detached from {names}");
-        }
-        for error in detached.left {
-            log::warn!(
-                "programs of another version still attached: {error}. Detach them: tcpguard detach --all \
-                 && systemctl restart tcpguard"
-            );
-        }
+        log_detached(detached, "another version");
     }
 
     /// Reports at the start the interfaces that are attached less well than they could be, or not at all.

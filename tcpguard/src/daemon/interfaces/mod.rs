@@ -4,6 +4,7 @@
 mod bonds;
 mod follow;
 mod next;
+mod stack;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use bonds::Bonding;
 use follow::{Followed, Place, follow, is_spare};
 use next::NextPrograms;
+pub use stack::log_detached;
 use tcpguard_common::abi::maps::{MAX_IFINDEX, MAX_INTERFACES, UNATTACHED};
 use tcpguard_common::abi::{Class, PacketCounters};
 use tcpguard_host::hint::Hint as _;
@@ -117,15 +119,15 @@ impl Interfaces {
             // Says which there are.
             names.first().map(|name| interfaces::by_name(name)).transpose()?;
         }
+        // Before anything of an earlier agent changes.
+        (0..all.configured.len()).try_for_each(|place| all.require_apart(place, &found))?;
         all.find_unattached(&found);
         all.find_bonds(&found);
         all.write_slots(dataplane)?;
         all.keep_next_programs(dataplane);
         for place in 0..all.configured.len() {
-            let attached = all
-                .require_apart(place)
-                .and_then(|()| all.configured[place].attach(object, &all.pins));
-            if let Err(error) = attached {
+            all.detach_stacked(place, &found);
+            if let Err(error) = all.configured[place].attach(object, &all.pins) {
                 all.undo();
                 return Err(error.into());
             }
@@ -174,23 +176,6 @@ impl Interfaces {
             stats: LinkStats::default(),
         });
         Ok(())
-    }
-
-    /// Refuses an interface that is above or below one that is attached.
-    fn require_apart(&self, place: usize) -> Result<(), KernelError> {
-        let Some(present) = &self.configured[place].present else { return Ok(()) };
-        let attached = self.attached();
-        if attached.iter().all(|one| one.index == present.index) {
-            return Ok(());
-        }
-        let found = interfaces::list()?;
-        match attached.iter().find(|one| one.overlaps(present, &found)) {
-            None => Ok(()),
-            Some(other) => Err(KernelError::Stacked {
-                interface: present.name.clone(),
-                other: other.name.clone(),
-            }),
-        }
     }
 
     /// Detaches the programs that this agent attached.
@@ -276,7 +261,7 @@ impl Interfaces {
         for place in 0..self.configured.len() {
             let had = self.configured[place].attachment.is_some();
             if self.configured[place].is_due()
-                && let Err(error) = self.require_apart(place)
+                && let Err(error) = self.require_unstacked(place)
             {
                 news.extend(self.configured[place].fails(&error));
                 continue;

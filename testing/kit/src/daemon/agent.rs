@@ -111,9 +111,14 @@ pub fn daemon_by_file(host: &Netns) -> Result<Command> {
 }
 
 fn run(program: &Path, host: &Netns) -> Result<Command> {
+    run_on(program, host, &[INTERFACE])
+}
+
+fn run_on(program: &Path, host: &Netns, interfaces: &[&str]) -> Result<Command> {
     let mut command = host.command(program)?;
     command
-        .args(["run", "-c", CONFIG, "-i", INTERFACE])
+        .args(["run", "-c", CONFIG])
+        .args(interfaces.iter().flat_map(|name| ["-i", name]))
         .args(["--runtime-dir", RUNTIME_DIR, "--state-dir", STATE_DIR])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -202,6 +207,13 @@ impl<'host> Agent<'host> {
     /// Like [`Self::start_again`], in the mode that the configuration or an operator set.
     pub fn start_again_by_file(&mut self) -> Result<()> {
         self.launch_again(daemon_by_file(self.host)?)
+    }
+
+    /// Like [`Self::start_again`], on other interfaces.
+    pub fn start_again_on(&mut self, mode: Mode, interfaces: &[&str]) -> Result<()> {
+        let mut command = run_on(&binary()?, self.host, interfaces)?;
+        command.args(["--mode", &mode.to_string()]);
+        self.launch_again(command)
     }
 
     fn launch_again(&mut self, mut command: Command) -> Result<()> {
