@@ -295,21 +295,14 @@ impl Dataplane {
         Ok(self.late.get(&id)?.unwrap_or_default())
     }
 
+    /// Counters of packets that belong to no listener, of each CPU.
+    pub fn host_counters_by_cpu(&self) -> Result<Vec<HostCounters>, KernelError> {
+        self.host.get(0)
+    }
+
     /// Counters of packets that belong to no listener, summed over CPUs.
     pub fn host_counters(&self) -> Result<HostCounters, KernelError> {
-        let mut sum = HostCounters::default();
-        for cpu in self.host.get(0)? {
-            sum.own_syn += cpu.own_syn;
-            sum.reply_seen += cpu.reply_seen;
-            sum.unsolicited += cpu.unsolicited;
-            sum.no_listener += cpu.no_listener;
-            sum.no_listener_own += cpu.no_listener_own;
-            sum.refused += cpu.refused;
-            sum.closed_over += cpu.closed_over;
-            sum.elsewhere += cpu.elsewhere;
-            sum.elsewhere_by = sum.elsewhere_by.max(cpu.elsewhere_by);
-        }
-        Ok(sum)
+        Ok(sum_of_cpus(&self.host_counters_by_cpu()?))
     }
 
     /// The cells of sources that send SYNs to ports at which nothing listens.
@@ -471,6 +464,23 @@ impl Dataplane {
         self.forget_syn_samples()?;
         self.take_unknown_listeners().map(drop)
     }
+}
+
+/// The sum of the counters of all CPUs, with the highest index of an interface.
+pub fn sum_of_cpus(cpus: &[HostCounters]) -> HostCounters {
+    let mut sum = HostCounters::default();
+    for cpu in cpus {
+        sum.own_syn += cpu.own_syn;
+        sum.reply_seen += cpu.reply_seen;
+        sum.unsolicited += cpu.unsolicited;
+        sum.no_listener += cpu.no_listener;
+        sum.no_listener_own += cpu.no_listener_own;
+        sum.refused += cpu.refused;
+        sum.closed_over += cpu.closed_over;
+        sum.elsewhere += cpu.elsewhere;
+        sum.elsewhere_by = sum.elsewhere_by.max(cpu.elsewhere_by);
+    }
+    sum
 }
 
 /// Returns whether a listener is bound to one address, rather than to all.

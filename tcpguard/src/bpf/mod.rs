@@ -33,7 +33,7 @@ pub use convert::{
     listener_counters, listener_keys, recorded_flow, rule_counters, signature_scope, source_table,
 };
 pub use dataplane::{
-    Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key,
+    Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key, sum_of_cpus,
 };
 pub use embedded::objects_digest;
 pub use error::KernelError;

@@ -9,8 +9,9 @@ use tcpguard_engine::{
 };
 use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
 
-use super::arrivals::Arrived;
+use super::arrivals::{Arrived, Elsewhere};
 use super::{Agent, Snapshot, clock, share_replies};
+use crate::bpf;
 use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
 use crate::daemon::hint::logged;
@@ -159,7 +160,7 @@ impl Agent {
             let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;
             listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
-        let host = self.host_counters(&received.packets, &listeners, resets)?;
+        let host = self.host_counters(now, &received.packets, &listeners, resets)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
         Ok(Sample {
@@ -190,18 +191,31 @@ impl Agent {
     /// Counters of packets that belong to no listener. The stack has sent so many `resets`.
     fn host_counters(
         &mut self,
+        now: Timestamp,
         packets: &[PacketCounters],
         listeners: &[ListenerSample],
         resets: u64,
     ) -> anyhow::Result<HostCounters> {
-        let counters = self.executor.dataplane.host_counters()?;
+        let cpus = self.executor.dataplane.host_counters_by_cpu()?;
+        let counters = bpf::sum_of_cpus(&cpus);
         let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
-        self.arrivals.note(Arrived {
+        let arrived = Arrived {
             syns: of(Class::Syn),
             completed: listeners.iter().filter_map(|one| one.counters.established).sum(),
-            elsewhere: counters.elsewhere,
-            by: counters.elsewhere_by as u32,
-        });
+            forwarded: listeners
+                .iter()
+                .filter(|one| one.kind == ListenerKind::Forwarded)
+                .map(|one| one.counters.syn_ack)
+                .sum(),
+            elsewhere: 0,
+        };
+        let elsewhere = cpus
+            .iter()
+            .map(|cpu| Elsewhere { count: cpu.elsewhere, by: cpu.elsewhere_by as u32 })
+            .collect();
+        let interfaces = &self.interfaces;
+        let is_left_out = |index| interfaces.is_of_containers(index);
+        self.arrivals.note(now, arrived, elsewhere, is_left_out);
         let fate =
             |reason: Reason| packets.iter().map(|one| one.reasons[reason as usize]).sum::<u64>();
         let beyond = Reason::ALL.iter().copied().filter(|reason| reason.is_beyond_bounds());

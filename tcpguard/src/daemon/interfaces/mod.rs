@@ -78,6 +78,8 @@ pub struct Interfaces {
     configured: Vec<ConfiguredInterface>,
     /// Indices of the others by which nothing comes in that has come by one of these.
     unattached: Vec<u32>,
+    /// Indices of the bridges that have no ports but those of containers.
+    of_containers: Vec<u32>,
     next: NextPrograms,
 }
 
@@ -101,7 +103,14 @@ impl Interfaces {
         left.retain(|(_, name)| names.contains(name));
         let wanted = names.iter().map(|name| (name.clone(), mode(name))).collect();
         let next = NextPrograms::new(next);
-        let mut all = Self { pins, wanted, configured: Vec::new(), unattached: Vec::new(), next };
+        let mut all = Self {
+            pins,
+            wanted,
+            configured: Vec::new(),
+            unattached: Vec::new(),
+            of_containers: Vec::new(),
+            next,
+        };
         for name in names {
             let pinned = |one: &&Interface| left.contains(&(one.index, name.clone()));
             let called = |one: &&Interface| {
@@ -196,6 +205,11 @@ impl Interfaces {
     pub fn attached(&self) -> Vec<Interface> {
         let on = self.configured.iter().filter(|configured| configured.attachment.is_some());
         on.filter_map(|configured| configured.present.clone()).collect()
+    }
+
+    /// Returns whether the interface with this index is a bridge that has no ports but those of containers.
+    pub fn is_of_containers(&self, index: u32) -> bool {
+        self.of_containers.contains(&index)
     }
 
     /// Returns whether the host's talk with itself passes the filter.
@@ -409,6 +423,7 @@ impl Interfaces {
         let others = found.iter().filter(|one| one.is_unattached(found, &is_attached));
         let unattached: Vec<u32> = others.map(|one| one.index).collect();
         let differs = unattached != self.unattached;
+        self.of_containers = stack::bridges_of_containers(found);
         self.unattached = unattached;
         differs
     }

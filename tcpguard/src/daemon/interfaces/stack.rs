@@ -71,6 +71,16 @@ fn stacked(interface: &Interface, kept: &[u32], found: &[Interface]) -> Vec<u32>
     others.filter(|one| one.overlaps(interface, found)).map(|one| one.index).collect()
 }
 
+/// Indices of the bridges with ports of containers alone: all of them are of kind `veth`.
+pub(super) fn bridges_of_containers(found: &[Interface]) -> Vec<u32> {
+    let is_kind = |one: &Interface, kind| one.kind.as_deref() == Some(kind);
+    let is_of_containers = |bridge: &&Interface| {
+        let mut ports = found.iter().filter(|one| one.master == Some(bridge.index));
+        is_kind(bridge, "bridge") && ports.all(|port| is_kind(port, "veth"))
+    };
+    found.iter().filter(is_of_containers).map(|bridge| bridge.index).collect()
+}
+
 /// Logs programs that an agent of another version or configuration, `of`, left and that were detached, or could not be.
 pub fn log_detached(detached: Detached, of: &str) {
     if !detached.interfaces.is_empty() {
@@ -125,5 +135,20 @@ mod tests {
         assert_eq!(of(3, &[3]), [4], "another port is not of its stack");
         assert_eq!(of(4, &[4]), [2, 3]);
         assert!(of(6, &[6]).is_empty());
+    }
+
+    #[test]
+    fn a_bridge_with_a_port_of_another_kind_is_not_of_containers_alone() {
+        let nothing = Below::Nothing;
+        let found = [
+            interface(2, Some("bridge"), None, nothing),
+            interface(3, Some("veth"), Some(2), nothing),
+            interface(4, Some("veth"), Some(2), nothing),
+            interface(5, Some("bridge"), None, nothing),
+            interface(6, Some("veth"), Some(5), nothing),
+            interface(7, None, Some(5), nothing),
+            interface(8, Some("veth"), None, nothing),
+        ];
+        assert_eq!(bridges_of_containers(&found), [2]);
     }
 }

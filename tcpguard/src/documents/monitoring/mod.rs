@@ -263,11 +263,11 @@ fn full(listener: &Listener) -> Option<String> {
     })
 }
 
-/// Returns the level of a finding. Without the XDP program, or without its rules, nothing is protected. All
-/// other findings can wait for working hours.
+/// Returns the level of a finding. Without the XDP program, without its rules, or where clients arrive by other
+/// interfaces, nothing is protected. All other findings can wait for working hours.
 fn weight(finding: &Finding) -> Level {
     match finding.code.as_str() {
-        "detached" | "rule_drift" => Level::Critical,
+        "detached" | "rule_drift" | "ingress_unseen" => Level::Critical,
         _ => Level::Warning,
     }
 }

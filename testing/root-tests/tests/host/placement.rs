@@ -54,7 +54,7 @@ fn an_agent_on_the_wrong_interface_says_so_and_is_critical() {
     assert!(text.contains("eth0: no SYN seen") && text.contains("by eth1"), "{text}");
     let check = cli(&host, &["check"]).unwrap();
     let line = String::from_utf8_lossy(&check.stdout);
-    assert!(check.status.code() == Some(1) && line.contains("ingress_unseen"), "{line}");
+    assert!(check.status.code() == Some(2) && line.contains("no SYN seen"), "{line}");
 }
 
 /// Either order, and an interface that appears later.
