@@ -187,6 +187,8 @@ pub struct Link {
     pub vlans: Vec<String>,
     /// The bridge or bond that it belongs to, and the type of that.
     pub master: Option<(String, String)>,
+    /// The other members of that, and whether tcpguard's XDP program is on each.
+    pub siblings: Vec<(String, bool)>,
     /// The interface below a VLAN or MACVLAN.
     pub below: Option<String>,
     /// Members of a bridge or bond.

@@ -259,10 +259,9 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 )
                 .hint(edit(&format!("{below:?}"))),
             ),
-            (_, Some((master, kind)), _) if kind == "bond" => Some(Checked::notice(
-                CODE,
-                format!("a member of {master} (bond): attach to the bond, or to every member"),
-            )),
+            (_, Some((master, kind)), _) if kind == "bond" => {
+                Some(member_of_bond(master, &unattached_siblings(facts, link)))
+            }
             (_, Some((master, kind)), _) => Some(Checked::notice(
                 CODE,
                 format!("a member of {master} ({kind}): attach to every member with client traffic"),
@@ -270,6 +269,32 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
             _ => None,
         }
     })
+}
+
+/// The other members of an interface's bond that are neither attached nor examined.
+fn unattached_siblings<'a>(facts: &Facts, link: &'a Link) -> Vec<&'a str> {
+    let is_examined = |name: &str| facts.interfaces.iter().any(|one| one.name == name);
+    let missing = link.siblings.iter().filter(|(name, attached)| !attached && !is_examined(name));
+    missing.map(|(name, _)| name.as_str()).collect()
+}
+
+fn member_of_bond(bond: &str, missing: &[&str]) -> Checked {
+    const CODE: &str = "stacked";
+    if missing.is_empty() {
+        return Checked::passed(
+            CODE,
+            format!("a member of {bond} (bond), as are all others of it"),
+        );
+    }
+    let missing = missing.join(", ");
+    Checked::warning(
+        CODE,
+        format!(
+            "a member of {bond} (bond), of which {missing} is not attached: SYNs that arrive there are not \
+             seen. Attach to the bond, or to every member."
+        ),
+    )
+    .hint(format!("edit /etc/tcpguard/tcpguard.toml: [interfaces] names = [{bond:?}]"))
 }
 
 /// The findings of `tune` about an interface's rings and queues.

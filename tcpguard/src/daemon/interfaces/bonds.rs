@@ -1,6 +1,9 @@
 //! Bonds: a packet may arrive by one member and be answered by another.
 
+use std::collections::BTreeMap;
+
 use tcpguard_common::abi::maps::MAX_INTERFACES;
+use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::Interface;
 
 use super::{ConfiguredInterface, Interfaces};
@@ -13,6 +16,17 @@ pub(super) struct Bonding {
     /// Index of the interface that stands for its path: of a bond the bond itself, of members the first attached one. 0 for
     /// an interface that belongs to no bond.
     pub(super) path: u32,
+    /// Of a member: the bond with members that are not attached.
+    pub(super) partial: Option<Partial>,
+}
+
+/// A bond of which some members are attached and others are not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Partial {
+    /// Name of the bond.
+    bond: String,
+    /// Names of the members that are not attached.
+    missing: Vec<String>,
 }
 
 impl Bonding {
@@ -21,16 +35,18 @@ impl Bonding {
         let Some(interface) = found.iter().find(|one| one.index == index) else {
             return Self::default();
         };
-        let parts = |bond: u32| {
-            let parts = found.iter().filter(move |one| one.master == Some(bond));
-            parts.map(|part| part.index)
-        };
+        let parts = |bond: u32| found.iter().filter(move |one| one.master == Some(bond));
         if is_bond(interface) {
-            return Self { members: parts(index).collect(), path: index };
+            let members = parts(index).map(|part| part.index).collect();
+            return Self { members, path: index, partial: None };
         }
         let bond = found.iter().find(|one| is_bond(one) && interface.master == Some(one.index));
-        let first = bond.and_then(|bond| parts(bond.index).find(|part| attached.contains(part)));
-        Self { members: Vec::new(), path: first.unwrap_or(0) }
+        let Some(bond) = bond else { return Self::default() };
+        let (on, off): (Vec<&Interface>, Vec<&Interface>) =
+            parts(bond.index).partition(|part| attached.contains(&part.index));
+        let missing: Vec<String> = off.iter().map(|part| part.name.clone()).collect();
+        let partial = (!missing.is_empty()).then(|| Partial { bond: bond.name.clone(), missing });
+        Self { members: Vec::new(), path: on.first().map_or(0, |part| part.index), partial }
     }
 }
 
@@ -48,6 +64,12 @@ impl Interfaces {
         differs
     }
 
+    /// The findings about bonds of which some members are attached and others are not.
+    pub fn partial_bonds(&self) -> Vec<Finding> {
+        let partial = self.configured.iter().filter_map(|one| one.bonding.partial.as_ref());
+        findings(partial)
+    }
+
     /// Index of the interface that stands for the path of each slot.
     pub(super) fn paths(&self) -> [u32; MAX_INTERFACES as usize] {
         let mut paths = [0; MAX_INTERFACES as usize];
@@ -56,6 +78,23 @@ impl Interfaces {
         }
         paths
     }
+}
+
+/// One finding for each bond.
+fn findings<'a>(partial: impl Iterator<Item = &'a Partial>) -> Vec<Finding> {
+    let bonds: BTreeMap<&str, &Partial> = partial.map(|one| (one.bond.as_str(), one)).collect();
+    let finding = |Partial { bond, missing }: &Partial| {
+        let members = match missing.as_slice() {
+            [one] => format!("its member {one} is not attached"),
+            all => format!("its members {} are not attached", all.join(", ")),
+        };
+        let text = format!("{bond}: {members}. SYNs that arrive there are not seen");
+        let hint = format!(
+            "name {bond} in place of its members under [interfaces] (see: ip -details link)"
+        );
+        Finding::warning("bond_partial", text).about(bond).hint(hint)
+    };
+    bonds.into_values().map(finding).collect()
 }
 
 fn is_bond(interface: &Interface) -> bool {
@@ -100,11 +139,29 @@ mod tests {
 
     #[test]
     fn a_bond_and_its_members_are_one_path() {
-        let bond = Bonding { members: vec![2, 3], path: 4 };
+        let bond = Bonding { members: vec![2, 3], path: 4, partial: None };
         assert_eq!(Bonding::of(4, &[4], &found()), bond);
         let path = |index, attached: &[u32]| Bonding::of(index, attached, &found()).path;
         assert_eq!([2, 3].map(|index| path(index, &[2, 3])), [2, 2]);
         assert_eq!(path(3, &[3]), 3, "its path does not go by a member that is not attached");
+    }
+
+    #[test]
+    fn a_bond_with_a_member_that_is_not_attached_is_named_once() {
+        let mut found = found();
+        found.push(interface(9, None, Some(4)));
+        let partial = |attached: &[u32]| {
+            let all = attached.iter().map(|index| Bonding::of(*index, attached, &found));
+            let partial: Vec<Partial> = all.filter_map(|bonding| bonding.partial).collect();
+            let texts = findings(partial.iter()).into_iter().map(|finding| finding.text);
+            texts.collect::<Vec<_>>()
+        };
+        let unseen = "SYNs that arrive there are not seen";
+        assert_eq!(partial(&[2, 3]), [format!("eth4: its member eth9 is not attached. {unseen}")]);
+        let both = format!("eth4: its members eth3, eth9 are not attached. {unseen}");
+        assert_eq!(partial(&[2, 5]), [both]);
+        assert!(partial(&[2, 3, 9]).is_empty() && partial(&[4]).is_empty());
+        assert!(partial(&[5]).is_empty(), "another port of a bridge may have no clients");
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Agent {
             all.into_iter().find(|one| one.index == index).map(|one| one.name)
         };
         health.extend(self.arrivals.finding(&attached, name));
+        health.extend(self.interfaces.partial_bonds());
         let lost = self.alerts.lost() + stderr::lost();
         if lost > 0 {
             let text = format!("{lost} alerts and log lines did not reach the journal");

@@ -74,6 +74,7 @@ fn eth0() -> Link {
         master: None,
         below: None,
         members: Vec::new(),
+        siblings: Vec::new(),
         programs: Ok(vec![ours()]),
         device: Device { name: "eth0".to_owned(), lost: Some(0), ..Device::default() },
     }

@@ -2,6 +2,7 @@
 
 use tcpguard_host::doctor::facts::{InterfaceFacts, Link};
 use tcpguard_host::linux::attachments::{Place, place};
+use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{Error, Interface, device, interfaces};
 use tcpguard_host::tune::facts;
 
@@ -63,6 +64,16 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
         master: place.master.and_then(by_index).map(|master| {
             (master.name.clone(), master.kind.clone().unwrap_or_else(|| "hardware".to_owned()))
         }),
+        siblings: all
+            .iter()
+            .filter(|(other, _)| other.master.is_some() && other.master == link.master)
+            .filter(|(other, _)| other.index != link.index)
+            .map(|(other, place)| {
+                let programs = attached_programs::attached(other, place.xdp).unwrap_or_default();
+                let is_ours = |one: &Attached| one.hook.is_xdp() && one.is_ours();
+                (other.name.clone(), programs.iter().any(is_ours))
+            })
+            .collect(),
         below: below.map(|below| below.name.clone()),
         members: all
             .iter()

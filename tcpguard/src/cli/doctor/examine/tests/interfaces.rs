@@ -143,11 +143,14 @@ pub(super) const CASES: &[Case] = &[
         "",
     ),
     (
-        |f| link(f).master = Some(("bond0".to_owned(), "bond".to_owned())),
+        |f| {
+            link(f).master = Some(("bond0".to_owned(), "bond".to_owned()));
+            link(f).siblings = vec![("eth1".to_owned(), false), ("eth2".to_owned(), true)];
+        },
         "stacked",
-        NOTICE,
-        "attach to the bond, or to every member",
-        "",
+        WARNING,
+        "of which eth1 is not attached",
+        "[\"bond0\"]",
     ),
     (|f| link(f).device.lost = Some(50), "lost_by_interface", NOTICE, "50 of ", ""),
     (
@@ -194,3 +197,17 @@ pub(super) const CASES: &[Case] = &[
         "bpftool",
     ),
 ];
+
+#[test]
+fn a_member_of_a_bond_passes_where_the_others_are_attached_or_examined_too() {
+    let mut facts = healthy();
+    link(&mut facts).master = Some(("bond0".to_owned(), "bond".to_owned()));
+    link(&mut facts).siblings = vec![("eth1".to_owned(), true), ("eth2".to_owned(), false)];
+    let mut second = facts.of_host.interfaces[0].clone();
+    second.name = "eth2".to_owned();
+    facts.of_host.interfaces.push(second);
+    let of_check = found(&facts, "stacked");
+    let passes =
+        |one: &Checked| outcome(one) == PASSED && one.finding.text.contains("as are all others");
+    assert!(of_check.len() == 2 && of_check.iter().all(passes), "{of_check:#?}");
+}
