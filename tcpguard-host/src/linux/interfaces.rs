@@ -185,6 +185,13 @@ impl Interface {
             || other.leaves_attached(all, &|index| index == self.index)
     }
 
+    /// Returns whether it is a port of a VRF, which is one of `all` the interfaces.
+    pub fn is_in_vrf(&self, all: &[Self]) -> bool {
+        let is_vrf =
+            |one: &Self| Some(one.index) == self.master && one.kind.as_deref() == Some("vrf");
+        all.iter().any(is_vrf)
+    }
+
     /// The driver of the hardware, as `/sys` names it, or the kind of a virtual interface.
     pub fn driver(&self) -> Option<String> {
         self.hardware_driver(Path::new("/sys/class/net")).or_else(|| self.kind.clone())
@@ -464,6 +471,17 @@ pub(super) mod tests {
         assert!(overlap(1, 3) && overlap(3, 1) && overlap(2, 4));
         assert!(overlap(1, 2), "the bridge has ports upon it");
         assert!(!overlap(3, 4));
+    }
+
+    #[test]
+    fn a_port_of_a_vrf_is_told_from_one_of_a_bridge() {
+        let nothing = Below::Nothing;
+        let (vrf, bridge) = ((Some("vrf"), 0, nothing), (Some("bridge"), 0, nothing));
+        let port = |master| (None, master, nothing);
+        let all = made(&[vrf, bridge, port(1), port(2), port(0)]);
+        let in_vrf: Vec<u32> =
+            all.iter().filter(|one| one.is_in_vrf(&all)).map(|one| one.index).collect();
+        assert_eq!(in_vrf, [3]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
 use tcpguard_host::hint::Hint as _;
-use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device};
+use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device, interfaces};
 
 use super::Refusal;
 use super::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
@@ -148,7 +148,7 @@ impl Cookies {
             records.into_iter().partition(|(key, _)| *key == key.of_all());
         let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
         if own.is_empty() {
-            return Err(Refusal::Shared);
+            return Err(foreign(&records, interfaces, &interfaces::list().unwrap_or_default()));
         }
         for syn_ack in &common {
             keep_promises(syn_ack, &settings, executor)?;
@@ -345,6 +345,16 @@ fn first(
     Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
 }
 
+/// The refusal where all SYN-ACKs are foreign: those of sockets in a VRF, or of services that are not of this host. They
+/// left by some of the `attached` interfaces; `all` are those that exist.
+fn foreign(records: &[SynAckEntry], attached: &[Interface], all: &[Interface]) -> Refusal {
+    let left_by = |one: &&Interface| records.iter().any(|(_, it)| it.ifindex == one.index);
+    match attached.iter().filter(left_by).find(|one| one.is_in_vrf(all)) {
+        Some(port) => Refusal::Vrf { interface: port.name.clone() },
+        None => Refusal::Shared,
+    }
+}
+
 /// The obstacles to cookies for a listener with this SYN-ACK.
 fn situation(
     monitored: &MonitoredListener,
@@ -393,7 +403,41 @@ fn keep_promises(
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_host::linux::Below;
+    use tcpguard_host::linux::interfaces::OperState;
+
     use super::*;
+
+    fn interface(index: u32, kind: Option<&str>, master: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: format!("eth{index}"),
+            link_type: 1,
+            mtu: 1500,
+            loopback: false,
+            state: OperState::Up,
+            kind: kind.map(str::to_owned),
+            master,
+            below: Below::Nothing,
+            xdp: Xdp::None,
+            xdp_program: None,
+        }
+    }
+
+    #[test]
+    fn syn_acks_of_a_vrf_are_told_from_those_of_other_hosts() {
+        let all = [
+            interface(2, None, Some(4)),
+            interface(3, None, None),
+            interface(4, Some("vrf"), None),
+        ];
+        let refusal = |ifindex| {
+            let record = SynAckRecord { ifindex, ..SynAckRecord::default() };
+            foreign(&[(ListenerKey::default(), record)], &all[..2], &all)
+        };
+        assert!(matches!(refusal(2), Refusal::Vrf { interface } if interface == "eth2"));
+        assert!(matches!(refusal(3), Refusal::Shared));
+    }
 
     #[test]
     fn the_best_that_works_is_chosen_and_why_not_a_better_one_is_said() {

@@ -48,6 +48,12 @@ pub enum Refusal {
          must not get SYN cookies. See: tcpguard status --listeners"
     )]
     Shared,
+    /// The sockets of a VRF are not found by the addresses and ports of their packets alone.
+    #[error(
+        "{interface} is a port of a VRF: its sockets cannot be found by the packets, so no connection there \
+         may get SYN cookies. See: ip -details link show dev {interface}"
+    )]
+    Vrf { interface: String },
     /// Cookies might never get to the program that checks them.
     #[error(
         "another tc program runs before tcpguard's at the ingress of {interface}, {program}: if it ends \
@@ -452,6 +458,7 @@ mod tests {
             Refusal::Gone,
             Refusal::Obstacle(Obstacle::Mptcp),
             Refusal::Shared,
+            Refusal::Vrf { interface: "eth0".to_owned() },
             Refusal::Busy,
             Refusal::Behind { interface: "eth0".to_owned(), program: "other (id 7)".to_owned() },
             Refusal::Test(SelfTestError::NoRecord),
@@ -466,6 +473,7 @@ mod tests {
                 | Refusal::Gone
                 | Refusal::Obstacle(_)
                 | Refusal::Shared
+                | Refusal::Vrf { .. }
                 | Refusal::Busy
                 | Refusal::Behind { .. }
                 | Refusal::Test(_)

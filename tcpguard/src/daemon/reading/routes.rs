@@ -216,10 +216,7 @@ impl Links {
 
 /// Returns whether any of the attached interfaces belongs to a VRF.
 fn is_in_domain(all: &[Interface], attached: &[u32]) -> bool {
-    let is_domain =
-        |index| all.iter().any(|one| one.index == index && one.kind.as_deref() == Some("vrf"));
-    let attached = all.iter().filter(|one| attached.contains(&one.index));
-    attached.filter_map(|one| one.master).any(is_domain)
+    all.iter().any(|one| attached.contains(&one.index) && one.is_in_vrf(all))
 }
 
 /// Takes one of the questions that are left, if there is one.
