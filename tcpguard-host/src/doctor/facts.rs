@@ -113,6 +113,8 @@ pub enum Support {
 pub struct Privileges {
     /// True if it runs as root.
     pub root: bool,
+    /// True if it runs in a container that confines it, as far as can be seen.
+    pub container: bool,
     pub effective: u64,
 }
 

@@ -14,6 +14,7 @@ pub mod btf;
 pub mod capabilities;
 pub mod clock;
 pub mod conntrack;
+pub mod container;
 pub mod device;
 pub mod device_queues;
 mod error;

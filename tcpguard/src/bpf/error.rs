@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use tcpguard_host::hint::Hint;
-use tcpguard_host::linux::capabilities;
+use tcpguard_host::linux::{capabilities, container};
 
 use super::features::{TAIL_CALLS, TAIL_CALLS_SINCE};
 
@@ -101,7 +101,11 @@ pub enum KernelError {
     },
     /// The pin directory is not on a bpffs.
     #[error("{} is not on a bpf filesystem, so the XDP program could not survive a restart", path.display())]
-    NoBpffs { path: PathBuf },
+    NoBpffs {
+        path: PathBuf,
+        /// True in a container, which can mount nothing itself.
+        container: bool,
+    },
     /// Another agent protects this network namespace.
     #[error("another tcpguard agent protects this network namespace (it holds {})", path.display())]
     Locked {
@@ -182,7 +186,8 @@ impl Hint for KernelError {
             Self::TooManyInterfaces { .. } => {
                 "name fewer in the configuration ([interfaces] names) or with --interface"
             }
-            Self::NoBpffs { .. } => "sudo mount -t bpf bpf /sys/fs/bpf",
+            Self::NoBpffs { container: true, .. } => container::MOUNT_BPFFS,
+            Self::NoBpffs { container: false, .. } => "sudo mount -t bpf bpf /sys/fs/bpf",
             Self::Locked { .. } => "systemctl stop tcpguard",
             Self::Pin { path, .. } => return format!("ls -ld {}", path.display()),
             Self::NoTailCalls => {
@@ -263,7 +268,8 @@ mod tests {
             KernelError::Stacked { interface: name(), other: "eth0.7".to_owned() },
             KernelError::TooManyInterfaces { wanted: 65, limit: 64 },
             KernelError::Attach { program: "ingress", interface: name(), reason: reason() },
-            KernelError::NoBpffs { path: path() },
+            KernelError::NoBpffs { path: path(), container: false },
+            KernelError::NoBpffs { path: path(), container: true },
             KernelError::Locked { path: path() },
             KernelError::Pin { what: "make", path: path(), error: error() },
             KernelError::NoTailCalls,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::super::document::Checked;
 use super::super::errno;
 use super::super::facts::Facts;
-use crate::doctor::facts::{Feature, Support};
+use crate::doctor::facts::{Feature, Privileges, Support};
+use crate::linux::{capabilities, container};
 
 /// The release decides about nothing: distributions add features to older ones.
 pub(in super::super) fn release(facts: &Facts) -> Vec<Checked> {
@@ -63,7 +64,12 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
         let needed = features.iter().any(|feature| feature.needed);
         findings.push(match errno::words(errno) {
             Some((meaning, command)) => {
-                bad(needed, format!("refused: {names}. {meaning}")).hint(command)
+                let hint = match errno {
+                    libc::EPERM | libc::EACCES | libc::ENOSYS => in_container(facts),
+                    _ => None,
+                };
+                bad(needed, format!("refused: {names}. {meaning}"))
+                    .hint(hint.unwrap_or_else(|| command.to_owned()))
             }
             None => {
                 bad(needed, format!("refused with errno {errno}: {names}")).hint("dmesg | tail")
@@ -75,6 +81,16 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
         findings.push(Checked::passed(CODE, format!("present: {}", names.join(", "))));
     }
     findings
+}
+
+/// The step that permits bpf(2) in a container; `None` outside of one.
+fn in_container(facts: &Facts) -> Option<String> {
+    let Privileges { container, effective, .. } = facts.privileges;
+    let missing = capabilities::missing(effective);
+    container.then(|| match missing.is_empty() {
+        true => container::ALLOW_BPF.to_owned(),
+        false => container::add_capabilities(&missing),
+    })
 }
 
 pub(in super::super) fn btf(facts: &Facts) -> Vec<Checked> {

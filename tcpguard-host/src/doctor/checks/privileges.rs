@@ -3,6 +3,7 @@
 use super::super::document::Checked;
 use super::super::facts::{Facts, Filesystem};
 use crate::linux::capabilities::{SYS_ADMIN, missing};
+use crate::linux::container;
 
 /// Permission bits with which users other than the owner can reach the content of a directory.
 const OTHERS: u32 = 0o077;
@@ -21,7 +22,7 @@ pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Checked> {
             CODE,
             format!("root without {}, as in a container", missing.join(", ")),
         )
-        .hint(format!("edit how the container is started: add {}", missing.join(", "))),
+        .hint(container::add_capabilities(&missing)),
         (false, false) => Checked::unknown(CODE, "not run as root: some checks are not possible")
             .hint("sudo tcpguard doctor"),
     }]
@@ -30,13 +31,15 @@ pub(in super::super) fn capabilities(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "bpffs";
     let dir = facts.pins.dir.display();
+    // A container can mount nothing itself.
+    let step = |command| if facts.privileges.container { container::MOUNT_BPFFS } else { command };
     let finding = match facts.pins.filesystem {
         Filesystem::Bpf { read_only: false } => {
             Checked::passed(CODE, format!("{dir} is on a BPF file system"))
         }
         Filesystem::Bpf { read_only: true } => {
             Checked::critical(CODE, format!("the BPF file system of {dir} is read-only"))
-                .hint("mount -o remount,rw /sys/fs/bpf")
+                .hint(step("mount -o remount,rw /sys/fs/bpf"))
         }
         Filesystem::Other => Checked::critical(
             CODE,
@@ -44,7 +47,7 @@ pub(in super::super) fn bpffs(facts: &Facts) -> Vec<Checked> {
                 "{dir} is not on a BPF file system, so the XDP program cannot survive a restart"
             ),
         )
-        .hint("mount -t bpf bpf /sys/fs/bpf"),
+        .hint(step("mount -t bpf bpf /sys/fs/bpf")),
         Filesystem::Unknown => Checked::unknown(CODE, format!("no permission to read {dir}"))
             .hint("sudo tcpguard doctor"),
     };

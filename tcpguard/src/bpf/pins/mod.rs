@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use layouts::{LinkPin, MAPS, TRACEPOINTS, entries, links, links_of, of_namespace};
-use tcpguard_host::linux::netns;
+use tcpguard_host::linux::{container, netns};
 
 use super::KernelError;
 pub use detach::{Detached, detach, pinned};
@@ -50,7 +50,8 @@ impl Pins {
         };
         let parent = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
         if !is_bpffs(parent).map_err(pin("look at", parent))? {
-            return Err(KernelError::NoBpffs { path: dir.to_owned() });
+            let container = container::is_container();
+            return Err(KernelError::NoBpffs { path: dir.to_owned(), container });
         }
         let netns = netns::cookie()?;
         let version = layouts::version(rules);

@@ -15,7 +15,7 @@ use tcpguard_host::doctor::service;
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::xdp_driver::page_bytes;
-use tcpguard_host::linux::{Sysctls, accounts, capabilities, kernel_release, netns};
+use tcpguard_host::linux::{Sysctls, accounts, capabilities, container, kernel_release, netns};
 use tcpguard_host::tune::{HostFacts, Tune};
 
 use super::facts::{Agent, Facts, Probed};
@@ -97,6 +97,7 @@ fn chosen(lockdown: &str) -> Option<&str> {
 fn privileges() -> Privileges {
     Privileges {
         root: rustix::process::geteuid().is_root(),
+        container: container::is_container(),
         effective: capabilities::effective().unwrap_or(0),
     }
 }

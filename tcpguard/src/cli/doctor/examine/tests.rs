@@ -171,7 +171,7 @@ fn healthy() -> Facts {
                 jit: Some(1),
                 page_bytes: 4096,
             },
-            privileges: Privileges { root: true, effective: u64::MAX },
+            privileges: Privileges { root: true, container: false, effective: u64::MAX },
             pins: Pins {
                 dir: "/sys/fs/bpf/tcpguard".into(),
                 filesystem: Filesystem::Bpf { read_only: false },
@@ -423,7 +423,7 @@ fn rings_and_queues_are_reported_with_the_command() {
 #[test]
 fn without_root_the_document_says_that_it_is_not_whole() {
     let mut facts = healthy();
-    facts.of_host.privileges = Privileges { root: false, effective: 0 };
+    facts.of_host.privileges = Privileges { root: false, container: false, effective: 0 };
     let doctor = examine(&facts, false, now());
     assert!(!doctor.complete);
     assert!(doctor.findings.is_empty() && !doctor.unknown.is_empty(), "{doctor:#?}");

@@ -42,6 +42,26 @@ pub(super) const CASES: &[Case] = &[
         "/proc/self/status",
     ),
     (
+        |f| {
+            f.of_host.privileges.container = true;
+            f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM);
+        },
+        "kernel_features",
+        CRITICAL,
+        "seccomp",
+        "--security-opt=seccomp=unconfined",
+    ),
+    (
+        |f| {
+            f.of_host.privileges = Privileges { root: true, container: true, effective: 1 << 12 };
+            f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM);
+        },
+        "kernel_features",
+        CRITICAL,
+        "missing capability",
+        "add CAP_PERFMON, CAP_BPF",
+    ),
+    (
         |f| f.of_host.kernel.features[0].support = Support::Refused(libc::ENOSYS),
         "kernel_features",
         CRITICAL,
@@ -64,7 +84,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         |f| {
-            f.of_host.privileges = Privileges { root: false, effective: 0 };
+            f.of_host.privileges = Privileges { root: false, container: false, effective: 0 };
             f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM);
         },
         "kernel_features",
@@ -98,7 +118,7 @@ pub(super) const CASES: &[Case] = &[
         "",
     ),
     (
-        |f| f.of_host.privileges = Privileges { root: false, effective: 0 },
+        |f| f.of_host.privileges = Privileges { root: false, container: false, effective: 0 },
         "capabilities",
         UNKNOWN,
         "not run as root",
@@ -110,6 +130,16 @@ pub(super) const CASES: &[Case] = &[
         CRITICAL,
         "not on a BPF file system",
         "mount -t bpf",
+    ),
+    (
+        |f| {
+            f.of_host.pins.filesystem = Filesystem::Other;
+            f.of_host.privileges.container = true;
+        },
+        "bpffs",
+        CRITICAL,
+        "not on a BPF file system",
+        "--volume=/sys/fs/bpf:/sys/fs/bpf",
     ),
     (
         |f| f.of_host.pins.filesystem = Filesystem::Bpf { read_only: true },
