@@ -51,7 +51,7 @@ pub struct Kernel {
     pub btf: bool,
     /// The BPF features that were tried.
     pub features: Vec<Feature>,
-    /// `none`, `integrity` or `confidentiality`; `None` without lockdown.
+    /// `none`, `integrity` or `confidentiality`; `None` where it cannot be read.
     pub lockdown: Option<String>,
     /// `net.core.bpf_jit_enable`; `None` where it cannot be read.
     pub jit: Option<u64>,

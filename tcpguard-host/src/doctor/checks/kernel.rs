@@ -109,7 +109,16 @@ pub(in super::super) fn btf(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn lockdown(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "lockdown";
     vec![match facts.kernel.lockdown.as_deref() {
-        None | Some("none") => Checked::passed(CODE, "the kernel is not locked down"),
+        None => {
+            let mount = match facts.privileges.container {
+                true => container::MOUNT_SECURITYFS,
+                false => "mount -t securityfs securityfs /sys/kernel/security",
+            };
+            let text =
+                "/sys/kernel/security/lockdown cannot be read, because securityfs is not mounted";
+            Checked::unknown(CODE, text).hint(mount)
+        }
+        Some("none") => Checked::passed(CODE, "the kernel is not locked down"),
         Some("integrity") => Checked::passed(
             CODE,
             "integrity: BPF programs may be loaded and may read kernel memory",

@@ -78,14 +78,28 @@ fn firewall(config: Option<&Path>) -> FirewallFacts {
 }
 
 fn kernel() -> Kernel {
-    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").ok();
     Kernel {
         release: kernel_release().ok(),
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
         features: features(),
-        lockdown: lockdown.as_deref().and_then(chosen).map(str::to_owned),
+        lockdown: lockdown(Path::new("/sys/kernel")),
         jit: Sysctls::default().read_number("net.core.bpf_jit_enable").ok().flatten(),
         page_bytes: page_bytes(),
+    }
+}
+
+/// The lockdown of the kernel by its directory in sysfs; `None` where it cannot be read.
+fn lockdown(kernel: &Path) -> Option<String> {
+    let security = kernel.join("security");
+    match fs::read_to_string(security.join("lockdown")) {
+        Ok(text) => chosen(&text).map(str::to_owned),
+        // A kernel that cannot be locked down has other files there, or not even the directory.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_mounted = fs::read_dir(&security).is_ok_and(|mut files| files.next().is_some());
+            let is_absent = kernel.is_dir() && !security.exists();
+            (is_mounted || is_absent).then(|| "none".to_owned())
+        }
+        Err(_) => None,
     }
 }
 
@@ -200,6 +214,21 @@ mod tests {
         for odd in ["", "none", "[", "[none", "none]"] {
             assert_eq!(chosen(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn lockdown_is_unknown_where_securityfs_is_not_mounted() {
+        let kernel = tempfile::tempdir().expect("temporary directory");
+        let none = Some("none".to_owned());
+        assert_eq!(lockdown(&kernel.path().join("no sysfs")), None);
+        assert_eq!(lockdown(kernel.path()), none, "a kernel without securityfs");
+        let security = kernel.path().join("security");
+        fs::create_dir(&security).expect("directory");
+        assert_eq!(lockdown(kernel.path()), None);
+        fs::write(security.join("lsm"), "capability").expect("file");
+        assert_eq!(lockdown(kernel.path()), none, "a kernel without lockdown");
+        fs::write(security.join("lockdown"), "none integrity [confidentiality]\n").expect("file");
+        assert_eq!(lockdown(kernel.path()), Some("confidentiality".to_owned()));
     }
 
     #[test]

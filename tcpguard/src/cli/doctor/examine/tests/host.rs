@@ -100,6 +100,23 @@ pub(super) const CASES: &[Case] = &[
         "confidentiality",
         "lockdown=integrity",
     ),
+    (
+        |f| f.of_host.kernel.lockdown = None,
+        "lockdown",
+        UNKNOWN,
+        "securityfs is not mounted",
+        "mount -t securityfs",
+    ),
+    (
+        |f| {
+            f.of_host.kernel.lockdown = None;
+            f.of_host.privileges.container = true;
+        },
+        "lockdown",
+        UNKNOWN,
+        "cannot be read",
+        "--volume=/sys/kernel/security:/sys/kernel/security:ro",
+    ),
     (|f| f.of_host.kernel.jit = Some(0), "bpf_jit", WARNING, "off", "bpf_jit_enable=1"),
     (|f| f.of_host.kernel.jit = None, "bpf_jit", NOTICE, "no such setting", ""),
     // Rights and pins.
