@@ -178,6 +178,8 @@ pub struct Link {
     pub mtu: u32,
     /// The XDP features of its driver; `None` where the kernel does not report them.
     pub xdp: Option<XdpFeatures>,
+    /// For a virtio card, whether the host merges or checks packets for it and forbids it to switch that off.
+    pub fixed_offloads: Option<bool>,
     /// For a veth, whether its other end receives frames that a native program sends back; `None` where
     /// that is not known.
     pub received: Option<bool>,

@@ -67,13 +67,7 @@ fn ask(name: &str, command: u32, what: &'static str) -> Result<Option<[u32; 9]>,
 /// Returns whether the host spreads the packets of a queue over several CPUs in software (RPS); `None` where
 /// sysfs does not show this interface. `class` is [`NET_CLASS`].
 pub fn spreads_in_software(class: &Path, interface: &Interface) -> Option<bool> {
-    let directory = class.join(&interface.name);
-    // sysfs shows the namespace in which it was mounted: the same name there may be another
-    // interface.
-    let index = fs::read_to_string(directory.join("ifindex")).ok()?;
-    if index.trim_end().parse() != Ok(interface.index) {
-        return None;
-    }
+    let directory = interface.sysfs(class)?;
     let mut spreads = false;
     for queue in fs::read_dir(directory.join("queues")).ok()? {
         // A mask of CPUs, such as 00000000,0000000f.

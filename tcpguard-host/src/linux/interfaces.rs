@@ -1,6 +1,6 @@
 //! The network interfaces of this namespace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use netlink_packet_core::DecodeError;
@@ -198,15 +198,17 @@ impl Interface {
     }
 
     fn hardware_driver(&self, class: &Path) -> Option<String> {
+        let driver = fs::read_link(self.sysfs(class)?.join("device/driver")).ok()?;
+        Some(driver.file_name()?.to_string_lossy().into_owned())
+    }
+
+    /// Its directory in sysfs, below the directory `class` of all interfaces.
+    pub(super) fn sysfs(&self, class: &Path) -> Option<PathBuf> {
         let directory = class.join(&self.name);
         // /sys shows the namespace in which it was mounted: the same name there may be another
         // interface.
         let index = fs::read_to_string(directory.join("ifindex")).ok()?;
-        if index.trim_end().parse() != Ok(self.index) {
-            return None;
-        }
-        let driver = fs::read_link(directory.join("device/driver")).ok()?;
-        Some(driver.file_name()?.to_string_lossy().into_owned())
+        (index.trim_end().parse() == Ok(self.index)).then_some(directory)
     }
 }
 

@@ -43,6 +43,7 @@ pub mod sysctl;
 mod time_namespace;
 pub mod time_sync;
 pub mod veth;
+pub mod virtio;
 pub mod xdp_driver;
 mod xdp_refusal;
 

@@ -65,6 +65,15 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
     each(facts, |_, link| {
         let driver = link.driver.as_deref().unwrap_or("unknown");
         Some(match link.xdp {
+            _ if link.fixed_offloads == Some(true) => Checked::warning(
+                CODE,
+                format!(
+                    "EOPNOTSUPP: driver {driver} refuses native XDP, because the host merges or checks packets \
+                     and offers no ctrl_guest_offloads. The program runs in generic mode, at a higher cost \
+                     per packet."
+                ),
+            )
+            .hint("edit the virtual machine on its host: ctrl_guest_offloads=on of its virtio-net device"),
             Some(features) if features.basic => {
                 Checked::passed(CODE, format!("driver {driver} supports native XDP"))
             }

@@ -67,6 +67,7 @@ fn eth0() -> Link {
         driver: Some("ixgbe".to_owned()),
         mtu: 1500,
         xdp: Some(XdpFeatures { basic: true, takes: true, large_packets: true }),
+        fixed_offloads: None,
         received: None,
         merges: Some(false),
         strips_vlan: Some(false),

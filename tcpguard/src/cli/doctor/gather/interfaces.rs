@@ -1,9 +1,12 @@
 //! Interfaces: their properties, the devices above and below them, and the programs on them.
 
+use std::path::Path;
+
 use tcpguard_host::doctor::facts::{InterfaceFacts, Link};
 use tcpguard_host::linux::attachments::{Place, place};
+use tcpguard_host::linux::device_queues::NET_CLASS;
 use tcpguard_host::linux::programs::Attached;
-use tcpguard_host::linux::{Error, Interface, device, interfaces};
+use tcpguard_host::linux::{Error, Interface, device, interfaces, virtio};
 use tcpguard_host::tune::facts;
 
 use crate::bpf::attached_programs;
@@ -57,6 +60,7 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
         driver: link.driver(),
         mtu: link.mtu,
         xdp: device::xdp_features(link.index).ok().flatten(),
+        fixed_offloads: virtio::has_fixed_offloads(Path::new(NET_CLASS), link),
         received: device::is_received(link),
         merges: device::merges_packets(&link.name).ok().flatten(),
         strips_vlan: device::strips_vlan_tags(&link.name).ok().flatten(),

@@ -23,6 +23,13 @@ pub(super) const CASES: &[Case] = &[
     ),
     (|f| link(f).xdp = None, "native_xdp", NOTICE, "6.3", ""),
     (
+        |f| link(f).fixed_offloads = Some(true),
+        "native_xdp",
+        WARNING,
+        "offers no ctrl_guest_offloads",
+        "ctrl_guest_offloads=on",
+    ),
+    (
         |f| {
             link(f).mtu = 9000;
             link(f).xdp = Some(XdpFeatures { basic: true, takes: true, large_packets: false });
