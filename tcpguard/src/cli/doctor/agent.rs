@@ -74,8 +74,10 @@ pub(super) fn stale_pins(facts: &Facts) -> Vec<Checked> {
             .hint("systemctl restart tcpguard"),
             (false, _, _) => Checked::notice(
                 CODE,
-                "of another network namespace: of a container that runs, or of one that is gone",
-            ),
+                "of another network namespace: of a container that runs, or of one that has ended. An agent that \
+                 starts removes those of ended ones.",
+            )
+            .hint("systemctl restart tcpguard"),
         };
         findings.push(finding.about(name));
     }

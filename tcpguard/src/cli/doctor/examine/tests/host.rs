@@ -205,7 +205,7 @@ pub(super) const CASES: &[Case] = &[
         "stale_pins",
         NOTICE,
         "another network namespace",
-        "",
+        "systemctl restart tcpguard",
     ),
     (
         |f| stop(f, Agent::NotRunning),
