@@ -70,6 +70,9 @@ impl Kernel {
 /// Name of the feature that XDP programs take packets larger than a page.
 pub const MULTI_BUFFER: &str = "multi-buffer XDP";
 
+/// Name of the feature that tcpguard's tc programs run before all others.
+pub const TCX: &str = "TCX";
+
 /// One feature that tcpguard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {
@@ -160,6 +163,8 @@ pub struct InterfaceFacts {
     pub link: Option<Link>,
     /// The names that exist.
     pub existing: Vec<String>,
+    /// The examined bond, if the interface is examined only as a member of it.
+    pub bond: Option<String>,
 }
 
 /// An interface that exists.
@@ -199,6 +204,8 @@ pub struct Link {
     pub members: Vec<String>,
     /// Every program on it; an error in words.
     pub programs: Result<Vec<Attached>, String>,
+    /// The XDP programs on the interfaces directly above it, each with the name of its interface.
+    pub above: Vec<(String, Attached)>,
     /// Rings, queues and losses.
     pub device: Device,
 }

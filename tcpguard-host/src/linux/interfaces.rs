@@ -179,6 +179,16 @@ impl Interface {
                     .any(|one| one.leaves_attached_below(all, is_attached, depth - 1))
     }
 
+    /// The interfaces of `all` that are directly above this one: its master, and those that are built on it.
+    pub fn uppers<'a>(&self, all: &'a [Self]) -> impl Iterator<Item = &'a Self> {
+        let (index, master) = (self.index, self.master);
+        all.iter().filter(move |one| {
+            // Of a veth the interface below is the other end.
+            let is_stacked = one.kind.as_deref().is_some_and(|kind| STACKED.contains(&kind));
+            master == Some(one.index) || is_stacked && one.below == Below::Here(index)
+        })
+    }
+
     /// Returns whether packets that leave by one of two interfaces leave by the other as well.
     pub fn overlaps(&self, other: &Self, all: &[Self]) -> bool {
         self.leaves_attached(all, &|index| index == other.index)
@@ -484,6 +494,16 @@ pub(super) mod tests {
         let in_vrf: Vec<u32> =
             all.iter().filter(|one| one.is_in_vrf(&all)).map(|one| one.index).collect();
         assert_eq!(in_vrf, [3]);
+    }
+
+    #[test]
+    fn the_interfaces_directly_above_are_the_master_and_those_built_on_it() {
+        use Below::{Here, Nothing};
+        let bridge = (Some("bridge"), 0, Nothing);
+        let (vlan, peer) = ((Some("vlan"), 0, Here(1)), (Some("veth"), 0, Here(1)));
+        let all = made(&[(None, 2, Nothing), bridge, vlan, peer, (Some("vlan"), 0, Here(2))]);
+        let above = |one: usize| all[one - 1].uppers(&all).map(|one| one.index).collect::<Vec<_>>();
+        assert_eq!((above(1), above(2), above(3)), (vec![2, 3], vec![5], vec![]));
     }
 
     #[test]

@@ -75,6 +75,23 @@ impl Attached {
     pub fn is_dispatcher(&self) -> bool {
         self.name.as_deref() == Some("xdp_dispatcher")
     }
+
+    /// Returns whether it is one of xdp-filter's.
+    pub fn is_xdp_filter(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| name.starts_with("xdpfilt"))
+    }
+
+    /// Returns whether it is one of Cilium's, which attaches it again when it is detached.
+    pub fn is_cilium(&self) -> bool {
+        self.name.as_deref().is_some_and(|name| name.starts_with("cil_"))
+    }
+
+    /// Returns whether it can be tcpguard's next program. The programs of libxdp need its dispatcher before them, and
+    /// Cilium attaches its own itself.
+    pub fn can_be_next(&self) -> bool {
+        let is_managed = self.is_dispatcher() || self.is_xdp_filter() || self.is_cilium();
+        self.hook.is_xdp() && self.id.is_some() && self.name.is_some() && !is_managed
+    }
 }
 
 impl fmt::Display for Attached {
@@ -108,5 +125,18 @@ mod tests {
             assert_eq!(named(name).is_ours(), ours, "{name:?}");
         }
         assert!(named(Some("xdp_dispatcher")).is_dispatcher());
+    }
+
+    #[test]
+    fn programs_that_another_tool_manages_cannot_be_next() {
+        for (name, can) in [
+            (Some("balancer"), true),
+            (Some("xdp_dispatcher"), false),
+            (Some("xdpfilt_alw_all"), false),
+            (Some("cil_xdp_entry"), false),
+            (None, false),
+        ] {
+            assert_eq!(named(name).can_be_next(), can, "{name:?}");
+        }
     }
 }

@@ -467,21 +467,23 @@ fn occupied(error: &ProgramError) -> bool {
 }
 
 fn refusal(interface: &Interface, error: &ProgramError, native: bool) -> KernelError {
-    let (index, interface) = (interface.index, interface.name.clone());
+    let name = interface.name.clone();
     if occupied(error) {
-        return occupied_by(interface, &attached_programs::xdp(index));
+        let all = interfaces::list().unwrap_or_default();
+        let above = attached_programs::xdp_above(interface, &all);
+        return occupied_by(name, &attached_programs::xdp(interface.index), &above);
     }
     if errno(error) == Some(libc::EPERM) {
         return KernelError::Permission {
-            what: format!("to attach XDP to {interface}"),
+            what: format!("to attach XDP to {name}"),
             missing: super::error::missing_capabilities(),
         };
     }
     let reason = one_line(error);
     if native {
-        KernelError::NotNative { interface, reason }
+        KernelError::NotNative { interface: name, reason }
     } else {
-        KernelError::Attach { program: INGRESS, interface, reason }
+        KernelError::Attach { program: INGRESS, interface: name, reason }
     }
 }
 

@@ -7,7 +7,7 @@ use aya::programs::{ProgramInfo, SchedClassifier, loaded_programs};
 use aya_obj::generated::bpf_attach_type::{self, BPF_TCX_EGRESS, BPF_TCX_INGRESS};
 use tcpguard_host::linux::attachments::{self, Direction, Filter, XdpPrograms};
 use tcpguard_host::linux::programs::{Attached, Hook};
-use tcpguard_host::linux::{self, Interface};
+use tcpguard_host::linux::{self, Interface, Xdp};
 
 /// Returns the kernel's type for a hook, where it is one of TCX's.
 pub(super) const fn tcx(hook: Hook) -> Option<bpf_attach_type> {
@@ -24,6 +24,17 @@ pub fn xdp(index: u32) -> Vec<Attached> {
     let Ok(place) = attachments::place(index) else { return Vec::new() };
     let names = names();
     of_xdp(place.xdp, |id| names.get(&id).cloned())
+}
+
+/// The XDP programs on the interfaces of `all` directly above `interface`, each with the name of its
+/// interface. While there is one, the kernel attaches none to `interface` (`dev_xdp_attach`, net/core/dev.c).
+pub fn xdp_above(interface: &Interface, all: &[Interface]) -> Vec<(String, Attached)> {
+    let uppers = interface.uppers(all).filter(|upper| upper.xdp != Xdp::None);
+    let programs = |upper: &Interface| {
+        let name = upper.name.clone();
+        xdp(upper.index).into_iter().map(move |program| (name.clone(), program))
+    };
+    uppers.flat_map(programs).collect()
 }
 
 fn of_xdp(xdp: XdpPrograms, name: impl Fn(u32) -> Option<String>) -> Vec<Attached> {

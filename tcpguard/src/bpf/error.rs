@@ -59,10 +59,11 @@ pub enum KernelError {
         /// Result of the search for it.
         reason: String,
     },
-    /// Another XDP program is attached.
-    #[error("another XDP program is attached to {interface}{by}")]
+    /// Another XDP program is attached, to the interface itself or to one directly above it.
+    #[error("another XDP program is attached to {place}{by}")]
     Occupied {
-        interface: String,
+        /// The interface that has it, and its relation to the one that was to be attached.
+        place: String,
         /// Its hook and description, in brackets, as far as they can be seen.
         by: String,
         /// The command that detaches it, or that shows how to.
@@ -257,12 +258,7 @@ mod tests {
             KernelError::Refused { release: release(), program: name(), reason: reason() },
             KernelError::Memory { what: name() },
             KernelError::MissingFunction { release: release(), function: name(), reason: reason() },
-            KernelError::Occupied {
-                interface: name(),
-                by: String::new(),
-                way_out: name(),
-                keep: None,
-            },
+            KernelError::Occupied { place: name(), by: String::new(), way_out: name(), keep: None },
             KernelError::NotNative { interface: name(), reason: reason() },
             KernelError::NoEthernet { interface: name(), link_type: 65534 },
             KernelError::Stacked { interface: name(), other: "eth0.7".to_owned() },

@@ -9,7 +9,7 @@ use aya::sys::{
     BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported,
 };
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
-use tcpguard_host::doctor::facts::{Feature, MULTI_BUFFER, Support};
+use tcpguard_host::doctor::facts::{Feature, MULTI_BUFFER, Support, TCX};
 use tcpguard_host::linux::{self, kernel_release, netns};
 
 use super::KernelError;
@@ -108,7 +108,7 @@ static WANTED: [Trial; 7] = [
         }
     }),
     Trial::new(MULTI_BUFFER, Some("5.18"), "native XDP with an MTU above a page", multi_buffer),
-    Trial::new("TCX", Some("6.6"), "first place among all tc programs", tcx),
+    Trial::new(TCX, Some("6.6"), "first place among all tc programs", tcx),
     Trial::new("bpf_sk_assign_tcp_reqsk", Some("6.9"), "SYN cookies of tcpguard's own", || {
         function("bpf_sk_assign_tcp_reqsk")
     }),

@@ -5,17 +5,28 @@ use tcpguard_host::linux::programs::{Attached, Hook};
 use super::KernelError;
 use super::pins::PIN_DIR;
 
-/// Beginning of the names of xdp-filter's programs.
-const XDP_FILTER: &str = "xdpfilt";
-
-/// The error for an interface that has the XDP programs `others`, as far as that can be seen.
-pub(super) fn occupied_by(interface: String, others: &[Attached]) -> KernelError {
-    let Some(other) = others.first() else {
-        let way_out = format!("tcpguard doctor -i {interface}, detach it");
-        return KernelError::Occupied { interface, by: String::new(), way_out, keep: None };
+/// The error for `interface`, which the kernel gives no XDP program: `here` are the programs on it, `above`
+/// those on the interfaces directly above it, as far as they can be seen.
+pub(super) fn occupied_by(
+    interface: String,
+    here: &[Attached],
+    above: &[(String, Attached)],
+) -> KernelError {
+    let (holder, other, place) = match (here.first(), above.first()) {
+        (Some(other), _) => (&interface, other, interface.clone()),
+        (None, Some((upper, other))) => {
+            (upper, other, format!("{upper}, which is above {interface}"))
+        }
+        (None, None) => {
+            let way_out = format!("tcpguard doctor -i {interface}, detach it");
+            let by = String::new();
+            return KernelError::Occupied { place: interface, by, way_out, keep: None };
+        }
     };
-    let (by, way_out) = (format!(" ({})", in_words(other)), way_out(&interface, other));
-    KernelError::Occupied { interface, by, way_out, keep: keep(other) }
+    // The next program gets the packets of the interface itself.
+    let keep = keep(other).filter(|_| !here.is_empty());
+    let (by, way_out) = (format!(" ({})", in_words(other)), way_out(holder, other));
+    KernelError::Occupied { place, by, way_out, keep }
 }
 
 fn in_words(other: &Attached) -> String {
@@ -33,32 +44,35 @@ fn in_words(other: &Attached) -> String {
 }
 
 fn way_out(interface: &str, other: &Attached) -> String {
-    match other.name.as_deref() {
+    if other.name.is_none() {
         // This process may not ask for its name.
-        None => format!("sudo tcpguard doctor -i {interface}, detach it"),
-        Some(_) if other.is_dispatcher() => {
-            format!("xdp-loader unload {interface} --all")
-        }
-        Some(name) if name.starts_with(XDP_FILTER) => {
-            format!("xdp-filter unload {interface}")
-        }
-        Some(_) => {
-            let place = match other.hook {
-                Hook::XdpGeneric => "xdpgeneric",
-                Hook::XdpHardware => "xdpoffload",
-                _ => "xdpdrv",
-            };
-            format!(
-                "ip link set dev {interface} {place} off, or stop its owner (bpftool link show)"
-            )
-        }
+        return format!("sudo tcpguard doctor -i {interface}, detach it");
     }
+    if other.is_ours() {
+        return format!("sudo tcpguard detach -i {interface}");
+    }
+    if other.is_dispatcher() {
+        return format!("xdp-loader unload {interface} --all");
+    }
+    if other.is_xdp_filter() {
+        return format!("xdp-filter unload {interface}");
+    }
+    if other.is_cilium() {
+        return "run Cilium without XDP acceleration (Helm value loadBalancer.acceleration=disabled)"
+            .to_owned();
+    }
+    let place = match other.hook {
+        Hook::XdpGeneric => "xdpgeneric",
+        Hook::XdpHardware => "xdpoffload",
+        _ => "xdpdrv",
+    };
+    format!("ip link set dev {interface} {place} off, or stop its owner (bpftool link show)")
 }
 
-/// The steps by which the program runs behind tcpguard's. Those of libxdp need a dispatcher before them.
+/// The steps by which the program runs behind tcpguard's.
 fn keep(other: &Attached) -> Option<String> {
     let (id, name) = (other.id?, other.name.as_deref()?);
-    if other.is_dispatcher() || name.starts_with(XDP_FILTER) {
+    if !other.can_be_next() {
         return None;
     }
     // A BPF file system takes no dots.
@@ -76,7 +90,10 @@ mod tests {
     use tcpguard_support::hint_check;
 
     fn message(others: &[Attached]) -> String {
-        let error = occupied_by("eth0".to_owned(), others);
+        checked(occupied_by("eth0".to_owned(), others, &[]))
+    }
+
+    fn checked(error: KernelError) -> String {
         assert!(hint_check::is_named(&error.hint()), "{error}");
         error.with_hint()
     }
@@ -107,6 +124,12 @@ mod tests {
                 "ip link set dev eth0 xdpgeneric off",
             ),
             (Hook::XdpNative, Some("balancer"), "(native XDP", "eth0 xdpdrv off"),
+            (
+                Hook::XdpNative,
+                Some("cil_xdp_entry"),
+                "(native XDP, id 42, cil_xdp_entry)",
+                "loadBalancer.acceleration=disabled",
+            ),
             (Hook::XdpNative, None, "(native XDP, id 42)", "sudo tcpguard doctor -i eth0"),
         ] {
             let error = message(&[other(hook, name)]);
@@ -123,10 +146,25 @@ mod tests {
             (Some("balancer"), true),
             (Some("xdp_dispatcher"), false),
             (Some("xdpfilt_alw_all"), false),
+            (Some("cil_xdp_entry"), false),
             (None, false),
         ] {
             let error = message(&[other(Hook::XdpNative, name)]);
             assert_eq!(error.contains(offer), offered, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_program_above_is_named_with_its_interface() {
+        for (name, way_out) in [
+            ("balancer", "ip link set dev br0 xdpgeneric off"),
+            ("tcpguard_ingress", "sudo tcpguard detach -i br0"),
+        ] {
+            let above = ("br0".to_owned(), other(Hook::XdpGeneric, Some(name)));
+            let error = checked(occupied_by("eth0".to_owned(), &[], &[above]));
+            let place = "attached to br0, which is above eth0 (generic XDP, id 42, ";
+            assert!(error.contains(place) && error.contains(way_out), "{error}");
+            assert!(!error.contains("next program"), "{error}");
         }
     }
 

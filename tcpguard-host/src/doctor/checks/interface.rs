@@ -157,7 +157,10 @@ pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "mtu";
     let page = facts.kernel.page_bytes;
     each(facts, |name, link| {
-        let advice = |most: u32| format!("ip link set dev {name} mtu {most}");
+        // The MTU of a bond is that of its members.
+        let bond = link.master.as_ref().filter(|(_, kind)| kind == "bond");
+        let device = bond.map_or(name, |(bond, _)| bond);
+        let advice = |most: u32| format!("ip link set dev {device} mtu {most}");
         let known = link.driver.as_deref().and_then(XdpDriver::find);
         if let Some((driver, most)) = known.and_then(|it| Some((it.name, it.largest_mtu(page)?))) {
             return (link.mtu > most).then(|| {
@@ -242,6 +245,8 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 "edit /etc/tcpguard/tcpguard.toml: [interfaces] names = [{lower}] in place of {name}"
             )
         };
+        let is_attached_by_bond =
+            facts.interfaces.iter().any(|one| one.name == name && one.bond.is_some());
         let quoted: Vec<String> = link.members.iter().map(|name| format!("{name:?}")).collect();
         let members = quoted.join(", ");
         match (link.kind.as_deref(), &link.master, &link.below) {
@@ -268,6 +273,7 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
                 )
                 .hint(edit(&format!("{below:?}"))),
             ),
+            _ if is_attached_by_bond => None,
             (_, Some((master, kind)), _) if kind == "bond" => {
                 Some(member_of_bond(master, &unattached_siblings(facts, link)))
             }

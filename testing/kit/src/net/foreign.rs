@@ -133,14 +133,15 @@ impl MetadataCounter {
     }
 }
 
-/// Attaches a program as was done before there were links: natively, by netlink, so that any process can remove it.
+/// Attaches a program as was done before there were links: by netlink, so that any process can remove it, and natively
+/// where the driver can.
 ///
 /// # Errors
 /// When the interface is taken already.
 pub fn attach_by_netlink(host: &Netns, interface: &str, verdict: Verdict) -> Result<()> {
     const PIN: &str = "/sys/fs/bpf/by-netlink";
     host.run(|| pin(&load(verdict)?, PIN))?;
-    let attached = host.exec(&format!("ip link set dev {interface} xdpdrv pinned {PIN}"));
+    let attached = host.exec(&format!("ip link set dev {interface} xdp pinned {PIN}"));
     host.exec(&format!("rm {PIN}"))?;
     attached.map(drop)
 }

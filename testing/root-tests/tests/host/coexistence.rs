@@ -110,6 +110,20 @@ fn a_program_attached_by_netlink_that_came_first_is_named_with_what_takes_it_off
     drop(Agent::start(&host, Mode::Observe).unwrap());
 }
 
+#[test]
+fn a_program_on_the_bridge_above_is_named_with_its_interface() {
+    let host = host();
+    host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
+    attach_by_netlink(&host, "br0", Verdict::Pass).unwrap();
+    let output = ended(agent::daemon(&host, Mode::Observe).unwrap());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let way_out = "ip link set dev br0 xdpgeneric off";
+    let words = "another XDP program is attached to br0, which is above eth0 (generic XDP, id ";
+    assert!(said.contains(words) && said.contains(way_out), "{said}");
+    host.exec(way_out).unwrap();
+    drop(Agent::start(&host, Mode::Observe).unwrap());
+}
+
 /// Ids of the programs on the interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Programs {

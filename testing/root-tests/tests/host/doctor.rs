@@ -15,7 +15,7 @@ use serde_json::Value;
 use tcpguard_host::linux::netns;
 use tcpguard_kit::daemon::agent::{self, Agent, CONFIG, Mode};
 use tcpguard_kit::daemon::machine::Machine;
-use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
+use tcpguard_kit::net::foreign::{ForeignTc, ForeignXdp, Place, Verdict, attach_by_netlink};
 use tcpguard_kit::net::netns::Netns;
 
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
@@ -129,12 +129,33 @@ fn a_foreign_xdp_program_is_named() {
 }
 
 #[test]
-fn programs_at_tc_are_named() {
+fn a_foreign_xdp_program_on_the_bridge_above_is_named() {
+    let host = host();
+    host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
+    attach_by_netlink(&host, "br0", Verdict::Pass).unwrap();
+    let said = doctor(&host, &["-i", "eth0"]);
+    assert_eq!(said.code, Some(3));
+    let (text, hint) = said.is("xdp_program", "critical");
+    assert!(text.contains("attached to br0, which is above") && text.contains("EEXIST"), "{text}");
+    assert!(hint.contains("ip link set dev br0 xdp off"), "{hint}");
+}
+
+#[test]
+fn programs_at_tc_are_named_with_their_order() {
     let host = host();
     host.exec("tc qdisc add dev eth0 clsact").unwrap();
     host.exec("tc filter add dev eth0 egress protocol ip u32 match u32 0 0").unwrap();
-    let (text, _) = doctor(&host, &["-i", "eth0"]).is("tc_programs", "notice");
-    assert!(text.starts_with("u32 (clsact egress): "), "{text}");
+    let (result, words) = match has_tcx(&host) {
+        true => ("passed", "tcpguard's programs run before the others: u32 (clsact egress)"),
+        false => ("notice", "u32 (clsact egress): programs that may run first."),
+    };
+    let (text, _) = doctor(&host, &["-i", "eth0"]).is("tc_programs", result);
+    assert!(text.starts_with(words), "{text}");
+}
+
+/// Returns whether the kernel has TCX, where tcpguard's programs run before all filters.
+fn has_tcx(host: &Netns) -> bool {
+    ForeignTc::attach(host, "eth0", Place::First).is_ok()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 use tcpguard_common::abi::{ABI_VERSION, maps};
 use tcpguard_host::doctor::facts::{
     ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, MULTI_BUFFER,
-    Owner, Pins, Privileges, Service, Support,
+    Owner, Pins, Privileges, Service, Support, TCX,
 };
 use tcpguard_host::doctor::{Checked, Status as CheckStatus, is_command};
 use tcpguard_host::finding::{Finding, Severity};
@@ -77,6 +77,7 @@ fn eth0() -> Link {
         members: Vec::new(),
         siblings: Vec::new(),
         programs: Ok(vec![ours()]),
+        above: Vec::new(),
         device: Device { name: "eth0".to_owned(), lost: Some(0), ..Device::default() },
     }
 }
@@ -183,6 +184,7 @@ fn healthy() -> Facts {
                 name: "eth0".to_owned(),
                 link: Some(eth0()),
                 existing: vec!["lo".to_owned(), "eth0".to_owned()],
+                bond: None,
             }],
             tune: judged(&host, &[("net.ipv4.tcp_syncookies", "1")], ""),
             host,

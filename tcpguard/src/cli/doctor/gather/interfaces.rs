@@ -11,23 +11,38 @@ use tcpguard_host::tune::facts;
 
 use crate::bpf::attached_programs;
 
-/// The facts about the interfaces of these names.
+/// The facts about the interfaces of these names, and about the members of each bond among them: its program runs in
+/// their drivers.
 pub(super) fn of(names: &[String]) -> Vec<InterfaceFacts> {
     let all = interfaces::list().unwrap_or_default();
     // Only members and upper devices report the relation.
     let places: Vec<(&Interface, Place)> =
         all.iter().map(|link| (link, place(link.index).unwrap_or_default())).collect();
-    names
-        .iter()
-        .map(|name| InterfaceFacts {
-            name: name.clone(),
-            link: places
-                .iter()
-                .find(|(link, _)| link.name == *name)
-                .map(|(link, place)| self::link(link, place, &places)),
-            existing: all.iter().map(|link| link.name.clone()).collect(),
-        })
-        .collect()
+    let facts = |name: &str, bond: Option<&str>| InterfaceFacts {
+        name: name.to_owned(),
+        link: places
+            .iter()
+            .find(|(link, _)| link.name == name)
+            .map(|(link, place)| self::link(link, place, &places, &all)),
+        existing: all.iter().map(|link| link.name.clone()).collect(),
+        bond: bond.map(str::to_owned),
+    };
+    with_members(names, &all).iter().map(|(name, bond)| facts(name, *bond)).collect()
+}
+
+/// These names, and after each bond the names of its members that are not among them, with that of the bond.
+fn with_members<'a>(names: &'a [String], all: &'a [Interface]) -> Vec<(&'a str, Option<&'a str>)> {
+    let mut found = Vec::new();
+    for name in names {
+        found.push((name.as_str(), None));
+        let is_it = |one: &&Interface| one.name == *name && one.kind.as_deref() == Some("bond");
+        if let Some(bond) = all.iter().find(is_it) {
+            let members = all.iter().filter(|one| one.master == Some(bond.index));
+            let unnamed = members.filter(|one| !names.contains(&one.name));
+            found.extend(unnamed.map(|one| (one.name.as_str(), Some(bond.name.as_str()))));
+        }
+    }
+    found
 }
 
 /// The hardware interfaces, where none is named.
@@ -37,7 +52,12 @@ pub(super) fn hardware() -> Vec<String> {
     cards.map(|link| link.name.clone()).collect()
 }
 
-fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
+fn link(
+    link: &Interface,
+    place: &Place,
+    all: &[(&Interface, Place)],
+    interfaces: &[Interface],
+) -> Link {
     let by_index =
         |index: u32| all.iter().find(|(link, _)| link.index == index).map(|(link, _)| *link);
     let upon = |kinds: &[&str]| -> Vec<String> {
@@ -89,6 +109,54 @@ fn link(link: &Interface, place: &Place, all: &[(&Interface, Place)]) -> Link {
             Error::Refused { what, source } => format!("cannot {what}: {source}"),
             other => other.to_string(),
         }),
+        above: attached_programs::xdp_above(link, interfaces),
         device: facts::device(link),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_host::linux::interfaces::OperState;
+    use tcpguard_host::linux::{Below, Xdp};
+
+    use super::*;
+
+    fn interface(index: u32, name: &str, kind: Option<&str>, master: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            link_type: 1,
+            mtu: 1500,
+            loopback: false,
+            state: OperState::Up,
+            kind: kind.map(str::to_owned),
+            master,
+            below: Below::Nothing,
+            xdp: Xdp::None,
+            xdp_program: None,
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_bond_are_examined_with_it() {
+        let all = [
+            interface(2, "eth0", None, Some(5)),
+            interface(3, "eth1", None, Some(5)),
+            interface(4, "eth2", None, Some(6)),
+            interface(5, "bond0", Some("bond"), None),
+            interface(6, "br0", Some("bridge"), None),
+        ];
+        let of = |names: &[&str]| -> Vec<(String, Option<String>)> {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let found = with_members(&names, &all);
+            found.iter().map(|(name, bond)| ((*name).to_owned(), bond.map(str::to_owned))).collect()
+        };
+        let plain = |name: &str| (name.to_owned(), None);
+        let member = |name: &str| (name.to_owned(), Some("bond0".to_owned()));
+        assert_eq!(
+            of(&["bond0", "br0"]),
+            [plain("bond0"), member("eth0"), member("eth1"), plain("br0")]
+        );
+        assert_eq!(of(&["eth1", "bond0"]), [plain("eth1"), plain("bond0"), member("eth0")]);
     }
 }

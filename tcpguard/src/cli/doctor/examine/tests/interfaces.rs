@@ -183,6 +183,44 @@ pub(super) const CASES: &[Case] = &[
         "bpftool net show dev eth0",
     ),
     (
+        |f| link(f).programs = Ok(vec![foreign(Hook::XdpNative, Some("cil_xdp_entry"))]),
+        "xdp_program",
+        CRITICAL,
+        "Cilium attaches it again",
+        "loadBalancer.acceleration=disabled",
+    ),
+    (
+        |f| above(f, foreign(Hook::XdpGeneric, Some("balancer"))),
+        "xdp_program",
+        CRITICAL,
+        "attached to br0, which is above, balancer (id 42, generic XDP): the agent cannot attach below it",
+        "ip link set dev br0 xdp off",
+    ),
+    (
+        |f| above(f, foreign(Hook::XdpNative, None)),
+        "xdp_program",
+        UNKNOWN,
+        "attached to br0",
+        "sudo tcpguard doctor",
+    ),
+    (
+        |f| above(f, ours()),
+        "xdp_program",
+        CRITICAL,
+        "tcpguard's program is attached to br0",
+        "tcpguard detach -i br0",
+    ),
+    (
+        |f| {
+            f.of_host.interfaces[0].bond = Some("bond0".to_owned());
+            link(f).programs = Ok(vec![foreign(Hook::XdpNative, Some("balancer"))]);
+        },
+        "xdp_program",
+        WARNING,
+        "refuses native XDP on bond0",
+        "ip link set dev eth0 xdp off",
+    ),
+    (
         |f| link(f).programs = Ok(vec![foreign(Hook::XdpNative, None)]),
         "xdp_program",
         UNKNOWN,
@@ -197,10 +235,25 @@ pub(super) const CASES: &[Case] = &[
         "ip link show",
     ),
     (
-        |f| link(f).programs = Ok(vec![ours(), foreign(Hook::TcxEgress, Some("shaper"))]),
+        |f| {
+            let (shaper, behind) =
+                (foreign(Hook::TcxEgress, Some("shaper")), foreign(Hook::TcxEgress, Some("x")));
+            link(f).programs = Ok(vec![ours(), shaper, own_egress(), behind]);
+        },
         "tc_programs",
         NOTICE,
-        "shaper (id 42, TCX egress)",
+        "shaper (id 42, TCX egress): programs that run first",
+        "bpftool",
+    ),
+    (
+        |f| {
+            f.of_host.kernel.features.push(feature(TCX, false, Support::Missing));
+            let u32 = Attached { hook: Hook::ClsactEgress, id: None, name: Some("u32".to_owned()) };
+            link(f).programs = Ok(vec![u32]);
+        },
+        "tc_programs",
+        NOTICE,
+        "u32 (clsact egress): programs that may run first",
         "bpftool",
     ),
 ];
@@ -217,4 +270,51 @@ fn a_member_of_a_bond_passes_where_the_others_are_attached_or_examined_too() {
     let passes =
         |one: &Checked| outcome(one) == PASSED && one.finding.text.contains("as are all others");
     assert!(of_check.len() == 2 && of_check.iter().all(passes), "{of_check:#?}");
+}
+
+/// Attaches a program to the bridge above `eth0`, and none to `eth0`.
+fn above(facts: &mut Facts, program: Attached) {
+    link(facts).programs = Ok(Vec::new());
+    link(facts).above = vec![("br0".to_owned(), program)];
+}
+
+fn own_egress() -> Attached {
+    foreign(Hook::TcxEgress, Some("tcpguard_egress"))
+}
+
+#[test]
+fn tc_programs_behind_tcpguards_are_none_of_its_concern() {
+    let cls = |hook| foreign(hook, Some("cls"));
+    for programs in [
+        vec![ours(), own_egress(), cls(Hook::TcxEgress), cls(Hook::ClsactEgress)],
+        // Before tcpguard's are attached: they go first at TCX.
+        vec![cls(Hook::TcxEgress)],
+        vec![own_egress(), cls(Hook::TcxIngress)],
+    ] {
+        let mut facts = healthy();
+        link(&mut facts).programs = Ok(programs);
+        let found = found(&facts, "tc_programs");
+        assert_eq!(outcome(&found[0]), PASSED, "{found:#?}");
+        assert!(found[0].finding.text.contains("before the others: cls (id 42, "), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_member_is_examined_as_a_part_of_its_bond() {
+    let mut facts = healthy();
+    let (name, bond) = ("eth1".to_owned(), Some("bond0".to_owned()));
+    let mut member = eth0();
+    member.master = Some(("bond0".to_owned(), "bond".to_owned()));
+    member.programs = Ok(Vec::new());
+    member.above = vec![("bond0".to_owned(), ours())];
+    member.driver = Some("ena".to_owned());
+    member.mtu = 9001;
+    let existing = Vec::new();
+    facts.of_host.interfaces.push(InterfaceFacts { name, link: Some(member), existing, bond });
+    let of_member: Vec<Checked> = checked(&facts, true)
+        .into_iter()
+        .filter(|one| one.finding.subject.as_deref() == Some("eth1") && outcome(one) != PASSED)
+        .collect();
+    let [mtu] = &of_member[..] else { panic!("{of_member:#?}") };
+    assert_eq!(mtu.finding.hint.as_deref(), Some("ip link set dev bond0 mtu 3498"));
 }
