@@ -7,6 +7,7 @@
 
 mod commands;
 mod doctor;
+mod italics;
 mod numbers;
 mod pages;
 mod samples;
