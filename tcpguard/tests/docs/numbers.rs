@@ -34,6 +34,71 @@ fn numbers_of_the_comparison_are_those_of_the_performance_page() {
     hold(&pages, "docs/comparison.md", "## Measured", &["performance.md"], Compared::Columns, 8);
 }
 
+/// Numbers that are written as words.
+const NUMERALS: [&str; 21] = [
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
+
+#[test]
+fn the_readme_counts_the_targets_as_the_evaluation_does() {
+    let pages = markdown();
+    let of = |name: &str| pages.iter().find(|page| page.path.ends_with(name)).expect(name);
+    let readme = of("README.md").text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = &of("docs/evaluation.md").text;
+    let (_, targets) = text.split_once("## Targets\n").expect("a section of targets");
+    let sentence = counted_targets(targets);
+    assert!(readme.contains(&sentence), "the README does not say: {sentence}");
+}
+
+/// The number of targets, of those that are met, and of those that are missed, in a sentence.
+fn counted_targets(section: &str) -> String {
+    let table = &tables(section)[0];
+    let met = table.iter().filter(|row| row.iter().any(|cell| cell == "met")).count();
+    let (all, missed) = (NUMERALS[table.len()], table.len() - met);
+    let rest = match missed {
+        0 => "every table".to_owned(),
+        1 => "every table and the missed target".to_owned(),
+        missed => format!("every table and the {} missed targets", NUMERALS[missed]),
+    };
+    let page = "[Evaluation](docs/evaluation.md)";
+    format!("Of {all} targets, {} are met. {page} has {rest}.", NUMERALS[met])
+}
+
+#[test]
+fn the_rows_that_are_met_are_counted() {
+    let row = |verdict: &str| format!("| target | 1 | {verdict} |\n");
+    let table = |verdicts: &[&str]| {
+        let rows: String = verdicts.iter().map(|verdict| row(verdict)).collect();
+        counted_targets(&format!("\n| target | worst | verdict |\n|---|---|---|\n{rows}\nText.\n"))
+    };
+    let page = "[Evaluation](docs/evaluation.md) has every table";
+    let expected = format!("Of two targets, one are met. {page} and the missed target.");
+    assert_eq!(table(&["met", "not met"]), expected);
+    let expected = format!("Of three targets, one are met. {page} and the two missed targets.");
+    assert_eq!(table(&["met", "not met", "not shown"]), expected);
+    assert_eq!(table(&["met"]), format!("Of one targets, one are met. {page}."));
+}
+
 /// Asserts that each line of numbers in the tables of a section stands in one row or one column of a source.
 fn hold(
     pages: &[Page],
