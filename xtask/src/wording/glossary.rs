@@ -9,7 +9,10 @@ use super::{
     source::{Prose, Token},
 };
 
-/// The rejected words and phrases: code spans in the third column of the glossary's table.
+/// First line of a table of terms.
+const HEADER: &str = "| term | meaning | not |";
+
+/// The rejected words and phrases: code spans in the third column of a table of terms.
 pub struct Glossary {
     /// By their first word.
     rejected: BTreeMap<String, Vec<Rejected>>,
@@ -22,12 +25,10 @@ struct Rejected {
 }
 
 impl Glossary {
-    /// Parses the glossary's table.
-    pub fn parse(page: &str) -> Result<Self> {
+    /// Parses the tables of terms of these pages.
+    pub fn parse(pages: &[String]) -> Result<Self> {
         let mut rejected = BTreeMap::<String, Vec<Rejected>>::new();
-        for line in page.lines().filter(|line| line.starts_with("| ")) {
-            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-            let [term, _, others] = cells[..] else { continue };
+        for [term, _, others] in pages.iter().flat_map(|page| rows(page)) {
             for phrase in others.split('`').skip(1).step_by(2).map(str::to_owned) {
                 let words: Vec<_> =
                     Prose::new(1, &phrase).tokens.into_iter().map(|token| token.word).collect();
@@ -35,6 +36,9 @@ impl Glossary {
                 let one = Rejected { phrase, words, term: term.to_owned() };
                 rejected.entry(first).or_default().push(one);
             }
+        }
+        for page in pages {
+            ensure!(rows(page).next().is_some(), "a page of the glossary has no table of terms");
         }
         ensure!(!rejected.is_empty(), "the glossary has no table with a rejected word");
         Ok(Self { rejected })
@@ -67,6 +71,15 @@ impl Glossary {
     }
 }
 
+/// The rows of the table of terms of a page: term, meaning, and the words that do not stand for it.
+pub fn rows(page: &str) -> impl Iterator<Item = [&str; 3]> {
+    let table = page.lines().skip_while(|line| *line != HEADER).skip(2);
+    table.take_while(|line| line.starts_with('|')).filter_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        cells.try_into().ok()
+    })
+}
+
 impl Rejected {
     fn begins(&self, tokens: &[Token]) -> bool {
         tokens.len() >= self.words.len()
@@ -82,9 +95,17 @@ mod tests {
 
     const PAGE: &str = "`skip`\n\n| term | meaning | not |\n|---|---|---|\n\
                         | tool | A `word`. | `gadget`, thing, `odd job` |\n";
+    /// A page with another table.
+    const SECOND: &str = "| a | b | c |\n|---|---|---|\n| 1 | 2 | `skip` |\n\n\
+                          | term | meaning | not |\n|---|---|---|\n| part | | `bit` |\n\n\
+                          | 3 | 4 | `skip` |\n";
+
+    fn glossary() -> Glossary {
+        Glossary::parse(&[PAGE.to_owned(), SECOND.to_owned()]).expect("tables")
+    }
 
     fn findings(text: &str) -> Vec<(usize, String)> {
-        let glossary = Glossary::parse(PAGE).expect("a table");
+        let glossary = glossary();
         let prose = Prose::new(7, text);
         glossary.findings("a.md", &prose).map(|found| (found.line, found.rule)).collect()
     }
@@ -104,6 +125,13 @@ mod tests {
 
     #[test]
     fn a_finding_has_its_term() {
-        assert_eq!(Glossary::parse(PAGE).expect("a table").terms("odd job"), "tool");
+        assert_eq!(glossary().terms("odd job"), "tool");
+    }
+
+    #[test]
+    fn every_page_has_a_table_of_terms_and_other_tables_reject_nothing() {
+        assert_eq!(findings("Every bit: skip."), [(7, "bit".to_owned())]);
+        assert_eq!(rows(SECOND).collect::<Vec<_>>(), [["part", "", "`bit`"]]);
+        assert!(Glossary::parse(&[PAGE.to_owned(), "| a | b |\n".to_owned()]).is_err());
     }
 }

@@ -18,6 +18,8 @@ use crate::workspace::Workspace;
 
 /// The page that lists the terms, and the only one that may hold rejected words.
 const GLOSSARY: &str = "docs/glossary.md";
+/// The page that lists the terms of a fleet.
+const FLEET: &str = "docs/fleet.md";
 
 /// One place that breaks a rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ struct Reading {
 /// Names each place that breaks a rule and is not in the list of exceptions, each exception that is no longer needed,
 /// and each bound on pronouns that is exceeded.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let glossary = Glossary::parse(&text(&workspace.root.join(GLOSSARY))?)?;
+    let glossary = glossary(workspace)?;
     let reading = read(workspace, &glossary)?;
     let exceptions = Exceptions::read(&workspace.root)?;
     let mut broken = exceptions.compare(&reading.findings, |rule| glossary.terms(rule));
@@ -51,6 +53,11 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         bail!("wording (terms: {GLOSSARY}):\n  {}", broken.join("\n  "));
     }
     Ok(())
+}
+
+fn glossary(workspace: &Workspace) -> Result<Glossary> {
+    let pages = [GLOSSARY, FLEET].map(|page| text(&workspace.root.join(page)));
+    Glossary::parse(&pages.into_iter().collect::<Result<Vec<_>>>()?)
 }
 
 fn read(workspace: &Workspace, glossary: &Glossary) -> Result<Reading> {
@@ -87,14 +94,27 @@ fn relative(workspace: &Workspace, path: &Path) -> String {
 mod tests {
     use super::*;
 
+    /// A glossary that nobody reads to its end is none. Terms of one part belong to the page of that part.
+    const MOST_TERMS: usize = 60;
+
+    #[test]
+    fn the_glossary_has_no_more_terms_than_can_be_read() {
+        let workspace = Workspace::locate().expect("cargo finds the workspace");
+        let terms = |page| {
+            let page = text(&workspace.root.join(page)).expect("the page is readable");
+            glossary::rows(&page).count()
+        };
+        assert!((50..=MOST_TERMS).contains(&terms(GLOSSARY)), "{} terms", terms(GLOSSARY));
+        assert!((5..=MOST_TERMS).contains(&terms(FLEET)), "{} terms of a fleet", terms(FLEET));
+    }
+
     /// With `UPDATE_EXPECTED=1` it first rewrites the list of exceptions: they may become fewer, and move to other
     /// files.
     #[test]
     fn the_repository_keeps_to_its_glossary() {
         let workspace = Workspace::locate().expect("cargo finds the workspace");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
-            let page = text(&workspace.root.join(GLOSSARY)).expect("the glossary is readable");
-            let glossary = Glossary::parse(&page).expect("the glossary rejects words");
+            let glossary = glossary(&workspace).expect("the glossary rejects words");
             let reading = read(&workspace, &glossary).expect("every file is text");
             let before = Exceptions::read(&workspace.root).expect("the list is readable");
             let after = Exceptions::of(&reading.findings);
