@@ -1,6 +1,6 @@
 //! The list of exceptions of the word check, which only shrinks.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cmp::Ordering, collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
 
@@ -8,6 +8,8 @@ use super::{Finding, text};
 
 /// The list, in lines of count, path and rule.
 const LIST: &str = "xtask/wording-exceptions.txt";
+/// Number of admitted findings. It falls with the list, and never rises.
+const ADMITTED: usize = 2;
 
 /// Number of findings that are admitted, by path and rule.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,23 @@ impl Exceptions {
             }
         }
         broken
+    }
+
+    /// Tests that the list admits as many findings as this program knows of: no line is added by hand. One line for a
+    /// difference.
+    pub fn pinned(&self) -> Option<String> {
+        self.differs(ADMITTED)
+    }
+
+    fn differs(&self, admitted: usize) -> Option<String> {
+        let listed: usize = self.0.values().sum();
+        match listed.cmp(&admitted) {
+            Ordering::Equal => None,
+            Ordering::Greater => Some(format!(
+                "{LIST}: it admits {listed} findings, {admitted} may be: correct the text"
+            )),
+            Ordering::Less => Some(format!("{LIST}: lower ADMITTED from {admitted} to {listed}")),
+        }
     }
 
     fn get(&self, path: &str, rule: &str) -> usize {
@@ -123,6 +142,16 @@ mod tests {
         assert_eq!(compare("1 a.rs odd job\n", &two), ["a.rs:1, 4: odd job (task); 1 listed"]);
         let lower = "xtask/wording-exceptions.txt: lower 3 to 2 for odd job in a.rs";
         assert_eq!(compare("3 a.rs odd job\n", &two), [lower]);
+    }
+
+    #[test]
+    fn a_line_that_is_added_by_hand_is_found() {
+        let two = list("1 a.rs odd job\n1 b.rs odd job\n");
+        assert_eq!(two.differs(2), None);
+        let more = "xtask/wording-exceptions.txt: it admits 2 findings, 1 may be: correct the text";
+        assert_eq!(two.differs(1).as_deref(), Some(more));
+        let fewer = "xtask/wording-exceptions.txt: lower ADMITTED from 3 to 2";
+        assert_eq!(two.differs(3).as_deref(), Some(fewer));
     }
 
     #[test]

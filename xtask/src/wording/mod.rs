@@ -48,6 +48,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
     let reading = read(workspace, &glossary)?;
     let exceptions = Exceptions::read(&workspace.root)?;
     let mut broken = exceptions.compare(&reading.findings, |rule| glossary.terms(rule));
+    broken.extend(exceptions.pinned());
     broken.extend(bounds::exceeded(&reading.comments));
     if !broken.is_empty() {
         bail!("wording (terms: {GLOSSARY}):\n  {}", broken.join("\n  "));
