@@ -2,7 +2,7 @@
 //!
 //! JSON alone does not distinguish a file as written from one that a disk has changed: most flipped
 //! bits leave it valid, with another address or another end of a rule. A sealed file is believed whole
-//! or not at all. Files from before the seal was introduced begin with `{`, and are read as they are.
+//! or not at all, and a file without the line is none.
 
 use std::io;
 use std::path::Path;
@@ -101,9 +101,6 @@ pub fn sealed(content: &[u8]) -> Vec<u8> {
 
 /// The content that was given to [`sealed`].
 pub fn opened(mut file: Vec<u8>) -> Result<Vec<u8>, String> {
-    if file.first() == Some(&b'{') {
-        return Ok(file);
-    }
     let end = file.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
     let line = end.and_then(|end| file[..end].strip_prefix(MARK));
     let line = line.and_then(|line| std::str::from_utf8(line).ok()?.split_once(' '));
@@ -158,8 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_file_is_read_as_it_is() {
-        assert_eq!(opened(b"{\"a\":1}".to_vec()).expect("as it is"), b"{\"a\":1}");
+    fn a_file_without_the_line_is_refused() {
+        for file in [&b"{\"a\":1}"[..], b"{\"a\":1}\n{\"a\":2}\n", b"\n{}", b""] {
+            opened(file.to_vec()).expect_err("not sealed");
+        }
     }
 
     #[test]

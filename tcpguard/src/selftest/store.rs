@@ -89,7 +89,7 @@ mod tests {
         let text = serde_json::to_string(&selftest).expect("JSON");
         let foreign = text.replace(SCHEMA, "tcpguard.probe/2");
         for broken in ["", "{", "[]", "null", &text[..text.len() / 2], &foreign] {
-            fs::write(&path, broken).expect("file");
+            seal::replace(&path, 0o644, broken.as_bytes()).expect("file");
             assert_eq!(load(dir.path(), &selftest.host), None, "{broken}");
         }
         fs::write(&path, vec![b' '; MAX_BYTES as usize + 1]).expect("file");
@@ -99,7 +99,8 @@ mod tests {
         assert_eq!(load(dir.path(), &selftest.host), None);
         // A field that is added within this version is no obstacle.
         fs::remove_dir(&path).expect("removed");
-        fs::write(&path, text.replacen('{', "{\"more\":1,", 1)).expect("file");
+        let more = text.replacen('{', "{\"more\":1,", 1);
+        seal::replace(&path, 0o644, more.as_bytes()).expect("file");
         assert_eq!(load(dir.path(), &selftest.host), Some(selftest));
     }
 }

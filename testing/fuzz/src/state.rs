@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use tcpguard::daemon::stored::Stored;
 use tcpguard::documents::selftest::Host;
 use tcpguard_engine::{Limits, Timestamp};
+use tcpguard_host::durable::seal;
 use tcpguard_host::time::Clock;
 use tempfile::TempDir;
 
+/// First bytes from which on the rest of an input is the file as it is, and no content to be sealed.
+const UNSEALED: u8 = 0xf0;
 /// Names of the files in the state directory; the first byte of an input chooses one.
 const FILES: [&str; 7] = [
     "state.json",
@@ -20,7 +23,7 @@ const FILES: [&str; 7] = [
     "config.json",
 ];
 
-/// The input after its first byte is the file.
+/// The input after its first byte is the content of the file, or the whole file with the line of the seal.
 ///
 /// # Panics
 /// When a start panics, or takes over a state that no agent can have left.
@@ -30,7 +33,8 @@ pub fn state(input: &[u8]) {
     let dir = directory();
     let path = dir.path().join(name);
     fs::create_dir_all(path.parent().unwrap_or(dir.path())).expect("a directory");
-    fs::write(&path, content).expect("a file");
+    let sealed = if *file < UNSEALED { seal::sealed(content) } else { content.to_vec() };
+    fs::write(&path, sealed).expect("a file");
     // In the year in which the files of the corpus were written.
     let wall = jiff::Timestamp::from_second(1_790_000_000).expect("a time");
     let clock = Clock { now: Timestamp::from_millis(1_000_000), wall };

@@ -243,7 +243,7 @@ fn damaged_or_foreign_files_are_refused_before_anything_is_changed() {
     let wanted = wants(&[(SOMAXCONN, "4096")]);
     for record in ["", "{", "null", r#"{"schema":"other/1","netns":7,"entries":[]}"#] {
         let host = Fixture::new();
-        fs::write(host.path(RECORD), record).expect("file");
+        seal::replace(&host.path(RECORD), 0o600, record.as_bytes()).expect("file");
         for persist in [false, true] {
             let error = host.tuner().apply(&wanted, persist).expect_err("damaged");
             assert!(matches!(error, ChangeError::Unreadable { .. }), "{record}: {error}");

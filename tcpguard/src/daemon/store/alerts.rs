@@ -170,34 +170,16 @@ mod tests {
         assert_eq!(numbers(&AlertFile::load(dir.path()).unwrap().1), [1, 2, 3, 4]);
     }
 
-    /// A file of a version that did not seal its files: wherever it is cut, whole lines count and the rest of a line is
-    /// kept beside it.
     #[test]
-    fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let whole = stored(dir.path(), [1, 2, 3]);
-        for length in 0..whole.len() {
-            let _ = fs::remove_file(dir.path().join("alerts.jsonl.bad"));
-            fs::write(dir.path().join(NAME), &whole[..length]).unwrap();
-            let ends = whole[..length].iter().filter(|byte| **byte == b'\n').count();
-            let rest =
-                whole[..length].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let (_, history) = AlertFile::load(dir.path()).unwrap();
-            assert_eq!(numbers(&history), (1..=ends as u64).collect::<Vec<_>>(), "{length}");
-            let aside = fs::read(dir.path().join("alerts.jsonl.bad")).unwrap_or_default();
-            assert_eq!(aside, &whole[rest..length], "{length}");
-        }
-    }
-
-    #[test]
-    fn damaged_lines_are_set_aside_as_they_were_and_the_others_count() {
+    fn lines_of_another_version_are_set_aside_as_they_were_and_the_others_count() {
         let dir = tempfile::tempdir().unwrap();
         let text = String::from_utf8(stored(dir.path(), [1, 2, 3, 4, 5])).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines[1] = lines[1].replace(EVENT_SCHEMA, "tcpguard.event/9");
         lines[2] = "\u{fffd} nonsense".to_owned();
         lines[3] = lines[3].replace("warning", "catastrophe");
-        fs::write(dir.path().join(NAME), format!("{}\n", lines.join("\n"))).unwrap();
+        let content = format!("{}\n", lines.join("\n"));
+        seal::replace(&dir.path().join(NAME), 0o600, content.as_bytes()).unwrap();
         let (_, history) = AlertFile::load(dir.path()).unwrap();
         assert_eq!((numbers(&history), history.first()), (vec![1, 5], 6));
         let aside = fs::read_to_string(dir.path().join("alerts.jsonl.bad")).unwrap();

@@ -274,32 +274,15 @@ pub(in crate::daemon) mod tests {
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
 
-    /// A file of a version that did not seal its files: wherever it is cut, the whole lines count and the rest of a
-    /// line is kept beside it.
     #[test]
-    fn of_a_file_that_was_cut_every_whole_line_counts_and_nothing_is_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let whole = stored(dir.path(), [1, 2]);
-        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        for length in (0..whole.len()).step_by(97).chain([first - 1, first, first + 1]) {
-            let _ = fs::remove_file(dir.path().join("incidents.jsonl.bad"));
-            fs::write(dir.path().join(NAME), &whole[..length]).unwrap();
-            let known = if length < first { vec![] } else { vec![1] };
-            assert_eq!(numbers(&load(dir.path())), known, "{length} bytes of {}", whole.len());
-            let aside = fs::read(dir.path().join("incidents.jsonl.bad")).unwrap_or_default();
-            let rest = if length < first { &whole[..length] } else { &whole[first..length] };
-            assert_eq!(aside, rest, "{length}");
-        }
-    }
-
-    #[test]
-    fn damaged_lines_are_set_aside_as_they_were_and_the_others_count() {
+    fn lines_of_another_version_are_set_aside_as_they_were_and_the_others_count() {
         let dir = tempfile::tempdir().unwrap();
         let text = String::from_utf8(stored(dir.path(), [1, 2, 3, 4])).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines[1] = lines[1].replace(INCIDENT_SCHEMA, "tcpguard.attack/9");
         lines[2] = "\u{fffd} nonsense".to_owned();
-        fs::write(dir.path().join(NAME), format!("{}\n", lines.join("\n"))).unwrap();
+        let content = format!("{}\n", lines.join("\n"));
+        seal::replace(&dir.path().join(NAME), 0o600, content.as_bytes()).unwrap();
         assert_eq!(numbers(&load(dir.path())), [4, 1]);
         let aside = fs::read_to_string(dir.path().join("incidents.jsonl.bad")).unwrap();
         assert_eq!(aside, format!("{}\n{}\n", lines[1], lines[2]));

@@ -288,14 +288,16 @@ pub(in crate::daemon) mod tests {
     fn what_is_no_line_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
-        let write = |name: &str, content: &[u8]| fs::write(dir.join(name), content).unwrap();
+        let write = |name: &str, content: &[u8]| {
+            seal::replace(&dir.join(name), 0o600, content).unwrap();
+        };
         let json = |line: &Timeline| serde_json::to_vec(line).unwrap();
         write("1.json", &json(&line(1, 5)));
         write("2.json", &json(&line(2, 5))[..40]);
         write("3.json", &json(&line(4, 5)));
         write("4.json", &json(&Timeline { schema: "tcpguard.timeline/9".into(), ..line(4, 5) }));
         write("5.json", &vec![b' '; MAX_BYTES as usize + 1]);
-        write("6.open.json", b"");
+        fs::write(dir.join("6.open.json"), json(&line(6, 1))).unwrap();
         write("7.open.json", &json(&line(7, 1)));
         write("x.json", b"{}");
         assert_eq!(found(dir), [(1, 5), (7, 1)]);

@@ -292,7 +292,8 @@ pub(in crate::daemon) mod tests {
         let text = r#"{"schema":"tcpguard.state/1","boot":"b0","written":"2026-01-02T03:04:06.000Z",
             "written_ns":10000000000,"mode":"observe","rule_set":0,"rules":[],"listeners":{},"allowed":[],"learned":LEARNED}"#;
         let learned = serde_json::to_string(&Learned::default()).unwrap();
-        fs::write(dir.path().join(NAME), text.replace("LEARNED", &learned)).unwrap();
+        let text = text.replace("LEARNED", &learned);
+        seal::replace(&dir.path().join(NAME), 0o600, text.as_bytes()).unwrap();
         let state = State::load(dir.path()).expect("understood");
         assert_eq!((state.mode, &state.pending_mode), (Some(Mode::Observe), &None));
         assert_eq!(state, State { mode: state.mode, ..State::new("b0".to_owned(), &clock()) });
@@ -335,7 +336,8 @@ pub(in crate::daemon) mod tests {
             ("\"left_ms\":60000", "\"left_ms\":-60000"),
         ] {
             assert!(text.contains(good), "{good}");
-            fs::write(dir.path().join(NAME), text.replace(good, bad)).unwrap();
+            let changed = text.replace(good, bad);
+            seal::replace(&dir.path().join(NAME), 0o600, changed.as_bytes()).unwrap();
             assert_eq!(State::load(dir.path()), None, "{bad}");
         }
     }

@@ -7,6 +7,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tcpguard_host::durable::seal;
 
 /// Kinds of files that an agent leaves, with one record a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,8 +37,14 @@ impl Kind {
 }
 
 /// The file of alerts or incidents that an agent left, with `most` of them: those of attacks, again and
-/// again, under numbers of their own up to the last one's. Without a seal, so that it is read as it is.
+/// again, under numbers of their own up to the last one's. It is sealed, as the agent's own files are.
 pub fn filled(kind: Kind, left: &str, most: usize) -> Result<String> {
+    let lines = repeated(kind, left, most)?;
+    String::from_utf8(seal::sealed(lines.as_bytes())).context("lines of JSON are text")
+}
+
+/// The lines of that file.
+fn repeated(kind: Kind, left: &str, most: usize) -> Result<String> {
     let reported: Vec<Value> =
         left.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let number = |line: &Value| line[kind.number()].as_u64();
@@ -77,7 +84,7 @@ mod tests {
             numbers.iter().map(|(number, message)| (*number, (*message).to_owned())).collect()
         };
         let five = [(5, "started"), (6, "ended"), (7, "started"), (8, "ended"), (9, "started")];
-        let filled = |most| filled(Kind::Alerts, LEFT, most).unwrap();
+        let filled = |most| repeated(Kind::Alerts, LEFT, most).unwrap();
         assert_eq!(reported(&filled(5)), expected(&five));
         assert_eq!(reported(&filled(1)), expected(&[(9, "started")]));
         let many = filled(1_000);
@@ -95,6 +102,8 @@ mod tests {
         let left = "{\"id\":70,\"port\":443}\n{\"id\":71,\"port\":444}\n";
         let expected = "{\"id\":69,\"port\":443}\n{\"id\":70,\"port\":444}\n\
                         {\"id\":71,\"port\":443}\n";
-        assert_eq!(filled(Kind::Incidents, left, 3).unwrap(), expected);
+        assert_eq!(repeated(Kind::Incidents, left, 3).unwrap(), expected);
+        let file = filled(Kind::Incidents, left, 3).unwrap();
+        assert_eq!(seal::opened(file.into_bytes()), Ok(expected.as_bytes().to_vec()));
     }
 }

@@ -4,6 +4,7 @@
 use std::process::Output;
 
 use serde_json::Value;
+use tcpguard_host::durable::seal;
 use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_kit::daemon::agent::{self, STATE_DIR};
 use tcpguard_kit::net::netns::Netns;
@@ -19,6 +20,11 @@ const ODD: [(&str, &str); 5] = [
     ("net.ipv4.tcp_tw_reuse", "1"),
     ("net.ipv4.ip_local_port_range", "50000 50100"),
 ];
+
+/// A file as the agent writes it.
+fn sealed(content: &str) -> String {
+    String::from_utf8(seal::sealed(content.as_bytes())).unwrap()
+}
 
 /// A host with such sysctls, and an empty `/etc/sysctl.d` that goes with it.
 fn host() -> Netns {
@@ -116,12 +122,11 @@ fn another_namespace_with_the_same_files_is_left_alone() {
     let host = host();
     tune(&host, &["--apply"]);
     let record = host.read(RECORD).unwrap();
-    // Without the seal, as earlier versions wrote it.
-    let (_, record) = record.split_once('\n').unwrap();
+    let (_seal, record) = record.split_once('\n').unwrap();
     let cookie = host.run(|| Ok(netns::cookie()?)).unwrap();
     let other = record.replace(&format!("\"netns\":{cookie}"), "\"netns\":1");
     assert_ne!(record, other);
-    host.write(RECORD, &other).unwrap();
+    host.write(RECORD, &sealed(&other)).unwrap();
     let applied = values(&host);
     for arguments in [&["tune", "--undo"][..], &["tune", "--apply"]] {
         let output = agent::cli(&host, arguments).unwrap();
@@ -146,7 +151,7 @@ fn a_sysctl_that_the_agent_has_borrowed_is_left_to_it() {
         "value": 1,
     });
     host.exec(&format!("mkdir {STATE_DIR}")).unwrap();
-    host.write(&format!("{STATE_DIR}/syncookies.json"), &saved.to_string()).unwrap();
+    host.write(&format!("{STATE_DIR}/syncookies.json"), &sealed(&saved.to_string())).unwrap();
     let borrowed = row(&host, &state, name);
     assert_eq!(borrowed["verdict"], "leave_alone", "{borrowed}");
     assert!(borrowed["why"].as_str().unwrap().contains("restores 1"), "{borrowed}");

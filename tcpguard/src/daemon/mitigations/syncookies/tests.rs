@@ -78,7 +78,7 @@ fn others_can_see_what_it_was() {
     assert_eq!(host.agent().lent(), Some(1));
     assert_eq!(host.agent_of("this boot", 8).lent(), None, "another namespace");
     assert_eq!(host.agent_of("the next boot", 7).lent(), None, "another boot");
-    fs::write(host.file(), "{").expect("the file");
+    seal::replace(&host.file(), 0o600, b"{").expect("the file");
     assert_eq!(host.agent().lent(), None);
 }
 
@@ -191,7 +191,7 @@ fn another_network_namespaces_value_is_left_to_its_agent() {
 fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
     for broken in ["", "{", "{}", "[1]", "\u{0}\u{0}", &"x".repeat(5000)] {
         let host = Host::with("2");
-        fs::write(host.file(), broken).expect("file");
+        seal::replace(&host.file(), 0o600, broken.as_bytes()).expect("file");
         for result in [host.agent().give_back().map(drop), host.agent().borrow()] {
             let error = result.expect_err("the value is unknown");
             let hint = error.hint();
@@ -202,7 +202,7 @@ fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
         host.set("1");
         assert_eq!(host.agent().give_back().expect("nothing to do"), Returned::Nothing);
         assert!(!host.file().exists());
-        fs::write(host.file(), broken).expect("file");
+        seal::replace(&host.file(), 0o600, broken.as_bytes()).expect("file");
         let mut agent = host.agent();
         agent.borrow().expect("the value is known now");
         assert_eq!(agent.give_back().expect("given back"), Returned::To(1));
@@ -218,7 +218,8 @@ fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
         ("\"value\":1", "\"value\":2", "never borrowed"),
     ] {
         assert!(text.contains(from), "{text}");
-        fs::write(host.file(), text.replace(from, to)).expect("file");
+        let changed = text.replace(from, to);
+        seal::replace(&host.file(), 0o600, changed.as_bytes()).expect("file");
         let error = host.agent().give_back().expect_err("not believed").to_string();
         assert!(error.contains(why), "{error}");
         fs::write(host.file(), sealed.replace(from, to)).expect("file");
@@ -226,8 +227,9 @@ fn a_file_that_cannot_be_understood_changes_nothing_and_is_named() {
         assert!(error.contains("checksum"), "{error}");
         assert_eq!(host.value(), "2");
     }
-    fs::write(host.file(), text).expect("as agents wrote it before files were sealed");
-    assert_eq!(host.agent().give_back().expect("given back"), Returned::To(1));
+    fs::write(host.file(), text).expect("file");
+    let error = host.agent().give_back().expect_err("not sealed").to_string();
+    assert!(error.contains("first line"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
+use tcpguard_host::durable::seal;
 use tcpguard_host::linux::{boot_id, netns};
 use tcpguard_kit::daemon::machine::Machine;
 
@@ -380,7 +381,7 @@ fn the_service_may_borrow_one_sysctl_and_systemd_gives_it_back_after_every_end()
         "value": 1,
     });
     let file = machine.path("/var/lib/tcpguard/syncookies.json");
-    let save = || fs::write(&file, saved.to_string()).unwrap();
+    let save = || seal::replace(&file, 0o644, saved.to_string().as_bytes()).unwrap();
     save();
     let pid = machine.main_pid().unwrap().expect("it runs");
     machine.exec(&format!("kill -KILL {pid}")).unwrap();
