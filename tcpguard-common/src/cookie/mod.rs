@@ -30,7 +30,7 @@ pub use table::{ENTRIES, floor};
 /// Version of the cookie format. It is raised with every change of the fields of a cookie, of the
 /// tables, of the input of the MAC, or of the meaning of [`crate::abi::option`]s. An agent takes over
 /// the secret of an earlier version only if that version had the same format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 1;
 
 /// The clock's unit is `2^20` ns, 1.05 ms: taken by a shift from a time in ns.
 const TICK_SHIFT: u32 = 20;

@@ -19,7 +19,7 @@ const ROUNDS: &str = "target/bench.json";
 const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
-const SCHEMA: &str = "tcpguard.bench/3";
+const SCHEMA: &str = "tcpguard.bench/1";
 /// Nesting depth of a row of a table.
 const ROW: usize = 8;
 
