@@ -53,7 +53,9 @@ pub enum Request {
         /// Permission for the rules to touch a protected or very wide prefix.
         force: Force,
     },
-    /// Let rules stay that wait for an operator's confirmation.
+    /// Let rules stay that wait for an operator's confirmation. The agent asks for it, as the mode may wait for the
+    /// same confirmation.
+    #[serde(skip)]
     ConfirmRules {
         /// Prefix of the rules that may stay; without it all of them may.
         net: Option<IpNet>,

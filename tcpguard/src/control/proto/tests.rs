@@ -83,9 +83,10 @@ fn a_call_survives_the_wire() {
     }
 }
 
-/// The user id is the kernel's word, the number of clients the agent's, and the agent keeps the time of a mode.
+/// The user id is the kernel's word, the number of clients the agent's. The agent keeps the time of a mode, which has
+/// one confirmation with the rules.
 #[test]
-fn a_client_names_neither_its_user_nor_clients_nor_a_mode_without_its_terms() {
+fn a_client_names_neither_its_user_nor_clients_and_sends_no_change_that_the_agent_derives() {
     let message = |change: &str| {
         format!(
             r#"{{"version":{VERSION},"request":{{"method":"change","parameters":{{"change":{change},"dry_run":false}}}}}}"#
@@ -94,7 +95,12 @@ fn a_client_names_neither_its_user_nor_clients_nor_a_mode_without_its_terms() {
     let disallow =
         |extra: &str| message(&format!(r#"{{"disallow":{{"net":"192.0.2.0/24"{extra}}}}}"#));
     assert!(parse(disallow("").as_bytes()).is_ok());
-    for refused in [disallow(r#","uid":0"#), message(r#"{"set_mode":{"mode":"off"}}"#)] {
+    for refused in [
+        disallow(r#","uid":0"#),
+        message(r#"{"set_mode":{"mode":"off"}}"#),
+        message(r#"{"confirm_rules":{"net":null}}"#),
+        message(r#"{"confirm_rules":{"net":"192.0.2.0/24"}}"#),
+    ] {
         assert_eq!(refusal(&refused).0, RefusalKind::BadRequest, "{refused}");
     }
     let message = serde_json::to_string(&Request::from(block("scan", 60, Force::No))).unwrap();
