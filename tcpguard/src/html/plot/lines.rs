@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use tcpguard_host::units::short;
+
 use super::scale::{self, Scale};
 use super::{Panel, Series, Stage};
 use crate::config::mode_name;
@@ -244,7 +246,7 @@ impl<'a> Drawing<'a> {
                 px(self.right),
                 px(LEFT - 6.0),
                 px(y + 4.0),
-                escaped(&scale::label(*value))
+                escaped(&short(*value))
             )?;
         }
         let Stage { times, began, .. } = self.stage;

@@ -6,6 +6,8 @@ const TIMES: [f64; 21] = [
     3600.0, 7200.0, 10_800.0, 21_600.0, 43_200.0, DAY,
 ];
 const DAY: f64 = 86_400.0;
+/// Least distance of two values that their labels distinguish.
+const LEAST_STEP: f64 = 0.1;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
@@ -30,32 +32,17 @@ impl Scale {
 }
 
 /// Values from 0 up to `max`: 1, 2 or 5 times a power of ten apart, and at most `most` of these steps,
-/// of which there should be three at least.
+/// of which there should be three at least. The first of these steps may lie above `max`.
 pub(crate) fn values(max: f64, most: usize) -> Vec<f64> {
-    let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
+    let max = if max.is_finite() && max > 0.0 { max.max(LEAST_STEP) } else { 1.0 };
     let most = most.max(1) as f64;
-    let power = 10_f64.powf((max / most).log10().floor());
+    let power = 10_f64.powf((max / most).log10().floor()).max(LEAST_STEP);
     let steps = [1.0, 2.0, 5.0, 10.0].map(|round| round * power);
     // A little more than exact, because floating point does not represent tenths exactly.
     let enough = |step: &f64| max <= step * most * (1.0 + 1e-9);
     let step = steps.into_iter().find(enough).unwrap_or(20.0 * power);
     let count = (max / step * (1.0 + 1e-9)).floor() as usize;
     (0..=count).map(|number| number as f64 * step).collect()
-}
-
-/// A round value in few characters: `0`, `0.5`, `2k`, `1.5M`.
-pub(crate) fn label(value: f64) -> String {
-    let units = ["", "k", "M", "G", "T"];
-    let mut scaled = value;
-    let mut unit = 0;
-    while scaled >= 1000.0 && unit + 1 < units.len() {
-        scaled /= 1000.0;
-        unit += 1;
-    }
-    // Three decimals hide the floating-point error of tenths.
-    let text = format!("{scaled:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    format!("{text}{}", units[unit])
 }
 
 /// Seconds between marks of an axis over `span` seconds with at most `most` steps.
@@ -67,6 +54,8 @@ pub(crate) fn time_step(span: f64, most: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_host::units::short;
+
     use super::*;
 
     #[test]
@@ -90,13 +79,15 @@ mod tests {
             (4.1, 4, "0 2 4"),
             (50.0, 4, "0 20 40"),
             (128.0, 4, "0 50 100"),
-            (4096.0, 4, "0 2k 4k"),
+            (4096.0, 4, "0 2000 4000"),
             (101_000.0, 4, "0 50k 100k"),
             (0.3, 3, "0 0.1 0.2 0.3"),
+            (0.15, 4, "0 0.1"),
+            (0.01, 4, "0 0.1"),
             (2.5e6, 3, "0 1M 2M"),
             (f64::NAN, 4, "0 0.5 1"),
         ] {
-            let labels: Vec<String> = values(max, most).into_iter().map(label).collect();
+            let labels: Vec<String> = values(max, most).into_iter().map(short).collect();
             assert_eq!(labels.join(" "), expected, "{max}");
         }
     }
@@ -118,7 +109,7 @@ mod tests {
 
     #[test]
     fn whatever_the_greatest_value_is_two_to_few_marks_are_not_above_it() {
-        let mut max = 1e-6;
+        let mut max = LEAST_STEP;
         while max < 1e13 {
             for most in 3..8 {
                 let values = values(max, most);
