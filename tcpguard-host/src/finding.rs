@@ -7,32 +7,9 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use tcpguard_engine::Severity;
 
 use crate::linux::{Error, Owners, PROC, Process, processes};
-
-/// Severity of a problem, an incident or an alert.
-#[derive(
-    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Problem or event that is worth knowing.
-    Notice,
-    /// Problem or event that needs an operator's attention.
-    Warning,
-    /// Problem or event by which clients suffer, or would.
-    Critical,
-}
-
-impl From<tcpguard_engine::Severity> for Severity {
-    fn from(severity: tcpguard_engine::Severity) -> Self {
-        match severity {
-            tcpguard_engine::Severity::Notice => Self::Notice,
-            tcpguard_engine::Severity::Warning => Self::Warning,
-            tcpguard_engine::Severity::Critical => Self::Critical,
-        }
-    }
-}
 
 /// A problem of the host or of the agent, wherever it is shown.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::listener::PressureKind;
 
-/// Syslog severities used for alerts.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+/// Severity of a problem, an incident or an alert.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Problem or event that is worth knowing.
     Notice,
-    /// Worth looking at.
+    /// Problem or event that needs an operator's attention.
     Warning,
-    /// Clients are suffering.
+    /// Problem or event by which clients suffer, or would.
     Critical,
 }
 

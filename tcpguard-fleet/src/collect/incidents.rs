@@ -303,7 +303,7 @@ impl Merged {
         FleetIncident {
             id,
             class: self.class,
-            severity: self.class.severity().into(),
+            severity: self.class.severity(),
             since: clock.time_at(self.since),
             ended: self.over.map(|over| clock.time_at(over)),
             parts: self.count(),

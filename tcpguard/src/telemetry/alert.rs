@@ -107,7 +107,7 @@ impl<W: Write> AlertSink<W> {
         self.history.add(AlertEntry {
             seq: 0,
             at: Time(clock.wall),
-            severity: alert.severity.into(),
+            severity: alert.severity,
             event: alert.event.clone(),
             message: alert.message.clone(),
             incident: alert.incident.as_ref().map(|incident| incident.id),

@@ -209,7 +209,7 @@ fn describe(clock: Clock, evidence: &SharedEvidence) -> Incident {
     Incident {
         id: evidence.incident,
         class: evidence.class,
-        severity: evidence.severity.into(),
+        severity: evidence.severity,
         victims: victims.take(IncidentFacts::MAX_TARGETS).collect(),
         ports: Some(evidence.listener.port).filter(|port| *port != 0).into_iter().collect(),
         syn_pps: evidence.syn_pps,

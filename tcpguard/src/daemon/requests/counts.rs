@@ -36,7 +36,7 @@ impl Counts {
     pub(in crate::daemon) fn document(&self) -> Document {
         let attack = |&(class, count): &(IncidentClass, u64)| IncidentCount {
             class,
-            severity: class.severity().into(),
+            severity: class.severity(),
             count,
         };
         Document {

@@ -18,7 +18,7 @@ pub(in crate::documents) fn attack(
     Incident {
         id: incident.id,
         class: incident.class,
-        severity: incident.severity.into(),
+        severity: incident.severity,
         dst: incident.listener.addr,
         port: incident.listener.port,
         since: clock.time_at(incident.started),
