@@ -1,7 +1,7 @@
 //! The word check: terms of the glossary, heads of doc comments, and pronouns in comments.
 //!
-//! It reads comments and string literals of Rust files, which hold the help texts too, and the prose of
-//! Markdown pages.
+//! It reads comments and string literals of Rust files, which hold the help texts too, the prose of Markdown pages,
+//! the files of the packages, TOML files and shell scripts, and the descriptions in JSON Schemas.
 
 mod bounds;
 mod exceptions;
@@ -13,7 +13,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use self::{exceptions::Exceptions, glossary::Glossary};
+use self::{exceptions::Exceptions, glossary::Glossary, source::Prose};
 use crate::workspace::Workspace;
 
 /// The page that lists the terms, and the only one that may hold rejected words.
@@ -38,7 +38,7 @@ struct Reading {
     findings: Vec<Finding>,
 }
 
-/// Checks the Rust files and the Markdown pages of the repository.
+/// Checks the texts of the repository.
 ///
 /// # Errors
 /// Names each place that breaks a rule and is not in the list of exceptions, each exception that is no longer needed,
@@ -80,7 +80,30 @@ fn read(workspace: &Workspace, glossary: &Glossary) -> Result<Reading> {
             reading.findings.extend(glossary.findings(&path, &page));
         }
     }
+    for path in workspace.tracked()? {
+        let Some(reader) = reader(&path) else { continue };
+        let file = workspace.root.join(&path);
+        // A file that was removed, and not yet from git's list.
+        if file.exists() {
+            let paragraphs = reader(&text(&file)?);
+            let findings = paragraphs.iter().flat_map(|prose| glossary.findings(&path, prose));
+            reading.findings.extend(findings);
+        }
+    }
     Ok(reading)
+}
+
+/// Reads the texts of a file that is neither Rust nor Markdown; `None`: it has none for people.
+fn reader(path: &str) -> Option<fn(&str) -> Vec<Prose>> {
+    let is = |ending: &[&str]| ending.iter().any(|ending| path.ends_with(ending));
+    let below = |directory: &str| path.starts_with(directory);
+    if below("docs/schema/") || below("docs/fleet/schema/") {
+        Some(source::schema)
+    } else if is(&[".toml", ".sh"]) || (below("packaging/") && !is(&[".md"])) {
+        Some(source::plain)
+    } else {
+        None
+    }
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -107,6 +130,23 @@ mod tests {
         };
         assert!((50..=MOST_TERMS).contains(&terms(GLOSSARY)), "{} terms", terms(GLOSSARY));
         assert!((5..=MOST_TERMS).contains(&terms(FLEET)), "{} terms of a fleet", terms(FLEET));
+    }
+
+    #[test]
+    fn packages_settings_scripts_and_schemas_are_read() {
+        for path in [
+            "packaging/deb/tcpguard/postinst",
+            "packaging/systemd/tcpguard.service",
+            "packaging/tcpguard.toml",
+            ".config/nextest.toml",
+            "xtask/src/dist/install.sh",
+            "docs/fleet/schema/hook.json",
+        ] {
+            assert!(reader(path).is_some(), "{path}");
+        }
+        for path in ["docs/glossary.md", "packaging/README.md", "xtask/src/main.rs", "Cargo.lock"] {
+            assert!(reader(path).is_none(), "{path}");
+        }
     }
 
     /// With `UPDATE_EXPECTED=1` it first rewrites the list of exceptions: they may become fewer, and move to other

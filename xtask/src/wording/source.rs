@@ -1,4 +1,4 @@
-//! Prose of Rust files and Markdown pages, in words with their lines.
+//! Prose of Rust files, Markdown pages and other texts, in words with their lines.
 
 /// Comments and string literals of a Rust file.
 #[derive(Default)]
@@ -101,6 +101,35 @@ pub fn markdown(page: &str) -> Prose {
         text.push('\n');
     }
     Prose::new(1, &text)
+}
+
+/// Reads a script, a unit or a file of settings: its paragraphs, without the marks of comments.
+pub fn plain(file: &str) -> Vec<Prose> {
+    let (mut paragraphs, mut first, mut text) = (Vec::new(), 1, String::new());
+    for (number, line) in (1..).zip(file.lines().chain([""])) {
+        let line = line.trim_start().trim_start_matches(['#', '/']);
+        if !line.trim().is_empty() {
+            text.push_str(line);
+            text.push('\n');
+        } else if !text.is_empty() {
+            paragraphs.push(Prose::new(first, &text));
+            text.clear();
+        }
+        if text.is_empty() {
+            first = number + 1;
+        }
+    }
+    paragraphs
+}
+
+/// Reads a JSON Schema with a key a line: its descriptions. The names of keys are an interface.
+pub fn schema(file: &str) -> Vec<Prose> {
+    let lines = (1..).zip(file.lines());
+    let descriptions = lines.filter_map(|(number, line)| {
+        let text = line.trim_start().strip_prefix("\"description\":")?;
+        Some(Prose::new(number, &text.replace("\\n", " ")))
+    });
+    descriptions.collect()
 }
 
 /// Removes each text between `open` and `close`.
@@ -266,6 +295,24 @@ mod tests {
             ["one", "two", "four", "/", "/", "\"", "five", "\"", "six", "seven_eight"]
         );
         assert!(source.comments.is_empty());
+    }
+
+    #[test]
+    fn a_phrase_of_a_comment_goes_over_its_lines_and_a_code_span_does_not_leave_its_paragraph() {
+        let found = plain("#!/bin/sh\n# one `two\n# three\n\nset four_five # six`\n#\n# seven\n");
+        let found: Vec<_> = found.iter().map(words).collect();
+        assert_eq!(found[0][5..], [(2, "one"), (2, "two"), (3, "three")]);
+        assert_eq!(found[1], [(5, "set"), (5, "four_five"), (5, "#"), (5, "six")]);
+        assert_eq!(found[2], [(7, "seven")]);
+    }
+
+    #[test]
+    fn of_a_schema_only_descriptions_are_read() {
+        let file = "{\n  \"one\": {\n    \"description\": \"Two `three`\\nfour.\",\n    \"title\": \"five\"\n";
+        let found = schema(file);
+        let found: Vec<_> =
+            found.iter().flat_map(words).filter(|(_, word)| word.len() > 1).collect();
+        assert_eq!(found, [(3, "two"), (3, "four")]);
     }
 
     #[test]
