@@ -18,9 +18,3 @@ pub enum Mode {
     /// Matching SYNs are dropped.
     Enforce,
 }
-
-impl Mode {
-    /// Command that an operator is advised to use so that rules drop: the mode reverts by itself, in case the
-    /// operator is locked out.
-    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --rollback-after 60s";
-}

@@ -16,7 +16,7 @@ use super::status::foreign;
 use crate::cli::documents::Printed;
 use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::Rule;
+use crate::documents::{Advised, Rule};
 use crate::text;
 
 /// Output of `tcpguard block --json`, once for each prefix.
@@ -107,7 +107,7 @@ pub(super) fn warn_unless_enforced(session: &Session<'_>) {
         && mode != Mode::Enforce
     {
         let mode = crate::config::mode_name(mode);
-        session.warn(&format!("mode {mode}: rules drop nothing"), Mode::TRY_ENFORCE);
+        session.warn(&format!("mode {mode}: rules drop nothing"), Advised::TRY_ENFORCE);
     }
 }
 

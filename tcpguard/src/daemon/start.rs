@@ -47,7 +47,7 @@ use crate::daemon::store::state::{
 };
 use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
-use crate::text::request_error;
+use crate::text::{learned_error, request_error};
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -426,9 +426,8 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
         }
     }
     if let Err(error) = engine.restore(state.learned.clone(), times.age()) {
-        log::warn!(
-            "learned values not restored: {error}. They are learned again. See: tcpguard status"
-        );
+        let what = learned_error(&error);
+        log::warn!("{what}. They are learned again. See: tcpguard status");
     }
 }
 

@@ -94,6 +94,12 @@ pub struct Advice {
     pub command: Option<String>,
 }
 
+impl Advised {
+    /// Command of [`Advised::Enforce`], so that rules drop: the mode reverts by itself, in case the operator is locked
+    /// out.
+    pub const TRY_ENFORCE: &str = "tcpguard mode enforce --rollback-after 60s";
+}
+
 /// Action that an operator should take about an incident.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

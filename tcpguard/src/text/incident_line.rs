@@ -6,7 +6,7 @@ use tcpguard_host::units::{percent, short};
 use super::event::LINE;
 use super::incident::on;
 use super::reason::seconds;
-use crate::documents::target;
+use crate::documents::{Advised, target};
 
 /// An incident that is open: `did` says what became of it.
 pub(super) fn running(did: &str, facts: &IncidentFacts) -> String {
@@ -120,7 +120,7 @@ fn consequence(facts: &IncidentFacts) -> String {
             ". A third party spoofs this host's address, nothing is dropped".to_owned()
         }
         _ if facts.mode == Mode::Enforce => String::new(),
-        _ => format!(". NOT MITIGATED: {}", Mode::TRY_ENFORCE),
+        _ => format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE),
     }
 }
 

@@ -14,6 +14,7 @@ mod explanation;
 mod findings;
 mod incident;
 mod incident_line;
+mod learned;
 mod listener;
 mod listeners;
 mod losses;
@@ -44,6 +45,7 @@ pub use incident::{
     Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
     heading, mitigation, numbers, provider, syn_rate, title, verdict,
 };
+pub use learned::learned_error;
 pub use listener::listener;
 pub use listeners::listeners;
 pub use losses::in_words as losses_in_words;

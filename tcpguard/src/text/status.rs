@@ -22,8 +22,8 @@ use super::view::{Tone, View};
 use super::{details, losses};
 use crate::config::mode_name;
 use crate::documents::{
-    AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, NextProgram, State,
-    Status,
+    Advised, AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, NextProgram,
+    State, Status,
 };
 
 /// Lines of a page without `--full`. A terminal of 24 lines has room for it and for the prompt.
@@ -306,7 +306,7 @@ fn actions(status: &Status) -> Vec<String> {
             actions.push("look for what keeps clients out: tcpguard listeners".to_owned());
         }
         None if status.daemon.mode == Mode::Off => {
-            actions.push(as_typed(Mode::TRY_ENFORCE));
+            actions.push(as_typed(Advised::TRY_ENFORCE));
         }
         None => actions.push("none needed".to_owned()),
     }

@@ -13,9 +13,9 @@ use tcpguard_host::units::span;
 use crate::config::mode_name;
 use crate::control::Request;
 use crate::control::proto::Change;
-use crate::documents::{Listener, Rule, Status};
+use crate::documents::{Advised, Listener, Rule, Status};
 
-/// Seconds after which the mode reverts, as [`Mode::TRY_ENFORCE`] has it.
+/// Seconds after which the mode reverts, as [`Advised::TRY_ENFORCE`] has it.
 const REVERTS_S: u64 = 60;
 /// Time for which a mitigation is released, as on the command line.
 const RELEASED: Duration = Duration::from_secs(600);
@@ -40,7 +40,7 @@ pub fn mode(status: &Status) -> Proposal {
             request: Request::SetMode { mode: Mode::Observe, for_s: None, rollback_after_s: None },
         },
         Mode::Observe | Mode::Off => Proposal {
-            command: format!("sudo {}", Mode::TRY_ENFORCE),
+            command: format!("sudo {}", Advised::TRY_ENFORCE),
             effect: format!(
                 "Rules drop from then on. The mode reverts to {} after {REVERTS_S}s, unless you \
                  confirm it with the key c or: tcpguard confirm",
@@ -134,6 +134,6 @@ mod tests {
 
     #[test]
     fn the_advised_command_has_the_terms_of_the_request() {
-        assert!(Mode::TRY_ENFORCE.ends_with(&format!(" {REVERTS_S}s")));
+        assert!(Advised::TRY_ENFORCE.ends_with(&format!(" {REVERTS_S}s")));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard::control::proto::Change;
 use tcpguard::control::{Request, Response};
 use tcpguard::documents::history::{HISTORY_SCHEMA, History};
-use tcpguard::documents::{ModeRevert, Rule, Status};
+use tcpguard::documents::{Advised, ModeRevert, Rule, Status};
 use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Pane, Wish};
 use tcpguard_engine::{ClientsWithin, Mitigation, Mode, Order, RuleReason};
@@ -96,7 +96,7 @@ fn what_the_model_cannot_do_is_wished_for() {
 fn the_mode_is_enforced_with_a_rollback_and_confirmed_afterwards() {
     let mut scene = status(flooded(Mode::Observe));
     let (command, request) = proposed(&mut model(scene.clone()), Action::Mode);
-    assert_eq!(command, format!("sudo {}", Mode::TRY_ENFORCE));
+    assert_eq!(command, format!("sudo {}", Advised::TRY_ENFORCE));
     let terms = |mode, rollback_after_s| Request::SetMode { mode, for_s: None, rollback_after_s };
     assert_eq!(request, terms(Mode::Enforce, Some(60)));
 

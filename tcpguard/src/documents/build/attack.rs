@@ -86,7 +86,7 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
             });
             advice(Advised::RestoreRule { rule: removed.id.0, until }, at_once.as_deref())
         }
-        _ if !enforces => advice(Advised::Enforce, Some(engine::Mode::TRY_ENFORCE)),
+        _ if !enforces => advice(Advised::Enforce, Some(Advised::TRY_ENFORCE)),
         _ if stops(report, incident) => None,
         (IncidentClass::Evasion, _) => advice(Advised::DropUnreadable, Some("tcpguard reload")),
         (IncidentClass::ClosedPorts, _) => advice(Advised::FilterClosedPorts, None),

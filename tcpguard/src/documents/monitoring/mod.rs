@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::{ListenerState, Mode};
+use tcpguard_engine::ListenerState;
 use tcpguard_host::finding::{Finding, Severity};
 
-use crate::documents::{Clients, Connect, Listener, State, Status, place};
+use crate::documents::{Advised, Clients, Connect, Listener, State, Status, place};
 pub use range::Range;
 
 /// The value of [`Report::schema`].
@@ -242,7 +242,7 @@ fn of_situation(status: &Status) -> Vec<(Level, String)> {
     reasons.extend(status.listeners.iter().filter_map(full).map(|why| (Level::Critical, why)));
     if state > Level::Ok && reasons.iter().all(|(level, _)| *level < state) {
         let words = match status.daemon.state {
-            State::Off => format!("tcpguard is off: {}", Mode::TRY_ENFORCE),
+            State::Off => format!("tcpguard is off: {}", Advised::TRY_ENFORCE),
             State::DroppedBeforeXdp => "packets dropped before XDP".to_owned(),
             State::Unknown => "the agent is newer than this command: tcpguard version".to_owned(),
             _ => "handshakes fail without an attack".to_owned(),

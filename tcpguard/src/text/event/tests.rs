@@ -4,7 +4,7 @@ use tcpguard_engine::{
 };
 
 use super::*;
-use crate::documents::AlertEvent;
+use crate::documents::{Advised, AlertEvent};
 
 /// The longest listener that there is.
 fn listener() -> Listener {
@@ -361,7 +361,7 @@ fn a_flood_that_is_not_mitigated_says_so_with_the_command() {
         observed
             .starts_with("attack #3 started: SYN flood, spoofed sources, on 203.0.113.10:443: ")
     );
-    let run = format!(". NOT MITIGATED: {}", Mode::TRY_ENFORCE);
+    let run = format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE);
     assert!(observed.ends_with(&run), "{observed}");
     assert!(!line(Mode::Enforce).contains("NOT MITIGATED"));
 }

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tcpguard::documents::Advised;
 use tcpguard_kit::claims::{self, Claims, scene};
 use tcpguard_kit::daemon::agent::{self, Agent, Mode};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
@@ -68,7 +69,7 @@ fn play() -> Result<Claims> {
     let status = agent.status()?;
     let advice = status.incidents().first().and_then(|a| a.advised_command().map(str::to_owned));
     claims.check(
-        advice.as_deref() == Some(tcpguard_engine::Mode::TRY_ENFORCE),
+        advice.as_deref() == Some(Advised::TRY_ENFORCE),
         "status recommends `tcpguard mode enforce --rollback-after 60s`",
     );
 

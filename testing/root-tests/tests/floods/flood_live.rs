@@ -5,6 +5,7 @@ use std::env;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tcpguard::documents::Advised;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::measure::clock::{after, between, boot_ns};
@@ -461,7 +462,7 @@ fn observe_mode_only_reports() {
     let attack = &status.incidents()[0];
     assert_eq!(attack.dropped(), 0);
     assert!(attack.matched() >= flood.sent / 2, "it counts what it would have dropped: {attack:?}");
-    assert_eq!(attack.advised_command(), Some(tcpguard_engine::Mode::TRY_ENFORCE));
+    assert_eq!(attack.advised_command(), Some(Advised::TRY_ENFORCE));
 }
 
 /// If the driver cannot run the XDP program, the network stack does, and tcpguard works as well.
