@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::session::Session;
 use super::status::fetch;
 use crate::daemon::syncookies;
-use crate::documents::CookieBackend;
+use crate::documents::BackendInUse;
 use crate::text;
 
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
@@ -70,7 +70,7 @@ fn lent(sysctls: &Sysctls, state_dir: &Path, session: &Session<'_>) -> Option<Le
     }
     // It may keep the value where this user cannot look, or in another directory.
     let status = fetch(session).ok()?;
-    (status.cookies.backend == CookieBackend::KernelHelper).then_some(Lent::InUse)
+    (status.cookies.backend == BackendInUse::KernelHelper).then_some(Lent::InUse)
 }
 
 fn tuner() -> anyhow::Result<Tuner> {

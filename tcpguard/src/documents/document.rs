@@ -16,6 +16,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
 use super::build::number;
+use super::selftest::CookieBackend;
 use super::{AlertEntry, Clients, Counts, Fleet, Incident, Listener, Losses, Program};
 
 /// The value of [`Status::schema`].
@@ -325,7 +326,7 @@ pub struct KernelRates {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cookies {
     /// Backend that makes the cookies.
-    pub backend: CookieBackend,
+    pub backend: BackendInUse,
     /// Reason why no better backend is in use, or why cookies are off; `null` where there is none.
     pub reason: Option<String>,
     /// SYNs to which XDP replied with a cookie, over all listeners.
@@ -342,7 +343,8 @@ pub struct Cookies {
 /// Backend that makes SYN cookies.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CookieBackend {
+#[schemars(rename = "CookieBackend")]
+pub enum BackendInUse {
     /// The XDP program makes the cookies, and a program at tc accepts the returned ones (Linux 6.9).
     Own,
     /// The kernel makes the cookies for the XDP program, by a BPF helper: needs `tcp_syncookies=2`
@@ -356,6 +358,16 @@ pub enum CookieBackend {
     #[schemars(skip)]
     #[serde(other)]
     Unknown,
+}
+
+impl From<CookieBackend> for BackendInUse {
+    fn from(backend: CookieBackend) -> Self {
+        match backend {
+            CookieBackend::Own => Self::Own,
+            CookieBackend::KernelHelper => Self::KernelHelper,
+            CookieBackend::Kernel => Self::Kernel,
+        }
+    }
 }
 
 /// Number of rules, and the list of them.

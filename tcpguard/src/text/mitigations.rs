@@ -9,7 +9,7 @@ use tcpguard_host::units::short;
 use super::attack::paragraph;
 use super::reason::{mitigation_noun, mitigation_reason};
 use super::view::View;
-use crate::documents::{CookieBackend, Cookies, Listener, Mitigation, Status};
+use crate::documents::{BackendInUse, Cookies, Listener, Mitigation, Status};
 
 /// The mitigations of every listener, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -56,11 +56,11 @@ pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) ->
 
 fn cookies(cookies: &Cookies) -> String {
     let who = match cookies.backend {
-        CookieBackend::Own => "by XDP",
-        CookieBackend::KernelHelper => "by the kernel, on request of XDP",
-        CookieBackend::Kernel => "by the kernel only, at a full SYN queue",
-        CookieBackend::None => "none",
-        CookieBackend::Unknown => "by a maker unknown to this command",
+        BackendInUse::Own => "by XDP",
+        BackendInUse::KernelHelper => "by the kernel, on request of XDP",
+        BackendInUse::Kernel => "by the kernel only, at a full SYN queue",
+        BackendInUse::None => "none",
+        BackendInUse::Unknown => "by a backend unknown to this command",
     };
     let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let counts = match cookies.sent {

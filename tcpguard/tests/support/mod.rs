@@ -4,20 +4,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard::documents::{
-    AlertEntry, AlertEvent, AttachMode, ConfigState, CookieBackend, Cookies, Counts as EventCounts,
+    AlertEntry, AlertEvent, AttachMode, BackendInUse, ConfigState, Cookies, Counts as EventCounts,
     Facts, Hook, IncidentCount, InterfaceFacts, LossCounters, Map, Program, Reading, Source,
     Status,
 };
 use tcpguard::text;
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    self as engine, ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm,
-    IncidentClass, IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener,
-    ListenerCounters, ListenerId, ListenerKind, ListenerReport, ListenerState, Measured,
-    Mitigation, MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule,
-    NetworkShare, Origin, Ports, Quantity, Question, Queues, Record, Report, RuleId, RuleReason,
-    RuleRecord, RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics, Sums,
-    Target, TcpExt, Timestamp, TtlShare, VerdictLine,
+    ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm, IncidentClass,
+    IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener, ListenerCounters,
+    ListenerId, ListenerKind, ListenerReport, ListenerState, Measured, Mitigation,
+    MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare,
+    Origin, Ports, Quantity, Question, Queues, Record, Report, RuleId, RuleReason, RuleRecord,
+    RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics, Sums, Target,
+    TcpExt, Timestamp, TtlShare, VerdictLine,
 };
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
@@ -138,7 +138,7 @@ pub fn calm() -> (Report, Facts) {
             )),
         },
         cookies: Cookies {
-            backend: CookieBackend::Own,
+            backend: BackendInUse::Own,
             reason: None,
             sent: 0,
             valid: 0,

@@ -5,7 +5,7 @@ use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
 use super::facts::{Agent, Facts, Probed};
-use crate::documents::{CookieBackend, Status};
+use crate::documents::{BackendInUse, Status};
 
 fn status(facts: &Facts) -> Option<&Status> {
     match &facts.agent {
@@ -143,7 +143,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     }];
     if let Some(status) = status(facts)
         && findings[0].status == CheckStatus::Passed
-        && status.cookies.backend == CookieBackend::None
+        && status.cookies.backend == BackendInUse::None
     {
         let why = status.cookies.reason.as_deref().unwrap_or("no reason given");
         findings.push(

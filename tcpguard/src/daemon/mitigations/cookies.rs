@@ -1,4 +1,4 @@
-//! The maker of cookies on this host, and whether a listener may be armed with them.
+//! The backend that makes cookies on this host, and whether a listener may be armed with them.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,16 +27,6 @@ const TRIED: usize = 4;
 /// SYN-ACK formats that are remembered as tried.
 const TRIED_SYN_ACKS: usize = 64;
 
-/// The maker of cookies.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Maker {
-    /// The BPF programs, which hand the kernel finished connections.
-    Own,
-    /// The kernel on behalf of the XDP program, which needs `tcp_syncookies=2` meanwhile.
-    Helper,
-    Kernel,
-}
-
 /// The program that checks returned cookies on one interface.
 struct Redemption {
     link: HeldLink,
@@ -47,8 +37,8 @@ struct Redemption {
 
 /// The programs that make cookies and check returned ones.
 pub struct Cookies {
-    maker: Maker,
-    /// Reason for which no better maker is used.
+    backend: CookieBackend,
+    /// Reason for which no better backend is used.
     reason: Option<String>,
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
@@ -66,7 +56,7 @@ pub struct Cookies {
 }
 
 impl Cookies {
-    /// Determines the maker of cookies, and gives back the sysctl that an earlier agent borrowed for it.
+    /// Determines the backend of cookies, and gives back the sysctl that an earlier agent borrowed for it.
     pub fn load(
         pins: &Pins,
         state_dir: &Path,
@@ -90,9 +80,9 @@ impl Cookies {
         let missing = loaded.as_ref().err().map(ToString::to_string);
         let own = missing.map_or_else(|| tried(&selftest, CookieBackend::Own, interfaces), Err);
         let helper = tried(&selftest, CookieBackend::KernelHelper, interfaces);
-        let (maker, reason) = choose(choice, own, helper);
+        let (backend, reason) = choose(choice, own, helper);
         Ok(Self {
-            maker,
+            backend,
             reason,
             redeemer: loaded.ok(),
             redemptions: BTreeMap::new(),
@@ -109,12 +99,12 @@ impl Cookies {
         self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
     }
 
-    /// The maker of cookies.
-    pub const fn maker(&self) -> Maker {
-        self.maker
+    /// The backend that makes cookies.
+    pub const fn backend(&self) -> CookieBackend {
+        self.backend
     }
 
-    /// Returns the reason for which no better maker is used.
+    /// Returns the reason for which no better backend is used.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
@@ -128,9 +118,9 @@ impl Cookies {
         object: &mut Object,
         interfaces: &[Interface],
     ) -> Result<(), Refusal> {
-        if self.maker == Maker::Kernel {
+        if self.backend == CookieBackend::Kernel {
             let wanted = || "the configuration leaves cookies to the kernel".to_owned();
-            return Err(Refusal::NoMaker(self.reason.clone().unwrap_or_else(wanted)));
+            return Err(Refusal::NoBackend(self.reason.clone().unwrap_or_else(wanted)));
         }
         let read = || {
             let settings = Sysctls::default().cookies()?;
@@ -187,7 +177,8 @@ impl Cookies {
         executor: &Executor,
         object: &mut Object,
     ) -> Result<(), Refusal> {
-        let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.maker == Maker::Own) else {
+        let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.backend == CookieBackend::Own)
+        else {
             return Ok(());
         };
         let syn_ack = (key.addr.as_v4().is_some(), *record);
@@ -201,15 +192,15 @@ impl Cookies {
 
     /// Sees to it that cookies are taken back, before the first is made.
     pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
-        match self.maker {
-            Maker::Own => {
+        match self.backend {
+            CookieBackend::Own => {
                 self.hang(pins, interfaces)?;
                 self.behind().map_or(Ok(()), |(interface, program)| {
                     Err(Refusal::Behind { interface: interface.to_owned(), program })
                 })
             }
-            Maker::Helper => Ok(self.lease.borrow()?),
-            Maker::Kernel => Ok(()),
+            CookieBackend::KernelHelper => Ok(self.lease.borrow()?),
+            CookieBackend::Kernel => Ok(()),
         }
     }
 
@@ -309,28 +300,28 @@ fn tried(
     verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
 }
 
-/// Returns the best maker that works, and the reason for which no better one is used.
+/// Returns the best backend that works, and the reason for which no better one is used.
 fn choose(
     choice: CookieChoice,
     own: Result<(), String>,
     helper: Result<(), String>,
-) -> (Maker, Option<String>) {
+) -> (CookieBackend, Option<String>) {
     let configured = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
     match choice {
-        CookieChoice::Kernel => (Maker::Kernel, Some(configured("kernel"))),
+        CookieChoice::Kernel => (CookieBackend::Kernel, Some(configured("kernel"))),
         CookieChoice::KernelHelper => match helper {
-            Ok(()) => (Maker::Helper, Some(configured("kernel_helper"))),
-            Err(why) => (Maker::Kernel, Some(why)),
+            Ok(()) => (CookieBackend::KernelHelper, Some(configured("kernel_helper"))),
+            Err(why) => (CookieBackend::Kernel, Some(why)),
         },
         CookieChoice::Own => match own {
-            Ok(()) => (Maker::Own, None),
-            Err(why) => (Maker::Kernel, Some(why)),
+            Ok(()) => (CookieBackend::Own, None),
+            Err(why) => (CookieBackend::Kernel, Some(why)),
         },
         CookieChoice::Auto => match (own, helper) {
-            (Ok(()), _) => (Maker::Own, None),
-            (Err(why), Ok(())) => (Maker::Helper, Some(why)),
-            (Err(why), Err(also)) if why == also => (Maker::Kernel, Some(why)),
-            (Err(why), Err(also)) => (Maker::Kernel, Some(format!("{why}; {also}"))),
+            (Ok(()), _) => (CookieBackend::Own, None),
+            (Err(why), Ok(())) => (CookieBackend::KernelHelper, Some(why)),
+            (Err(why), Err(also)) if why == also => (CookieBackend::Kernel, Some(why)),
+            (Err(why), Err(also)) => (CookieBackend::Kernel, Some(format!("{why}; {also}"))),
         },
     }
 }
@@ -443,15 +434,24 @@ mod tests {
     fn the_best_that_works_is_chosen_and_why_not_a_better_one_is_said() {
         let (works, fails) = (|| Ok(()), |why: &str| Err(why.to_owned()));
         let auto = |own, helper| choose(CookieChoice::Auto, own, helper);
-        assert_eq!(auto(works(), works()), (Maker::Own, None));
-        assert_eq!(auto(fails("old kernel"), works()), (Maker::Helper, Some("old kernel".into())));
-        let (maker, reason) = auto(fails("old kernel"), fails("no helper"));
-        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel; no helper")));
+        assert_eq!(auto(works(), works()), (CookieBackend::Own, None));
+        assert_eq!(
+            auto(fails("old kernel"), works()),
+            (CookieBackend::KernelHelper, Some("old kernel".into()))
+        );
+        let (backend, reason) = auto(fails("old kernel"), fails("no helper"));
+        assert_eq!(
+            (backend, reason.as_deref()),
+            (CookieBackend::Kernel, Some("old kernel; no helper"))
+        );
         let (_, reason) = auto(fails("no SYN cookies"), fails("no SYN cookies"));
         assert_eq!(reason.as_deref(), Some("no SYN cookies"));
-        let (maker, reason) = choose(CookieChoice::Own, fails("old kernel"), works());
-        assert_eq!((maker, reason.as_deref()), (Maker::Kernel, Some("old kernel")));
-        assert_eq!(choose(CookieChoice::Kernel, works(), works()).0, Maker::Kernel);
-        assert_eq!(choose(CookieChoice::KernelHelper, works(), works()).0, Maker::Helper);
+        let (backend, reason) = choose(CookieChoice::Own, fails("old kernel"), works());
+        assert_eq!((backend, reason.as_deref()), (CookieBackend::Kernel, Some("old kernel")));
+        assert_eq!(choose(CookieChoice::Kernel, works(), works()).0, CookieBackend::Kernel);
+        assert_eq!(
+            choose(CookieChoice::KernelHelper, works(), works()).0,
+            CookieBackend::KernelHelper
+        );
     }
 }

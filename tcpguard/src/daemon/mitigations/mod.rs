@@ -24,7 +24,8 @@ use self::syncookies::LeaseError;
 use super::executor::Executor;
 use super::listeners::MonitoredListener;
 use crate::bpf::{KernelError, Object, Pins, SelfTestError};
-pub use cookies::{Cookies, Maker};
+use crate::documents::selftest::CookieBackend;
+pub use cookies::Cookies;
 
 /// A cookie is accepted for its lifetime after the last SYN-ACK, and a little longer for the path.
 const ACCEPT: Duration =
@@ -35,7 +36,7 @@ const ACCEPT: Duration =
 pub enum Refusal {
     /// Only the kernel makes cookies here.
     #[error("{0}. After the correction: systemctl restart tcpguard")]
-    NoMaker(String),
+    NoBackend(String),
     /// The listener is gone.
     #[error("nothing listens there now. See: tcpguard status --listeners")]
     Gone,
@@ -178,15 +179,15 @@ impl Mitigations {
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
         let made_by = match bits & ListenerEntry::OWN_COOKIES {
-            0 => Maker::Helper,
-            _ => Maker::Own,
+            0 => CookieBackend::KernelHelper,
+            _ => CookieBackend::Own,
         };
-        if made_by != self.cookies.maker() {
-            return Err(Refusal::NoMaker("others make them now".to_owned()));
+        if made_by != self.cookies.backend() {
+            return Err(Refusal::NoBackend("others make them now".to_owned()));
         }
         self.admitted(now, id, context)?;
         self.cookies.accept(context.pins, context.interfaces)?;
-        if made_by == Maker::Helper {
+        if made_by == CookieBackend::KernelHelper {
             write_kernel_timestamps(context.executor)?;
         }
         Ok(())
@@ -200,7 +201,7 @@ impl Mitigations {
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let own = self.cookies.maker() == Maker::Own;
+        let own = self.cookies.backend() == CookieBackend::Own;
         match context.firewall.forbids(now, monitored, own, context.interfaces) {
             Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
             None => Ok(()),
@@ -296,8 +297,8 @@ impl Mitigations {
                 // First the program that checks returned cookies, then the first cookie.
                 self.cookies.accept(context.pins, interfaces)?;
                 self.accepting.remove(&id);
-                bits = match self.cookies.maker() {
-                    Maker::Helper => {
+                bits = match self.cookies.backend() {
+                    CookieBackend::KernelHelper => {
                         write_kernel_timestamps(context.executor)?;
                         ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE
                     }
@@ -427,7 +428,7 @@ fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
 }
 
-/// The kernel's bits for a mitigation; those of cookies depend on their maker.
+/// The kernel's bits for a mitigation; those of cookies depend on their backend.
 const fn bits_of(mitigation: Mitigation) -> u8 {
     match mitigation {
         Mitigation::OutOfState => ListenerEntry::OUT_OF_STATE,
@@ -454,7 +455,7 @@ mod tests {
     #[test]
     fn every_refusal_says_how_to_go_on() {
         for refusal in [
-            Refusal::NoMaker("this kernel is too old".to_owned()),
+            Refusal::NoBackend("this kernel is too old".to_owned()),
             Refusal::Gone,
             Refusal::Obstacle(Obstacle::Mptcp),
             Refusal::Shared,
@@ -469,7 +470,7 @@ mod tests {
             assert!(hint_check::is_named(&refusal.to_string()), "{refusal}");
             // Every one there is stands above.
             match refusal {
-                Refusal::NoMaker(_)
+                Refusal::NoBackend(_)
                 | Refusal::Gone
                 | Refusal::Obstacle(_)
                 | Refusal::Shared

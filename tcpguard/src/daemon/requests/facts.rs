@@ -10,10 +10,10 @@ use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
 use crate::daemon::agent::{Agent, Snapshot, clock};
 use crate::daemon::heap;
-use crate::daemon::mitigations::Maker;
 use crate::daemon::mitigations::obstacles::Obstacle;
+use crate::documents::selftest::CookieBackend;
 use crate::documents::{
-    Allowed, CookieBackend, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
+    Allowed, BackendInUse, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
     Status,
 };
 use crate::telemetry::stderr;
@@ -119,16 +119,13 @@ impl Agent {
     fn cookies(&self, maps: &[Map]) -> Cookies {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.mitigations.cookies;
-        let (backend, reason) = match (syncookies, cookies.maker()) {
+        let (backend, reason) = match (syncookies, cookies.backend()) {
             (Some(0), _) => {
                 let obstacle = Obstacle::NoCookies { switched_off: true };
-                (CookieBackend::None, Some(obstacle.to_string()))
+                (BackendInUse::None, Some(obstacle.to_string()))
             }
-            (_, Maker::Own) => (CookieBackend::Own, None),
-            (_, Maker::Helper) => {
-                (CookieBackend::KernelHelper, cookies.reason().map(str::to_owned))
-            }
-            (_, Maker::Kernel) => (CookieBackend::Kernel, cookies.reason().map(str::to_owned)),
+            (_, CookieBackend::Own) => (BackendInUse::Own, None),
+            (_, backend) => (backend.into(), cookies.reason().map(str::to_owned)),
         };
         let slots = self.executor.listeners.iter().map(|followed| followed.slot());
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
