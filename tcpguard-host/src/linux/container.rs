@@ -21,7 +21,7 @@ pub fn add_capabilities(missing: &[&str]) -> String {
 }
 
 /// Returns whether this process runs in a container that confines it, as far as can be seen. With CAP_SYS_ADMIN it can
-/// mount file systems, and the usual seccomp profiles permit bpf(2).
+/// mount file systems, and the default seccomp profiles permit bpf(2).
 pub fn is_container() -> bool {
     let is_pod = env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let is_root = rustix::process::geteuid().is_root();

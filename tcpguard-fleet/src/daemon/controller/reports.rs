@@ -36,7 +36,7 @@ impl Reports {
         routes: &BTreeMap<HostId, Vec<AnnouncedRoute>>,
         established: bool,
     ) -> Vec<Report> {
-        // Hosts that no longer ask are told so once.
+        // Hosts that no longer ask get one more report.
         let hosts: BTreeSet<&HostId> = routes.keys().chain(self.0.keys()).collect();
         let none = Vec::new();
         let of = |host: &HostId| routes.get(host).unwrap_or(&none);
