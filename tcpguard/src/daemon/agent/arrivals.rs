@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tcpguard_engine::Timestamp;
-use tcpguard_host::finding::Finding;
+use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::short;
 
 /// With fewer handshakes nothing is said.
 const ENOUGH: u64 = 20;
+/// With so many within the window they are of clients, one a second. Monitoring connects a few times a minute, which may be
+/// all that a standby is for.
+const OF_CLIENTS: u64 = 600;
 /// Time over which arrivals are compared.
 const WINDOW: Duration = Duration::from_secs(600);
 /// Time between two readings that are remembered.
@@ -131,7 +134,11 @@ impl Arrivals {
                  unprotected",
                 count(recent.elsewhere)
             );
-            return Some(Finding::critical(CODE, text).hint(HINT));
+            let severity = match recent.elsewhere >= OF_CLIENTS {
+                true => Severity::Critical,
+                false => Severity::Warning,
+            };
+            return Some(Finding::new(severity, CODE, text).hint(HINT));
         }
         (recent.elsewhere >= recent.syns).then(|| {
             let text = format!(
@@ -146,8 +153,6 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_host::finding::Severity;
-
     use super::*;
 
     /// Index of the interface that is not attached, and of a bridge of containers.
@@ -210,9 +215,11 @@ mod tests {
     #[test]
     fn syns_of_scans_and_floods_do_not_hide_that_no_handshake_completes() {
         for syns in [1, 1_000_000] {
-            let (severity, text) = found(syns, 0, 20).unwrap();
+            let (severity, text) = found(syns, 0, 600).unwrap();
             assert_eq!(severity, Severity::Critical, "{text}");
             assert!(text.contains("eth0: no handshake") && text.contains("by eth1"), "{text}");
+            let (severity, _) = found(syns, 0, 20).unwrap();
+            assert_eq!(severity, Severity::Warning, "it may be monitoring");
         }
         assert_eq!(found(1, 0, 19), None, "too few to tell");
     }
