@@ -102,13 +102,14 @@ fn is_bond(interface: &Interface) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use tcpguard_host::linux::interfaces::OperState;
     use tcpguard_host::linux::{Below, Xdp};
 
     use super::*;
 
-    fn interface(index: u32, kind: Option<&str>, master: Option<u32>) -> Interface {
+    /// An interface that is up, with a name by its index.
+    pub fn interface(index: u32, kind: Option<&str>, master: Option<u32>) -> Interface {
         Interface {
             index,
             name: format!("eth{index}"),

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bonds::Bonding;
+#[cfg(test)]
+pub use bonds::tests::interface;
 use follow::{Followed, Place, follow, is_spare};
 use next::NextPrograms;
 pub use stack::log_detached;

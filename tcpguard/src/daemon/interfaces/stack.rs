@@ -97,25 +97,12 @@ pub fn log_detached(detached: Detached, of: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_host::linux::interfaces::OperState;
-    use tcpguard_host::linux::{Below, Xdp};
+    use tcpguard_host::linux::Below;
 
     use super::*;
 
     fn interface(index: u32, kind: Option<&str>, master: Option<u32>, below: Below) -> Interface {
-        Interface {
-            index,
-            name: format!("eth{index}"),
-            link_type: 1,
-            mtu: 1500,
-            loopback: false,
-            state: OperState::Up,
-            kind: kind.map(str::to_owned),
-            master,
-            below,
-            xdp: Xdp::None,
-            xdp_program: None,
-        }
+        Interface { below, ..super::super::interface(index, kind, master) }
     }
 
     #[test]

@@ -394,26 +394,8 @@ fn keep_promises(
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_host::linux::Below;
-    use tcpguard_host::linux::interfaces::OperState;
-
     use super::*;
-
-    fn interface(index: u32, kind: Option<&str>, master: Option<u32>) -> Interface {
-        Interface {
-            index,
-            name: format!("eth{index}"),
-            link_type: 1,
-            mtu: 1500,
-            loopback: false,
-            state: OperState::Up,
-            kind: kind.map(str::to_owned),
-            master,
-            below: Below::Nothing,
-            xdp: Xdp::None,
-            xdp_program: None,
-        }
-    }
+    use crate::daemon::interfaces::interface;
 
     #[test]
     fn syn_acks_of_a_vrf_are_told_from_those_of_other_hosts() {
