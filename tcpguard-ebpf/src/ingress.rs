@@ -22,8 +22,9 @@ const HAS_REASON: u32 = 0x100;
 /// As an `Option<Reason>`: none. Also the result of a stage that does not find its maps, which cannot happen,
 /// because their sizes are constants.
 const NONE: u32 = 0;
-/// As a [`Disposition`].
+/// As a [`Disposition`], as which [`NONE`] is the stack.
 const ASK_SOCKETS: u32 = 1;
+const ANSWER: u32 = 2;
 /// As a [`Reason`], where the maps could not be found: the packet passes, as without a configuration.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
@@ -134,7 +135,8 @@ stage!(stage_send_cookie(ctx: *mut xdp_md), |env| {
 stage!(stage_disposition(recorded: u32, asked: u32), |env| {
     let (config, tables) = (env.config, &mut env.tables);
     match stage::disposition(config, tables, env.pkt, recorded != 0, asked != 0) {
-        Disposition::On => NONE,
+        Disposition::Stack => NONE,
+        Disposition::Answer => ANSWER,
         Disposition::AskSockets => ASK_SOCKETS,
         Disposition::Drop(reason) => HAS_REASON + reason as u32,
     }
@@ -278,7 +280,8 @@ impl Stages for KernelStages<'_> {
     #[inline(always)]
     fn disposition(&mut self, recorded: bool, asked: bool) -> Disposition {
         match stage_disposition(recorded.into(), asked.into()) {
-            NONE => Disposition::On,
+            NONE => Disposition::Stack,
+            ANSWER => Disposition::Answer,
             ASK_SOCKETS => Disposition::AskSockets,
             code => Disposition::Drop(reason(code)),
         }

@@ -66,6 +66,8 @@ impl ListenerEntry {
     pub const KERNEL_COOKIES: u8 = 16;
     /// The signature rules for every listener are not for this one.
     pub const EXEMPT: u8 = 32;
+    /// SYNs beyond a limit of replies go to the stack: cookies are sent ahead of a flood.
+    pub const PASS_EXCESS: u8 = 64;
 }
 
 /// Value of `SOURCE_HOSTS`, of the source-rule tries and of `SIGNATURES`: a reference to the rule.

@@ -5,7 +5,7 @@ use super::count::{
     SourceDelta, count, count_acknowledged, count_source, find_listener, follows, weight,
 };
 use super::kernel_cookies::Given;
-use super::ladder::{ANY_COOKIES, BY_TRUST, Trust};
+use super::ladder::{BY_TRUST, Trust};
 use super::{
     Accepted, OutOfStateStages, Socket, Tables, classify, closed, cookie_networks, hash,
     let_through, out_of_state, sets,
@@ -102,8 +102,10 @@ impl SynPlan {
 /// Course of a SYN that the rules let pass, while mitigations are active for its listener.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Disposition {
-    /// The SYN goes on, to be answered or to the stack.
-    On,
+    /// The SYN is answered with a cookie, if one can be made for it; else it goes to the stack.
+    Answer,
+    /// The SYN goes to the stack.
+    Stack,
     /// The course is open until the host's own socket table is asked: there may be a connection with its
     /// sender.
     AskSockets,
@@ -252,14 +254,15 @@ fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
         }
         disposition = stages.disposition(plan.record, true);
     }
-    if let Disposition::Drop(reason) = disposition {
-        return Some(reason);
-    }
-    if plan.wants(ANY_COOKIES) {
-        stages.options();
-        if let Some(answered) = stages.send_cookie() {
-            return Some(answered);
+    match disposition {
+        Disposition::Drop(reason) => return Some(reason),
+        Disposition::Answer => {
+            stages.options();
+            if let Some(answered) = stages.send_cookie() {
+                return Some(answered);
+            }
         }
+        Disposition::Stack | Disposition::AskSockets => {}
     }
     // Not only with a budget: a fragment cannot be answered, and costs the listener as much as without cookies.
     stages.budget()

@@ -18,7 +18,10 @@
 //! 1. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
 //!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
 //!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond a limit a SYN is
-//!    dropped, whether it was retransmitted or not: as many are answered as the limits allow.
+//!    dropped, whether it was retransmitted or not: as many are answered as the limits allow. While there is no
+//!    flood yet, and cookies are sent ahead of it, such a SYN goes to the stack instead: clients get there
+//!    what they get without cookies. Then the socket table is searched for every source, since the stack holds
+//!    half-open connections of new clients.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of
 //!    [`takes_retransmit`]: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
@@ -33,7 +36,8 @@
 use super::count::count;
 use super::exempt::is_exempt;
 use super::{
-    COOKIE_HEARTBEAT_NS, PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash, sets,
+    COOKIE_HEARTBEAT_NS, Disposition, PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash,
+    sets,
 };
 use crate::abi::{Config, FlowState, ListenerEntry, Mode, Rate, Reason};
 
@@ -119,7 +123,10 @@ pub(super) fn recognise<T: Tables>(
         None => false,
     };
     pkt.mitigations & ANY_COOKIES != 0
-        && (known || config.preexisting_connections != 0 || recorded && was_answered(tables, pkt))
+        && (known
+            || config.preexisting_connections != 0
+            || pkt.mitigations & ListenerEntry::PASS_EXCESS != 0
+            || recorded && was_answered(tables, pkt))
 }
 
 /// Returns whether this very SYN was answered before, by the stack or with a cookie.
@@ -130,20 +137,30 @@ fn was_answered<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
     })
 }
 
-/// The fate of a SYN that passed the rules, before it is answered: `None`, it goes on.
+/// The course of a SYN that passed the rules, as far as the limits of replies are concerned.
 #[inline(always)]
-pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
-    if pkt.mitigations & ANY_COOKIES == 0 || pkt.trust == Trust::Validated {
-        return None;
+pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Disposition {
+    if pkt.mitigations & ANY_COOKIES == 0 {
+        return Disposition::Stack;
+    }
+    if pkt.trust == Trust::Validated {
+        return Disposition::Answer;
     }
     let reason = if !may_be_replied_to(config, tables, pkt) {
         Reason::DropReflection
     } else if !tables.reply_limit_of_cpu().take(pkt.now, config.replies_per_cpu) {
         Reason::DropReplyLimit
     } else {
-        return None;
+        return Disposition::Answer;
     };
-    if exempt(tables, pkt) { None } else { dropped(tables, pkt, reason) }
+    if exempt(tables, pkt) {
+        return Disposition::Answer;
+    }
+    if pkt.mitigations & ListenerEntry::PASS_EXCESS != 0 {
+        return Disposition::Stack;
+    }
+    count_limited(tables, pkt);
+    Disposition::Drop(reason)
 }
 
 /// Returns whether the network that a reply goes to may get another one. If so, takes a token for it.
@@ -201,13 +218,16 @@ pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reaso
         // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
         // clients.
         || drop_cache::was_retransmitted(tables, pkt) && takes_retransmit(tables, pkt);
-    if passes { None } else { dropped(tables, pkt, Reason::DropBudget) }
+    if passes {
+        return None;
+    }
+    count_limited(tables, pkt);
+    Some(Reason::DropBudget)
 }
 
 #[inline(always)]
-fn dropped<T: Tables>(tables: &mut T, pkt: &PacketCtx, reason: Reason) -> Option<Reason> {
+fn count_limited<T: Tables>(tables: &mut T, pkt: &PacketCtx) {
     count(tables, pkt.listener.id, |counters| counters.limited += 1);
-    Some(reason)
 }
 
 /// Returns whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.

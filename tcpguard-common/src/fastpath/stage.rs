@@ -202,10 +202,7 @@ pub fn disposition<T: Tables>(
     if !asked && ladder::recognise(config, tables, pkt, recorded) {
         return Disposition::AskSockets;
     }
-    match ladder::limit(config, tables, pkt) {
-        Some(reason) => Disposition::Drop(reason),
-        None => Disposition::On,
-    }
+    ladder::limit(config, tables, pkt)
 }
 
 /// The socket that the segment finds in the host's own socket table.

@@ -279,6 +279,40 @@ fn replies_to_one_network_are_limited_and_those_to_all_others_are_not() {
     }
 }
 
+/// A flash crowd behind one NAT, before any flood. The naive variant drops what it does not answer.
+#[test]
+fn cookies_ahead_of_a_flood_drop_no_syn_beyond_the_limits_of_replies() {
+    for limited_by_cpu in [false, true] {
+        for ahead in [false, true] {
+            let mut host = host(OWN_COOKIES | if ahead { ListenerEntry::PASS_EXCESS } else { 0 });
+            match limited_by_cpu {
+                true => host.config.replies_per_cpu = Rate::per_second(256, 256),
+                false => host.config.replies_per_network = ReplyRate::share(256, 1),
+            }
+            let crowd = flood(&mut host, 3_000, S, |number| v4(203, 0, 113, number as u8));
+            assert!((256..=600).contains(&crowd.answered), "{crowd:?}");
+            let (beyond, none) = (3_000 - crowd.answered, 0);
+            let expected = if ahead { (beyond, none) } else { (none, beyond) };
+            assert_eq!((crowd.passed, crowd.dropped), expected, "{crowd:?}");
+            counters(&host);
+        }
+    }
+}
+
+/// Otherwise the third ACK of a cookie would find the half-open connection.
+#[test]
+fn a_syn_that_passed_beyond_the_limit_is_given_to_the_stack_when_it_is_retransmitted() {
+    let mut host = host(OWN_COOKIES | ListenerEntry::PASS_EXCESS);
+    host.config.replies_per_cpu = Rate { interval_ns: u32::MAX, burst: 1 };
+    assert_eq!(send(&mut host, any_source(1 << 63), 1), Reason::Cookie);
+    let client = v4(203, 0, 113, 7);
+    assert_eq!(send(&mut host, client, 1), Reason::Syn);
+    host.sockets.connections.insert(flow(client));
+    host.config.replies_per_cpu = Rate::default();
+    assert_eq!(send(&mut host, client, 1), Reason::Syn);
+    assert_eq!(send(&mut host, v4(203, 0, 113, 8), 1), Reason::Cookie, "another client");
+}
+
 /// One second of the flood: a rule comes later, and other clients of that network do not wait for
 /// one.
 #[test]

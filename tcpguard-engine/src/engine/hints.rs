@@ -14,7 +14,7 @@ use crate::input::{
 };
 use crate::listener::Egress;
 use crate::mitigation::{MitigationReason, Need};
-use crate::output::{FleetRefusal, HintReport};
+use crate::output::{Command, FleetRefusal, HintReport};
 
 constants! {
     /// Listeners at which cookies are sent ahead at a time.
@@ -78,6 +78,17 @@ impl Engine {
         began.filter_map(hinted).collect()
     }
 
+    /// Lets SYNs beyond the limits of replies pass where cookies are sent ahead, and nowhere else: a flash crowd
+    /// exceeds the limits, too.
+    pub(super) fn pass_excess(&mut self) {
+        for monitor in self.monitors.values_mut() {
+            let pass = monitor.ladder.sends_ahead();
+            if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
+                self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
+            }
+        }
+    }
+
     /// Returns whether cookies can be sent ahead: how a listener answers is learned from its answers.
     fn may_answer(&self, monitor: &ListenerMonitor) -> bool {
         self.settings.mode(monitor.listener, self.mode) == Mode::Enforce
@@ -101,7 +112,7 @@ impl Engine {
         // As they are in force: they may be refused or forbidden where a hint calls for them.
         let is_ahead = |monitor: &&ListenerMonitor| {
             let mut taken = monitor.ladder.report(self.now);
-            taken.any(|report| matches!(report.why, MitigationReason::Hinted { .. }))
+            taken.any(|report| report.why.is_hint())
         };
         let answering = self.monitors.values().filter(is_ahead);
         let ports: BTreeSet<u16> = answering.map(|monitor| monitor.listener.port).collect();

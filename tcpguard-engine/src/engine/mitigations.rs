@@ -109,6 +109,7 @@ impl Engine {
         for (id, change) in moves {
             self.make(now, id, change);
         }
+        self.pass_excess();
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {

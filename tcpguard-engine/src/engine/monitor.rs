@@ -83,6 +83,8 @@ pub(crate) struct ListenerMonitor {
     pub ladder: Ladder,
     /// The part of the flood that no rule covers, at the last inspection.
     pub residual: Option<Residual>,
+    /// True if SYNs beyond the limits of replies are to pass.
+    pub passes_excess: bool,
     /// Effect of the rules for every listener on it.
     pub shared: Shared,
     /// End of the last incident of failing handshakes.
@@ -142,6 +144,7 @@ impl ListenerMonitor {
             alert_window: None,
             ladder: Ladder::default(),
             residual: None,
+            passes_excess: false,
             shared: Shared::default(),
             failing_over: None,
             rate_before: RateBefore::default(),

@@ -97,3 +97,10 @@ pub enum MitigationReason {
         for_s: u64,
     },
 }
+
+impl MitigationReason {
+    /// Returns whether only other hosts' reports call for it.
+    pub const fn is_hint(&self) -> bool {
+        matches!(self, Self::Hinted { .. })
+    }
+}

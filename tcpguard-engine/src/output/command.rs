@@ -69,6 +69,14 @@ pub enum Command {
         /// True if the listener is excluded from now on.
         exempt: bool,
     },
+    /// Let SYNs beyond the limits of replies go to this listener's stack from now on, or drop them. At a new listener
+    /// they are dropped. An earlier run leaves no listener where they pass.
+    PassExcess {
+        /// Listener with cookies.
+        listener: ListenerId,
+        /// True if they pass.
+        pass: bool,
+    },
     /// Set the kernel's action on a rule match.
     SetMode(Mode),
     /// Let so many SYNs a second to closed ports go to the host's own stack, which refuses them; `None`:

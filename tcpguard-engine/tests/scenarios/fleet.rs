@@ -114,6 +114,21 @@ fn cookies_ahead_are_reported_only_where_they_are_in_force() {
     }
 }
 
+/// The limits of replies hold for a flood, not for a flash crowd that a hint calls one.
+#[test]
+fn syns_beyond_the_limits_of_replies_pass_until_the_flood_is_here() {
+    let mut lab = attacked();
+    lab.run_until(9.0);
+    run_hinted(&mut lab, 10.0, &bare(), 2);
+    assert!(answers_with_cookies(&lab, 0) && lab.kernel.passes_excess(0), "{}", lab.story());
+    run_hinted(&mut lab, 15.0, &bare(), 2);
+    assert!(answers_with_cookies(&lab, 0) && !lab.kernel.passes_excess(0), "{}", lab.story());
+    run_hinted(&mut lab, 80.0, &bare(), 2);
+    assert!(answers_with_cookies(&lab, 0) && lab.kernel.passes_excess(0), "{}", lab.story());
+    lab.run_until(145.0);
+    assert!(!answers_with_cookies(&lab, 0) && !lab.kernel.passes_excess(0), "{}", lab.story());
+}
+
 /// The naive way drops what others name while anything is wrong here.
 #[test]
 fn a_poisoner_who_names_the_clients_signature_has_none_dropped() {

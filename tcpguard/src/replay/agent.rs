@@ -330,6 +330,7 @@ impl<B: Backend> Agent<B> {
             Command::StartMitigation { .. }
             | Command::StopMitigation { .. }
             | Command::ExemptListener { .. }
+            | Command::PassExcess { .. }
             | Command::LimitClosedPorts { .. }
             | Command::DropBeyondBounds(_)
             | Command::LookUpRoutes(_)

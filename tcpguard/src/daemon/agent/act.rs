@@ -89,6 +89,7 @@ impl Agent {
             Command::ExemptListener { listener, exempt } => {
                 executor.exempt_listener(listener, exempt)
             }
+            Command::PassExcess { listener, pass } => executor.pass_excess(listener, pass),
             Command::LimitClosedPorts { per_second, unseen } => {
                 executor.limit_closed_ports(per_second, unseen)
             }

@@ -25,6 +25,7 @@ use crate::driver::{self, Wanted};
 
 /// The kernel's bit for listeners that the rules for every listener spare.
 const EXEMPT: u8 = ListenerEntry::EXEMPT;
+const PASS_EXCESS: u8 = ListenerEntry::PASS_EXCESS;
 
 /// The state that the engine wants in the kernel.
 pub type Executor = driver::Executor<Dataplane, Observed>;
@@ -37,6 +38,12 @@ impl Executor {
         is_exempt: bool,
     ) -> Result<(), KernelError> {
         let (set, clear) = if is_exempt { (EXEMPT, 0) } else { (0, EXEMPT) };
+        self.change_mitigations(listener, set, clear)
+    }
+
+    /// Lets SYNs beyond the limits of replies go to a listener's stack, or drops them.
+    pub fn pass_excess(&mut self, listener: ListenerId, pass: bool) -> Result<(), KernelError> {
+        let (set, clear) = if pass { (PASS_EXCESS, 0) } else { (0, PASS_EXCESS) };
         self.change_mitigations(listener, set, clear)
     }
 

@@ -31,6 +31,9 @@ pub use cookies::Cookies;
 const ACCEPT: Duration =
     Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
 
+/// The kernel's bits for cookies, by their backend.
+const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+
 /// Reason for which a mitigation cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -152,13 +155,20 @@ impl Mitigations {
             if bits & ListenerEntry::OUT_OF_STATE != 0 {
                 self.out_of_state.insert(id);
             }
-            if bits & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
+            // Sent ahead of a flood, for hints that this agent has not heard.
+            if bits & ListenerEntry::PASS_EXCESS != 0 {
+                let clear = COOKIES | ListenerEntry::PASS_EXCESS;
+                context.executor.change_mitigations(id, 0, clear)?;
+                adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
+                continue;
+            }
+            if bits & COOKIES != 0
                 && let Err(refusal) = self.resume(now, id, bits, context)
             {
                 let at = context.executor.listeners.get(id).map(|monitored| monitored.listener);
                 let at = at.map_or_else(String::new, |at| format!(" at {}:{}", at.addr, at.port));
                 log::warn!("SYN cookies{at} of the previous agent stopped: {refusal}");
-                let clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+                let clear = COOKIES;
                 context.executor.change_mitigations(id, 0, clear)?;
                 adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
                 continue;
@@ -326,7 +336,7 @@ impl Mitigations {
         let mut clear = bits_of(mitigation);
         match mitigation {
             Mitigation::Cookies => {
-                clear = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
+                clear = COOKIES;
                 self.accepting.insert(id, now + ACCEPT);
             }
             Mitigation::OutOfState => {
@@ -420,7 +430,7 @@ fn write_kernel_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
 }
 
 fn is_armed(monitored: &MonitoredListener) -> bool {
-    monitored.mitigations & (ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES) != 0
+    monitored.mitigations & COOKIES != 0
 }
 
 /// Returns whether any listener's SYNs are answered.
@@ -441,7 +451,7 @@ const fn bits_of(mitigation: Mitigation) -> u8 {
 fn mitigations_of(bits: u8) -> impl Iterator<Item = Mitigation> {
     let taken = [
         (Mitigation::OutOfState, ListenerEntry::OUT_OF_STATE),
-        (Mitigation::Cookies, ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES),
+        (Mitigation::Cookies, COOKIES),
         (Mitigation::Budget, ListenerEntry::BUDGET),
     ];
     taken.into_iter().filter(move |(_, bit)| bits & bit != 0).map(|(mitigation, _)| mitigation)

@@ -26,12 +26,13 @@ use crate::daemon::listeners::{Inherited, MonitoredListener};
 const SCHEMA: &str = "tcpguard.handover/1";
 
 /// Names of a listener's mitigations in the record, whatever their bits are.
-const MITIGATIONS: [(&str, u8); 5] = [
+const MITIGATIONS: [(&str, u8); 6] = [
     ("own_cookies", ListenerEntry::OWN_COOKIES),
     ("accept", ListenerEntry::ACCEPT),
     ("kernel_cookies", ListenerEntry::KERNEL_COOKIES),
     ("budget", ListenerEntry::BUDGET),
     ("out_of_state", ListenerEntry::OUT_OF_STATE),
+    ("pass_excess", ListenerEntry::PASS_EXCESS),
 ];
 /// Bits that mean nothing without the secret, or without the cached SYN-ACKs.
 const OF_COOKIES: u8 =

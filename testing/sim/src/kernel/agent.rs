@@ -132,14 +132,29 @@ impl Kernel {
         }
     }
 
+    /// Lets SYNs beyond the limits of replies go to a listener's stack, or drops them.
+    pub(crate) fn pass_excess(&mut self, listener: ListenerId, pass: bool) {
+        if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
+            assert_ne!(socket.passes_excess, pass, "said twice");
+            socket.passes_excess = pass;
+        }
+    }
+
+    /// Returns whether SYNs beyond the limits of replies go to a listener's stack.
+    pub fn passes_excess(&self, to: usize) -> bool {
+        self.sockets[to].passes_excess
+    }
+
     /// The listeners that the rules for every one spare.
     pub fn exempt_listeners(&self) -> Vec<usize> {
         (0..self.sockets.len()).filter(|to| self.sockets[*to].exempt).collect()
     }
 
-    /// Excludes no listener, because a new agent knows of none that is to be excluded.
+    /// Excludes no listener and lets no excess pass, because a new agent knows of no such listener.
     pub(crate) fn exempt_none(&mut self) {
-        self.sockets.iter_mut().for_each(|socket| socket.exempt = false);
+        for socket in &mut self.sockets {
+            (socket.exempt, socket.passes_excess) = (false, false);
+        }
     }
 
     /// Leaves so many SYNs a second to closed ports to the stack; `None`: all of them. Where the stack's resets are

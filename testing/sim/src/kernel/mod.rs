@@ -132,6 +132,8 @@ struct Socket {
     accept: u32,
     /// The rules for every listener are not for it.
     exempt: bool,
+    /// True if SYNs beyond the limits of replies go to the stack.
+    passes_excess: bool,
 }
 
 #[derive(Clone)]
@@ -259,6 +261,7 @@ impl Kernel {
             sources: Sources::new(self.now),
             accept: 0,
             exempt: false,
+            passes_excess: false,
         });
     }
 

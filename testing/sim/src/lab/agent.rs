@@ -94,6 +94,7 @@ impl Lab {
                 Command::ExemptListener { listener, exempt } => {
                     self.kernel.exempt_listener(listener, exempt);
                 }
+                Command::PassExcess { listener, pass } => self.kernel.pass_excess(listener, pass),
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::LimitClosedPorts { per_second, unseen } => {
                     self.kernel.limit_closed_ports(per_second, unseen);

@@ -446,6 +446,7 @@ impl World {
                 }
                 Command::SetMode(mode) => self.mode = mode,
                 Command::ExemptListener { .. }
+                | Command::PassExcess { .. }
                 | Command::LimitClosedPorts { .. }
                 | Command::DropBeyondBounds(_) => {}
                 Command::SetSampling { shift } => self.shift = shift,

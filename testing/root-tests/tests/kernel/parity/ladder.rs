@@ -12,13 +12,14 @@ use super::{LISTENERS, MS, Pair, START_NS, show, sorted};
 
 const ANSWER: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
 const BUDGET: u8 = ListenerEntry::BUDGET;
+const PASS_EXCESS: u8 = ListenerEntry::PASS_EXCESS;
 
 /// Mitigations of all listeners, in such mixtures that each mitigation is met alone and behind the others.
 pub const STEPS: [[u8; LISTENERS as usize]; 4] = [
     [BUDGET, ANSWER, 0],
-    [ANSWER, ANSWER | BUDGET, BUDGET],
+    [ANSWER | PASS_EXCESS, ANSWER | BUDGET, BUDGET],
     [ANSWER | BUDGET, BUDGET, ANSWER],
-    [0, ANSWER | BUDGET, ANSWER | BUDGET],
+    [0, ANSWER | BUDGET, ANSWER | BUDGET | PASS_EXCESS],
 ];
 
 impl Pair {
