@@ -15,6 +15,9 @@ use super::document::Hook;
 
 /// Time for the command.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Exit status by which a command asks for another try: `EX_TEMPFAIL` of sysexits.h. It may have done half of its work,
+/// so no other status does.
+const TRY_AGAIN: i32 = 75;
 /// Time for the kernel to end it after that.
 const END: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,9 @@ impl Command {
         let mut group = Group(child);
         match tokio::time::timeout(limit, feed(&mut group.0, document)).await {
             Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) if status.code() == Some(TRY_AGAIN) => {
+                Err(DeliveryError::Temporary(format!("{program}: {status}")))
+            }
             Ok(Ok(status)) => Err(failed(status.to_string())),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => {
@@ -70,8 +76,6 @@ impl Command {
 }
 
 impl Target for Command {
-    const TRIES: u32 = 1;
-
     async fn deliver(&self, hook: &Hook) -> Result<(), DeliveryError> {
         self.run(&hook.to_json(), LIMIT).await
     }
@@ -150,8 +154,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_fails_is_not_tried_again() {
+    async fn a_command_is_tried_again_if_it_asks_for_that() {
         let hook = hook(EventKind::Start, 7);
+        let error = shell("exit 75").deliver(&hook).await.unwrap_err();
+        assert_eq!(error, DeliveryError::Temporary("/bin/sh: exit status: 75".to_owned()));
         let error = shell("exit 3").deliver(&hook).await.unwrap_err();
         assert_eq!(error, DeliveryError::Permanent("/bin/sh: exit status: 3".to_owned()));
         let missing = Command::new(&["/no/such/program".to_owned()]).unwrap();

@@ -11,14 +11,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::document::Hook;
 use super::queue::Queue;
 
+/// Number of tries for one event.
+const TRIES: u32 = 3;
 /// Time before the second try. Each further one is put off four times as long.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A receiver of events.
 pub trait Target {
-    /// Number of tries for one event.
-    const TRIES: u32;
-
     /// Delivers an event once, within a time of its own.
     ///
     /// # Errors
@@ -127,13 +126,13 @@ impl Dispatcher {
 }
 
 /// Delivers an event with all tries. At the end of the process, the next try is the last.
-async fn deliver<T: Target>(
-    target: &T,
+async fn deliver(
+    target: &impl Target,
     hook: &Hook,
     ending: &mut watch::Receiver<bool>,
 ) -> Result<(), DeliveryError> {
     let mut pause = RETRY;
-    for _ in 1..T::TRIES {
+    for _ in 1..TRIES {
         match target.deliver(hook).await {
             Err(DeliveryError::Temporary(_)) if !*ending.borrow() => tokio::select! {
                 () = sleep(pause) => {}
@@ -170,8 +169,6 @@ mod tests {
     }
 
     impl Target for Arc<Script> {
-        const TRIES: u32 = 3;
-
         async fn deliver(&self, hook: &Hook) -> Result<(), DeliveryError> {
             let second = self.start.elapsed().as_secs();
             self.seen.lock().unwrap().push((second, hook.clone()));

@@ -128,8 +128,6 @@ impl Webhook {
 }
 
 impl Target for Webhook {
-    const TRIES: u32 = 3;
-
     async fn deliver(&self, hook: &Hook) -> Result<(), DeliveryError> {
         let request = self.request(hook);
         let request = request.map_err(|error| DeliveryError::Permanent(error.to_string()))?;
