@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use clap::ValueEnum as _;
 
 use crate::platform::Platform;
-use crate::{debian, process, zig};
+use crate::pypi::ZIG;
+use crate::{debian, process};
 
 /// Debian's compiler, and its cargo.
 const RUSTC: &str = "/usr/bin/rustc";
@@ -38,7 +39,7 @@ impl Compiler {
         let version = debian_version().with_context(|| {
             format!("there is no standard library for {triple}: rustup target add {triple}")
         })?;
-        let directory = zig::directory().join(format!("std-{}-{version}", platform.debian()));
+        let directory = ZIG.directory().join(format!("std-{}-{version}", platform.debian()));
         let package = format!("{STANDARD_LIBRARY}={version}");
         let root = debian::unpacked(&directory, platform, &SUITES, &package)?;
         Ok(Self { sysroot: Some(root.join("usr")) })

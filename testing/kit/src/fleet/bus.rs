@@ -1,6 +1,7 @@
 //! The server of the bus: NATS in operator mode with TLS, on a machine of its own, and servers of sites behind it.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::client::Client;
 use super::keys::{Keys, Role, User};
 use super::network::Network;
 use super::{end, pause, resume, wait_for, write_secret};
+use crate::daemon;
 use crate::net::netns::Netns;
 
 /// Port of clients, and of the servers of sites.
@@ -27,6 +29,14 @@ const FILES: &str = "cert_file: \"/run/server.pem\", key_file: \"/run/server.key
 const STORE: &str = "KV_rule";
 /// Size of the durable store that an operator makes, in bytes.
 pub const STORE_BYTES: u32 = 16 << 20;
+
+/// The server's program, from `TCPGUARD_NATS_SERVER`.
+pub fn program() -> Result<PathBuf> {
+    daemon::agent::program(
+        "TCPGUARD_NATS_SERVER",
+        "`cargo xtask test` installs one and sets this (docs/fleet.md names the versions)",
+    )
+}
 
 /// A server. It ends when dropped.
 pub struct Bus {
@@ -98,11 +108,10 @@ impl Bus {
     /// Starts the server, or starts it again after [`Self::kill`]. Its store is on disk.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "the server runs already");
-        let mut command = self.host.command("nats-server")?;
+        let mut command = self.host.command(program()?)?;
         command.args(["-c", CONFIG]).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let server =
-            command.spawn().context("cannot start nats-server: `cargo xtask test` installs it")?;
+        let server = command.spawn().context("cannot start nats-server")?;
         self.server = Some(server);
         wait_for("a reply of the bus", Duration::from_secs(15), || {
             let server = self.server.as_mut().context("the server was started")?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::daemon::package::Package;
+use tcpguard_kit::fleet::bus;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
@@ -362,6 +363,24 @@ fn the_fleets_package_is_installed_beside_the_agents_and_purged() {
     }
 }
 
+/// Starts the server of the bus under the unit of the manual.
+fn start_bus(machine: &Machine) {
+    let page = include_str!("../../../../docs/fleet.md");
+    let unit = page.split_once("```ini\n").and_then(|(_, rest)| rest.split_once("```"));
+    let (unit, _) = unit.expect("a unit");
+    let server = fs::read(bus::program().unwrap()).unwrap();
+    fs::write(machine.path("/usr/local/bin/nats-server"), server).unwrap();
+    machine.exec("chmod 755 /usr/local/bin/nats-server").unwrap();
+    machine.exec("useradd --system --no-create-home --shell /usr/sbin/nologin nats").unwrap();
+    fs::create_dir_all(machine.path("/etc/nats")).unwrap();
+    let config = "listen: \"127.0.0.1:4222\"\njetstream { store_dir: \"/var/lib/nats\" }\n";
+    fs::write(machine.path("/etc/nats/nats.conf"), config).unwrap();
+    fs::write(machine.path("/etc/systemd/system/nats.service"), unit).unwrap();
+    machine.exec("systemctl daemon-reload").unwrap();
+    machine.exec("systemctl enable --now nats").unwrap();
+    machine.exec("systemctl reload nats").unwrap();
+}
+
 /// The processes of a fleet under their units. The seccomp filters have to permit what the BGP speakers do, too.
 #[test]
 fn the_units_of_a_fleet_run_without_root_and_capabilities() {
@@ -372,8 +391,7 @@ fn the_units_of_a_fleet_run_without_root_and_capabilities() {
     fs::write(machine.path(CONFIG), format!("{ON_ETH0}[fleet]\nlisten = true\n")).unwrap();
     machine.exec("systemctl enable --now tcpguard").unwrap();
     machine.exec("ip link set lo up").unwrap();
-    let server = "nats-server --addr 127.0.0.1 --jetstream --store_dir /run/nats";
-    machine.exec(&format!("systemd-run --quiet --unit=nats {server}")).unwrap();
+    start_bus(&machine);
     for (speaker, program) in [("gobgp", "gobgpd"), ("exabgp", "exabgp")] {
         let path = machine.exec(&format!("which {program}")).unwrap();
         let config = format!(

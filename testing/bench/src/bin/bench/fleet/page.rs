@@ -15,6 +15,7 @@ const PER_MINUTE: f64 = 20.0;
 /// Messages of a host about itself in a minute: one in 20 to 40 s.
 const HEARTBEATS: f64 = 3.0;
 const GROWN_MIB: f64 = 64.0;
+const GROWN_OF_EACH_MIB: f64 = 1.0;
 const NONE: &str = "–";
 
 impl Part for FleetCosts {
@@ -187,11 +188,19 @@ impl FleetCosts {
             once("fleet, messages of a host at rest", "a minute", HEARTBEATS, quiet.messages),
         ];
         for fault in &self.faults {
-            let Some(connected) = fault.connected_s else { continue };
-            let name = format!("fleet, {}: all connected", fault.name);
-            goals.push(once(&name, "s", RETURNED_S, connected));
-            let name = format!("fleet, {}: memory", fault.name);
-            goals.push(once(&name, "MiB more", GROWN_MIB, fault.grown_mib.max(0.0)));
+            let grown = fault.grown_mib.max(0.0);
+            if let Some(connected) = fault.connected_s {
+                let name = format!("fleet, {}: all connected", fault.name);
+                goals.push(once(&name, "s", RETURNED_S, connected));
+                let name = format!("fleet, {}: memory", fault.name);
+                goals.push(once(&name, "MiB more", GROWN_MIB, grown));
+            } else if let Some([median, _]) = fault.learned_ms {
+                let name = format!("fleet, {}: time to learn a signature", fault.name);
+                goals.push(once(&name, "ms", LEARNED_MS, median));
+                let name = format!("fleet, {}: memory of each", fault.name);
+                let each = grown / self.course.participants as f64;
+                goals.push(once(&name, "MiB more", GROWN_OF_EACH_MIB, each));
+            }
         }
         goals
     }
