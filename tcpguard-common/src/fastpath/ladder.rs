@@ -19,8 +19,8 @@
 //!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
 //!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond a limit a SYN is
 //!    dropped, whether it was retransmitted or not: as many are answered as the limits allow. While there is no
-//!    flood yet, and cookies are sent ahead of it, such a SYN goes to the stack instead: clients get there
-//!    what they get without cookies. Then the socket table is searched for every source, since the stack holds
+//!    flood yet, and cookies are sent ahead of it, such a SYN goes to the stack instead, as fragments do: clients get
+//!    there what they get without cookies. Then the socket table is searched for every source, since the stack holds
 //!    half-open connections of new clients.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of
@@ -207,7 +207,8 @@ pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reaso
         return None;
     }
     let budgeted = pkt.mitigations & ListenerEntry::BUDGET != 0;
-    let evades = pkt.mitigations & ANY_COOKIES != 0 && pkt.segment.fragment;
+    let ahead = pkt.mitigations & ListenerEntry::PASS_EXCESS != 0;
+    let evades = pkt.mitigations & ANY_COOKIES != 0 && !ahead && pkt.segment.fragment;
     if !budgeted && !evades {
         return None;
     }

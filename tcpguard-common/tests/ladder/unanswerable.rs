@@ -1,7 +1,7 @@
 //! SYNs that cookies are to answer and cannot. Fragments, which any sender can choose, are no way past the
 //! mitigation. SYNs with properties that no remote sender can choose are left to the stack.
 
-use tcpguard_common::abi::{Addr, Rate, Reason, ReplyRate};
+use tcpguard_common::abi::{Addr, ListenerEntry, Rate, Reason, ReplyRate};
 use tcpguard_common::model::Model;
 
 use super::{
@@ -48,6 +48,13 @@ fn of_whole_first_fragments_the_stack_gets_what_its_queue_holds_and_clients_get_
     let passed = flood(&mut host, 0, 90_000);
     assert!((100..=130).contains(&passed), "{passed}: 25 at once, and 100 in a second");
     assert_eq!(send(&mut host, v4(198, 51, 100, 7), 1), Reason::Cookie);
+    counters(&host);
+}
+
+#[test]
+fn while_cookies_are_sent_ahead_of_a_flood_no_fragment_is_dropped() {
+    let mut host = attacked(OWN_COOKIES | ListenerEntry::PASS_EXCESS);
+    assert_eq!(flood(&mut host, 0, 3_000), 3_000);
     counters(&host);
 }
 
