@@ -1,6 +1,5 @@
-//! Each package, installed, run and removed in a clean root of each distribution that a mirror of Debian offers.
+//! Each package, installed, run and removed in a clean root of each distribution.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,19 +42,31 @@ const ROOTS: [Root; 5] = [
     ubuntu("Ubuntu 24.04", "noble"),
 ];
 
-/// Tries the packages in `<target>/dist`.
+/// Result for a distribution in which no package failed.
+enum Outcome {
+    /// The packages were installed, run on an interface and removed.
+    Installed,
+    /// It is on none of these mirrors.
+    Skipped(Vec<String>),
+}
+
+/// Tries the packages in `<target>/dist`. The last line lists the result for each distribution.
 ///
 /// # Errors
-/// When this is not root, or a package does not work somewhere; the output says where.
-pub fn run(workspace: &Workspace) -> Result<()> {
+/// When this is not root, or a package does not work somewhere; the output says where. Unless `allow_missing`, also
+/// when a distribution is on no mirror.
+pub fn run(workspace: &Workspace, allow_missing: bool) -> Result<()> {
     if !setup::is_root() {
         bail!("a clean root of another distribution needs root");
     }
     setup::ensure(&[Purpose::Roots])?;
-    let mut table = String::new();
+    let mut outcomes = Vec::new();
     for root in &ROOTS {
-        let Some(mirror) = mirror(root) else {
-            writeln!(table, "{:14} not on this mirror", root.title)?;
+        let mirrors = root.mirrors(&debian::mirror(), Platform::OWN);
+        // Debian's own is the one of this machine, and mmdebstrap reports its errors.
+        let mirror = mirrors.iter().find(|mirror| !root.is_ubuntu || has(mirror, root.suite));
+        let Some(mirror) = mirror.cloned() else {
+            outcomes.push((root, Outcome::Skipped(mirrors)));
             continue;
         };
         let directory = workspace.target.join("root");
@@ -66,14 +77,50 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot remove {}", directory.display()))?;
         tried.with_context(|| root.title)?;
-        let packages = root.packages.join(", ");
-        writeln!(table, "{:14} {packages}: installed, run on an interface, removed", root.title)?;
+        outcomes.push((root, Outcome::Installed));
     }
-    print!("{table}");
-    Ok(())
+    println!("{}", closing_line(&outcomes));
+    match missing(&outcomes) {
+        names if names.is_empty() || allow_missing => Ok(()),
+        names => bail!(
+            "the packages were not tried in {}: use a mirror that has them, or accept that by --allow-missing",
+            names.join(", ")
+        ),
+    }
+}
+
+/// The result for each distribution, in one line.
+fn closing_line(outcomes: &[(&Root, Outcome)]) -> String {
+    let results = outcomes.iter().map(|(root, outcome)| match outcome {
+        Outcome::Installed => format!("{} installed ({})", root.title, root.packages.join(", ")),
+        Outcome::Skipped(mirrors) => {
+            format!("{} SKIPPED ({} not found on {})", root.title, root.suite, mirrors.join(", "))
+        }
+    });
+    format!("packages tried: {}", results.collect::<Vec<_>>().join("; "))
+}
+
+/// The distributions in which no package was tried.
+fn missing(outcomes: &[(&Root, Outcome)]) -> Vec<&'static str> {
+    let skipped = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Skipped(_)));
+    skipped.map(|(root, _)| root.title).collect()
 }
 
 impl Root {
+    /// Mirrors that may have this distribution, given the mirror of Debian. Many mirrors of Debian have Ubuntu beside it.
+    fn mirrors(&self, debian: &str, platform: Platform) -> Vec<String> {
+        if !self.is_ubuntu {
+            return vec![debian.to_owned()];
+        }
+        let beside = debian.trim_end_matches('/').strip_suffix("debian");
+        let own = match platform {
+            Platform::Amd64 => "http://archive.ubuntu.com/ubuntu/",
+            Platform::Arm64 => "http://ports.ubuntu.com/ubuntu-ports/",
+        };
+        let beside = beside.map(|above| format!("{above}ubuntu/"));
+        beside.into_iter().chain([own.to_owned()]).collect()
+    }
+
     fn make(&self, workspace: &Workspace, mirror: &str, directory: &Path) -> Result<()> {
         let keys = if self.is_ubuntu { ubuntu_keys(workspace)? } else { DEBIAN_KEYS.into() };
         let source = format!("deb [signed-by={}] {mirror} {} main", keys.display(), self.suite);
@@ -94,20 +141,15 @@ fn try_in(workspace: &Workspace, root: &Path, ending: &str) -> Result<()> {
     process::run(apart.arg(&script).arg(root).arg(agent).arg(fleet).stdin(Stdio::null()))
 }
 
-/// The mirror of this distribution, if there is one: many mirrors of Debian have Ubuntu beside it.
-fn mirror(root: &Root) -> Option<String> {
-    let debian = debian::mirror();
-    if !root.is_ubuntu {
-        return Some(debian);
-    }
-    let ubuntu = format!("{}ubuntu/", debian.trim_end_matches('/').strip_suffix("debian")?);
-    let release = format!("{ubuntu}dists/{}/InRelease", root.suite);
+/// Returns whether a mirror has a suite.
+fn has(mirror: &str, suite: &str) -> bool {
+    let release = format!("{mirror}dists/{suite}/InRelease");
     let mut helper = Command::new("/usr/lib/apt/apt-helper");
     let file = std::env::temp_dir().join(format!("tcpguard-{}", std::process::id()));
     let found = process::probe(helper.args(["download-file", &release]).arg(&file)).is_some();
     // It is only there if it was found.
     let _ = fs::remove_file(file);
-    found.then_some(ubuntu)
+    found
 }
 
 /// The keys of Ubuntu's archive, a package of Debian.
@@ -128,4 +170,45 @@ fn made(workspace: &Workspace, package: &Package, ending: &str) -> Result<PathBu
         .find(|entry| package.is_file(&entry.file_name().to_string_lossy(), ending))
         .map(|entry| entry.path())
         .with_context(|| format!("no {ending} of {} in {}", package.name, directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "http://mirror.example/debian/";
+
+    #[test]
+    fn ubuntu_is_looked_for_beside_debian_and_then_where_it_comes_from() {
+        let [first, .., last] = &ROOTS;
+        assert_eq!(first.mirrors(DEBIAN, Platform::Amd64), [DEBIAN]);
+        let beside = "http://mirror.example/ubuntu/";
+        let own = "http://archive.ubuntu.com/ubuntu/";
+        assert_eq!(last.mirrors(DEBIAN, Platform::Amd64), [beside, own]);
+        assert_eq!(last.mirrors("http://mirror.example/deb/", Platform::Amd64), [own]);
+        let ports = "http://ports.ubuntu.com/ubuntu-ports/";
+        assert_eq!(last.mirrors(DEBIAN, Platform::Arm64), [beside, ports]);
+    }
+
+    #[test]
+    fn the_last_line_names_each_distribution_and_why_it_was_skipped() {
+        let outcomes: Vec<(&Root, Outcome)> = ROOTS
+            .iter()
+            .map(|root| match root.is_ubuntu {
+                true => (root, Outcome::Skipped(root.mirrors(DEBIAN, Platform::Amd64))),
+                false => (root, Outcome::Installed),
+            })
+            .collect();
+        let line = closing_line(&outcomes);
+        assert_eq!(line.lines().count(), 1);
+        for root in &ROOTS {
+            assert!(line.contains(root.title), "{line}");
+        }
+        assert!(line.contains("Debian 12 installed (.deb)"), "{line}");
+        assert!(
+            line.contains("Ubuntu 24.04 SKIPPED (noble not found on http://mirror.example/ubuntu/")
+        );
+        assert_eq!(missing(&outcomes), ["Ubuntu 22.04", "Ubuntu 24.04"]);
+        assert!(missing(&outcomes[..3]).is_empty());
+    }
 }

@@ -55,6 +55,9 @@ pub struct Arguments {
     /// Install, run and remove each package in clean roots of Debian and Ubuntu
     #[arg(long)]
     install: bool,
+    /// With --install: succeed although a distribution is on no mirror
+    #[arg(long, requires = "install")]
+    allow_missing: bool,
 }
 
 /// Builds everything, then the packages, and prints where they are.
@@ -83,7 +86,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         twice::compare(workspace, platform)?;
     }
     if arguments.install {
-        install::run(workspace)?;
+        install::run(workspace, arguments.allow_missing)?;
     }
     Ok(())
 }
