@@ -388,6 +388,22 @@ mod tests {
         assert_eq!(fs::metadata(inner).unwrap().permissions().mode() & 0o7777, 0o755);
     }
 
+    /// Nothing is published that a push would have failed.
+    #[test]
+    fn a_release_needs_each_check_of_a_push() {
+        let root = Workspace::locate().unwrap().root;
+        let workflow = |name: &str| fs::read_to_string(root.join(".github/workflows").join(name));
+        let matrix = |text: &str| -> Vec<String> {
+            let lines = text.lines().skip_while(|line| line.trim() != "runner: [ubuntu-24.04]");
+            lines.take_while(|line| line.starts_with("        ")).map(str::to_owned).collect()
+        };
+        let [push, release] = ["ci.yml", "release.yml"].map(|name| workflow(name).unwrap());
+        assert!(matrix(&push).iter().any(|line| line.contains("verb: [check, ")), "{push}");
+        assert_eq!(matrix(&release), matrix(&push));
+        assert!(release.contains("\n  publish:\n    needs: [check, dist]\n"), "{release}");
+        assert!(release.contains("cargo xtask dist --twice --install\n"), "{release}");
+    }
+
     #[test]
     fn the_description_fits_into_the_columns_of_both_formats() {
         for package in PACKAGES {
