@@ -154,6 +154,17 @@ pub struct Lab {
     pub(crate) wire: Netns,
 }
 
+/// The hosts of a lab before they have addresses. Each has one end of a cable, [`INTERFACE`].
+#[derive(Debug)]
+pub struct Hosts<'lab> {
+    /// Network namespace of the host under test.
+    pub edge: &'lab Netns,
+    /// Network namespace of the real clients.
+    pub client: &'lab Netns,
+    /// Network namespace from which floods are sent.
+    pub attacker: &'lab Netns,
+}
+
 /// Program that lets frames which an XDP program on the edge sends back natively cross the cable, as they do
 /// from a network card. A virtual interface takes them only if it has a program as well.
 #[derive(Debug)]
@@ -183,7 +194,25 @@ impl Lab {
 
     /// Builds the stage around a host that is there already, and has no [`INTERFACE`] yet.
     pub fn around(edge: impl FnOnce() -> Result<Netns>, options: LabOptions) -> Result<Self> {
-        let (edge, mut client) = (edge()?, Netns::new("client")?);
+        Self::built(edge()?, options, |_| Ok(INTERFACE))
+    }
+
+    /// Builds the stage with other interfaces upon the cables than the cables' own ends. `build` makes them before any
+    /// address is given, and returns the name of the edge's interface that gets its addresses. The client has its
+    /// addresses at [`INTERFACE`].
+    ///
+    /// # Errors
+    /// Without root, iproute2 or ethtool, or when `build` fails, as on a kernel without such interfaces.
+    pub fn upon(build: impl FnOnce(&Hosts<'_>) -> Result<&'static str>) -> Result<Self> {
+        Self::built(Netns::new("edge")?, LabOptions::default(), build)
+    }
+
+    fn built(
+        edge: Netns,
+        options: LabOptions,
+        build: impl FnOnce(&Hosts<'_>) -> Result<&'static str>,
+    ) -> Result<Self> {
+        let mut client = Netns::new("client")?;
         let (mut attacker, mut wire) = (Netns::new("attacker")?, Netns::new("wire")?);
         if options.measured {
             for other in [&mut client, &mut attacker, &mut wire] {
@@ -227,11 +256,12 @@ impl Lab {
                 Some(DelayLine::start(&wire, "client", "slow", delay)?)
             }
         };
-        let out = if options.asymmetric { BACK_INTERFACE } else { INTERFACE };
+        let at = build(&Hosts { edge: &edge, client: &client, attacker: &attacker })?;
+        let out = if options.asymmetric { BACK_INTERFACE } else { at };
         if options.asymmetric {
             second_cable(&wire, &edge)?;
         }
-        address_edge(&edge, out)?;
+        address_edge(&edge, at, out)?;
         address_client(&client)?;
         let answers = Answers::all(&wire)?;
         Ok(Self {
@@ -276,7 +306,7 @@ impl Lab {
         self.swap_answers(|wire| {
             self.edge.ip(&[&format!("link delete {INTERFACE}")])?;
             connect(wire, EDGE_PORT, &self.edge, EDGE_MAC, Some("br0"))?;
-            address_edge(&self.edge, INTERFACE)?;
+            address_edge(&self.edge, INTERFACE, INTERFACE)?;
             Answers::all(wire)
         })
     }
@@ -375,12 +405,12 @@ fn second_cable(wire: &Netns, edge: &Netns) -> Result<()> {
     edge.ip(&[&format!("link set {BACK_INTERFACE} up")])
 }
 
-/// Gives the edge its addresses and routes. Its packets leave by `out`.
-fn address_edge(edge: &Netns, out: &str) -> Result<()> {
+/// Gives the edge its addresses, at the interface `at`, and routes. Its packets leave by `out`.
+fn address_edge(edge: &Netns, at: &str, out: &str) -> Result<()> {
     let (client_mac, gateway_mac) = (in_words(CLIENT_MAC), in_words(ATTACKER_MAC));
     edge.ip(&[
-        &format!("address add {EDGE_V4}/24 dev {INTERFACE}"),
-        &format!("address add {EDGE_V6}/64 dev {INTERFACE} nodad"),
+        &format!("address add {EDGE_V4}/24 dev {at}"),
+        &format!("address add {EDGE_V6}/64 dev {at} nodad"),
         &format!("neighbour add 10.77.0.254 lladdr {gateway_mac} dev {out}"),
         &format!("neighbour add fd77::fe lladdr {gateway_mac} dev {out}"),
         &format!("route add 10.77.0.254/32 dev {out}"),
@@ -415,6 +445,7 @@ fn address_client(client: &Netns) -> Result<()> {
     ])
 }
 
-pub(crate) fn in_words(mac: Mac) -> String {
+/// The notation of an Ethernet address with colons.
+pub fn in_words(mac: Mac) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

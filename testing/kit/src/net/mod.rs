@@ -1,6 +1,7 @@
 //! The lab and its network.
 //!
 //! - [`netns`], [`lab`], [`delay`]: the lab's network; [`lab_filter`]: the best that any defence could do.
+//! - [`tap`]: the interface of a program, as a virtual machine's.
 //! - [`packet`], [`raw`], [`live_frames`]: frames; [`frames`]: SYNs with odd fields of every kind.
 //! - [`foreign`]: a program in the agent's way; [`gap`]: a filter that is off for a moment; [`bare`]:
 //!   programs to be timed; [`ring`]: packets dropped before XDP.
@@ -20,3 +21,4 @@ pub mod packet;
 pub mod raw;
 pub mod ring;
 pub mod side_by_side;
+pub mod tap;

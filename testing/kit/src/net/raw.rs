@@ -67,11 +67,15 @@ impl PacketSocket {
         }
         // SAFETY: `fd` was just opened and has no other owner.
         let socket = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        // SAFETY: all-zero is a valid `sockaddr_ll`.
-        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = protocol.to_be();
-        address.sll_ifindex = index as i32;
+        let address = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: protocol.to_be(),
+            sll_ifindex: index as i32,
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 0,
+            sll_addr: [0; 8],
+        };
         // SAFETY: pointer and length describe `address`, which lives through the call.
         check(unsafe {
             libc::bind(fd, (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)

@@ -4,6 +4,7 @@ mod coexistence;
 mod containers;
 mod doctor;
 mod interfaces;
+mod kinds;
 mod listeners;
 mod next_program;
 mod order_live;
