@@ -10,7 +10,7 @@ use crate::time::Time;
 pub const SCHEMA: &str = "tcpguard.doctor/1";
 
 /// Programs with which a hint that is a command line begins. Other hints are instructions in prose.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 28] = [
     "apt-cache",
     "bpftool",
     "chmod",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 27] = [
     "ls",
     "mount",
     "nft",
+    "rm",
     "sudo",
     "sysctl",
     "systemctl",

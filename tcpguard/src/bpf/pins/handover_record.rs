@@ -1,5 +1,5 @@
 //! The handover record that an agent leaves to the next one, regardless of that one's layout: bytes, pinned
-//! beside the layouts at `<pin dir>/handover_record-<netns cookie>`. The meaning of the bytes is the agent's business.
+//! beside the layouts at `<pin dir>/handover-<netns cookie>`. The meaning of the bytes is the agent's business.
 //!
 //! The record is the only value of a map, because it contains a secret: only the pins' owner may open the map,
 //! it is on no disk, and it is gone with the boot that its content is valid for. Each record has a map of its
@@ -38,7 +38,8 @@ fn remove_pin(path: &Path) -> Result<(), KernelError> {
     }
 }
 
-fn path(dir: &Path, netns: u64) -> PathBuf {
+/// Returns the path of the record of a network namespace.
+pub(super) fn path(dir: &Path, netns: u64) -> PathBuf {
     dir.join(format!("{NAME}-{netns}"))
 }
 

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use tcpguard_common::abi::{ABI_VERSION, maps};
+use tcpguard_host::linux::{LockOwner, lock_owner};
 
 use crate::bpf::syscall;
 
@@ -54,6 +55,22 @@ pub struct Layout {
     pub interfaces: Vec<String>,
 }
 
+/// State of the pins of a layout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Usage {
+    /// The agent with this process ID holds their lock.
+    Agent(u32),
+    /// No agent holds their lock, and an XDP or tc program is still on an interface.
+    Attached,
+    /// No agent holds their lock, and no program is on an interface. The network namespace has ended, or its
+    /// interfaces were deleted.
+    Left,
+    /// Nothing is pinned.
+    Empty,
+    /// Not known, without privileges or in a container with a PID namespace of its own.
+    Unknown,
+}
+
 /// The layouts below `dir`, as far as can be seen, by version of the layout and network namespace.
 pub fn layouts(dir: &Path) -> Vec<Layout> {
     let mut found: Vec<Layout> = entries(dir).iter().filter_map(|path| Layout::at(path)).collect();
@@ -93,6 +110,26 @@ impl Layout {
         match self.version / PER_ROOM {
             0 => maps::RULES,
             rules => rules,
+        }
+    }
+
+    /// Returns the state of its pins below `dir`.
+    pub fn usage(&self, dir: &Path) -> Usage {
+        let layout = directory(dir, self.version, self.netns);
+        let links = links(&layout);
+        let holds_nothing = || {
+            let others = [TRACEPOINTS, MAPS].map(|name| entries(&layout.join(name)));
+            links.is_empty() && others.iter().all(Vec::is_empty)
+        };
+        match lock_owner(&layout) {
+            LockOwner::Process(pid) => Usage::Agent(pid),
+            _ if holds_nothing() => Usage::Empty,
+            LockOwner::Unknown => Usage::Unknown,
+            LockOwner::Nobody if links.iter().any(|pin| pin.hangs_on().is_some()) => {
+                Usage::Attached
+            }
+            LockOwner::Nobody if links.iter().all(LinkPin::is_off) => Usage::Left,
+            LockOwner::Nobody => Usage::Unknown,
         }
     }
 
@@ -212,6 +249,21 @@ pub(super) mod tests {
         let former = Layout { version: ABI_VERSION - 1, ..most };
         assert!(!former.is_of_this_abi());
         assert_eq!(former.room(), maps::RULES);
+    }
+
+    #[test]
+    fn a_layout_is_of_the_agent_with_its_lock_and_without_pins_of_nobody() {
+        let dir = with(&["v1-7/maps/X", "v1-8/maps/X"]);
+        fs::remove_file(dir.path().join("v1-8/maps/X")).expect("removed");
+        let [seven, eight] =
+            [7, 8].map(|netns| Layout { version: 1, netns, interfaces: Vec::new() });
+        assert!(matches!(seven.usage(dir.path()), Usage::Left | Usage::Unknown));
+        assert_eq!(eight.usage(dir.path()), Usage::Empty);
+        for layout in [seven, eight] {
+            let lock = fs::File::open(directory(dir.path(), 1, layout.netns)).expect("directory");
+            lock.try_lock().expect("free");
+            assert_eq!(layout.usage(dir.path()), Usage::Agent(std::process::id()));
+        }
     }
 
     #[test]

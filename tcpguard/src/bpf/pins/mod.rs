@@ -16,7 +16,7 @@ use tcpguard_host::linux::{container, netns};
 use super::KernelError;
 pub use detach::{Detached, detach, pinned};
 pub(super) use layouts::Kind;
-pub use layouts::{Layout, layouts};
+pub use layouts::{Layout, Usage, layouts};
 
 /// Directory of the pins when the command line names no other directory.
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
@@ -35,6 +35,14 @@ pub struct Pins {
     version: u32,
     netns: u64,
     _locks: Vec<fs::File>,
+}
+
+impl Layout {
+    /// Returns the pins of this layout below `dir`: its directory, and the handover record of its network namespace.
+    pub fn paths(&self, dir: &Path) -> [PathBuf; 2] {
+        let record = handover_record::path(dir, self.netns);
+        [layouts::directory(dir, self.version, self.netns), record]
+    }
 }
 
 impl Pins {

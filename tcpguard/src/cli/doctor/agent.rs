@@ -5,6 +5,7 @@ use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
 use super::facts::{Agent, Facts, Probed};
+use crate::bpf::{Layout, Usage};
 use crate::documents::{BackendInUse, Status};
 
 fn status(facts: &Facts) -> Option<&Status> {
@@ -20,11 +21,27 @@ pub(super) fn running(facts: &Facts) -> Vec<Checked> {
         Agent::Running(status) => {
             Checked::passed(CODE, format!("process {}, mode {}", status.daemon.pid, mode(status)))
         }
-        Agent::NotRunning => Checked::critical(CODE, "agent not running: floods are not mitigated")
-            .hint("systemctl start tcpguard"),
+        Agent::NotRunning => match of_other_directories(facts) {
+            Some(pid) => Checked::unknown(
+                CODE,
+                format!("process {pid} protects this network namespace, and its sockets are in another directory"),
+            )
+            .hint("tcpguard doctor --runtime-dir DIR"),
+            None => Checked::critical(CODE, "agent not running: floods are not mitigated")
+                .hint("systemctl start tcpguard"),
+        },
         Agent::Denied(reason) => Checked::unknown(CODE, reason).hint("sudo tcpguard doctor"),
         Agent::Silent(reason) => Checked::critical(CODE, reason).hint("systemctl restart tcpguard"),
     }]
+}
+
+/// Process ID of the agent that holds the lock of this network namespace, although none listens on the socket.
+fn of_other_directories(facts: &Facts) -> Option<u32> {
+    let mut here = facts.layouts.iter().filter(|(layout, _)| facts.netns == Some(layout.netns));
+    here.find_map(|(_, usage)| match usage {
+        Usage::Agent(pid) => Some(*pid),
+        _ => None,
+    })
 }
 
 fn mode(status: &Status) -> &'static str {
@@ -35,56 +52,98 @@ fn mode(status: &Status) -> &'static str {
     }
 }
 
-/// Finds pins that other versions have left, or an agent that no longer runs.
+/// Finds pins that belong to no running agent: of other versions, of ended network namespaces, of an agent that no
+/// longer runs.
 pub(super) fn stale_pins(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "stale_pins";
+    let left = facts.layouts.iter().filter_map(|(layout, usage)| {
+        let finding = match facts.netns == Some(layout.netns) {
+            true => left_here(facts, layout, *usage),
+            false => left_elsewhere(facts, layout, *usage),
+        };
+        let [path, _] = layout.paths(&facts.of_host.pins.dir);
+        Some(finding?.about(path.display().to_string()))
+    });
+    let mut findings: Vec<Checked> = left.collect();
+    if findings.is_empty() {
+        findings.push(Checked::passed(CODE, "no pins without a running agent"));
+    }
+    findings
+}
+
+/// Judges pins of this network namespace.
+fn left_here(facts: &Facts, layout: &Layout, usage: Usage) -> Option<Checked> {
+    const CODE: &str = "stale_pins";
+    if layout.interfaces.is_empty() {
+        return None;
+    }
+    let on = layout.interfaces.join(", ");
     let status = status(facts);
     let room = status.and_then(|status| status.rule_capacity());
-    let mut findings = Vec::new();
-    for layout in &facts.layouts {
-        let on = layout.interfaces.join(", ");
-        let name =
-            format!("{}/v{}-{}", facts.of_host.pins.dir.display(), layout.version, layout.netns);
-        let here = facts.netns == Some(layout.netns);
-        let finding = match (here, layout.is_of_this_abi(), layout.interfaces.is_empty()) {
-            (true, _, true) => continue,
-            (true, true, false) if room.is_some_and(|room| room != layout.room()) => Checked::warning(
+    let finding = match layout.is_of_this_abi() {
+        true if room.is_some_and(|room| room != layout.room()) => Checked::warning(
+            CODE,
+            format!(
+                "left on {on} by an agent with room for {} rules; the one that runs takes such things off \
+                 in its first seconds, and has not",
+                layout.room()
+            ),
+        )
+        .hint("systemctl restart tcpguard"),
+        true if status.is_some() || matches!(usage, Usage::Agent(_) | Usage::Left) => return None,
+        true => Checked::warning(
+            CODE,
+            format!("agent not running, XDP program still attached to {on}: it passes everything after 30s"),
+        )
+        .hint("systemctl start tcpguard"),
+        false => Checked::warning(
+            CODE,
+            format!(
+                "left on {on} by a version of tcpguard with layout {}; an agent of this one, which has \
+                 {ABI_VERSION}, takes it over",
+                layout.version
+            ),
+        )
+        .hint("systemctl restart tcpguard"),
+    };
+    Some(finding)
+}
+
+/// Judges pins of another network namespace. The agent of this one does not need them.
+fn left_elsewhere(facts: &Facts, layout: &Layout, usage: Usage) -> Option<Checked> {
+    const CODE: &str = "stale_pins";
+    let paths = layout.paths(&facts.of_host.pins.dir).map(|path| path.display().to_string());
+    let remove = format!("rm -rf {}", paths.join(" "));
+    match usage {
+        Usage::Agent(_) | Usage::Empty => None,
+        Usage::Attached => Some(
+            Checked::warning(
                 CODE,
                 format!(
-                    "left on {on} by an agent with room for {} rules; the one that runs takes such things off \
-                     in its first seconds, and has not",
-                    layout.room()
+                    "no agent runs in this other network namespace. Its XDP program is still attached to {} and \
+                     passes everything: start an agent there or remove it",
+                    layout.interfaces.join(", ")
                 ),
             )
-            .hint("systemctl restart tcpguard"),
-            (true, true, false) if status.is_some() => continue,
-            (true, true, false) => Checked::warning(
+            .hint(remove),
+        ),
+        Usage::Left => Some(
+            Checked::notice(
                 CODE,
-                format!("agent not running, XDP program still attached to {on}: it passes everything after 30s"),
+                "left by the agent of another network namespace that has ended or has no interfaces. The maps keep \
+                 some 30 MiB of memory.",
             )
-            .hint("systemctl start tcpguard"),
-            (true, false, false) => Checked::warning(
-                CODE,
-                format!(
-                    "left on {on} by a version of tcpguard with layout {}; an agent of this one, which has \
-                     {ABI_VERSION}, takes it over",
-                    layout.version
-                ),
-            )
-            .hint("systemctl restart tcpguard"),
-            (false, _, _) => Checked::notice(
+            .hint(remove),
+        ),
+        Usage::Unknown => Some(
+            Checked::notice(
                 CODE,
                 "of another network namespace: of a container that runs, or of one that has ended. An agent that \
                  starts removes those of ended ones.",
             )
             .hint("systemctl restart tcpguard"),
-        };
-        findings.push(finding.about(name));
+        ),
     }
-    if findings.is_empty() {
-        findings.push(Checked::passed(CODE, "nothing is left of other versions"));
-    }
-    findings
 }
 
 pub(super) fn version(facts: &Facts) -> Vec<Checked> {

@@ -2,7 +2,7 @@
 
 use tcpguard_host::doctor;
 
-use crate::bpf::Layout;
+use crate::bpf::{Layout, Usage};
 use crate::documents::Status;
 
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ pub struct Facts {
     pub agent: Agent,
     /// Result of the last self-test of SYN cookies.
     pub selftest: Probed,
-    /// The map layouts in the directory of the pins.
-    pub layouts: Vec<Layout>,
+    /// The map layouts in the directory of the pins, and the state of the pins of each.
+    pub layouts: Vec<(Layout, Usage)>,
     /// Cookie of this network namespace; `None` where it cannot be read.
     pub netns: Option<u64>,
 }

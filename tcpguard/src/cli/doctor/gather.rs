@@ -47,6 +47,10 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
         None => attached(&config, &layouts, netns),
     };
     let agent = agent(client);
+    let layouts = layouts.into_iter().map(|layout| {
+        let usage = layout.usage(&places.pin_dir);
+        (layout, usage)
+    });
     Facts {
         of_host: doctor::Facts {
             kernel: kernel(),
@@ -62,7 +66,7 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
         },
         agent,
         selftest: probed(&places.state_dir),
-        layouts,
+        layouts: layouts.collect(),
         netns,
     }
 }

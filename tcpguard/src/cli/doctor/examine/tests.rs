@@ -23,7 +23,7 @@ use tcpguard_host::time::Time;
 use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values, sysctl_files};
 
 use super::{checked, examine};
-use crate::bpf::Layout;
+use crate::bpf::{Layout, Usage};
 use crate::cli::doctor::facts::{Agent, Facts, Probed};
 use crate::documents::{NextProgram, Status};
 
@@ -207,7 +207,7 @@ fn healthy() -> Facts {
         },
         agent: Agent::Running(Box::new(status())),
         selftest: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
-        layouts: vec![layout(ABI_VERSION, NETNS)],
+        layouts: vec![layout(ABI_VERSION, NETNS, Usage::Agent(812))],
         netns: Some(NETNS),
     }
 }
@@ -217,8 +217,8 @@ fn found(facts: &Facts, code: &str) -> Vec<Checked> {
     checked(facts, false).into_iter().filter(|one| one.finding.code == code).collect()
 }
 
-fn layout(version: u32, netns: u64) -> Layout {
-    Layout { version, netns, interfaces: vec!["eth0".to_owned()] }
+fn layout(version: u32, netns: u64, usage: Usage) -> (Layout, Usage) {
+    (Layout { version, netns, interfaces: vec!["eth0".to_owned()] }, usage)
 }
 
 /// The output of `systemctl show` for the unit as it is shipped, with changes.
@@ -255,6 +255,9 @@ fn with_status(facts: &mut Facts, change: impl FnOnce(&mut Status)) {
 }
 
 fn stop(facts: &mut Facts, agent: Agent) {
+    if matches!(agent, Agent::NotRunning) {
+        facts.layouts = vec![layout(ABI_VERSION, NETNS, Usage::Attached)];
+    }
     facts.agent = agent;
     facts.of_host.agent_runs = false;
 }
@@ -346,6 +349,19 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
         let findings = found(&facts, "unit");
         assert_eq!(outcome(&findings[0]), PASSED, "{property}={value}: {findings:#?}");
     }
+}
+
+#[test]
+fn pins_of_running_agents_and_empty_directories_are_no_finding() {
+    let mut facts = healthy();
+    for (netns, usage) in [(8, Usage::Agent(813)), (9, Usage::Empty)] {
+        facts.layouts.push(layout(ABI_VERSION, netns, usage));
+    }
+    let findings = found(&facts, "stale_pins");
+    assert_eq!(findings.iter().map(outcome).collect::<Vec<_>>(), [PASSED], "{findings:#?}");
+    // An agent that does not answer keeps its pins.
+    stop(&mut facts, Agent::Silent("no answer".to_owned()));
+    assert_eq!(outcome(&found(&facts, "stale_pins")[0]), PASSED);
 }
 
 #[test]

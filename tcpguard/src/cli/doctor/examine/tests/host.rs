@@ -187,25 +187,52 @@ pub(super) const CASES: &[Case] = &[
         "chmod 0700",
     ),
     (
-        |f| f.layouts = vec![layout(ABI_VERSION - 1, NETNS)],
+        |f| f.layouts = vec![layout(ABI_VERSION - 1, NETNS, Usage::Agent(812))],
         "stale_pins",
         WARNING,
         "takes it over",
         "systemctl restart tcpguard",
     ),
     (
-        |f| f.layouts = vec![layout(ABI_VERSION, NETNS), layout(1024 * 1000 + ABI_VERSION, NETNS)],
+        |f| {
+            let former = layout(1024 * 1000 + ABI_VERSION, NETNS, Usage::Agent(812));
+            f.layouts = vec![layout(ABI_VERSION, NETNS, Usage::Agent(812)), former];
+        },
         "stale_pins",
         WARNING,
         "room for 1024 rules",
         "systemctl restart tcpguard",
     ),
     (
-        |f| f.layouts = vec![layout(ABI_VERSION, NETNS + 1)],
+        |f| f.layouts.push(layout(ABI_VERSION, NETNS + 1, Usage::Unknown)),
         "stale_pins",
         NOTICE,
         "another network namespace",
         "systemctl restart tcpguard",
+    ),
+    (
+        |f| f.layouts.push(layout(ABI_VERSION, NETNS + 1, Usage::Left)),
+        "stale_pins",
+        NOTICE,
+        "has ended",
+        "rm -rf /sys/fs/bpf/tcpguard/v1-8 /sys/fs/bpf/tcpguard/handover-8",
+    ),
+    (
+        |f| f.layouts.push(layout(ABI_VERSION, NETNS + 1, Usage::Attached)),
+        "stale_pins",
+        WARNING,
+        "still attached to eth0",
+        "rm -rf /sys/fs/bpf/tcpguard/v1-8 /sys/fs/bpf/tcpguard/handover-8",
+    ),
+    (
+        |f| {
+            stop(f, Agent::NotRunning);
+            f.layouts = vec![layout(ABI_VERSION, NETNS, Usage::Agent(812))];
+        },
+        "agent",
+        UNKNOWN,
+        "process 812 protects this network namespace",
+        "--runtime-dir",
     ),
     (
         |f| stop(f, Agent::NotRunning),
