@@ -73,6 +73,12 @@ pub const MULTI_BUFFER: &str = "multi-buffer XDP";
 /// Name of the feature that tcpguard's tc programs run before all others.
 pub const TCX: &str = "TCX";
 
+/// Name of the feature that programs run at raw tracepoints.
+pub const RAW_TRACEPOINTS: &str = "raw tracepoints";
+
+/// Name of the feature that programs at raw tracepoints read kernel memory. Lockdown for confidentiality forbids it.
+pub const READ_KERNEL: &str = "bpf_probe_read_kernel";
+
 /// One feature that tcpguard needs of the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Feature {

@@ -9,7 +9,9 @@ use aya::sys::{
     BpfHelper, SyscallError, is_helper_supported, is_map_supported, is_program_supported,
 };
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
-use tcpguard_host::doctor::facts::{Feature, MULTI_BUFFER, Support, TCX};
+use tcpguard_host::doctor::facts::{
+    Feature, MULTI_BUFFER, RAW_TRACEPOINTS, READ_KERNEL, Support, TCX,
+};
 use tcpguard_host::linux::{self, kernel_release, netns};
 
 use super::KernelError;
@@ -95,10 +97,11 @@ static NEEDED: [Trial; 8] = [
 ];
 
 /// The features without which the agent does less.
-static WANTED: [Trial; 7] = [
-    Trial::new("raw tracepoints", None, "count of completed handshakes", || {
+static WANTED: [Trial; 8] = [
+    Trial::new(RAW_TRACEPOINTS, None, "count of completed handshakes", || {
         program(ProgramType::RawTracePoint)
     }),
+    Trial::new(READ_KERNEL, None, "count of completed handshakes", read_kernel),
     Trial::new(TAIL_CALLS, Some(TAIL_CALLS_SINCE), "next programs", tail_calls),
     Trial::new("atomic compare-and-exchange", Some("5.12"), "exact limits of rates", atomics),
     Trial::new("SO_NETNS_COOKIE", Some("5.14"), "unique number of a network namespace", || {
@@ -170,6 +173,13 @@ fn program(kind: ProgramType) -> Support {
 
 fn helper(helper: BpfHelper) -> Support {
     of_program(is_helper_supported(ProgramType::Xdp, helper))
+}
+
+/// Loads a program for a raw tracepoint that reads kernel memory. A kernel that is locked down for confidentiality has no
+/// such helper for it, since Linux 5.13 and in later updates of 5.10.
+fn read_kernel() -> Support {
+    let helper = BpfHelper::BPF_FUNC_probe_read_kernel;
+    of_program(is_helper_supported(ProgramType::RawTracePoint, helper))
 }
 
 fn map(kind: MapType) -> Support {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::document::Checked;
 use super::super::errno;
 use super::super::facts::Facts;
-use crate::doctor::facts::{Feature, Privileges, Support};
+use crate::doctor::facts::{Feature, Privileges, RAW_TRACEPOINTS, READ_KERNEL, Support};
 use crate::linux::{capabilities, container};
 
 /// The release decides about nothing: distributions add features to older ones.
@@ -26,9 +26,12 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
     let mut findings = Vec::new();
     // Refused features are mostly refused together, and for one reason.
     let mut refused: BTreeMap<i32, Vec<&Feature>> = BTreeMap::new();
+    // The check of the lockdown reports that it forbids this feature.
+    let may_be_locked = !matches!(facts.kernel.lockdown.as_deref(), Some("none" | "integrity"));
     for feature in &facts.kernel.features {
         let finding = match &feature.support {
             Support::Present => continue,
+            Support::Missing if feature.name == READ_KERNEL && may_be_locked => continue,
             Support::Refused(errno) => {
                 refused.entry(*errno).or_default().push(feature);
                 continue;
@@ -77,7 +80,9 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
         });
     }
     if findings.is_empty() {
-        let names: Vec<&str> = facts.kernel.features.iter().map(|feature| feature.name).collect();
+        let features = facts.kernel.features.iter();
+        let present = features.filter(|feature| feature.support == Support::Present);
+        let names: Vec<&str> = present.map(|feature| feature.name).collect();
         findings.push(Checked::passed(CODE, format!("present: {}", names.join(", "))));
     }
     findings
@@ -108,7 +113,16 @@ pub(in super::super) fn btf(facts: &Facts) -> Vec<Checked> {
 
 pub(in super::super) fn lockdown(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "lockdown";
+    const HINT: &str = "edit the kernel's command line: lockdown=integrity";
     vec![match facts.kernel.lockdown.as_deref() {
+        None if reads_kernel(facts) == Some(true) => {
+            Checked::passed(CODE, "BPF programs may read kernel memory, as a trial shows")
+        }
+        None if reads_kernel(facts) == Some(false) => Checked::critical(
+            CODE,
+            "confidentiality, as a trial shows: BPF programs may not read kernel memory, as tcpguard's have to",
+        )
+        .hint(HINT),
         None => {
             let mount = match facts.privileges.container {
                 true => container::MOUNT_SECURITYFS,
@@ -127,8 +141,21 @@ pub(in super::super) fn lockdown(facts: &Facts) -> Vec<Checked> {
             CODE,
             format!("{other}: BPF programs may not read kernel memory, as tcpguard's have to"),
         )
-        .hint("edit the kernel's command line: lockdown=integrity"),
+        .hint(HINT),
     }]
+}
+
+/// Returns whether a program at a raw tracepoint may read kernel memory; `None` if no program of that type was loaded.
+fn reads_kernel(facts: &Facts) -> Option<bool> {
+    let of = |name| {
+        let feature = facts.kernel.features.iter().find(|feature| feature.name == name);
+        feature.map(|feature| &feature.support)
+    };
+    match (of(RAW_TRACEPOINTS)?, of(READ_KERNEL)?) {
+        (Support::Present, Support::Present) => Some(true),
+        (Support::Present, Support::Missing) => Some(false),
+        _ => None,
+    }
 }
 
 pub(in super::super) fn jit(facts: &Facts) -> Vec<Checked> {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tcpguard_common::abi::{ABI_VERSION, maps};
 use tcpguard_host::doctor::facts::{
     ConfigFacts, Feature, Filesystem, FirewallFacts, InterfaceFacts, Kernel, Link, MULTI_BUFFER,
-    Owner, Pins, Privileges, Service, Support, TCX,
+    Owner, Pins, Privileges, RAW_TRACEPOINTS, READ_KERNEL, Service, Support, TCX,
 };
 use tcpguard_host::doctor::{Checked, Status as CheckStatus, is_command};
 use tcpguard_host::finding::{Finding, Severity};
@@ -163,11 +163,12 @@ fn healthy() -> Facts {
                 btf: true,
                 features: vec![
                     feature("XDP programs", true, Support::Present),
-                    feature("raw tracepoints", false, Support::Present),
+                    feature(RAW_TRACEPOINTS, false, Support::Present),
                     Feature {
                         since: Some("5.18"),
                         ..feature(MULTI_BUFFER, false, Support::Present)
                     },
+                    feature(READ_KERNEL, false, Support::Present),
                 ],
                 lockdown: Some("none".to_owned()),
                 jit: Some(1),
@@ -349,6 +350,18 @@ fn every_directive_that_keeps_the_service_from_working_is_found() {
         let findings = found(&facts, "unit");
         assert_eq!(outcome(&findings[0]), PASSED, "{property}={value}: {findings:#?}");
     }
+}
+
+#[test]
+fn without_securityfs_a_trial_says_whether_kernel_memory_is_read() {
+    let mut facts = healthy();
+    facts.of_host.kernel.lockdown = None;
+    let findings = found(&facts, "lockdown");
+    assert_eq!(findings.iter().map(outcome).collect::<Vec<_>>(), [PASSED], "{findings:#?}");
+    facts.of_host.kernel.features[3].support = Support::Missing;
+    assert_eq!(outcome(&found(&facts, "kernel_features")[0]), PASSED, "the other check reports it");
+    facts.of_host.kernel.lockdown = Some("integrity".to_owned());
+    assert_eq!(outcome(&found(&facts, "kernel_features")[0]), NOTICE);
 }
 
 #[test]

@@ -101,7 +101,32 @@ pub(super) const CASES: &[Case] = &[
         "lockdown=integrity",
     ),
     (
-        |f| f.of_host.kernel.lockdown = None,
+        |f| {
+            f.of_host.kernel.lockdown = None;
+            f.of_host.kernel.features[3].support = Support::Missing;
+        },
+        "lockdown",
+        CRITICAL,
+        "confidentiality, as a trial shows",
+        "lockdown=integrity",
+    ),
+    (
+        |f| {
+            f.of_host.kernel.lockdown = None;
+            // No program was loaded that could have read anything.
+            f.of_host.kernel.features[1].support = Support::Missing;
+            f.of_host.kernel.features[3].support = Support::Missing;
+        },
+        "lockdown",
+        UNKNOWN,
+        "cannot be read",
+        "mount -t securityfs",
+    ),
+    (
+        |f| {
+            f.of_host.kernel.lockdown = None;
+            f.of_host.kernel.features[3].support = Support::Refused(libc::EPERM);
+        },
         "lockdown",
         UNKNOWN,
         "securityfs is not mounted",
@@ -110,6 +135,7 @@ pub(super) const CASES: &[Case] = &[
     (
         |f| {
             f.of_host.kernel.lockdown = None;
+            f.of_host.kernel.features.truncate(3);
             f.of_host.privileges.container = true;
         },
         "lockdown",
