@@ -13,8 +13,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::netns::Netns;
 use crate::net::raw::PacketSocket;
+use crate::traffic::flood::be_a_machine_of_its_own;
 
 const DEVICE: &str = "/dev/net/tun";
+/// Bytes of the kernel's memory for frames that wait to be written to the tap.
+const HELD: i32 = 16 << 20;
+/// Most frames that are written to the tap before one is read from it.
+const TURN: usize = 16;
 const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// A tap whose frames come from and go to another interface of its namespace. Dropping it removes the tap.
@@ -32,6 +37,7 @@ impl Tap {
     pub fn start(host: &Netns, name: &'static str, wire: &'static str) -> Result<Self> {
         let (tap, wire) = host.run(|| {
             let wire = PacketSocket::open(wire).with_context(|| wire.to_owned())?;
+            wire.hold(HELD)?;
             Ok((make(name).with_context(|| format!("cannot make the tap {name}"))?, wire))
         })?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -73,6 +79,7 @@ fn make(name: &str) -> Result<File> {
 }
 
 fn forward(mut tap: File, wire: &PacketSocket, stop: &AtomicBool) -> Result<()> {
+    be_a_machine_of_its_own()?;
     let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Relaxed) {
         let mut ready = [PollFd::new(&tap, PollFlags::IN), PollFd::new(wire, PollFlags::IN)];
@@ -82,7 +89,8 @@ fn forward(mut tap: File, wire: &PacketSocket, stop: &AtomicBool) -> Result<()> 
             let length = tap.read(&mut buffer)?;
             wire.send(&buffer[..length])?;
         }
-        while let Some(length) = wire.try_receive(&mut buffer)? {
+        for _ in 0..TURN {
+            let Some(length) = wire.try_receive(&mut buffer)? else { break };
             match tap.write(&buffer[..length]) {
                 // The interface is down.
                 Err(error) if error.raw_os_error() == Some(libc::EIO) => {}

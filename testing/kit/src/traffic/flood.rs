@@ -425,7 +425,7 @@ impl Repeats {
 
 /// An attacker's machine does not wait for the CPU of the host under test: this thread gets the highest
 /// ordinary priority, and its sleeps end on time rather than up to 50 µs later.
-fn be_a_machine_of_its_own() -> Result<()> {
+pub(crate) fn be_a_machine_of_its_own() -> Result<()> {
     setpriority_process(None, -20).context("cannot raise the flood's priority: run as root")?;
     // SAFETY: sets a number of the calling thread; 1 ns is the least.
     let result = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
