@@ -97,7 +97,7 @@ mod logging {
                 aya_log_ebpf::debug!(ctx, "drop, reason {}", reason as u8)
             }
             tcpguard_common::abi::Action::Tx => {
-                aya_log_ebpf::trace!(ctx, "answer, reason {}", reason as u8)
+                aya_log_ebpf::trace!(ctx, "tx, reason {}", reason as u8)
             }
             tcpguard_common::abi::Action::Pass => {
                 aya_log_ebpf::trace!(ctx, "pass, reason {}", reason as u8)

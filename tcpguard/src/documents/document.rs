@@ -266,7 +266,7 @@ pub struct InterfaceRates {
     /// Packets dropped per second.
     pub drop_pps: f64,
     /// SYNs per second to which XDP replied with a cookie.
-    pub cookie_tx_pps: f64,
+    pub cookies_sent_pps: f64,
 }
 
 /// Packet counters of one interface. `rx_packets = pass + drop_total + answered + unaccounted`, `pass`

@@ -26,7 +26,7 @@ pub struct Second {
     /// SYNs per second that were dropped, by rules or because they were too many.
     pub dropped_pps: f64,
     /// SYNs per second that XDP answered with a cookie.
-    pub cookies_pps: f64,
+    pub cookies_sent_pps: f64,
     /// Completed handshakes per second.
     pub completed_pps: f64,
 }
@@ -34,6 +34,6 @@ pub struct Second {
 impl Second {
     /// Returns the SYNs per second that passed to the network stack.
     pub fn passed_pps(&self) -> f64 {
-        (self.syn_pps - self.dropped_pps - self.cookies_pps).max(0.0)
+        (self.syn_pps - self.dropped_pps - self.cookies_sent_pps).max(0.0)
     }
 }

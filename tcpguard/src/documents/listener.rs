@@ -44,7 +44,7 @@ pub struct Listener {
     /// State of the listener.
     pub state: ListenerState,
     /// SYNs per second, over the last second, to which XDP replied with a cookie.
-    pub cookies_pps: f64,
+    pub cookies_sent_pps: f64,
     /// Mitigations that are active beside rules, and those that are refused, forbidden or not yet
     /// active.
     pub mitigations: Vec<Mitigation>,
@@ -72,7 +72,7 @@ impl Listener {
             dropped_pps: number(listener.dropped_rate),
             clients: Clients::build(&listener.completions),
             state: listener.state,
-            cookies_pps: number(listener.cookie_rate),
+            cookies_sent_pps: number(listener.cookie_rate),
             mitigations: listener
                 .mitigations
                 .iter()

@@ -142,7 +142,7 @@ pub struct Rates {
     /// SYNs per second that were dropped, by rules or because they were too many.
     pub dropped_pps: f64,
     /// SYNs per second that XDP answered with a cookie.
-    pub cookies_pps: f64,
+    pub cookies_sent_pps: f64,
     /// Out-of-state segments per second: they belonged to no connection, and were answered with a reset or
     /// dropped.
     pub out_of_state_pps: f64,
@@ -315,7 +315,7 @@ impl Rates {
             ignored_pps: rate(counts.ignored),
             matched_pps: rate(counts.matched),
             dropped_pps: rate(counts.dropped),
-            cookies_pps: rate(counts.cookies_sent),
+            cookies_sent_pps: rate(counts.cookies_sent),
             out_of_state_pps: rate(counts.resets),
         }
     }

@@ -68,7 +68,7 @@ pub struct Point {
     /// SYNs per second that were dropped, by rules or because they were too many.
     pub dropped_pps: f64,
     /// SYNs per second that XDP answered with a cookie.
-    pub cookies_pps: f64,
+    pub cookies_sent_pps: f64,
     /// SYNs per second to ports at which no socket listens; 0 where the attack is about one listener.
     pub nowhere_pps: f64,
     /// Unsolicited replies per second: replies to SYNs that this host never sent. 0 where the attack is about

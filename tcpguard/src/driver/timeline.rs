@@ -153,7 +153,7 @@ impl Recorder {
             at: time_at(*end),
             syn_pps: interval.rate(interval.syns.saturating_add(interval.nowhere)),
             dropped_pps: interval.rate(interval.dropped),
-            cookies_pps: interval.rate(interval.cookies),
+            cookies_sent_pps: interval.rate(interval.cookies),
             completed_pps: interval.rate(interval.completed),
         });
         History { schema: HISTORY_SCHEMA.to_owned(), seconds: seconds.collect() }
@@ -359,7 +359,7 @@ impl Interval {
             completed_pps: rate(self.completed),
             matched_pps: rate(self.matched),
             dropped_pps: rate(self.dropped),
-            cookies_pps: rate(self.cookies),
+            cookies_sent_pps: rate(self.cookies),
             nowhere_pps: rate(self.nowhere),
             unsolicited_pps: rate(self.unsolicited),
             half_open: self.queues.and_then(|queues| queues.half_open),

@@ -45,12 +45,12 @@ fn series(
 /// SYNs by their treatment, stacked. The sum is all that arrived.
 fn syns(attack: &Incident, line: &Timeline) -> Panel {
     let would = |point: &Point| (point.matched_pps - point.dropped_pps).max(0.0);
-    let stopped = |point: &Point| point.dropped_pps + point.cookies_pps;
+    let stopped = |point: &Point| point.dropped_pps + point.cookies_sent_pps;
     let to_host = |point: &Point| (point.syn_pps - stopped(point) - would(point)).max(0.0);
     let areas = vec![
         series(line, "passed to the host", "passed", |point| Some(to_host(point))),
         series(line, "passed, but matched by rules", "would", |point| Some(would(point))),
-        series(line, "answered with cookies", "cookies", |point| Some(point.cookies_pps)),
+        series(line, "answered with cookies", "cookies", |point| Some(point.cookies_sent_pps)),
         series(line, "dropped", "dropped", |point| Some(point.dropped_pps)),
     ];
     let areas = areas.into_iter().filter(Series::shows).collect();

@@ -22,7 +22,7 @@ pub(super) fn smoothed(line: &Timeline) -> Timeline {
             completed_pps: mean(|point| point.completed_pps),
             matched_pps: mean(|point| point.matched_pps),
             dropped_pps: mean(|point| point.dropped_pps),
-            cookies_pps: mean(|point| point.cookies_pps),
+            cookies_sent_pps: mean(|point| point.cookies_sent_pps),
             nowhere_pps: mean(|point| point.nowhere_pps),
             unsolicited_pps: mean(|point| point.unsolicited_pps),
             ..*point

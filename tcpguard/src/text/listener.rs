@@ -26,7 +26,7 @@ pub fn listener(out: &mut impl Write, listener: &Listener, mode: Mode, view: &Vi
         "{}/s, {}/s {dropped}, {}/s answered with SYN cookies",
         short(listener.syn_pps),
         short(listener.dropped_pps),
-        short(listener.cookies_pps)
+        short(listener.cookies_sent_pps)
     );
     let queues = format!(
         "SYN queue {}, accept queue {}",

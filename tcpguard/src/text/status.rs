@@ -406,7 +406,7 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
         rate(|rates| rates.syn_pps).into(),
         rate(|rates| rates.pass_pps).into(),
         Cell::toned(rate(|rates| rates.drop_pps), drop_tone),
-        rate(|rates| rates.cookie_tx_pps).into(),
+        rate(|rates| rates.cookies_sent_pps).into(),
         note,
     ]
 }

@@ -74,7 +74,7 @@ pub type Fates = [f64; 3];
 
 /// The fates of a second's SYNs.
 pub fn fates(second: &Second) -> Fates {
-    [second.passed_pps(), second.cookies_pps, second.dropped_pps]
+    [second.passed_pps(), second.cookies_sent_pps, second.dropped_pps]
 }
 
 /// The fates in the second with the most SYNs, so that no burst is lost in a narrow terminal.
@@ -106,8 +106,8 @@ mod tests {
     }
 
     fn second(ms: i64, syn_pps: f64) -> Second {
-        let (dropped_pps, cookies_pps) = (syn_pps / 2.0, syn_pps / 4.0);
-        Second { at: at(ms), syn_pps, dropped_pps, cookies_pps, completed_pps: syn_pps / 8.0 }
+        let (dropped_pps, cookies_sent_pps) = (syn_pps / 2.0, syn_pps / 4.0);
+        Second { at: at(ms), syn_pps, dropped_pps, cookies_sent_pps, completed_pps: syn_pps / 8.0 }
     }
 
     fn drawn(history: &[Second], now: i64, width: u16) -> Vec<Option<Fates>> {

@@ -199,7 +199,7 @@ fn history(status: &Status) -> History {
         at: status.generated_at,
         syn_pps: 98_900.0,
         dropped_pps: 98_800.0,
-        cookies_pps: 0.0,
+        cookies_sent_pps: 0.0,
         completed_pps: 51.0,
     };
     History { schema: HISTORY_SCHEMA.to_owned(), seconds: vec![second] }

@@ -64,7 +64,7 @@ fn history(scene: &Status) -> History {
             at: Time(clock().wall.checked_sub(SignedDuration::from_secs(ago)).unwrap()),
             syn_pps: sum(|it| it.syn_pps),
             dropped_pps: if enforced { sum(|it| it.dropped_pps) } else { 0.0 },
-            cookies_pps: sum(|it| it.cookies_pps),
+            cookies_sent_pps: sum(|it| it.cookies_sent_pps),
             completed_pps: sum(|it| it.completed_pps),
         }
     });

@@ -312,7 +312,7 @@ pub(in crate::daemon) mod tests {
             completed_pps: 1_000_000.25,
             matched_pps: 1_000_000.25,
             dropped_pps: 1_000_000.25,
-            cookies_pps: 1_000_000.25,
+            cookies_sent_pps: 1_000_000.25,
             nowhere_pps: 1_000_000.25,
             unsolicited_pps: 1_000_000.25,
             half_open: Some(u32::MAX),

@@ -17,7 +17,7 @@ pub(super) fn interface(interface: &InterfaceFacts) -> Interface {
             syn_pps: rate(syns)?,
             pass_pps: rate(passed)?,
             drop_pps: rate(dropped)?,
-            cookie_tx_pps: rate(answered)?,
+            cookies_sent_pps: rate(cookies_sent)?,
         })
     };
     Interface {
@@ -50,7 +50,7 @@ fn dropped(counters: &PacketCounters) -> u64 {
     sum(counters, abi::Action::Drop)
 }
 
-fn answered(counters: &PacketCounters) -> u64 {
+fn cookies_sent(counters: &PacketCounters) -> u64 {
     sum(counters, abi::Action::Tx)
 }
 
@@ -69,7 +69,7 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
             .collect()
     };
     let (pass, drop_total) = (passed(counters), dropped(counters));
-    let answered = answered(counters);
+    let answered = cookies_sent(counters);
     InterfaceTotals {
         rx_packets: counters.entry,
         rx_bytes: counters.bytes,

@@ -101,8 +101,8 @@ fn what_rules_match_is_dropped_in_enforce_mode_only_and_what_is_too_much_always(
     assert_eq!(dropped, [5.0, 35.0]);
     let modes: Vec<Mode> = line.points.iter().map(|point| point.mode).collect();
     assert_eq!(modes, [Mode::Observe, Mode::Enforce]);
-    let Point { syn_pps, completed_pps, matched_pps, cookies_pps, .. } = line.points[0];
-    assert_eq!((syn_pps, completed_pps, matched_pps, cookies_pps), (100.0, 3.0, 30.0, 40.0));
+    let Point { syn_pps, completed_pps, matched_pps, cookies_sent_pps, .. } = line.points[0];
+    assert_eq!((syn_pps, completed_pps, matched_pps, cookies_sent_pps), (100.0, 3.0, 30.0, 40.0));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn five_minutes_of_the_host_are_remembered_second_by_second() {
     let [first, .., last] = seconds[..] else { panic!() };
     assert_eq!(last.at, time_at(Timestamp::from_millis(500_000)));
     assert_eq!(first.at, time_at(Timestamp::from_millis(201_000)));
-    assert_eq!((last.syn_pps, last.dropped_pps, last.cookies_pps), (64.0, 16.0, 8.0));
+    assert_eq!((last.syn_pps, last.dropped_pps, last.cookies_sent_pps), (64.0, 16.0, 8.0));
     assert_eq!(last.passed_pps(), 40.0);
 }
 

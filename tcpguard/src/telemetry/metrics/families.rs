@@ -211,10 +211,10 @@ fn verdicts(interface: &Interface) -> Vec<Sample> {
     let totals = &interface.totals;
     let passed = totals.pass_reasons.iter().map(|(reason, count)| ("pass", &**reason, *count));
     let dropped = totals.drop.iter().map(|(reason, count)| ("drop", &**reason, *count));
-    let answered = [("answer", "cookie", totals.answered)];
+    let sent = [("tx", "cookie", totals.answered)];
     passed
         .chain(dropped)
-        .chain(answered)
+        .chain(sent)
         .map(|(verdict, reason, count)| {
             let labels = [("iface", &*interface.name), ("verdict", verdict), ("reason", reason)];
             Sample::new(labels, Value::Count(count))

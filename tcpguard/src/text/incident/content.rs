@@ -364,7 +364,7 @@ const RATES: [(&str, bool, Rate); 10] = [
     ("unanswered otherwise/s", false, |rates| rates.ignored_pps),
     ("matched by rules/s", false, |rates| rates.matched_pps),
     ("dropped/s", false, |rates| rates.dropped_pps),
-    ("SYN cookies/s", false, |rates| rates.cookies_pps),
+    ("SYN cookies/s", false, |rates| rates.cookies_sent_pps),
     ("out-of-state segments/s", false, |rates| rates.out_of_state_pps),
 ];
 

@@ -42,7 +42,7 @@ fn syns(model: &Model, now: Time, canvas: &mut Canvas<'_>, area: Rect) {
     let last = history.last().map(fates);
     let mut x = canvas.text(area.x, area.y, area.width, "SYN/s", Tone::Heading);
     for (number, (name, (fill, tone))) in
-        ["passed", "answered", "dropped"].iter().zip(FILLS).enumerate()
+        ["passed", "cookies", "dropped"].iter().zip(FILLS).enumerate()
     {
         let rate = last.map_or_else(|| "-".to_owned(), |last| short(last[number]));
         canvas.sign(x + 1, area.y, fill, tone);

@@ -82,7 +82,7 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     wait("tcpguard_state{state=\"attack_mitigated\"}", is_one);
     let about = |rate: f64| (3_750.0..6_250.0).contains(&rate);
     wait("sum(rate(tcpguard_syn_packets_total[5s]))", about);
-    let stopped = "sum(rate(tcpguard_packets_total{verdict=~\"drop|answer\"}[5s]))";
+    let stopped = "sum(rate(tcpguard_packets_total{verdict=~\"drop|tx\"}[5s]))";
     wait(stopped, |rate| rate > 2_500.0);
     wait("ALERTS{alertname=\"TcpguardAttack\",alertstate=\"firing\"}", is_one);
     drop(running);
