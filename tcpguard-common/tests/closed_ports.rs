@@ -172,7 +172,7 @@ fn what_one_address_refuses_is_open_at_every_other() {
 /// The socket's clients are chosen by a packet filter that refuses the others with a reset, as of a closed
 /// port.
 #[test]
-fn where_a_socket_listens_that_is_not_followed_no_reset_closes_the_port() {
+fn where_a_socket_listens_that_is_not_monitored_no_reset_closes_the_port() {
     let mut host = host(Mode::Enforce);
     flood(&mut host, 1_000, 1, |_| (HOST, CLOSED));
     let filtered = 9_000_u16;

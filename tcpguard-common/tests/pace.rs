@@ -13,7 +13,7 @@ fn host() -> Model {
     let mut host = Model::new(Config {
         abi_version: ABI_VERSION,
         hash_key: hash_key(1),
-        tracked_bits: Config::follow(20_000),
+        tracked_bits: Config::tracked_bits(20_000),
         ..Config::default()
     });
     host.now_ns = START;
@@ -58,8 +58,8 @@ fn in_a_flash_crowd_a_cpu_tracks_as_many_flows_as_it_can_and_they_stand_for_all(
         send(&mut host, syns, S / 10, 0x02, any_source);
         let flows: Vec<_> = host.flows.iter().map(|(_, flow)| flow).collect();
         assert!(flows.iter().all(|flow| flow.state == FlowState::Syn as u8));
-        let followed = flows.len();
-        assert!((least..=most).contains(&followed), "{followed} at {per_second}");
+        let tracked = flows.len();
+        assert!((least..=most).contains(&tracked), "{tracked} at {per_second}");
         let estimate: u64 = flows.iter().map(|flow| 1 << flow.sample_shift).sum();
         assert!((syns * 8 / 10..=syns * 12 / 10).contains(&estimate), "{estimate} of {syns}");
         assert_eq!(host.listener_counters[&0].syn, syns, "all of them are counted");

@@ -112,7 +112,7 @@ fn host(mode: Mode) -> Model {
         abi_version: ABI_VERSION,
         mode: mode as u8,
         hash_key: hash_key(1),
-        // A few flows in each tick are followed, so that most are not.
+        // A few flows in each tick are tracked, so that most are not.
         tracked_bits: 2,
         heartbeat_ns: START,
         heartbeat_limit_ns: 3_600 * S,
@@ -336,7 +336,7 @@ fn what_is_remembered_holds_for_the_rest_of_a_tick() {
         let (client, seq) = (random.below(1 << 31) as u32 | 1, random.below(1 << 31) as u32 | 1);
         host.ingress(&Syn { client, seq, ..PLAIN }.frame())
     };
-    // The 257th changes how many of them are followed.
+    // The 257th changes how many of them are tracked.
     for _ in 0..300 {
         assert_eq!(drop(&mut host), Reason::DropSignature);
     }

@@ -47,8 +47,8 @@ pub use input::{
     is_martian, signature_in_words,
 };
 pub use listener::{
-    Egress, FOLLOWED_PER_SECOND, Learned, LearnedDay, LearnedError, LearnedListener,
-    LearnedNetworks, LearnedPrint, Moment, Occupied, Signal, Statistics, Sums,
+    Egress, Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
+    Moment, Occupied, Signal, Statistics, Sums, TRACKED_PER_SECOND,
 };
 pub use mitigation::{
     CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,

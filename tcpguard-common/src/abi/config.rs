@@ -10,10 +10,10 @@ pub struct Config {
     pub abi_version: u32,
     /// A [`super::Mode`] code.
     pub mode: u8,
-    /// Flows, sources and fingerprints are followed for one flow in `2^sample_shift`, chosen by
+    /// Flows, sources and fingerprints are tracked for one flow in `2^sample_shift`, chosen by
     /// keyed hash (see [`crate::fastpath::hash`]).
     pub sample_shift: u8,
-    /// SYNs in a tick of [`super::Pace`] up to which a CPU follows each of that sample, as a power
+    /// SYNs in a tick of [`super::Pace`] up to which a CPU tracks each of that sample, as a power
     /// of two; 0: whatever their number.
     pub tracked_bits: u8,
     /// 1: drop illegal flag combinations in enforce mode; 0: count them only.
@@ -88,8 +88,8 @@ impl Config {
     /// There are source rules in a trie.
     pub const NETS: u8 = 2;
 
-    /// [`Self::tracked_bits`] where so many flows a second are to be followed at most.
-    pub const fn follow(per_second: u64) -> u8 {
+    /// [`Self::tracked_bits`] where so many flows a second are to be tracked at most.
+    pub const fn tracked_bits(per_second: u64) -> u8 {
         let bits = Pace::bits(per_second);
         if bits == 0 { 1 } else { bits }
     }

@@ -5,7 +5,7 @@
 
 use super::WAYS;
 
-/// Listeners followed at most; more are not protected and `status` says so.
+/// Listeners monitored at most; more are not protected and `status` says so.
 pub const MAX_LISTENERS: u32 = 4096;
 /// Rules (of all kinds) in force at most, where the configuration gives them no other room. One for
 /// certain ports counts once for each.

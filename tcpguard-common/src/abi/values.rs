@@ -12,7 +12,7 @@ pub struct PortEntry {
     pub any_v6: u16,
     /// 1: some listener is bound to one address, and is found in `LISTENERS`.
     pub exact: u8,
-    /// 1: a socket listens on the port that is not followed, at whatever address. So the port never counts as
+    /// 1: a socket listens on the port that is not monitored, at whatever address. So the port never counts as
     /// closed; see [`crate::fastpath::closed`].
     pub open: u8,
 }

@@ -8,7 +8,7 @@
 //! left out by the operator. The stack itself says which are closed, by its resets. One with ACK and sequence
 //! number zero answers a SYN to a closed port and nothing else (RFC 9293 §3.10.7.1). A port is closed at the
 //! address that refused, for a minute at most, if that address is delivered to this host. Where a socket listens
-//! that is not followed the port is closed nowhere ([`PortEntry::open`](crate::abi::PortEntry)): a packet filter
+//! that is not monitored the port is closed nowhere ([`PortEntry::open`](crate::abi::PortEntry)): a packet filter
 //! may refuse some of its clients in the same way. Where resets leave unseen, because their sources are routed
 //! elsewhere, the agent knows that the stack sends as many as such SYNs come ([`Config::resets_unseen`]); then the
 //! SYNs say which ports are tried.

@@ -27,9 +27,9 @@ const fn place(flow_hash: u64) -> u64 {
 /// Returns the sample to which a SYN has to belong to be remembered in observe mode, as a power of two.
 #[inline(always)]
 pub(super) fn sample(config: &Config, syns: &Pace, mitigations: u8) -> u8 {
-    let (followed, few) =
+    let (tracked, few) =
         (pace::tracked_shift(config, syns, mitigations, false), syns.over(SAMPLE_BITS));
-    if followed > few { followed } else { few }
+    if tracked > few { tracked } else { few }
 }
 
 /// Seconds after which a handshake is no longer waited for.

@@ -53,8 +53,8 @@ pub struct Template {
     listener: u32,
     /// SYNs in this tick on this CPU up to which ...
     packets: u32,
-    /// ... one in so many is followed and one in so many remembered, both as powers of two.
-    followed: u8,
+    /// ... one in so many is tracked and one in so many remembered, both as powers of two.
+    tracked: u8,
     remembered: u8,
     mode: u8,
     pad: [u8; 5],
@@ -216,7 +216,7 @@ pub(super) fn remember<F: Frame + ?Sized, T: Tables>(
         unsampled: samples::unsampled(pkt.listener.samples),
         rule,
         listener: pkt.listener.id,
-        followed: pace::tracked_shift(config, &syns, pkt.mitigations, enforced),
+        tracked: pace::tracked_shift(config, &syns, pkt.mitigations, enforced),
         remembered: drop_cache::of_how_many(&syns),
         packets: syns.packets_at_this_rate(),
         mode: config.mode,
@@ -480,13 +480,13 @@ impl Template {
         Some(differs == 0)
     }
 
-    /// Returns the facts to count a SYN by that is as here. `None`: it is followed.
+    /// Returns the facts to count a SYN by that is as here. `None`: it is tracked.
     #[inline(always)]
     fn counted(&self, config: &Config, own: &Own) -> Option<Counted> {
         let key = &config.hash_key;
         let client = hash::client_sum(key, &own.client);
         let flow = hash::flow_of_sums(key, client, own.port, self.server_sum);
-        if hash::sampled(flow, self.followed) {
+        if hash::sampled(flow, self.tracked) {
             return None;
         }
         Some(Counted {

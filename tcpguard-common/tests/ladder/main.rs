@@ -96,7 +96,7 @@ fn host(mitigations: u8) -> Model {
         heartbeat_limit_ns: 30 * S,
         established_seen: 1,
         hash_key: hash_key(1),
-        tracked_bits: Config::follow(20_000),
+        tracked_bits: Config::tracked_bits(20_000),
         ..Config::default()
     });
     host.now_ns = START;

@@ -493,7 +493,7 @@ impl Engine {
         }
     }
 
-    /// Stops following listeners that have gone.
+    /// Stops monitoring listeners that have gone.
     pub(super) fn drop_missing(&mut self, now: Timestamp, sample: &Sample) {
         let here: BTreeSet<ListenerId> =
             sample.listeners.iter().map(|listener| listener.id).collect();

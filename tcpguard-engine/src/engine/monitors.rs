@@ -1,4 +1,4 @@
-//! All listeners as the engine follows them.
+//! All listeners as the engine monitors them.
 
 use std::collections::BTreeMap;
 use std::ops::Index;

@@ -135,8 +135,8 @@ impl Engine {
 }
 
 /// The age from which a half-open entry without a record is of a SYN that could not be read. Where every SYN that was
-/// read is recorded, that is known soon. It is not where the agent follows a sample of `1 / 2^sample_shift`, nor where
-/// many are dropped or answered, so that CPUs follow fewer by themselves
+/// read is recorded, that is known soon. It is not where the agent tracks a sample of `1 / 2^sample_shift`, nor where
+/// many are dropped or answered, so that CPUs track fewer by themselves
 /// ([`tcpguard_common::abi::Pace`]): there a client must have had time for its handshake.
 fn unread_age(monitor: &ListenerMonitor, sample_shift: u8) -> Duration {
     let age = clean_age(monitor.rtt());

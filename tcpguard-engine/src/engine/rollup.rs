@@ -86,7 +86,7 @@ impl RollUp {
 }
 
 impl Engine {
-    /// Takes a listener into the one incident for all that are too many to be followed; opens it with the
+    /// Takes a listener into the one incident for all that are too many to be monitored; opens it with the
     /// first. `alarm`: its handshakes fail; else it is under pressure.
     pub(super) fn roll_up(
         &mut self,
@@ -199,7 +199,7 @@ impl Engine {
         self.keep(report);
     }
 
-    /// The incident of all that are too many to be followed; with an end, as it was then.
+    /// The incident of all that are too many to be monitored; with an end, as it was then.
     pub(super) fn rolled_report(&self, ended: Option<Timestamp>) -> Option<IncidentReport> {
         let incident = &self.rolled.as_ref()?.incident;
         let rules =

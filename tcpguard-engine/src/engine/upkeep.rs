@@ -340,7 +340,7 @@ impl Engine {
         self.alert(severity, event, incident);
     }
 
-    /// Follows as many flows as can be followed.
+    /// Tracks as many flows as can be tracked.
     pub(super) fn adapt_sampling(&mut self, now: Timestamp, syn_rate: f64, shift: u8) {
         if let Some(shift) = self.sampling.poll(now, syn_rate, shift) {
             self.command_once(Command::SetSampling { shift });

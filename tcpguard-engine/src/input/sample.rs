@@ -22,7 +22,7 @@ constants! {
          take. Weighed against the agent's CPU, which all polls of all listeners share.";
 }
 
-/// Names a listener for as long as it is followed; ids are not reused while an agent runs.
+/// Names a listener for as long as it is monitored; ids are not reused while an agent runs.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
@@ -79,7 +79,7 @@ pub struct Sample {
     pub at: Timestamp,
     /// Number that changes when the kernel counters started again from zero.
     pub epoch: u64,
-    /// Every listener followed now. One that is missing has gone.
+    /// Every listener monitored now. One that is missing has gone.
     pub listeners: Vec<ListenerSample>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: TcpExt,
@@ -89,7 +89,7 @@ pub struct Sample {
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.
     pub closed_port_sources: Vec<ClosedPortSource>,
-    /// One flow in `2^sample_shift` is followed in detail.
+    /// One flow in `2^sample_shift` is tracked in detail.
     pub sample_shift: u8,
     /// True if outgoing packets are not seen (a capture of one direction): every SYN counts as an attempt,
     /// third ACKs are recognised by their sequence number alone, and the verdict is less sure.

@@ -39,7 +39,7 @@ pub(crate) struct PollContext {
     pub overflowed: bool,
     /// The listener's own SYN queue was found full.
     pub queue_full: bool,
-    /// One flow in `2^sample_shift` is followed.
+    /// One flow in `2^sample_shift` is tracked.
     pub sample_shift: u8,
     /// Outgoing packets are not seen, in a capture: every SYN that is not retransmitted counts as answered.
     pub one_sided: bool,
@@ -343,7 +343,7 @@ mod tests {
             let refused = (0, [0, 0]);
             assert_eq!(counted(Some(0), 0, answering), refused, "a wrong checksum, or a firewall");
             assert_eq!(counted(Some(10), 127, answering), (10, [5, 1]));
-            assert_eq!(counted(Some(50), 0, answering), (50, [20, 4]), "not all are followed");
+            assert_eq!(counted(Some(50), 0, answering), (50, [20, 4]), "not all are tracked");
             assert_eq!(counted(None, 0, answering), (40, [20, 4]), "nobody asks the kernel");
         }
         assert_eq!(counted(Some(10), 128, false), (40, [20, 4]), "the host lets them wait");

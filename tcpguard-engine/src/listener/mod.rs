@@ -21,8 +21,8 @@ pub use learned::{
 pub(crate) use moment::Growth;
 pub use moment::{Moment, Occupied, Statistics};
 pub(crate) use refusals::{Refusals, Suspect};
-pub use sampling::FOLLOWED_PER_SECOND;
 pub(crate) use sampling::Sampling;
+pub use sampling::TRACKED_PER_SECOND;
 pub use signal::Signal;
 pub(crate) use signal::{
     Around, BEYOND_RATE, FAILURE_SHARE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR,

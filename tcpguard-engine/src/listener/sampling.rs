@@ -6,7 +6,7 @@ use crate::input::{Timestamp, constants};
 
 constants! {
     /// Flows tracked per second, over all listeners.
-    pub const FOLLOWED_PER_SECOND: u64 = 20_000 Count in 100..=1_000_000,
+    pub const TRACKED_PER_SECOND: u64 = 20_000 Count in 100..=1_000_000,
         "Weighed against the kernel's table of sampled flows, which must hold each flow until it \
          is judged.";
 
@@ -28,7 +28,7 @@ pub(crate) struct Sampling {
 impl Sampling {
     /// Returns the shift to change to from `shift`, for `syn_rate` SYNs per second over the last poll.
     pub fn poll(&mut self, now: Timestamp, syn_rate: f64, shift: u8) -> Option<u8> {
-        let limit = FOLLOWED_PER_SECOND as f64;
+        let limit = TRACKED_PER_SECOND as f64;
         let needed = (0..MAX_SHIFT)
             .find(|shift| syn_rate / f64::from(1_u32 << shift) <= limit)
             .unwrap_or(MAX_SHIFT);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_syns_are_followed_less_often_at_once_and_fewer_again_step_by_step() {
+    fn more_syns_are_tracked_less_often_at_once_and_fewer_again_step_by_step() {
         let mut sampling = Sampling::default();
         let mut now = Timestamp::from_millis(1000);
         let mut shift = 0;
@@ -63,7 +63,7 @@ mod tests {
             shift
         };
         assert_eq!(poll(20_000.0, 0), 0);
-        assert_eq!(poll(100_000.0, 0), 3, "12,500 a second are followed");
+        assert_eq!(poll(100_000.0, 0), 3, "12,500 a second are tracked");
         assert_eq!(poll(5_000_000.0, 0), 8);
         assert_eq!(poll(0.0, 9), 8);
         assert_eq!(poll(0.0, 1), 7);

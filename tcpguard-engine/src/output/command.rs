@@ -91,7 +91,7 @@ pub enum Command {
     /// Drop frames with headers that go on beyond the parser's bounds, as far as the configuration leaves
     /// that to the engine, or stop dropping them.
     DropBeyondBounds(bool),
-    /// Follow one flow in `2^shift` in detail from now on.
+    /// Track one flow in `2^shift` in detail from now on.
     SetSampling {
         /// The new shift.
         shift: u8,

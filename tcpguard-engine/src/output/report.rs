@@ -19,13 +19,13 @@ pub struct Report {
     /// Recently closed incidents, newest first (at most 64). None where [`crate::Engine::leave_past`] leaves
     /// them to the caller.
     pub past: Vec<IncidentReport>,
-    /// Every listener followed.
+    /// Every listener monitored.
     pub listeners: Vec<ListenerReport>,
     /// Every rule wanted in the kernel.
     pub rules: Vec<RuleReport>,
     /// The allowlist.
     pub allowed: Vec<AllowReport>,
-    /// One flow in `2^sample_shift` is followed in detail.
+    /// One flow in `2^sample_shift` is tracked in detail.
     pub sample_shift: u8,
 }
 

@@ -111,7 +111,7 @@ pub enum RequestError {
         /// The requested prefix.
         net: IpNet,
     },
-    /// No such listener is followed.
+    /// No such listener is monitored.
     NoListener {
         /// The requested listener.
         listener: Listener,

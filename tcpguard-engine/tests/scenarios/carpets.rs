@@ -10,7 +10,7 @@ use tcpguard_engine::{
 
 use crate::sim::*;
 
-/// Incidents of listeners that are followed one by one.
+/// Incidents of listeners that are monitored one by one.
 const PLACES: usize = 64;
 
 /// So many listeners, each with a small queue. Clients come to the first.

@@ -81,7 +81,7 @@ fn listeners_are_judged_one_by_one() {
 }
 
 #[test]
-fn more_incidents_than_can_be_followed_are_one_of_the_host() {
+fn more_incidents_than_can_be_monitored_are_one_of_the_host() {
     let mut lab = Lab::new(Mode::Enforce);
     for to in 0..70 {
         let until = if to == 69 { 90.0 } else { 20.0 };

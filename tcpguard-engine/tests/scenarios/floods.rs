@@ -297,8 +297,8 @@ fn half_open_entries_of_the_flood_are_removed_and_clients_are_let_in_at_once() {
 }
 
 #[test]
-fn flows_are_followed_within_the_limit_and_fewer_of_those_that_are_dropped() {
-    let followed = |mode| {
+fn flows_are_tracked_within_the_limit_and_fewer_of_those_that_are_dropped() {
+    let tracked = |mode| {
         let mut lab =
             Lab::new(mode).listener(Server::default()).flood(Flood::random(100_000.0, 10.0..15.0));
         lab.run_until(14.0);
@@ -307,9 +307,9 @@ fn flows_are_followed_within_the_limit_and_fewer_of_those_that_are_dropped() {
         let recent = flows.iter().filter(|flow| flow.syn_at >= at(13.0));
         recent.map(|flow| (flow.state, flow.weight())).collect::<Vec<_>>()
     };
-    let answered = followed(Mode::Observe);
+    let answered = tracked(Mode::Observe);
     assert!((10_000..=20_000).contains(&answered.len()), "{}", answered.len());
-    let dropped = followed(Mode::Enforce);
+    let dropped = tracked(Mode::Enforce);
     assert!((1000..=2500).contains(&dropped.len()), "{}", dropped.len());
     assert!(dropped.iter().all(|flow| *flow == (FlowState::Dropped, 64)));
 }

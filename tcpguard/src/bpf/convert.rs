@@ -300,7 +300,7 @@ mod tests {
     /// A flood is sampled more thinly, and the entries that it left in the queue before must still be
     /// recognised.
     #[test]
-    fn a_flow_beyond_the_sample_is_not_followed_and_still_on_record() {
+    fn a_flow_beyond_the_sample_is_not_tracked_and_still_on_record() {
         let key = FlowKey { client: Addr::from_v4([198, 51, 100, 7]), ..FlowKey::default() };
         let mut config =
             Config { hash_key: tcpguard_common::model::hash_key(1), ..Config::default() };

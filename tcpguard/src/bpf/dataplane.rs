@@ -232,7 +232,7 @@ impl Dataplane {
         self.set_ports_beside(listeners, &BTreeSet::new())
     }
 
-    /// Writes the listeners as [`Self::set_ports`] does, where sockets that are not followed listen on `open`
+    /// Writes the listeners as [`Self::set_ports`] does, where sockets that are not monitored listen on `open`
     /// ports.
     pub fn set_ports_beside<'a>(
         &self,

@@ -44,7 +44,7 @@ pub struct ListenerBlock {
 pub struct ListenerConfig {
     /// Listeners to which the settings apply.
     pub at: Place,
-    /// True if they are not followed.
+    /// True if they are not monitored.
     pub ignore: Option<bool>,
     /// The mode there, if it is the milder one.
     pub mode: Option<Mode>,

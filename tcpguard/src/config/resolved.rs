@@ -57,7 +57,7 @@ pub struct Config {
     pub protect_prefixes: Vec<IpNet>,
     /// Local ports whose connected peers are protected like `protect_prefixes`.
     pub ssh_ports: Vec<u16>,
-    /// Ports on which listeners are not followed.
+    /// Ports on which listeners are not monitored.
     pub ignore_ports: Vec<u16>,
     /// The settings that differ at some listeners, none of which is there twice.
     pub listeners: Vec<ListenerConfig>,
@@ -93,7 +93,7 @@ impl Config {
         Tuning { common: self.settings.clone(), overrides }
     }
 
-    /// Returns whether a listener is not followed.
+    /// Returns whether a listener is not monitored.
     pub fn ignores(&self, listener: &Listener) -> bool {
         let said = |addr| {
             let at = Place { addr, port: listener.port };

@@ -169,7 +169,7 @@ impl Agent {
             },
             |listener: &Listener| {
                 let mut all = listeners.iter();
-                all.find(|followed| followed.listener == *listener).map(|followed| followed.id)
+                all.find(|monitored| monitored.listener == *listener).map(|monitored| monitored.id)
             },
         );
         if let Some(state) = &state {

@@ -7,9 +7,9 @@ use tcpguard_common::abi::{ABI_VERSION, Action, Class, Config, FlowKey, Listener
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_engine::{
-    Command, Engine, FOLLOWED_PER_SECOND, Flows, HostCounters, IncidentClass, IncidentReport,
-    Listener, ListenerCounters, ListenerState, Mode, POLL, Sample, Severity, TcpExt, Timestamp,
-    Tuning,
+    Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport, Listener,
+    ListenerCounters, ListenerState, Mode, POLL, Sample, Severity, TRACKED_PER_SECOND, TcpExt,
+    Timestamp, Tuning,
 };
 
 use super::ahead::Waiting;
@@ -105,7 +105,7 @@ impl<B: Backend> Agent<B> {
             // No heartbeat is needed, because the rules of a replay drop no live traffic.
             heartbeat_limit_ns: u64::MAX,
             hash_key: hash_key(SEED),
-            tracked_bits: Config::follow(FOLLOWED_PER_SECOND),
+            tracked_bits: Config::tracked_bits(TRACKED_PER_SECOND),
             ..Config::default()
         };
         let mut executor = Executor::new(START, backend.tables()?, config);
@@ -131,13 +131,13 @@ impl<B: Backend> Agent<B> {
         })
     }
 
-    /// Follows a listener, from the next poll on.
+    /// Monitors a listener, from the next poll on.
     pub fn add_listener(&mut self, now: Timestamp, key: ListenerKey) -> Result<(), KernelError> {
         let Executor { listeners, dataplane, .. } = &mut self.executor;
         self.admission.add(now, &key, listeners, dataplane)
     }
 
-    /// Listeners followed now, and whether there were too many.
+    /// Listeners monitored now, and whether there were too many.
     pub fn listeners(&self) -> (usize, bool) {
         (self.executor.listeners.iter().count(), self.admission.left_out > 0)
     }

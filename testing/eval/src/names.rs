@@ -84,7 +84,7 @@ impl Host {
             heartbeat_limit_ns: 30 * SECOND,
             established_seen: 1,
             hash_key: hash_key(1),
-            tracked_bits: Config::follow(20_000),
+            tracked_bits: Config::tracked_bits(20_000),
             replies_per_network: ReplyRate::share(256, 1),
             ..Config::default()
         });

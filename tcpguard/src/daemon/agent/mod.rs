@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Config as KernelConfig, Reason, ReplyRate};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
-use tcpguard_engine::{Engine, FOLLOWED_PER_SECOND, Mode, TcpExt, Timestamp};
+use tcpguard_engine::{Engine, Mode, TRACKED_PER_SECOND, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
 use tcpguard_host::time::Clock;
@@ -261,7 +261,7 @@ pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: 
     };
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
     kernel.cookie_mark = config.cookie_mark;
-    kernel.tracked_bits = KernelConfig::follow(FOLLOWED_PER_SECOND);
+    kernel.tracked_bits = KernelConfig::tracked_bits(TRACKED_PER_SECOND);
 }
 
 /// Shares the limits of replies among so many CPUs.

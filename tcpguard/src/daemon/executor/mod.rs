@@ -125,12 +125,12 @@ impl Executor {
         sockets: &mut SockDiag,
         removals: &mut Removals,
     ) {
-        let Some(followed) = self.listeners.get(id) else { return };
-        if followed.kind != ListenerKind::Local {
+        let Some(monitored) = self.listeners.get(id) else { return };
+        if monitored.kind != ListenerKind::Local {
             return;
         }
-        let listener = entry_name(followed.listener);
-        let entries = match sockets.half_open(Some(followed.listener.port)) {
+        let listener = entry_name(monitored.listener);
+        let entries = match sockets.half_open(Some(monitored.listener.port)) {
             Ok(entries) => entries,
             Err(error) => {
                 log::warn!("{}", not_removed(listener, &error));

@@ -187,7 +187,7 @@ impl Agent {
 
     fn fleet_report(&self, now: Timestamp, exchange: &mut Exchange) -> FleetReport {
         let listeners = self.executor.listeners.iter();
-        let ports: BTreeSet<u16> = listeners.map(|followed| followed.listener.port).collect();
+        let ports: BTreeSet<u16> = listeners.map(|monitored| monitored.listener.port).collect();
         let (rules, allowed) = self.engine.of_fleet();
         FleetReport {
             schema: FleetReport::SCHEMA.to_owned(),

@@ -12,14 +12,14 @@ use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 use tcpguard_host::linux::ListenerGroup;
 
 pub use self::inherited::Inherited;
-use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unfollowed};
+use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unmonitored};
 use crate::bpf::{Dataplane, KernelError, ip};
 use crate::driver::{ListenerTable, Monitored};
 
 /// A listener whose sockets are gone is monitored for this much longer: an application that restarts
 /// under a flood must neither end the incident nor lose the state about its clients.
 const GONE: Duration = Duration::from_secs(60);
-/// A forwarded service is followed for this long after its last SYN-ACK.
+/// A forwarded service is monitored for this long after its last SYN-ACK.
 const IDLE: Duration = Duration::from_secs(600);
 /// Forwarded services that are monitored at most: a host that can send SYN-ACKs through this one must not
 /// take the slots of its own listeners.
@@ -128,7 +128,7 @@ impl Selection {
         // Last, so that no listener gets the slot before the rules for the old one are gone.
         self.make_room(&without, listeners);
         listeners.forget(|monitored| ignored(&monitored.listener));
-        listeners.open = unfollowed(groups, listeners.iter().map(|monitored| monitored.listener));
+        listeners.open = unmonitored(groups, listeners.iter().map(|monitored| monitored.listener));
         listeners.write(dataplane)
     }
 
@@ -147,7 +147,7 @@ impl Selection {
 }
 
 impl ListenerTable<Observed> {
-    /// Follows the services that answered SYNs from an address on which no socket listens here.
+    /// Monitors the services that answered SYNs from an address on which no socket listens here.
     pub fn add_forwarded(
         &mut self,
         now: Timestamp,

@@ -84,29 +84,29 @@ pub fn ranked<'a>(
 /// taken first from the last in the order, and there from listeners whose sockets are gone.
 pub fn leaving(
     without: &[(ListenerPriority, Listener)],
-    mut followed: Vec<(ListenerPriority, bool, ListenerId)>,
+    mut monitored: Vec<(ListenerPriority, bool, ListenerId)>,
 ) -> BTreeMap<ListenerId, Listener> {
-    followed.sort_by_key(|(priority, gone, _)| Reverse((*priority, *gone)));
-    let Some((last, ..)) = followed.first().copied() else { return BTreeMap::new() };
+    monitored.sort_by_key(|(priority, gone, _)| Reverse((*priority, *gone)));
+    let Some((last, ..)) = monitored.first().copied() else { return BTreeMap::new() };
     // A listener for which the last one does not make room waits, and does not hold up others. Otherwise
     // a user that has taken nearly all slots would keep the others out with each further listener.
     without
         .iter()
         .filter(|(new, _)| last.makes_room_for(new))
-        .zip(followed)
+        .zip(monitored)
         .take(MOST_MOVED)
         .take_while(|((new, _), (priority, ..))| priority.makes_room_for(new))
         .map(|((_, listener), (.., id))| (id, *listener))
         .collect()
 }
 
-/// The ports on which sockets listen that are not among those `followed`.
-pub fn unfollowed(
+/// The ports on which sockets listen that are not among those `monitored`.
+pub fn unmonitored(
     groups: &[ListenerGroup],
-    followed: impl Iterator<Item = Listener>,
+    monitored: impl Iterator<Item = Listener>,
 ) -> BTreeSet<u16> {
-    let followed: BTreeSet<Listener> = followed.collect();
-    let others = groups.iter().filter(|group| !followed.contains(&group.listener));
+    let monitored: BTreeSet<Listener> = monitored.collect();
+    let others = groups.iter().filter(|group| !monitored.contains(&group.listener));
     others.map(|group| group.listener.port).collect()
 }
 
@@ -128,7 +128,7 @@ impl LeftOut {
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} listeners are not followed: the table is full; ", self.count())?;
+        write!(f, "{} listeners are not monitored: the table is full; ", self.count())?;
         let mut parts: Vec<_> = self.0.iter().collect();
         parts.sort_by_key(|((class, _), count)| (*class, Reverse(**count)));
         for (place, ((class, uid), count)) in parts.iter().take(NAMED).enumerate() {
@@ -214,15 +214,15 @@ mod tests {
         let without: Vec<_> =
             new.iter().map(|(priority, group)| (*priority, group.listener)).collect();
         assert_eq!(without[0].1.port, MORE, "his comes before the other's");
-        let followed: Vec<_> = old
+        let monitored: Vec<_> = old
             .iter()
             .zip(0..)
             .map(|((priority, _), n)| (*priority, false, ListenerId(n)))
             .collect();
-        let moved = leaving(&without, followed.clone());
-        let last = ListenerId(followed.len() as u32 - 1);
+        let moved = leaving(&without, monitored.clone());
+        let last = ListenerId(monitored.len() as u32 - 1);
         assert_eq!(moved, BTreeMap::from([(last, groups[4_001].listener)]));
-        assert_eq!(leaving(&without[..1], followed), BTreeMap::new(), "not for his own");
+        assert_eq!(leaving(&without[..1], monitored), BTreeMap::new(), "not for his own");
     }
 
     /// An operator has one ignored, and there may be no room for another.
@@ -236,7 +236,7 @@ mod tests {
         ];
         let listener = |at: usize| groups[at].listener;
         let open =
-            |followed: &[usize]| unfollowed(&groups, followed.iter().map(|at| listener(*at)));
+            |monitored: &[usize]| unmonitored(&groups, monitored.iter().map(|at| listener(*at)));
         assert_eq!(open(&[0, 1, 2, 3]), BTreeSet::new());
         assert_eq!(open(&[0, 3]), BTreeSet::from([443, 9_000]), "one of two at a port will do");
     }
@@ -251,7 +251,7 @@ mod tests {
         ranked(groups.iter()).iter().for_each(|(priority, _)| left.add(priority));
         assert_eq!(
             left.to_string(),
-            "10 listeners are not followed: the table is full; 1 of root, 5 of uid 65534 and 4 of others"
+            "10 listeners are not monitored: the table is full; 1 of root, 5 of uid 65534 and 4 of others"
         );
     }
 }

@@ -127,7 +127,7 @@ impl Agent {
             (_, CookieBackend::Own) => (BackendInUse::Own, None),
             (_, backend) => (backend.into(), cookies.reason().map(str::to_owned)),
         };
-        let slots = self.executor.listeners.iter().map(|followed| followed.slot());
+        let slots = self.executor.listeners.iter().map(|monitored| monitored.slot());
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);

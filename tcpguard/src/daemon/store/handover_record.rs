@@ -99,7 +99,7 @@ impl HandoverRecord {
                 let of = of.and_then(|id| executor.listeners.get(id));
                 let taken = listeners
                     .iter_mut()
-                    .find(|taken| of.is_some_and(|followed| followed.listener == taken.listener));
+                    .find(|taken| of.is_some_and(|monitored| monitored.listener == taken.listener));
                 taken
                     .into_iter()
                     .for_each(|taken| taken.syn_ack_params.push(SynAckParams::of(&key, &record)));

@@ -75,7 +75,7 @@ impl Armed {
             let config = Config {
                 abi_version: ABI_VERSION,
                 mode: Mode::Enforce as u8,
-                tracked_bits: Config::follow(20_000),
+                tracked_bits: Config::tracked_bits(20_000),
                 // No agent runs, and its absence must have no effect.
                 heartbeat_ns: u64::MAX,
                 heartbeat_limit_ns: u64::MAX,

@@ -339,7 +339,7 @@ fn of_more_listeners_than_there_is_room_for_the_rest_is_named() {
             reported(status).is_some()
         })
         .unwrap();
-    let text = "105 listeners are not followed: the table is full; 105 of root";
+    let text = "105 listeners are not monitored: the table is full; 105 of root";
     assert_eq!(reported(&status).unwrap(), text);
     assert_eq!(status.state(), "degraded");
     let followed = status.document()["listeners"].as_array().unwrap();

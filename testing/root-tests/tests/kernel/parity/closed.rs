@@ -46,7 +46,7 @@ fn a_refusing_port_stays_closed_when_listeners_change_unless_one_opens_there() {
     assert_eq!(dropped(&mut pair), u64::from(SYNS) - 4, "but for the burst");
     set_ports(&pair, &[]);
     assert_eq!(dropped(&mut pair), u64::from(SYNS));
-    // A socket that is not followed.
+    // A socket that is not monitored.
     set_ports(&pair, &[9]);
     pair.model.ports.entry(9_u16.to_be_bytes()).or_default().open = 1;
     assert_eq!(dropped(&mut pair), 0);

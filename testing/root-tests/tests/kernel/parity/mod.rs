@@ -69,7 +69,7 @@ impl Pair {
             abi_version: ABI_VERSION,
             mode: mode as u8,
             sample_shift,
-            tracked_bits: Config::follow(20_000),
+            tracked_bits: Config::tracked_bits(20_000),
             drop_illegal: drop_illegal.into(),
             // Further drops that an operator may configure.
             drop_beyond_bounds: if drop_illegal { Reason::EVERY_BOUND } else { 0 },
@@ -482,10 +482,10 @@ fn of_a_flood_that_is_dropped_few_flows_are_followed_and_one_that_returns_counts
     assert!((2800..5200).contains(&estimate), "but they stand for all: {estimate}");
 
     let thinned = first.iter().find(|flow| flow.sample_shift > 0).expect("one in 64");
-    let is_followed = |source: &u32| first.iter().any(|flow| flow.syn_seq == *source);
-    let unfollowed = (1..=SYNS).find(|source| !is_followed(source)).expect("63 in 64");
+    let is_tracked = |source: &u32| first.iter().any(|flow| flow.syn_seq == *source);
+    let untracked = (1..=SYNS).find(|source| !is_tracked(source)).expect("63 in 64");
     pair.set_clock(START_NS + 1_000 * MS);
-    for source in [thinned.syn_seq, unfollowed] {
+    for source in [thinned.syn_seq, untracked] {
         pair.ingress(&syn(source));
         let let_in = flows(&pair).into_iter().find(|flow| flow.syn_seq == source).expect("it");
         assert_eq!((let_in.sample_shift, let_in.state), (0, FlowState::Syn as u8));

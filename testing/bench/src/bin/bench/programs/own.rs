@@ -16,7 +16,7 @@ use tcpguard_common::abi::{
 use tcpguard_common::fastpath::clients::{self, Marks};
 use tcpguard_common::fastpath::pending;
 use tcpguard_common::model::{Model, cookie_secret, hash_key};
-use tcpguard_engine::FOLLOWED_PER_SECOND;
+use tcpguard_engine::TRACKED_PER_SECOND;
 use tcpguard_kit::measure::clock;
 
 use super::case::{Family, Mode, Situation};
@@ -169,14 +169,14 @@ impl OwnPrograms {
             _ => 0,
         })?;
         self.list(situation, family)?;
-        let followed = FOLLOWED_PER_SECOND;
+        let tracked = TRACKED_PER_SECOND;
         let sample_shift = match mode {
             Mode::Exact => 0,
-            Mode::Flood => shift(FLOOD, followed),
+            Mode::Flood => shift(FLOOD, tracked),
         };
         let tracked_bits = match situation {
             Situation::Followed => 0,
-            _ => Config::follow(followed),
+            _ => Config::tracked_bits(tracked),
         };
         self.dataplane.set_config(&Config {
             abi_version: ABI_VERSION,
@@ -268,8 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_followed_as_the_agent_has_it() {
-        assert_eq!(shift(5_000_000, FOLLOWED_PER_SECOND), 8);
-        assert_eq!(shift(0, FOLLOWED_PER_SECOND), 0);
+    fn a_flood_is_tracked_as_the_agent_has_it() {
+        assert_eq!(shift(5_000_000, TRACKED_PER_SECOND), 8);
+        assert_eq!(shift(0, TRACKED_PER_SECOND), 0);
     }
 }
