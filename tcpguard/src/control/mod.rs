@@ -6,18 +6,18 @@
 //! agent's loop and writes back the answer.
 
 mod admission;
-mod answer;
 pub mod client;
 mod frame;
 pub mod proto;
+mod response;
 pub mod server;
 mod socket;
 
 pub(crate) use admission::Admission;
-pub use answer::response;
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, FrameReader};
 pub use proto::{Refusal, RefusalKind, Request, Response};
+pub use response::response;
 pub(crate) use server::ask;
 pub use server::{DEADLINE, Incoming, Peer, Server};
 pub use socket::BindError;
