@@ -291,7 +291,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     )
         .prop_map(
             |(top_sources, top_networks, signatures, ttls, indicators, number, share)| Evidence {
-                failing_flows: number,
+                failed_flows: number,
                 completion: share,
                 sources_estimate: number,
                 syns_per_source: share * 1e9,
@@ -369,7 +369,7 @@ proptest! {
         let full = FullIncident::build(&incident, &report, clock(Timestamp::from_millis(60_000)));
         prop_assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{}", full.evidence_bytes());
         // No number is lost, and no hit.
-        prop_assert_eq!(full.incident.evidence.failing_flows, incident.evidence.failing_flows);
+        prop_assert_eq!(full.incident.evidence.failed_flows, incident.evidence.failed_flows);
         prop_assert_eq!(
             full.record.at_alarm.as_ref().map(|moment| moment.kernel.listen_drops),
             Some(number)

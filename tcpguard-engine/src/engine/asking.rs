@@ -1,4 +1,4 @@
-//! The rules that an incident asks for once the failing handshakes are judged: the same for an incident of
+//! The rules that an incident asks for once the failed handshakes are judged: the same for an incident of
 //! one listener and for that of the host.
 
 use super::Engine;

@@ -30,10 +30,10 @@ constants! {
         "Weighed against a late report: a flood of 32 SYN/s has shown enough by then.";
 }
 
-/// Evidence is refined only this long after a disturbance: in a flood's pauses the failing flows are the normally
+/// Evidence is refined only this long after a disturbance: in a flood's pauses the failed flows are the normally
 /// lost clients, and would speak for them.
 const DISTURBED: Duration = Duration::from_secs(1);
-/// Time since the beginning of an incident from which its counters yield the failing share.
+/// Time since the beginning of an incident from which its counters yield the failed share.
 pub(super) const COUNTED: Duration = Duration::from_secs(1);
 /// An incident ends only after this delay, so that handshakes of the last moment of a quiet time are judged.
 /// Where no queue can be read, SYNs without a reply count once clients would have retransmitted them, after
@@ -48,7 +48,7 @@ const GATHERING: Duration = Duration::from_secs(2);
 /// earlier than the mitigations that keep clients waiting.
 const SHARING: Duration = Duration::from_secs(1);
 
-/// The failing handshakes of a listener, by its flows.
+/// The failed handshakes of a listener, by its flows.
 pub(super) struct Inspection {
     pub id: ListenerId,
     pub cohort: Cohort,
@@ -64,12 +64,12 @@ pub(super) struct Judged {
     /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and
     /// are no reason for a rule.
     holding: Option<(Cohort, Assessment)>,
-    /// True if it is the verdict on the failing handshakes of several listeners.
+    /// True if it is the verdict on the failed handshakes of several listeners.
     is_shared: bool,
 }
 
 impl Engine {
-    /// Inspects one listener's flows: for failing handshakes, or to learn from them.
+    /// Inspects one listener's flows: for failed handshakes, or to learn from them.
     pub(super) fn inspect(
         &mut self,
         now: Timestamp,
@@ -137,8 +137,8 @@ impl Engine {
         !inspection.ready || inspection.cohort.failing.len() < 2 * DISTINCT_MIN
     }
 
-    /// The verdict on a listener's failing handshakes: opens an incident, or refines it. `pool` is the
-    /// failing handshakes there and elsewhere, if they were judged together. It speaks for a listener where
+    /// The verdict on a listener's failed handshakes: opens an incident, or refines it. `pool` is the
+    /// failed handshakes there and elsewhere, if they were judged together. It speaks for a listener where
     /// its flows are like the others.
     pub(super) fn judge(
         &mut self,
@@ -300,7 +300,7 @@ impl Engine {
         let monitor = &self.monitors[&id];
         let sums = monitor.recent(self.now);
         let counted = monitor.incident.is_some() && sums.span >= COUNTED;
-        let failing_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
+        let failed_share = counted.then(|| sums.failures() as f64 / sums.attempts.max(1) as f64);
         let natural_share = monitor.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share);
         let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline());
@@ -312,7 +312,7 @@ impl Engine {
         let reach = Reach::of(cohort, monitor.routes(self.now), DISTINCT_MIN);
         let background = Background {
             natural_share,
-            failing_share,
+            failed_share,
             novelty,
             surge,
             clients_missing,

@@ -87,7 +87,7 @@ pub(crate) struct ListenerMonitor {
     pub passes_excess: bool,
     /// Effect of the rules for every listener on it.
     pub shared: Shared,
-    /// End of the last incident of failing handshakes.
+    /// End of the last incident of failed handshakes.
     pub failing_over: Option<Timestamp>,
     /// Completions before the open incident.
     pub rate_before: RateBefore,

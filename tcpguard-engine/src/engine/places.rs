@@ -10,7 +10,7 @@ use crate::input::{ListenerId, Timestamp};
 use crate::policy::SOURCES_PER_INCIDENT;
 use crate::rules::RemovalReason;
 
-/// Factor of failing handshakes over the listener with the fewest, from which that listener gives its slot
+/// Factor of failed handshakes over the listener with the fewest, from which that listener gives its slot
 /// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
 /// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
 /// possible eight times. A rate that has grown as much is reported at once in any incident.
@@ -22,7 +22,7 @@ impl Engine {
     /// each class at most, and is always reported.
     pub(super) fn place(&mut self, now: Timestamp, id: ListenerId) -> Option<u64> {
         self.free_place().or_else(|| {
-            let failing = self.monitors.get(&id)?.failing_rate();
+            let failing = self.monitors.get(&id)?.failed_rate();
             let (least, rate) = self.least_failing()?;
             if failing < MUCH * rate.max(1.0) {
                 return None;
@@ -45,7 +45,7 @@ impl Engine {
     /// The listener with an incident of its own at which the fewest handshakes fail, and how many a second.
     fn least_failing(&self) -> Option<(ListenerId, f64)> {
         let rate = |monitor: &ListenerMonitor| match monitor.handshakes_failed() {
-            true => monitor.failing_rate(),
+            true => monitor.failed_rate(),
             // Nothing is done about pressure, wherever it is reported.
             false => 0.0,
         };
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Gives those listeners an incident of their own for which there is a slot by now: those with most
-    /// failing handshakes first. `verdict` is the verdict on one of them.
+    /// failed handshakes first. `verdict` is the verdict on one of them.
     pub(super) fn fill_places(
         &mut self,
         now: Timestamp,
@@ -114,7 +114,7 @@ impl Engine {
         let Some(rolled) = &self.rolled else { return };
         let failing = rolled.failing().filter_map(|id| self.monitors.get(&id));
         let mut ranked: Vec<(f64, ListenerId)> =
-            failing.map(|monitor| (monitor.failing_rate(), monitor.id)).collect();
+            failing.map(|monitor| (monitor.failed_rate(), monitor.id)).collect();
         ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         for (rate, id) in ranked {
             let Some(verdict) = (rate > 0.0).then(|| verdict(self, id)).flatten() else { continue };

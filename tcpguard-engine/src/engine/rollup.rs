@@ -1,6 +1,6 @@
 //! Alarms beyond the number of incidents that are tracked one by one: one incident of the host.
 //!
-//! It is an incident like any other. The failing handshakes of its listeners are judged together
+//! It is an incident like any other. The failed handshakes of its listeners are judged together
 //! ([`super::together`]), it may have a signature rule for every listener, and each of its listeners climbs
 //! the ladder.
 

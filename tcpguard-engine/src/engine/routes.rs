@@ -29,7 +29,7 @@ impl Engine {
         }
     }
 
-    /// Asks for the routes of failing sources and of clients: first where a verdict waits for them, then
+    /// Asks for the routes of failed sources and of clients: first where a verdict waits for them, then
     /// where they were asked for longest ago.
     pub(super) fn ask_for_routes(&mut self, now: Timestamp, flows: &Flows) {
         let worth = self.monitors.values().filter(|monitor| monitor.takes_routes(now));

@@ -96,7 +96,7 @@ impl Lengths {
     }
 }
 
-/// The attacked addresses: that of the listener, or where it has every address, those of the failing handshakes.
+/// The attacked addresses: that of the listener, or where it has every address, those of the failed handshakes.
 fn victims(listener: Listener, failing: &Victims) -> Vec<Victim> {
     match listener.addr.is_unspecified() {
         false => vec![Victim { addr: listener.addr, share: 1.0 }],

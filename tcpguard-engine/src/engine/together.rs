@@ -1,4 +1,4 @@
-//! Failing handshakes of several listeners, judged together: at those of the host's incident, and at those
+//! Failed handshakes of several listeners, judged together: at those of the host's incident, and at those
 //! where so few fail that each says little by itself.
 
 use super::Engine;
@@ -17,8 +17,8 @@ use crate::listener::{Clients, JoinedClients, Sums};
 use crate::policy::{Grounds, Residual};
 use crate::rules::RULE_TTL;
 
-/// Number of listeners with few failing handshakes from which they are judged together. Eight under the
-/// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failing
+/// Number of listeners with few failed handshakes from which they are judged together. Eight under the
+/// slowest flood that must be found at a queue of 128 (4 SYN/s, see `occupancy_min`) have as many failed
 /// flows in a second as a verdict needs (`evidence_flows`). Fewer would speak for each other by chance: a
 /// false positive in 26 days at each of 4,096 listeners (`slow_limit`), looked at for half a minute, is 0.05
 /// alarms at a time, so that two meet every few hours, and eight once in ten million years.
@@ -27,7 +27,7 @@ pub(super) const TOGETHER: usize = 8;
 /// majority, since mitigations are then taken for all.
 const MOST: f64 = 0.5;
 
-/// The failing handshakes of several listeners, and the verdict on them.
+/// The failed handshakes of several listeners, and the verdict on them.
 pub(super) struct Pool {
     listeners: usize,
     cohort: Cohort,
@@ -60,7 +60,7 @@ pub(super) struct AllClients {
 }
 
 impl Engine {
-    /// The verdicts on the inspected flows, and the measures: at listeners with few failing handshakes, and
+    /// The verdicts on the inspected flows, and the measures: at listeners with few failed handshakes, and
     /// at those of the host's incident.
     pub(super) fn judge_together(
         &mut self,
@@ -102,7 +102,7 @@ impl Engine {
         }
     }
 
-    /// The verdict on the failing handshakes of several listeners; `None` where they are too few, and none is
+    /// The verdict on the failed handshakes of several listeners; `None` where they are too few, and none is
     /// reported together with others.
     fn pool(
         &mut self,
@@ -161,8 +161,7 @@ impl Engine {
         let clients = &self.all_clients.clients;
         let background = Background {
             natural_share,
-            failing_share: counted
-                .then(|| recent.failures() as f64 / recent.attempts.max(1) as f64),
+            failed_share: counted.then(|| recent.failures() as f64 / recent.attempts.max(1) as f64),
             novelty: Novelty::of(cohort, &self.networks, natural_share),
             surge: Surge::of(&seconds, baseline),
             clients_missing: Missing::of(&recent, completed),
@@ -190,7 +189,7 @@ impl Engine {
         assessment
     }
 
-    /// Baseline share of failing attempts, weighted by the attempts that were inspected at each listener.
+    /// Baseline share of failed attempts, weighted by the attempts that were inspected at each listener.
     fn natural_share(&self, inspections: &[&Inspection]) -> f64 {
         let (mut expected, mut all) = (0.0, 0.0);
         for inspection in inspections {

@@ -1,4 +1,4 @@
-//! The verdict on a cohort of failing flows.
+//! The verdict on a cohort of failed flows.
 
 use ipnet::IpNet;
 
@@ -20,7 +20,7 @@ use super::victims::Victims;
 use crate::input::syn_filter;
 use crate::listener::{KnownFingerprints, Moment};
 
-/// The assessment of the failing flows.
+/// The assessment of the failed flows.
 #[derive(Clone, Debug)]
 pub(crate) struct Assessment {
     /// The numbers, as far as flows give them.
@@ -37,11 +37,11 @@ pub(crate) struct Assessment {
     pub unanimous: bool,
     /// True if the verdict rests on a fact that is not known yet: the retransmission of the SYNs.
     pub provisional: bool,
-    /// True if SYNs of failing handshakes are retransmitted as often as real clients retransmit theirs.
+    /// True if SYNs of failed handshakes are retransmitted as often as real clients retransmit theirs.
     pub retransmitted: bool,
-    /// Novelty of the failing sources: whether they have been here before.
+    /// Novelty of the failed sources: whether they have been here before.
     pub novelty: Novelty,
-    /// Local addresses of the failing flows; none for a verdict that rests on counters.
+    /// Local addresses of the failed flows; none for a verdict that rests on counters.
     pub victims: Victims,
     /// The signature that a rule would drop.
     pub signature: Option<Candidate>,
@@ -55,7 +55,7 @@ pub(crate) struct Assessment {
 }
 
 impl Assessment {
-    /// A verdict that rests on counters and not on failing flows: the one line that fits.
+    /// A verdict that rests on counters and not on failed flows: the one line that fits.
     pub fn of_counters(line: VerdictLine, evidence: Evidence) -> Self {
         Self {
             evidence,
@@ -88,16 +88,16 @@ pub(crate) struct Background {
     /// Share of the attempts that fails anyway.
     pub natural_share: f64,
     /// Share of the attempts since the incident began that fails, once that is known: flows reach back before it.
-    pub failing_share: Option<f64>,
-    /// Novelty of the failing sources: whether they have been here before.
+    pub failed_share: Option<f64>,
+    /// Novelty of the failed sources: whether they have been here before.
     pub novelty: Novelty,
     /// Surge of the failures: whether more fail than clients could begin.
     pub surge: Surge,
     /// Missing clients: whether as many completed handshakes are missing as fail.
     pub clients_missing: Missing,
-    /// Validated clients: whether the failing sources are clients that were served a moment ago.
+    /// Validated clients: whether the failed sources are clients that were served a moment ago.
     pub failing_clients: FailingClients,
-    /// Reach of replies: whether one would reach the failing sources.
+    /// Reach of replies: whether one would reach the failed sources.
     pub reach: Reach,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn assess(
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let lines = verdict(&gate, &sources, &background.failing_clients);
     let evidence = Evidence {
-        failing_flows: cohort.weight(),
+        failed_flows: cohort.weight(),
         singleton_share: sources.singletons,
         top_source_share: sources.top_share(),
         top_sources: sources.top.clone(),

@@ -1,4 +1,4 @@
-//! Half-open health checks among the failing flows.
+//! Half-open health checks among the failed flows.
 //!
 //! A balancer that asks whether a port is open resets the handshake when it gets the SYN-ACK. That takes no slot in
 //! a queue, and the balancer connects periodically, at a configured rate. A tool of which the own kernel resets
@@ -37,7 +37,7 @@ impl Checks {
     /// Handshakes a second of all of them: a hundred such balancers that ask five times a second, twice over.
     pub const MOST: f64 = 1000.0;
 
-    /// Those among the failing flows.
+    /// Those among the failed flows.
     pub fn among(cohort: &Cohort) -> Self {
         let mut by_source = BTreeMap::<IpAddr, (u64, u64)>::new();
         for flow in &cohort.failing {

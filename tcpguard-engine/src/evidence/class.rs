@@ -103,7 +103,7 @@ impl IncidentClass {
         matches!(self, Self::Scan | Self::Reflection | Self::ClosedPorts | Self::Evasion)
     }
 
-    /// Returns whether it is about real clients that are too many, rather than about failing handshakes.
+    /// Returns whether it is about real clients that are too many, rather than about failed handshakes.
     pub const fn is_pressure(self) -> bool {
         matches!(self, Self::FlashCrowd | Self::ListenerOverload)
     }

@@ -24,7 +24,7 @@ constants! {
         "RFC 6298 §2.1: 1 s, and half a second for delays on the way.";
 }
 
-/// Failing flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a
+/// Failed flows looked at, of one listener or of several together; of more, a part is drawn. Shares keep a
 /// standard error below 0.6 %, and the eight masks cost milliseconds, not tenths of a second.
 pub(super) const EXAMINED: usize = 8192;
 /// Share of resets among the failures beyond the expected ones, from which all are taken to be reset.
@@ -128,7 +128,7 @@ impl Cohort {
         Self { failing, victims, completed, span, judged, admitted: Admitted::default() }
     }
 
-    /// The cohort without the failing flows that `covered` names. The victims stay those of all.
+    /// The cohort without the failed flows that `covered` names. The victims stay those of all.
     pub fn without(&self, covered: impl Fn(&Failing) -> bool) -> Self {
         let failing = self.failing.iter().filter(|flow| !covered(flow)).copied().collect();
         Self {
@@ -173,18 +173,18 @@ impl Cohort {
         }
     }
 
-    /// Returns whether any of the failing flows was reset by its own client. A reset flow takes no slot in a queue.
+    /// Returns whether any of the failed flows was reset by its own client. A reset flow takes no slot in a queue.
     pub fn has_resets(&self) -> bool {
         self.failing.iter().any(|flow| flow.reset)
     }
 
-    /// Returns the number of flows for which the failing ones stand.
+    /// Returns the number of flows for which the failed ones stand.
     pub fn weight(&self) -> u64 {
         self.failing.iter().map(|flow| flow.weight).sum()
     }
 
-    /// Failing flows as a share of all.
-    pub fn failing_share(&self) -> f64 {
+    /// Failed flows as a share of all.
+    pub fn failed_share(&self) -> f64 {
         let completed: u64 = self.completed.iter().map(|(.., weight)| weight).sum();
         let failing = self.weight();
         if failing == 0 { 0.0 } else { failing as f64 / (failing + completed) as f64 }
@@ -250,7 +250,7 @@ impl Times {
     const NONE: Self = Self { count: 0, first: Timestamp::MAX, last: Timestamp::from_nanos(0) };
 }
 
-/// Failing handshakes a second of senders that do not go on as clients do.
+/// Failed handshakes a second of senders that do not go on as clients do.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Silent {
     /// Failures a second of SYNs that were not retransmitted at all.
@@ -259,7 +259,7 @@ pub(crate) struct Silent {
     pub given_up: f64,
 }
 
-/// Parameters by which a failing flow is judged.
+/// Parameters by which a failed flow is judged.
 #[derive(Clone, Copy)]
 struct Judge {
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! Evidence that the failing sources are clients that completed handshakes a moment ago.
+//! Evidence that the failed sources are clients that completed handshakes a moment ago.
 //!
 //! Applications with a connect timeout below a second open a new connection where others retransmit a SYN.
 //! Behind a path that breaks, such clients leave first SYNs only, as a flood does. But they completed
@@ -22,23 +22,23 @@ use crate::listener::{KnownFingerprints, Sums};
 /// Flows of which the sources are looked up among the validated clients: each look-up may be one in the
 /// kernel.
 const ASKED: usize = 64;
-/// Share of the failing flows that clients make.
+/// Share of the failed flows that clients make.
 const MOST: f64 = 0.8;
 /// Clients without a reply connect up to this many times as often as in the baseline: a timeout of a few
 /// hundred milliseconds, a few tries, and a pause.
 const PERSISTENCE: f64 = 4.0;
 
-/// The failing sources.
+/// The failed sources.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailingClients {
     /// They are clients, by all that is known.
     pub hold: bool,
-    /// Share of the failing flows from sources that completed a handshake lately.
+    /// Share of the failed flows from sources that completed a handshake lately.
     known: f64,
 }
 
 impl FailingClients {
-    /// Judges failing flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
+    /// Judges failed flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
     /// the `baseline` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
@@ -67,7 +67,7 @@ impl FailingClients {
     }
 }
 
-/// Returns whether most SYNs of failing handshakes have a fingerprint of this listener's clients.
+/// Returns whether most SYNs of failed handshakes have a fingerprint of this listener's clients.
 fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
     let alike = cohort.failing.iter().filter(|flow| {
         let print = flow.print.masked(Mask::Full);
@@ -77,7 +77,7 @@ fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
     cohort.weight() > 0 && alike as f64 >= MOST * cohort.weight() as f64
 }
 
-/// Share of the failing flows, or of a sample of them, from sources that completed a handshake lately.
+/// Share of the failed flows, or of a sample of them, from sources that completed a handshake lately.
 /// Clients that are lost anyway, each from another source, do not hide an office or a few servers among them.
 fn known_share(cohort: &Cohort, known: &dyn ValidatedClients) -> f64 {
     let mut times = BTreeMap::<IpAddr, u64>::new();

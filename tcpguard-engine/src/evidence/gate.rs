@@ -18,7 +18,7 @@ use super::ttl::Ttls;
 use crate::input::constants;
 
 constants! {
-    /// Inspected failing handshakes below which no verdict is made, while there is time. A slow alarm
+    /// Inspected failed handshakes below which no verdict is made, while there is time. A slow alarm
     /// needs half as many.
     pub(crate) const EVIDENCE_FLOWS: usize = 32 Count in 8..=1024,
         "At 32 the standard error of a share of one half is 9 %. Weighed against floods of 300 \
@@ -29,7 +29,7 @@ constants! {
         "At 48 the standard error of a share of 90 % is 4 %. Weighed against a verdict within a \
          second at 100 SYN/s.";
 
-    /// Share of the failing handshakes from sources seen once, from which sources are drawn at
+    /// Share of the failed handshakes from sources seen once, from which sources are drawn at
     /// random.
     pub(crate) const SINGLETON_SHARE: f64 = 0.9 Share in 0.5..=1.0,
         "Of a draw of 1,024 this many are seen once if there are some 10,000 addresses or \
@@ -45,12 +45,12 @@ constants! {
         "Drawn TTLs are impossible in about half of all cases, those of real hosts never \
          (hop-count filtering: Jin, Wang, Shin, CCS 2003).";
 
-    /// Networks (/24, IPv6 /48) with 90 % of the failing handshakes that count as few.
+    /// Networks (/24, IPv6 /48) with 90 % of the failed handshakes that count as few.
     pub(crate) const FEW_NETWORKS: u64 = 8 Count in 1..=64,
         "Weighed against floods from one /24 or three, and against clients, which are in many \
          networks.";
 
-    /// Sources with 90 % of the failing handshakes that count as few, when each sends two or more.
+    /// Sources with 90 % of the failed handshakes that count as few, when each sends two or more.
     pub(crate) const FEW_SOURCES: u64 = 64 Count in 1..=1024,
         "As many as an incident may have rules against sources. Weighed against a flood from 20 \
          sources.";
@@ -61,7 +61,7 @@ constants! {
         "As FAST_SHARE. Weighed against swarms of peers, a third of which are gone before the \
          reply arrives.";
 
-    /// Share of retransmitted SYNs among the failing handshakes that counts as hardly any.
+    /// Share of retransmitted SYNs among the failed handshakes that counts as hardly any.
     pub(crate) const SILENT_RETRANSMITTED: f64 = 0.05 Share in 0.0..=0.5,
         "Weighed against clients with a broken path, nearly all of which retransmit.";
 
@@ -98,8 +98,8 @@ pub(crate) struct Gate {
     pub singletons: bool,
     /// True if SYNs are not retransmitted; `None` while it is too early to say.
     pub no_retransmission: Option<bool>,
-    /// True if the failing networks are new while those that complete are known, and no path is broken to
-    /// them. `Some(false)` where the failing networks are known, which speaks against an attack.
+    /// True if the failed networks are new while those that complete are known, and no path is broken to
+    /// them. `Some(false)` where the failed networks are known, which speaks against an attack.
     pub novel: Option<bool>,
     /// They are clients that were served a moment ago, by all that is known.
     pub failing_clients: bool,
@@ -117,11 +117,11 @@ pub(crate) struct Gate {
     /// More fail than clients could begin, and have for so long that neither retransmissions nor the source
     /// addresses of the SYNs matter.
     pub lasting: bool,
-    /// No reply reaches the failing sources. That costs an attacker nothing, so nothing may be dropped on its
+    /// No reply reaches the failed sources. That costs an attacker nothing, so nothing may be dropped on its
     /// account.
     pub unreachable: bool,
-    /// Failing flows as a share of all.
-    pub failing_share: f64,
+    /// Failed flows as a share of all.
+    pub failed_share: f64,
     /// Statistics of the retransmissions of SYNs.
     pub retransmissions: Retransmissions,
 }
@@ -137,7 +137,7 @@ impl Gate {
         let enough = sources.flows >= DISTINCT_MIN;
         let few = sources.k90_networks <= FEW_NETWORKS
             || (sources.k90 <= FEW_SOURCES && sources.per_source() >= 2.0);
-        let failing_share = cohort.failing_share().max(background.failing_share.unwrap_or(0.0));
+        let failed_share = cohort.failed_share().max(background.failed_share.unwrap_or(0.0));
         // At a closed port of which no resets are seen, the clients fall silent as well.
         let is_open =
             !cohort.completed.is_empty() || cohort.failing.iter().any(|flow| flow.unfinished);
@@ -175,18 +175,18 @@ impl Gate {
             health_checks: probing(cohort, sources, background.natural_share)
                 .filter(|_| no_retransmission == Some(true))
                 .filter(|_| {
-                    !singletons || failing_share <= CLIENTS_RESET && !spoofed && novel != Some(true)
+                    !singletons || failed_share <= CLIENTS_RESET && !spoofed && novel != Some(true)
                 }),
             no_retransmission,
             silent: enough
                 && !marked
                 && is_open
                 && unanswered_syns
-                && failing_share >= silent_share(sources),
+                && failed_share >= silent_share(sources),
             surge: background.surge.holds || lasting,
             lasting,
             unreachable: background.reach.unreachable,
-            failing_share,
+            failed_share,
             retransmissions,
         }
     }
@@ -223,7 +223,7 @@ impl Gate {
         self.failing_clients || self.missing || self.are_known()
     }
 
-    /// Returns whether the failing sources have been here before, and may retransmit their SYNs.
+    /// Returns whether the failed sources have been here before, and may retransmit their SYNs.
     pub fn are_known(&self) -> bool {
         self.novel == Some(false) && self.no_retransmission != Some(true) && !self.lasting
     }
@@ -268,7 +268,7 @@ impl Gate {
             }
             IndicatorName::Novel => novelty.measured(),
             IndicatorName::Silence => {
-                vec![Quantity::FailingShare.is(self.failing_share).at_least(silent_share(sources))]
+                vec![Quantity::FailedShare.is(self.failed_share).at_least(silent_share(sources))]
             }
             IndicatorName::Surge => surge.measured().to_vec(),
             IndicatorName::Unreachable => reach.measured(),

@@ -1,7 +1,7 @@
 //! Hints: signatures of floods that other hosts of the fleet report.
 //!
 //! A hint costs its sender a message, so it proves nothing. It is counted against the SYNs of this host. It may stand
-//! in for one missing indicator of a signature that this host's own failing handshakes have singled out, and it calls
+//! in for one missing indicator of a signature that this host's own failed handshakes have singled out, and it calls
 //! for cookies, which harm no client. It has no other effect, and ends unless it is repeated.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,7 +144,7 @@ impl Hints {
             && self.of_port(port).any(reported)
     }
 
-    /// The same of a candidate that is a tool's by this host's own failing handshakes.
+    /// The same of a candidate that is a tool's by this host's own failed handshakes.
     pub fn support_tool(&self, port: u16, candidate: &Candidate) -> bool {
         candidate.is_a_tools() && self.support(port, candidate.mask, &candidate.print)
     }

@@ -35,12 +35,12 @@ pub enum Limit {
 pub enum Quantity {
     /// Number of indicators that hold.
     Indicators,
-    /// Number of failing flows that were inspected.
-    FailingFlows,
-    /// Failing handshakes as a share of all.
-    FailingShare,
-    /// Failing handshakes per second, without retransmissions.
-    FailingRate,
+    /// Number of failed flows that were inspected.
+    FailedFlows,
+    /// Failed handshakes as a share of all.
+    FailedShare,
+    /// Failed handshakes per second, without retransmissions.
+    FailedRate,
     /// Completed handshakes per second.
     CompletedRate,
     /// Completed handshakes as a share of the attempted ones.
@@ -49,7 +49,7 @@ pub enum Quantity {
     SynRate,
     /// Baseline of SYNs per second.
     BaselineSynRate,
-    /// Share of the failing handshakes with the top signature.
+    /// Share of the failed handshakes with the top signature.
     SignatureShare,
     /// Share of the flows with the top signature that complete.
     SignatureCompletion,
@@ -61,9 +61,9 @@ pub enum Quantity {
     TopTtlsShare,
     /// Share of TTLs with which no packet of a real host arrives.
     ImpossibleTtlsShare,
-    /// Fewest sources that send 90 % of the failing handshakes.
+    /// Fewest sources that send 90 % of the failed handshakes.
     SourcesOfMost,
-    /// Fewest networks that send 90 % of the failing handshakes.
+    /// Fewest networks that send 90 % of the failed handshakes.
     NetworksOfMost,
     /// Number of distinct sources.
     Sources,
@@ -71,29 +71,29 @@ pub enum Quantity {
     SynsPerSource,
     /// Share of the top source beyond the failures to be expected.
     TopSourceShare,
-    /// Share of the failing handshakes from sources seen once.
+    /// Share of the failed handshakes from sources seen once.
     SeenOnceShare,
     /// Number of sources that are seen again.
     SourcesSeenAgain,
     /// Number of distinct /8 (IPv6: /16) networks.
     WideNetworks,
-    /// Share of the failing handshakes that are retransmitted.
+    /// Share of the failed handshakes that are retransmitted.
     RetransmittedShare,
     /// Handshakes per second that are not continued as a client would continue them.
     AbandonedRate,
     /// Approximate number of known networks of clients.
     KnownNetworks,
-    /// Share of the failing networks that are new.
+    /// Share of the failed networks that are new.
     NewNetworksShare,
-    /// Share of the failing handshakes from known networks.
+    /// Share of the failed handshakes from known networks.
     KnownNetworksShare,
     /// Share of the completing networks that were known before.
     CompletingKnownShare,
-    /// Share of the failing handshakes from addresses that no host has.
+    /// Share of the failed handshakes from addresses that no host has.
     MartianShare,
-    /// Share of the failing sources that no reply reaches.
+    /// Share of the failed sources that no reply reaches.
     UnreachableShare,
-    /// Share of the failing handshakes from sources that completed a handshake within ten minutes.
+    /// Share of the failed handshakes from sources that completed a handshake within ten minutes.
     ValidatedShare,
     /// Reset handshakes per second, where no source is faster than a health check.
     HealthCheckRate,
@@ -101,8 +101,6 @@ pub enum Quantity {
     AttemptedHandshakes,
     /// Number of handshakes that failed in the judged polls.
     FailedHandshakes,
-    /// Share of the handshakes that failed in the judged polls.
-    FailedShare,
     /// Number of consecutive polls.
     Polls,
     /// Cumulative sum of the failures beyond those to be expected.
@@ -113,7 +111,7 @@ pub enum Quantity {
     NaturalRate,
     /// Variance of the failures as a multiple of the variance by chance.
     Dispersion,
-    /// Number of slots of the SYN queue that failing handshakes hold.
+    /// Number of slots of the SYN queue that failed handshakes hold.
     SynQueueSlots,
     /// Number of connections in the accept queue.
     AcceptQueue,
@@ -133,7 +131,7 @@ pub enum Quantity {
     UnreadableDroppedRate,
     /// Number of tracked flows that fail and that no rule covers.
     UncoveredFlows,
-    /// Share of the failing handshakes that no rule covers.
+    /// Share of the failed handshakes that no rule covers.
     UncoveredShare,
 }
 

@@ -14,7 +14,7 @@ const SLACK: (f64, f64) = (0.05, 2.0);
 /// are not among them. More would excuse a flood as fast as the clients themselves.
 const TRIES: f64 = 1.5;
 
-/// Failing handshakes a second that are explained by the missing clients, where each of them tries so often.
+/// Failed handshakes a second that are explained by the missing clients, where each of them tries so often.
 /// `baseline`: the baseline rate per second, of completed handshakes or of SYNs.
 pub(super) fn explained(sums: &Sums, baseline: f64, tries: f64) -> f64 {
     let seconds = sums.span.as_secs_f64();

@@ -1,4 +1,4 @@
-//! Causes of failing handshakes: the sampled flows of the last seconds, and the evidence for an attack.
+//! Causes of failed handshakes: the sampled flows of the last seconds, and the evidence for an attack.
 
 mod alarm;
 mod assess;

@@ -1,4 +1,4 @@
-//! Novelty of the failing sources: whether they have ever been here.
+//! Novelty of the failed sources: whether they have ever been here.
 //!
 //! A host's clients come from networks from which they came before. In a flash crowd new ones do too, for
 //! those complete their handshakes. The sources that a flood draws, and most of the hosts that an attacker
@@ -16,7 +16,7 @@ use crate::input::{constants, one_in};
 use crate::listener::Networks;
 
 constants! {
-    /// Share of new networks (/24, IPv6 /48) among the failing ones from which they indicate spoofing,
+    /// Share of new networks (/24, IPv6 /48) among the failed ones from which they indicate spoofing,
     /// and share of networks on record from which they contradict it.
     pub(crate) const NOVEL_SHARE: f64 = 0.7 Share in 0.5..=1.0,
         "All of a draw are new: a host's 50,000 networks are one in 300. The rest allows for \
@@ -38,16 +38,16 @@ const EXAMINED: usize = 2048;
 /// Evidence from the networks of a cohort. Shares are of the flows beyond the expected failures.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Novelty {
-    /// Most failing sources are new and most that complete are not: `Some(true)`. Most failing sources are
+    /// Most failed sources are new and most that complete are not: `Some(true)`. Most failed sources are
     /// known: `Some(false)`. Else, or where too little is known: `None`.
     pub novel: Option<bool>,
     /// Approximate number of known networks.
     known: u64,
     /// True if enough is known of the networks to compare.
     is_known: bool,
-    /// Share of the failing networks that are new.
+    /// Share of the failed networks that are new.
     unseen: f64,
-    /// Share of the failing flows from networks that are known.
+    /// Share of the failed flows from networks that are known.
     familiar: f64,
     /// Share of the completing networks that were known before; `None` where they are too few.
     seen: Option<f64>,

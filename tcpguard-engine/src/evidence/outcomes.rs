@@ -7,7 +7,7 @@ use crate::input::{Flow, FlowState, Timestamp};
 use crate::listener::FAILURE_SHARE;
 use crate::settings::Settings;
 
-/// Share of a relevant excess (`failure_share`) by which failing flows must exceed the baseline.
+/// Share of a relevant excess (`failure_share`) by which failed flows must exceed the baseline.
 /// The count of the slow path is an average over its whole time, of which calm may be as large a
 /// part as the flood.
 const CONFIRMING: f64 = 0.25;

@@ -1,4 +1,4 @@
-//! The failing flows of several listeners, as if they had come to one.
+//! The failed flows of several listeners, as if they had come to one.
 //!
 //! A carpet brings few SYNs to each of many listeners, and a few say little. One fingerprint and one TTL at
 //! hundreds of listeners say more than at any of them.

@@ -1,4 +1,4 @@
-//! Share of the SYNs of failing handshakes that claim to come from addresses that no reply reaches.
+//! Share of the SYNs of failed handshakes that claim to come from addresses that no reply reaches.
 //!
 //! No host has a martian address. No client has an address that belongs to the link and to no neighbour, or
 //! that lies behind an interface by which no client is answered. It costs an attacker nothing to spoof such
@@ -8,14 +8,14 @@ use super::cohort::Cohort;
 use super::measured::{Measured, Quantity};
 use crate::input::{Routes, is_martian};
 
-/// Share of the failing flows from martian addresses that is no chance. No client has one, and of those that are
+/// Share of the failed flows from martian addresses that is no chance. No client has one, and of those that are
 /// drawn from all of IPv4 18 in 256 are martian: half of that.
 const MARTIAN: f64 = 9.0 / 256.0;
 /// Share of them to which no route of a client leads back. Clients with a broken way back are among the
-/// failing ones as well: below half these may be most of them.
+/// failed ones as well: below half these may be most of them.
 const UNREACHABLE: f64 = 0.5;
 
-/// Share of the failing sources that no reply reaches.
+/// Share of the failed sources that no reply reaches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reach {
     /// True if the share is too large for clients.
@@ -27,7 +27,7 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
-    /// Computes the share for the failing flows. `routes` are the routes of a sample of them. Fewer than
+    /// Computes the share for the failed flows. `routes` are the routes of a sample of them. Fewer than
     /// `enough` are no evidence.
     pub fn of(cohort: &Cohort, routes: Option<&Routes>, enough: usize) -> Self {
         let martian = cohort.failing.iter().filter(|flow| is_martian(flow.addr));
@@ -54,7 +54,7 @@ mod tests {
     use super::super::cohort::Failing;
     use super::*;
 
-    /// Returns `flows` failing flows, of which the first `martian` are from martian addresses.
+    /// Returns `flows` failed flows, of which the first `martian` are from martian addresses.
     fn cohort(flows: u32, martian: u32) -> Cohort {
         let failing = (0..flows).map(|number| {
             let first = if number < martian { 224 } else { 198 };

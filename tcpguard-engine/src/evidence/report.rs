@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
 
-/// Evidence for the verdict of an incident: failing handshakes of the last 8 s, or of up to 63 s where these are few.
+/// Evidence for the verdict of an incident: failed handshakes of the last 8 s, or of up to 63 s where these are few.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Evidence {
-    /// Number of failing flows that were inspected.
-    pub failing_flows: u64,
+    /// Number of failed flows that were inspected.
+    pub failed_flows: u64,
     /// Completed over attempted handshakes in the window, 0 to 1.
     pub completion: f64,
     /// Distinct sources of the incident, estimated.
     pub sources_estimate: u64,
     /// SYNs per distinct source.
     pub syns_per_source: f64,
-    /// Share of failing flows from sources seen once.
+    /// Share of failed flows from sources seen once.
     pub singleton_share: f64,
     /// Share of the top source.
     pub top_source_share: f64,
@@ -28,11 +28,11 @@ pub struct Evidence {
     pub top_sources: Vec<SourceShare>,
     /// The top /24 (IPv6: /48) networks, at most 8.
     pub top_networks: Vec<NetworkShare>,
-    /// Fewest sources that cover 90 % of the failing flows.
+    /// Fewest sources that cover 90 % of the failed flows.
     pub k90_sources: u64,
     /// Fewest /24 (IPv6: /48) networks that cover 90 %.
     pub k90_networks: u64,
-    /// Distinct /8 (IPv6: /16) networks among the failing flows.
+    /// Distinct /8 (IPv6: /16) networks among the failed flows.
     pub distinct_slash8: u64,
     /// The top signatures, at most 4, the one that a rule uses first.
     pub signatures: Vec<SignatureShare>,
@@ -43,7 +43,7 @@ pub struct Evidence {
     pub top2_ttl_share: f64,
     /// The top TTLs, at most 8, the most frequent first.
     pub ttls: Vec<TtlShare>,
-    /// Share of failing flows older than 1.5 s whose SYN was retransmitted. `None` without any.
+    /// Share of failed flows older than 1.5 s whose SYN was retransmitted. `None` without any.
     pub retransmitted_share: Option<f64>,
     /// Ports at which nothing listens that the busiest source of a scan tried, estimated.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -104,7 +104,7 @@ pub enum IndicatorName {
     Singletons,
     /// No SYN is retransmitted as clients retransmit theirs.
     NoRetransmission,
-    /// The failing networks are new, and those that complete are not.
+    /// The failed networks are new, and those that complete are not.
     Novel,
     /// Hardly any handshake completes, and hardly any SYN is retransmitted.
     Silence,
@@ -126,7 +126,7 @@ impl Evidence {
 pub struct SourceShare {
     /// Address (IPv6: /64 network address).
     pub addr: IpAddr,
-    /// Share of the failing flows.
+    /// Share of the failed flows.
     pub share: f64,
 }
 
@@ -136,7 +136,7 @@ pub struct NetworkShare {
     /// The /24 (IPv6: /48).
     #[schemars(with = "String")]
     pub net: IpNet,
-    /// Share of the failing flows.
+    /// Share of the failed flows.
     pub share: f64,
 }
 
@@ -145,7 +145,7 @@ pub struct NetworkShare {
 pub struct TtlShare {
     /// The TTL as received.
     pub ttl: u8,
-    /// Share of the failing flows.
+    /// Share of the failed flows.
     pub share: f64,
 }
 
@@ -156,7 +156,7 @@ pub struct SignatureShare {
     pub text: String,
     /// Name of the mask.
     pub mask: String,
-    /// Share of the failing flows that it covers.
+    /// Share of the failed flows that it covers.
     pub share: f64,
     /// Completed handshakes with it, in the window and among all recorded clients.
     pub completed: u64,

@@ -12,7 +12,7 @@ use super::missing::Missing;
 use crate::input::constants;
 
 constants! {
-    /// Share of retransmitted SYNs among the failing handshakes up to which no real clients are behind
+    /// Share of retransmitted SYNs among the failed handshakes up to which no real clients are behind
     /// them.
     pub(crate) const RETRANSMIT_SHARE: f64 = 0.35 Share in 0.05..=0.9,
         "Weighed against clients with a broken path, nearly all of which retransmit, and against \
@@ -33,7 +33,7 @@ pub(crate) struct Retransmissions {
     pub share: Option<f64>,
     /// Only flows were judged of which any client would have retransmitted the SYN by now.
     pub aged: bool,
-    /// Failing handshakes a second that do not go on as those of a client would, where they are more than
+    /// Failed handshakes a second that do not go on as those of a client would, where they are more than
     /// clients could begin, although a share of SYNs is retransmitted.
     pub deserted: Option<f64>,
     /// True if the retransmissions that clients would send are missing; `None` while it is too early to say.
@@ -41,7 +41,7 @@ pub(crate) struct Retransmissions {
 }
 
 impl Retransmissions {
-    /// Judges failing flows. Those that are `spoofed` by another mark are no clients with a timeout of 3 s.
+    /// Judges failed flows. Those that are `spoofed` by another mark are no clients with a timeout of 3 s.
     pub fn of(cohort: &Cohort, background: &Background, spoofed: bool) -> Self {
         let is_low = |share: f64| share <= RETRANSMIT_SHARE;
         let share = retransmitted_share(&cohort.failing);

@@ -1,4 +1,4 @@
-//! The signature that a rule should drop: one that most SYNs of failing handshakes share and no
+//! The signature that a rule should drop: one that most SYNs of failed handshakes share and no
 //! client has.
 
 use tcpguard_common::abi::{Fingerprint, Mask};
@@ -10,7 +10,7 @@ use crate::input::{constants, describe};
 use crate::listener::{Admitted, KnownFingerprints};
 
 constants! {
-    /// Share of the failing handshakes that one signature must cover to be a tool's.
+    /// Share of the failed handshakes that one signature must cover to be a tool's.
     pub(crate) const FINGERPRINT_SHARE: f64 = 0.5 Share in 0.1..=1.0,
         "More than half, so that there is one such tool at most. Weighed against floods of \
          two tools.";
@@ -20,7 +20,7 @@ constants! {
         "Weighed against tools that share a signature with a few clients. A rule requires that no \
          handshake completes.";
 
-    /// Share of the failing handshakes that a signature must cover to be dropped.
+    /// Share of the failed handshakes that a signature must cover to be dropped.
     pub(crate) const SIGNATURE_COVERAGE: f64 = 0.5 Share in 0.1..=1.0,
         "As FINGERPRINT_SHARE. Weighed against floods of two tools: the second rule is judged by \
          the remaining handshakes.";
@@ -50,10 +50,10 @@ constants! {
 
 /// Number of signatures reported.
 const TOP: usize = 4;
-/// Share of the failing flows from which a fingerprint that is not the most frequent belongs to a tool of its
+/// Share of the failed flows from which a fingerprint that is not the most frequent belongs to a tool of its
 /// own: about that of each of six tools that send at the same rate.
 const TOOL: f64 = 0.15;
-/// Share of the failing flows that a few tools cover together. It is more than a single one must, because
+/// Share of the failed flows that a few tools cover together. It is more than a single one must, because
 /// fingerprints that no client has are found more easily among several.
 const TOGETHER: f64 = 0.8;
 /// The masks, the most specific first. A mask that holds the IP identification constant says more than
@@ -76,7 +76,7 @@ pub(crate) struct Candidate {
     pub mask: Mask,
     /// Values of these fields, reduced to `mask`.
     pub print: Fingerprint,
-    /// Share of the failing flows that it covers.
+    /// Share of the failed flows that it covers.
     pub coverage: f64,
     /// Share of the flows with it that completed.
     pub completion: f64,
@@ -90,7 +90,7 @@ pub(crate) struct Candidate {
     pub recorded_share: f64,
     /// Flows with it that were answered more than four round trips ago, to no effect.
     pub unfinished: u64,
-    /// Share of the failing flows that a few fingerprints cover together, this one among them. No client is known
+    /// Share of the failed flows that a few fingerprints cover together, this one among them. No client is known
     /// to have any of these.
     pub together: f64,
 }
@@ -101,7 +101,7 @@ impl Candidate {
         self.together >= TOGETHER && self.coverage >= TOOL && !self.is_of_clients()
     }
 
-    /// Returns whether it covers enough of the failing flows for a rule.
+    /// Returns whether it covers enough of the failed flows for a rule.
     pub fn covers_enough(&self) -> bool {
         self.coverage >= SIGNATURE_COVERAGE || self.is_one_of_few()
     }
@@ -124,14 +124,14 @@ impl Candidate {
         self.covers_enough() && !self.is_of_clients()
     }
 
-    /// Returns whether the fingerprints of failing and completing handshakes differ enough to speak of a tool.
+    /// Returns whether the fingerprints of failed and completing handshakes differ enough to speak of a tool.
     pub fn is_a_tools(&self) -> bool {
         self.coverage >= FINGERPRINT_SHARE
             && self.completion <= FINGERPRINT_COMPLETION
             && self.recorded_share <= FINGERPRINT_COMPLETION
     }
 
-    /// Its share of the failing handshakes, and of the flows with it that complete, with the limits of a tool's.
+    /// Its share of the failed handshakes, and of the flows with it that complete, with the limits of a tool's.
     pub fn measured(&self) -> Vec<Measured> {
         vec![
             Quantity::SignatureShare.is(self.coverage).at_least(FINGERPRINT_SHARE),
@@ -164,7 +164,7 @@ impl Candidate {
     }
 }
 
-/// Failing flows with the same fingerprint under a mask.
+/// Failed flows with the same fingerprint under a mask.
 #[derive(Clone, Copy, Debug)]
 struct Alike {
     print: Fingerprint,
@@ -204,7 +204,7 @@ impl<'a> Fingerprints<'a> {
         }
     }
 
-    /// The fingerprints of failing flows under `mask`, the most frequent first.
+    /// The fingerprints of failed flows under `mask`, the most frequent first.
     fn ranked(&self, mask: Mask) -> Vec<Alike> {
         let masked = |alike: &Alike| Alike { print: alike.print.masked(mask), ..*alike };
         let mut fingerprints = merged(self.failing.iter().map(masked).collect());
@@ -406,7 +406,7 @@ mod tests {
         assert!(many.may_be_dropped(&none));
     }
 
-    /// Returns the flows of three tools in equal shares, of which one draws its window, among failing flows
+    /// Returns the flows of three tools in equal shares, of which one draws its window, among failed flows
     /// of clients.
     fn three_tools(of_clients: u16) -> Cohort {
         let tool = |n: u16| match n % 3 {

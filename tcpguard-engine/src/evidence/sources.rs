@@ -1,4 +1,4 @@
-//! Sources of failing handshakes: one, few, or everywhere.
+//! Sources of failed handshakes: one, few, or everywhere.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,13 +13,13 @@ use super::retransmissions::{RETRANSMIT_SHARE, retransmitted_share};
 use crate::input::{constants, one_in};
 
 constants! {
-    /// Failing handshakes of a source or network from which a rule against it is considered.
+    /// Failed handshakes of a source or network from which a rule against it is considered.
     pub(crate) const SOURCE_FLOWS: u64 = 16 Count in 2..=10_000,
         "Weighed against the handshakes that a flood spoofs from one address by chance and the \
          queue holds, and against 20 sources at 300 SYN/s, each of which sends about as many in a \
          second.";
 
-    /// Failing sources in a /24 (IPv6: /48) from which the network is blocked rather than each of
+    /// Failed sources in a /24 (IPv6: /48) from which the network is blocked rather than each of
     /// them.
     pub(crate) const NETWORK_SOURCES: usize = 8 Count in 2..=256,
         "Weighed against neighbors who would be blocked too, and against the number of rules. A \
@@ -35,7 +35,7 @@ const DRAWN: usize = 1024;
 /// The smallest pool of addresses that passes for random. Fewer flows than [`DRAWN`] from a smaller one
 /// are alone for the most part too, but too many sources come round.
 const POOL: f64 = 10_000.0;
-/// Expected failures are at most this share of the failing flows, because they are only an expectation.
+/// Expected failures are at most this share of the failed flows, because they are only an expectation.
 const MOST_NATURAL: f64 = 0.5;
 /// /8 networks in which IPv4 hosts live (1 to 223, RFC 1112 §4 and RFC 6890).
 const SLASH_8: f64 = 223.0;
@@ -45,7 +45,7 @@ const SLASH_16: f64 = 8192.0;
 /// Addresses of one IPv6 /64 from which the whole /64 is the source.
 const SPREAD_IN_64: usize = 4;
 
-/// The sources of the failing flows.
+/// The sources of the failed flows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// Number of flows that were inspected.
@@ -56,7 +56,7 @@ pub(crate) struct Sources {
     pub top: Vec<SourceShare>,
     /// The most frequent /24 (IPv6: /48), the first one first.
     pub top_networks: Vec<NetworkShare>,
-    /// Expected share of the failing flows that would fail without an attack.
+    /// Expected share of the failed flows that would fail without an attack.
     pub natural: f64,
     /// Share of flows from sources seen once, among at most [`DRAWN`].
     pub singletons: f64,
@@ -74,7 +74,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Summarises the sources of the failing flows, of which the number `anyway` would fail without an
+    /// Summarises the sources of the failed flows, of which the number `anyway` would fail without an
     /// attack, each from another source.
     pub fn of(failing: &[Failing], anyway: f64) -> Self {
         let total: u64 = failing.iter().map(|flow| flow.weight).sum();
@@ -129,7 +129,7 @@ impl Sources {
         seen as f64 > expected.max(1.0)
     }
 
-    /// The fewest sources and networks that send most of the failing handshakes, with the limits of few ones.
+    /// The fewest sources and networks that send most of the failed handshakes, with the limits of few ones.
     pub fn concentration(&self) -> Vec<Measured> {
         vec![
             Quantity::NetworksOfMost.counts(self.k90_networks).at_most(FEW_NETWORKS as f64),
@@ -173,12 +173,12 @@ pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
     }
 }
 
-/// A source or network that sends many of the SYNs of failing handshakes.
+/// A source or network that sends many of the SYNs of failed handshakes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Culprit {
     /// The source, or the network that several of them fill.
     pub net: IpNet,
-    /// Its share of the failing flows.
+    /// Its share of the failed flows.
     pub share: f64,
     /// The SYNs from there are retransmitted as those of real clients are.
     pub retransmitted: bool,
@@ -186,7 +186,7 @@ pub(crate) struct Culprit {
     pub members: Vec<Culprit>,
 }
 
-/// The senders of many SYNs of failing handshakes, the worst first: networks with several such sources, and single sources
+/// The senders of many SYNs of failed handshakes, the worst first: networks with several such sources, and single sources
 /// elsewhere.
 pub(crate) fn culprits(cohort: &Cohort) -> Vec<Culprit> {
     let total = cohort.weight().max(1) as f64;

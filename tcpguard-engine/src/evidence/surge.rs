@@ -20,7 +20,7 @@ constants! {
         "Clients with a broken path fail at two or three times their rate in the first seconds \
          (RFC 6298 §5.5). Weighed against flash crowds of 20 times the clients.";
 
-    /// Failing handshakes per second below which they may be clients, however low the baseline is.
+    /// Failed handshakes per second below which they may be clients, however low the baseline is.
     pub(crate) const SURGE_FLOOR: f64 = 5000.0 PerSecond in 100.0..=10_000_000.0,
         "Weighed against all players of a game who reconnect at once to a listener with a low \
          baseline.";
@@ -37,7 +37,7 @@ pub(crate) struct Surge {
     pub holds: bool,
     /// For seconds more have failed than clients could begin for so long.
     pub lasts: bool,
-    /// Failing handshakes per second, without retransmissions.
+    /// Failed handshakes per second, without retransmissions.
     failing: f64,
     /// Completed ones per second.
     completing: f64,
@@ -69,7 +69,7 @@ impl Surge {
         }
     }
 
-    /// Returns whether a rate of failing handshakes is more than this `part` of the rate at which a flash crowd
+    /// Returns whether a rate of failed handshakes is more than this `part` of the rate at which a flash crowd
     /// begins handshakes.
     pub fn exceeds_flash_crowd(&self, rate: f64, part: f64) -> bool {
         self.baseline.is_some_and(|baseline| {
@@ -79,7 +79,7 @@ impl Surge {
 
     /// The rates, with the limit that a surge needs.
     pub fn measured(&self) -> [Measured; 3] {
-        let failing = Quantity::FailingRate.is(self.failing);
+        let failing = Quantity::FailedRate.is(self.failing);
         let limit = self.baseline.map(surge_rate);
         [
             limit.map_or(failing, |limit| failing.at_least(limit)),
@@ -89,7 +89,7 @@ impl Surge {
     }
 }
 
-/// Failing handshakes per second from which they are more than clients could begin.
+/// Failed handshakes per second from which they are more than clients could begin.
 fn surge_rate(baseline: f64) -> f64 {
     (SURGE_FACTOR * baseline).max(SURGE_FLOOR)
 }
@@ -117,7 +117,7 @@ mod tests {
     fn a_hundred_times_the_baseline_is_no_broken_path() {
         let flood = surge(156_000, 310, Some(400.0));
         assert!(flood.holds && !flood.lasts);
-        assert_eq!(flood.measured()[0], Quantity::FailingRate.is(156_000.0).at_least(40_000.0));
+        assert_eq!(flood.measured()[0], Quantity::FailedRate.is(156_000.0).at_least(40_000.0));
         assert!(!surge(39_999, 310, Some(400.0)).holds);
         assert!(surge(40_000, 310, Some(400.0)).holds);
     }

@@ -1,4 +1,4 @@
-//! Evidence from the time to live of SYNs of failing handshakes.
+//! Evidence from the time to live of SYNs of failed handshakes.
 //!
 //! A tool on one machine spoofs the source but not the number of hops: its SYNs arrive with one or
 //! two TTLs, where as many real hosts show dozens. A tool that draws the TTL as well leaves values
@@ -13,7 +13,7 @@ const TOP: usize = 8;
 /// below about 30 hops (Jin, Wang, Shin: "Hop-count filtering", CCS 2003).
 const HOPS: u8 = 32;
 
-/// The TTLs of the failing flows.
+/// The TTLs of the failed flows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ttls {
     /// The most frequent ones, the first one first, at most eight.

@@ -15,12 +15,12 @@ use crate::input::constants;
 use crate::listener::{FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR};
 
 constants! {
-    /// Share of the failing handshakes from which their source is the attack.
+    /// Share of the failed handshakes from which their source is the attack.
     pub(crate) const SINGLE_SOURCE_SHARE: f64 = 0.7 Share in 0.3..=1.0,
         "Weighed against offices behind one address, and against a single attacker among other \
          failures: at 100 SYN/s beside 2,000 clients of which 1.5 % fail, the attacker has 77 %.";
 
-    /// Indicators of spoofing from which failing handshakes are an attack.
+    /// Indicators of spoofing from which failed handshakes are an attack.
     pub(crate) const INDICATORS_ATTACK: u32 = 2 Count in 1..=6,
         "Two: each indicator alone has a benign cause (an office is few sources, a broken path \
          fails, a new phone has a new signature), so one is never enough.";
@@ -56,11 +56,11 @@ pub struct VerdictLine {
 pub enum Question {
     /// Fewer indicators than of an attack hold.
     FewIndicators,
-    /// The failing sources are clients that completed handshakes a moment ago.
+    /// The failed sources are clients that completed handshakes a moment ago.
     ValidatedClients,
     /// As many completed handshakes are missing as fail.
     MissingHandshakes,
-    /// The failing networks are known, and their SYNs may be retransmitted.
+    /// The failed networks are known, and their SYNs may be retransmitted.
     KnownNetworks,
     /// The sources reset the SYN-ACKs, as seldom as health checks and scanners.
     HealthChecks,
@@ -111,7 +111,7 @@ impl VerdictLine {
 /// The lines up to the first that fits, which is the class:
 ///
 /// 1. Below the gate it is no attack.
-/// 2. Neither is it one where the failing sources are clients, by all that is known: they were served a moment
+/// 2. Neither is it one where the failed sources are clients, by all that is known: they were served a moment
 ///    ago and are no more than then, as many completed handshakes are missing as fail, or they have been here
 ///    before, until they are known not to retransmit their SYNs.
 /// 3. Nor is it one where they reset the SYN-ACKs, as seldom as health checks and scanners.
@@ -132,7 +132,7 @@ pub(crate) fn verdict(
     failing_clients: &FailingClients,
 ) -> Vec<VerdictLine> {
     let many = sources.distinct >= DISTINCT_MIN;
-    let everywhere = sources.everywhere && gate.failing_share >= SCATTERED_SHARE;
+    let everywhere = sources.everywhere && gate.failed_share >= SCATTERED_SHARE;
     let novel = gate.novel == Some(true);
     let alike =
         gate.fingerprint || gate.ttl || gate.silent || gate.surge || gate.unreachable || novel;
@@ -188,14 +188,14 @@ pub(crate) fn verdict(
             vec![
                 distinct,
                 Quantity::WideNetworks.counts(sources.slash8),
-                Quantity::FailingShare.is(gate.failing_share).at_least(SCATTERED_SHARE),
+                Quantity::FailedShare.is(gate.failed_share).at_least(SCATTERED_SHARE),
             ],
         ),
         (
             IncidentClass::Distributed,
             Question::ManySources,
             many && alike && (gate.no_retransmission == Some(true) || gate.surge),
-            vec![distinct, Quantity::FailingFlows.is(sources.flows as f64)],
+            vec![distinct, Quantity::FailedFlows.is(sources.flows as f64)],
         ),
         (degraded, Question::NoPattern, true, Vec::new()),
     ];
@@ -263,7 +263,7 @@ mod tests {
         Gate {
             retransmissions: retransmitted(0.02),
             no_retransmission: Some(true),
-            failing_share: 0.9,
+            failed_share: 0.9,
             ..Gate::default()
         }
     }
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn networks_that_are_new_are_an_indicator_of_spoofing() {
         let here = Sources { everywhere: false, ..many() };
-        let gate = Gate { singletons: true, failing_share: 0.1, ..gate() };
+        let gate = Gate { singletons: true, failed_share: 0.1, ..gate() };
         assert_eq!(decided(&gate, &here).0, Question::NoPattern, "2 indicators");
         let novel = Gate { novel: Some(true), ..gate };
         assert_eq!(decided(&novel, &here).1, IncidentClass::RandomSpoofed);

@@ -1,16 +1,16 @@
-//! The local addresses that failing handshakes are for. A listener on the unspecified address has many.
+//! The local addresses that failed handshakes are for. A listener on the unspecified address has many.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Share of the failing flows from which an address is a victim. Clients lose handshakes at all addresses, but far fewer
+/// Share of the failed flows from which an address is a victim. Clients lose handshakes at all addresses, but far fewer
 /// than a flood leaves. Ten addresses at most have such a share.
 const SHARE: f64 = 0.1;
 /// Number of addresses that are kept.
 const KEPT: usize = 10;
 
-/// The local addresses of the failing flows, by weight.
+/// The local addresses of the failed flows, by weight.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Victims {
     /// The addresses of most flows, the heaviest first, each with the number of its flows.
@@ -41,7 +41,7 @@ impl Victims {
         Self { all, ..Self::of(flows) }
     }
 
-    /// The victims with their shares of the failing flows, the largest first.
+    /// The victims with their shares of the failed flows, the largest first.
     pub fn shares(&self) -> impl Iterator<Item = (IpAddr, f64)> {
         let all = self.all.max(1) as f64;
         let shares = self.heaviest.iter().map(move |(addr, flows)| (*addr, *flows as f64 / all));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_victim_gets_a_tenth_of_the_failing_handshakes() {
+    fn a_victim_gets_a_tenth_of_the_failed_handshakes() {
         let flows = [(1, 10), (2, 60), (3, 21), (4, 9)];
         let victims = Victims::of(flows.map(|(last, flows)| (addr(last), flows)).into());
         let shares: Vec<_> = victims.shares().collect();

@@ -68,7 +68,7 @@ pub(crate) struct Incident {
     evidence: Evidence,
     /// The signature that is a tool's by the evidence of this host alone.
     tool: Option<Candidate>,
-    /// Local addresses of the failing flows at the last inspection.
+    /// Local addresses of the failed flows at the last inspection.
     victims: Victims,
     record: Box<Record>,
     syns: u64,
@@ -239,7 +239,7 @@ impl Incident {
         self.tool.as_ref()
     }
 
-    /// Local addresses of the failing flows at the last inspection.
+    /// Local addresses of the failed flows at the last inspection.
     pub fn victims(&self) -> &Victims {
         &self.victims
     }

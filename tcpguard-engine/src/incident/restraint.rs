@@ -28,9 +28,9 @@ pub enum RestraintReason {
     NoFlood,
     /// Too few indicators hold.
     FewIndicators,
-    /// No failing handshake is known.
-    NoFailingHandshake,
-    /// The top signature covers too few of the failing handshakes.
+    /// No failed handshake is known.
+    NoFailedHandshake,
+    /// The top signature covers too few of the failed handshakes.
     LowCoverage,
     /// Clients have the top signature.
     ClientsSignature,
@@ -43,7 +43,7 @@ pub enum RestraintReason {
         /// The cause.
         by: HeldBack,
     },
-    /// The rules cover nearly all failing handshakes.
+    /// The rules cover nearly all failed handshakes.
     RulesSuffice,
     /// The listener is not on this host.
     NotLocal,
@@ -89,7 +89,7 @@ pub(crate) fn without_rule(
         return Some(RestraintReason::FewIndicators.with(vec![indicators]));
     }
     let Some(candidate) = candidate else {
-        return Some(RestraintReason::NoFailingHandshake.into());
+        return Some(RestraintReason::NoFailedHandshake.into());
     };
     if !candidate.covers_enough() {
         let covers = Quantity::SignatureShare.is(candidate.coverage).at_least(SIGNATURE_COVERAGE);

@@ -3,7 +3,7 @@
 //!
 //! An attacker that spoofs a source chooses its route as well. SYNs with a source on a container's bridge, or with
 //! that of a neighbour that does not exist, get a reply of the host, but not where XDP sees it. So the routes of
-//! failing sources show nothing about the listener. The routes of its clients do, which have completed handshakes,
+//! failed sources show nothing about the listener. The routes of its clients do, which have completed handshakes,
 //! now or earlier. Where there never were any, those of the Internet at large count.
 
 use std::cmp::Ordering;
@@ -14,14 +14,14 @@ use super::drawn::one_in;
 use super::sample::{Flow, FlowState, ListenerId};
 use super::time::Timestamp;
 
-/// Number of failing sources of a listener that are asked about at a time: a share of them is known to 6 %,
+/// Number of failed sources of a listener that are asked about at a time: a share of them is known to 6 %,
 /// one standard deviation.
 const SOURCES: usize = 64;
 /// Number of clients of a listener that are asked about at a time.
 const CLIENTS: usize = 16;
 /// Number of clients with a known route from which their routes count before those of the Internet at large.
 const CLIENTS_MIN: usize = 8;
-/// Age beyond which failing flows say nothing of the present.
+/// Age beyond which failed flows say nothing of the present.
 const RECENT: Duration = Duration::from_secs(8);
 
 /// Addresses in blocks of each of the five registries. A packet to the Internet at large would take the route to
@@ -102,7 +102,7 @@ pub fn is_martian(addr: IpAddr) -> bool {
     }
 }
 
-/// The questions that a listener's flows call for; none without a failing flow.
+/// The questions that a listener's flows call for; none without a failed flow.
 pub(crate) fn questions(
     now: Timestamp,
     listener: ListenerId,
@@ -168,7 +168,7 @@ pub(crate) struct Routes {
     pub ordinary: Option<f64>,
     /// Share of the unanswered sources to which the host replies where that is not seen.
     pub hidden: f64,
-    /// Share of all failing sources that no reply reaches, or that are answered by an interface by which
+    /// Share of all failed sources that no reply reaches, or that are answered by an interface by which
     /// no client is.
     pub unreachable: f64,
 }

@@ -47,7 +47,7 @@ pub struct Statistics {
     pub natural_rate: f64,
     /// Failures to be expected in the window of the evidence.
     pub expected: f64,
-    /// SYN queue: the part that failing handshakes hold; `None` where it was not counted.
+    /// SYN queue: the part that failed handshakes hold; `None` where it was not counted.
     pub occupancy: Option<Occupied>,
     /// Accept queue: polls in which it was full, less those since in which it was not.
     pub overload_polls: u32,
@@ -57,7 +57,7 @@ pub struct Statistics {
     pub baseline_syn_rate: f64,
 }
 
-/// Estimates of the part of a SYN queue that failing handshakes hold: it is the least of the first
+/// Estimates of the part of a SYN queue that failed handshakes hold: it is the least of the first
 /// three.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Occupied {

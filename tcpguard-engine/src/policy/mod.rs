@@ -25,7 +25,7 @@ pub(crate) struct Grounds<'a> {
     pub listener: ListenerId,
     /// Port of the listener; 0: that of no single one.
     pub port: u16,
-    /// The failing and completed flows, without those that the client reset: they hold no slot in a queue.
+    /// The failed and completed flows, without those that the client reset: they hold no slot in a queue.
     pub cohort: &'a Cohort,
     /// Assessment of these flows.
     pub assessment: &'a Assessment,
@@ -104,7 +104,7 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Returns whether failing flows are enough to be worth a rule or a mitigation of their own.
+/// Returns whether failed flows are enough to be worth a rule or a mitigation of their own.
 fn matters(cohort: &Cohort, grounds: &Grounds<'_>) -> bool {
     let share = cohort.weight() as f64 / grounds.cohort.weight().max(1) as f64;
     Residual { flows: cohort.weight(), share }.matters()

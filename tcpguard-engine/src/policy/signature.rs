@@ -11,7 +11,7 @@ use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{ListenerId, Matcher, RuleReason, SignatureBasis, share};
 use crate::rules::{RULE_TTL, RemovalReason};
 
-/// Number of failing flows outside all rules from which a further signature is looked for, and their share.
+/// Number of failed flows outside all rules from which a further signature is looked for, and their share.
 const REMAINING_MIN: u64 = 64;
 const REMAINING_SHARE: f64 = 0.05;
 
@@ -36,7 +36,7 @@ pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
     }
 }
 
-/// Asks for a rule against the signature of the failing flows that no rule covers yet.
+/// Asks for a rule against the signature of the failed flows that no rule covers yet.
 pub(super) fn consider(incident: &mut Incident, grounds: &Grounds<'_>) {
     if grounds.signature_forbidden {
         return;

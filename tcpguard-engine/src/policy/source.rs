@@ -126,7 +126,7 @@ fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
         && !everywhere.iter().any(|net| grounds.known.completed_within(net))
 }
 
-/// Returns the number of flows for which the failing ones from a network stand.
+/// Returns the number of flows for which the failed ones from a network stand.
 fn weight_from(cohort: &Cohort, net: &IpNet) -> u64 {
     let from_there = cohort.failing.iter().filter(|flow| net.contains(&flow.addr));
     from_there.map(|flow| flow.weight).sum()
@@ -149,7 +149,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<RuleObstacle> {
     if let Some((_, what)) = grounds.exempt.touched_by(net) {
         return Some(RuleObstacle::Exempt { what });
     }
-    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failing handshakes.
+    // Clients that the flood keeps out retransmit their SYNs too, but they send few of the SYNs of failed handshakes.
     if culprit.retransmitted && culprit.share < RESIDUAL_SHARE {
         return Some(RuleObstacle::Retransmitted);
     }

@@ -29,7 +29,7 @@ static THRESHOLDS: [Threshold; 8] = [
         unit: Unit::PerSecond,
         least: 0.1,
         most: 10_000.0,
-        doc: "Failing handshakes per second that matter at all. Smaller floods are not found, \
+        doc: "Failed handshakes per second that matter at all. Smaller floods are not found, \
               unless they fill the queue. Half of this rate ends an incident. Raise it if many of \
               your clients on radio links give up, and smaller floods matter less to you.",
         source: "Weighed against lost clients (2 % of 200 a second are 4), which must stay quiet, and \

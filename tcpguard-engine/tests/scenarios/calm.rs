@@ -58,7 +58,7 @@ fn the_notice_of_a_flash_crowd_has_the_rate_and_the_baseline() {
 }
 
 #[test]
-fn a_flash_crowd_that_turns_into_failing_handshakes_is_reported_again() {
+fn a_flash_crowd_that_turns_into_failed_handshakes_is_reported_again() {
     let mut lab = lab()
         .clients(Clients::steady(50.0))
         .clients(Clients { from: 20.0, until: 60.0, ..Clients::steady(500.0) })

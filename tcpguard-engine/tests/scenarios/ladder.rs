@@ -411,7 +411,7 @@ fn the_rate_limit_ends_when_rules_drop_what_filled_the_queue() {
 }
 
 /// The naive way starts the mitigation because of the SYNs that were left unanswered before the rule. The clients whose
-/// first SYNs it drops then retransmit, are taken for failing handshakes, and keep it active until the flood ends.
+/// first SYNs it drops then retransmit, are taken for failed handshakes, and keep it active until the flood ends.
 #[test]
 fn a_rule_that_empties_the_queue_makes_no_client_wait() {
     let shape = Shape::RandomWindowMss;

@@ -1,4 +1,4 @@
-//! The sixth indicator: whether the failing sources have been here before.
+//! The sixth indicator: whether the failed sources have been here before.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,7 @@ pub struct Incident {
     pub dst: IpAddr,
     /// Port of the listener, or the one port that a scan is about; 0 where no single port is concerned.
     pub port: u16,
-    /// Start: the time of the first failing handshakes.
+    /// Start: the time of the first failed handshakes.
     pub since: Time,
     /// Time at which the alarm was raised.
     pub detected_at: Time,
@@ -64,7 +64,7 @@ pub struct Incident {
     /// cookie, out of those that completed no handshake with the host's own stack. `null` outside enforce
     /// mode, without such SYNs, where the rate is not known, and for an incident that is closed or no flood.
     pub mitigated_ratio: Option<f64>,
-    /// Numbers behind the verdict, over the failing handshakes of the last 8 s (by default), or of up to 63 s
+    /// Numbers behind the verdict, over the failed handshakes of the last 8 s (by default), or of up to 63 s
     /// where these are few. Shares are 0 to 1.
     pub evidence: Evidence,
     /// Actions so far, oldest first.

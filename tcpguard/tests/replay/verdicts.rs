@@ -210,7 +210,7 @@ fn of_more_flows_than_are_looked_at_a_sample_says_the_same() {
     let replay = observe(&PCAP.write(&in_order(packets)));
     assert_eq!(verdicts(&replay), [("random_spoofed", SERVER)]);
     let evidence = &replay.incidents[0].evidence.numbers;
-    assert!(evidence.failing_flows > 20_000, "each of the sample stands for several");
+    assert!(evidence.failed_flows > 20_000, "each of the sample stands for several");
     assert!(evidence.singleton_share > 0.99, "{}", evidence.singleton_share);
 }
 

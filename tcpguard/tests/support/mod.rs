@@ -342,7 +342,7 @@ fn flood(mode: Mode) -> IncidentReport {
         closed_rate: 0.0,
         beyond_rate: 0.0,
         beyond_dropped_rate: 0.0,
-        failing_flows: 38_100,
+        failed_flows: 38_100,
         completion: 0.002,
         sources_estimate: 37_600,
         syns_per_source: 1.013,
@@ -386,7 +386,7 @@ fn flood(mode: Mode) -> IncidentReport {
             Indicator {
                 name: IndicatorName::Surge,
                 holds: false,
-                measured: vec![measured(Quantity::FailingRate, 4_100.0, 5_200.0)],
+                measured: vec![measured(Quantity::FailedRate, 4_100.0, 5_200.0)],
             },
         ],
     };

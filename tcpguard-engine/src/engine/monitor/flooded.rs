@@ -13,7 +13,7 @@ use crate::policy::Residual;
 /// Span of the mean rate of failures: as far back as the window reaches, and longer than the pauses of pulsed floods
 /// (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
 const LATELY: Duration = Duration::from_secs(16);
-/// Share of the failing flows that rules leave uncovered, up to which rules act against the flood: they cover most of
+/// Share of the failed flows that rules leave uncovered, up to which rules act against the flood: they cover most of
 /// it. The uncovered rest calls for mitigations much earlier (`residual_share`).
 const LEFT: f64 = 0.5;
 /// Handshakes in a second from which a burst is waited for: fewer are not enough for a verdict (`evidence_flows`).
@@ -33,7 +33,7 @@ pub(crate) struct Rolled {
 }
 
 impl ListenerMonitor {
-    /// Returns whether an incident is open that is about failing handshakes, rather than about pressure.
+    /// Returns whether an incident is open that is about failed handshakes, rather than about pressure.
     pub fn handshakes_failed(&self) -> bool {
         let own = self.incident.as_deref();
         self.rolled.is_some() || own.is_some_and(|incident| !incident.class().is_pressure())
@@ -56,7 +56,7 @@ impl ListenerMonitor {
         self.class().is_some_and(IncidentClass::is_flood)
     }
 
-    /// Time of the end of the last incident of failing handshakes, which may have called for mitigations. `None` while
+    /// Time of the end of the last incident of failed handshakes, which may have called for mitigations. `None` while
     /// handshakes fail, whatever the verdict is, or where they never did.
     pub fn failing_ended(&self) -> Option<Timestamp> {
         self.failing_over.filter(|_| !self.handshakes_failed())
@@ -84,7 +84,7 @@ impl ListenerMonitor {
     }
 
     /// Handshakes a second that have failed lately.
-    pub fn failing_rate(&self) -> f64 {
+    pub fn failed_rate(&self) -> f64 {
         let sums = self.window.last(LATELY);
         sums.per_second(sums.failures())
     }

@@ -7,7 +7,7 @@ use crate::input::{POLL, Timestamp};
 use crate::listener::{BEYOND_RATE, FAILURE_SHARE, OCCUPANCY_MIN, Sums};
 use crate::settings::Settings;
 
-/// Share of a budget that failing handshakes take where it is of use: half of its part for first SYNs, which is half of
+/// Share of a budget that failed handshakes take where it is of use: half of its part for first SYNs, which is half of
 /// it. Clients with handshakes that all complete leave the rest to others.
 const OF_USE: f64 = 0.25;
 /// Share of its limit from which a SYN queue is full: Linux ends the oldest entries of one that is more than half full,

@@ -13,7 +13,7 @@ use super::known_fingerprints::KnownFingerprints;
 const MOST: usize = 4096;
 
 /// The fingerprints of the clients of several listeners, at most `MOST` of the million that these may have. Each
-/// failing flow is compared with them, so that they can be found under each mask.
+/// failed flow is compared with them, so that they can be found under each mask.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JoinedClients {
     completions: u64,

@@ -1,4 +1,4 @@
-//! Signals of failing handshakes, one signal a file. A signal shows that handshakes fail. The cause
+//! Signals of failed handshakes, one signal a file. A signal shows that handshakes fail. The cause
 //! is for the evidence.
 
 use schemars::JsonSchema;

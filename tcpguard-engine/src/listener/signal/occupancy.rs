@@ -1,4 +1,4 @@
-//! Occupancy: the part of the SYN queue that failing handshakes hold.
+//! Occupancy: the part of the SYN queue that failed handshakes hold.
 //!
 //! A slow flood fills a small queue without ever being fast: entries live 63 s, so that a queue of
 //! 128 is full at 2 SYN/s. But the same 63 s make the queue's length a bad witness afterwards: it
@@ -61,14 +61,14 @@ impl Occupancy {
     /// ([`Settings::quiet`]), so that a pulse counts until the next.
     pub const SPAN: Duration = Duration::from_secs(10);
 
-    /// Slots of a SYN queue that failing handshakes take in the end, if they go on to fail at the rate of these
+    /// Slots of a SYN queue that failed handshakes take in the end, if they go on to fail at the rate of these
     /// `sums` for the life of an entry. A retransmitted SYN takes no other slot.
     pub fn places(sums: &Sums, natural: &Natural) -> f64 {
         let excess = sums.first_failures() as f64 - natural.expected(sums);
         LIFE.div_duration_f64(sums.span.max(LEAST)) * excess
     }
 
-    /// Judges the queues read at this poll. `true` when failing handshakes have held too much of
+    /// Judges the queues read at this poll. `true` when failed handshakes have held too much of
     /// the queue for long enough.
     ///
     /// Most polls bring no count; those change nothing. SYNs answered less than `maturity` ticks ago
@@ -94,12 +94,12 @@ impl Occupancy {
         self.streak >= OCCUPANCY_POLLS
     }
 
-    /// Returns the part of the queue that failing handshakes hold by the last reading; `None` before the first.
+    /// Returns the part of the queue that failed handshakes hold by the last reading; `None` before the first.
     pub fn held(&self, window: &Window, natural: &Natural, maturity: usize) -> Option<Occupied> {
         Some(held(self.reading.as_ref()?, window, natural, maturity))
     }
 
-    /// Returns whether failing handshakes of the last seconds still hold too much of the queue for an alarm
+    /// Returns whether failed handshakes of the last seconds still hold too much of the queue for an alarm
     /// to be over. A flood just fast enough to fill a queue of B entries, B/63 per second, leaves
     /// 0.16 B in ten seconds, so that it is held.
     pub fn holds(&self, now: Timestamp, window: &Window, natural: &Natural) -> bool {

@@ -1,4 +1,4 @@
-//! Quiet: the time for which failing handshakes have not shown that an attack goes on.
+//! Quiet: the time for which failed handshakes have not shown that an attack goes on.
 
 use std::time::Duration;
 

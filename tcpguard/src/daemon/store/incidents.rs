@@ -206,7 +206,7 @@ pub(in crate::daemon) mod tests {
 
     fn evidence() -> Value {
         json!({
-            "failing_flows": 38, "completion": 0.1, "syns_per_source": 1.0, "singleton_share": 0.9,
+            "failed_flows": 38, "completion": 0.1, "syns_per_source": 1.0, "singleton_share": 0.9,
             "top_source_share": 0.1, "top_sources": [], "top_networks": [], "k90_sources": 30,
             "k90_networks": 30, "distinct_slash8": 20, "signatures": [], "top2_ttl_share": 0.9,
             "ttls": [], "retransmitted_share": null, "sources_estimate": 30, "ports_tried": 0,

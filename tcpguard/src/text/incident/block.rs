@@ -8,7 +8,7 @@ use super::super::attack::paragraph;
 use super::super::table::{Cell, Table};
 use super::super::view::View;
 
-/// Share of the failing flows, from 0 to 1, from which a source or network stands out.
+/// Share of the failed flows, from 0 to 1, from which a source or network stands out.
 const STANDS_OUT: f64 = 0.05;
 
 /// A part of a page with a heading of its own.
@@ -29,7 +29,7 @@ pub enum Block {
     List(&'static str, Vec<Item>),
     /// Rows under headings.
     Table([&'static str; 5], Vec<[String; 5]>),
-    /// Shares of the failing handshakes under a label, each with its subject.
+    /// Shares of the failed handshakes under a label, each with its subject.
     Bars(&'static str, Vec<(String, f64)>),
 }
 

@@ -13,7 +13,7 @@ use crate::documents::{
     Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
 };
 
-/// Share of the SYNs of failing handshakes from which a source dominates.
+/// Share of the SYNs of failed handshakes from which a source dominates.
 pub(super) const DOMINATES: f64 = 0.5;
 
 /// Form of a time on a page.
@@ -174,10 +174,10 @@ fn sources(incident: &Incident) -> Option<String> {
             Some(format!("{many}: spoofed, do not block by address"))
         }
         (IncidentClass::SingleSource, Some(top)) => {
-            Some(format!("{} sends {} of failing handshakes", top.addr, percent(top.share)))
+            Some(format!("{} sends {} of failed handshakes", top.addr, percent(top.share)))
         }
         (IncidentClass::FewSource, _) => Some(format!(
-            "{} in {} networks send 90% of failing handshakes",
+            "{} in {} networks send 90% of failed handshakes",
             short(evidence.k90_sources as f64),
             short(evidence.k90_networks as f64)
         )),
@@ -301,12 +301,12 @@ fn verdict(incident: &Incident, record: &Record) -> Vec<Block> {
     blocks
 }
 
-/// Sources, networks, fingerprints and TTLs of the failing handshakes.
+/// Sources, networks, fingerprints and TTLs of the failed handshakes.
 fn flows(incident: &Incident) -> Vec<Block> {
     let evidence = &incident.evidence;
     let signatures = evidence.signatures.iter().map(|top| {
         Item::plain(format!(
-            "{} ({}): {} of failing handshakes, {} of handshakes with it complete, {} clients",
+            "{} ({}): {} of failed handshakes, {} of handshakes with it complete, {} clients",
             top.text,
             top.mask,
             percent(top.share),

@@ -34,9 +34,9 @@ const fn quantity(what: Quantity) -> (&'static str, Unit) {
     use Unit::{Count, Rate, Share};
     match what {
         Q::Indicators => ("indicators", Count),
-        Q::FailingFlows => ("failing flows", Count),
-        Q::FailingShare => ("failing handshakes", Share),
-        Q::FailingRate => ("failing handshakes", Rate),
+        Q::FailedFlows => ("failed flows", Count),
+        Q::FailedShare => ("failed handshakes", Share),
+        Q::FailedRate => ("failed handshakes", Rate),
         Q::CompletedRate => ("completed handshakes", Rate),
         Q::CompletedShare => ("completed handshakes", Share),
         Q::SynRate => ("SYNs", Rate),
@@ -67,7 +67,6 @@ const fn quantity(what: Quantity) -> (&'static str, Unit) {
         Q::HealthCheckRate => ("reset handshakes", Rate),
         Q::AttemptedHandshakes => ("attempted handshakes", Count),
         Q::FailedHandshakes => ("failed", Count),
-        Q::FailedShare => ("failed", Share),
         Q::Polls => ("polls", Count),
         Q::CumulativeSum => ("cumulative sum", Count),
         Q::NaturalShare => ("normal failures", Share),
@@ -82,8 +81,8 @@ const fn quantity(what: Quantity) -> (&'static str, Unit) {
         Q::ClosedPortRate => ("SYNs to closed ports", Rate),
         Q::UnreadableRate => ("SYNs in unreadable frames", Rate),
         Q::UnreadableDroppedRate => ("dropped", Rate),
-        Q::UncoveredFlows => ("failing handshakes without a rule", Count),
-        Q::UncoveredShare => ("failing handshakes without a rule", Share),
+        Q::UncoveredFlows => ("failed handshakes without a rule", Count),
+        Q::UncoveredShare => ("failed handshakes without a rule", Share),
     }
 }
 
@@ -121,7 +120,7 @@ pub const fn class(class: IncidentClass) -> &'static str {
         IncidentClass::Scan => "port scan",
         IncidentClass::FlashCrowd => "flash crowd",
         IncidentClass::ListenerOverload => "full accept queue",
-        IncidentClass::HandshakeDegraded => "failing handshakes",
+        IncidentClass::HandshakeDegraded => "failed handshakes",
         IncidentClass::Reflection => "reflected SYN-ACKs",
         IncidentClass::ClosedPorts => "SYN flood, closed ports",
         IncidentClass::Evasion => "SYN flood, unreadable frames",
@@ -177,7 +176,7 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
     let reason = match &restraint.reason {
         RestraintReason::NoFlood => "not an attack",
         RestraintReason::FewIndicators => "too few indicators",
-        RestraintReason::NoFailingHandshake => "no failing handshake is known",
+        RestraintReason::NoFailedHandshake => "no failed handshake is known",
         RestraintReason::LowCoverage => "no signature covers enough SYNs",
         RestraintReason::ClientsSignature => "clients have the top signature",
         RestraintReason::ClientsUnknown => "the clients' signatures are not known yet",
@@ -221,8 +220,8 @@ mod tests {
         let fact = |what, value, limit| measured(&Measured { what, value, limit });
         let once = fact(Quantity::SeenOnceShare, Some(0.5), Some(Limit::AtLeast(1.0)));
         assert_eq!(once, format!("sources seen once {} (needs ≥ {})", percent(0.5), percent(1.0)));
-        let failing = fact(Quantity::FailingRate, Some(300.0), None);
-        assert_eq!(failing, "failing handshakes 300/s");
+        let failing = fact(Quantity::FailedRate, Some(300.0), None);
+        assert_eq!(failing, "failed handshakes 300/s");
         let unknown = fact(Quantity::RetransmittedShare, None, None);
         assert_eq!(unknown, "retransmitted SYNs not known");
     }

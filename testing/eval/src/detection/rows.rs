@@ -33,7 +33,7 @@ pub fn delays(plan: &Plan, cases: &[Case]) -> Vec<Block> {
 fn delays_among(plan: &Plan, cases: &[Case], legit: f64) -> Block {
     let note = format!(
         "Seconds from the first SYN of the flood, over seeds {}. \"Alarm\" is the beginning of \
-         the detector's suspicion (median). \"Alert\" is its first alert about failing \
+         the detector's suspicion (median). \"Alert\" is its first alert about failed \
          handshakes, of any class. \"Named\" is the first alert of a flood class. \"Class\" is \
          the share of the runs with the right class 2 s after the first alert. The columns of the \
          other detectors are medians of their first alarm. – means that the flood was not found \

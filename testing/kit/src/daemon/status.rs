@@ -157,7 +157,7 @@ impl Incident {
         text(&self.0, "/class")
     }
 
-    /// Returns whether it is a flood of failing handshakes, rather than clients in trouble.
+    /// Returns whether it is a flood of failed handshakes, rather than clients in trouble.
     pub fn is_flood(&self) -> bool {
         let floods = ["random_spoofed", "single_source", "few_source", "distributed"];
         floods.contains(&self.class())

@@ -19,7 +19,7 @@ const TROUBLE: Duration = Duration::from_secs(12);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 2_000;
 /// Share of SYN-ACKs without a connection from which a detector that counts retransmissions and reset
-/// handshakes reports a flood: tcpguard's own limit for failing handshakes (`scattered_share`).
+/// handshakes reports a flood: tcpguard's own limit for failed handshakes (`scattered_share`).
 const NAIVE: f64 = 0.25;
 
 /// Clients, and whatever `trouble` adds to them, are called no flood; then a flood comes and is found.

@@ -153,7 +153,7 @@ fn when_spoofed_sources_take_over_from_one_no_source_stays_blocked() {
     first.stop().unwrap();
     let second = flood(Sources::Random, 20);
     let mut seen = BTreeSet::new();
-    // Half as long again as failing handshakes are looked back at (`EVIDENCE_WINDOW`).
+    // Half as long again as failed handshakes are looked back at (`EVIDENCE_WINDOW`).
     for _ in 0..24 {
         seen.extend(of_sources(&agent.status().unwrap()));
         sleep(SECOND / 2);

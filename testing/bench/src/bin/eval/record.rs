@@ -80,7 +80,7 @@ impl Record {
     }
 
     fn delays(&self, clients: u32) -> Block {
-        let note = "Seconds from the first SYN of the flood. \"Alert\" is the first alert about failing \
+        let note = "Seconds from the first SYN of the flood. \"Alert\" is the first alert about failed \
                     handshakes, of any class, and \"named\" the first alert of a flood class (medians). \
                     \"Class\" is the share of the runs with the right class 2 s after the first alert. \
                     \"False\" counts floods reported before there was one. The others' columns are \
