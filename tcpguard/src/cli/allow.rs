@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::args::{AllowArgs, UnallowArgs};
+use super::args::{AllowArgs, DisallowArgs};
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
@@ -52,7 +52,7 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(())
 }
 
-pub(super) fn disallow(args: &UnallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn disallow(args: &DisallowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let removed = match session.client.call(Change::Disallow { net: args.prefix }.into())? {
         Response::Disallowed { allowed } => allowed,
         other => return Err(foreign(&other).into()),

@@ -179,7 +179,7 @@ pub enum Verb {
     /// Exempt an address or prefix from automatic rules
     Allow(AllowArgs),
     /// Remove an address or prefix from the allowlist
-    Disallow(UnallowArgs),
+    Disallow(DisallowArgs),
     /// Explain the decisions about an address, or an incident
     Explain(ExplainArgs),
     /// List past alerts

@@ -163,7 +163,7 @@ Examples:
 /// `tcpguard disallow`
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNALLOW)]
-pub struct UnallowArgs {
+pub struct DisallowArgs {
     /// Remove every operator's exemption within this address or prefix
     #[arg(value_parser = prefix)]
     pub prefix: IpNet,
