@@ -45,8 +45,8 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
     Ok(())
 }
 
-/// The evidence by which the attack with this number was judged.
-pub(super) fn attack(id: u64, session: &Session<'_>) -> anyhow::Result<FullIncident> {
+/// The evidence by which the incident with this number was judged.
+pub(super) fn incident(id: u64, session: &Session<'_>) -> anyhow::Result<FullIncident> {
     match session.ask(Request::ExplainIncident { id })? {
         Response::IncidentExplained(attack) => Ok(*attack),
         other => Err(foreign(&other).into()),
@@ -59,9 +59,9 @@ pub(super) fn about_incident(
     evidence: bool,
     session: &mut Session<'_>,
 ) -> anyhow::Result<()> {
-    let attack = attack(id, session)?;
+    let incident = incident(id, session)?;
     if session.json {
-        return session.print_document(&attack);
+        return session.print_document(&incident);
     }
-    session.render(|out, view| text::attack_in_full(out, &attack, view, evidence))
+    session.render(|out, view| text::attack_in_full(out, &incident, view, evidence))
 }

@@ -17,7 +17,7 @@ pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Resul
         return Err(CliError::usage("no output: --html or --json is required", hint).into());
     }
     let id = args.incident;
-    let full = explain::attack(id, session)?;
+    let full = explain::incident(id, session)?;
     let line = match session.ask(Request::Timeline { id }) {
         Ok(Response::Timeline(line)) => Ok(*line),
         Ok(other) => return Err(foreign(&other).into()),

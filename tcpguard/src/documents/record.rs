@@ -1,4 +1,4 @@
-//! Record of an attack, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
+//! Record of an incident, from which its verdict can be re-traced: `tcpguard explain ATTACK` shows it, and it
 //! is stored when the attack is over.
 
 use schemars::JsonSchema;
@@ -11,7 +11,7 @@ use tcpguard_engine::{
 use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
-use super::build::{attack, number};
+use super::build::{self, number};
 use super::{Incident, SynHeader};
 
 /// The value of [`FullIncident::schema`].
@@ -175,9 +175,9 @@ pub struct RuleRecord {
 impl FullIncident {
     /// Builds the document of an incident of `report`, open or closed, at `clock`.
     pub fn build(incident: &IncidentReport, report: &Report, clock: Clock) -> Self {
-        let attack = attack(incident, report, clock);
         let record = Record::build(&incident.record, clock);
-        Self { schema: INCIDENT_SCHEMA.to_owned(), incident: attack, record }.fitted()
+        let incident = build::incident(incident, report, clock);
+        Self { schema: INCIDENT_SCHEMA.to_owned(), incident, record }.fitted()
     }
 
     /// Returns the size of its evidence as JSON, in bytes.

@@ -11,7 +11,7 @@ use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Ti
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, whole};
 
-use super::attack::target;
+use super::incident::target;
 use crate::documents;
 
 /// Name and version of the document.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::attack::{self, between, paragraph, severity_word};
+use super::incidents::{self, between, paragraph, severity_word};
 use super::mitigations;
 use super::table::{Cell, Table};
 use super::view::{View, wrap};
@@ -23,11 +23,11 @@ pub(super) fn story(out: &mut impl Write, status: &Status, view: &View) -> fmt::
     out.write_char('\n')?;
     paragraph(out, view, "Config", &config(status, view))?;
     for incident in &status.incidents {
-        attack::open(out, incident, status, view)?;
+        incidents::open(out, incident, status, view)?;
     }
     match status.past_incidents.first() {
         Some(last) if status.incidents.is_empty() => {
-            paragraph(out, view, "Last", &attack::past(last, status, view))
+            paragraph(out, view, "Last", &incidents::past(last, status, view))
         }
         _ => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use tcpguard_host::doctor::{Doctor, is_command};
 use tcpguard_host::finding::{Finding, Severity};
 
-use super::attack::{paragraph, severity_word};
+use super::incidents::{paragraph, severity_word};
 use super::view::{Tone, View, wrap};
 
 /// Columns before text and hint.

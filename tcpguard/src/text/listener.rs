@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use tcpguard_engine::{ListenerKind, Mode};
 use tcpguard_host::units::{short, whole};
 
-use super::attack::paragraph;
 use super::clients::clients;
+use super::incidents::paragraph;
 use super::mitigations;
 use super::status::{listener_state, queue};
 use super::view::View;

@@ -9,8 +9,8 @@ use tcpguard_host::listeners::limits::SetBy;
 use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
 use tcpguard_host::units::{short, whole};
 
-use super::attack::paragraph;
 use super::findings::{headline, list, unread};
+use super::incidents::paragraph;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 

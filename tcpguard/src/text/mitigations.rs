@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tcpguard_engine::MitigationState;
 use tcpguard_host::units::short;
 
-use super::attack::paragraph;
+use super::incidents::paragraph;
 use super::reason::{mitigation_noun, mitigation_reason};
 use super::view::View;
 use crate::documents::{BackendInUse, Cookies, Listener, Mitigation, Status};

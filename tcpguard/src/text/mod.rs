@@ -4,7 +4,6 @@
 //! have at most as many columns as the [`View`]. Colour is never the only signal.
 
 mod agent;
-mod attack;
 mod check;
 mod clients;
 mod details;
@@ -14,6 +13,7 @@ mod explanation;
 mod findings;
 mod incident;
 mod incident_line;
+mod incidents;
 mod learned;
 mod listener;
 mod listeners;
@@ -32,8 +32,6 @@ mod tune;
 mod view;
 
 pub use agent::{agent_event_line, running_on, started, stopped};
-pub(crate) use attack::between;
-pub use attack::severity_word;
 pub use check::check;
 pub use clients::{clients_by_listener, clients_in_short, clients_tone};
 pub use details::{alerts, event};
@@ -45,6 +43,8 @@ pub use incident::{
     Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
     heading, mitigation, numbers, provider, syn_rate, title, verdict,
 };
+pub(crate) use incidents::between;
+pub use incidents::severity_word;
 pub use learned::learned_error;
 pub use listener::listener;
 pub use listeners::listeners;

@@ -7,8 +7,8 @@ use tcpguard_host::escape;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{counted, elapsed, percent, span, whole};
 
-use super::attack::{between, paragraph};
 use super::incident::{self, Section, write};
+use super::incidents::{between, paragraph};
 use super::view::{Tone, View};
 use crate::documents::FullIncident;
 use crate::documents::replay::Replay;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tcpguard_engine::{ClientsWithin, ImportReport, Mode};
 use tcpguard_host::units::{short, span};
 
-use super::attack::paragraph;
+use super::incidents::paragraph;
 use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::attack::paragraph;
+use super::incidents::paragraph;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 use crate::documents::selftest::{Backend, Hook, SelfTest, Trial};

@@ -11,10 +11,10 @@ use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::attack::{between, paragraph};
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::{in_short, list};
 use super::incident;
+use super::incidents::{between, paragraph};
 use super::mode::mode_end;
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};

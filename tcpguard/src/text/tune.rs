@@ -7,8 +7,8 @@ use tcpguard_host::tune::change::{Changed, Outcome};
 use tcpguard_host::tune::{Refused, Row, Tune, Word};
 use tcpguard_host::units::bytes;
 
-use super::attack::{paragraph, severity_word};
 use super::findings::sign;
+use super::incidents::{paragraph, severity_word};
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
 

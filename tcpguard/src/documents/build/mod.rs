@@ -1,7 +1,7 @@
 //! Builds the document from the engine's report and the agent's measurements.
 
-mod attack;
 mod health;
+mod incident;
 mod interface;
 
 use tcpguard_engine as engine;
@@ -11,7 +11,7 @@ use tcpguard_host::linux::Conntrack;
 use tcpguard_host::time::{Clock, Time};
 
 use super::*;
-pub(super) use attack::attack;
+pub(super) use incident::incident;
 
 const ALERTS_LISTED: usize = 20;
 /// Share of the SYNs of a flood, from 0 to 1, from which on it counts as stopped.
@@ -26,7 +26,7 @@ impl Status {
         let losses = Losses::build(facts);
         let health = health::health(facts, report, &losses);
         let incidents: Vec<Incident> =
-            report.incidents.iter().map(|incident| attack(incident, report, clock)).collect();
+            report.incidents.iter().map(|one| incident(one, report, clock)).collect();
         let listeners: Vec<Listener> =
             report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
@@ -41,7 +41,7 @@ impl Status {
             past_incidents: report
                 .past
                 .iter()
-                .map(|incident| attack(incident, report, clock))
+                .map(|one| incident(one, report, clock))
                 .chain(facts.past.iter().cloned())
                 .take(PAST_LISTED)
                 .collect(),

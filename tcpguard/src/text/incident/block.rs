@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use tcpguard_host::units::percent;
 
-use super::super::attack::paragraph;
+use super::super::incidents::paragraph;
 use super::super::table::{Cell, Table};
 use super::super::view::View;
 

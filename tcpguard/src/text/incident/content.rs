@@ -4,8 +4,8 @@ use tcpguard_engine::{IncidentClass, Measured};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
-use super::super::attack::{between, severity_word};
 use super::super::event::event_line;
+use super::super::incidents::{between, severity_word};
 use super::super::reason::rule_reason;
 use super::block::{Block, Item, Section};
 use super::phrases;

@@ -8,7 +8,7 @@ use super::super::*;
 use super::{number, stopped_share, stops};
 
 /// The document's form of an incident of `report`.
-pub(in crate::documents) fn attack(
+pub(in crate::documents) fn incident(
     incident: &IncidentReport,
     report: &Report,
     clock: Clock,
