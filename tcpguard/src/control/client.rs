@@ -38,7 +38,7 @@ pub enum ClientError {
     NotRunning {
         /// Path of the socket.
         socket: PathBuf,
-        /// Interfaces on which its filter is still attached, as far as can be seen.
+        /// Interfaces to which its XDP program is still attached, as far as can be seen.
         attached: Vec<String>,
         /// State of its systemd service ([`Client::explained`]).
         service: Option<Box<Service>>,

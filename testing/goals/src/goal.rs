@@ -33,7 +33,7 @@ goals! {
     G1 "G1" "An agent that is killed in a flood lets nothing of it in, and no client notices.",
     G2 "G2" "A rule set is replaced as a whole: no kill leaves half of one, or none.",
     G3 "G3" "An upgrade or downgrade under attack lets nothing in, fails no handshake and keeps the rules.",
-    G4 "G4" "An agent that hangs is replaced within WatchdogSec + 1 s, and the filter stays.",
+    G4 "G4" "An agent that hangs is replaced within WatchdogSec + 1 s, and the XDP program stays attached.",
     G5 "G5" "An interface that is made again, renamed, moved or changed is protected within 200 ms, and never shown as protected while it is not.",
     G6 "G6" "Ten million sources take no more memory than a few do, at most 66 MiB, and evict no validated client.",
     G7 "G7" "tcpguard reads each SYN that the kernel answers, or counts it as beyond a declared bound.",

@@ -24,7 +24,7 @@ const LEAST: &[(&str, u64)] = &[
     ("g11_no_unprivileged_user_opens_a_pin", 22),
     ("g11_the_service_holds_three_capabilities", 3),
     ("g11_no_unprivileged_user_connects_to_a_socket", 2),
-    ("g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities", 7),
+    ("g11_the_kernel_refuses_the_xdp_program_without_any_of_three_capabilities", 7),
     ("g12_a_thousand_hostile_clients_keep_no_other_client_from_the_agent", 4_000),
     ("g13_spoofed_syns_block_no_new_client_and_no_network", 12),
     ("g13_a_flood_spoofing_a_client_blocks_no_client_and_cuts_no_session", 30),

@@ -97,9 +97,9 @@ impl Pins {
         Ok(Some(record))
     }
 
-    /// Returns whether a filter of an agent with this layout hangs on an interface: whether such an agent was
+    /// Returns whether an XDP program of an agent with this layout is attached: whether such an agent was
     /// the last one that started.
-    pub fn has_filter_of(&self, version: u32) -> bool {
+    pub fn has_program_of(&self, version: u32) -> bool {
         let layout = layouts::directory(&self.dir, version, self.netns);
         links_of(&layout, Kind::Ingress).iter().any(|pin| pin.hangs_on().is_some())
     }

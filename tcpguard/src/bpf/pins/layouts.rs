@@ -24,7 +24,7 @@ pub(super) const MAPS: &str = "maps";
 /// The purpose of an interface's link.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::bpf) enum Kind {
-    /// Link of the XDP program, which filters arriving packets.
+    /// Link of the XDP program, which sees arriving packets.
     Ingress,
     /// Link of the program that sees departing packets.
     Egress,

@@ -113,7 +113,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Index of each interface on which a filter of an earlier agent still hangs, of whatever layout,
+    /// Index of each interface to which an XDP program of an earlier agent is still attached, of whatever layout,
     /// and its name in the configuration then. It may have another name by now.
     pub fn followed(&self) -> Vec<(u32, String)> {
         let layouts = std::iter::once(self.root.clone()).chain(self.others());

@@ -135,7 +135,7 @@ fn an_answer_has_one_key_which_is_its_word() {
 }
 
 #[test]
-fn only_the_control_socket_takes_the_filter_off() {
+fn only_the_control_socket_detaches_the_xdp_program() {
     assert!(Request::Detach { interfaces: Vec::new() }.is_change());
 }
 

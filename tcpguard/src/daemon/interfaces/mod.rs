@@ -87,8 +87,8 @@ pub struct Interfaces {
 
 impl Interfaces {
     /// Attaches to those of `names` that exist, each in its mode, or to none. The others are waited
-    /// for. One that was renamed is found by the filter that an earlier agent left on it. `next`: names of next programs,
-    /// by those of the interfaces.
+    /// for. One that was renamed is found by the XDP program that an earlier agent left on it. `next`: names of next
+    /// programs, by those of the interfaces.
     ///
     /// # Errors
     /// None of them exists, one cannot be attached to, or there are too many.
@@ -203,7 +203,7 @@ impl Interfaces {
         &self.pins
     }
 
-    /// The interfaces that the filter is on.
+    /// The interfaces with the XDP program attached.
     pub fn attached(&self) -> Vec<Interface> {
         let on = self.configured.iter().filter(|configured| configured.attachment.is_some());
         on.filter_map(|configured| configured.present.clone()).collect()
@@ -214,7 +214,7 @@ impl Interfaces {
         self.of_containers.contains(&index)
     }
 
-    /// Returns whether the host's talk with itself passes the filter.
+    /// Returns whether the host's talk with itself passes the XDP program.
     pub fn has_loopback(&self) -> bool {
         self.configured.iter().filter_map(|one| one.present.as_ref()).any(|one| one.loopback)
     }
@@ -244,7 +244,7 @@ impl Interfaces {
         Ok(received)
     }
 
-    /// Takes the filter off the interfaces of `names`, off all when empty, and keeps it off. Returns
+    /// Detaches the XDP program from the interfaces of `names`, from all when empty, and keeps it detached. Returns
     /// those that had it on.
     pub fn detach(&mut self, names: &[String], dataplane: &Dataplane) -> Vec<Interface> {
         let mut had = Vec::new();
@@ -263,7 +263,7 @@ impl Interfaces {
         had
     }
 
-    /// Returns whether the operator had the filter taken off all of them.
+    /// Returns whether the operator had the XDP program detached from all of them.
     pub fn all_detached(&self) -> bool {
         self.configured.iter().all(|configured| configured.detached)
     }
@@ -485,7 +485,7 @@ impl ConfiguredInterface {
         Ok(())
     }
 
-    /// Sees to it that the filter is on, unless the operator has taken it off.
+    /// Attaches the XDP program where it is missing, unless the operator has detached it.
     fn tend(&mut self, object: &mut Object, pins: &Pins) -> Vec<AgentEvent> {
         let mut news = Vec::new();
         if self.detached {

@@ -77,7 +77,7 @@ impl Interfaces {
         self.keep_next_programs(dataplane);
     }
 
-    /// Ensures that each interface that the filter is on, or is about to be, has its next program.
+    /// Ensures that each interface that the XDP program is attached to, or is about to be, has its next program.
     pub(super) fn keep_next_programs(&mut self, dataplane: &Dataplane) {
         let on = self.configured.iter().filter(|one| one.present.is_some() && !one.detached);
         self.next.keep(on.map(|one| (one.slot, one.wanted.as_str())), &self.pins, dataplane);

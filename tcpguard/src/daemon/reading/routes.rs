@@ -58,7 +58,7 @@ enum Leads {
 }
 
 impl Routes {
-    /// Answers all that can be answered. `attached` are the interfaces that the filter is on.
+    /// Answers all that can be answered. `attached` are the interfaces with the XDP program.
     pub fn answer(
         &mut self,
         now: Timestamp,

@@ -4,7 +4,7 @@
 //!
 //! The record has a version of its own, which no change of the maps' layout touches. It is JSON, sealed
 //! as state files are: it is believed whole or not at all, and keys that a later version added are
-//! passed over. It counts only if the filter that hangs is that of the agent that wrote it.
+//! passed over. It counts only if the attached XDP program is that of the agent that wrote it.
 
 use std::net::IpAddr;
 
@@ -128,7 +128,7 @@ impl HandoverRecord {
         };
         match found {
             Ok(found) if found.layout == pins.version() && has_maps => None,
-            Ok(found) => pins.has_filter_of(found.layout).then_some(found),
+            Ok(found) => pins.has_program_of(found.layout).then_some(found),
             Err(why) => {
                 log::warn!(
                     "handover record unusable: {why}. Outstanding SYN cookies are void, and mitigations \

@@ -139,17 +139,17 @@ struct Entries {
 }
 
 impl Fate {
-    /// SYNs that got in, by the filter's count.
-    pub fn by_filter(&self) -> u64 {
+    /// SYNs that got in, by the XDP program's count.
+    pub fn by_xdp(&self) -> u64 {
         self.passed
     }
 
-    /// By the kernel's, which the filter need not see.
+    /// By the kernel's, which the XDP program need not see.
     pub fn by_kernel(&self) -> u64 {
         self.reached.saturating_sub(self.returned)
     }
 
-    /// SYNs of which no filter knows: they came over the cable while there was none. (Packets of which
+    /// SYNs of which no XDP program knows: they came over the cable while there was none. (Packets of which
     /// only a filter knows count as well: where there are some, the books do not agree.)
     pub fn unseen(&self) -> u64 {
         (self.sent - self.lost).abs_diff(self.entered)
@@ -168,7 +168,7 @@ impl Fate {
 
     /// SYNs that got in, by the book that has most of them.
     pub fn leaked(&self) -> u64 {
-        self.by_filter().max(self.by_kernel()).max(self.unseen())
+        self.by_xdp().max(self.by_kernel()).max(self.unseen())
     }
 }
 
@@ -176,7 +176,7 @@ impl Filter {
     fn open(host: &Netns) -> Result<Self> {
         let found = host.exec("find /sys/fs/bpf -path */maps/PACKETS")?;
         let mut paths = found.lines();
-        let path = paths.next().context("no filter has its maps here")?;
+        let path = paths.next().context("no XDP program has its maps here")?;
         ensure!(paths.next().is_none(), "several filters have their maps here: {found}");
         let map = host.run(|| Ok(MapData::from_pin(path)?))?;
         Ok(Self(Map::PerCpuArray(map).try_into()?))

@@ -41,7 +41,7 @@ const AWAKE: Duration = Duration::from_millis(50);
 /// When the XDP program is not attached, or the kernel refuses.
 pub fn off_for(host: &Netns, time: Duration) -> Result<Duration> {
     let found = host.exec("find /sys/fs/bpf -path */links/*-eth0")?;
-    let path = found.lines().next().context("no filter is pinned")?;
+    let path = found.lines().next().context("no XDP program is pinned")?;
     let path = CString::new(path)?;
     // A link takes only a program of the same type as a replacement.
     let nothing = load_program(Hook::XdpFrags, &[mov(0, Verdict::Pass as i32), EXIT])?;

@@ -286,7 +286,7 @@ fn unblock(which: Which) -> Request {
     Change::Unblock { which, whose: Whose::All }.into()
 }
 
-/// One of each change, the last of which takes the filter off.
+/// One of each change, the last of which detaches the XDP program.
 fn every_change() -> Vec<Request> {
     let net = "203.0.113.9/32".parse().unwrap();
     let (lifetime, reason) = (Duration::from_secs(60), "from the administrator");

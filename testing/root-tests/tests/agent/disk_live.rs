@@ -127,7 +127,7 @@ fn flooded(lab: &Lab, agent: &Agent<'_>, rules: u64, happens: impl FnOnce()) -> 
     books.close(flood.stop().unwrap().sent).unwrap()
 }
 
-/// The least that would be a leak: the filter is off for a moment.
+/// The least that would be a leak: the XDP program is detached for a moment.
 fn off_for_a_moment() -> Fate {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -179,7 +179,7 @@ fn g15_a_disk_that_takes_nothing_lets_nothing_in_and_tears_no_file() {
         1,
         format!(
             "full disk, written in place: {naive} files torn; filter off for some 10 ms: {} SYNs let in by \
-             the kernel's count, {} seen by no filter",
+             the kernel's count, {} seen by no XDP program",
             brief.by_kernel(),
             brief.unseen()
         ),

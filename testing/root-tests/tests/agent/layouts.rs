@@ -149,7 +149,7 @@ fn record(host: &Netns) -> String {
 /// An agent of a version that leaves no record was there in between: the record of the earlier agent is
 /// outdated.
 #[test]
-fn a_record_counts_only_as_long_as_the_filter_of_its_writer_hangs() {
+fn a_record_counts_only_while_the_xdp_program_of_its_writer_is_attached() {
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let mut agent = armed(&lab);

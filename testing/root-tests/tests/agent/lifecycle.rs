@@ -171,7 +171,7 @@ fn a_runtime_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_stop_keeps_the_filter_and_detach_takes_it_off() {
+fn a_stop_keeps_the_xdp_program_and_detach_removes_it() {
     let lab = stage();
     let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     assert!(xdp_attached(&lab.edge));

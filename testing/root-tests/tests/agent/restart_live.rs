@@ -35,7 +35,7 @@ enum End {
     OtherLayout(i32),
     /// Stopped, and its maps are gone.
     Upgraded,
-    /// A program that detaches its filter at its end.
+    /// A program that detaches its XDP program at its end.
     Naive,
 }
 
@@ -211,18 +211,18 @@ fn an_upgrade_to_other_maps_lets_nothing_of_the_flood_in() {
 
 /// The measure can fail.
 #[test]
-fn an_agent_that_takes_its_filter_off_lets_the_flood_in() {
+fn an_agent_that_detaches_its_xdp_program_lets_the_flood_in() {
     let leaked = leaked(End::Naive);
     assert!(leaked > u64::from(MODERATE) / 2, "{leaked}");
 }
 
-/// Holder of the filter on the interface when an agent is killed.
+/// Holder of the XDP program on the interface when an agent is killed.
 #[derive(Clone, Copy, PartialEq)]
 enum Held {
     ByPins,
     /// A naive variant: the agent's descriptors alone.
     ByTheProcess,
-    /// The least of all gaps: pins, but the filter is off for a moment after each kill.
+    /// The least of all gaps: pins, but the XDP program is detached for a moment after each kill.
     ButForAMoment,
 }
 
@@ -312,7 +312,7 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     row.result(
         kills,
         format!(
-            "kills: {} of {} SYNs let in ({}), {} seen by no filter",
+            "kills: {} of {} SYNs let in ({}), {} seen by no XDP program",
             fate.leaked(),
             fate.sent,
             fate.forgiven(),
@@ -323,8 +323,8 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     .naive(
         naive_kills,
         format!(
-            "kills with the links held by the process alone: {} of {} let in; 3 with the filter off for \
-             some 10 ms in {TRICKLE} SYN/s: {} by the kernel's count, {} seen by no filter",
+            "kills with the links held by the process alone: {} of {} let in; 3 with the XDP program detached for \
+             some 10 ms in {TRICKLE} SYN/s: {} by the kernel's count, {} seen by no XDP program",
             naive.leaked(),
             naive.sent,
             brief.by_kernel(),

@@ -56,13 +56,13 @@ impl Flooding {
 enum Change {
     /// As a package does it: the one is stopped, the other started.
     Upgrade,
-    /// The naive variant of a filter: the agent's filter is detached before the other starts.
+    /// The naive variant of an XDP program: the agent's XDP program is detached before the other starts.
     Anew,
     /// The naive variant of cookies: the other is left nothing.
     Disinherited,
-    /// The least of all gaps: the filter is off for a moment before the other starts.
+    /// The least of all gaps: the XDP program is detached for a moment before the other starts.
     ButForAMoment,
-    /// A gap that clients notice: the filter is off until the last of their tries is over.
+    /// A gap that clients notice: the XDP program is detached until the last of their tries is over.
     ButForAWhile,
 }
 
@@ -239,8 +239,8 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
         .naive(
             2,
             format!(
-                "{naive:?}: {} of {} SYNs let in; with the filter off for some 10 ms at each: {} by the \
-                 kernel's count, {} seen by no filter{}",
+                "{naive:?}: {} of {} SYNs let in; with the XDP program detached for some 10 ms at each: {} by the \
+                 kernel's count, {} seen by no XDP program{}",
                 leaks.leaked(),
                 leaks.sent,
                 brief.by_kernel(),

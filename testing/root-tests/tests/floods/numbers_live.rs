@@ -1,4 +1,4 @@
-//! Every packet is counted once, with one fate: the filter's numbers add up, and are those of the
+//! Every packet is counted once, with one fate: the XDP program's numbers add up, and are those of the
 //! attacker and of the kernel. Needs root and `TCPGUARD_BIN`.
 
 use std::collections::BTreeMap;

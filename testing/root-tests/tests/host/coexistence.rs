@@ -375,7 +375,7 @@ fn coexistence_detach_removes_the_program() {
     row.result(
         n,
         format!(
-            "agents, alive, dead and hanging: from {own} the filter goes and stays off; {came_back} of 1 \
+            "agents, alive, dead and hanging: from {own} the XDP program goes and stays off; {came_back} of 1 \
              that went on put it on again, of which was warned, until it was stopped"
         ),
         own == STATES.len(),

@@ -159,7 +159,7 @@ fn has_tcx(host: &Netns) -> bool {
 }
 
 #[test]
-fn the_filter_belongs_on_the_members_of_a_bridge() {
+fn the_xdp_program_belongs_on_the_members_of_a_bridge() {
     let host = host();
     host.ip(&["link add br0 type bridge", "link set eth0 master br0", "link set br0 up"]).unwrap();
     let (text, hint) = doctor(&host, &["-i", "br0"]).is("stacked", "warning");
@@ -169,7 +169,7 @@ fn the_filter_belongs_on_the_members_of_a_bridge() {
 }
 
 #[test]
-fn the_filter_belongs_below_a_vlan() {
+fn the_xdp_program_belongs_below_a_vlan() {
     let host = host();
     if let Err(error) = host.ip(&["link add link eth0 name eth0.7 type vlan id 7"]) {
         println!("skipped: this kernel has no VLANs: {error:#}");

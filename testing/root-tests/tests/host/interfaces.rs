@@ -53,7 +53,7 @@ fn rename(host: &Netns, name: &str, to: &str) {
 }
 
 /// Returns whether the kernel shows a program of tcpguard on the interface.
-fn filtered(host: &Netns, name: &str) -> bool {
+fn is_attached(host: &Netns, name: &str) -> bool {
     host.exec(&format!("ip -details link show dev {name}")).unwrap().contains("tcpguard")
 }
 
@@ -73,12 +73,12 @@ fn protected(agent: &Agent<'_>, host: &Netns, names: &[&str]) {
     let all = |status: &Status| names.iter().all(|name| attached(status, name));
     agent.wait_until(&format!("{names:?} protected"), LOOKED, all).unwrap();
     for name in names {
-        assert!(filtered(host, name), "{name} is bare: {}", agent.log());
+        assert!(is_attached(host, name), "{name} is bare: {}", agent.log());
     }
 }
 
 #[test]
-fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
+fn a_renamed_interface_keeps_its_xdp_program_and_is_called_by_its_new_name() {
     let host = host();
     let mut agent = Agent::start(&host, Mode::Enforce).unwrap();
     protected(&agent, &host, &["eth0"]);
@@ -87,7 +87,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
         rename(&host, name, to);
         let begun = Instant::now();
         while begun.elapsed() < LOOKED {
-            assert!(filtered(&host, to), "bare after {:?}: {}", begun.elapsed(), agent.log());
+            assert!(is_attached(&host, to), "bare after {:?}: {}", begun.elapsed(), agent.log());
             sleep(STEP);
         }
         let status = agent.status().unwrap();
@@ -106,7 +106,7 @@ fn a_renamed_interface_keeps_its_filter_and_is_called_by_its_new_name() {
     // And the way out knows it by the name that it has.
     let detached = cli(&host, &["detach", "-i", "wan0"]).unwrap();
     assert_eq!(String::from_utf8_lossy(&detached.stdout), "detached wan0\n");
-    assert!(!filtered(&host, "wan0"));
+    assert!(!is_attached(&host, "wan0"));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_interface_in_another_namespace_is_not_filtered_there_and_is_again_on_retur
     let text = "eth0: no such interface".to_owned();
     assert_eq!(status.health(), [("detached".to_owned(), text)]);
     let begun = Instant::now();
-    while filtered(&elsewhere, "eth0") {
+    while is_attached(&elsewhere, "eth0") {
         assert!(begun.elapsed() < LOOKED, "it filters a namespace that it does not guard");
         sleep(STEP);
     }
@@ -410,7 +410,7 @@ fn by_status() -> anyhow::Result<Vec<Claim>> {
     Ok(reported.map(claim).collect())
 }
 
-/// Claims of a naive observer that takes a pin for the filter. The pin is there even when the interface has
+/// Claims of a naive observer that takes a pin for the XDP program. The pin is there even when the interface has
 /// gone.
 fn by_pin(host: &Netns) -> anyhow::Result<Vec<Claim>> {
     let pins = host.exec("find /sys/fs/bpf -path */links/*-eth0 -printf %f\\n")?;

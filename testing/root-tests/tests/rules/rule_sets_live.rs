@@ -111,7 +111,7 @@ fn expected(name: &str) -> BTreeMap<String, String> {
     rules.map(|n| (whole(prefix(n)), format!("set {name}"))).collect()
 }
 
-/// Outcome of SYNs: let through and dropped by the filter's count, and answered with a reset by the kernel's.
+/// Outcome of SYNs: let through and dropped by the XDP program's count, and answered with a reset by the kernel's.
 /// Each SYN that is let through is reset.
 #[derive(Clone, Copy, Debug)]
 struct Fate {

@@ -66,7 +66,7 @@ fn fleet_deb() -> Package {
     Package::made(&FLEET, Format::Deb).unwrap()
 }
 
-fn filtered(machine: &Machine) -> bool {
+fn is_attached(machine: &Machine) -> bool {
     machine.exec("ip link show dev eth0").unwrap().contains("xdp")
 }
 
@@ -215,7 +215,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     machine.exec("systemctl enable --now tcpguard").unwrap();
     let first = machine.exec("tcpguard status").unwrap();
     println!("from dpkg -i to the first status: {:.1?}\n{first}", begun.elapsed());
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     assert_eq!(status(&machine)["daemon"]["state"], "observing");
     let documented = machine.exec("systemctl show tcpguard --property Documentation").unwrap();
     for page in ["man:tcpguard(8)", "man:tcpguard.toml(5)"] {
@@ -226,7 +226,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     install(&machine, &deb);
     let again = machine.main_pid().unwrap().expect("it runs");
     assert_ne!(again, pid, "the new program runs");
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
 
     // Mistakes: the running agent is left alone.
     let config = fs::read_to_string(machine.path(CONFIG)).unwrap();
@@ -237,7 +237,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     fs::write(machine.path(CONFIG), config).unwrap();
 
     machine.exec("dpkg --remove tcpguard").unwrap();
-    assert!(!filtered(&machine), "the filter goes with the program");
+    assert!(!is_attached(&machine), "the XDP program goes with the package");
     assert!(!machine.path("/usr/bin/tcpguard").exists());
     assert!(!machine.path("/sys/fs/bpf/tcpguard").exists());
     assert!(machine.path(CONFIG).is_file(), "until it is purged");
@@ -246,10 +246,10 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
 
     // A service that was enabled is enabled again.
     install(&machine, &deb);
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
 
     machine.exec("dpkg --purge tcpguard").unwrap();
-    assert!(!filtered(&machine));
+    assert!(!is_attached(&machine));
     let after = traces(&machine);
     let left: Vec<_> = after.difference(&before).collect();
     assert!(left.is_empty(), "left behind: {left:#?}");
@@ -266,7 +266,7 @@ fn an_agent_that_does_not_start_fails_no_installation() {
     println!("{said}");
     let state = machine.exec("dpkg-query --show --showformat ${db:Status-Status} tcpguard");
     assert_eq!(state.unwrap(), "installed");
-    assert!(!filtered(&machine));
+    assert!(!is_attached(&machine));
     machine.exec("systemctl stop tcpguard").unwrap();
     machine.exec("dpkg --purge tcpguard").unwrap();
 }
@@ -317,7 +317,7 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
     let sent = flood.stop().unwrap().rate();
     let attempts = load.finish().unwrap().begun(from, to);
     println!(
-        "upgraded under {sent:.0} SYN/s: {gaps} of {looks} looks without the filter, {}",
+        "upgraded under {sent:.0} SYN/s: {gaps} of {looks} looks without the XDP program, {}",
         attempts.summary()
     );
     assert_ne!(machine.main_pid().unwrap().expect("it runs"), before, "the new program runs");
@@ -328,7 +328,7 @@ fn an_upgrade_under_a_flood_opens_no_gap() {
     assert!(away < HEARTBEAT, "tcpguard's own cookies end: {away:?}");
     let version = machine.exec("dpkg-query --show --showformat ${Version} tcpguard").unwrap();
     assert_eq!(version, "99.0-1");
-    assert!(looks > 100 && gaps == 0, "{gaps} of {looks} looks found no filter");
+    assert!(looks > 100 && gaps == 0, "{gaps} of {looks} looks found no XDP program");
     assert!(attempts.share_within(3 * SECOND) >= 1.0, "{}", attempts.summary());
     assert_eq!(status(&machine)["daemon"]["config"]["path"], CONFIG);
 }
@@ -454,9 +454,9 @@ fn the_rpm_is_installed_started_and_removed() {
     assert!(machine.path("/etc/tcpguard/conf.d").is_dir());
     fs::write(machine.path(CONFIG), ON_ETH0).unwrap();
     machine.exec("systemctl enable --now tcpguard").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     rpm_of("--erase tcpguard");
-    assert!(!filtered(&machine), "the filter goes with the program");
+    assert!(!is_attached(&machine), "the XDP program goes with the package");
     assert!(!machine.path("/usr/bin/tcpguard").exists());
     assert!(machine.path(&format!("{CONFIG}.rpmsave")).is_file(), "what was changed is kept");
 }

@@ -74,7 +74,7 @@ fn packets_that_a_backlog_drops_are_the_headline() {
     // them as between a card's interrupt and a busy CPU.
     lab.client.keep_on_cpu(1);
     lab.edge.write(&format!("/sys/class/net/{INTERFACE}/queues/rx-0/rps_cpus"), "1").unwrap();
-    // Generic: natively the filter comes before the backlog.
+    // Generic: natively the XDP program comes before the backlog.
     let arguments = ["--xdp-mode", "generic"];
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, "", &arguments).unwrap();
     let calm = agent.status().unwrap();

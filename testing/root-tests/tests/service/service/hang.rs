@@ -115,7 +115,7 @@ impl Stage {
         let begun = hang.begin(machine, old);
         let (mut replaced, mut bare) = (None, 0);
         while replaced.is_none() && begun.elapsed() < 2 * LIMIT {
-            bare += u64::from(!filtered(machine));
+            bare += u64::from(!is_attached(machine));
             replaced = agent(machine).filter(|now| *now != old).map(|_| begun.elapsed());
             sleep(LOOK);
         }
@@ -145,7 +145,7 @@ fn described(all: &[Seen]) -> String {
     let (let_in, answered) = (sum(|seen| seen.pairs.let_in), sum(|seen| seen.pairs.answered));
     format!(
         "replaced {took}; {let_in} of {sent} SYNs let in that a rule drops, {answered} of {sent} \
-         others answered, no filter in {bare} looks"
+         others answered, no XDP program in {bare} looks"
     )
 }
 
@@ -182,7 +182,7 @@ fn replacements(hang: Hang, hangs: u64) -> Vec<Seen> {
     for _ in 0..hangs {
         seen.push(stage.hang(hang));
         machine.exec(READY).unwrap();
-        assert!(filtered(machine));
+        assert!(is_attached(machine));
     }
     assert_eq!(machine.property("NRestarts").unwrap(), hangs.to_string());
     let document = status(machine);

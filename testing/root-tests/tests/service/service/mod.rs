@@ -54,7 +54,7 @@ fn booted_with(files: &[(&str, &str)]) -> (Machine, u32) {
     (machine, pid)
 }
 
-fn filtered(machine: &Machine) -> bool {
+fn is_attached(machine: &Machine) -> bool {
     machine.exec("ip link show dev eth0").unwrap().contains("xdp")
 }
 
@@ -138,10 +138,10 @@ fn an_agent_that_is_killed_is_back_at_once_as_often_as_it_takes() {
     for _ in 0..10 {
         let begun = Instant::now();
         machine.exec(&format!("kill -KILL {pid}")).unwrap();
-        assert!(filtered(&machine), "the filter is gone");
+        assert!(is_attached(&machine), "the XDP program is gone");
         pid = machine.replaced(pid, RESTART + START).unwrap();
         longest = longest.max(begun.elapsed());
-        assert!(filtered(&machine));
+        assert!(is_attached(&machine));
     }
     println!("10 times killed, ready again after {longest:.2?} at most");
     assert_eq!(machine.property("NRestarts").unwrap(), "10");
@@ -157,14 +157,14 @@ fn a_stop_leaves_the_xdp_program_and_detach_removes_it() {
     let (machine, _) = booted();
     machine.exec("systemctl stop tcpguard").unwrap();
     assert_eq!(machine.property("Result").unwrap(), "success");
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     assert!(machine.log().unwrap().contains("tcpguard detach --all"), "the way out is named");
     machine.exec("systemctl start tcpguard").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
 
     machine.exec("systemctl stop tcpguard").unwrap();
     assert_eq!(machine.exec("tcpguard detach --all").unwrap(), "detached eth0\n");
-    assert!(!filtered(&machine));
+    assert!(!is_attached(&machine));
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_recreated_interface_is_attached_again_and_the_journal_reports_it() {
     machine.exec("ip link delete eth0").unwrap();
     machine.exec("ip link add eth0 type veth peer name wire").unwrap();
     let begun = Instant::now();
-    while !filtered(&machine) {
+    while !is_attached(&machine) {
         assert!(begun.elapsed() < Duration::from_secs(2), "not protected again");
     }
     machine.exec("tcpguard detach -i eth0").unwrap();
@@ -187,11 +187,11 @@ fn what_was_started_by_hand_is_taken_over() {
     let machine = machine(ON_ETH0);
     machine.exec("systemd-run --quiet --unit=by-hand /usr/bin/tcpguard run").unwrap();
     machine.exec("tcpguard status --wait healthy --timeout 5s").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     machine.exec("systemctl stop by-hand").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     machine.exec("systemctl start tcpguard").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     assert_eq!(status(&machine)["interfaces"][0]["pinned"], true);
 }
 
@@ -217,7 +217,7 @@ fn a_group_that_the_service_is_not_in_is_named_with_the_way_to_join_it() {
 fn metrics_over_tcp_need_a_drop_in_and_without_it_the_interface_is_attached_all_the_same() {
     let machine = machine(&format!("{ON_ETH0}[metrics]\nlisten = \"127.0.0.1:9469\"\n"));
     machine.exec("systemctl start tcpguard").unwrap();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     let finding = || {
         let document = status(&machine);
         let mut health = document["health"].as_array().unwrap().iter();
@@ -291,7 +291,7 @@ fn a_restart_with_a_mistake_uses_the_last_valid_configuration_and_monitoring_war
     write(&format!("{ON_ETH0}mode = \"enforce\"\n"));
     machine.exec("systemctl restart tcpguard").unwrap();
     assert_ne!(machine.main_pid().unwrap(), Some(pid), "another agent");
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     let reported = machine.journal("TCPGUARD_EVENT=config_refused").unwrap();
     let message = reported[0]["MESSAGE"].as_str().unwrap();
     assert!(message.contains("The last valid one"), "{message}");
@@ -462,7 +462,7 @@ fn a_selftest_that_fails_or_hangs_does_not_keep_the_agent_from_starting() {
         machine.exec("systemctl start tcpguard").unwrap();
         println!("{ends:?}: started after {:.2?}", begun.elapsed());
         assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
-        assert!(filtered(&machine));
+        assert!(is_attached(&machine));
         assert!(!machine.output("systemctl is-active tcpguard-selftest").unwrap().status.success());
         assert!(!machine.path(PROBED).exists());
     }

@@ -45,7 +45,7 @@ fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
 #[test]
 fn it_runs_with_three_capabilities_and_without_root() {
     let (machine, pid) = booted();
-    assert!(filtered(&machine));
+    assert!(is_attached(&machine));
     let status = status(&machine);
     assert_eq!(status["daemon"]["state"], "observing", "{status:#}");
     assert_eq!(status["health"].as_array().unwrap().len(), 0, "{:#}", status["health"]);
@@ -111,7 +111,7 @@ fn every_one_of_its_capabilities_is_needed() {
         assert!(!machine.output("systemctl start tcpguard").unwrap().status.success());
         let log = machine.log().unwrap();
         assert!(log.contains(&format!("missing {name}")), "{log}");
-        assert!(!filtered(&machine));
+        assert!(!is_attached(&machine));
     }
 }
 
@@ -174,7 +174,7 @@ fn g11_no_unprivileged_user_opens_a_pin() {
 }
 
 /// The kernel's refusal to user `nobody` with these capabilities alone, where that user makes the maps, loads
-/// the filter and attaches it. `None` if nothing is refused. The program that tries does not look at its
+/// the XDP program and attaches it. `None` if nothing is refused. The program that tries does not look at its
 /// capabilities itself. (It tries the tracepoint as well, which the agent can do without.)
 fn refusal(host: &Netns, capabilities: &[&str]) -> Option<String> {
     let only = capabilities.iter().fold("-all".to_owned(), |only, name| only + ",+" + name);
@@ -207,7 +207,7 @@ fn unneeded<'a>(host: &Netns, held: &[&'a str]) -> (Vec<&'a str>, Vec<String>) {
 }
 
 #[test]
-fn g11_the_kernel_refuses_the_filter_without_any_of_three_capabilities() {
+fn g11_the_kernel_refuses_the_xdp_program_without_any_of_three_capabilities() {
     let row = Row::new(Goal::G11);
     let held = ["bpf", "net_admin", "perfmon"];
     let host = Netns::new("kernel").unwrap();
