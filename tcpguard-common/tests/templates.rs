@@ -249,8 +249,8 @@ fn templates_and_all_stages_drop_and_count_the_same() {
         let mut host = host(mode);
         host.exempt.push(((Addr::from_v4(EXEMPT.to_be_bytes()), 128), u32::MAX));
         let client = Addr::from_v4(CLIENT.to_be_bytes());
-        let known = Client { completed_ns: START, ..Client::default() };
-        host.clients.insert(client, known);
+        let validated = Client { completed_ns: START, ..Client::default() };
+        host.clients.insert(client, validated);
         host.client_filter.insert(tcpguard_common::fastpath::clients::mark(&client));
         let floods: Vec<Syn> = (0..1 + random.below(3))
             .map(|number| Syn {

@@ -177,11 +177,11 @@ mod tests {
         assert_eq!(new, NETWORK_RATE.burst as usize);
         assert_eq!(completed(1 << 16, start), ClientStatus::New, "another /48");
         let later = start + RETURNING_AFTER_NS + 2 * RETURNING_EVERY_NS;
-        let known = |completed: &mut dyn FnMut(u32, u64) -> ClientStatus, now| {
+        let returning = |completed: &mut dyn FnMut(u32, u64) -> ClientStatus, now| {
             (0..100).filter(|net| completed(*net, now) == ClientStatus::Returning).count()
         };
-        assert_eq!(known(&mut completed, later), NETWORK_RETURNING_RATE.burst as usize);
-        assert_eq!(known(&mut completed, later + 2 * RETURNING_EVERY_NS), 8);
+        assert_eq!(returning(&mut completed, later), NETWORK_RETURNING_RATE.burst as usize);
+        assert_eq!(returning(&mut completed, later + 2 * RETURNING_EVERY_NS), 8);
         assert_eq!(completed(1 << 16, later), ClientStatus::Returning);
         let mut v4 = |last, now| {
             let client = Addr::from_v4([198, 51, 100, last]);

@@ -110,23 +110,23 @@ fn in_observe_mode_a_handshake_counts_for_the_rule_that_would_have_dropped_its_f
 #[test]
 fn a_returning_client_came_a_minute_ago_and_counts_once_in_ten_seconds() {
     let mut host = host(0);
-    let known = |host: &Model| counters(host).established_returning;
+    let returning = |host: &Model| counters(host).established_returning;
     // A hundred and fifty handshakes a second, all from one address.
     for round in 0..70 * 150 {
         complete(&mut host, any_source(1));
         host.now_ns += S / 150;
         if round == 59 * 150 {
-            assert_eq!(known(&host), 0);
+            assert_eq!(returning(&host), 0);
         }
     }
     // Its ten seconds begin at a moment of its own.
-    assert_eq!(known(&host), 1);
+    assert_eq!(returning(&host), 1);
     // One in five seconds each, from twenty.
     for _ in 0..26 {
         (2..22).for_each(|client| complete(&mut host, any_source(client)));
         host.now_ns += 5 * S;
     }
-    let of_twenty = known(&host) - 1;
+    let of_twenty = returning(&host) - 1;
     assert!((20 * 6..=20 * 7).contains(&of_twenty), "{of_twenty}");
 }
 

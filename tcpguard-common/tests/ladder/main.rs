@@ -230,8 +230,8 @@ fn no_flood_evicts_a_client_as_it_would_from_a_table_that_syns_fill() {
 fn a_flood_spoofing_an_allowlisted_prefix_gets_few_replies_beyond_the_limit() {
     let mut host = exhausted();
     host.exempt.push(((v4(10, 16, 0, 0), 96 + 12), u32::MAX));
-    let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
-    validate(&mut host, known);
+    let (validated, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    validate(&mut host, validated);
     assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allowlisted, and alone");
     assert_eq!(send(&mut host, new_client, 1), Reason::DropReplyLimit);
     let within = |number| {
@@ -243,7 +243,7 @@ fn a_flood_spoofing_an_allowlisted_prefix_gets_few_replies_beyond_the_limit() {
         (3_900..=4_001).contains(&spoofed.answered),
         "2,000 at once and each second: {spoofed:?}"
     );
-    assert_eq!(send(&mut host, known, 1), Reason::Cookie);
+    assert_eq!(send(&mut host, validated, 1), Reason::Cookie);
     let counters = counters(&host);
     assert_eq!(counters.spared, 0, "no rule had anything to spare");
 }
@@ -369,10 +369,10 @@ fn a_flood_from_everywhere_exhausts_no_network() {
 fn as_many_are_answered_as_a_cpu_may_answer_retransmitted_or_not() {
     let mut host = host(OWN_COOKIES);
     host.config.replies_per_cpu = Rate::per_second(1_000, 100);
-    let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
-    validate(&mut host, known);
+    let (validated, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+    validate(&mut host, validated);
     flood(&mut host, 1_000, 100 * MS, any_source);
-    assert_eq!(send(&mut host, known, 1), Reason::Cookie);
+    assert_eq!(send(&mut host, validated, 1), Reason::Cookie);
     assert_eq!(send(&mut host, any_source(1 << 40), 1), Reason::Cookie, "the last token");
     assert_eq!(send(&mut host, new_client, 1), Reason::DropReplyLimit);
     for _ in 0..2 {
@@ -393,12 +393,12 @@ fn the_stack_gets_new_clients_within_the_budget_and_validated_and_returning_ones
         // SYNs that cookies cannot answer: no SYN-ACK was seen.
         host.syn_acks.clear();
         budget(&mut host, Rate::per_second(1_000, 100));
-        let (known, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
-        validate(&mut host, known);
+        let (validated, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
+        validate(&mut host, validated);
         let first = flood(&mut host, 1_000, MS, any_source);
         assert!((93..=101).contains(&first.passed), "{first:?}");
         assert_eq!(send(&mut host, new_client, 1), Reason::DropBudget);
-        assert_eq!(send(&mut host, known, 1), Reason::Syn);
+        assert_eq!(send(&mut host, validated, 1), Reason::Syn);
         let second = flood(&mut host, 50_000, S, |number| any_source(1_000 + number));
         assert!((990..=1_010).contains(&second.passed), "{second:?}");
         assert_eq!(send(&mut host, new_client, 1), Reason::Syn, "it came again");
@@ -439,7 +439,7 @@ fn without_an_agent_or_in_another_mode_no_mitigation_applies() {
 
 #[test]
 fn rules_precede_mitigations_and_a_retransmission_under_a_signature_passes_both() {
-    for (mitigations, [first, returned, known]) in [
+    for (mitigations, [first, returned, validated]) in [
         (OWN_COOKIES, [Reason::Cookie; 3]),
         (BUDGET, [Reason::Syn, Reason::SynRetransmitted, Reason::SynValidated]),
     ] {
@@ -470,7 +470,7 @@ fn rules_precede_mitigations_and_a_retransmission_under_a_signature_passes_both(
         host.now_ns += S;
         assert_eq!(send(&mut host, client, 1), returned, "it came again, which is enough");
         validate(&mut host, client);
-        assert_eq!(send(&mut host, client, 2), known, "and now is known");
+        assert_eq!(send(&mut host, client, 2), validated, "and now is validated");
         let seen = counters(&host);
         assert_eq!((seen.accepted_retransmits, seen.spared), (1, 1));
     }

@@ -15,7 +15,12 @@ impl Engine {
     /// Those of listeners with nothing the matter are looked at every five seconds only, however often
     /// others need a look: there is nothing urgent to be learned from them, unless nothing has been
     /// learned yet.
-    pub fn handle_flows(&mut self, now: Timestamp, flows: &Flows, known: &dyn ValidatedClients) {
+    pub fn handle_flows(
+        &mut self,
+        now: Timestamp,
+        flows: &Flows,
+        validated: &dyn ValidatedClients,
+    ) {
         let all = due(now, self.surveyed, CALM, POLL);
         let urgent = |monitor: &&ListenerMonitor| monitor.is_suspicious() || monitor.needs_rtt();
         let looked_at = self.monitors.values().filter(|monitor| all || urgent(monitor));
@@ -39,10 +44,10 @@ impl Engine {
             let flows = self.monitors[&id].flows(flows);
             let Some(mut inspection) = self.inspect(now, id, flows) else { continue };
             if !self.is_thin(&inspection) && !self.is_rolled(id) {
-                let own = self.assess(id, &inspection.cohort, Some(known));
+                let own = self.assess(id, &inspection.cohort, Some(validated));
                 if own.class.is_flood() {
-                    if let Some(judged) = self.conclude(now, &inspection, own, None, known) {
-                        self.act(now, &inspection, judged, known);
+                    if let Some(judged) = self.conclude(now, &inspection, own, None, validated) {
+                        self.act(now, &inspection, judged, validated);
                     }
                     if !self.is_rolled(id) {
                         continue;
@@ -54,7 +59,7 @@ impl Engine {
             }
             together.push(inspection);
         }
-        self.judge_together(now, &together, known);
+        self.judge_together(now, &together, validated);
         self.ask_for_routes(now, flows);
         // SYNs that rules drop need no cookies.
         self.carry_out_plan(now);

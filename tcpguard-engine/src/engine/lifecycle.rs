@@ -145,7 +145,7 @@ impl Engine {
         now: Timestamp,
         inspection: &Inspection,
         pool: Option<&Pool>,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) -> Option<Judged> {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         let speaks = pool.map(|pool| pool.speaks_for(cohort));
@@ -158,7 +158,7 @@ impl Engine {
             (Some(pool), _) => self.at(id, pool.all.clone()),
             (None, Some(own)) => own.clone(),
             (None, None) if inspection.ready => {
-                let all = self.assess(id, cohort, Some(known));
+                let all = self.assess(id, cohort, Some(validated));
                 if speaks.is_none() && !all.class.is_flood() && self.awaits_others(now, inspection)
                 {
                     return None;
@@ -167,7 +167,7 @@ impl Engine {
             }
             (None, None) => return None,
         };
-        self.conclude(now, inspection, all, pool, known)
+        self.conclude(now, inspection, all, pool, validated)
     }
 
     /// Opens or refines the incident of a listener by the verdict on `all` that fails there.
@@ -177,7 +177,7 @@ impl Engine {
         inspection: &Inspection,
         all: Assessment,
         pool: Option<&Pool>,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) -> Option<Judged> {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         if self.is_harmless(now, inspection, &all) {
@@ -189,7 +189,7 @@ impl Engine {
             let holding = cohort.without(|flow| flow.reset);
             let assessment = match pool {
                 Some(pool) => self.at(id, pool.holding().clone()),
-                None => self.assess(id, &holding, Some(known)),
+                None => self.assess(id, &holding, Some(validated)),
             };
             (holding, assessment)
         });
@@ -224,7 +224,7 @@ impl Engine {
         now: Timestamp,
         inspection: &Inspection,
         judged: Judged,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) {
         let (id, cohort) = (inspection.id, &inspection.cohort);
         let Judged { all, holding, is_shared: of_several } = judged;
@@ -234,7 +234,7 @@ impl Engine {
         let holding = match cohort.failing.iter().any(is_shared) {
             true => {
                 let left = cohort.without(|flow| flow.reset || is_shared(flow));
-                let assessment = self.assess(id, &left, Some(known));
+                let assessment = self.assess(id, &left, Some(validated));
                 Some((left, assessment))
             }
             false => holding,
@@ -257,7 +257,7 @@ impl Engine {
             cohort: holding.as_ref().map_or(cohort, |(holding, _)| holding),
             assessment: holding.as_ref().map_or(&all, |(_, assessment)| assessment),
             clients: &monitor.clients,
-            known,
+            validated,
             exempt: &self.exempt,
             held_back,
             unsure,
@@ -305,8 +305,8 @@ impl Engine {
         let novelty = Novelty::of(cohort, &self.networks, natural_share);
         let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline());
         let clients_missing = Missing::of(&sums, monitor.completions().baseline);
-        let failing_clients = clients.map(|known| {
-            FailingClients::of(cohort, &monitor.clients, known, &sums, monitor.baseline())
+        let failing_clients = clients.map(|validated| {
+            FailingClients::of(cohort, &monitor.clients, validated, &sums, monitor.baseline())
         });
         let failing_clients = failing_clients.unwrap_or_default();
         let reach = Reach::of(cohort, monitor.routes(self.now), DISTINCT_MIN);

@@ -66,17 +66,17 @@ impl Engine {
         &mut self,
         now: Timestamp,
         inspections: &[Inspection],
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) {
         // A listener with enough flows of its own would drown out the others.
         let is_part =
             |inspection: &&Inspection| self.is_thin(inspection) || self.is_rolled(inspection.id);
         let parts: Vec<&Inspection> = inspections.iter().filter(is_part).collect();
-        let pool = self.pool(now, &parts, known);
+        let pool = self.pool(now, &parts, validated);
         let mut judged: Vec<(&Inspection, Judged)> = Vec::new();
         for inspection in inspections {
             if !self.is_rolled(inspection.id)
-                && let Some(verdict) = self.judge(now, inspection, pool.as_ref(), known)
+                && let Some(verdict) = self.judge(now, inspection, pool.as_ref(), validated)
             {
                 judged.push((inspection, verdict));
             }
@@ -90,15 +90,15 @@ impl Engine {
             Some(match (pool, &inspection.own) {
                 (Some(pool), _) => engine.at(id, pool.all.clone()),
                 (None, Some(own)) => own.clone(),
-                (None, None) => engine.assess(id, &inspection.cohort, Some(known)),
+                (None, None) => engine.assess(id, &inspection.cohort, Some(validated)),
             })
         });
         if let Some(pool) = &pool {
-            self.judge_rolled(now, inspections, pool, known);
+            self.judge_rolled(now, inspections, pool, validated);
         }
         // Last, so that a flood that a rule for every listener covers gets no other rule.
         for (inspection, verdict) in judged {
-            self.act(now, inspection, verdict, known);
+            self.act(now, inspection, verdict, validated);
         }
     }
 
@@ -108,7 +108,7 @@ impl Engine {
         &mut self,
         now: Timestamp,
         inspections: &[&Inspection],
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) -> Option<Pool> {
         let is_stale = self.all_clients.gathered.is_none_or(|gathered| now.since(gathered) >= CALM);
         if inspections.len() < TOGETHER
@@ -130,10 +130,10 @@ impl Engine {
             rolled.incident.admitted.note(now, &cohort.completed);
             cohort.admitted.clone_from(&rolled.incident.admitted);
         }
-        let all = self.assess_together(inspections, &cohort, known);
+        let all = self.assess_together(inspections, &cohort, validated);
         let held = cohort.has_resets().then(|| {
             let held = cohort.without(|flow| flow.reset);
-            let assessment = self.assess_together(inspections, &held, known);
+            let assessment = self.assess_together(inspections, &held, validated);
             (held, assessment)
         });
         Some(Pool { listeners: inspections.len(), cohort, all, held })
@@ -143,7 +143,7 @@ impl Engine {
         &self,
         inspections: &[&Inspection],
         cohort: &Cohort,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) -> Assessment {
         let monitors =
             || inspections.iter().filter_map(|inspection| self.monitors.get(&inspection.id));
@@ -165,7 +165,7 @@ impl Engine {
             novelty: Novelty::of(cohort, &self.networks, natural_share),
             surge: Surge::of(&seconds, baseline),
             clients_missing: Missing::of(&recent, completed),
-            failing_clients: FailingClients::of(cohort, clients, known, &recent, baseline),
+            failing_clients: FailingClients::of(cohort, clients, validated, &recent, baseline),
             reach: Reach::of(cohort, None, DISTINCT_MIN),
         };
         let mut assessment = assess(cohort, clients, background);
@@ -210,14 +210,14 @@ impl Engine {
         now: Timestamp,
         inspections: &[Inspection],
         pool: &Pool,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) {
         if pool.cohort.failing.len() < EVIDENCE_FLOWS {
             return;
         }
         let members: Vec<&Inspection> =
             inspections.iter().filter(|inspection| self.is_rolled(inspection.id)).collect();
-        let apart = self.apart(&members, pool, known);
+        let apart = self.apart(&members, pool, validated);
         let held_back = self.no_shared_rules();
         let source_forbidden = self.is_forbidden_somewhere(now, Mitigation::Source);
         let signature_forbidden = self.is_forbidden_somewhere(now, Mitigation::Signature);
@@ -250,7 +250,7 @@ impl Engine {
             cohort,
             assessment,
             clients: &self.all_clients.clients,
-            known,
+            validated,
             exempt: &self.exempt,
             held_back,
             unsure,
@@ -291,13 +291,13 @@ impl Engine {
         &self,
         members: &[&Inspection],
         pool: &Pool,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
     ) -> Vec<Option<IncidentClass>> {
         let apart = |inspection: &&Inspection| {
             let is_part = pool.all.speaks_for(&inspection.cohort) == Some(true);
             (pool.all.class.is_flood() && !is_part).then(|| match self.is_thin(inspection) {
                 true => IncidentClass::HandshakeDegraded,
-                false => self.assess(inspection.id, &inspection.cohort, Some(known)).class,
+                false => self.assess(inspection.id, &inspection.cohort, Some(validated)).class,
             })
         };
         members.iter().map(apart).collect()

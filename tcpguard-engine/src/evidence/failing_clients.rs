@@ -34,16 +34,16 @@ pub(crate) struct FailingClients {
     /// They are clients, by all that is known.
     pub hold: bool,
     /// Share of the failed flows from sources that completed a handshake lately.
-    known: f64,
+    validated: f64,
 }
 
 impl FailingClients {
-    /// Judges failed flows by the `known` clients and the fingerprints of `clients`, and a span's `sums` by
+    /// Judges failed flows by the `validated` clients and the fingerprints of `clients`, and a span's `sums` by
     /// the `baseline` rate of SYNs per second; `None` where that is not known.
     pub fn of(
         cohort: &Cohort,
         clients: &dyn KnownFingerprints,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
         sums: &Sums,
         baseline: Option<f64>,
     ) -> Self {
@@ -56,14 +56,14 @@ impl FailingClients {
         if !rare || !look_alike(cohort, clients) {
             return Self::default();
         }
-        let known = known_share(cohort, known);
-        Self { hold: known >= MOST, known }
+        let validated = validated_share(cohort, validated);
+        Self { hold: validated >= MOST, validated }
     }
 
     /// The share that clients need; empty where it was not taken.
     pub fn measured(&self) -> Vec<Measured> {
-        let share = Quantity::ValidatedShare.is(self.known).at_least(MOST);
-        [share].into_iter().filter(|_| self.known > 0.0).collect()
+        let share = Quantity::ValidatedShare.is(self.validated).at_least(MOST);
+        [share].into_iter().filter(|_| self.validated > 0.0).collect()
     }
 }
 
@@ -79,16 +79,16 @@ fn look_alike(cohort: &Cohort, clients: &dyn KnownFingerprints) -> bool {
 
 /// Share of the failed flows, or of a sample of them, from sources that completed a handshake lately.
 /// Clients that are lost anyway, each from another source, do not hide an office or a few servers among them.
-fn known_share(cohort: &Cohort, known: &dyn ValidatedClients) -> f64 {
+fn validated_share(cohort: &Cohort, validated: &dyn ValidatedClients) -> f64 {
     let mut times = BTreeMap::<IpAddr, u64>::new();
     let step = cohort.failing.len().div_ceil(ASKED).max(1);
     for flow in one_in(step, cohort.failing.iter()) {
         *times.entry(flow.source).or_default() += flow.weight;
     }
     let all: u64 = times.values().sum();
-    let is_known = |source: &IpAddr| known.completed_within(&client(*source));
-    let of_known = times.iter().filter(|(source, _)| is_known(source));
-    of_known.map(|(_, weight)| weight).sum::<u64>() as f64 / all.max(1) as f64
+    let is_validated = |source: &IpAddr| validated.completed_within(&client(*source));
+    let of_validated = times.iter().filter(|(source, _)| is_validated(source));
+    of_validated.map(|(_, weight)| weight).sum::<u64>() as f64 / all.max(1) as f64
 }
 
 /// The network that stands for a source.

@@ -51,7 +51,7 @@ pub(crate) struct Tick {
     /// Handshakes that the kernel completed.
     pub established: u64,
     /// Of all that completed, those of returning clients, each client counted once in ten seconds.
-    pub known: u64,
+    pub returning: u64,
     /// Completions of new clients after a signature rule had dropped their first SYN.
     pub let_through: u64,
     /// Third ACKs that count: no more than the kernel completed, unless a full accept queue is why.

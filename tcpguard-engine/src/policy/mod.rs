@@ -32,7 +32,7 @@ pub(crate) struct Grounds<'a> {
     /// The listener's clients.
     pub clients: &'a dyn KnownFingerprints,
     /// Clients of the whole host.
-    pub known: &'a dyn ValidatedClients,
+    pub validated: &'a dyn ValidatedClients,
     pub exempt: &'a Exempt,
     /// True if no reply of the listener was seen: then rules are only advised.
     pub unsure: bool,

@@ -123,7 +123,7 @@ fn are_alone(culprits: &[Culprit], grounds: &Grounds<'_>) -> bool {
     grounds.clients.completions() == 0
         && grounds.cohort.completed.is_empty()
         && grounds.cohort.failing.iter().all(|flow| among(&flow.addr))
-        && !everywhere.iter().any(|net| grounds.known.completed_within(net))
+        && !everywhere.iter().any(|net| grounds.validated.completed_within(net))
 }
 
 /// Returns the number of flows for which the failed ones from a network stand.
@@ -153,7 +153,7 @@ fn objection(culprit: &Culprit, grounds: &Grounds<'_>) -> Option<RuleObstacle> {
     if culprit.retransmitted && culprit.share < RESIDUAL_SHARE {
         return Some(RuleObstacle::Retransmitted);
     }
-    let clients = grounds.cohort.completed_within(net) || grounds.known.completed_within(net);
+    let clients = grounds.cohort.completed_within(net) || grounds.validated.completed_within(net);
     clients.then_some(RuleObstacle::ClientsBehind)
 }
 
@@ -196,7 +196,7 @@ mod tests {
 
     fn on<T>(
         cohort: &Cohort,
-        known: &dyn ValidatedClients,
+        validated: &dyn ValidatedClients,
         ask: impl FnOnce(&Grounds<'_>) -> T,
     ) -> T {
         let line = VerdictLine::earlier(IncidentClass::FewSource);
@@ -208,7 +208,7 @@ mod tests {
             cohort,
             assessment: &assessment,
             clients: &Clients::default(),
-            known,
+            validated,
             exempt: &Exempt::default(),
             unsure: false,
             held_back: None,
@@ -226,8 +226,8 @@ mod tests {
     }
 
     fn objects(culprit: &Culprit) -> bool {
-        let known = Known("198.51.100.9/32".parse().expect("prefix"));
-        on(&Cohort::default(), &known, |grounds| objection(culprit, grounds).is_some())
+        let validated = Known("198.51.100.9/32".parse().expect("prefix"));
+        on(&Cohort::default(), &validated, |grounds| objection(culprit, grounds).is_some())
     }
 
     #[test]
@@ -237,8 +237,8 @@ mod tests {
         let from = |host: u8| Failing::once([198, 51, host, 7].into());
         let cohort =
             |failing: &[Failing]| Cohort { failing: failing.to_vec(), ..Cohort::default() };
-        let alone = |cohort: &Cohort, known: &dyn ValidatedClients| {
-            on(cohort, known, |grounds| are_alone(&culprits, grounds))
+        let alone = |cohort: &Cohort, validated: &dyn ValidatedClients| {
+            on(cohort, validated, |grounds| are_alone(&culprits, grounds))
         };
         let flood = cohort(&[from(100); 40]);
         assert!(alone(&flood, &NoValidatedClients));

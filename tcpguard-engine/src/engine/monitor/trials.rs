@@ -21,20 +21,21 @@ const SECOND_TRY: Duration = Duration::from_millis(1500);
 pub(crate) struct RateBefore {
     completed: f64,
     /// Those of returning clients, each client counted once in ten seconds.
-    known: f64,
+    returning: f64,
 }
 
 impl From<Sums> for RateBefore {
     fn from(sums: Sums) -> Self {
-        let [completed, known] = [sums.completed, sums.known].map(|count| sums.per_second(count));
-        Self { completed, known }
+        let [completed, returning] =
+            [sums.completed, sums.returning].map(|count| sums.per_second(count));
+        Self { completed, returning }
     }
 }
 
 impl RateBefore {
     /// Returns the rate of all completed handshakes, where returning clients were not counted separately.
     pub const fn of_all(completed: f64) -> Self {
-        Self { completed, known: 0.0 }
+        Self { completed, returning: 0.0 }
     }
 }
 
@@ -64,7 +65,7 @@ impl ListenerMonitor {
             }
             other => {
                 self.ladder.canary.wait(now + delay);
-                let before = before(attack.known, self.rate_before.known);
+                let before = before(attack.returning, self.rate_before.returning);
                 self.ladder.breaker.monitor(now, other, delay, before, baseline);
             }
         }
@@ -81,7 +82,7 @@ impl ListenerMonitor {
         if self.overloaded() {
             return None;
         }
-        let Sums { completed, known, .. } = self.window.last(elapsed);
+        let Sums { completed, returning, .. } = self.window.last(elapsed);
         let canary = &mut self.ladder.canary;
         if canary.is_open() {
             let (mitigation, harm) = canary.poll(now, completed, elapsed, |_| true)?;
@@ -91,7 +92,7 @@ impl ListenerMonitor {
             let harm = self.ladder.cookie_completion.suspected().unwrap_or(harm);
             return Some((Newest::Mitigation(mitigation), harm));
         }
-        self.ladder.breaker.poll(now, known, elapsed, |_| false)
+        self.ladder.breaker.poll(now, returning, elapsed, |_| false)
     }
 
     /// Returns the harm if the host completes hardly any handshakes of clients with valid cookies.

@@ -24,7 +24,7 @@ pub struct Sums {
     /// Handshakes that completed.
     pub completed: u64,
     /// Handshakes among these of returning clients, each client counted once in ten seconds.
-    pub known: u64,
+    pub returning: u64,
     /// Handshakes of new clients that completed although a signature rule had dropped their first SYN.
     pub let_through: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived.
@@ -142,7 +142,7 @@ impl AddAssign<&Self> for Sums {
             answered,
             unanswered,
             completed,
-            known,
+            returning,
             let_through,
             ack_ignored,
             ignored,
@@ -164,7 +164,7 @@ impl AddAssign<&Self> for Sums {
         self.answered += answered;
         self.unanswered += unanswered;
         self.completed += completed;
-        self.known += known;
+        self.returning += returning;
         self.let_through += let_through;
         self.ack_ignored += ack_ignored;
         self.ignored += ignored;
@@ -193,7 +193,7 @@ impl From<&Tick> for Sums {
             beyond: tick.beyond,
             answered: tick.answered,
             unanswered: tick.unanswered,
-            known: tick.known,
+            returning: tick.returning,
             let_through: tick.let_through,
             ack_ignored: tick.ack_ignored,
             ignored: tick.ignored,

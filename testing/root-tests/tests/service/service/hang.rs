@@ -11,7 +11,7 @@ use tcpguard_kit::net::lab::{Lab, LabOptions};
 use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::trickle::{DROPPED, Pairs, Trickle};
 
-use crate::service::{CONFIG, ON_ETH0, SLACK, WATCHDOG, filtered, status};
+use crate::service::{CONFIG, ON_ETH0, SLACK, WATCHDOG, is_attached, status};
 
 /// Time from the moment an agent hangs until the next one runs: the watchdog's time, and a second for all that
 /// systemd does then, with its wait before a start.

@@ -8,7 +8,7 @@ use tcpguard_goals::{Goal, Row, verifier};
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::net::netns::Netns;
 
-use crate::service::{CONFIG, ON_ETH0, as_user, booted, booted_with, filtered, machine, status};
+use crate::service::{CONFIG, ON_ETH0, as_user, booted, booted_with, is_attached, machine, status};
 
 /// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF, by their bits in the kernel's `capability.h`.
 const CAPABILITIES: u64 = 1 << 12 | 1 << 38 | 1 << 39;

@@ -62,14 +62,14 @@ fn line(record: &Record) -> Vec<String> {
     let flaws = flaw(record.marked(), "marked") + &flaw(record.failed, "failed");
     let flooded = |value: Option<f64>| value.filter(|_| record.setting.rate.is_some());
     let [new_soon, new_late, new_last] = shares(&new_clients);
-    let [known_soon, known_late, _] = shares(&validated_clients);
+    let [validated_soon, validated_late, _] = shares(&validated_clients);
     vec![
         title,
         new_soon,
         new_late,
         new_last,
-        known_soon,
-        known_late,
+        validated_soon,
+        validated_late,
         record.samples(|run| Some(run.open_lost)).cell(2),
         times(&new_clients),
         times(&validated_clients),
