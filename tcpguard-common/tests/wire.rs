@@ -225,7 +225,7 @@ impl Frame for Pieces<'_> {
     }
 }
 
-/// They are not the sender's fault, and a SYN is not taken for one without its options.
+/// Fragmented headers are not the sender's fault, and a SYN is not taken for one without its options.
 #[test]
 fn headers_that_lie_in_another_piece_of_the_frame_are_beyond_reach_and_not_malformed() {
     let segment = [&syn()[..], b"data"].concat();

@@ -32,7 +32,7 @@ pub fn bytes(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// As compact as can be, in characters that have a form, and with six decimals at most.
+/// The most compact form, in characters that have a form, and with six decimals at most.
 struct Seen;
 
 impl Formatter for Seen {

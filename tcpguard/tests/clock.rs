@@ -114,7 +114,7 @@ fn at(seconds: u64) -> Time {
     clock().time_at(clock().now + Duration::from_secs(seconds))
 }
 
-/// As an agent in mode observe.
+/// An agent in mode observe.
 fn mode_agent(request: &Request) -> Response {
     let observe = Mode::Observe;
     let ends = |confirm_by: Option<u64>, until: Option<u64>| {
@@ -265,7 +265,7 @@ fn since(history: &History, run: u64, seq: u64) -> Response {
     }
 }
 
-/// As an agent that raised alerts two days, an hour and a moment ago.
+/// An agent that raised alerts two days, an hour and a moment ago.
 fn alerted(request: &Request) -> Response {
     let mut history = History::default();
     history.add(alert(200_000, Severity::Critical, "dropped_before_xdp"));
@@ -400,7 +400,7 @@ fn events_of_an_agent_that_does_not_run_end_with_code_3() {
     assert_eq!(output.status.code(), Some(3));
 }
 
-/// As an agent with a rule of an operator, one of its own on a source, and one on a signature.
+/// An agent with a rule of an operator, one of its own on a source, and one on a signature.
 fn with_rules(request: &Request) -> Response {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);

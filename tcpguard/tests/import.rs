@@ -260,7 +260,7 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     assert!(said.starts_with("error: cannot read no-such-file: "), "{said}");
 }
 
-/// As many rules as there can be, each with the longest reason, fit into one request.
+/// The largest set of rules, each with the longest reason, fits into one request.
 #[test]
 fn a_full_set_fits_into_a_request() {
     let agent = Agent::with(Vec::new());

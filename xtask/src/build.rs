@@ -40,7 +40,7 @@ pub enum Profile {
     Debug,
     /// Cargo's `release` profile: `target/release/tcpguard`.
     Release,
-    /// As small as can be, for an old C library, and slow to link: `target/TARGET/packaged/tcpguard`.
+    /// The smallest program, for an old C library, and slow to link: `target/TARGET/packaged/tcpguard`.
     Packaged(Platform),
 }
 

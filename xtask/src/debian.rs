@@ -30,7 +30,7 @@ const SECURITY: Archive =
     Archive { label: "Debian-Security", address: "http://deb.debian.org/debian-security/" };
 
 pub struct Kernel {
-    /// As `uname -r` says.
+    /// The release that `uname -r` prints.
     pub release: String,
     pub image: PathBuf,
     /// The directory `kernel/` of its modules.

@@ -88,7 +88,7 @@ enum Verb {
     },
     /// Tries the promises of tcpguard, each beside a naive variant that fails, and prints the table
     Faults {
-        /// As often and as long as the promises say; otherwise in the short form of `test`
+        /// Try as often and as long as the promises say; otherwise in the short form of `test`
         #[arg(long)]
         full: bool,
         /// Seed of the tests

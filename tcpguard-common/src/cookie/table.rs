@@ -50,7 +50,7 @@ const fn mtu_of(mss: u16, v6: bool) -> u16 {
 #[derive(Clone, Copy)]
 struct Joint {
     mtu: u16,
-    /// As [`Offer::scaling`] says it.
+    /// The scaling, as [`Offer::scaling`] has it.
     scaling: u8,
     sack: u8,
 }

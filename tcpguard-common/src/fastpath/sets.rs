@@ -300,7 +300,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// As a table without bounds, as long as no set is full.
+        /// A comparison with a table without bounds, as long as no set is full.
         #[test]
         fn while_no_set_is_full_nothing_is_lost(numbers in proptest::collection::vec(0u32..4000, 1..300)) {
             let mut model = Model::default();

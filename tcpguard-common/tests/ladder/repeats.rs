@@ -21,7 +21,7 @@ fn repetitions(host: &Model) -> (u8, u64) {
     (recorded(host).syn_retransmits, counted)
 }
 
-/// It costs one packet more, and would disguise a flood as clients with a broken path.
+/// A second SYN at once costs one packet more, and would disguise a flood as clients with a broken path.
 #[test]
 fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
     for client in BOTH {

@@ -8,7 +8,7 @@ use super::{
     BUDGET, MS, OWN_COOKIES, S, any_source, budget, counters, host, mixed, send, syn, v4, validate,
 };
 
-/// As many as the queue of a small listener holds.
+/// Returned cookies: as many as the queue of a small listener holds.
 const RETURNS: Rate = Rate { interval_ns: 10_000_000, burst: 25 };
 
 fn attacked(mitigations: u8) -> Model {

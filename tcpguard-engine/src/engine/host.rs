@@ -80,7 +80,7 @@ struct Packets {
 }
 
 impl Packets {
-    /// So many that nothing is done about.
+    /// SYNs about which nothing is done.
     fn left(syns: u64) -> Self {
         Self { syns, ..Self::default() }
     }

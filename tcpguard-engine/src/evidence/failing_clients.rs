@@ -31,7 +31,7 @@ const PERSISTENCE: f64 = 4.0;
 /// The failed sources.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FailingClients {
-    /// They are clients, by all that is known.
+    /// True if the sources are clients, by all that is known.
     pub hold: bool,
     /// Share of the failed flows from sources that completed a handshake lately.
     validated: f64,

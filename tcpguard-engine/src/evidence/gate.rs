@@ -101,9 +101,9 @@ pub(crate) struct Gate {
     /// True if the failed networks are new while those that complete are known, and no path is broken to
     /// them. `Some(false)` where the failed networks are known, which speaks against an attack.
     pub novel: Option<bool>,
-    /// They are clients that were served a moment ago, by all that is known.
+    /// The failed sources are clients that were served a moment ago, by all that is known.
     pub failing_clients: bool,
-    /// As many completed handshakes are missing as fail, and no tool's mark is on those that do: clients fail.
+    /// Completed handshakes are missing, as many as fail, and no tool's mark is on those that do: clients fail.
     pub missing: bool,
     /// Handshakes a second that fail, where most are reset by sources that ask no more often than health
     /// checks and scanners do, or that are no more than clients reset.

@@ -29,9 +29,9 @@ pub(crate) enum Missing {
     /// Fewer than fail.
     #[default]
     No,
-    /// As many as fail, or by chance fewer.
+    /// The missing ones are as many as fail, or by chance fewer.
     Perhaps,
-    /// As many as fail, though by chance more may seem to be missing than are.
+    /// The missing ones are as many as fail, though by chance more may seem to be missing than are.
     Surely,
 }
 

@@ -58,7 +58,7 @@ pub enum Question {
     FewIndicators,
     /// The failed sources are clients that completed handshakes a moment ago.
     ValidatedClients,
-    /// As many completed handshakes are missing as fail.
+    /// Completed handshakes are missing, as many as fail.
     MissingHandshakes,
     /// The failed networks are known, and their SYNs may be retransmitted.
     KnownNetworks,

@@ -20,11 +20,11 @@ pub(crate) enum Instead {
 /// Reason that a rule is not asked for.
 #[derive(Clone, Debug)]
 enum Why {
-    /// It does harm, or could not be made.
+    /// The rule does harm, or could not be made.
     Refused,
     /// An operator removed it.
     Removed(RemovedRule),
-    /// It made way for clients, and may be asked for again once its replacement has ended.
+    /// The rule made way for clients, and may be asked for again once its replacement has ended.
     Yielded(Wanted, Instead),
 }
 

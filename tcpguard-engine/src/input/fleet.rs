@@ -108,7 +108,7 @@ impl FleetRule {
 pub enum FleetAction {
     /// Their SYNs are dropped.
     Block,
-    /// They are exempt from automatic rules.
+    /// The sources are exempt from automatic rules.
     Allow,
 }
 

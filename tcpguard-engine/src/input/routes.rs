@@ -49,9 +49,9 @@ const WORLD_V6: [Ipv6Addr; 5] = [
 pub enum Route {
     /// The kernel did not say.
     Unknown,
-    /// It leaves by an attached interface, where it is seen.
+    /// The reply leaves by an attached interface, where it is seen.
     Attached,
-    /// It leaves by the interface with this index, which is not attached, so that it is not seen.
+    /// The reply leaves by the interface with this index, which is not attached, so that it is not seen.
     Elsewhere(u32),
     /// The address belongs to the link of an attached interface, and no neighbour has it: the reply waits
     /// there until the kernel drops it.
@@ -69,7 +69,7 @@ pub enum About {
     Failing,
     /// A client there completed a handshake.
     Client,
-    /// It stands for the Internet at large.
+    /// The address stands for the Internet at large.
     World,
 }
 

@@ -191,7 +191,7 @@ pub enum SignatureBasis {
     FullQueue,
     /// No client with it is seen where SYN-ACKs are not seen.
     NoReplySeen,
-    /// It was that of the last attack.
+    /// The signature was that of the last attack.
     LastAttack,
     /// No client has it. One indicator is missing, and other hosts of the fleet report the signature.
     Hinted,

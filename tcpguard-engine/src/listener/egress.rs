@@ -48,9 +48,9 @@ pub enum Egress {
     /// No SYN-ACK was seen, and nothing shows that there was any.
     #[default]
     Unknown,
-    /// They leave by an attached interface.
+    /// The SYN-ACKs leave by an attached interface.
     Seen,
-    /// They leave by an interface that is not attached.
+    /// The SYN-ACKs leave by an interface that is not attached.
     Unseen,
 }
 

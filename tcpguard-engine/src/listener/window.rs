@@ -112,7 +112,7 @@ pub(crate) struct Matured {
     pub reset: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
-    /// As of [`Tick`].
+    /// True for a gap, as in [`Tick`].
     pub gap: bool,
 }
 

@@ -74,12 +74,12 @@ pub enum MitigationReason {
     },
     /// The configuration forbids it.
     Barred,
-    /// It could not be started.
+    /// The mitigation could not be started.
     Failed {
         /// The obstacle, in the words of the agent or the kernel.
         error: Box<str>,
     },
-    /// It did harm.
+    /// The mitigation did harm.
     Harmful {
         /// The harm.
         harm: Harm,

@@ -23,7 +23,7 @@ pub struct HintReport {
 /// Reason that a message of the fleet is refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FleetRefusal {
-    /// It has no sense: no such signature, port or role, or a text that is too long.
+    /// The message has no sense: no such signature, port or role, or a text that is too long.
     Malformed,
     /// Hints that matter more take all slots.
     HintsFull,
@@ -41,7 +41,7 @@ pub enum FleetRefusal {
         /// The other rule.
         by: FleetName,
     },
-    /// It would do harm on this host.
+    /// The rule would do harm on this host.
     Harmful(RequestError),
 }
 

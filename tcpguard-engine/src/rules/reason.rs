@@ -51,12 +51,12 @@ pub enum RemovalReason {
     Fleet,
     /// An operator forbids such rules at its listener.
     Forbidden,
-    /// It is not among the rules that an operator imported.
+    /// The rule is not among those that an operator imported.
     NotImported {
         /// User id of the operator.
         uid: u32,
     },
-    /// It expired while there was no agent, or another rule stands in its place.
+    /// The rule expired while there was no agent, or another rule stands in its place.
     NotAdopted,
     /// Fewer clients connect since it was installed.
     Harmful {

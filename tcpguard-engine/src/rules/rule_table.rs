@@ -402,9 +402,9 @@ pub(crate) struct Terms {
 /// Lifetime of a rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Life {
-    /// It ends this long after the last time it was needed.
+    /// The rule ends this long after the last time it was needed.
     WhileNeeded(Duration),
-    /// It has a fixed end.
+    /// The rule has a fixed end.
     Until(Timestamp),
 }
 

@@ -13,7 +13,7 @@ use crate::sim::*;
 /// Incidents of listeners that are monitored one by one.
 const PLACES: usize = 64;
 
-/// So many listeners, each with a small queue. Clients come to the first.
+/// A host with that many listeners, each with a small queue. Clients come to the first.
 fn hosts(listeners: usize, server: Server) -> Lab {
     let clients = Clients { shape: Some(Shape::Linux), ..Clients::steady(50.0) };
     let lab = Lab::new(Mode::Enforce).clients(clients);
@@ -170,7 +170,7 @@ fn decoys_do_not_hide_the_flood_that_matters() {
     assert_eq!(lab.kernel.rules().count(), 0, "{}", lab.story());
 }
 
-/// As much fails at each decoy as at the victim, so that none gives up its slot for an incident.
+/// Each decoy fails as much as the victim, so that none gives up its slot for an incident.
 #[test]
 fn a_listener_without_an_incident_of_its_own_is_defended_like_any_other() {
     for shape in [Shape::RandomWindowMss, Shape::Linux] {

@@ -241,7 +241,7 @@ fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_t
     assert_eq!(times(&lab), 3, "nothing forbids them now: {}", lab.story());
 }
 
-/// They may send many ACKs with good cookies and a wrong checksum.
+/// Clients may send many ACKs with good cookies and a wrong checksum.
 #[test]
 fn acks_that_the_host_refuses_take_no_cookies_away_from_clients() {
     for begins in [5.0, 15.0] {

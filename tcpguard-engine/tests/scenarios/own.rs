@@ -15,7 +15,7 @@ const SECOND: Place = Place { addr: None, port: 444 };
 const WITHOUT_COOKIES: Server =
     Server { backlog: 128, cookies: false, traced: true, accepting: true, dead: false };
 
-/// As everywhere.
+/// An override that changes nothing.
 fn own() -> Override {
     Override { at: SECOND, mode: None, barred: Vec::new() }
 }

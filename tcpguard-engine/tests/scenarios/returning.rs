@@ -171,7 +171,7 @@ fn more_clients_than_the_stack_takes_at_first_end_the_rule_once_the_flood_is_ove
     assert_eq!((ended.len(), lab.kernel.rules().count()), (1, 0), "{story}");
 }
 
-/// They complete 40 handshakes a second from new addresses, and from 40 on a flood retransmits.
+/// Helpers complete 40 handshakes a second from new addresses, and from 40 s on a flood retransmits.
 #[test]
 fn helpers_that_complete_handshakes_open_the_queue_to_no_flood() {
     let again = Flood { repeated: 1.0, ..Flood::random(3000.0, 40.0..60.0) };

@@ -140,7 +140,7 @@ fn the_replaced_rule_is_restored_under_the_same_terms() {
     }
 }
 
-/// It has ended itself, or an operator has decided otherwise.
+/// A rule has ended by itself, or an operator has decided otherwise.
 #[test]
 fn an_expired_or_removed_rule_is_not_restored() {
     let mut lab = lab();

@@ -50,7 +50,7 @@ pub enum RouteState {
     Announced,
     /// The controller would announce it, but only simulates changes.
     DryRun,
-    /// It waits: for the speaker, or for the limit of changes.
+    /// The route waits: for the speaker, or for the limit of changes.
     Pending,
     /// The controller refuses it.
     Refused,

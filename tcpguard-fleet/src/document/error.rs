@@ -5,13 +5,13 @@ use super::MAX_BYTES;
 /// Reason that bytes are no document, or that a document cannot be written.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DocumentError {
-    /// It has more than [`MAX_BYTES`].
+    /// The document has more than [`MAX_BYTES`].
     #[error("{bytes} bytes (at most {})", MAX_BYTES)]
     TooLong {
         /// Length of it.
         bytes: usize,
     },
-    /// It is not JSON of the type that its schema names.
+    /// The document is not JSON of the type that its schema names.
     #[error("not a document: {0}")]
     Malformed(String),
     /// Its schema is unknown: a later major version, or another document.

@@ -21,10 +21,10 @@ string_form!(Label, "^[a-z0-9-]{1,32}$");
 /// Reason that a text is not such a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NameError {
-    /// It is not a [`HostId`].
+    /// The text is not a [`HostId`].
     #[error("not a host id: 8 to 64 lower-case hexadecimal digits")]
     Host,
-    /// It is not a [`Label`].
+    /// The text is not a [`Label`].
     #[error("not a name: 1 to 32 of lower-case letters, digits and -")]
     Label,
 }

@@ -28,7 +28,7 @@ pub trait Target {
 /// Reason for which an event did not arrive.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DeliveryError {
-    /// It may arrive at the next try.
+    /// The document may arrive at the next try.
     #[error("{0}")]
     Temporary(String),
     /// Each try would fail alike.

@@ -99,7 +99,7 @@ pub enum Sources {
     Spoofed,
     /// The sources send the packets themselves.
     Real,
-    /// It is not known.
+    /// The origin is not known.
     Unknown,
 }
 

@@ -19,10 +19,10 @@ pub struct OperatorKey(SigningKey);
 /// Reason that a text is not a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyError {
-    /// It is not 64 hexadecimal digits.
+    /// The text is not 64 hexadecimal digits.
     #[error("not a key: 64 lower-case hexadecimal digits")]
     Form,
-    /// It is no point of the curve, or a weak one: signatures under it need no secret key.
+    /// The number is no point of the curve, or a weak one: signatures under it need no secret key.
     #[error("not a public key of Ed25519")]
     Point,
 }

@@ -15,19 +15,19 @@ use crate::document::DocumentError;
 pub enum Reason {
     /// Its subject is none of tcpguard's.
     Subject,
-    /// It is longer than a document may be.
+    /// The message is longer than a document may be.
     TooLong,
-    /// It is not JSON of the type that its schema names.
+    /// The message is not JSON of the type that its schema names.
     Malformed,
     /// Its schema is unknown: probably one of a later version.
     UnknownSchema,
     /// A field is out of its range.
     OutOfRange,
-    /// It does not belong to its subject.
+    /// The message does not belong to its subject.
     Mismatch,
     /// Its time differs too much from that of this host.
     ClockSkew,
-    /// It is not newer than the last of its sender.
+    /// The message is not newer than the last of its sender.
     Replayed,
     /// Its sender sends too many.
     Rate,
@@ -35,7 +35,7 @@ pub enum Reason {
     TotalRate,
     /// Its sender is muted.
     Muted,
-    /// As many senders as possible are known already.
+    /// The number of known senders is at its limit.
     TooManyPeers,
     /// Another host uses the name of this one.
     SameHost,

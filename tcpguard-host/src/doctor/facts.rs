@@ -246,7 +246,7 @@ pub enum ConfigFacts {
         /// Each, as `line: text`.
         problems: Vec<String>,
     },
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable {
         path: PathBuf,
         /// Reason for which it cannot be read.

@@ -48,15 +48,15 @@ pub struct Way {
 /// Dependence of a rule on the SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// It refuses connections that do not begin with a SYN.
+    /// The rule refuses connections that do not begin with a SYN.
     NotSyn,
-    /// It accepts connections by their SYN.
+    /// The rule accepts connections by their SYN.
     BySyn,
-    /// It denies or limits SYNs, and would be bypassed.
+    /// The rule denies or limits SYNs, and would be bypassed.
     Bypassed,
     /// `nf_conntrack_tcp_loose` is 0, so a connection without its SYN is invalid.
     Strict,
-    /// It finishes handshakes itself.
+    /// The rule finishes handshakes itself.
     Synproxy,
 }
 

@@ -43,9 +43,9 @@ const ETH_FLAG_LRO: u32 = 1 << 15;
 /// An interface driver's support for native XDP programs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct XdpFeatures {
-    /// It runs them, and transmits the frames that they send back (`XDP_TX`).
+    /// The driver runs programs, and transmits the frames that they send back (`XDP_TX`).
     pub basic: bool,
-    /// It accepts frames that programs on other interfaces send to it. A veth does where its other end
+    /// The driver accepts frames that programs on other interfaces send to it. A veth does where its other end
     /// has an XDP program or GRO.
     pub takes: bool,
     /// Also where a packet fills more than one buffer, so that the MTU may exceed a page.

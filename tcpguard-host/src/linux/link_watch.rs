@@ -20,9 +20,9 @@ const DATAGRAMS: usize = 1024;
 /// Something happened to an interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum LinkEvent {
-    /// It is new, or something about it has changed.
+    /// The interface is new, or something about it has changed.
     Changed(Interface),
-    /// It has gone, also when it went to another namespace.
+    /// The interface has gone, also when it went to another namespace.
     Removed(Interface),
     /// Events were lost: list the interfaces again.
     Lost,

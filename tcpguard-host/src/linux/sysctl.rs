@@ -80,7 +80,7 @@ impl Sysctls {
         }
     }
 
-    /// As [`Sysctls::read`], for a setting that is one number.
+    /// Reads like [`Sysctls::read`], for a setting that is one number.
     pub fn read_number(&self, name: &str) -> Result<Option<u64>, Error> {
         let Some(text) = self.read(name)? else {
             return Ok(None);

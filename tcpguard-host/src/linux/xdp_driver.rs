@@ -18,7 +18,7 @@ const GVE_RX_PAD: u32 = 2;
 pub enum QueueRule {
     /// At most half of those that the card offers. The others transmit the packets of XDP.
     Half,
-    /// As many free ones as there are CPUs. With fewer, XDP transmits under a lock.
+    /// A free queue for each CPU. With fewer, XDP transmits under a lock.
     SpareForEachCpu,
 }
 

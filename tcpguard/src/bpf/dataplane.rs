@@ -164,7 +164,7 @@ impl Dataplane {
         self.paths.set(&0, paths)
     }
 
-    /// As [`Self::set_paths`] has set them.
+    /// The paths that [`Self::set_paths`] has set.
     pub fn paths(&self) -> Result<[u32; maps::MAX_INTERFACES as usize], KernelError> {
         Ok(self.paths.get(&0)?.unwrap_or([0; maps::MAX_INTERFACES as usize]))
     }

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use tcpguard_support::hint_check;
 
-    /// As many connections of `uid` as are admitted.
+    /// All connections of `uid` that are admitted.
     fn fill(admission: &Admission, uid: u32) -> Vec<Permit> {
         std::iter::from_fn(|| admission.admit(uid).ok()).collect()
     }

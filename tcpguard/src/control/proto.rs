@@ -306,7 +306,7 @@ pub enum RefusalKind {
     ReadOnly,
     /// There are too many connections or requests at once.
     Busy,
-    /// It would hit something that must not be hit.
+    /// The request would hit something that must not be hit.
     Protected,
     /// The request names something that does not exist, such as a rule or a listener.
     NotFound,
@@ -317,7 +317,7 @@ pub enum RefusalKind {
     /// The agent is stopping.
     Stopping,
     Failed,
-    /// It is done, and may be forgotten with this agent: it is not on the disk.
+    /// The request is done, and may be forgotten with this agent: it is not on the disk.
     Unstored,
 }
 

@@ -25,7 +25,7 @@ pub struct Clients {
 /// Verdict on the ratio of completed handshakes to their baseline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Connect {
-    /// As many clients connect as in the baseline, within chance.
+    /// All clients of the baseline connect, within chance.
     All,
     /// Some clients do not connect.
     Some,

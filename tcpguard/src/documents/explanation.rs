@@ -116,7 +116,7 @@ pub enum DecidedBy {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
-    /// They pass.
+    /// The SYNs pass.
     Pass,
     /// A rule drops them.
     Drop,
@@ -124,16 +124,16 @@ pub enum Outcome {
     DropSignature,
     /// No rule drops them.
     NoRule,
-    /// They pass automatic rules up to a rate.
+    /// The SYNs pass automatic rules up to a rate.
     PassUpTo {
         /// SYNs of the source per second.
         per_second: u64,
     },
-    /// They are answered with SYN cookies.
+    /// The SYNs are answered with SYN cookies.
     Cookies,
-    /// They pass up to the SYN rate limit of the listener.
+    /// The SYNs pass up to the SYN rate limit of the listener.
     RateLimit,
-    /// They do not count for the SYN rate limit.
+    /// The SYNs do not count for the SYN rate limit.
     Unlimited,
 }
 

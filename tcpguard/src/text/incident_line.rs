@@ -124,7 +124,7 @@ fn consequence(facts: &IncidentFacts) -> String {
     }
 }
 
-/// As many of `numbers` as fit in a line between its beginning and its end.
+/// Returns `numbers`, as many as fit in a line, between its beginning and its end.
 pub(super) fn fitted(head: &str, numbers: &[String], tail: &str) -> String {
     let (mut line, fixed) = (head.to_owned(), tail.chars().count());
     for (place, number) in numbers.iter().enumerate() {

@@ -106,7 +106,7 @@ enum Other {
     /// Time of its first alarm, in s after the first SYN.
     Alarmed(f64),
     Quiet,
-    /// It had not learned enough to judge by the capture's end.
+    /// The method had not learned enough to judge by the capture's end.
     TooShort,
     /// The method counts packets that this capture does not hold.
     OneWay,

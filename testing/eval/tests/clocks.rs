@@ -120,7 +120,7 @@ impl Host {
         }
     }
 
-    /// So many polls with some clients, and with so many SYNs that never complete.
+    /// Adds `polls` polls with some clients, and with `spoofed` SYNs that never complete.
     fn arrive(&mut self, polls: u32, spoofed: u64) {
         let sources = [1, u32::MAX][self.random.below(2) as usize];
         self.play(&Op::Traffic(Traffic {
@@ -173,7 +173,7 @@ impl Host {
         self.asked.retain(|_, asked| clock.now.since(asked.end) <= 4 * TICK);
     }
 
-    /// As many attacks as are remembered.
+    /// Makes as many attacks as are remembered.
     fn fill(&mut self) {
         while self.world.engine.report(self.world.now).past.len() < Limits::PAST_INCIDENTS {
             self.arrive(40, 5_000);

@@ -16,7 +16,7 @@ macro_rules! goals {
             /// All, in the order in which tables list them.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// As it is typed and printed, and, in small letters, as names of its tests begin.
+            /// The name as it is typed and printed, and, in small letters, as names of its tests begin.
             pub fn id(self) -> &'static str {
                 match self { $(Self::$name => $id,)* }
             }

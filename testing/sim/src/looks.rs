@@ -16,13 +16,13 @@ pub enum Shape {
     RandomWindowMss,
     /// No options; TTL drawn.
     RandomTtl,
-    /// As clients of several systems send it, from various distances, but without a single option.
+    /// The SYN of clients of several systems, from various distances, but without a single option.
     FarBare,
-    /// As Linux sends it, 8 hops away.
+    /// The SYN of Linux, 8 hops away.
     Linux,
-    /// As Linux sends it, from various distances.
+    /// The SYN of Linux, from various distances.
     FarLinux,
-    /// As clients of several systems at various distances.
+    /// The SYNs of clients of several systems at various distances.
     Mix,
     /// Each as the SYNs of some client of the population, its TTL included.
     Mimicking,
@@ -76,7 +76,7 @@ impl Shape {
     }
 }
 
-/// As Linux sends it.
+/// The SYN of Linux.
 pub(crate) fn linux() -> Fingerprint {
     Fingerprint {
         options: LINUX,
@@ -89,7 +89,7 @@ pub(crate) fn linux() -> Fingerprint {
     }
 }
 
-/// As one of several systems, drawn, sends it from this many hops away.
+/// The SYN of one of several systems, drawn, from this many hops away.
 pub(crate) fn system(hops: u8, random: &mut Random) -> Fingerprint {
     let linux = linux();
     match random.below(10) {

@@ -72,7 +72,7 @@ impl Clients {
 /// Behaviour of a client that gets no reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Persistence {
-    /// It retransmits its SYN at these times, s after the first one. Successive times are at most 8 s apart.
+    /// The client retransmits its SYN at these times, s after the first one. Successive times are at most 8 s apart.
     Repeats(&'static [f64]),
     /// Its application gives up and opens another connection, up to so many in all.
     Reconnects {

@@ -7,12 +7,12 @@ use crate::rules::{COMPLETED_MIN, COMPLETED_WINDOW};
 /// Effect of the rules for every listener on one of them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Shared {
-    /// As to any other.
+    /// The rules act on it as on any other.
     #[default]
     Alike,
-    /// They drop the SYNs of its clients.
+    /// The rules drop the SYNs of its clients.
     Harmful,
-    /// They spare it.
+    /// The rules do not apply to it.
     Exempting,
 }
 

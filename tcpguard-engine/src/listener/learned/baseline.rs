@@ -63,7 +63,7 @@ pub(crate) struct BaselineContext {
 }
 
 impl Baseline {
-    /// As learned by an earlier run.
+    /// The baseline as an earlier run learned it.
     pub fn known(syns: Option<f64>, completed: Option<f64>) -> Self {
         let mean = |rate: Option<f64>| rate.map_or_else(Mean::default, Mean::known);
         Self { syns: mean(syns), completed: mean(completed), ..Self::default() }

@@ -10,7 +10,7 @@ use crate::listener::window::{Sums, Tick};
 
 /// The share is compared from minute to minute.
 const MINUTE: Duration = Duration::from_secs(60);
-/// So many minutes must be alike.
+/// Number of minutes that must be alike.
 const MINUTES: u32 = 10;
 /// Largest ratio of the shares of two minutes: 2:1, as everywhere between the threshold that raises an alarm and the
 /// one that holds it. Chance alone makes the difference no larger (see [`ENOUGH`]). Of a flood in the same incident

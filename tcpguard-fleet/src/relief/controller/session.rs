@@ -26,11 +26,11 @@ pub(super) struct Session {
 /// A change of the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Change {
-    /// It is established.
+    /// The session is established.
     Established,
-    /// It was lost.
+    /// The session was lost.
     Lost,
-    /// It was lost too often, and nothing is announced for a while.
+    /// The session was lost too often, and nothing is announced for a while.
     HeldBack,
 }
 

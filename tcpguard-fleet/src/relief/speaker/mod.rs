@@ -46,7 +46,7 @@ pub trait Speaker {
 /// An error of a speaker. After any of them it is started anew: its end withdraws its routes for certain.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeakerError {
-    /// It cannot be started, or its files cannot be written.
+    /// The speaker cannot be started, or its files cannot be written.
     #[error("cannot start {program}: {cause}")]
     Start {
         /// The program.
@@ -60,13 +60,13 @@ pub enum SpeakerError {
     /// No reply in time.
     #[error("the BGP speaker did not reply within {}s", .0.as_secs())]
     Timeout(Duration),
-    /// It refused a request.
+    /// The speaker refused a request.
     #[error("the BGP speaker refused {0}")]
     Refused(String),
     /// A reply cannot be read.
     #[error("the BGP speaker sent a reply that cannot be read: {0}")]
     Unreadable(String),
-    /// It would keep routes after its end.
+    /// The speaker would keep routes after its end.
     #[error("graceful restart is on for {0}: routes would stay when the BGP speaker dies")]
     GracefulRestart(String),
 }

@@ -211,7 +211,7 @@ pub enum Effect {
 /// The decision about a packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
-    /// It passes this base chain.
+    /// The packet passes this base chain.
     Accept,
     Drop,
     /// Another chain decides, and then the next rule.

@@ -174,7 +174,7 @@ fn a_connection_that_was_completed_is_left_alone() {
     std::io::Read::read_exact(&mut &session, &mut bytes).expect("read");
 }
 
-/// As a half-open entry that completes its handshake after it was listed: the cookie stays.
+/// A half-open entry that completes its handshake after it was listed: the cookie stays.
 fn half_open_even_if_full(answer: &InetResponse) -> Option<HalfOpen> {
     half_open(&InetResponse { header: answer.header.clone(), nlas: Default::default() })
 }

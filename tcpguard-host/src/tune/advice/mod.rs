@@ -26,7 +26,7 @@ pub enum Verdict {
     Change { to: String },
     /// Nothing: an administrator had a reason for the value, or it does not matter here.
     LeaveAlone,
-    /// It does harm; give it this value.
+    /// The value does harm; give it this one.
     Harmful { to: String },
 }
 

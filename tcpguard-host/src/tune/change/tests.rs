@@ -173,7 +173,7 @@ fn a_value_that_an_administrator_changed_since_stays() {
     assert_eq!(host.value(SOMAXCONN), "1111");
 }
 
-/// As after `kill -9` at each moment of an `--apply`: the record is there, and some values are set.
+/// The state after `kill -9` at each moment of an `--apply`: the record is there, and some values are set.
 #[test]
 fn whatever_ends_an_apply_it_can_be_reverted() {
     for set in [&[][..], &[(SOMAXCONN, "4096")], &[(SOMAXCONN, "4096"), (RETRIES, "3")]] {

@@ -52,9 +52,9 @@ Examples:
 /// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Speed {
-    /// As fast as this machine can.
+    /// The highest speed of this machine.
     Max,
-    /// So many times as fast as it was captured.
+    /// A multiple of the speed at which it was captured.
     Times(f64),
 }
 

@@ -175,7 +175,7 @@ mod tests {
             host
         }
 
-        /// So many seconds later there are `more`, the last elsewhere by this interface.
+        /// Adds `more` after that many seconds, the last elsewhere by this interface.
         fn after(&mut self, seconds: u64, more: Arrived, by: u32) -> &mut Self {
             self.second += seconds;
             self.counters.add(more);

@@ -54,7 +54,7 @@ pub(in crate::daemon) struct Read {
 /// Reason for which a start or a reload refuses the content of the files.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// They cannot be read, or contain mistakes.
+    /// The files cannot be read, or contain mistakes.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// With them there would be nothing to do.

@@ -31,9 +31,9 @@ const _: () = assert!(Ports::MOST < 7, "an entry for each port, and a mark for e
 pub enum Deviation {
     /// A rule is not there.
     Missing(RuleId),
-    /// It ends at another time.
+    /// A rule ends at another time.
     OtherEnd(RuleId),
-    /// It is there with something else changed, such as its flags.
+    /// A rule is there with something else changed, such as its flags.
     Altered(RuleId),
     /// An entry that no rule asked for.
     Foreign(Walked),

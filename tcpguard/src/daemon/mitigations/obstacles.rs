@@ -53,7 +53,7 @@ pub enum Obstacle {
     Mptcp,
     /// Not a socket of this host.
     NotLocal,
-    /// It has not sent a SYN-ACK yet.
+    /// The listener has not sent a SYN-ACK yet.
     NeverAnswered,
     /// Its replies leave by an interface that is not attached.
     Elsewhere {

@@ -60,13 +60,13 @@ struct Saved {
 /// Outcome of giving a borrowed sysctl back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Returned {
-    /// It was not borrowed, or already has the same value again.
+    /// The setting was not borrowed, or already has the same value again.
     Nothing,
-    /// It has its value again.
+    /// The setting has its value again.
     To(u64),
-    /// It has a value that the agent did not give it, and keeps it.
+    /// The setting has a value that the agent did not give it, and keeps it.
     LeftAt(u64),
-    /// It was borrowed in another network namespace, and is restored there.
+    /// The setting was borrowed in another network namespace, and is restored there.
     Elsewhere,
 }
 
@@ -100,7 +100,7 @@ pub enum LeaseError {
     /// The administrator wants no cookies.
     #[error("{SYSCTL} is 0, which forbids SYN cookies")]
     Forbidden,
-    /// It is borrowed by another agent.
+    /// The setting is borrowed by another agent.
     #[error("{SYSCTL} is changed in another network namespace ({})", path.display())]
     Elsewhere { path: PathBuf },
     /// The value before is not known.

@@ -8,7 +8,7 @@ fn listener(number: u32) -> Listener {
     Listener { addr: Ipv4Addr::from_bits(0xcb00_7100 + number).into(), port: 443 }
 }
 
-/// As many as are monitored at most, all of which the programs know.
+/// A full table: as many listeners as are monitored at most, all of which the programs know.
 fn as_many_as_there_may_be(model: &mut Model) -> ListenerTable<()> {
     let mut table = ListenerTable::default();
     for number in 0..CAPACITY {

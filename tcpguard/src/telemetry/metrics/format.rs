@@ -42,11 +42,11 @@ pub struct Family {
 /// The behaviour of numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// They only rise, or start again from zero.
+    /// Values only rise, or start again from zero.
     Counter,
-    /// They go up and down.
+    /// Values go up and down.
     Gauge,
-    /// They are 1, and the labels carry the information.
+    /// Values are 1, and the labels carry the information.
     Info,
 }
 

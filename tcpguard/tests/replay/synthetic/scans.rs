@@ -77,7 +77,7 @@ fn many_ports_of_one_host() {
     jury.dismiss();
 }
 
-/// As Windows does: a refused SYN is sent twice more, half a second apart.
+/// The way of Windows: a refused SYN is sent twice more, half a second apart.
 #[test]
 fn a_slow_scan_that_tries_each_refused_port_three_times() {
     let mut jury = Jury::default();

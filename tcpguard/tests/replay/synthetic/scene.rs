@@ -20,9 +20,9 @@ pub const FIN: u8 = 1;
 /// Outcome of a connection attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fate {
-    /// It is answered, goes on, and is closed.
+    /// The handshake is answered, goes on, and is closed.
     Completes,
-    /// It is answered and never heard of again: a client that left, or a spoofed SYN.
+    /// The handshake is answered and never heard of again: a client that left, or a spoofed SYN.
     Vanishes,
     /// The client resets the SYN-ACK at once.
     Resets,
@@ -30,7 +30,7 @@ pub enum Fate {
     Unreached,
     /// The same, for a client with a first timeout of 3 s.
     UnreachedSlowly,
-    /// It completes, and so often the server has retransmitted its SYN-ACK before it gets the third ACK.
+    /// The handshake completes, and so often the server has retransmitted its SYN-ACK before it gets the third ACK.
     Hurried(usize),
     /// The server does not reply; the client retransmits its SYN, and gets a reply to the n-th retransmission.
     Unanswered(usize),

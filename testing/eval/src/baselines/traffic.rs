@@ -13,7 +13,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// So many clients a second that are answered and close their connections.
+    /// A second in which that many clients are answered and close their connections.
     pub const fn calm(clients: u64) -> Self {
         Self { syn: clients, syn_ack: clients, fin: clients }
     }

@@ -257,7 +257,7 @@ fn carpets() -> [Row; 9] {
     ]
 }
 
-/// So many cheap incidents at a host without cookies, and ten seconds later the flood that is meant, at the first
+/// A host without cookies with `count` cheap incidents, and ten seconds later the flood that is meant, at the first
 /// listener.
 fn behind_decoys(draw: &mut Draw<'_>, count: usize, shape: Shape) -> Scene {
     let time = draw.time();

@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// They are two fifths of all handshakes among 28 clients a second.
+    /// Such sources make two fifths of all handshakes among 28 clients a second.
     #[test]
     fn sources_that_reset_19_syn_acks_a_second_are_reported_among_few_clients_and_take_no_slot() {
         let cast = Cast::new(1000);

@@ -191,7 +191,7 @@ fn word(class: IncidentClass) -> &'static str {
     }
 }
 
-/// As many of these in words as there is room for.
+/// Returns these in words, as many as there is room for.
 fn list(classes: &[IncidentClass], separator: &str) -> String {
     const ROOM: usize = 16;
     let mut text = String::new();

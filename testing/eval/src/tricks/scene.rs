@@ -99,7 +99,7 @@ impl<'a> Draw<'a> {
         Flood { shape: Shape::Mimicking, ..self.fixed_fingerprint(low, high) }
     }
 
-    /// So many clients a second out of all of them.
+    /// Draws `rate` clients a second out of all of them.
     pub fn clients(&self, rate: f64) -> Clients {
         self.cast.clients(rate)
     }

@@ -40,7 +40,7 @@ pub struct Siege {
 }
 
 impl Siege {
-    /// So many connections to the agent on `host`, each with a message per `pace`, or as many as the agent reads, and
+    /// Opens `connections` to the agent on `host`, each with a message per `pace`, or as many as the agent reads, and
     /// with rules against these sources.
     ///
     /// # Errors

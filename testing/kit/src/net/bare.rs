@@ -145,7 +145,7 @@ pub enum Sources {
 }
 
 impl Sources {
-    /// As many sources as can be drawn.
+    /// All sources that can be drawn.
     pub const EVERYWHERE: Self = Self::Among { bits: 29 };
 
     /// Source `number` of those that are drawn: an IPv4 address, or bits 32 to 63 of an IPv6 address.

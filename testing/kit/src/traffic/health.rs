@@ -21,9 +21,9 @@ pub const MAX_RATE: u32 = 1000;
 /// Fingerprint of a check's SYN.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Look {
-    /// As a Linux host sends it.
+    /// The SYN of a Linux host.
     Linux,
-    /// As one of a [`crate::traffic::shape::Shape::Bare`] flood: no options, window 512, TTL 64.
+    /// The SYN of a [`crate::traffic::shape::Shape::Bare`] flood: no options, window 512, TTL 64.
     Bare,
 }
 
@@ -166,7 +166,7 @@ fn check(service: SocketAddr, checks: Checks, progress: &Progress) -> Result<()>
 }
 
 impl Checks {
-    /// As Linux hosts, from 192.0.2.1 to 192.0.2.4, `rate` times a second in all.
+    /// Checks of Linux hosts, from 192.0.2.1 to 192.0.2.4, `rate` times a second in all.
     pub fn at(rate: u32) -> Self {
         Self { first: 1, balancers: 4, rate, look: Look::Linux }
     }

@@ -32,7 +32,7 @@ pub enum Shape {
     WholeFragments,
     /// No SYN: a segment with these flags and random numbers, of no connection. One by one only.
     OutOfState(u8),
-    /// As a real client was seen to send it, with timestamps of many hosts and the TTLs of hosts at many
+    /// The SYN of a real client that was captured, with timestamps of many hosts and the TTLs of hosts at many
     /// distances (40 to 64, 100 to 128): nothing distinguishes it from that client.
     Copy(Likeness),
     /// One half [`Shape::Bare`], the other [`Shape::Copy`].

@@ -54,7 +54,7 @@ impl Flooding {
 /// Way in which one version follows the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Change {
-    /// As a package does it: the one is stopped, the other started.
+    /// The way of a package: the one is stopped, the other started.
     Upgrade,
     /// The naive variant of an XDP program: the agent's XDP program is detached before the other starts.
     Anew,

@@ -51,7 +51,7 @@ table inet filter {
     ct state invalid drop
   }
 }";
-/// As firewalld's rules are.
+/// The rules of firewalld.
 const FIREWALLD: &str = "\
 table inet firewalld {
   chain allowed {
@@ -91,7 +91,7 @@ table inet filter {
 /// its packets.
 const LEGACY_DENIED: &str = "-s 10.79.0.0/16 -p tcp --dport 443 --syn -j DROP";
 const LEGACY_DENIED_ENTIRELY: &str = "-s 10.79.0.0/16 -p tcp --dport 443 -j DROP";
-/// As ufw's rules are, which iptables makes.
+/// The rules of ufw, which iptables makes.
 const UFW: [&str; 6] = [
     "-P INPUT DROP",
     "-A INPUT -i lo -j ACCEPT",

@@ -18,7 +18,7 @@ fn only(agreed: &Agreed) -> Agreed {
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// As [`only`], with the sizes of the segments.
+/// The sizes of the segments, as [`only`] has the rest.
 fn sizes(agreed: &Agreed) -> [Option<&String>; 2] {
     ["mss", "advmss"].map(|name| agreed.get(name))
 }

@@ -133,7 +133,7 @@ impl Over {
         }
     }
 
-    /// As many listeners without any client.
+    /// Opens the same number of listeners without any client.
     fn decoys(self, lab: &Lab) -> Vec<TcpListener> {
         match self {
             Self::Ports => decoys(lab, (DECOYS..DECOYS + Self::PORTS).map(at)),

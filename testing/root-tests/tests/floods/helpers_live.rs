@@ -58,7 +58,7 @@ impl Helpers {
     /// Time for which clients are observed while nothing is dropped.
     const WITHOUT: Duration = Duration::from_secs(4);
 
-    /// They connect from before the attack on, and stop when the second of two signatures is dropped. It appears
+    /// Helpers connect from before the attack on, and stop when the second of two signatures is dropped. It appears
     /// that the rule keeps clients out.
     fn stop(self) -> Stopped {
         let service = self.family.service();

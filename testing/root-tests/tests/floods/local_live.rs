@@ -188,7 +188,7 @@ fn g20_connections_of_the_host_with_itself_hide_no_flood() {
     .finish();
 }
 
-/// As fast as a user of the host can: no client is forgotten for them, and the agent has no work.
+/// A user of the host connects with the highest speed: no client is forgotten for it, and the agent has no work.
 #[test]
 fn sixty_thousand_connections_of_the_host_with_itself_cost_no_client_and_no_cpu() {
     const CONNECTIONS: u32 = 60_000;

@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const FLOOD: u32 = 2_000;
 /// New connections per second of the real clients.
 const CLIENTS: u32 = 50;
-/// So few that the queue takes more handshakes of the flood than twice their SYN-ACKs of five seconds.
+/// A backlog so small that the queue takes more handshakes of the flood than twice their SYN-ACKs of five seconds.
 const FEW: u32 = 8;
 /// Time from the first SYN of a fixed-fingerprint flood; a second later where the kernel's cookies keep the queue
 /// from showing it.

@@ -16,7 +16,7 @@ use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::trickle::{DROPPED, Trickle};
 
-/// So soon a rule is in the kernel.
+/// Time until a rule is in the kernel.
 const LIMIT: Duration = Duration::from_secs(5);
 /// Time for which the effect of a command is observed. The agent checks its interfaces each second.
 const AFTER: Duration = Duration::from_millis(1500);
@@ -224,7 +224,7 @@ fn damage_to_ours() -> Damage {
     damage
 }
 
-/// They are attached natively. A command for generic programs does nothing to them.
+/// Programs are attached natively. A command for generic programs does nothing to them.
 fn damage_to_programs_without_links() -> Damage {
     let lab = lab();
     let attach = || {
@@ -327,7 +327,7 @@ fn stays_off(host: &Netns) -> bool {
 
 /// Outcome for the XDP program.
 struct Fate {
-    /// It is gone when the line has ended, and stays so. If an agent that hung could attach it again, the
+    /// True if it is gone when the line has ended, and stays so. If an agent that hung could attach it again, the
     /// output must have warned of that, and the way out that it names must have removed the program for good.
     gone: bool,
     /// An agent that went on did put it on again.

@@ -263,7 +263,7 @@ fn a_missing_capability_is_named() {
     assert!(text.contains("CAP_PERFMON, CAP_BPF"), "{text}");
 }
 
-/// As a sandbox does that forgets bpf(2).
+/// A sandbox forgets bpf(2).
 #[test]
 fn a_forbidden_system_call_is_recognised() {
     let host = host();

@@ -42,7 +42,7 @@ fn make(host: &Netns, name: &str, peer: &str) {
     .unwrap();
 }
 
-/// As udev does it: not every kernel renames an interface that is up.
+/// Renames as udev does: not every kernel renames an interface that is up.
 fn rename(host: &Netns, name: &str, to: &str) {
     host.ip(&[
         &format!("link set {name} down"),

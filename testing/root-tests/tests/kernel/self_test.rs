@@ -22,7 +22,7 @@ use tcpguard_kit::net::packet::{Segment, flags};
 const PORT: u16 = 443;
 const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
 
-/// As the kernel's own SYN-ACKs look.
+/// The record of the kernel's own SYN-ACKs.
 const RECORD: SynAckRecord = SynAckRecord {
     // Some interface that test runs do not have.
     ifindex: 77,

@@ -35,7 +35,7 @@ const VARIABLES: [(&str, &str); 2] = [("exabgp.api.cli", "false"), ("exabgp.daem
 pub struct ExaBgp {
     pipe: Pipe<UnixStream>,
     neighbor: IpAddr,
-    /// It is killed with this.
+    /// The process, which is killed with this.
     _child: Child,
 }
 

@@ -37,7 +37,7 @@ pub struct GoBgp {
     grpc: Grpc<Channel>,
     version: Version,
     neighbor: IpAddr,
-    /// It is killed with this.
+    /// The process, which is killed with this.
     _child: Child,
 }
 

@@ -15,7 +15,7 @@ const COSTLY: [&str; 4] = ["retbleed", "spec_rstack_overflow", "spectre_v2", "ts
 /// The machine, and the version of tcpguard that was measured on it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Machine {
-    /// As the processor calls itself.
+    /// The processor's name for itself.
     pub cpu: String,
     /// CPUs that this process may use.
     pub cpus: usize,

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-/// As long as a cache line of common processors.
+/// A cache line of common processors.
 #[repr(align(64))]
 struct Line(u32);
 

@@ -45,7 +45,7 @@ fn seen(frame: &[u8]) -> Result<Option<Client>, Reason> {
     }
 }
 
-/// As [`seen`], by the parser that everybody writes first.
+/// The result of [`seen`], by the parser that everybody writes first.
 fn seen_naively(frame: &[u8]) -> Option<Client> {
     let segment = naive::parse(frame).filter(naive::Segment::is_syn)?;
     let flow = segment.flow;

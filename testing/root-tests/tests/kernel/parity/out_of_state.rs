@@ -271,7 +271,7 @@ impl Pair {
         });
     }
 
-    /// As [`Pair::ingress`], for a SYN that gets a reply. The host is given the cookie that the
+    /// Runs [`Pair::ingress`] for a SYN that gets a reply. The host is given the cookie that the
     /// kernel chose. Returns the sequence number of the reply.
     fn answered_by_the_kernel(&mut self, frame: &[u8]) -> u32 {
         let (action, _, after) = self.object.test_ingress_frame(frame, 1).expect("a test run");

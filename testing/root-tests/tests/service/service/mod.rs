@@ -19,9 +19,9 @@ use tcpguard_kit::daemon::machine::Machine;
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n";
 
-/// As in the unit.
+/// The watchdog's time in the unit.
 const WATCHDOG: Duration = Duration::from_secs(3);
-/// It is started again at once.
+/// Time after which the service is started again: at once.
 const RESTART: Duration = Duration::from_millis(100);
 /// Time that systemd may add to the time of the watchdog: its timers may be late by a quarter of a second, and on a busy
 /// machine the next agent starts late as well.

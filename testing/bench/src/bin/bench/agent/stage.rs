@@ -24,7 +24,7 @@ impl Stage {
         Ok(Self { _server: server, lab })
     }
 
-    /// As many SYNs as the machine can make, for `time` at most.
+    /// Sends the most SYNs that the machine can make, for `time` at most.
     pub fn flood_at_maximum(&self, shape: Shape, time: Duration) -> Result<RunningFlood> {
         let flood = Flood::random(Family::V4.service(), time);
         Flood { shape, delivery: Delivery::Unpaced, ..flood }.start(&self.lab)

@@ -47,7 +47,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// As long as is recorded, or as shows that it works.
+    /// The length that is recorded, or one that shows that it works.
     pub const fn of_record(quick: bool) -> Self {
         Self { window: if quick { 4 } else { 5 }, ipv6: false }
     }

@@ -94,14 +94,14 @@ pub enum Situation {
     /// The program observes, with so many listeners on this port, the packet's among them, each on an address
     /// of its own.
     Listeners(u32),
-    /// So many addresses are listed (/32, /64), the packet's among them, or none.
+    /// Number of addresses that are listed (/32, /64), the packet's among them, or none.
     Listed(u32),
-    /// So many addresses are listed, and the packet's is not.
+    /// Number of addresses that are listed, and the packet's is not.
     Unlisted(u32),
-    /// So many networks are listed, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of
+    /// Number of networks that are listed, of mixed lengths (/16 to /28, /32 to /56), and the packet's is in one of
     /// them.
     Nets(u32),
-    /// So many signatures are in force, one of them the packet's.
+    /// Signatures in force, one of them the packet's.
     Signatures {
         count: u32,
         masks: Masks,
@@ -136,7 +136,7 @@ pub enum Masks {
     One,
     /// The same fields in all signatures, without the window.
     NoWindow,
-    /// As many sets of fields as there are masks. The packet's is under the last mask that random sources leave
+    /// One set of fields for each mask. The packet's is under the last mask that random sources leave
     /// alone.
     All,
 }

@@ -48,7 +48,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// As much as is recorded, or what shows that it works.
+    /// The extent that is recorded, or one that shows that it works.
     pub const fn of_record(quick: bool) -> Self {
         Self { quick, cpus: 2, rounds: None }
     }
@@ -116,7 +116,7 @@ impl Load {
         }
     }
 
-    /// As many sources as a flood has, or as are listed.
+    /// The sources of a flood, or those that are listed.
     const fn sources(self) -> Sources {
         match self {
             Self::Ours(_, Situation::Listed(count), _) => among(count),

@@ -64,7 +64,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// As much as is recorded, or what shows that it works.
+    /// The extent that is recorded, or one that shows that it works.
     pub const fn of_record(quick: bool) -> Self {
         Self { quick, rounds: None, held: false, from: None, record: None, json: None }
     }
