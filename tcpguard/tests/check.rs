@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use stand_in::StandIn;
-use support::{calm, clock, degraded, flooded, losing, status};
+use support::{built, calm, clock, degraded, flooded, losing, status};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
 use tcpguard::documents::{State, Status};
@@ -32,14 +32,14 @@ fn line(status: &Status, warn: &[&str], crit: &[&str]) -> String {
 fn elevated() -> Status {
     let (mut report, facts) = calm();
     report.listeners[1].state = ListenerState::Suspect;
-    Status::build(&report, &facts)
+    built(&report, &facts)
 }
 
 /// Something is done about the flood, and clients are kept out all the same.
 fn locked_out() -> Status {
     let (mut report, facts) = flooded(Mode::Enforce);
     report.listeners[1].completions.rate = 2.0;
-    Status::build(&report, &facts)
+    built(&report, &facts)
 }
 
 /// The agent started with the last valid configuration.
@@ -47,13 +47,13 @@ fn started_over_a_mistake() -> Status {
     let (report, mut facts) = calm();
     facts.config.error = Some("line 3: unknown key".to_owned());
     facts.config.stands_in = Some(Time(clock().wall));
-    Status::build(&report, &facts)
+    built(&report, &facts)
 }
 
 fn refused() -> Status {
     let (report, mut facts) = calm();
     facts.config.error = Some("line 3: unknown key".to_owned());
-    Status::build(&report, &facts)
+    built(&report, &facts)
 }
 
 /// The line that is looked at first says whether clients connect, by one number: dropped and answered
@@ -70,13 +70,13 @@ fn the_line_says_whether_clients_connect() {
 
     let (mut report, facts) = flooded(Mode::Observe);
     report.listeners[1].completions.rate = 50.0;
-    let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    let printed = line(&built(&report, &facts), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50 handshakes/s \
                   (baseline 52/s), 98.9k SYN/s; #3 ";
     assert!(printed.starts_with(begins), "{printed}");
 
     report.listeners[1].completions.baseline = Some(1.5);
-    let printed = line(&Status::build(&report, &facts), &[], &["clients=50:"]);
+    let printed = line(&built(&report, &facts), &[], &["clients=50:"]);
     assert!(printed.contains("clients=U;;50:;0"), "too few to tell: {printed}");
 }
 
@@ -153,7 +153,7 @@ fn a_full_syn_queue_that_nothing_explains_is_critical() {
         let listener = &mut report.listeners[1];
         listener.state = state;
         listener.queues = Some(Queues { half_open: Some(half_open), accept: 0, backlog: 128 });
-        judged(&Status::build(&report, &facts), &[], &[])
+        judged(&built(&report, &facts), &[], &[])
     };
     let full = with(ListenerState::Suspect, 129);
     assert_eq!(full.level, Level::Critical);
@@ -177,7 +177,7 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
 
     let (report, mut facts) = support::calm();
     facts.interfaces[0].packets.earlier = None;
-    let unknown = Status::build(&report, &facts);
+    let unknown = built(&report, &facts);
     let printed = line(&unknown, &["syn_pps=50"], &[]);
     assert!(
         printed.starts_with(

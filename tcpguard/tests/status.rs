@@ -8,7 +8,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::{calm, clock, degraded, flooded, losing, overloaded, status};
+use support::{built, calm, clock, degraded, flooded, losing, overloaded, status};
 use tcpguard::cli::overflow::name_processes;
 use tcpguard::documents::{Advised, NextProgramFacts, State, Status};
 use tcpguard::text::{self, View};
@@ -246,7 +246,7 @@ fn what_is_not_known_is_null_and_not_zero() {
     facts.losses.earlier = None;
     facts.conntrack = None;
     facts.sources_at = None;
-    let json = serde_json::to_value(Status::build(&report, &facts)).unwrap();
+    let json = serde_json::to_value(built(&report, &facts)).unwrap();
     for pointer in [
         "/interfaces/0/rates",
         "/kernel/rates",
@@ -442,7 +442,7 @@ fn every_finding_says_how_to_go_on() {
     report.listeners[0].egress = Egress::Unseen;
     let one = report.listeners[0].clone();
     report.listeners.resize(MAX_LISTENERS as usize, one);
-    let health = Status::build(&report, &facts).health;
+    let health = built(&report, &facts).health;
     for code in [
         "agent_late",
         "config_refused",
@@ -466,7 +466,7 @@ fn a_program_that_runs_before_the_agents_at_tc_is_named() {
     facts.interfaces[0].ahead = vec!["other (id 7, TCX egress)".to_owned()];
     for egress in [Egress::Seen, Egress::Unseen] {
         report.listeners[0].egress = egress;
-        let health = Status::build(&report, &facts).health;
+        let health = built(&report, &facts).health;
         let text = |code: &str| health.iter().find(|one| one.code == code).map(|one| &one.text);
         let (before, unseen) = (text("tc_before"), text("egress_unseen"));
         assert!(before.is_some_and(|text| text.contains("other (id 7, TCX egress)")), "{before:?}");
@@ -485,7 +485,7 @@ fn the_next_program_is_named_and_so_is_the_reason_why_there_is_none() {
     let (report, mut facts) = calm();
     let mut shown = |id| {
         facts.interfaces[0].next = Some(NextProgramFacts { name: "balancer".to_owned(), id });
-        Status::build(&report, &facts)
+        built(&report, &facts)
     };
     let runs = shown(Ok(42));
     assert!(page(&runs).contains("next balancer (id 42)"), "{}", page(&runs));

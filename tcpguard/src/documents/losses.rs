@@ -96,7 +96,7 @@ pub struct CpuLoad {
 
 impl Losses {
     /// Returns the document's form of the measured losses.
-    pub(super) fn build(facts: &Facts) -> Self {
+    pub fn build(facts: &Facts) -> Self {
         let reading = &facts.losses;
         let (lost_pps, lost_ratio) = lost(reading);
         let cpus = cpus(reading);

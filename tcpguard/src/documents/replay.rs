@@ -9,7 +9,6 @@ use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
 use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
 use tcpguard_host::time::Time;
-use tcpguard_host::units::{percent, whole};
 
 use super::incident::target;
 use crate::documents;
@@ -82,46 +81,6 @@ impl Unread<'_> {
     /// Returns their share of all packets, 0 to 1.
     pub fn share(&self) -> f64 {
         self.packets as f64 / self.of.max(1) as f64
-    }
-
-    /// Returns a sentence about the unread packets, their reason and the remedy.
-    pub fn in_words(&self) -> String {
-        const TUNNEL: &str =
-            ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
-        let (why, then) = match self.why {
-            "gre" => ("they are in a GRE tunnel", TUNNEL),
-            "ip_in_ip" => ("they are in an IP-in-IP tunnel", TUNNEL),
-            "etherip" => ("they are in an EtherIP tunnel", TUNNEL),
-            "l2tp" => ("they are in an L2TP tunnel", TUNNEL),
-            "vxlan" => ("they are in a VXLAN tunnel", TUNNEL),
-            "geneve" => ("they are in a Geneve tunnel", TUNNEL),
-            "gtp_u" => ("they are in a GTP tunnel", TUNNEL),
-            "esp" => ("they are encrypted (IPsec ESP)", TUNNEL),
-            "mpls" => (
-                "they carry more than 3 MPLS labels, or something else than IP behind them",
-                ". Record them on an interface behind the MPLS network: tcpdump -i INTERFACE -w FILE",
-            ),
-            "vlan_depth" => (
-                "they carry more than 2 VLAN tags",
-                ". Record them on the VLAN's own interface: tcpdump -i INTERFACE -w FILE",
-            ),
-            "link_type" => (
-                "their link type is not known",
-                ". Record them on an Ethernet or IP interface: tcpdump -i INTERFACE -w FILE",
-            ),
-            "cut_short" => (
-                "too little of each was recorded",
-                ". Record the whole headers: tcpdump -s 262144 -w FILE",
-            ),
-            _ => ("they are fragments, or have longer headers than are followed", "."),
-        };
-        format!(
-            "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
-            whole(self.packets),
-            whole(self.of),
-            percent(self.share()),
-            self.why,
-        )
     }
 }
 

@@ -33,6 +33,7 @@ use crate::documents::replay::{CUT_OFF, Incident, Replay, SCHEMA, START, seconds
 use crate::documents::timeline::Timeline;
 use crate::driver::listeners::CAPACITY;
 use crate::driver::timeline::Line;
+use crate::text;
 use agent::Agent;
 pub use agent::{Alert, Detection};
 use ahead::{Ahead, Waiting};
@@ -182,7 +183,7 @@ pub fn replay_beside(
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
         notes,
     };
-    let unread = replay.unread().map(|unread| unread.in_words());
+    let unread = replay.unread().as_ref().map(text::unread_packets);
     replay.notes.extend(unread);
     let (detections, polls) = (std::mem::take(&mut agent.detections), agent.polls);
     let lines = std::mem::take(&mut agent.lines);

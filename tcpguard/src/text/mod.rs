@@ -20,6 +20,7 @@ mod listeners;
 mod losses;
 mod mitigations;
 mod mode;
+mod problem;
 mod reason;
 mod refusal;
 mod replay;
@@ -51,9 +52,10 @@ pub use listeners::listeners;
 pub use losses::in_words as losses_in_words;
 pub use mitigations::of_listener as mitigations;
 pub use mode::mode_end;
+pub use problem::health;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::{fleet_refusal, not_imported, request_error};
-pub use replay::replay;
+pub use replay::{replay, unread_packets};
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rule, rules,
 };

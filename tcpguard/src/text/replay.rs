@@ -11,7 +11,7 @@ use super::incident::{self, Section, write};
 use super::incidents::{between, paragraph};
 use super::view::{Tone, View};
 use crate::documents::FullIncident;
-use crate::documents::replay::Replay;
+use crate::documents::replay::{Replay, Unread};
 
 /// A capture in one line, how it was read, and its incidents. Times count from `began`, that of its first packet.
 pub fn replay(
@@ -50,6 +50,46 @@ pub fn replay(
         write(out, &sections, view)?;
     }
     Ok(())
+}
+
+/// A sentence about the packets of a capture that could not be read, their reason and the remedy.
+pub fn unread_packets(unread: &Unread<'_>) -> String {
+    const TUNNEL: &str =
+        ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
+    let (why, then) = match unread.why {
+        "gre" => ("they are in a GRE tunnel", TUNNEL),
+        "ip_in_ip" => ("they are in an IP-in-IP tunnel", TUNNEL),
+        "etherip" => ("they are in an EtherIP tunnel", TUNNEL),
+        "l2tp" => ("they are in an L2TP tunnel", TUNNEL),
+        "vxlan" => ("they are in a VXLAN tunnel", TUNNEL),
+        "geneve" => ("they are in a Geneve tunnel", TUNNEL),
+        "gtp_u" => ("they are in a GTP tunnel", TUNNEL),
+        "esp" => ("they are encrypted (IPsec ESP)", TUNNEL),
+        "mpls" => (
+            "they carry more than 3 MPLS labels, or something else than IP behind them",
+            ". Record them on an interface behind the MPLS network: tcpdump -i INTERFACE -w FILE",
+        ),
+        "vlan_depth" => (
+            "they carry more than 2 VLAN tags",
+            ". Record them on the VLAN's own interface: tcpdump -i INTERFACE -w FILE",
+        ),
+        "link_type" => (
+            "their link type is not known",
+            ". Record them on an Ethernet or IP interface: tcpdump -i INTERFACE -w FILE",
+        ),
+        "cut_short" => (
+            "too little of each was recorded",
+            ". Record the whole headers: tcpdump -s 262144 -w FILE",
+        ),
+        _ => ("they are fragments, or have longer headers than are followed", "."),
+    };
+    format!(
+        "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
+        whole(unread.packets),
+        whole(unread.of),
+        percent(unread.share()),
+        unread.why,
+    )
 }
 
 fn volume(replay: &Replay, view: &View) -> String {

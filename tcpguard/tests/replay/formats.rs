@@ -1,6 +1,7 @@
 //! Every format and link type says the same.
 
 use tcpguard::documents::replay::Replay;
+use tcpguard::text;
 
 use super::files::*;
 use super::packets::*;
@@ -212,7 +213,7 @@ fn what_is_beyond_a_bound_or_in_a_tunnel_is_said_where_it_is_most() {
         assert_eq!((replay.skipped[why], replay.syns), (20, 0), "{why}: {:?}", replay.skipped);
         let unread = replay.unread().expect("most of it");
         assert_eq!((unread.why, unread.packets, unread.share()), (why, 20, 1.0));
-        let note = unread.in_words();
+        let note = text::unread_packets(&unread);
         assert!(replay.notes.contains(&note) && note.contains(&format!("({why})")), "{note}");
     }
     // Less than half of the packets, and packets without TCP, hide nothing that would matter.

@@ -579,7 +579,12 @@ pub fn degraded() -> (Report, Facts) {
     (report, facts)
 }
 
+/// The document of a report and its facts.
+pub fn built(report: &Report, facts: &Facts) -> Status {
+    Status::build(report, facts, text::health(report, facts))
+}
+
 /// The document of a scene.
 pub fn status((report, facts): (Report, Facts)) -> Status {
-    Status::build(&report, &facts)
+    built(&report, &facts)
 }

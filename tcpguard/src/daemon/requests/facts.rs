@@ -17,6 +17,7 @@ use crate::documents::{
     Status,
 };
 use crate::telemetry::stderr;
+use crate::text;
 
 /// Rates are taken over about this long.
 const RATE_WINDOW_MS: u128 = 1000;
@@ -40,7 +41,11 @@ impl Agent {
             Request::Effective => self.effective(),
             Request::Alerts { since } => self.alerts_since(*since),
             Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
-            _ => Response::Status(Box::new(Status::build(&report, &self.facts()))),
+            _ => {
+                let facts = self.facts();
+                let health = text::health(&report, &facts);
+                Response::Status(Box::new(Status::build(&report, &facts, health)))
+            }
         }
     }
 

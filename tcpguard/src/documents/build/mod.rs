@@ -1,6 +1,5 @@
 //! Builds the document from the engine's report and the agent's measurements.
 
-mod health;
 mod incident;
 mod interface;
 
@@ -20,11 +19,10 @@ pub(crate) const MOSTLY_STOPPED: f64 = 0.5;
 pub(crate) const PAST_LISTED: usize = 16;
 
 impl Status {
-    /// Builds the document for the present state.
-    pub fn build(report: &Report, facts: &Facts) -> Self {
+    /// Builds the document for the present state. `health`: the findings, the most severe first.
+    pub fn build(report: &Report, facts: &Facts, health: Vec<Finding>) -> Self {
         let clock = facts.clock;
         let losses = Losses::build(facts);
-        let health = health::health(facts, report, &losses);
         let incidents: Vec<Incident> =
             report.incidents.iter().map(|one| incident(one, report, clock)).collect();
         let listeners: Vec<Listener> =
