@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 
 /// Longer, and a file holds more than one idea.
-const LONGEST_FILE: usize = 600;
+pub const LONGEST_FILE: usize = 600;
 
 /// Names that no code below `within` may use, except below `except`.
 struct Ban {

@@ -1,4 +1,5 @@
-//! Checks that need no test run: formatting, lints, documentation, architecture, wording.
+//! Checks that need no test run: formatting, lints, documentation, architecture, wording. The sizes of the
+//! repository are printed at the end.
 
 use anyhow::Result;
 
@@ -9,6 +10,7 @@ use crate::{
     process::{self, timed},
     promises, setup,
     setup::Purpose,
+    sizes,
     supply::edges,
     wording,
     workspace::Workspace,
@@ -50,7 +52,9 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         let mut doc = environment::host_cargo(workspace);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         process::run(doc.args(["doc", "--quiet", "--workspace", "--no-deps"]))
-    })
+    })?;
+    println!("{}", sizes::measure(workspace)?);
+    Ok(())
 }
 
 fn lint(bpf: &BpfCrate<'_>, variants: &[Variant]) -> Result<()> {

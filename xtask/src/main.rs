@@ -21,6 +21,7 @@ mod process;
 mod promises;
 mod pypi;
 mod setup;
+mod sizes;
 mod supply;
 mod test;
 mod toolchain;

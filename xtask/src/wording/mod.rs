@@ -3,11 +3,11 @@
 //! It reads comments and string literals of Rust files, which hold the help texts too, the prose of Markdown pages,
 //! the files of the packages, TOML files and shell scripts, and the descriptions in JSON Schemas.
 
-mod bounds;
+pub mod bounds;
 mod exceptions;
 mod glossary;
 mod heads;
-mod source;
+pub mod source;
 
 use std::{fs, path::Path};
 

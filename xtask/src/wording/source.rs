@@ -166,6 +166,24 @@ pub fn rust(text: &str) -> Source {
     source
 }
 
+/// Returns the code of a Rust file: without comments, and with other letters in place of the braces of literals.
+pub fn code(text: &str) -> String {
+    let (mut code, mut at) = (String::new(), 0);
+    while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+        let part = &rest[..token(rest, text[..at].chars().next_back())];
+        let is_character = part.starts_with('\'') && part.len() > 2 && part.ends_with('\'');
+        if part.starts_with("/*") {
+            code.extend(part.matches('\n'));
+        } else if is_character || literal(part).is_some() {
+            code.push_str(&part.replace(['{', '}'], "_"));
+        } else if !part.starts_with("//") {
+            code.push_str(part);
+        }
+        at += part.len();
+    }
+    code
+}
+
 impl Source {
     fn add_line_comment(&mut self, line: usize, text: &str) {
         let marker = ["///", "//!"].into_iter().find(|marker| text.starts_with(marker));
@@ -295,6 +313,12 @@ mod tests {
             ["one", "two", "four", "/", "/", "\"", "five", "\"", "six", "seven_eight"]
         );
         assert!(source.comments.is_empty());
+    }
+
+    #[test]
+    fn code_is_without_comments_and_braces_of_literals() {
+        let text = "fn f<'a>() { // {\n/* {\n{ */ \"{}\"; '{'; r#\"{\n{\"#; b'{' }";
+        assert_eq!(code(text), "fn f<'a>() { \n\n \"__\"; '_'; r#\"_\n_\"#; b'_' }");
     }
 
     #[test]
