@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn past_and_future_lie_on_their_side_of_now() {
+    fn past_and_future_lie_on_their_side_of_the_present() {
         let wall: jiff::Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
         let clock = WallClock::new(Timestamp::from_millis(100_000), wall);
         for (at, expected) in [

@@ -486,7 +486,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_port_of_a_vrf_is_told_from_one_of_a_bridge() {
+    fn a_port_of_a_vrf_is_distinguished_from_one_of_a_bridge() {
         let nothing = Below::Nothing;
         let (vrf, bridge) = ((Some("vrf"), 0, nothing), (Some("bridge"), 0, nothing));
         let port = |master| (None, master, nothing);

@@ -162,14 +162,14 @@ Examples:
 
 /// `tcpguard disallow`
 #[derive(Debug, clap::Args)]
-#[command(after_help = UNALLOW)]
+#[command(after_help = DISALLOW)]
 pub struct DisallowArgs {
     /// Remove every operator's exemption within this address or prefix
     #[arg(value_parser = prefix)]
     pub prefix: IpNet,
 }
 
-const UNALLOW: &str = "\
+const DISALLOW: &str = "\
 Removes exemptions made with tcpguard allow. Prefixes of the configuration (protect) stay exempt.
 
 Examples:

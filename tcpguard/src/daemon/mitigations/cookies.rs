@@ -398,7 +398,7 @@ mod tests {
     use crate::daemon::interfaces::interface;
 
     #[test]
-    fn syn_acks_of_a_vrf_are_told_from_those_of_other_hosts() {
+    fn syn_acks_of_a_vrf_are_distinguished_from_those_of_other_hosts() {
         let all = [
             interface(2, None, Some(4)),
             interface(3, None, None),

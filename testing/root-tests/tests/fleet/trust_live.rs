@@ -137,13 +137,13 @@ fn a_rule_rests_on_its_operators_signature_and_not_on_the_bus() {
     let next = operator.rule(RuleKind::Block, "198.51.100.0/24").unwrap();
     let elsewhere = Stored { subject: rule.subject.clone(), ..next };
     let wide = operator.rule(RuleKind::Block, "198.0.0.0/8").unwrap();
-    for (reason, forged) in [
+    for (reason, document) in [
         ("unknown_key", &unknown),
         ("bad_signature", &wider),
         ("mismatch", &elsewhere),
         ("too_wide", &wide),
     ] {
-        store(&mut owner, forged).unwrap();
+        store(&mut owner, document).unwrap();
         edge.wait_until(reason, SOON, |state| refused(state, reason) > 0).unwrap();
     }
     // A deletion in the store ends nothing.
