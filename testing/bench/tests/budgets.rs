@@ -20,12 +20,17 @@ fn held(arguments: &[&str]) -> Output {
 /// Writes a record in which our programs are so many times as fast as on record.
 fn record_of_a_faster_agent(times: f64, path: &Path) {
     let mut record: Value = serde_json::from_slice(&fs::read(RECORD).unwrap()).unwrap();
-    let mut parts = record["parts"].as_array_mut().unwrap().iter_mut();
-    let programs = parts.find(|part| part["report"]["part"] == "programs").unwrap();
-    let goals = programs["report"]["goals"].as_array_mut().unwrap().iter_mut();
+    let mut runs = record["runs"].as_array_mut().unwrap().iter_mut();
+    let programs = runs.find_map(|run| {
+        run["parts"].as_array_mut()?.iter_mut().find(|part| part["part"] == "programs")
+    });
+    let goals = programs.unwrap()["goals"].as_array_mut().unwrap().iter_mut();
     for case in goals.filter_map(|goal| goal.get_mut("cases")?.as_array_mut()).flatten() {
-        let median = &mut case[1][0];
-        *median = json!(median.as_f64().unwrap() / times);
+        // The name, the median, and more.
+        let mut cells = case.as_str().unwrap().splitn(3, '|');
+        let [name, median, rest] = [(); 3].map(|()| cells.next().unwrap());
+        let median = median.parse::<f64>().unwrap() / times;
+        *case = json!(format!("{name}|{median}|{rest}"));
     }
     fs::write(path, record.to_string()).unwrap();
 }

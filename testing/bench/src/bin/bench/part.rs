@@ -1,4 +1,5 @@
-//! The output of a part of the benchmark, for the page and for the record: text, tables, plots and targets.
+//! The output of a part of the benchmark, for the page and for the record: text, tables, plots and targets. In a
+//! record a row of a table, a case and the texts of a target are a line each, with `|` between their cells.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,7 @@ pub trait Part: Serialize {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Report {
     pub part: String,
+    #[serde(with = "blocks")]
     pub blocks: Vec<Block>,
     pub goals: Vec<Goal>,
     /// All that was measured; the record that is kept has none.
@@ -31,15 +33,16 @@ pub enum Block {
     Plot(Plot),
 }
 
-/// A table, with cells as people read them.
+/// A table, with cells as people read them. They hold no `|`, at which Markdown would split them too.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct Table {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
 /// Lines over a number.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Plot {
     /// Name of its file, without folder and ending.
     pub file: String,
@@ -55,12 +58,13 @@ pub struct Plot {
 pub struct Series {
     pub name: String,
     /// Median, least and greatest at each `x`; `(x, [median, least, greatest])`.
+    #[serde(with = "points")]
     pub points: Vec<(f64, [f64; 3])>,
 }
 
 /// A target, and its result.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default)]
+#[serde(from = "KeptGoal", into = "KeptGoal")]
 pub struct Goal {
     /// The subject, in a few words: "signature drop, IPv4".
     pub name: String,
@@ -69,7 +73,6 @@ pub struct Goal {
     /// The worst value that meets it.
     pub limit: f64,
     /// True if more is better: shares of clients and packets processed, not costs and times.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_least: bool,
     /// The median of all rounds; `None` where it could not be measured, for the reason in `note`.
     pub value: Option<f64>,
@@ -77,37 +80,179 @@ pub struct Goal {
     pub range: Option<(f64, f64)>,
     pub rounds: usize,
     /// The reason why it was not measured, or a note for the reader.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
     /// The cases of which it is the worst, where later runs are held to each.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
+}
+
+/// A target in a record.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct KeptGoal {
+    /// Name, unit and note; without a note the first two.
+    goal: String,
+    limit: f64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_least: bool,
+    value: Option<f64>,
+    range: Option<(f64, f64)>,
+    rounds: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cases: Vec<Case>,
+}
+
+impl From<KeptGoal> for Goal {
+    fn from(kept: KeptGoal) -> Self {
+        let mut texts = kept.goal.splitn(3, CELL).map(str::to_owned);
+        let [name, unit, note] = [(); 3].map(|()| texts.next().unwrap_or_default());
+        let KeptGoal { limit, at_least, value, range, rounds, cases, .. } = kept;
+        Self { name, unit, limit, at_least, value, range, rounds, note, cases }
+    }
+}
+
+impl From<Goal> for KeptGoal {
+    fn from(goal: Goal) -> Self {
+        let Goal { name, unit, limit, at_least, value, range, rounds, note, cases } = goal;
+        let texts = if note.is_empty() { vec![name, unit] } else { vec![name, unit, note] };
+        let goal = texts.join(&CELL.to_string());
+        Self { goal, limit, at_least, value, range, rounds, cases }
+    }
 }
 
 /// One of the ratios of which a target is the worst, by its name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Case(pub String, pub Option<Ratio>);
 
 /// The cost of one program by that of another in the same rounds.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(from = "[f64; 3]", into = "[f64; 3]")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     pub median: f64,
-    pub least: f64,
     /// Median of the other's cost.
     pub unit_ns: f64,
+    /// The least of the rounds; the record that is kept has none.
+    pub least: Option<f64>,
 }
 
-impl From<[f64; 3]> for Ratio {
-    fn from([median, least, unit_ns]: [f64; 3]) -> Self {
-        Self { median, least, unit_ns }
+/// Mark between the cells of a line.
+const CELL: char = '|';
+/// The mark of ranges and of empty cells, and the shorter one that a record has in its place. No cell holds it.
+const DASH: [char; 2] = ['–', '~'];
+
+impl From<Vec<String>> for Table {
+    /// The first line has the columns, and is empty if there are none.
+    fn from(lines: Vec<String>) -> Self {
+        let cell = |cell: &str| cell.replace(DASH[1], &DASH[0].to_string());
+        let cells = |line: &String| line.split(CELL).map(cell).collect();
+        let columns = lines.first().filter(|line| !line.is_empty());
+        Self {
+            columns: columns.map(cells).unwrap_or_default(),
+            rows: lines.iter().skip(1).map(cells).collect(),
+        }
     }
 }
 
-impl From<Ratio> for [f64; 3] {
+impl From<Table> for Vec<String> {
+    fn from(table: Table) -> Self {
+        let lines = [table.columns].into_iter().chain(table.rows);
+        let line = |cells: Vec<String>| cells.join(&CELL.to_string());
+        lines.map(|cells| line(cells).replace(DASH[0], &DASH[1].to_string())).collect()
+    }
+}
+
+impl TryFrom<String> for Case {
+    type Error = String;
+
+    /// The name, and the numbers where it was measured: median, the other's cost, and the least if it is there.
+    fn try_from(line: String) -> Result<Self, Self::Error> {
+        let mut cells = line.split(CELL);
+        let name = cells.next().unwrap_or_default().to_owned();
+        let numbers = cells.map(str::parse).collect::<Result<Vec<f64>, _>>();
+        match numbers.as_deref() {
+            Ok([]) => Ok(Self(name, None)),
+            Ok([median, unit_ns, least @ ..]) if least.len() < 2 => {
+                let least = least.first().copied();
+                Ok(Self(name, Some(Ratio { median: *median, unit_ns: *unit_ns, least })))
+            }
+            _ => Err(format!("{line:?} is no case")),
+        }
+    }
+}
+
+impl From<Case> for String {
     /// Four digits: noise is in the second.
-    fn from(Ratio { median, least, unit_ns }: Ratio) -> Self {
-        [median, least, unit_ns].map(|it| format!("{it:.3e}").parse().unwrap_or(it))
+    fn from(Case(name, ratio): Case) -> Self {
+        let numbers =
+            ratio.iter().flat_map(|it| [it.median, it.unit_ns].into_iter().chain(it.least));
+        let digits = |number: f64| format!("{number:.3e}").parse().unwrap_or(number).to_string();
+        let cells: Vec<_> = [name].into_iter().chain(numbers.map(digits)).collect();
+        cells.join(&CELL.to_string())
+    }
+}
+
+/// Blocks, where a table without columns has those of the one before.
+mod blocks {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::{Block, Table};
+
+    pub fn serialize<S: Serializer>(blocks: &[Block], serializer: S) -> Result<S::Ok, S::Error> {
+        let (mut blocks, mut last) = (blocks.to_vec(), Vec::new());
+        for Table { columns, .. } in tables(&mut blocks) {
+            match *columns == last {
+                true => columns.clear(),
+                false => last.clone_from(columns),
+            }
+        }
+        blocks.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Block>, D::Error> {
+        let (mut blocks, mut last) = (Vec::deserialize(deserializer)?, Vec::new());
+        for Table { columns, .. } in tables(&mut blocks) {
+            match columns.is_empty() {
+                true => columns.clone_from(&last),
+                false => last.clone_from(columns),
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn tables(blocks: &mut [Block]) -> impl Iterator<Item = &mut Table> {
+        blocks.iter_mut().filter_map(|block| match block {
+            Block::Table(table) => Some(table),
+            Block::Text(_) | Block::Plot(_) => None,
+        })
+    }
+}
+
+/// Points: `x` and the three values, or `x` and the one that all three are.
+mod points {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(
+        points: &[(f64, [f64; 3])],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(points.iter().map(|(x, [median, least, greatest])| {
+            match median == least && median == greatest {
+                true => vec![*x, *median],
+                false => vec![*x, *median, *least, *greatest],
+            }
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(f64, [f64; 3])>, D::Error> {
+        let points: Vec<Vec<f64>> = Vec::deserialize(deserializer)?;
+        let point = |point: &Vec<f64>| match point[..] {
+            [x, all] => Ok((x, [all; 3])),
+            [x, median, least, greatest] => Ok((x, [median, least, greatest])),
+            _ => Err(D::Error::custom("a point has two or four numbers")),
+        };
+        points.iter().map(point).collect()
     }
 }
 

@@ -19,22 +19,60 @@ const ROUNDS: &str = "target/bench.json";
 const PAGE: &str = "docs/performance.md";
 const PLOTS: &str = "docs/performance";
 /// A record of another one is of another program.
-const SCHEMA: &str = "tcpguard.bench/1";
-/// Nesting depth of a row of a table.
-const ROW: usize = 8;
+const SCHEMA: &str = "tcpguard.bench/2";
+/// Nesting depth of the rows of a table.
+const ROWS: usize = 7;
 
 /// Results of parts. One run measures a part, and another may have measured another.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Record {
     schema: String,
     parts: Vec<Measured>,
 }
 
 /// A part, and the machine and version that it was measured with.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 struct Measured {
     machine: Machine,
     report: Report,
+}
+
+/// A record as a file: consecutive parts of one machine have it in common.
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    schema: String,
+    runs: Vec<Run>,
+}
+
+/// Parts that were measured on one machine.
+#[derive(Deserialize, Serialize)]
+struct Run {
+    machine: Machine,
+    parts: Vec<Report>,
+}
+
+impl From<Kept> for Record {
+    fn from(Kept { schema, runs }: Kept) -> Self {
+        let of_run = |Run { machine, parts }| {
+            let measured = move |report| Measured { machine: Machine::clone(&machine), report };
+            parts.into_iter().map(measured)
+        };
+        Self { schema, parts: runs.into_iter().flat_map(of_run).collect() }
+    }
+}
+
+impl From<Record> for Kept {
+    fn from(Record { schema, parts }: Record) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for Measured { machine, report } in parts {
+            match runs.last_mut().filter(|run| run.machine == machine) {
+                Some(run) => run.parts.push(report),
+                None => runs.push(Run { machine, parts: vec![report] }),
+            }
+        }
+        Self { schema, runs }
+    }
 }
 
 impl Record {
@@ -134,11 +172,14 @@ impl Record {
         self.parts.iter().map(|it| it.report.clone()).collect()
     }
 
-    /// The record as it is kept: without all that was measured in each round.
+    /// The record as it is kept: without all that was measured in each round, and without the least of a ratio, to
+    /// which a later run is not held.
     pub fn without_rounds(&self) -> Self {
         let mut kept = self.clone();
-        for measured in &mut kept.parts {
-            measured.report.rounds.take();
+        for Measured { report, .. } in &mut kept.parts {
+            report.rounds.take();
+            let cases = report.goals.iter_mut().flat_map(|goal| &mut goal.cases);
+            cases.filter_map(|case| case.1.as_mut()).for_each(|ratio| ratio.least = None);
         }
         kept
     }
@@ -212,20 +253,10 @@ fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// JSON in which what is nested no deeper than the row of a table begins a line, so that changes of it can
-/// be read, with as many digits as a measurement bears.
+/// JSON in which the elements of a list begin a line, down to the rows of a table, so that changes of it can be read,
+/// with as many digits as a measurement bears.
 struct Lines {
     depth: usize,
-}
-
-impl Lines {
-    fn begin<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
-        if (1..ROW).contains(&self.depth) {
-            writer.write_all(b"\n")?;
-        }
-        self.depth += 1;
-        writer.write_all(bracket)
-    }
 }
 
 impl Formatter for Lines {
@@ -235,7 +266,18 @@ impl Formatter for Lines {
     }
 
     fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.begin(writer, b"[")
+        self.depth += 1;
+        writer.write_all(b"[")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        let comma: &[u8] = if first { b"" } else { b"," };
+        writer.write_all(comma)?;
+        if self.depth <= ROWS { writer.write_all(b"\n") } else { Ok(()) }
     }
 
     fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -244,7 +286,8 @@ impl Formatter for Lines {
     }
 
     fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.begin(writer, b"{")
+        self.depth += 1;
+        writer.write_all(b"{")
     }
 
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -256,6 +299,7 @@ impl Formatter for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::part::{Block, Case, Plot, Ratio, Series};
 
     fn record(parts: &[(&str, &str)]) -> Record {
         let measured = |(part, date): &(&str, &str)| Measured {
@@ -278,5 +322,38 @@ mod tests {
         assert!(list.contains("1 May\n\nParts e2e, replay:\n\n- Processor"), "{list}");
         let one = record(&[("e2e", "2 May"), ("replay", "2 May")]);
         assert_eq!(one.machines(), one.machine("e2e").unwrap().list());
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_and_names_a_machine_and_columns_once() {
+        let mut all = record(&[("programs", "1 May"), ("e2e", "1 May"), ("agent", "2 May")]);
+        let report = &mut all.parts[0].report;
+        for row in ["1", "2"] {
+            report.table(&["rules", "ns"], [vec![row.to_owned(), "3 (2–4)".to_owned()]]);
+            report.text(row);
+        }
+        report.table(&["a"], [vec![String::new()]]);
+        let ratio = Ratio { median: 1.5, unit_ns: 40.0, least: Some(1.25) };
+        let cases = vec![Case("one".to_owned(), Some(ratio)), Case("none".to_owned(), None)];
+        report.goals.push(Goal {
+            value: Some(1.5),
+            range: Some((1.0, 2.0)),
+            cases,
+            ..Goal::default()
+        });
+        let points = vec![(1.0, [2.0; 3]), (2.0, [3.0, 1.0, 4.0])];
+        let series = vec![Series { name: "s".to_owned(), points }];
+        let plot = Plot { series, ..Plot::default() };
+        report.blocks.push(Block::Plot(plot));
+        let text = String::from_utf8(all.json().unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), all, "{text}");
+        assert_eq!(text.matches("\"machine\"").count(), 2, "{text}");
+        assert_eq!(text.matches("\n\"rules|ns\"").count(), 1, "{text}");
+        assert!(text.contains("\n\"2|3 (2~4)\"]"), "{text}");
+        assert!(text.contains("[\"one|1.5|40|1.25\",\"none\"]"), "{text}");
+        assert!(text.contains("[[1,2],[2,3,1,4]]"), "{text}");
+        let kept = all.without_rounds();
+        let ratio = kept.parts[0].report.goals[0].cases[0].1.expect("a ratio");
+        assert_eq!((ratio.median, ratio.least), (1.5, None));
     }
 }

@@ -119,9 +119,11 @@ impl Ratio {
         let found = self.found.as_ref().and_then(Samples::point);
         // What is compared with nothing at all has no ratio.
         let found = found.filter(|found| found.iter().all(|ratio| ratio.is_finite()));
-        let ratio = found.zip(self.unit_ns);
-        let ratio =
-            ratio.map(|([median, least, _], unit_ns)| part::Ratio { median, least, unit_ns });
+        let ratio = found.zip(self.unit_ns).map(|([median, least, _], unit_ns)| part::Ratio {
+            median,
+            unit_ns,
+            least: Some(least),
+        });
         Case(self.case.clone(), ratio)
     }
 }
