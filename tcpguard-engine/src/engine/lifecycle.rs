@@ -109,7 +109,7 @@ impl Engine {
         monitor.note_checks(checks.rate);
         if !checks.is_empty() {
             // Handshakes that the same sources leave open take slots of the queue, so they stay.
-            cohort = cohort.without(|flow| flow.reset && checks.has(flow.source));
+            cohort = cohort.without(|flow| flow.reset && checks.has(flow.source()));
             if !failed && cohort.failing.len() < EVIDENCE_FLOWS {
                 monitor.dismiss();
                 return None;

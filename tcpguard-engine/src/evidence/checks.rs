@@ -41,7 +41,7 @@ impl Checks {
     pub fn among(cohort: &Cohort) -> Self {
         let mut by_source = BTreeMap::<IpAddr, (u64, u64)>::new();
         for flow in &cohort.failing {
-            let (all, reset) = by_source.entry(flow.source).or_default();
+            let (all, reset) = by_source.entry(flow.source()).or_default();
             *all += flow.weight;
             *reset += if flow.reset && flow.retransmitted != Some(true) { flow.weight } else { 0 };
         }

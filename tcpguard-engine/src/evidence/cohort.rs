@@ -42,8 +42,6 @@ const LATER: Duration = Duration::from_secs(2);
 pub(crate) struct Failing {
     /// Source address of the SYN.
     pub addr: IpAddr,
-    /// Source for which it counts: the address, or the IPv6 /64.
-    pub source: IpAddr,
     /// Fingerprint of the SYN.
     pub print: Fingerprint,
     /// Number of flows for which it stands.
@@ -277,7 +275,6 @@ impl Judge {
         let times = flow.syn_retransmits;
         Failing {
             addr: flow.client,
-            source: source(flow.client),
             print: flow.fingerprint,
             weight: flow.weight() * scale,
             retransmitted: judged.then_some(times > 0),
@@ -290,13 +287,19 @@ impl Judge {
     }
 }
 
+impl Failing {
+    /// Source for which it counts: the address, or the IPv6 /64.
+    pub fn source(&self) -> IpAddr {
+        source(self.addr)
+    }
+}
+
 #[cfg(test)]
 impl Failing {
     /// One SYN of this address, of which nothing is known.
     pub fn once(addr: IpAddr) -> Self {
         Self {
             addr,
-            source: source(addr),
             print: Fingerprint::default(),
             weight: 1,
             retransmitted: None,

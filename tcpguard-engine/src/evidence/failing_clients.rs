@@ -83,7 +83,7 @@ fn validated_share(cohort: &Cohort, validated: &dyn ValidatedClients) -> f64 {
     let mut times = BTreeMap::<IpAddr, u64>::new();
     let step = cohort.failing.len().div_ceil(ASKED).max(1);
     for flow in one_in(step, cohort.failing.iter()) {
-        *times.entry(flow.source).or_default() += flow.weight;
+        *times.entry(flow.source()).or_default() += flow.weight;
     }
     let all: u64 = times.values().sum();
     let is_validated = |source: &IpAddr| validated.completed_within(&client(*source));

@@ -62,7 +62,7 @@ impl Novelty {
             return silent;
         }
         let least = DISTINCT_MIN as f64;
-        let failing = Mix::of(&cohort.failing, |flow| (flow.source, flow.weight), networks);
+        let failing = Mix::of(&cohort.failing, |flow| (flow.source(), flow.weight), networks);
         let completed =
             Mix::of(&cohort.completed, |(client, _, weight)| (*client, *weight), networks);
         let seen =

@@ -81,10 +81,10 @@ impl Sources {
         let natural = (anyway / total.max(1) as f64).min(MOST_NATURAL);
         let beyond = total as f64 * (1.0 - natural);
         let (singletons, again) = repeated_sources(failing, natural);
-        let by_source = ranked(failing, |flow| flow.source);
-        let by_network = ranked(failing, |flow| network(flow.source));
-        let slash8 = ranked(failing, |flow| first_bits(flow.source));
-        let v4 = failing.iter().filter(|flow| flow.source.is_ipv4()).count();
+        let by_source = ranked(failing, Failing::source);
+        let by_network = ranked(failing, |flow| network(flow.source()));
+        let slash8 = ranked(failing, |flow| first_bits(flow.source()));
+        let v4 = failing.iter().filter(|flow| flow.addr.is_ipv4()).count();
         let in_v4 = slash8.iter().filter(|((v6, _), _)| !v6).count();
         let everywhere = match v4 * 2 > failing.len() {
             true => is_everywhere(in_v4, v4, SLASH_8),
@@ -158,7 +158,7 @@ impl Sources {
 /// The network that stands for the top source: its address, or its IPv6 /64 when it uses several
 /// addresses there.
 pub(crate) fn top_network(failing: &[Failing], top: IpAddr) -> IpNet {
-    let within = |flow: &&Failing| flow.source == top;
+    let within = |flow: &&Failing| flow.source() == top;
     match top {
         IpAddr::V4(addr) => Ipv4Net::from(addr).into(),
         IpAddr::V6(prefix) => {
@@ -197,7 +197,7 @@ pub(crate) fn culprits(cohort: &Cohort) -> Vec<Culprit> {
         Culprit { net, share: weight as f64 / total, retransmitted, members }
     };
     let mut networks = BTreeMap::<IpAddr, Vec<(IpAddr, u64)>>::new();
-    for (source, weight) in ranked(&cohort.failing, |flow| flow.source) {
+    for (source, weight) in ranked(&cohort.failing, Failing::source) {
         networks.entry(network(source)).or_default().push((source, weight));
     }
     let mut culprits = Vec::new();
@@ -254,7 +254,7 @@ fn repeated_sources(failing: &[Failing], natural: f64) -> (f64, (usize, f64)) {
     let drawn: Vec<&Failing> = one_in(step, failing.iter()).collect();
     let mut times = BTreeMap::<IpAddr, (u32, u64)>::new();
     for flow in &drawn {
-        let (times, weight) = times.entry(flow.source).or_default();
+        let (times, weight) = times.entry(flow.source()).or_default();
         *times += 1;
         *weight += flow.weight;
     }
