@@ -19,13 +19,13 @@ use crate::tables::KernelTables;
 
 /// Added to a [`Reason`] code where a function may also return another number.
 const HAS_REASON: u32 = 0x100;
-/// As an `Option<Reason>`: none. Also the result of a stage that does not find its maps, which cannot happen,
+/// No reason, of an `Option<Reason>`. Also the result of a stage that does not find its maps, which cannot happen,
 /// because their sizes are constants.
 const NONE: u32 = 0;
-/// As a [`Disposition`], as which [`NONE`] is the stack.
+/// A [`Disposition`] as a number, as which [`NONE`] is the stack.
 const ASK_SOCKETS: u32 = 1;
 const ANSWER: u32 = 2;
-/// As a [`Reason`], where the maps could not be found: the packet passes, as without a configuration.
+/// The [`Reason`] where the maps could not be found: the packet passes, as without a configuration.
 const NO_MAPS: u32 = Reason::Unconfigured as u32;
 
 /// Everything a stage works on.

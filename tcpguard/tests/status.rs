@@ -219,7 +219,7 @@ fn the_numbers_add_up() {
             let totals = &interface.totals;
             assert_eq!(
                 totals.rx_packets,
-                totals.pass + totals.drop_total + totals.answered + totals.unaccounted,
+                totals.pass + totals.drop_total + totals.cookies_sent + totals.unaccounted,
                 "{name} {}",
                 interface.name
             );

@@ -91,7 +91,7 @@ pub struct ListenerCounters {
     /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub accepted_retransmits: u64,
     /// SYNs that a rule matched and that passed because their source was validated or exempt.
-    pub spared: u64,
+    pub exempt: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled): the stack
     /// ignored the ACK, as it does when the accept queue is full.
     pub ack_ignored: u64,

@@ -256,7 +256,7 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     };
     reply.replace(frame, syn)?;
     count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
-    (pkt.answered, pkt.isn) = (true, cookie.isn);
+    (pkt.cookie_sent, pkt.isn) = (true, cookie.isn);
     Some(Reason::Cookie)
 }
 

@@ -81,7 +81,7 @@ pub(super) fn count_listener<T: Tables>(
     pkt: &PacketCtx,
     counting: impl FnOnce(&mut ListenerCounters),
 ) {
-    if pkt.known {
+    if pkt.has_listener {
         count(tables, pkt.listener.id, counting);
     }
 }

@@ -29,10 +29,10 @@ pub const HANDSHAKE_NS: u64 = 65_000_000_000;
 pub struct PacketCtx {
     /// The TCP segment.
     pub segment: Segment,
-    /// The listener it is for, all-zero unless `known`.
+    /// The listener it is for, all-zero unless `has_listener`.
     pub(super) listener: ListenerEntry,
     /// True if there is such a listener.
-    pub(super) known: bool,
+    pub(super) has_listener: bool,
     /// True if its flow belongs to the sample.
     pub(super) sampled: bool,
     /// True if a handshake of its flow may be under way, if it is no SYN.
@@ -42,7 +42,7 @@ pub struct PacketCtx {
     /// The evidence for its sender.
     pub(super) trust: Trust,
     /// True if it was answered with a cookie.
-    pub(super) answered: bool,
+    pub(super) cookie_sent: bool,
     /// True if it is delivered to this host itself, if it is a SYN to where no listener is known.
     pub(super) own: bool,
     /// The rule that it matches, if the packet is to be counted for that rule later: its
@@ -79,7 +79,7 @@ pub struct PacketCtx {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SynPlan {
     /// True if a listener is known at its destination.
-    pub known: bool,
+    pub has_listener: bool,
     /// True if there are rules that its source may match.
     pub sources: bool,
     /// Take its fingerprint: a rule or the sample needs it.
@@ -207,13 +207,13 @@ pub fn ingress<S: Stages>(config: &Config, stages: &mut S) -> Reason {
 #[inline(always)]
 fn syn<S: Stages>(config: &Config, stages: &mut S) -> Reason {
     let plan = stages.count_syn();
-    if !plan.known {
+    if !plan.has_listener {
         stages.unwanted();
     }
     if plan.sample {
         stages.sample_syn();
     }
-    let mut reason = if plan.known { Reason::Syn } else { Reason::NoListener };
+    let mut reason = if plan.has_listener { Reason::Syn } else { Reason::NoListener };
     let by_source = if plan.sources { stages.judge_source() } else { None };
     // The fingerprint of a SYN that a source rule has judged is taken only if the SYN is recorded.
     let judged = by_source.is_some();
@@ -221,7 +221,7 @@ fn syn<S: Stages>(config: &Config, stages: &mut S) -> Reason {
     let by_signature = if fingerprints { stages.match_signature(judged) } else { None };
     if let Some(judged) = by_source.or(by_signature) {
         reason = judged;
-    } else if !plan.known && config.closed_ports.interval_ns != 0 {
+    } else if !plan.has_listener && config.closed_ports.interval_ns != 0 {
         reason = stages.closed_port().unwrap_or(reason);
     }
     let ruled = reason;
@@ -258,8 +258,8 @@ fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
         Disposition::Drop(reason) => return Some(reason),
         Disposition::Answer => {
             stages.options();
-            if let Some(answered) = stages.send_cookie() {
-                return Some(answered);
+            if let Some(sent) = stages.send_cookie() {
+                return Some(sent);
             }
         }
         Disposition::Stack | Disposition::AskSockets => {}

@@ -70,7 +70,7 @@ pub(super) enum Trust {
     /// No evidence, as far as was asked.
     #[default]
     Unknown = 0,
-    /// It completed a handshake before, and does not send more SYNs than a client does.
+    /// The source completed a handshake before, and does not send more SYNs than a client does.
     Validated = 1,
     /// Its SYN was retransmitted after a rule dropped it. [`super::let_through`] bounds how many reach the stack.
     Retransmitted = 2,
@@ -113,7 +113,7 @@ pub(super) fn recognise<T: Tables>(
 ) -> bool {
     // A SYN brings no cookie.
     pkt.checked = false;
-    let known = match clients::find(config, tables, &pkt.segment.flow.client.client()) {
+    let validated = match clients::find(config, tables, &pkt.segment.flow.client.client()) {
         Some(client) => {
             if pkt.trust == Trust::Unknown && client.bucket.take(pkt.now, VALIDATED_RATE) {
                 pkt.trust = Trust::Validated;
@@ -123,7 +123,7 @@ pub(super) fn recognise<T: Tables>(
         None => false,
     };
     pkt.mitigations & ANY_COOKIES != 0
-        && (known
+        && (validated
             || config.preexisting_connections != 0
             || pkt.mitigations & ListenerEntry::PASS_EXCESS != 0
             || recorded && was_answered(tables, pkt))

@@ -62,7 +62,7 @@ pub(super) fn judge<T: Tables>(
         return Reason::AgentGone;
     }
     if let Some(reason) = exemption(config, tables, pkt, rule.flags) {
-        count_listener(tables, pkt, |counters| counters.spared += 1);
+        count_listener(tables, pkt, |counters| counters.exempt += 1);
         if matches!(reason, Reason::SynValidated) {
             pkt.trust = Trust::Validated;
         }

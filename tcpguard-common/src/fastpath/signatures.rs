@@ -220,7 +220,7 @@ mod tests {
         PacketCtx {
             print,
             listener,
-            known: true,
+            has_listener: true,
             rule_set: 7,
             now: 1000 * TICK_NS,
             ..PacketCtx::default()

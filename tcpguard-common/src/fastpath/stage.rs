@@ -76,15 +76,15 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     pkt.sampled = hash::sampled(pkt.flow_hash, config.sample_shift);
     pkt.rule_set = config.rule_set;
     pkt.trust = Trust::Unknown;
-    pkt.answered = false;
+    pkt.cookie_sent = false;
     pkt.mitigations = 0;
     let judged = config.mode != Mode::Off as u8;
     let sources = judged && (config.source_rules != 0 || config.port_rules != 0);
     let Some(listener) = find_listener(tables, flow) else {
-        pkt.known = false;
+        pkt.has_listener = false;
         return SynPlan { sources, ..SynPlan::default() };
     };
-    pkt.known = true;
+    pkt.has_listener = true;
     pkt.listener = listener;
     *tables.last_syn_ns() = pkt.now;
     let mut syns = 0;
@@ -100,7 +100,14 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     let record = pkt.sampled && hash::sampled(pkt.flow_hash, shift);
     let sample = syns & samples::unsampled(listener.samples) == 0;
     let fingerprint = record || judged && signatures::masks(config, pkt) != 0;
-    SynPlan { known: true, sources, fingerprint, record, sample, mitigations: pkt.mitigations }
+    SynPlan {
+        has_listener: true,
+        sources,
+        fingerprint,
+        record,
+        sample,
+        mitigations: pkt.mitigations,
+    }
 }
 
 /// Keeps the header of a SYN as it came.
@@ -155,7 +162,7 @@ pub fn judge_source<F: Frame + ?Sized, T: Tables>(
     }
     let reason = rules::judge(config, tables, pkt, rule, By::Source);
     let dropped = matches!(reason, Reason::DropSource | Reason::WouldDropSource);
-    if dropped && rule.flags & RuleRef::BY_OPERATOR != 0 && pkt.known {
+    if dropped && rule.flags & RuleRef::BY_OPERATOR != 0 && pkt.has_listener {
         templates::remember(frame, config, tables, pkt, RuleRef::NONE);
     }
     Some(reason)
@@ -237,7 +244,7 @@ pub fn let_through<T: Tables>(
     let enforced = config.mode == Mode::Enforce as u8;
     let limited = enforced && fate == Reason::SynRetransmitted;
     // Where nothing listens no client waits for a reply.
-    if limited && !(pkt.known && ladder::takes_retransmit(tables, pkt)) {
+    if limited && !(pkt.has_listener && ladder::takes_retransmit(tables, pkt)) {
         if let Some(hits) = tables.rule_hits(pkt.slot) {
             hits.hits += 1;
         }
@@ -333,7 +340,7 @@ const fn is_same_attempt(flow: &Flow, pkt: &PacketCtx) -> bool {
 /// third packet completes it.
 #[inline(always)]
 const fn answered(flow: &mut Flow, pkt: &PacketCtx) {
-    if pkt.answered {
+    if pkt.cookie_sent {
         flow.isn = sets::bound(pkt.flow_hash, pkt.isn);
         flow.state = FlowState::SynAck as u8;
         flow.syn_ack_ns = pkt.now;

@@ -134,7 +134,7 @@ impl Engine {
             }
             return Ok(());
         }
-        if clients.known > 0 {
+        if clients.validated > 0 {
             return Err(FleetRefusal::Harmful(RequestError::Clients { net, clients }));
         }
         let rivals: Vec<(RuleId, Matcher, FleetName)> = self

@@ -68,7 +68,7 @@ impl Engine {
         let again = self.rule_table.find(&matcher).is_some_and(|entry| {
             entry.is_operators() && entry.rule.confirmation.is_none() && entry.rule.expires > now
         });
-        let cuts_off = clients.known > 0 && !again;
+        let cuts_off = clients.validated > 0 && !again;
         if force == Force::No {
             self.check_harmless(net)?;
             if cuts_off {

@@ -101,7 +101,7 @@ pub enum Request {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct ClientsWithin {
     /// Number of validated clients.
-    pub known: u32,
+    pub validated: u32,
     /// Number of these that completed a handshake within the last minute.
     pub last_minute: u32,
 }

@@ -207,7 +207,7 @@ pub struct ListenerCounters {
     /// Retransmitted SYNs that a signature rule matched and that passed or were answered.
     pub accepted_retransmits: u64,
     /// SYNs that a rule matched and that passed because their source is validated or exempt.
-    pub spared: u64,
+    pub exempt: u64,
     /// Handshakes with a SYN-ACK that was retransmitted although the third ACK had arrived (sampled). The stack
     /// ignores the third ACK while the accept queue is full.
     pub ack_ignored: u64,
@@ -262,7 +262,7 @@ impl ListenerCounters {
             accepted_retransmits: self
                 .accepted_retransmits
                 .checked_sub(before.accepted_retransmits)?,
-            spared: self.spared.checked_sub(before.spared)?,
+            exempt: self.exempt.checked_sub(before.exempt)?,
             ack_ignored: self.ack_ignored.checked_sub(before.ack_ignored)?,
             cookies_sent: self.cookies_sent.checked_sub(before.cookies_sent)?,
             cookies_redeemed: self.cookies_redeemed.checked_sub(before.cookies_redeemed)?,

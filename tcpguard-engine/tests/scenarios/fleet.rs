@@ -377,7 +377,7 @@ fn a_rule_of_the_fleet_has_a_name_is_made_once_and_ends() {
 fn a_rule_of_the_fleet_that_would_do_harm_here_is_refused() {
     let mut lab = lab();
     lab.allow("198.51.100.0/24", 600);
-    let clients = ClientsWithin { known: 3, last_minute: 0 };
+    let clients = ClientsWithin { validated: 3, last_minute: 0 };
     let (wide, client) = (net("192.0.0.0/15"), net("192.0.2.0/24"));
     let refused = lab.fleet(block(1, "192.0.0.0/15", 60), 0);
     let why = RequestError::TooWide { net: wide, shortest: Limits::MIN_PREFIX_V4 };

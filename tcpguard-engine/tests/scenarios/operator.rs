@@ -303,7 +303,7 @@ fn a_rule_is_removed_by_its_number_and_an_address_within_one_names_it() {
 #[test]
 fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
     let mut lab = lab();
-    let clients = ClientsWithin { known: 51, last_minute: 43 };
+    let clients = ClientsWithin { validated: 51, last_minute: 43 };
     let asked = |force, clients| Request::Block {
         net: net("192.0.2.0/24"),
         ports: Ports::EVERY,

@@ -281,7 +281,7 @@ impl Dataplane {
             sum.dropped_source += cpu.dropped_source;
             sum.dropped_signature += cpu.dropped_signature;
             sum.accepted_retransmits += cpu.accepted_retransmits;
-            sum.spared += cpu.spared;
+            sum.exempt += cpu.exempt;
             sum.ack_ignored += cpu.ack_ignored;
             sum.cookies_sent += cpu.cookies_sent;
             sum.cookies_redeemed += cpu.cookies_redeemed;

@@ -36,7 +36,7 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
             session.say(&format!("to remove the rule: tcpguard unblock --rule {}", rule.id))
         }
         // To drop clients is no advice.
-        None if judged.about.clients.known > 0 => {}
+        None if judged.about.clients.validated > 0 => {}
         None => {
             let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
             session.say(&format!("to drop it: tcpguard block {prefix}{port}"));

@@ -104,7 +104,10 @@ mod tests {
         for error in [
             RequestError::Protected { net, covers: net, what: "own address".to_owned() },
             RequestError::TooWide { net, shortest: 16 },
-            RequestError::Clients { net, clients: ClientsWithin { known: 51, last_minute: 43 } },
+            RequestError::Clients {
+                net,
+                clients: ClientsWithin { validated: 51, last_minute: 43 },
+            },
             RequestError::Import { refused: vec![(1, twice())] },
             twice(),
             none(Which::Within(net), None, 0),

@@ -269,7 +269,7 @@ pub struct InterfaceRates {
     pub cookies_sent_pps: f64,
 }
 
-/// Packet counters of one interface. `rx_packets = pass + drop_total + answered + unaccounted`, `pass`
+/// Packet counters of one interface. `rx_packets = pass + drop_total + cookies_sent + unaccounted`, `pass`
 /// is the sum of `pass_reasons`, and `drop_total` is the sum of `drop`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct InterfaceTotals {
@@ -288,7 +288,7 @@ pub struct InterfaceTotals {
     /// Packets dropped, by reason; reasons without packets are left out.
     pub drop: BTreeMap<String, u64>,
     /// SYNs to which XDP replied with a cookie in place of the listener.
-    pub answered: u64,
+    pub cookies_sent: u64,
     /// Packets on which a decision was pending while the counters were read: a few under load, 0 at
     /// rest.
     pub unaccounted: u64,

@@ -65,7 +65,7 @@ fn config(status: &Status, view: &View) -> String {
 fn packets(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     for interface in &status.interfaces {
         let totals = &interface.totals;
-        let more = [(totals.answered, "SYN cookies"), (totals.unaccounted, "being decided")];
+        let more = [(totals.cookies_sent, "SYN cookies"), (totals.unaccounted, "being decided")];
         let more = more.map(|(count, what)| match count {
             0 => String::new(),
             some => format!(" + {} {what}", whole(some)),

@@ -43,7 +43,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     if let Some(completed) = about.completed_at {
         writeln!(out, "last completed handshake at {}", view.moment(completed))?;
     }
-    if about.source.is_none() && about.clients.known > 0 {
+    if about.source.is_none() && about.clients.validated > 0 {
         writeln!(out, "contains {}", clients_within(about.clients))?;
     }
     if let Some(source) = &about.source {

@@ -143,9 +143,9 @@ pub(super) const fn held_back(by: HeldBack) -> &'static str {
 
 /// Validated clients within a prefix.
 pub(super) fn clients_within(clients: ClientsWithin) -> String {
-    let ClientsWithin { known, last_minute } = clients;
-    let s = if known == 1 { "" } else { "s" };
-    format!("{known} validated client{s} ({last_minute} connected within the last minute)")
+    let ClientsWithin { validated, last_minute } = clients;
+    let s = if validated == 1 { "" } else { "s" };
+    format!("{validated} validated client{s} ({last_minute} connected within the last minute)")
 }
 
 /// The harm for which a rule or a mitigation is withdrawn.

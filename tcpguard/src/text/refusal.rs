@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn clients_that_a_rule_would_cut_off_are_counted() {
-        let clients = ClientsWithin { known: 51, last_minute: 43 };
+        let clients = ClientsWithin { validated: 51, last_minute: 43 };
         let error = RequestError::Clients { net: net("10.62.0.0/16"), clients };
         assert_eq!(
             request_error(&error),

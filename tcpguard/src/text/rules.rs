@@ -116,7 +116,7 @@ pub fn blocked(
         let (subject, id) = (rule.subject(), rule.id);
         writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")?;
     }
-    match (clients.known, dry_run) {
+    match (clients.validated, dry_run) {
         (0, _) => Ok(()),
         (_, true) => writeln!(out, "it would cut off {}", clients_within(clients)),
         (_, false) => writeln!(out, "it cuts off {}", clients_within(clients)),

@@ -46,7 +46,7 @@ const ROOTS: [Root; 5] = [
 enum Outcome {
     /// The packages were installed, run on an interface and removed.
     Installed,
-    /// It is on none of these mirrors.
+    /// The distribution is on none of these mirrors.
     Skipped(Vec<String>),
 }
 

@@ -20,7 +20,10 @@ pub struct Glossary {
 
 struct Rejected {
     phrase: String,
+    /// Words and punctuation.
     words: Vec<String>,
+    /// The words alone, as in an identifier.
+    spoken: Vec<String>,
     term: String,
 }
 
@@ -33,7 +36,9 @@ impl Glossary {
                 let words: Vec<_> =
                     Prose::new(1, &phrase).tokens.into_iter().map(|token| token.word).collect();
                 let first = words.first().cloned().unwrap_or_default();
-                let one = Rejected { phrase, words, term: term.to_owned() };
+                let is_word = |word: &&String| word.chars().any(char::is_alphanumeric);
+                let spoken = words.iter().filter(is_word).cloned().collect();
+                let one = Rejected { phrase, words, spoken, term: term.to_owned() };
                 rejected.entry(first).or_default().push(one);
             }
         }
@@ -50,13 +55,31 @@ impl Glossary {
         path: &'a str,
         prose: &'a Prose,
     ) -> impl Iterator<Item = Finding> + 'a {
+        self.search(path, prose, |rejected| &rejected.words)
+    }
+
+    /// The rejected words in an identifier, which has no punctuation.
+    pub fn in_name<'a>(
+        &'a self,
+        path: &'a str,
+        name: &'a Prose,
+    ) -> impl Iterator<Item = Finding> + 'a {
+        self.search(path, name, |rejected| &rejected.spoken)
+    }
+
+    fn search<'a>(
+        &'a self,
+        path: &'a str,
+        prose: &'a Prose,
+        words: fn(&Rejected) -> &[String],
+    ) -> impl Iterator<Item = Finding> + 'a {
         prose.tokens.iter().enumerate().filter_map(move |(at, token)| {
             let singular = token.word.strip_suffix('s').unwrap_or(&token.word);
             let candidates = [token.word.as_str(), singular].into_iter();
             let candidates = candidates.filter_map(|word| self.rejected.get(word)).flatten();
             let found = candidates
-                .filter(|rejected| rejected.begins(&prose.tokens[at..]))
-                .max_by_key(|rejected| rejected.words.len())?;
+                .filter(|rejected| begins(&prose.tokens[at..], words(rejected)))
+                .max_by_key(|rejected| words(rejected).len())?;
             let rule = found.phrase.clone();
             Some(Finding { path: path.to_owned(), line: token.line, rule })
         })
@@ -80,18 +103,18 @@ pub fn rows(page: &str) -> impl Iterator<Item = [&str; 3]> {
     })
 }
 
-impl Rejected {
-    fn begins(&self, tokens: &[Token]) -> bool {
-        tokens.len() >= self.words.len()
-            && self.words.iter().zip(tokens).all(|(word, token)| {
-                token.word.strip_prefix(word.as_str()).is_some_and(|end| matches!(end, "" | "s"))
-            })
-    }
+/// Returns whether `tokens` begin with these words.
+fn begins(tokens: &[Token], words: &[String]) -> bool {
+    tokens.len() >= words.len()
+        && words.iter().zip(tokens).all(|(word, token)| {
+            token.word.strip_prefix(word.as_str()).is_some_and(|end| matches!(end, "" | "s"))
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wording::source::names;
 
     const PAGE: &str = "`skip`\n\n| term | meaning | not |\n|---|---|---|\n\
                         | tool | A `word`. | `gadget`, thing, `odd job` |\n";
@@ -121,6 +144,15 @@ mod tests {
     fn a_phrase_is_found_over_a_line_end_and_not_over_punctuation() {
         assert_eq!(findings("an odd\njob"), [(7, "odd job".to_owned())]);
         assert_eq!(findings("odd, job"), []);
+    }
+
+    #[test]
+    fn a_rejected_word_is_found_in_an_identifier() {
+        let glossary = glossary();
+        let names = names("let gadgetry = OddJobs(GADGET_SIZE, a_gadget);");
+        let found = names.iter().flat_map(|name| glossary.in_name("a.rs", name));
+        let found: Vec<_> = found.map(|found| found.rule).collect();
+        assert_eq!(found, ["odd job", "gadget", "gadget"]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Heads of doc comments: a noun or a verb, never a clause that stands for a noun, and never a single word.
+//! Heads of doc comments: a noun or a verb, never a clause that stands for a noun, a pronoun of one elsewhere, or a
+//! single word.
 
 use super::{Finding, source::Comment};
 
@@ -7,6 +8,9 @@ const CLAUSES: [&str; 12] = [
     "What", "Whatever", "Who", "Whom", "Whose", "How", "Where", "When", "Whether", "Which", "Why",
     "That",
 ];
+
+/// First words that point at a noun elsewhere.
+const POINTERS: [&str; 4] = ["It", "They", "So", "As"];
 
 /// Doc comments that break a rule, at most once each.
 pub fn findings(path: &str, comments: &[Comment]) -> impl Iterator<Item = Finding> {
@@ -26,7 +30,8 @@ fn rule(comment: &Comment) -> Option<&'static str> {
         return Some("one-word doc comment");
     }
     let first = first.trim_end_matches(|letter: char| !letter.is_alphanumeric());
-    CLAUSES.contains(&first).then_some("noun-clause head")
+    let pointer = POINTERS.contains(&first).then_some("head without its noun");
+    pointer.or(CLAUSES.contains(&first).then_some("noun-clause head"))
 }
 
 #[cfg(test)]
@@ -43,6 +48,7 @@ mod tests {
         assert_eq!(rules("//! What it is.\n"), ["noun-clause head"]);
         assert_eq!(rules("/// Why, if it is known.\nfn f() {}"), ["noun-clause head"]);
         assert_eq!(rules("/// `name`\n"), ["one-word doc comment"]);
+        assert_eq!(rules("/// It is there.\n"), ["head without its noun"]);
     }
 
     #[test]

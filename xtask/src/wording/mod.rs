@@ -1,6 +1,6 @@
 //! The word check: terms of the glossary, heads of doc comments, and pronouns in comments.
 //!
-//! It reads comments and string literals of Rust files, which hold the help texts too, the prose of Markdown pages,
+//! It reads comments, string literals and identifiers of Rust files, which hold the help texts too, the prose of Markdown pages,
 //! the files of the packages, TOML files and shell scripts, and the descriptions in JSON Schemas.
 
 pub mod bounds;
@@ -67,6 +67,9 @@ fn read(workspace: &Workspace, glossary: &Glossary) -> Result<Reading> {
         let (path, text) = (relative(workspace, &file), text(&file)?);
         let source = source::rust(&text);
         let findings = source.prose().flat_map(|prose| glossary.findings(&path, prose));
+        reading.findings.extend(findings);
+        let names = source::names(&text);
+        let findings = names.iter().flat_map(|name| glossary.in_name(&path, name));
         reading.findings.extend(findings);
         reading.findings.extend(heads::findings(&path, &source.comments));
         reading.comments.push((path, bounds::words(&source.comments)));

@@ -168,6 +168,11 @@ pub fn rust(text: &str) -> Source {
 
 /// Returns the code of a Rust file: without comments, and with other letters in place of the braces of literals.
 pub fn code(text: &str) -> String {
+    without_comments(text, |literal| literal.replace(['{', '}'], "_"))
+}
+
+/// Returns the code of a Rust file without its comments, and with `literals` in place of its literals.
+fn without_comments(text: &str, literals: impl Fn(&str) -> String) -> String {
     let (mut code, mut at) = (String::new(), 0);
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let part = &rest[..token(rest, text[..at].chars().next_back())];
@@ -175,13 +180,51 @@ pub fn code(text: &str) -> String {
         if part.starts_with("/*") {
             code.extend(part.matches('\n'));
         } else if is_character || literal(part).is_some() {
-            code.push_str(&part.replace(['{', '}'], "_"));
+            code.push_str(&literals(part));
         } else if !part.starts_with("//") {
             code.push_str(part);
         }
         at += part.len();
     }
     code
+}
+
+/// Identifiers of a Rust file, each as its words.
+pub fn names(text: &str) -> Vec<Prose> {
+    let code = without_comments(text, |literal| {
+        format!(" {}", "\n".repeat(literal.matches('\n').count()))
+    });
+    let lines = (1..).zip(code.lines());
+    let names = lines.flat_map(|(line, code)| {
+        let names = code.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        names.filter(|name| !name.is_empty()).map(move |name| name_words(line, name))
+    });
+    names.collect()
+}
+
+/// The words of an identifier, which begin behind an underscore and at a capital.
+fn name_words(line: usize, name: &str) -> Prose {
+    let letters: Vec<char> = name.chars().collect();
+    let (mut tokens, mut word) = (Vec::new(), String::new());
+    let mut end = |word: &mut String| {
+        if !word.is_empty() {
+            tokens.push(Token { line, word: std::mem::take(word) });
+        }
+    };
+    for (at, letter) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| letters[before]);
+        let last_capital = letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if *letter == '_'
+            || letter.is_uppercase() && before.is_some_and(|it| !it.is_uppercase() || last_capital)
+        {
+            end(&mut word);
+        }
+        if *letter != '_' {
+            word.extend(letter.to_lowercase());
+        }
+    }
+    end(&mut word);
+    Prose { tokens }
 }
 
 impl Source {
@@ -319,6 +362,18 @@ mod tests {
     fn code_is_without_comments_and_braces_of_literals() {
         let text = "fn f<'a>() { // {\n/* {\n{ */ \"{}\"; '{'; r#\"{\n{\"#; b'{' }";
         assert_eq!(code(text), "fn f<'a>() { \n\n \"__\"; '_'; r#\"_\n_\"#; b'_' }");
+    }
+
+    #[test]
+    fn names_are_read_in_their_words_without_comments_and_literals() {
+        let text = "// a\nfn odd_job(r: OddJOBs, HTTP2: &'a str) { \"b\nc\"; 'd'; ODD_JOB }";
+        let found = names(text);
+        let found: Vec<_> = found.iter().map(words).collect();
+        assert!(found.contains(&vec![(2, "odd"), (2, "job")]), "{found:?}");
+        assert!(found.contains(&vec![(2, "odd"), (2, "jo"), (2, "bs")]), "{found:?}");
+        assert!(found.contains(&vec![(2, "http2")]) && found.contains(&vec![(2, "str")]));
+        assert_eq!(found.last(), Some(&vec![(3, "odd"), (3, "job")]));
+        assert!(!found.iter().flatten().any(|(_, word)| ["b", "c", "d"].contains(word)));
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn when_it_is_over_every_mitigation_stops_at_once() {
     assert_eq!(poll(&mut ladder, 1250, &[], true).len(), 2);
 }
 
-/// A new agent may take a flood for failing handshakes at first.
+/// A new agent may take a flood for failed handshakes at first.
 #[test]
 fn an_adopted_mitigation_stays_active_until_its_flood_is_detected_again() {
     let inherited = || {

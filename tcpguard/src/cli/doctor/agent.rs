@@ -4,7 +4,7 @@ use tcpguard_common::abi::ABI_VERSION;
 use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
-use super::facts::{Agent, Facts, Probed};
+use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::{Layout, Usage};
 use crate::documents::{BackendInUse, Status};
 
@@ -187,13 +187,13 @@ pub(super) fn health(facts: &Facts) -> Vec<Checked> {
 pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "cookies";
     let mut findings = vec![match &facts.selftest {
-        Probed::Known { best: Some(best) } => Checked::passed(CODE, format!("tested: {best}")),
-        Probed::Known { best: None } => {
+        SelfTested::Known { best: Some(best) } => Checked::passed(CODE, format!("tested: {best}")),
+        SelfTested::Known { best: None } => {
             Checked::warning(CODE, "tested: no SYN cookies work").hint("tcpguard selftest")
         }
-        Probed::Hidden => Checked::unknown(CODE, "only root can read the result of the test")
+        SelfTested::Hidden => Checked::unknown(CODE, "only root can read the result of the test")
             .hint("sudo tcpguard doctor"),
-        Probed::Stale => Checked::notice(
+        SelfTested::Stale => Checked::notice(
             CODE,
             "not tested with this kernel, version and these sysctls: the agent uses the kernel's own SYN \
              cookies",

@@ -10,7 +10,7 @@ pub struct Facts {
     pub of_host: doctor::Facts,
     pub agent: Agent,
     /// Result of the last self-test of SYN cookies.
-    pub selftest: Probed,
+    pub selftest: SelfTested,
     /// The map layouts in the directory of the pins, and the state of the pins of each.
     pub layouts: Vec<(Layout, Usage)>,
     /// Cookie of this network namespace; `None` where it cannot be read.
@@ -25,13 +25,13 @@ pub enum Agent {
     NotRunning,
     /// This user may not ask it.
     Denied(String),
-    /// It does not answer, or with something else.
+    /// The agent does not answer, or with something else.
     Silent(String),
 }
 
 /// Result of the self-test of SYN cookies on this host.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Probed {
+pub enum SelfTested {
     /// Tried on this kernel with these programs and sysctls: the best, in words.
     Known {
         /// `None`: none works.

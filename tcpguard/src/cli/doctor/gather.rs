@@ -18,7 +18,7 @@ use tcpguard_host::linux::xdp_driver::page_bytes;
 use tcpguard_host::linux::{Sysctls, accounts, capabilities, container, kernel_release, netns};
 use tcpguard_host::tune::{HostFacts, Tune};
 
-use super::facts::{Agent, Facts, Probed};
+use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::features::features;
 use crate::bpf::{Layout, is_bpffs, layouts};
 use crate::config::{self, ConfigError, Overrides};
@@ -193,18 +193,18 @@ fn agent(client: &Client) -> Agent {
     }
 }
 
-fn probed(state_dir: &Path) -> Probed {
+fn self_tested(state_dir: &Path) -> SelfTested {
     if !selftest::may_be_seen(state_dir) {
-        return Probed::Hidden;
+        return SelfTested::Hidden;
     }
     let known = Host::running().ok().and_then(|host| selftest::load(state_dir, &host));
-    let Some(known) = known else { return Probed::Stale };
+    let Some(known) = known else { return SelfTested::Stale };
     let words = |(backend, hook): (CookieBackend, Hook)| {
         format!("{} work ({})", backend.name(), hook.name())
     };
     let best =
         [Hook::Native, Hook::Generic].into_iter().find_map(|hook| Some((known.best(hook)?, hook)));
-    Probed::Known { best: best.map(words) }
+    SelfTested::Known { best: best.map(words) }
 }
 
 #[cfg(test)]

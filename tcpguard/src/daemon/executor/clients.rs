@@ -21,7 +21,7 @@ impl Executor {
         let mut within = ClientsWithin::default();
         let read = self.dataplane.clients_within(net, |client| {
             let age = now.since(Timestamp::from_nanos(client.completed_ns));
-            within.known += u32::from(age <= RECENT);
+            within.validated += u32::from(age <= RECENT);
             within.last_minute += u32::from(age <= LATELY);
             true
         });

@@ -69,7 +69,7 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
             .collect()
     };
     let (pass, drop_total) = (passed(counters), dropped(counters));
-    let answered = cookies_sent(counters);
+    let cookies_sent = cookies_sent(counters);
     InterfaceTotals {
         rx_packets: counters.entry,
         rx_bytes: counters.bytes,
@@ -78,8 +78,8 @@ fn totals(counters: &PacketCounters) -> InterfaceTotals {
         pass_reasons: by_reason(abi::Action::Pass),
         drop_total,
         drop: by_reason(abi::Action::Drop),
-        answered,
-        unaccounted: counters.entry.saturating_sub(pass + drop_total + answered),
+        cookies_sent,
+        unaccounted: counters.entry.saturating_sub(pass + drop_total + cookies_sent),
         classes: abi::Class::ALL
             .iter()
             .map(|class| (class.name().to_owned(), counters.classes[*class as usize]))

@@ -211,7 +211,7 @@ fn verdicts(interface: &Interface) -> Vec<Sample> {
     let totals = &interface.totals;
     let passed = totals.pass_reasons.iter().map(|(reason, count)| ("pass", &**reason, *count));
     let dropped = totals.drop.iter().map(|(reason, count)| ("drop", &**reason, *count));
-    let sent = [("tx", "cookie", totals.answered)];
+    let sent = [("tx", "cookie", totals.cookies_sent)];
     passed
         .chain(dropped)
         .chain(sent)

@@ -95,7 +95,7 @@ impl Status {
         text(&self.0, "/interfaces/0/mode")
     }
 
-    /// A counter of the listeners on `port`, summed: `syn`, `accepted_retransmits`, `spared`, ….
+    /// A counter of the listeners on `port`, summed: `syn`, `accepted_retransmits`, `exempt`, ….
     pub fn listener_total(&self, port: u16, counter: &str) -> u64 {
         list(&self.0, "/listeners")
             .iter()

@@ -26,7 +26,7 @@ struct Syns {
 
 impl Syns {
     fn of(status: &Status) -> Self {
-        let kept = status.total("drop_total") + status.total("answered");
+        let kept = status.total("drop_total") + status.total("cookies_sent");
         Self { arrived: status.total("syn"), kept }
     }
 

@@ -88,7 +88,7 @@ impl<'a> Arrived<'a> {
         assert_eq!(counted(&status), self.all, "{what}: entry = sent, but for what the wire lost");
         let (passed, dropped) = (status.total("pass"), status.total("drop_total"));
         // Until there is a rule, cookies.
-        let answered = status.total("answered");
+        let answered = status.total("cookies_sent");
         assert_eq!(passed + dropped + answered, status.total("rx_packets"), "{what}");
         assert_eq!(status.total("unaccounted"), 0, "{what}");
         let stack = segments(&self.lab.edge).unwrap() - stack_before;
@@ -141,7 +141,7 @@ fn each_is_counted(family: Family) -> Counts {
             assert_eq!(status.total(&format!("classes/{class}")), came, "{what}");
         }
     }
-    let answered = agent.status().unwrap().total("answered");
+    let answered = agent.status().unwrap().total("cookies_sent");
     let stack = segments(&lab.edge).unwrap() - arrived.before.1;
     Counts { all: arrived.all, stack, answered }
 }

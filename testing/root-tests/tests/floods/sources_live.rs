@@ -35,7 +35,7 @@ fn one_source_is_answered(family: Family, source: IpAddr, rate: u32) {
     println!(
         "{family:?}: {} SYNs sent, {} answered; {}",
         report.sent,
-        status.total("answered"),
+        status.total("cookies_sent"),
         attempts.summary()
     );
     assert_eq!(incidents.len(), 1, "{incidents:#?}");

@@ -77,7 +77,7 @@ pub(crate) struct Syn {
     pub to: usize,
     pub client: IpAddr,
     pub print: Fingerprint,
-    /// It may be retransmitted. The host need not remember SYNs that never are.
+    /// True if it may be retransmitted. The host need not remember SYNs that never are.
     pub returns: bool,
 }
 

@@ -30,7 +30,7 @@ impl Kernel {
         let allowed =
             self.allowed.iter().any(|(net, until)| net.contains(&syn.client) && *until > now);
         if allowed || self.is_validated(syn.client) {
-            self.sockets[syn.to].counters.spared += 1;
+            self.sockets[syn.to].counters.exempt += 1;
             return true;
         }
         let of_operator = matches!(rule.rule.origin, Origin::Operator { .. } | Origin::Fleet(_));

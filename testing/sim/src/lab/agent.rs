@@ -150,7 +150,7 @@ impl Lab {
 
     /// Handles a message of the fleet, about a network with so many clients.
     pub fn fleet(&mut self, message: FleetMessage, clients: u32) -> Result<(), FleetRefusal> {
-        let clients = ClientsWithin { known: clients, last_minute: 0 };
+        let clients = ClientsWithin { validated: clients, last_minute: 0 };
         let result = self.engine.handle_fleet(self.kernel.now, message, clients);
         self.carry_out();
         result

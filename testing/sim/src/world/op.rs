@@ -207,7 +207,7 @@ pub enum Shape {
     RandomTtl,
     /// With a random window.
     RandomWindow,
-    /// As those of clients, and retransmitted like theirs.
+    /// SYNs like those of clients, and retransmitted like theirs.
     Clients,
 }
 

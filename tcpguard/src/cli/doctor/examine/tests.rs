@@ -24,7 +24,7 @@ use tcpguard_host::tune::{self, Device, HostFacts, Listening, Load, Span, Values
 
 use super::{checked, examine};
 use crate::bpf::{Layout, Usage};
-use crate::cli::doctor::facts::{Agent, Facts, Probed};
+use crate::cli::doctor::facts::{Agent, Facts, SelfTested};
 use crate::documents::{NextProgram, Status};
 
 const NETNS: u64 = 7;
@@ -102,7 +102,7 @@ fn status() -> Status {
             "pinned": true, "attached": true, "rates": null,
             "totals": {
                 "rx_packets": 0, "rx_bytes": 0, "syn": 0, "pass": 0, "pass_reasons": {},
-                "drop_total": 0, "drop": {}, "answered": 0, "unaccounted": 0, "classes": {}
+                "drop_total": 0, "drop": {}, "cookies_sent": 0, "unaccounted": 0, "classes": {}
             }
         }],
         "listeners": [],
@@ -207,7 +207,7 @@ fn healthy() -> Facts {
             },
         },
         agent: Agent::Running(Box::new(status())),
-        selftest: Probed::Known { best: Some("own cookies work (native)".to_owned()) },
+        selftest: SelfTested::Known { best: Some("own cookies work (native)".to_owned()) },
         layouts: vec![layout(ABI_VERSION, NETNS, Usage::Agent(812))],
         netns: Some(NETNS),
     }

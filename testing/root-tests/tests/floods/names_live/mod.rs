@@ -285,7 +285,7 @@ impl<'lab> Defence<'lab> {
 
 /// SYNs that the XDP program dropped, or answered itself.
 fn stopped(status: &Status) -> u64 {
-    status.total("drop_total") + status.total("answered")
+    status.total("drop_total") + status.total("cookies_sent")
 }
 
 /// Returns whether there is an incident at `port` since then.

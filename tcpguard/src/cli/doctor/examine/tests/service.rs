@@ -135,7 +135,7 @@ pub(super) const CASES: &[Case] = &[
         "systemctl restart",
     ),
     (
-        |f| f.selftest = Probed::Known { best: None },
+        |f| f.selftest = SelfTested::Known { best: None },
         "cookies",
         WARNING,
         "no SYN cookies work",
