@@ -87,6 +87,8 @@ pub struct Feature {
     pub since: Option<&'static str>,
     /// The function that does not work without it.
     pub for_what: &'static str,
+    /// The agent's way of working without it; `None` if that function is missing and nothing replaces it.
+    pub fallback: Option<&'static str>,
     /// True if the agent does not run at all without it.
     pub needed: bool,
     /// True if it is there.

@@ -60,6 +60,7 @@ struct Trial {
     name: &'static str,
     since: Option<&'static str>,
     for_what: &'static str,
+    fallback: Option<&'static str>,
     support: fn() -> Support,
 }
 
@@ -70,12 +71,17 @@ impl Trial {
         for_what: &'static str,
         support: fn() -> Support,
     ) -> Self {
-        Self { name, since, for_what, support }
+        Self { name, since, for_what, fallback: None, support }
+    }
+
+    /// The same with the agent's way of working on kernels without the feature.
+    const fn or(self, fallback: &'static str) -> Self {
+        Self { fallback: Some(fallback), ..self }
     }
 
     fn run(&self, needed: bool) -> Feature {
-        let &Self { name, since, for_what, support } = self;
-        Feature { name, since, for_what, needed, support: support() }
+        let &Self { name, since, for_what, fallback, support } = self;
+        Feature { name, since, for_what, fallback, needed, support: support() }
     }
 }
 
@@ -96,25 +102,39 @@ static NEEDED: [Trial; 8] = [
     Trial::new("prefix maps", None, "rules by prefix", || map(MapType::LpmTrie)),
 ];
 
+/// The agent's way of working without the tracepoint.
+const BY_PACKETS: &str = "completed handshakes are judged by their packets alone";
+
 /// The features without which the agent does less.
-static WANTED: [Trial; 8] = [
-    Trial::new(RAW_TRACEPOINTS, None, "count of completed handshakes", || {
+static WANTED: [Trial; 9] = [
+    Trial::new("raw tracepoints", None, "count of completed handshakes", || {
         program(ProgramType::RawTracePoint)
-    }),
-    Trial::new(READ_KERNEL, None, "count of completed handshakes", read_kernel),
-    Trial::new(TAIL_CALLS, Some(TAIL_CALLS_SINCE), "next programs", tail_calls),
-    Trial::new("atomic compare-and-exchange", Some("5.12"), "exact limits of rates", atomics),
+    })
+    .or(BY_PACKETS),
+    Trial::new(READ_KERNEL, None, "count of completed handshakes", read_kernel).or(BY_PACKETS),
+    Trial::new(TAIL_CALLS, Some(TAIL_CALLS_SINCE), "next programs", tail_calls)
+        .or("packets that pass go to the network stack"),
+    Trial::new("atomic compare-and-exchange", Some("5.12"), "exact limits of rates", atomics)
+        .or("two CPUs that take the last token of a limit at once may both get it"),
+    Trial::new("batches of per-CPU arrays", Some("5.13"), "cheap reading of the counters", batches)
+        .or("the counters of rules are read one by one, at a higher cost for each poll"),
     Trial::new("SO_NETNS_COOKIE", Some("5.14"), "unique number of a network namespace", || {
         match netns::has_cookies() {
             Ok(found) => of(found),
             Err(error) => Support::Failed(error.to_string()),
         }
-    }),
-    Trial::new(MULTI_BUFFER, Some("5.18"), "native XDP with an MTU above a page", multi_buffer),
-    Trial::new(TCX, Some("6.6"), "first place among all tc programs", tcx),
+    })
+    .or("a namespace is identified by its inode, which a later namespace may get"),
+    Trial::new(MULTI_BUFFER, Some("5.18"), "native XDP with an MTU above a page", multi_buffer)
+        .or("such interfaces run in generic mode"),
+    Trial::new(TCX, Some("6.6"), "first place among all tc programs", tcx).or(
+        "the egress program is attached at clsact with priority 1, behind filters of another kind that already \
+         have this priority",
+    ),
     Trial::new("bpf_sk_assign_tcp_reqsk", Some("6.9"), "SYN cookies of tcpguard's own", || {
         function("bpf_sk_assign_tcp_reqsk")
-    }),
+    })
+    .or("the kernel makes the cookies that XDP sends"),
 ];
 
 /// The result of a trial of each feature. Nothing stays loaded.
@@ -150,6 +170,13 @@ fn atomics() -> Support {
 
 fn tail_calls() -> Support {
     tried(syscall::try_tail_call())
+}
+
+fn batches() -> Support {
+    match aya::util::nr_cpus() {
+        Ok(cpus) => tried(syscall::try_per_cpu_batch(cpus)),
+        Err((file, error)) => Support::Failed(format!("{file}: {error}")),
+    }
 }
 
 fn tcx() -> Support {
@@ -233,7 +260,8 @@ mod tests {
     use super::*;
 
     fn feature(since: Option<&'static str>, support: Support) -> Feature {
-        Feature { name: "XDP links", since, for_what: "a test", needed: true, support }
+        let (name, for_what, fallback) = ("XDP links", "a test", None);
+        Feature { name, since, for_what, fallback, needed: true, support }
     }
 
     #[test]
@@ -248,6 +276,15 @@ mod tests {
         let error = require(features.into_iter()).unwrap_err().to_string();
         let end = ": tcpguard needs XDP links (Linux 5.9, or a kernel with it backported)";
         assert!(error.starts_with("unsupported kernel ") && error.ends_with(end), "{error}");
+    }
+
+    #[test]
+    fn the_page_of_kernels_has_the_fallback_of_each_feature() {
+        let page = include_str!("../../../docs/kernel-support.md");
+        for trial in &WANTED {
+            let fallback = trial.fallback.unwrap_or_else(|| panic!("{} has none", trial.name));
+            assert!(page.contains(fallback), "{}: {fallback}", trial.name);
+        }
     }
 
     #[test]

@@ -215,14 +215,17 @@ pub(super) fn try_compare_exchange() -> io::Result<OwnedFd> {
     load(bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0, &code)
 }
 
+/// Reads a batch of an array with a value for each of `cpus` possible CPUs.
+pub(super) fn try_per_cpu_batch(cpus: usize) -> io::Result<()> {
+    const VALUE: u32 = 8;
+    let map = array_of_one(bpf_map_type::BPF_MAP_TYPE_PERCPU_ARRAY, VALUE)?;
+    let (mut key, mut values) = ([0; 4], vec![0; VALUE as usize * cpus]);
+    lookup_batch(map.as_fd(), &mut None, &mut key, &mut values, 1).map(drop)
+}
+
 /// Loads a program that makes a tail call, and calls a function of its own.
 pub(super) fn try_tail_call() -> io::Result<OwnedFd> {
-    let mut attr = zeroed();
-    attr.__bindgen_anon_1.map_type = bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32;
-    attr.__bindgen_anon_1.key_size = 4;
-    attr.__bindgen_anon_1.value_size = 4;
-    attr.__bindgen_anon_1.max_entries = 1;
-    let programs = new_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)?;
+    let programs = array_of_one(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4)?;
     // `r6 = r1; call function; r1 = r6; r2 = programs; r3 = 0; call bpf_tail_call; r0 = 2; exit; function: r0 = 0; exit`
     let code = [
         instruction(0xbf, 6, 1, 0, 0),
@@ -245,6 +248,16 @@ pub(super) fn try_native_link(ifindex: u32) -> io::Result<OwnedFd> {
     let code = [instruction(0xb7, 0, 0, 0, 2), exit()];
     let program = load(bpf_prog_type::BPF_PROG_TYPE_XDP, 0, &code)?;
     link(program.as_fd(), ifindex, bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE)
+}
+
+/// Makes an array of one element with values of so many bytes.
+fn array_of_one(kind: bpf_map_type, value_size: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_1.map_type = kind as u32;
+    attr.__bindgen_anon_1.key_size = 4;
+    attr.__bindgen_anon_1.value_size = value_size;
+    attr.__bindgen_anon_1.max_entries = 1;
+    new_fd(bpf_cmd::BPF_MAP_CREATE, &mut attr)
 }
 
 fn exit() -> bpf_insn {

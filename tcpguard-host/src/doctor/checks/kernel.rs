@@ -44,7 +44,9 @@ pub(in super::super) fn features(facts: &Facts) -> Vec<Checked> {
                     ),
                     None => (String::new(), "zgrep -E 'CONFIG_BPF|CONFIG_NET_CLS' /proc/config.gz"),
                 };
-                let text = format!("not in this kernel: no {}{kernels}", feature.for_what);
+                let fallback = feature.fallback.map(|it| format!(": {it}")).unwrap_or_default();
+                let text =
+                    format!("not in this kernel: no {}{kernels}{fallback}", feature.for_what);
                 bad(feature.needed, text).hint(hint)
             }
             Support::Failed(reason) => {

@@ -65,7 +65,7 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
             firewall: firewall(places.config.as_deref()),
         },
         agent,
-        selftest: probed(&places.state_dir),
+        selftest: self_tested(&places.state_dir),
         layouts: layouts.collect(),
         netns,
     }

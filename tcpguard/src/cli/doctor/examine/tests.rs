@@ -46,7 +46,7 @@ fn now() -> Time {
 }
 
 fn feature(name: &'static str, needed: bool, support: Support) -> Feature {
-    Feature { name, since: None, for_what: "a test", needed, support }
+    Feature { name, since: None, for_what: "a test", fallback: None, needed, support }
 }
 
 fn ours() -> Attached {

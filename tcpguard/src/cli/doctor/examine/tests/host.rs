@@ -35,6 +35,16 @@ pub(super) const CASES: &[Case] = &[
         "apt-cache",
     ),
     (
+        |f| {
+            let feature = &mut f.of_host.kernel.features[2];
+            (feature.support, feature.fallback) = (Support::Missing, Some("in generic mode"));
+        },
+        "kernel_features",
+        NOTICE,
+        "and in kernels with it backported): in generic mode",
+        "apt-cache",
+    ),
+    (
         |f| f.of_host.kernel.features[0].support = Support::Refused(libc::EPERM),
         "kernel_features",
         CRITICAL,
