@@ -13,8 +13,9 @@ use ipnet::IpNet;
 use rustix::process::setpriority_process;
 
 use crate::measure::clock::{between, boot_ns};
-use crate::net::lab::{EDGE_PORT, INTERFACE, Lab};
+use crate::net::lab::{EDGE_MAC, EDGE_PORT, INTERFACE, Lab};
 use crate::net::live_frames::{BURST, LiveFrames};
+use crate::net::packet::Mac;
 use crate::net::raw::{MAX_BATCH, PacketSocket};
 pub use crate::traffic::shape::{Shape, Sources};
 use crate::traffic::shape::{Writer, recipes};
@@ -129,16 +130,13 @@ impl Flood {
     /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or for bursts in a lab that is
     /// not measured, or the interface cannot be opened.
     pub fn start(self, lab: &Lab) -> Result<RunningFlood> {
-        ensure!(
-            (1..=MAX_RATE).contains(&self.rate) && self.duration <= MAX_DURATION,
-            "a flood is bounded: 1 to {MAX_RATE} SYNs per second for at most {MAX_DURATION:?}"
-        );
+        self.check_bounds()?;
         let (progress, duration) = (Arc::new(Progress::default()), self.duration);
         let shared = Arc::clone(&progress);
         let thread = match self.delivery {
             Delivery::OneByOne => lab.attacker.spawn("flood", move || {
                 ensure!(self.distinct.is_none(), "only the generator bounds the number of SYNs");
-                let mut writer = SocketWriter::new(&self)?;
+                let mut writer = SocketWriter::new(&self, INTERFACE, EDGE_MAC)?;
                 self.send(&shared, 1, MAX_BATCH as u64, |count| writer.send(count))
             })?,
             Delivery::Bursts | Delivery::Unpaced => {
@@ -157,6 +155,25 @@ impl Flood {
             sleep(Duration::from_micros(100));
         }
         Ok(RunningFlood { progress, duration, thread: Some(thread) })
+    }
+
+    /// Sends it one by one through an interface of the calling thread's network namespace, to the host with this
+    /// Ethernet address, and returns when it is over. No lab is required.
+    ///
+    /// # Errors
+    /// When it asks for more than [`MAX_RATE`] or [`MAX_DURATION`], or the interface cannot be opened.
+    pub fn send_through(self, interface: &str, destination: Mac) -> Result<FloodReport> {
+        self.check_bounds()?;
+        let mut writer = SocketWriter::new(&self, interface, destination)?;
+        self.send(&Progress::default(), 1, MAX_BATCH as u64, |count| writer.send(count))
+    }
+
+    fn check_bounds(&self) -> Result<()> {
+        ensure!(
+            (1..=MAX_RATE).contains(&self.rate) && self.duration <= MAX_DURATION,
+            "a flood is bounded: 1 to {MAX_RATE} SYNs per second for at most {MAX_DURATION:?}"
+        );
+        Ok(())
     }
 
     /// SYNs that are due once the flood has been running for `elapsed`.
@@ -353,10 +370,11 @@ struct SocketWriter {
 }
 
 impl SocketWriter {
-    fn new(flood: &Flood) -> Result<Self> {
-        let socket = PacketSocket::send_only(INTERFACE).context("the attacker's interface")?;
+    fn new(flood: &Flood, interface: &str, destination: Mac) -> Result<Self> {
+        let socket = PacketSocket::send_only(interface)
+            .with_context(|| format!("the attacker's interface {interface}"))?;
         let writer = Writer::new(flood.target, flood.shape, flood.sources);
-        let writer = writer.over(flood.ports).across(flood.across);
+        let writer = writer.to(destination).over(flood.ports).across(flood.across);
         let (frames, repeats) = (vec![Vec::new(); MAX_BATCH], Repeats::of(flood));
         Ok(Self { socket, writer, frames, repeats })
     }
@@ -448,6 +466,18 @@ mod tests {
         assert_eq!(flood.due(Duration::from_millis(1500)), 1500);
         assert_eq!(flood.due(Duration::from_secs(10)), 10_000);
         assert_eq!(flood.due(Duration::from_secs(60)), 10_000);
+    }
+
+    #[test]
+    fn a_flood_without_bounds_is_refused_before_anything_is_opened() {
+        let unbounded = Flood { rate: MAX_RATE + 1, ..flood(None) };
+        let endless = Flood { duration: MAX_DURATION * 2, ..flood(None) };
+        for flood in [unbounded, endless] {
+            let error = flood.send_through("absent", EDGE_MAC).unwrap_err().to_string();
+            assert!(error.starts_with("a flood is bounded"), "{error}");
+        }
+        let error = flood(None).send_through("absent", EDGE_MAC).unwrap_err().to_string();
+        assert_eq!(error, "the attacker's interface absent");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tcpguard_goals::seed;
 
 use crate::net::lab::{ATTACKER_MAC, EDGE_MAC};
-use crate::net::packet::{self, Segment, flags, linux_syn_options, mss_option};
+use crate::net::packet::{self, Mac, Segment, flags, linux_syn_options, mss_option};
 use crate::traffic::likeness::{Likeness, option_at};
 use crate::traffic::random::Random;
 use crate::traffic::recipe::{self, FRAME_WORDS, Recipe};
@@ -109,6 +109,12 @@ impl Writer {
         let ports = target.port()..target.port() + 1;
         let (across, rest, written) = (None, Vec::new(), 0);
         Self { segment, shapes: shape.parts(), sources, ports, across, rest, random, written }
+    }
+
+    /// Sends the SYNs to the host with this Ethernet address.
+    pub(crate) fn to(mut self, destination: Mac) -> Self {
+        self.segment.dst_mac = destination;
+        self
     }
 
     /// Spreads the SYNs over so many ports, from the target's on.
@@ -445,6 +451,16 @@ mod tests {
             assert_eq!(Segment::parse(&frame).unwrap().src, source);
         }
         assert!(recipes(target, Shape::Bare, Sources::Socket(source), None).is_err());
+    }
+
+    #[test]
+    fn a_flood_goes_to_the_ethernet_address_of_its_target() {
+        let target = "192.0.2.1:443".parse().unwrap();
+        let mut frame = Vec::new();
+        let destination = [2, 0, 0, 0, 0, 9];
+        Writer::new(target, Shape::Bare, Sources::Random).to(destination).write(&mut frame);
+        let syn = Segment::parse(&frame).unwrap();
+        assert_eq!((syn.src_mac, syn.dst_mac), (ATTACKER_MAC, destination));
     }
 
     #[test]
