@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{initramfs::Initramfs, stacked};
+use super::{flood, initramfs::Initramfs, stacked};
 use crate::debian::{Emulator, Kernel};
 use crate::platform::Platform;
 use crate::process;
@@ -20,9 +20,9 @@ pub const INTERFACE: &str = "uplink";
 /// The guest's last line; without it, it did not come to its end.
 const END: &str = "guest: end";
 
-/// Emulated and on one busy CPU a guest takes some ten seconds, and a verifier at its limit of a
-/// million instructions takes some minutes; after this it hangs.
-const LIMIT_SECONDS: &str = "600";
+/// Emulated and on one busy CPU a guest takes some minutes, as does a verifier at its limit of a million instructions.
+/// After this it hangs.
+const LIMIT_SECONDS: &str = "900";
 
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -58,11 +58,12 @@ pub const BLOCK: &str = "guest: block ";
 /// two years back, and after each the agent is killed and another starts.
 pub const BLOCK_S: u32 = 40;
 
-/// The agent itself between two network namespaces. A client completes a handshake with a listener
+/// The agent itself between two network namespaces, after the doctor. A client completes a handshake with a listener
 /// behind the attached interface, and `status` reports it. It is the second agent, which takes over the state that the first has left. Then a block has to end at its time,
-/// however the clock is set. The modules are for clsact, to which kernels without TCX attach.
+/// however the clock is set. An agent and the listener stay. The modules are for clsact, to which kernels without TCX
+/// attach.
 const LIVE: &str = "for module in sch_ingress cls_bpf inet_diag tcp_diag; do insmod /$module.ko; done
-unshare -n sleep 600 &
+unshare -n sleep 900 &
 peer=$!
 until [ \"$(readlink /proc/$peer/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ]; do usleep 50000; done
 ip link set veth0 netns $peer
@@ -70,6 +71,7 @@ nsenter -t $peer -n ip addr add 192.0.2.2/24 dev veth0
 nsenter -t $peer -n ip link set veth0 up
 ip addr add 192.0.2.1/24 dev uplink
 ip link set uplink up
+echo \"guest: doctor $(/tcpguard doctor --interface uplink --json | tr -d '\n')\"
 nc -ll -p 443 -e echo served &
 for start in first second; do
     /tcpguard run --interface uplink --mode enforce &
@@ -93,9 +95,6 @@ for seconds in 31536000 -63072000; do
 done
 until nsenter -t $peer -n timeout 1 nc 192.0.2.1 443 < /dev/null | grep -q served; do :; done
 echo \"guest: block $blocked $(boot_clock)\"
-kill $agent
-wait $agent
-/tcpguard detach --all
 ";
 
 /// Writes the initramfs of a guest to `path`. `stacked` adds the cases of bonds and VLANs.
@@ -115,8 +114,10 @@ pub fn image(
     archive.file("bin/busybox", &read(emulator.busybox())?);
     let (more, more_modules) =
         if stacked { (stacked::SCRIPT, &stacked::MODULES[..]) } else { ("", &[][..]) };
-    archive.file("job", format!("/load {INTERFACE} /objects/*.o\n{LIVE}{more}").as_bytes());
+    let script = format!("/load {INTERFACE} /objects/*.o\n{LIVE}{}{more}", flood::SCRIPT);
+    archive.file("job", script.as_bytes());
     archive.file("load", &read(&programs.loader)?);
+    archive.file("guest", &read(&programs.attacker)?);
     archive.file("tcpguard", &read(&programs.agent)?);
     for directory in programs.directories() {
         archive.directory(directory);
@@ -139,6 +140,8 @@ pub fn image(
 pub struct Programs {
     /// The test kit's `load`.
     pub loader: PathBuf,
+    /// The test kit's `guest`.
+    pub attacker: PathBuf,
     /// `tcpguard` itself.
     pub agent: PathBuf,
     /// Their libraries, by the paths in the guest, which begin with no slash.
@@ -213,12 +216,14 @@ fn module(path: &Path) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::doctor;
 
     #[test]
     fn a_directory_comes_after_its_parent() {
         let libraries = ["lib/aarch64-linux-gnu/libc.so.6", "lib/ld-linux-aarch64.so.1"];
         let libraries = libraries.map(|path| (path.to_owned(), PathBuf::new())).into();
-        let programs = Programs { loader: PathBuf::new(), agent: PathBuf::new(), libraries };
+        let [loader, attacker, agent] = [const { PathBuf::new() }; 3];
+        let programs = Programs { loader, attacker, agent, libraries };
         assert_eq!(Vec::from_iter(programs.directories()), ["lib", "lib/aarch64-linux-gnu"]);
     }
 
@@ -228,6 +233,7 @@ mod tests {
         assert!(INIT.contains(&format!("ip link add {INTERFACE} type veth")));
         assert!(LIVE.contains(&format!("echo \"{STATUS}$(")));
         assert!(LIVE.contains(&format!("echo \"{BLOCK}$blocked")));
+        assert!(LIVE.contains(&format!("echo \"{}$(", doctor::REPORT)));
         assert!(LIVE.contains(&format!("--for {BLOCK_S}s ")));
     }
 }

@@ -7,11 +7,17 @@ use serde_json::{Value, json};
 use tcpguard_goals::verifier::{self, Costs};
 
 use super::guest::{BLOCK, BLOCK_S, STATUS};
-use super::stacked;
+use super::{doctor, flood};
 
 /// Tolerance in seconds for the time at which a blocked client gets in again. It tries once a
 /// second, and programs start slowly in a guest.
 const LATE_S: f64 = 4.0;
+
+/// Results by title, each the cell of a table or the reason of the failure.
+pub type Results = BTreeMap<String, Result<String, String>>;
+
+/// Row with the number of [`Kernel::missing`] features.
+const DOCTOR: &str = "doctor: missing features";
 
 /// Results of one kernel.
 #[derive(Debug, Default)]
@@ -29,8 +35,10 @@ pub struct Kernel {
     /// Outcome of the agent's run, or the reason why it is not enough; `None` where the agent did
     /// not run.
     pub agent: Option<Result<Agent, String>>,
-    /// Outcome of the agent's runs on bonds and VLANs; none where there was no such run.
-    pub stacked: stacked::Results,
+    /// Features that the doctor misses, each with its sentence.
+    pub missing: doctor::Missing,
+    /// Outcome of the doctor, of a flood, and of runs on bonds and VLANs; none where there were no such runs.
+    pub cases: Results,
 }
 
 /// Outcome of an agent's run.
@@ -46,6 +54,26 @@ pub struct Agent {
 }
 
 impl Kernel {
+    /// Reads all lines out of the console of a guest, which has to have run all but bonds and VLANs.
+    ///
+    /// # Errors
+    /// When the loader did not run. A failure of another part is its result.
+    pub fn booted(name: &str, console: &str) -> Result<Self> {
+        let mut kernel = Self::loaded(name, console)?;
+        kernel.agent.get_or_insert_with(|| Err("it gave no status; see the console".to_owned()));
+        kernel.cases = flood::results(console);
+        let examined = doctor::missing(console, name).and_then(|missing| {
+            if let Some(Ok(agent)) = &kernel.agent {
+                doctor::agrees(&missing, &agent.cookies)?;
+            }
+            Ok(missing)
+        });
+        let row = examined.as_ref().map(|missing| missing.len().to_string()).map_err(String::clone);
+        kernel.cases.insert(DOCTOR.to_owned(), row);
+        kernel.missing = examined.unwrap_or_default();
+        Ok(kernel)
+    }
+
     /// Reads the loader's lines out of `output`, which may hold a kernel's console too.
     ///
     /// # Errors
@@ -81,7 +109,7 @@ impl Kernel {
     /// Returns the number of programs that this kernel refused and of runs in which the agent failed on it.
     pub fn failures(&self) -> usize {
         let refused = self.programs.values().filter(|program| program.is_err()).count();
-        let wrong = self.stacked.values().filter(|result| result.is_err()).count();
+        let wrong = self.cases.values().filter(|result| result.is_err()).count();
         refused + wrong + usize::from(matches!(self.agent, Some(Err(_))))
     }
 
@@ -93,8 +121,8 @@ impl Kernel {
             .filter_map(|(name, cost)| Some((name, *cost.as_ref().ok()?)))
             .collect();
         let agent = self.agent.as_ref().and_then(|agent| agent.as_ref().ok());
-        let stacked: BTreeMap<_, _> = self
-            .stacked
+        let cases: BTreeMap<_, _> = self
+            .cases
             .iter()
             .filter_map(|(case, counts)| Some((case, counts.as_ref().ok()?)))
             .collect();
@@ -107,7 +135,8 @@ impl Kernel {
             "handshake": agent.map(|agent| &agent.handshake),
             "cookies": agent.map(|agent| &agent.cookies),
             "block": agent.map(|agent| &agent.block),
-            "stacked": stacked,
+            "missing": self.missing,
+            "cases": cases,
         })
     }
 
@@ -137,7 +166,10 @@ impl Kernel {
                 .filter_map(|(object, digest)| Some((object.clone(), text(digest)?)))
                 .collect(),
             agent: agent.map(Ok),
-            stacked: entries("stacked")
+            missing: entries("missing")
+                .filter_map(|(feature, sentence)| Some((feature.clone(), text(sentence)?)))
+                .collect(),
+            cases: entries("cases")
                 .filter_map(|(case, counts)| Some((case.clone(), Ok(text(counts)?))))
                 .collect(),
         }
@@ -214,6 +246,37 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_stopped_after_the_loader_fails_in_every_part() {
+        let console =
+            "{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}\nguest: end\n";
+        let kernel = Kernel::booted("6.12.95", console).unwrap();
+        assert!(matches!(kernel.agent, Some(Err(_))));
+        assert!(kernel.cases.contains_key(DOCTOR) && kernel.cases.values().all(Result::is_err));
+        assert_eq!(kernel.failures(), 1 + kernel.cases.len());
+    }
+
+    #[test]
+    fn the_features_that_the_doctor_misses_are_counted_and_have_to_fit_the_agents_cookies() {
+        let finding = |name| json!({"severity": "notice", "code": "kernel_features", "subject": name, "text": "no"});
+        let findings = ["TCX", "bpf_sk_assign_tcp_reqsk"].map(finding);
+        let report = json!({ "findings": findings });
+        let console = |cookies: &str| {
+            let status =
+                status("{\"syn\":1,\"syn_ack\":1,\"established\":1}").replace("own", cookies);
+            format!(
+                "{{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}}\n\
+                 {}{report}\n{STATUS}{status}\n{BLOCK}9.5 50.1\n",
+                doctor::REPORT
+            )
+        };
+        let kernel = Kernel::booted("6.1.0-50", &console("kernel_helper")).unwrap();
+        assert_eq!(kernel.cases[DOCTOR], Ok("2".to_owned()));
+        assert_eq!(kernel.missing["TCX"], "no");
+        let kernel = Kernel::booted("6.1.0-50", &console("own")).unwrap();
+        assert!(kernel.cases[DOCTOR].is_err() && kernel.missing.is_empty());
+    }
+
+    #[test]
     fn a_record_is_read_back_as_it_was_written() {
         let console = format!(
             "{{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}}\n\
@@ -223,7 +286,8 @@ mod tests {
             status("{\"syn\":1,\"syn_ack\":1,\"established\":1}")
         );
         let mut kernel = Kernel::loaded("6.1.0-50", &console).unwrap();
-        kernel.stacked.insert("agent on a bond".to_owned(), Ok("80/80/40".to_owned()));
+        kernel.cases.insert("agent on a bond".to_owned(), Ok("80/80/40".to_owned()));
+        kernel.missing.insert("TCX".to_owned(), "not in this kernel".to_owned());
         let read = Kernel::from_json(&kernel.to_json());
         assert_eq!(format!("{read:?}"), format!("{kernel:?}"));
     }

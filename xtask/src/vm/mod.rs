@@ -1,10 +1,12 @@
 //! The BPF objects on other kernels: Debian's, booted under QEMU without hardware virtualisation.
 //!
 //! A program that one kernel's verifier accepts another's may refuse, in either direction. Each
-//! kernel gets an initramfs of busybox, some modules, the C library, the `load` of the test kit
-//! and tcpguard, which has to see one handshake; and is off again after a few seconds. Packages are
-//! unpacked below `<target>/vm`; nothing is installed on the machine.
+//! kernel gets an initramfs of busybox, some modules, the C library, the `load` and `guest` of the test kit
+//! and tcpguard. It has to name the features that the kernel lacks, to see one handshake, to mitigate a flood, and to
+//! leave nothing when it is detached. Packages are unpacked below `<target>/vm`; nothing is installed on the machine.
 
+mod doctor;
+mod flood;
 mod guest;
 mod initramfs;
 mod kernel;
@@ -149,9 +151,9 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
         let console = timed(&format!("Linux {}", kernel.release), || {
             guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
         })?;
-        let mut column = Kernel::loaded(&guest.name(&kernel.release), &console)?;
+        let mut column = Kernel::booted(&guest.name(&kernel.release), &console)?;
         if stacked {
-            column.stacked = stacked::results(&console);
+            column.cases.extend(stacked::results(&console));
         }
         columns.push(column);
     }
@@ -178,20 +180,20 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
 /// Builds the programs for a platform. A guest has no libraries, so they bring their own.
 fn programs(workspace: &Workspace, platform: Platform) -> Result<Programs> {
     let mut command = zig::cargo(workspace, "zigbuild", platform)?;
-    command.args(["--release", "--package", "tcpguard-e2e", "--bin", "load"]);
+    command.args(["--release", "--package", "tcpguard-e2e", "--bin", "load", "--bin", "guest"]);
     process::run(command.args(["--package", "tcpguard", "--bin", "tcpguard"]))?;
     let release = workspace.target.join(platform.triple()).join("release");
-    let (loader, agent) = (release.join("load"), release.join("tcpguard"));
+    let [loader, attacker, agent] = ["load", "guest", "tcpguard"].map(|it| release.join(it));
     let libc = CLibrary::get(workspace, platform)?;
     let mut libraries = BTreeMap::new();
-    for program in [&loader, &agent] {
+    for program in [&loader, &attacker, &agent] {
         for (path, file) in libc.files(&Needs::of(program)?)? {
             // A guest has /lib, and nothing in /usr.
             let path = path.trim_start_matches("/usr").trim_start_matches('/');
             libraries.insert(path.to_owned(), file);
         }
     }
-    Ok(Programs { loader, agent, libraries })
+    Ok(Programs { loader, attacker, agent, libraries })
 }
 
 /// Loads on the running kernel, in a network namespace that ends with the loader.

@@ -1,8 +1,8 @@
 //! Bonds and VLANs in a guest: each handshake is counted once, and on a bond each SYN gets a cookie.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
+
+use super::kernel::Results;
 
 /// Modules in the order in which they are loaded, below the kernel's modules. The kernels for clouds have none of them.
 pub const MODULES: [&str; 7] = [
@@ -30,8 +30,10 @@ const CASES: [(&str, &str, bool); 4] = [
 
 /// The cases, after the script that makes the peer's network namespace, the interfaces `uplink` and `veth0` between them,
 /// and the service. The two bonds hash alike, and have their members in opposite orders: each SYN-ACK leaves by the other
-/// member than the one by which its SYN came. The peer's members need a native program to receive what XDP sends.
-pub const SCRIPT: &str = r#"insmod /tls.ko
+/// member than the one by which its SYN came. The peer's members need a native program to receive what XDP sends. No state is left
+/// of agents before.
+pub const SCRIPT: &str = r#"rm -rf /var/lib/tcpguard
+insmod /tls.ko
 insmod /bonding.ko max_bonds=0
 for module in llc stp garp mrp 8021q; do insmod /$module.ko; done
 at_peer() { nsenter -t $peer -n "$@"; }
@@ -92,9 +94,6 @@ at_peer ip link set veth0.7 up
 run_on below 192.0.7.1 --interface uplink
 run_on vlan 192.0.7.1 --interface uplink.7 --xdp-mode generic
 "#;
-
-/// Results by title, each the counts of the case or the reason why they are wrong.
-pub type Results = BTreeMap<String, Result<String, String>>;
 
 /// Reads the cases out of a guest's console. A case that is missing is wrong.
 pub fn results(console: &str) -> Results {

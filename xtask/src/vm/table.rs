@@ -22,17 +22,20 @@ pub fn render(kernels: &[Kernel]) -> String {
     lines.push(line("agent: SYN/SYN-ACK/completed", &handshake));
     lines.push(line("agent: cookies made by", &cookies));
     lines.push(line(&format!("agent: a block of {BLOCK_S} s ended after"), &block));
-    let cases: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.stacked.keys()).collect();
-    lines.extend(cases.iter().map(|case| line(case, &|kernel| stacked(kernel, case))));
+    let cases: BTreeSet<_> = kernels.iter().flat_map(|kernel| kernel.cases.keys()).collect();
+    lines.extend(cases.iter().map(|title| line(title, &|kernel| case(kernel, title))));
     let mut text = align(&lines);
     for kernel in kernels {
         if let Some(Err(why)) = &kernel.agent {
             text.push_str(&format!("FAILED the agent on Linux {}: {why}\n", kernel.name));
         }
-        for (case, result) in &kernel.stacked {
+        for (case, result) in &kernel.cases {
             if let Err(why) = result {
                 text.push_str(&format!("FAILED {case} on Linux {}: {why}\n", kernel.name));
             }
+        }
+        for (feature, sentence) in &kernel.missing {
+            text.push_str(&format!("MISSING {feature} on Linux {}: {sentence}\n", kernel.name));
         }
         for (object, why) in &kernel.left_out {
             text.push_str(&format!("LEFT OUT {object} on Linux {}: {why}\n", kernel.name));
@@ -83,9 +86,9 @@ fn block(kernel: &Kernel) -> String {
     }
 }
 
-fn stacked(kernel: &Kernel, case: &str) -> String {
-    match kernel.stacked.get(case) {
-        Some(Ok(counts)) => counts.clone(),
+fn case(kernel: &Kernel, title: &str) -> String {
+    match kernel.cases.get(title) {
+        Some(Ok(cell)) => cell.clone(),
         Some(Err(_)) => "FAILED".to_owned(),
         None => "-".to_owned(),
     }
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_shown_beside_what_was_verified_and_explained_below() {
-        let old = Kernel::loaded(
+        let mut old = Kernel::loaded(
             "6.1",
             "[    1.0] veth: loading\n\
              {\"object\":\"guard\",\"program\":\"ingress\",\"refused\":\"unbounded min value\"}\n\
@@ -122,7 +125,9 @@ mod tests {
              {\"object\":\"guard\",\"maps\":3,\"bytes\":1048576}\n",
         )
         .unwrap();
-        let new = Kernel::loaded(
+        old.missing.insert("TCX".to_owned(), "not in this kernel".to_owned());
+        old.cases.insert("flood: class".to_owned(), Err("no incident is open".to_owned()));
+        let mut new = Kernel::loaded(
             "7.2.12",
             "{\"object\":\"guard\",\"program\":\"ingress\",\"instructions\":1940}\n\
              {\"object\":\"guard\",\"program\":\"egress\",\"instructions\":20}\n\
@@ -132,16 +137,20 @@ mod tests {
              {\"syn\":1,\"syn_ack\":1,\"established\":1}}]}\nguest: block 9.5 50.1\n",
         )
         .unwrap();
-        assert_eq!((old.failures(), new.failures()), (1, 0));
+        new.cases.insert("flood: class".to_owned(), Ok("distributed".to_owned()));
+        assert_eq!((old.failures(), new.failures()), (2, 0));
         assert_eq!(
             render(&[old, new]),
-            "instructions verified                   6.1   7.2.12\n\
-             guard/egress                              -       20\n\
-             guard/ingress                       REFUSED     1940\n\
-             maps of guard                       1.0 MiB  2.0 MiB\n\
-             agent: SYN/SYN-ACK/completed              -    1/1/1\n\
-             agent: cookies made by                    -      own\n\
-             agent: a block of 40 s ended after        -   40.6 s\n\
+            "instructions verified                   6.1       7.2.12\n\
+             guard/egress                              -           20\n\
+             guard/ingress                       REFUSED         1940\n\
+             maps of guard                       1.0 MiB      2.0 MiB\n\
+             agent: SYN/SYN-ACK/completed              -        1/1/1\n\
+             agent: cookies made by                    -          own\n\
+             agent: a block of 40 s ended after        -       40.6 s\n\
+             flood: class                         FAILED  distributed\n\
+             FAILED flood: class on Linux 6.1: no incident is open\n\
+             MISSING TCX on Linux 6.1: not in this kernel\n\
              LEFT OUT cookie on Linux 6.1: no such function\n\
              REFUSED guard/ingress on Linux 6.1: unbounded min value\n"
         );

@@ -1,0 +1,255 @@
+//! A flood in a guest: it is an incident and is mitigated, new clients connect meanwhile, and nothing is left of
+//! tcpguard when it is detached.
+
+use serde_json::Value;
+
+use super::kernel::Results;
+
+/// Prefix of the clients that were served during the flood, and of the agent's status then as JSON on the same line.
+const DURING: &str = "guest: mitigated ";
+/// Prefix of the number of SYNs, as `guest flood` prints it.
+const SENT: &str = "guest: flood ";
+/// Prefix of the programs and pins that are left, as `guest attached` prints them.
+const RELEASED: &str = "guest: released ";
+
+/// SYNs per second. An emulated CPU sends, receives and judges them.
+const RATE: u64 = 2000;
+/// Longest time of the flood, in seconds. It has to outlast detection, mitigation and the clients.
+const SECONDS: u64 = 30;
+/// Clients that connect for the first time during the flood, one after another.
+const CLIENTS: u64 = 6;
+/// Number of these that connect after cookies were ordered, in case that rules suffice.
+const WITH_COOKIES: u64 = 3;
+/// Classes of a flood from random sources.
+const CLASSES: [&str; 2] = ["random_spoofed", "distributed"];
+/// Least share of the flood's SYNs of the last second that may not reach the stack.
+const MITIGATED: f64 = 0.9;
+
+/// The flood and the release, after the script that makes the peer's network namespace and the interfaces `uplink` and
+/// `veth0` between them, and leaves an agent and a service. The peer needs a native program to receive what XDP sends.
+pub const SCRIPT: &str = r#"nsenter -t $peer -n /tcpguard run --interface veth0 --mode observe \
+    --runtime-dir /run/peer --state-dir /var/lib/peer &
+receiver=$!
+timeout 60 /tcpguard status --runtime-dir /run/peer --wait healthy --brief
+ip route add default via 192.0.2.2
+nsenter -t $peer -n /guest flood veth0 $(cat /sys/class/net/uplink/address) 192.0.2.1:443 2000 30 > /sent &
+flood=$!
+until /tcpguard status --json > /status; grep -q attack_mitigated /status || ! kill -0 $flood; do usleep 500000; done
+served=0
+connect_from() {
+    nsenter -t $peer -n ip addr add 192.0.2.$1/32 dev veth0
+    nsenter -t $peer -n ip route replace 192.0.2.0/24 dev veth0 src 192.0.2.$1
+    if nsenter -t $peer -n timeout 10 nc 192.0.2.1 443 < /dev/null | grep -q served && kill -0 $flood; then
+        served=$((served + 1))
+    fi
+}
+for client in 11 12 13; do connect_from $client; done
+/tcpguard mitigation :443 cookies on
+sleep 2
+for client in 14 15 16; do connect_from $client; done
+sleep 1
+echo "guest: mitigated $served $(/tcpguard status --json | tr -d '\n')"
+wait $flood
+echo "guest: flood $(cat /sent)"
+kill $agent
+wait $agent
+/tcpguard detach --all
+kill $receiver
+wait $receiver
+nsenter -t $peer -n /tcpguard detach --all --runtime-dir /run/peer
+sleep 1
+echo "guest: released $(/guest attached /sys/fs/bpf)"
+"#;
+
+/// Reads the flood and the release out of a guest's console. Each is a row by its title.
+pub fn results(console: &str) -> Results {
+    let after = |what: &str| console.lines().find_map(|line| Some(line.split_once(what)?.1));
+    let json = |text: Option<&str>| -> Option<Value> { serde_json::from_str(text?).ok() };
+    let unknown = |what: &str| Err(format!("it gave no {what}; see the console"));
+    let (served, status) = after(DURING).and_then(|line| line.split_once(' ')).unzip();
+    let served = served.and_then(|served| served.parse::<u64>().ok());
+    let status = json(status);
+    let [class, share, cookies] = [class, share, cookies].map(|judge| match &status {
+        Some(status) => open_incident(status).and_then(judge),
+        None => unknown("status"),
+    });
+    let sent = match json(after(SENT)).and_then(|report| report["sent"].as_u64()) {
+        Some(sent) => enough(sent),
+        None => unknown("number of SYNs"),
+    };
+    let served = match served {
+        Some(CLIENTS) => Ok(format!("{CLIENTS}/{CLIENTS}")),
+        Some(served) => Err(format!("{served} of {CLIENTS} clients were served")),
+        None => unknown("number of clients"),
+    };
+    let released = match json(after(RELEASED)) {
+        Some(left) => nothing(&left),
+        None => unknown("programs and pins"),
+    };
+    let rows = [
+        ("flood: SYNs sent", sent),
+        ("flood: class", class),
+        ("flood: mitigated share of SYNs", share),
+        ("flood: cookies redeemed", cookies),
+        ("flood: new clients served", served),
+        ("detached: programs/pins left", released),
+    ];
+    rows.map(|(title, result)| (title.to_owned(), result)).into()
+}
+
+/// Returns the first incident of a status that is open.
+fn open_incident(status: &Value) -> Result<&Value, String> {
+    let mut incidents = status["incidents"].as_array().into_iter().flatten();
+    incidents
+        .find(|incident| incident["ended_at"].is_null())
+        .ok_or_else(|| "no incident is open".to_owned())
+}
+
+fn class(incident: &Value) -> Result<String, String> {
+    let class = incident["class"].as_str().unwrap_or_default();
+    match CLASSES.contains(&class) {
+        true => Ok(class.to_owned()),
+        false => Err(format!("the incident is of class \"{class}\"")),
+    }
+}
+
+/// Judges the mitigated share of the last second.
+fn share(incident: &Value) -> Result<String, String> {
+    let count = |name: &str| incident[name].as_u64().unwrap_or(0);
+    let (dropped, cookies) = (count("dropped"), count("cookies_sent"));
+    let share = incident["mitigated_ratio"].as_f64();
+    let cell = share.map_or("an unknown share".to_owned(), |it| format!("{:.0} %", 100.0 * it));
+    match share {
+        Some(share) if share >= MITIGATED && dropped + cookies > 0 => Ok(cell),
+        _ => Err(format!(
+            "{cell} of the last second, {dropped} dropped and {cookies} answered with a cookie so far"
+        )),
+    }
+}
+
+/// Judges the clients that returned a valid cookie.
+fn cookies(incident: &Value) -> Result<String, String> {
+    let redeemed = incident["cookies_redeemed"].as_u64().unwrap_or(0);
+    match redeemed >= WITH_COOKIES {
+        true => Ok(redeemed.to_string()),
+        false => Err(format!("{redeemed} of {WITH_COOKIES} clients returned a valid cookie")),
+    }
+}
+
+/// A flood that the guest was too slow to send is none.
+fn enough(sent: u64) -> Result<String, String> {
+    let wanted = RATE * SECONDS;
+    match (wanted / 2..=wanted).contains(&sent) {
+        true => Ok(sent.to_string()),
+        false => Err(format!("{sent} of {wanted} SYNs")),
+    }
+}
+
+fn nothing(left: &Value) -> Result<String, String> {
+    let [programs, pins] = ["programs", "pins"].map(|name| left[name].as_array());
+    match (programs, pins) {
+        (Some(programs), Some(pins)) if programs.is_empty() && pins.is_empty() => {
+            Ok("0/0".to_owned())
+        }
+        _ => Err(format!("{left} is left")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn incident(class: &str, ended_at: Value, ratio: Value, dropped: u64, cookies: u64) -> Value {
+        json!({
+            "class": class, "ended_at": ended_at, "mitigated_ratio": ratio,
+            "dropped": dropped, "cookies_sent": cookies, "cookies_redeemed": cookies
+        })
+    }
+
+    fn status(incidents: &[Value]) -> Value {
+        json!({ "incidents": incidents })
+    }
+
+    fn flood() -> Value {
+        status(&[incident("random_spoofed", Value::Null, json!(0.994), 9000, 12)])
+    }
+
+    #[test]
+    fn a_flood_that_is_mitigated_served_through_and_released_has_six_rows() {
+        let console = format!(
+            "noise {DURING}6 {}\n{SENT}{{\"sent\":60000}}\n[ 9.1] {RELEASED}{{\"programs\":[],\"pins\":[]}}\n",
+            flood()
+        );
+        let rows: Vec<_> = results(&console).into_iter().collect();
+        let expected = [
+            ("detached: programs/pins left", "0/0"),
+            ("flood: SYNs sent", "60000"),
+            ("flood: class", "random_spoofed"),
+            ("flood: cookies redeemed", "12"),
+            ("flood: mitigated share of SYNs", "99 %"),
+            ("flood: new clients served", "6/6"),
+        ];
+        let expected = expected.map(|(title, cell)| (title.to_owned(), Ok(cell.to_owned())));
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn a_guest_without_a_flood_fails_in_every_row() {
+        for console in ["", "guest: mitigated many\nguest: flood \nguest: released \n"] {
+            let results = results(console);
+            assert_eq!(results.values().filter(|result| result.is_err()).count(), 6, "{results:?}");
+        }
+    }
+
+    #[test]
+    fn an_incident_has_to_be_open_and_of_a_flood_and_mitigated() {
+        let ended = incident("random_spoofed", json!("2026-01-01T00:00:00Z"), json!(1.0), 9, 0);
+        for none in [status(&[ended]), status(&[]), json!({})] {
+            assert_eq!(open_incident(&none), Err("no incident is open".to_owned()));
+        }
+        assert!(open_incident(&flood()).is_ok());
+        let of = |name| class(&incident(name, Value::Null, json!(1.0), 9, 0));
+        assert_eq!(of("distributed"), Ok("distributed".to_owned()));
+        assert!(of("handshake_degraded").unwrap_err().contains("handshake_degraded"));
+        for (ratio, dropped, why) in [
+            (json!(0.5), 9, "50 % of the last second"),
+            (json!(1.0), 0, "100 % of the last second"),
+            (Value::Null, 9, "an unknown share of the last second"),
+        ] {
+            let incident = incident("distributed", Value::Null, ratio, dropped, 0);
+            assert!(share(&incident).unwrap_err().starts_with(why), "{why}");
+        }
+        let by_cookies = incident("distributed", Value::Null, json!(0.9), 0, 7);
+        assert_eq!(share(&by_cookies), Ok("90 %".to_owned()));
+        assert_eq!(cookies(&by_cookies), Ok("7".to_owned()));
+        let unread = incident("distributed", Value::Null, json!(1.0), 9, WITH_COOKIES - 1);
+        assert_eq!(cookies(&unread), Err("2 of 3 clients returned a valid cookie".to_owned()));
+    }
+
+    #[test]
+    fn what_is_left_or_was_not_sent_is_a_failure() {
+        let left = |programs: Value| nothing(&json!({ "programs": programs, "pins": [] }));
+        assert!(left(json!([])).is_ok());
+        assert!(left(json!(["tcpguard_egress"])).unwrap_err().contains("tcpguard_egress"));
+        assert!(left(Value::Null).is_err());
+        assert!(nothing(&json!({ "programs": [], "pins": ["/sys/fs/bpf/x"] })).is_err());
+        assert!(enough(RATE * SECONDS).is_ok());
+        assert_eq!(enough(1000), Err("1000 of 60000 SYNs".to_owned()));
+    }
+
+    #[test]
+    fn the_script_of_the_flood_and_the_host_speak_of_the_same_things() {
+        assert!(SCRIPT.contains(&format!("192.0.2.1:443 {RATE} {SECONDS} ")));
+        assert!(SCRIPT.contains(&format!("echo \"{DURING}$served $(")));
+        assert!(SCRIPT.contains(&format!("echo \"{SENT}$(")));
+        assert!(SCRIPT.contains(&format!("echo \"{RELEASED}$(")));
+        let (before, after) = SCRIPT.split_once("cookies on").unwrap();
+        let clients = |part: &str| {
+            let (_, clients) = part.split_once("for client in ").unwrap();
+            clients.split_once(';').unwrap().0.split(' ').count() as u64
+        };
+        assert_eq!([clients(before), clients(after)], [CLIENTS - WITH_COOKIES, WITH_COOKIES]);
+    }
+}
