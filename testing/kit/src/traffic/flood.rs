@@ -361,6 +361,11 @@ impl FloodReport {
     }
 }
 
+/// Time until the next attempt at a full ring: one slow CPU that sends and receives gets to receive.
+const FULL_RING_WAIT: Duration = Duration::from_millis(1);
+/// Attempts at one batch after which a receiver counts as hung.
+const MOST_WAITS: u32 = 1000;
+
 /// Sends the SYNs of one flood through the attacker's interface.
 struct SocketWriter {
     socket: PacketSocket,
@@ -390,9 +395,18 @@ impl SocketWriter {
         Self::send_all(&self.socket, &self.repeats.due(now))
     }
 
+    /// Sends all of them, and waits for the receiver's ring while it is full.
     fn send_all(socket: &PacketSocket, mut unsent: &[Vec<u8>]) -> Result<()> {
+        let mut waits = 0;
         while !unsent.is_empty() {
-            unsent = &unsent[socket.send_batch(unsent)?..];
+            match socket.send_batch(unsent) {
+                Ok(sent) => unsent = &unsent[sent..],
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && waits < MOST_WAITS => {
+                    waits += 1;
+                    sleep(FULL_RING_WAIT);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
