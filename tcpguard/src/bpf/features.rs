@@ -107,7 +107,7 @@ const BY_PACKETS: &str = "completed handshakes are judged by their packets alone
 
 /// The features without which the agent does less.
 static WANTED: [Trial; 9] = [
-    Trial::new("raw tracepoints", None, "count of completed handshakes", || {
+    Trial::new(RAW_TRACEPOINTS, None, "count of completed handshakes", || {
         program(ProgramType::RawTracePoint)
     })
     .or(BY_PACKETS),
