@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::monitor::ListenerMonitor;
+use crate::incident::Event;
 use crate::input::{
     Flows, Hint, ListenerId, ListenerKind, Mitigation, Mode, SharedSignature, Timestamp, constants,
 };
@@ -79,13 +80,26 @@ impl Engine {
     }
 
     /// Lets SYNs beyond the limits of replies pass where cookies are sent ahead, and nowhere else: a flash crowd
-    /// exceeds the limits, too.
-    pub(super) fn pass_excess(&mut self) {
+    /// exceeds the limits, too. Reports cookies for which this host has a reason of its own from now on.
+    pub(super) fn pass_excess(&mut self, now: Timestamp) {
+        let mut called_for = Vec::new();
         for monitor in self.monitors.values_mut() {
             let pass = monitor.ladder.sends_ahead();
-            if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
-                self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
+            if pass == std::mem::replace(&mut monitor.passes_excess, pass) {
+                continue;
             }
+            self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
+            if !pass && let Some(why) = monitor.ladder.reason(Mitigation::Cookies) {
+                let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
+                let mitigation = Mitigation::Cookies;
+                let event =
+                    Event::MitigationStarted { listener, with_others, mitigation, rate: None, why };
+                called_for.push((monitor.id, event));
+            }
+        }
+        for (id, event) in called_for {
+            let alert = (!self.goes_without_saying(id, Mitigation::Cookies)).then_some(event);
+            self.record_start(now, id, Mitigation::Cookies, alert);
         }
     }
 

@@ -109,7 +109,7 @@ impl Engine {
         for (id, change) in moves {
             self.make(now, id, change);
         }
-        self.pass_excess();
+        self.pass_excess(now);
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
@@ -157,11 +157,22 @@ impl Engine {
     pub(super) fn report_start(&mut self) {
         let Some((listener, mitigation)) = self.starts.executing.take() else { return };
         let Some(start) = self.starts.take(listener, mitigation) else { return };
+        self.record_start(start.at, listener, mitigation, start.alert);
+    }
+
+    /// Notes a mitigation of an incident, and raises its alert if it has one.
+    pub(super) fn record_start(
+        &mut self,
+        at: Timestamp,
+        listener: ListenerId,
+        mitigation: Mitigation,
+        alert: Option<Event>,
+    ) {
         if let Some(incident) = self.incident_at(listener) {
             incident.record_mitigation(mitigation);
         }
-        if let Some(event) = start.alert {
-            self.alert_mitigation(start.at, listener, Severity::Notice, event);
+        if let Some(event) = alert {
+            self.alert_mitigation(at, listener, Severity::Notice, event);
         }
     }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask, layout, maps, quirk};
 use tcpguard_engine::{
-    ClientsWithin, FleetAction, FleetMessage, FleetName, FleetRefusal, FleetRule, Force, Hint,
-    IncidentClass, Limits, Mitigation, Mode, Ports, RemovalReason, Request, RequestError, Response,
-    RuleReason, RuleToImport, Settings, SharedSignature, SignatureBasis, Victim, Which, Whose,
+    ClientsWithin, Event, FleetAction, FleetMessage, FleetName, FleetRefusal, FleetRule, Force,
+    Hint, IncidentClass, Limits, Mitigation, Mode, Ports, RemovalReason, Request, RequestError,
+    Response, RuleReason, RuleToImport, Settings, SharedSignature, SignatureBasis, Victim, Which,
+    Whose,
 };
 
 use crate::operator::{lab, net};
@@ -123,6 +124,11 @@ fn syns_beyond_the_limits_of_replies_pass_until_the_flood_is_here() {
     assert!(answers_with_cookies(&lab, 0) && lab.kernel.passes_excess(0), "{}", lab.story());
     run_hinted(&mut lab, 15.0, &bare(), 2);
     assert!(answers_with_cookies(&lab, 0) && !lab.kernel.passes_excess(0), "{}", lab.story());
+    let starts = lab.alerts.iter().filter_map(|alert| match &alert.event {
+        Event::MitigationStarted { why, .. } => Some(why.is_hint()),
+        _ => None,
+    });
+    assert_eq!(starts.collect::<Vec<_>>(), [true, false], "and for the flood: {}", lab.story());
     run_hinted(&mut lab, 80.0, &bare(), 2);
     assert!(answers_with_cookies(&lab, 0) && lab.kernel.passes_excess(0), "{}", lab.story());
     lab.run_until(145.0);
