@@ -371,7 +371,10 @@ fn start_bus(machine: &Machine) {
     let server = fs::read(bus::program().unwrap()).unwrap();
     fs::write(machine.path("/usr/local/bin/nats-server"), server).unwrap();
     machine.exec("chmod 755 /usr/local/bin/nats-server").unwrap();
-    machine.exec("useradd --system --no-create-home --shell /usr/sbin/nologin nats").unwrap();
+    // The machine has the accounts of the host, where a package of NATS may have made this one.
+    if !machine.output("id nats").unwrap().status.success() {
+        machine.exec("useradd --system --no-create-home --shell /usr/sbin/nologin nats").unwrap();
+    }
     fs::create_dir_all(machine.path("/etc/nats")).unwrap();
     let config = "listen: \"127.0.0.1:4222\"\njetstream { store_dir: \"/var/lib/nats\" }\n";
     fs::write(machine.path("/etc/nats/nats.conf"), config).unwrap();
