@@ -1,6 +1,6 @@
-//! SYNs of a flood that got in, by three independent counts: SYNs that the attacker sent, packets that the
+//! Leaked SYNs of a flood, by three independent counts: SYNs that the attacker sent, packets that the
 //! XDP program counted, and segments that the kernel's TCP received. A program that is detached counts
-//! nothing, so its own count alone proves nothing. A kernel's queue shows the SYNs that got in only once it
+//! nothing, so its own count alone proves nothing. A kernel's queue shows the leaked SYNs only once it
 //! is full.
 
 use std::thread::sleep;
@@ -139,7 +139,7 @@ struct Entries {
 }
 
 impl Fate {
-    /// SYNs that got in, by the XDP program's count.
+    /// Leaked SYNs, by the XDP program's count.
     pub fn by_xdp(&self) -> u64 {
         self.passed
     }
@@ -166,7 +166,7 @@ impl Fate {
         format!("{} more taken for SYNs that came again, {} at most", self.returned, self.margin())
     }
 
-    /// SYNs that got in, by the book that has most of them.
+    /// Leaked SYNs, by the book that has most of them.
     pub fn leaked(&self) -> u64 {
         self.by_xdp().max(self.by_kernel()).max(self.unseen())
     }

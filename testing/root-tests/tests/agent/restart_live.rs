@@ -85,7 +85,7 @@ fn restart(lab: &Lab, agent: &mut Agent<'_>, end: End) {
 /// A line that makes the configuration file invalid when it is appended.
 const MISTYPED: &str = "[metrics]\nmode = \"enforce\"\n";
 
-/// SYNs of a flood that got in while the agent ended and started. The flood is alone, so that whatever
+/// Leaked SYNs of a flood while the agent ended and started. The flood is alone, so that whatever
 /// gets in is its.
 fn leaked(end: End) -> u64 {
     let lab = stage();
@@ -104,7 +104,7 @@ fn leaked(end: End) -> u64 {
         books.next_filter().unwrap();
     }
     let fate = books.close(sent).unwrap();
-    println!("{end:?}: {} let in, {fate:?}", fate.leaked());
+    println!("{end:?}: {} leaked, {fate:?}", fate.leaked());
     if matches!(end, End::Mistyped) {
         assert_last_valid(&lab, &agent);
     }
@@ -292,7 +292,7 @@ fn fate_over(kills: u64, least: u64, held: Held) -> (u64, Fate) {
         sent += running.stop().unwrap().sent;
     }
     let fate = books.close(sent).unwrap();
-    println!("{done} kills: {} let in, {fate:?}", fate.leaked());
+    println!("{done} kills: {} leaked, {fate:?}", fate.leaked());
     (done, fate)
 }
 
@@ -312,7 +312,7 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     row.result(
         kills,
         format!(
-            "kills: {} of {} SYNs let in ({}), {} seen by no XDP program",
+            "kills: {} of {} SYNs leaked ({}), {} seen by no XDP program",
             fate.leaked(),
             fate.sent,
             fate.forgiven(),
@@ -323,7 +323,7 @@ fn g1_kills_let_nothing_of_a_flood_in() {
     .naive(
         naive_kills,
         format!(
-            "kills with the links held by the process alone: {} of {} let in; 3 with the XDP program detached for \
+            "kills with the links held by the process alone: {} of {} leaked; 3 with the XDP program detached for \
              some 10 ms in {TRICKLE} SYN/s: {} by the kernel's count, {} seen by no XDP program",
             naive.leaked(),
             naive.sent,

@@ -229,7 +229,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let unmitigated = seen.pop();
     let shut_out = unmitigated.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
-        "changes of version: {} of {} SYNs let in ({}), {} of {} handshakes in \
+        "changes of version: {} of {} SYNs leaked ({}), {} of {} handshakes in \
          {clients_rate} SYN/s failed",
         fate.leaked(),
         fate.sent,
@@ -241,7 +241,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
         .naive(
             2,
             format!(
-                "{naive:?}: {} of {} SYNs let in; with the XDP program detached for some 10 ms at each: {} by the \
+                "{naive:?}: {} of {} SYNs leaked; with the XDP program detached for some 10 ms at each: {} by the \
                  kernel's count, {} seen by no XDP program{}",
                 leaks.leaked(),
                 leaks.sent,
