@@ -89,7 +89,7 @@ impl Engine {
                 continue;
             }
             self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
-            if !pass && let Some(why) = monitor.ladder.reason(Mitigation::Cookies) {
+            if !pass && let Some(why) = monitor.ladder.reason(Mitigation::Cookies).cloned() {
                 let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
                 let mitigation = Mitigation::Cookies;
                 let event =

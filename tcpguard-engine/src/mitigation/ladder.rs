@@ -141,13 +141,13 @@ impl Ladder {
     }
 
     /// The reason for which a mitigation is active.
-    pub fn reason(&self, mitigation: Mitigation) -> Option<MitigationReason> {
-        self.entry(mitigation).taken.as_ref().map(|taken| taken.why.clone())
+    pub fn reason(&self, mitigation: Mitigation) -> Option<&MitigationReason> {
+        self.entry(mitigation).taken.as_ref().map(|taken| &taken.why)
     }
 
     /// Returns whether cookies are sent ahead of a flood, for no other reason than a hint.
     pub fn sends_ahead(&self) -> bool {
-        self.reason(Mitigation::Cookies).is_some_and(|why| why.is_hint())
+        self.reason(Mitigation::Cookies).is_some_and(MitigationReason::is_hint)
     }
 
     /// Returns whether any mitigation keeps SYNs from the stack.
