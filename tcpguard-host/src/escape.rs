@@ -7,7 +7,11 @@ use std::borrow::Cow;
 /// Returns whether a character has no form of its own: a control character, which terminals obey, or one of
 /// [`is_format`].
 pub fn is_unseen(char: char) -> bool {
-    char.is_control() || is_format(char)
+    // Nearly all text is ASCII.
+    match char.is_ascii() {
+        true => char.is_ascii_control(),
+        false => char.is_control() || is_format(char),
+    }
 }
 
 /// Returns whether it is a format character (Unicode 16.0, General_Category Cf), or separates lines or paragraphs (Zl,

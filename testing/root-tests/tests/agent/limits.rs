@@ -1,7 +1,7 @@
 //! Limits of the cost of tcpguard to a host, in memory and in bytes on the disk, and of the time that
-//! operators wait. `status_live.rs` tests that a status takes 20 ms at most, and `listeners.rs` that 10,000
-//! sockets are listed within 200 ms. Needs root, `TCPGUARD_BIN`, and for the package systemd, dpkg and
-//! `TCPGUARD_DIST`.
+//! operators wait. `status_live.rs` tests that a status takes four starts of the program at most, and
+//! `listeners.rs` that 10,000 sockets are listed within 200 ms. Needs root, `TCPGUARD_BIN`, and for the
+//! package systemd, dpkg and `TCPGUARD_DIST`.
 
 use std::process::Command;
 use std::thread::sleep;

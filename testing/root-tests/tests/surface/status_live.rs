@@ -302,11 +302,14 @@ fn entries(status: &Value, name: &str) -> u64 {
 }
 
 /// A status is asked for when the host is in trouble; and a monitoring system asks each few seconds.
+///
+/// Its time is compared with a start of the same program, since machines differ. Either begins after a pause:
+/// the caches are cold, as they are for an operator.
 #[test]
-fn a_status_takes_20_ms_however_full_the_tables_are() {
+fn a_status_takes_four_starts_however_full_the_tables_are() {
     const LISTENERS: u16 = 256;
     const ASKED: usize = 40;
-    const LIMIT: Duration = Duration::from_millis(20);
+    const STARTS: u32 = 4;
     let lab = Lab::new(LabOptions::default()).unwrap();
     let listen = || -> Result<Vec<TcpListener>> {
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -324,22 +327,30 @@ fn a_status_takes_20_ms_however_full_the_tables_are() {
         })
         .unwrap();
 
-    let mut times = Vec::new();
+    let timed = |arguments: &[&str]| {
+        // Out of phase with the agent's polls.
+        sleep(Duration::from_millis(87));
+        let begun = Instant::now();
+        let output = agent::cli(&lab.edge, arguments).unwrap();
+        (begun.elapsed(), output)
+    };
+    let (mut times, mut starts) = (Vec::new(), Vec::new());
     let mut oldest = 0;
     for _ in 0..ASKED {
-        let begun = Instant::now();
-        let output = agent::cli(&lab.edge, &["status", "--json"]).unwrap();
-        times.push(begun.elapsed());
+        starts.push(timed(&["version"]).0);
+        let (time, output) = timed(&["status", "--json"]);
+        times.push(time);
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(status["listeners"].as_array().unwrap().len() >= usize::from(LISTENERS));
         oldest = oldest.max(status["sources_age_ms"].as_u64().unwrap());
-        // Out of phase with the agent's polls.
-        sleep(Duration::from_millis(87));
     }
     times.sort();
-    let (median, p99) = (times[ASKED / 2], times[ASKED * 99 / 100]);
+    starts.sort();
+    let (median, p99, start) = (times[ASKED / 2], times[ASKED * 99 / 100], starts[ASKED / 2]);
     println!("status with {LISTENERS} listeners and full tables: median {median:?}, p99 {p99:?}");
-    println!("its sources are at most {oldest} ms old");
-    assert!(median <= LIMIT, "median {median:?}, p99 {p99:?}");
+    println!(
+        "start of the program: median {start:?}; sources of a status are at most {oldest} ms old"
+    );
+    assert!(median <= STARTS * start, "median {median:?}, a start {start:?}");
     assert!(oldest <= 5_500, "{oldest} ms");
 }
