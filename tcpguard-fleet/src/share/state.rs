@@ -26,7 +26,8 @@ use crate::trust::{
 const LEAST_HEARTBEAT: Duration = Duration::from_secs(20);
 /// Time between the reports of a host, at most. Collectors take a host for silent after 90 s, so that two may be lost.
 const MOST_HEARTBEAT: Duration = Duration::from_secs(40);
-/// Time within which a host reports itself first. After a power failure all hosts of a fleet start at once.
+/// Time within which a host reports itself after its start and after each new connection to the bus. After a power
+/// failure all hosts of a fleet start at once.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(10);
 /// Time between the reports of a host whose agent changes its state again and again.
 const CHANGED_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -131,6 +132,12 @@ impl Share {
     /// Takes the operators' rules of an earlier run, before any other input.
     pub fn restore_rules(&mut self, clock: Clock, saved: SavedRules) {
         self.rules.restore(clock, saved);
+    }
+
+    /// Takes a new connection to the bus, by which the host reports itself soon: its last report may be lost.
+    pub fn handle_connection(&mut self, now: Timestamp) {
+        let soon = now + self.random.between(Duration::ZERO, FIRST_HEARTBEAT);
+        self.heartbeat = self.heartbeat.min(soon);
     }
 
     /// Takes the state of the agent. It replaces the last one: incidents and signatures that are missing are over.

@@ -242,6 +242,22 @@ fn a_host_reports_a_change_of_its_state() {
     assert!((8..=13).contains(&late), "{late} in a minute: {states:?}");
 }
 
+/// Its first report is lost where the bus was not connected yet.
+#[test]
+fn a_host_reports_itself_within_ten_seconds_of_a_connection() {
+    let mut share = starting(7, REDUNDANCY);
+    share.handle_evidence(clock(0), state(vec![]));
+    let reports = |share: &mut Share, seconds: std::ops::Range<u64>| {
+        seconds.for_each(|second| share.handle_time(clock(1000 * second)));
+        let effects = effects(share);
+        effects.iter().filter(|effect| matches!(effect, Effect::Publish { .. })).count()
+    };
+    assert_eq!(reports(&mut share, 0..11), 1);
+    assert_eq!(reports(&mut share, 11..20), 0);
+    share.handle_connection(clock(19_000).now);
+    assert_eq!(reports(&mut share, 20..30), 1);
+}
+
 #[test]
 fn a_host_reports_itself_every_half_minute() {
     let mut share = starting(7, REDUNDANCY);

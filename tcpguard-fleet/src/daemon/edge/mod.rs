@@ -235,6 +235,7 @@ impl<B: Bus> Edge<B> {
     fn handle_news(&mut self, clock: Clock, news: News) {
         match news {
             News::Connected => {
+                self.share.handle_connection(clock.now);
                 self.rounds.restart(clock.now);
                 self.read_store(clock.now);
             }
