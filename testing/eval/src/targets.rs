@@ -168,6 +168,7 @@ pub struct Finding {
     /// Limit that applies here: a maximum, or a minimum where more is better.
     pub limit: f64,
     /// Value that too short a measurement cannot rule out. `None` where the measured value needs no such bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<f64>,
 }
 

@@ -261,7 +261,7 @@ struct Lines {
 
 impl Formatter for Lines {
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+        let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
         write!(writer, "{rounded}")
     }
 
