@@ -183,7 +183,7 @@ fn g12_a_thousand_hostile_clients_keep_no_other_client_from_the_agent() {
         dir: RUNTIME_DIR,
         pid: agent.pid(),
         clients: size(300, 1_000),
-        rounds: size(100, 2_000),
+        rounds: size(500, 2_000),
     };
     let shipped = siege.lay(host).unwrap();
     // A mode can be changed: the agent itself keeps them off as well.
