@@ -6,6 +6,8 @@ fleet=$3
 inside="chroot $root"
 
 mount --make-rprivate /
+# A newer rpm runs scripts in a mount namespace of their own: its root has to be a mount point.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t sysfs sys "$root/sys"
 mount -t bpf bpf "$root/sys/fs/bpf"
