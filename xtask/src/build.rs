@@ -19,19 +19,31 @@ use crate::{
     zig,
 };
 
-/// One way to compile a BPF crate.
-pub struct Variant {
-    suffix: &'static str,
-    pub arguments: &'static [&'static str],
+/// A package of BPF programs.
+pub struct BpfPackage {
+    name: &'static str,
+    variants: &'static [Variant],
 }
 
+/// One way to compile it. The suffix is that of its objects' names.
+struct Variant {
+    suffix: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const PLAIN: Variant = Variant { suffix: "", arguments: &[] };
 /// Debug lines cost instructions, so they are only in a variant of their own.
-pub const VARIANTS: [Variant; 2] = [
-    Variant { suffix: "", arguments: &[] },
-    Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] },
-];
-/// The programs of tests have only one.
-pub const OF_TESTS: [Variant; 1] = [Variant { suffix: "", arguments: &[] }];
+const WITH_LOG: Variant =
+    Variant { suffix: "-log", arguments: &["--features", "log", "--bin", "tcpguard-ebpf"] };
+
+/// The programs of tcpguard.
+pub const BPF_PROGRAMS: BpfPackage =
+    BpfPackage { name: "tcpguard-ebpf", variants: &[PLAIN, WITH_LOG] };
+/// Those of tests and the benchmark.
+pub const BPF_OF_TESTS: BpfPackage = BpfPackage { name: "tcpguard-test-bpf", variants: &[PLAIN] };
+/// Cargo's arguments for all packages of the workspace but these two.
+pub const USER_SPACE: [&str; 5] =
+    ["--workspace", "--exclude", BPF_PROGRAMS.name, "--exclude", BPF_OF_TESTS.name];
 
 /// Cargo profile of user space. BPF is never compiled unoptimised, since the verifier would refuse it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -90,60 +102,90 @@ pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
     })
 }
 
-/// The BPF crate with the compiler it is built by.
-pub struct BpfCrate<'a> {
+/// The compiler and the linker of BPF programs.
+pub struct BpfCompiler<'a> {
     workspace: &'a Workspace,
-    /// Directory of its source.
-    directory: PathBuf,
     toolchain: BpfToolchain,
     linker: String,
 }
 
-impl<'a> BpfCrate<'a> {
-    /// Looks for the toolchain.
+impl<'a> BpfCompiler<'a> {
+    /// Looks for them. What they compile goes below this workspace's target directory.
     ///
     /// # Errors
     /// When no compiler is fit or bpf-linker does not run. The message names the remedy.
-    pub fn new(workspace: &'a Workspace) -> Result<Self> {
-        Self::beside(workspace, workspace.bpf_crate())
-    }
-
-    /// Another one in `directory`, compiled as this workspace's is and beside it. Their common
-    /// parts are compiled once.
-    pub fn beside(workspace: &'a Workspace, directory: PathBuf) -> Result<Self> {
+    pub fn find(workspace: &'a Workspace) -> Result<Self> {
         let toolchain = BpfToolchain::find().map_err(|none| {
             anyhow!("no compiler for the BPF programs ({none}); `cargo xtask setup` gets one")
         })?;
         let linker = toolchain::bpf_linker()
             .context("bpf-linker does not run; `cargo xtask setup` gets one that does")?;
-        Ok(Self { workspace, directory, toolchain, linker })
+        Ok(Self { workspace, toolchain, linker })
     }
 
-    /// `cargo SUBCOMMAND` on the BPF crate for its target.
-    pub fn cargo(&self, subcommand: &str) -> Command {
-        self.target(self.toolchain.cargo(subcommand))
+    /// Compiles each program of `package` in the workspace at `source`, without debug information but BTF, to
+    /// `<to>/<name>.o`, and with each optional feature to `<to>/<name>-<feature>.o`.
+    ///
+    /// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
+    ///
+    /// # Errors
+    /// When a compilation fails.
+    pub fn objects(&self, source: &Path, package: &BpfPackage, to: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
+        let mut objects = Vec::new();
+        for variant in package.variants {
+            let mut command = self.toolchain.cargo("build");
+            self.select(&mut command, package, variant).current_dir(source);
+            command.args(["--message-format", "json-render-diagnostics"]);
+            let programs = executables(&process::output(&mut command)?)?;
+            if programs.is_empty() {
+                bail!("{} has no binaries", package.name);
+            }
+            for program in programs {
+                let name =
+                    program.file_name().context("a program without a name")?.to_string_lossy();
+                let object = to.join(format!("{name}{}.o", variant.suffix));
+                let linked = fs::read(&program)
+                    .with_context(|| format!("cannot read {}", program.display()))?;
+                let stripped = debug_info::strip(&linked)
+                    .with_context(|| format!("{} is no BPF object", program.display()))?;
+                write_if_changed(&stripped, &object)?;
+                objects.push(object);
+            }
+        }
+        Ok(objects)
     }
 
-    /// `cargo clippy` on the BPF crate for its target.
-    pub fn clippy(&self) -> Command {
-        self.target(self.toolchain.clippy())
+    /// Runs clippy on `package`, in each of its variants.
+    ///
+    /// # Errors
+    /// When it finds something.
+    pub fn lint(&self, package: &BpfPackage) -> Result<()> {
+        package.variants.iter().try_for_each(|variant| {
+            let mut clippy = self.toolchain.clippy();
+            self.select(&mut clippy, package, variant).current_dir(&self.workspace.root);
+            process::run(clippy.args(["--quiet", "--", "-D", "warnings"]))
+        })
     }
 
-    fn target(&self, mut command: Command) -> Command {
+    /// Has cargo compile `package` for BPF.
+    fn select<'c>(
+        &self,
+        command: &'c mut Command,
+        package: &BpfPackage,
+        variant: &Variant,
+    ) -> &'c mut Command {
         command
-            .current_dir(&self.directory)
-            .args(["--locked", "--release", "--target", "bpfel-unknown-none"])
-            .args(["-Z", "build-std=core", "--target-dir"])
+            .args(["--locked", "--package", package.name, "--profile", "bpf"])
+            .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
             .arg(self.workspace.bpf_objects().join("cargo"))
-            .env("CARGO_ENCODED_RUSTFLAGS", self.flags());
-        command
+            .args(variant.arguments)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags())
     }
 
     /// Flags for rustc, in cargo's encoding.
     fn flags(&self) -> OsString {
         let mut flags: Vec<OsString> = vec![
-            // BTF is made from debug information.
-            "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
             // Copies are stores where they stand, never a call of a loop over bytes.
             "-Clink-arg=--disable-expand-memcpy-in-order".into(),
@@ -184,45 +226,15 @@ pub fn encoded(flags: &[OsString]) -> OsString {
     flags.join(OsStr::new("\u{1f}"))
 }
 
-/// Compiles every program of the BPF crate and those of tests, and puts each at `<target>/bpf/<name>.o`, and
-/// `tcpguard-ebpf` once more with each optional feature at `<target>/bpf/<name>-<feature>.o`, without debug
-/// information but BTF.
-///
-/// An object that comes out the same is left untouched, so that cargo does not rebuild user space.
+/// Compiles the BPF programs of tcpguard and those of tests, each to `<target>/bpf/<name>.o`.
 ///
 /// # Errors
 /// When the BPF toolchain is missing or a compilation fails.
 pub fn bpf_objects(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let to = workspace.bpf_objects();
-    let mut all = objects(&BpfCrate::new(workspace)?, &VARIANTS, &to)?;
-    let tests = BpfCrate::beside(workspace, workspace.bpf_tests())?;
-    all.extend(objects(&tests, &OF_TESTS, &to)?);
+    let (compiler, to) = (BpfCompiler::find(workspace)?, workspace.bpf_objects());
+    let mut all = compiler.objects(&workspace.root, &BPF_PROGRAMS, &to)?;
+    all.extend(compiler.objects(&workspace.root, &BPF_OF_TESTS, &to)?);
     Ok(all)
-}
-
-/// The same of one `bpf` crate, at `<to>/<name>.o`.
-pub fn objects(bpf: &BpfCrate<'_>, variants: &[Variant], to: &Path) -> Result<Vec<PathBuf>> {
-    fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let mut objects = Vec::new();
-    for variant in variants {
-        let mut command = bpf.cargo("build");
-        command.args(["--message-format", "json-render-diagnostics"]).args(variant.arguments);
-        let programs = executables(&process::output(&mut command)?)?;
-        if programs.is_empty() {
-            bail!("{} has no binaries", bpf.directory.display());
-        }
-        for program in programs {
-            let name = program.file_name().context("a program without a name")?.to_string_lossy();
-            let object = to.join(format!("{name}{}.o", variant.suffix));
-            let linked =
-                fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
-            let stripped = debug_info::strip(&linked)
-                .with_context(|| format!("{} is no BPF object", program.display()))?;
-            write_if_changed(&stripped, &object)?;
-            objects.push(object);
-        }
-    }
-    Ok(objects)
 }
 
 /// The binaries among cargo's `--message-format json` lines.

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use crate::{
     architecture, budget,
-    build::{self, BpfCrate, Variant},
+    build::{self, BPF_OF_TESTS, BPF_PROGRAMS, BpfCompiler, USER_SPACE},
     environment,
     process::{self, timed},
     promises, setup,
@@ -31,37 +31,29 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     })?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
-        ["tcpguard-ebpf", "testing/bpf", "testing/fuzz/libfuzzer"].iter().try_for_each(|own| {
-            let manifest = format!("{own}/Cargo.toml");
-            cargo(workspace, &["fmt", "--check", "--manifest-path", &manifest])
-        })
+        let fuzzer = "testing/fuzz/libfuzzer/Cargo.toml";
+        cargo(workspace, &["fmt", "--check", "--manifest-path", fuzzer])
     })?;
     // User space embeds the objects, so its lints need them.
     let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
     timed("budgets", || budget::check(workspace, &objects))?;
     timed("lints of the BPF programs", || {
-        let tests = BpfCrate::beside(workspace, workspace.bpf_tests())?;
-        lint(&BpfCrate::new(workspace)?, &build::VARIANTS)?;
-        lint(&tests, &build::OF_TESTS)
+        let compiler = BpfCompiler::find(workspace)?;
+        compiler.lint(&BPF_PROGRAMS)?;
+        compiler.lint(&BPF_OF_TESTS)
     })?;
     timed("lints of user space", || {
-        let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        cargo(workspace, &clippy)
+        let mut clippy = environment::host_cargo(workspace);
+        clippy.args(["clippy", "--quiet"]).args(USER_SPACE);
+        process::run(clippy.args(["--all-targets", "--", "-D", "warnings"]))
     })?;
     timed("documentation", || {
         let mut doc = environment::host_cargo(workspace);
         doc.env("RUSTDOCFLAGS", "-D warnings");
-        process::run(doc.args(["doc", "--quiet", "--workspace", "--no-deps"]))
+        process::run(doc.args(["doc", "--quiet", "--no-deps"]).args(USER_SPACE))
     })?;
     println!("{}", sizes::measure(workspace)?);
     Ok(())
-}
-
-fn lint(bpf: &BpfCrate<'_>, variants: &[Variant]) -> Result<()> {
-    variants.iter().try_for_each(|variant| {
-        let mut clippy = bpf.clippy();
-        process::run(clippy.args(variant.arguments).args(["--quiet", "--", "-D", "warnings"]))
-    })
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Result<()> {

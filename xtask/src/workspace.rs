@@ -43,16 +43,6 @@ impl Workspace {
         self.target.join("bpf")
     }
 
-    /// The BPF crate, a workspace of its own.
-    pub fn bpf_crate(&self) -> PathBuf {
-        self.root.join("tcpguard-ebpf")
-    }
-
-    /// The BPF programs of tests and benchmark, a workspace of their own as well.
-    pub fn bpf_tests(&self) -> PathBuf {
-        self.root.join("testing/bpf")
-    }
-
     /// Returns the path of the program of a package, built as `profile` says.
     pub fn program(&self, package: &contents::Package, profile: Profile) -> PathBuf {
         self.target.join(profile.directory()).join(package.name)

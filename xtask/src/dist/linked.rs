@@ -39,17 +39,17 @@ pub fn packages(
     platform: Platform,
     package: &contents::Package,
 ) -> Result<BTreeMap<Key, Package>> {
-    let mut packages = of(&workspace.root, package.name, platform.triple())?;
+    let mut packages = of(workspace, package.name, platform.triple())?;
     if package.has_bpf {
-        packages.extend(of(&workspace.bpf_crate(), "tcpguard-ebpf", "bpfel-unknown-none")?);
+        packages.extend(of(workspace, "tcpguard-ebpf", "bpfel-unknown-none")?);
     }
     Ok(packages)
 }
 
-/// The packages that `program` in `directory` is linked with on this target.
-fn of(directory: &Path, program: &str, target: &str) -> Result<BTreeMap<Key, Package>> {
+/// The packages that `program` is linked with on this target.
+fn of(workspace: &Workspace, program: &str, target: &str) -> Result<BTreeMap<Key, Package>> {
     let mut command = environment::plain_cargo();
-    command.current_dir(directory).args(["metadata", "--locked", "--format-version", "1"]);
+    command.current_dir(&workspace.root).args(["metadata", "--locked", "--format-version", "1"]);
     let metadata = process::output(command.args(["--filter-platform", target]))?;
     let metadata = serde_json::from_str(&metadata).context("cargo metadata wrote no JSON")?;
     linked(&metadata, program).context("cargo metadata names no dependencies")
@@ -105,6 +105,20 @@ fn is_normal(dependency: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Cargo hashes the path of a package outside of its workspace into the names of functions.
+    #[test]
+    fn no_package_comes_from_a_directory_outside_of_the_workspace() {
+        let workspace = Workspace::locate().unwrap();
+        for program in contents::PACKAGES {
+            let packages = packages(&workspace, Platform::OWN, program).unwrap();
+            let own: Vec<&Package> = packages.values().filter(|it| !it.is_foreign).collect();
+            assert!(own.iter().any(|it| it.name == "tcpguard-common"), "{}", program.name);
+            for package in own {
+                assert!(package.directory.starts_with(&workspace.root), "{package:?}");
+            }
+        }
+    }
 
     #[test]
     fn linked_packages_are_listed_and_packages_that_only_build_or_test_are_not() {

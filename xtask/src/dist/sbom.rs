@@ -31,8 +31,7 @@ struct Locked {
 /// Writes it and returns its path.
 pub fn write(release: &Release<'_>) -> Result<PathBuf> {
     let workspace = release.workspace;
-    let mut checksums = checksums(&workspace.root)?;
-    checksums.extend(self::checksums(&workspace.bpf_crate())?);
+    let checksums = checksums(&workspace.root)?;
     let time = release.time(ISO_8601)?;
     let mut compiler = Compiler::find(release.platform)?.rustc();
     let compiler = process::output(compiler.arg("--version").current_dir(&workspace.root))?;
@@ -145,8 +144,7 @@ mod tests {
         let workspace = Workspace::locate().unwrap();
         let package = &contents::AGENT;
         let packages = linked::packages(&workspace, Platform::OWN, package).unwrap();
-        let mut sums = checksums(&workspace.root).unwrap();
-        sums.extend(checksums(&workspace.bpf_crate()).unwrap());
+        let sums = checksums(&workspace.root).unwrap();
         let list = document(package, &packages, &sums, "2026-01-01T00:00:00Z", "1.95.0");
 
         let components = list["components"].as_array().unwrap();

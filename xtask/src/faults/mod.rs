@@ -18,6 +18,7 @@ pub use self::{
     sheet::{Scale, Sheet},
 };
 use crate::{
+    build::USER_SPACE,
     fuzz, process, setup, supply,
     test::{self, ROOT_PACKAGE},
     vm,
@@ -74,7 +75,7 @@ fn run_tests(
         }
         process::announce(if needs_root { "in network namespaces" } else { "on the host" });
         let mut nextest = test::nextest(workspace, sheet);
-        nextest.args(["--profile", "faults", "--success-output", "never", "--workspace"]);
+        nextest.args(["--profile", "faults", "--success-output", "never"]).args(USER_SPACE);
         let package = format!("package({ROOT_PACKAGE})");
         let packages = if needs_root { package } else { format!("not {package}") };
         nextest.args(["-E", &format!("{packages} & {filter}")]);

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::build::{self, BpfCrate};
+use crate::build::{self, BPF_PROGRAMS, BpfCompiler, USER_SPACE};
 use crate::workspace::Workspace;
 use crate::{environment, process};
 
@@ -76,8 +76,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
             build::place(&source.join(&name), &content)?;
         }
         let objects = directory.join("bpf");
-        let bpf = BpfCrate::beside(workspace, source.join("tcpguard-ebpf"))?;
-        build::objects(&bpf, &build::VARIANTS, &objects)?;
+        BpfCompiler::find(workspace)?.objects(&source, &BPF_PROGRAMS, &objects)?;
         fs::copy(compile(workspace, &source, &objects)?, &binary)
             .with_context(|| format!("cannot write {}", binary.display()))?;
         fs::write(&built_from, digest)
@@ -115,7 +114,8 @@ fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathB
         .args(["build", "--locked", "--message-format", "json-render-diagnostics"])
         .args(["--config", "profile.dev.package.tcpguard.opt-level=0"])
         // Of the whole workspace, so that the features are those of the tests' build.
-        .args(["--workspace", "--bin", "tcpguard"])
+        .args(USER_SPACE)
+        .args(["--bin", "tcpguard"])
         .arg("--target-dir")
         .arg(&workspace.target);
     let binaries = build::executables(&process::output(&mut command)?)?;
@@ -126,12 +126,12 @@ fn compile(workspace: &Workspace, source: &Path, objects: &Path) -> Result<PathB
 /// added in front of all others.
 fn edited(name: &str, text: String) -> Result<String> {
     let edited = match name {
-        "Cargo.toml" | "tcpguard-ebpf/Cargo.toml" => replaced(
+        "Cargo.toml" => replaced(
             &text,
             &format!("\nversion = \"{VERSION}\"\n"),
             &format!("\nversion = \"{OTHER}\"\n"),
         ),
-        "Cargo.lock" | "tcpguard-ebpf/Cargo.lock" => Some(renumbered(&text)),
+        "Cargo.lock" => Some(renumbered(&text)),
         "tcpguard-common/src/abi/mod.rs" => next_abi(&text),
         "tcpguard-common/src/abi/config.rs" => {
             let head = "pub struct Config {\n";
@@ -221,8 +221,6 @@ mod tests {
             "tcpguard-common/src/abi/cookie.rs",
             "tcpguard-common/src/abi/mod.rs",
             "tcpguard-common/src/abi/values.rs",
-            "tcpguard-ebpf/Cargo.lock",
-            "tcpguard-ebpf/Cargo.toml",
         ];
         assert_eq!(changed, expected);
     }

@@ -84,7 +84,7 @@ mod tests {
         let counts: Result<Vec<usize>> =
             locked.iter().map(|directory| dependencies::check(directory, &policy)).collect();
         let crates: usize = counts.unwrap().iter().sum();
-        assert!(locked.len() >= 4 && crates > 150, "{crates} in {locked:?}");
+        assert!(locked.len() >= 2 && crates > 150, "{crates} in {locked:?}");
 
         let planted = Planted::new(&workspace).unwrap();
         let refused = dependencies::check(planted.directory(), &policy).unwrap_err().to_string();

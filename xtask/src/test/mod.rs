@@ -11,7 +11,7 @@ use anyhow::{Context as _, Error, Result, bail};
 use tcpguard_goals::Goal;
 
 use self::durations::Durations;
-use crate::build::{self, Profile};
+use crate::build::{self, Profile, USER_SPACE};
 use crate::faults::{self, Scale, Sheet, other_build};
 use crate::platform::Platform;
 use crate::setup::{self, Purpose};
@@ -135,12 +135,12 @@ fn run_tests(
     durations.of("build of the tests", || {
         let mut build = environment::host_cargo(workspace);
         lab::for_tests(&mut build, workspace, PACKAGED);
-        process::run(build.args(["nextest", "run", "--no-run", "--workspace"]).args(excluded))
+        process::run(build.args(["nextest", "run", "--no-run"]).args(USER_SPACE).args(excluded))
     })?;
 
     let run_of = |profile: &str| {
         let mut command = nextest(workspace, sheet);
-        command.args(arguments).args(["--profile", profile, "--workspace"]).args(excluded);
+        command.args(arguments).args(["--profile", profile]).args(USER_SPACE).args(excluded);
         if full {
             command.args(["--run-ignored", "all"]);
         }
@@ -179,7 +179,7 @@ fn run_tests(
     if arguments.is_empty() {
         durations.of("examples in the documentation", || {
             let mut examples = environment::host_cargo(workspace);
-            examples.args(["test", "--quiet", "--doc", "--workspace"]).args(excluded);
+            examples.args(["test", "--quiet", "--doc"]).args(USER_SPACE).args(excluded);
             process::run(&mut examples)
         })?;
     }
