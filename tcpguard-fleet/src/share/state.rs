@@ -29,7 +29,8 @@ const MOST_HEARTBEAT: Duration = Duration::from_secs(40);
 /// Time within which a host reports itself after its start and after each new connection to the bus. After a power
 /// failure all hosts of a fleet start at once.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(10);
-/// Time between the reports of a host whose agent changes its state again and again.
+/// Time between the reports of a host, at least, whose agent changes its state again and again, or whose connection
+/// to the bus ends again and again.
 const CHANGED_HEARTBEAT: Duration = Duration::from_secs(5);
 /// Time within which a change of the agent's state is reported. Many hosts may be attacked at the same moment.
 const CHANGED_WITHIN: Duration = Duration::from_secs(2);
@@ -136,8 +137,7 @@ impl Share {
 
     /// Takes a new connection to the bus, by which the host reports itself soon: its last report may be lost.
     pub fn handle_connection(&mut self, now: Timestamp) {
-        let soon = now + self.random.between(Duration::ZERO, FIRST_HEARTBEAT);
-        self.heartbeat = self.heartbeat.min(soon);
+        self.report_within(now, FIRST_HEARTBEAT);
     }
 
     /// Takes the state of the agent. It replaces the last one: incidents and signatures that are missing are over.
@@ -146,9 +146,7 @@ impl Share {
         match &self.agent {
             None => self.give_all(clock.now),
             Some(before) if (before.mode, &before.state) != (agent.mode, &agent.state) => {
-                let changed = clock.now + self.random.between(Duration::ZERO, CHANGED_WITHIN);
-                let soonest = changed.max(self.reported + CHANGED_HEARTBEAT);
-                self.heartbeat = self.heartbeat.min(soonest);
+                self.report_within(clock.now, CHANGED_WITHIN);
             }
             Some(_) => {}
         }
@@ -168,6 +166,13 @@ impl Share {
         self.signatures.set(clock.now, signatures, &self.heard, self.redundancy, random);
         self.incidents.set(clock.now, Time(clock.wall), incidents, random);
         self.handle_time(clock);
+    }
+
+    /// Has the host report itself at a random moment of the time `within`, so that a fleet does not do so at once.
+    fn report_within(&mut self, now: Timestamp, within: Duration) {
+        let moment = now + self.random.between(Duration::ZERO, within);
+        let soonest = moment.max(self.reported + CHANGED_HEARTBEAT);
+        self.heartbeat = self.heartbeat.min(soonest);
     }
 
     /// Takes the names of some rules that the agent has, once this host knows the rules of the store. Rules that the

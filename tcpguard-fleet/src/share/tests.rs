@@ -258,6 +258,20 @@ fn a_host_reports_itself_within_ten_seconds_of_a_connection() {
     assert_eq!(reports(&mut share, 20..30), 1);
 }
 
+/// A report for each of 120 connections would be 120.
+#[test]
+fn connections_that_end_at_once_do_not_multiply_the_reports_of_a_host() {
+    let mut share = starting(7, REDUNDANCY);
+    share.handle_evidence(clock(0), state(vec![]));
+    for second in 0..120 {
+        share.handle_connection(clock(1000 * second).now);
+        share.handle_time(clock(1000 * second));
+    }
+    let effects = effects(&mut share);
+    let reports = effects.iter().filter(|effect| matches!(effect, Effect::Publish { .. })).count();
+    assert!((12..=24).contains(&reports), "{reports} in two minutes");
+}
+
 #[test]
 fn a_host_reports_itself_every_half_minute() {
     let mut share = starting(7, REDUNDANCY);

@@ -65,7 +65,11 @@ fn a_mimicking_flood_gets_cookies_and_clients_connect() {
 
         let alerts = agent.alerts().unwrap();
         // A hint of other hosts may have started cookies before the flood.
-        let started = |alert: &Alert| alert.event == "mitigation_started" && alert.at >= begun;
+        let started = |alert: &Alert| {
+            alert.event == "mitigation_started"
+                && alert.mitigation.as_deref() == Some("cookies")
+                && alert.at >= begun
+        };
         assert!(alerts.iter().any(started), "the start of cookies is reported: {alerts:#?}");
 
         let incidents = status.incidents();
