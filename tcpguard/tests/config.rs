@@ -95,7 +95,8 @@ fn the_blocks_of_the_shipped_file_can_be_used_as_they_stand() {
     assert_eq!(own.ignore, Some(false));
     // But for the mode nothing is different.
     assert!(
-        own.mitigations.len() == 2 && own.mitigations.values().all(|allowed| *allowed),
+        own.mitigations.len() == Mitigation::ALL.len()
+            && own.mitigations.values().all(|allowed| *allowed),
         "{own:?}"
     );
 }
@@ -145,8 +146,11 @@ fn every_key_has_its_meaning() {
         at = ":443"
         ignore = false
         mode = "observe"
+        signature = false
+        source = false
         cookies = false
         budget = false
+        out_of_state = false
         "#,
     )
     .unwrap();
@@ -179,7 +183,7 @@ fn every_key_has_its_meaning() {
     assert_eq!(config.xdp_mode_of("eth1"), XdpMode::Generic);
     let own = config.tuning().overrides.pop().expect("one");
     assert_eq!((own.at, own.mode), (Place { addr: None, port: 443 }, Some(Mode::Observe)));
-    assert_eq!(own.barred, [Mitigation::Cookies, Mitigation::Budget]);
+    assert_eq!(own.barred, Mitigation::ALL);
 }
 
 #[test]

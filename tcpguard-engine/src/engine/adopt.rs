@@ -7,7 +7,7 @@ use super::Engine;
 use super::monitor::ListenerMonitor;
 use crate::evidence::Severity;
 use crate::incident::{Event, IncidentReport, NamedRule, Target};
-use crate::input::{ListenerId, Matcher, Mode, Origin, Rule, RuleId, Timestamp};
+use crate::input::{ListenerId, Matcher, Mitigation, Mode, Origin, Rule, RuleId, Timestamp};
 use crate::listener::{Learned, LearnedError, Networks};
 use crate::mitigation::HeldBack;
 use crate::output::Command;
@@ -165,22 +165,28 @@ impl Engine {
     }
 
     /// The rules of an earlier run become those of the incidents that ask for them. No incident asks for them
-    /// in mode off, nor for those of a listener at which rules are held back.
+    /// in mode off, nor for those of a listener at which rules are held back or forbidden.
     pub(super) fn reclaim_orphans(&mut self) {
+        let held_back = |by| RemovalReason::HeldBack { by };
         let unwanted = |matcher: &Matcher| match matcher {
-            _ if self.mode == Mode::Off => Some(HeldBack::AgentOff),
-            Matcher::Signature { listener: ListenerId::HOST, .. } => self.no_shared_rules(),
+            _ if self.mode == Mode::Off => Some(held_back(HeldBack::AgentOff)),
+            Matcher::Signature { listener: ListenerId::HOST, .. } => {
+                self.no_shared_rules().map(held_back)
+            }
             Matcher::Signature { listener, .. } => {
-                self.monitors.get(listener).and_then(|monitor| self.held_back(monitor.listener))
+                let monitor = self.monitors.get(listener)?;
+                let forbidden = monitor.ladder.bars(Mitigation::Signature);
+                let held_back = self.held_back(monitor.listener).map(held_back);
+                held_back.or(forbidden.then_some(RemovalReason::Forbidden))
             }
             Matcher::Source(..) => None,
         };
         let orphans = self.rule_table.orphans().map(|entry| entry.rule.matcher);
-        let orphans: Vec<(Matcher, HeldBack)> =
+        let orphans: Vec<(Matcher, RemovalReason)> =
             orphans.filter_map(|matcher| Some((matcher, unwanted(&matcher)?))).collect();
-        for (matcher, by) in orphans {
+        for (matcher, why) in orphans {
             self.rule_table.disown(&matcher);
-            self.removal_reasons.insert(matcher, RemovalReason::HeldBack { by });
+            self.removal_reasons.insert(matcher, why);
         }
         let own = self.monitors.values().filter_map(|monitor| monitor.incident.as_deref());
         let incidents = own.chain(self.rolled.as_ref().map(|rolled| &rolled.incident));

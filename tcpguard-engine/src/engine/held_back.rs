@@ -12,13 +12,19 @@ impl Engine {
         why(self.settings.mode(listener, self.mode), self.mode)
     }
 
-    /// Lets incidents ask for no rules where rules are held back. A rule in the kernel drops, whatever the
-    /// mode of the listener, and so it must not be there.
+    /// Lets incidents ask for no rules where rules are held back or forbidden. A rule in the kernel drops, whatever
+    /// the settings of the listener, and so it must not be there.
     pub(super) fn hold_back(&mut self) {
         for monitor in self.monitors.values_mut() {
+            let Some(incident) = &mut monitor.incident else { continue };
             let mode = self.settings.mode(monitor.listener, self.mode);
-            if let (Some(by), Some(incident)) = (why(mode, self.mode), &mut monitor.incident) {
+            if let Some(by) = why(mode, self.mode) {
                 incident.release_rules(&RemovalReason::HeldBack { by });
+            }
+            for mitigation in [Mitigation::Source, Mitigation::Signature] {
+                if monitor.ladder.bars(mitigation) {
+                    incident.release_mitigation(mitigation, &RemovalReason::Forbidden);
+                }
             }
         }
         if self.rolled.is_some()

@@ -265,8 +265,8 @@ impl Engine {
             inherited: &inherited,
             unanswering,
             unanswerable,
-            source_forbidden: monitor.ladder.forbidden(now, Mitigation::Source),
-            signature_forbidden: monitor.ladder.forbidden(now, Mitigation::Signature),
+            source_forbidden: monitor.ladder.forbids_rules(now, Mitigation::Source),
+            signature_forbidden: monitor.ladder.forbids_rules(now, Mitigation::Signature),
             hints: &self.hints,
             remembered: monitor
                 .alert_window

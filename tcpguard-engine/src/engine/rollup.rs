@@ -276,9 +276,10 @@ impl Engine {
 
     /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
     pub(super) fn no_shared_rules(&self) -> Option<HeldBack> {
-        let exempt =
-            self.monitors.values().any(|monitor| self.held_back(monitor.listener).is_some());
-        exempt.then_some(HeldBack::OtherListener)
+        let exempt = |monitor: &ListenerMonitor| {
+            monitor.ladder.bars(Mitigation::Signature) || self.held_back(monitor.listener).is_some()
+        };
+        self.monitors.values().any(exempt).then_some(HeldBack::OtherListener)
     }
 
     /// Returns whether an operator forbids rules of a kind anywhere.

@@ -155,6 +155,11 @@ impl Ladder {
         OWN.into_iter().any(|mitigation| mitigation.keeps_syns_away() && self.has(mitigation))
     }
 
+    /// Returns whether an operator or the configuration forbids rules of a kind.
+    pub fn forbids_rules(&self, now: Timestamp, mitigation: Mitigation) -> bool {
+        self.bars(mitigation) || self.forbidden(now, mitigation)
+    }
+
     /// Returns whether an operator forbids it.
     pub fn forbidden(&self, now: Timestamp, mitigation: Mitigation) -> bool {
         self.entry(mitigation).ordered.is_some_and(|order| !order.on && now < order.until)

@@ -17,7 +17,7 @@ pub enum HeldBack {
     ListenerOff,
     /// The configuration sets mode `observe` for the listener.
     ListenerObserves,
-    /// The configuration sets a milder mode for some listener, and a rule would be for every one.
+    /// The configuration of some listener forbids such rules or sets a milder mode, and a rule would be for every one.
     OtherListener,
     /// No SYN-ACK of the listener is seen.
     NoReplySeen,

@@ -10,6 +10,7 @@ use tcpguard_engine::{
 };
 
 use crate::sim::*;
+use crate::{alike, at_its_end};
 
 const SECOND: Place = Place { addr: None, port: 444 };
 const WITHOUT_COOKIES: Server =
@@ -132,6 +133,52 @@ fn without_cookies_the_rate_limit_works() {
             }
             why => assert_eq!((to, why), (1, &MitigationReason::Barred)),
         }
+    }
+}
+
+#[test]
+fn where_the_configuration_forbids_signature_rules_cookies_answer() {
+    let barred = Override { barred: vec![Mitigation::Signature], ..own() };
+    let flood = Flood::random(20_000.0, 10.1..60.1);
+    let mut lab = flooded(two(Server::default(), 100.0), flood).own(barred.clone());
+    lab.run_until(30.0);
+    let story = lab.story();
+    assert_eq!(lab.installed.len(), 1, "only of the first: {story}");
+    assert_eq!(lab.listener_report(1).counters.dropped_signature, 0, "{story}");
+    assert!(lab.kernel.mitigations(1).contains(&Mitigation::Cookies), "{story}");
+    assert!(lab.group_connected(1, 4.0, 15.0, 25.0) >= 0.99, "{story}");
+    let report = mitigation(&lab, 1, Mitigation::Signature).expect(&story);
+    let expected = (MitigationState::Forbidden, MitigationReason::Barred);
+    assert_eq!((report.state, report.why), expected, "{story}");
+
+    lab.tune(Tuning::default());
+    lab.run_until(40.0);
+    assert_eq!(lab.kernel.rules().count(), 2, "permitted again: {}", lab.story());
+    lab.tune(Tuning { overrides: vec![barred.clone()], ..Tuning::default() });
+    lab.run_until(40.5);
+    assert_eq!(lab.kernel.rules().count(), 1, "at once: {}", lab.story());
+    assert_eq!(lab.removed[0].2, RemovalReason::Forbidden);
+
+    lab.tune(Tuning::default());
+    lab.run_until(50.0);
+    assert_eq!(lab.kernel.rules().count(), 2, "{}", lab.story());
+    let mut lab = lab.own(barred);
+    lab.restart();
+    lab.run_until(51.0);
+    assert_eq!(lab.kernel.rules().count(), 1, "{}", lab.story());
+    assert_eq!(lab.removed.last().unwrap().2, RemovalReason::Forbidden);
+}
+
+#[test]
+fn where_the_configuration_forbids_source_rules_no_source_is_blocked() {
+    for (barred, expected) in [(vec![], 1), (vec![Mitigation::Source], 0)] {
+        let at = Place { addr: None, port: 443 };
+        let attacker = Sources::One([198, 51, 100, 7].into());
+        let mut lab = at_its_end()
+            .own(Override { at, mode: None, barred })
+            .flood(alike(2000.0, 10.1, 40.1, attacker));
+        lab.run_until(40.0);
+        assert_eq!(lab.installed.len(), expected, "{}", lab.story());
     }
 }
 

@@ -12,9 +12,6 @@ use super::value::{self, MODES, XDP_MODES};
 use super::{Problem, mode_name};
 use crate::bpf::XdpMode;
 
-/// The mitigations that can be switched off for a listener; their names are the keys.
-pub(super) const MITIGATIONS: [Mitigation; 2] = [Mitigation::Cookies, Mitigation::Budget];
-
 /// `[[interface]]` as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InterfaceBlock {
@@ -35,7 +32,7 @@ pub struct ListenerBlock {
     pub ignore: Option<Written<bool>>,
     /// Key `mode`
     pub mode: Option<Written<Mode>>,
-    /// `cookies` and `budget`: whether the mitigation may be started.
+    /// Each by its name: whether the mitigation may be started.
     pub mitigations: BTreeMap<Mitigation, Written<bool>>,
 }
 
@@ -89,7 +86,7 @@ impl ListenerBlock {
             let ignore = block.value("ignore", problems, value::boolean);
             let mode = block.value("mode", problems, |value| value::choice(value, &MODES));
             let mut mitigations = BTreeMap::new();
-            for mitigation in MITIGATIONS {
+            for mitigation in Mitigation::ALL {
                 let allowed = block.value(mitigation.name(), problems, value::boolean);
                 mitigations.extend(allowed.map(|allowed| (mitigation, allowed)));
             }

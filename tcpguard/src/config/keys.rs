@@ -290,14 +290,30 @@ pub(super) const BLOCKS: &[Block] = &[
                 example: "\"observe\"",
             },
             BlockKey {
+                name: "signature",
+                doc: "false: make no rules against signatures of attacks on it.",
+                example: "true",
+            },
+            BlockKey {
+                name: "source",
+                doc: "false: make no rules against sources of attacks on it. Sources that attack \
+                      other listeners are still blocked for the whole host.",
+                example: "true",
+            },
+            BlockKey {
                 name: "cookies",
                 doc: "false: send no SYN cookies for it, unless you order them with `tcpguard \
-                      mitigation`. The same applies to the next key.",
+                      mitigation`. The same applies to the next two keys.",
                 example: "true",
             },
             BlockKey {
                 name: "budget",
                 doc: "false: never limit the rate of SYNs of sources that are not validated.",
+                example: "true",
+            },
+            BlockKey {
+                name: "out_of_state",
+                doc: "false: do not look for segments that belong to no connection.",
                 example: "true",
             },
         ],

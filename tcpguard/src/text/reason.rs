@@ -82,7 +82,7 @@ pub fn removal_reason(reason: &RemovalReason) -> String {
         RemovalReason::Unconfirmed => "not confirmed in time".to_owned(),
         RemovalReason::Operator => "by an operator".to_owned(),
         RemovalReason::Fleet => "by an operator of the fleet".to_owned(),
-        RemovalReason::Forbidden => "an operator forbids such rules".to_owned(),
+        RemovalReason::Forbidden => "such rules are forbidden at this listener".to_owned(),
         RemovalReason::NotImported { uid } => {
             format!("not among the rules that {} imported", User(*uid))
         }
@@ -136,7 +136,7 @@ pub(super) const fn held_back(by: HeldBack) -> &'static str {
         HeldBack::AgentObserves => "mode observe",
         HeldBack::ListenerOff => "mode off at this listener",
         HeldBack::ListenerObserves => "mode observe at this listener",
-        HeldBack::OtherListener => "another listener has a milder mode",
+        HeldBack::OtherListener => "the configuration of another listener forbids it",
         HeldBack::NoReplySeen => "no SYN-ACK of this listener is seen",
     }
 }
