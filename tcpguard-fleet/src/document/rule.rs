@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tcpguard_engine::Ports;
 use tcpguard_host::time::Time;
 
+use super::MAX_BYTES;
 use super::check;
 use super::error::DocumentError;
 use super::id::Id;
@@ -24,7 +25,7 @@ pub struct SignedRule {
     pub role: Label,
     /// Public key of the signer (Ed25519, RFC 8032), in 64 hexadecimal digits.
     pub key: String,
-    /// The rule: a [`RuleBody`] as JSON.
+    /// The rule: a [`RuleBody`] as JSON on one line.
     pub body: String,
     /// The signature, in 128 hexadecimal digits.
     pub sig: String,
@@ -89,7 +90,8 @@ impl SignedRule {
                 return check::wrong(field, format!("not {digits} lower-case hexadecimal digits"));
             }
         }
-        Ok(())
+        // Such a character is an escape when the document is sent again, which could make it too long.
+        check::text("body", &self.body, MAX_BYTES)
     }
 }
 

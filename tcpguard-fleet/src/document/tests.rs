@@ -268,6 +268,20 @@ fn bytes_that_are_no_document_are_refused() {
     assert!(matches!(Document::parse(&deep), Err(DocumentError::Malformed(_))));
 }
 
+/// Its characters are escaped when it is sent again, and a document of the longest permitted size grew beyond it.
+#[test]
+fn a_rule_whose_body_has_control_or_format_characters_is_refused() {
+    for unseen in ['\u{7f}', '\u{202e}', '\n'] {
+        let body = rule().to_json().expect("JSON").replacen('{', &format!("{{{unseen}"), 1);
+        let (key, sig) = ("0f".repeat(32), "0f".repeat(64));
+        let role = "ops".parse().expect("a role");
+        let json = serde_json::to_vec(&Document::Rule(SignedRule { role, key, body, sig }));
+        let refused = Document::parse(&json.expect("JSON"));
+        let is_body = |error| matches!(error, DocumentError::OutOfRange { field: "body", .. });
+        assert!(refused.is_err_and(is_body), "{unseen:?}");
+    }
+}
+
 #[test]
 fn a_signature_whose_name_is_not_that_of_its_fields_is_refused() {
     let signature =
