@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// Limit of a wait for an event whose time a test does not judge. A busy machine delays it.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Nanoseconds since boot (`CLOCK_BOOTTIME`), the clock of every time in tcpguard's reports.
 pub fn boot_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);

@@ -2,13 +2,15 @@
 //!
 //! - [`shape`], [`likeness`], [`flood`], [`recipe`]: floods, bounded in number and time.
 //! - [`server`]: the service under attack; [`clients`], [`raw_client`]: legitimate clients and the outcome of
-//!   their attempts; [`transfer`]: long connections; [`echo`]: very many short ones; [`health`]: balancers
-//!   that never complete a handshake; [`hostile`]: users that keep the agent's administrator from it.
+//!   their attempts; [`control`]: those of a host without a flood; [`transfer`]: long connections; [`echo`]:
+//!   very many short ones; [`health`]: balancers that never complete a handshake; [`hostile`]: users that keep
+//!   the agent's administrator from it.
 //! - [`trickle`]: a few SYNs all the time, of which a rule is to drop half; [`sender`]: more of them, from
 //!   the same sources again and again.
 //! - [`timer`]: a change that is reverted by a waiting process, which can be killed.
 
 pub mod clients;
+pub mod control;
 pub mod echo;
 pub mod flood;
 pub mod health;

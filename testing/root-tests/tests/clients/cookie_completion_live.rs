@@ -6,10 +6,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_kit::daemon::agent::{Agent, Mode};
-use tcpguard_kit::measure::clock::between;
+use tcpguard_kit::measure::clock::{TIMEOUT, between};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::lab_filter::only_connections;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -17,18 +18,16 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 const SECOND: Duration = Duration::from_secs(1);
 /// SYNs of the flood per second.
 const FLOOD: u32 = 2_000;
-/// Longest time from the first SYN of the flood to the withdrawal.
-const REFUSED_WITHIN: Duration = Duration::from_secs(11);
 /// Time for which the stack's service is observed after the withdrawal.
 const AFTERWARDS: Duration = Duration::from_secs(4);
-/// Longest time from the first cookie to the withdrawal.
-const WITHDRAWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reason that the agent gives where it does not try cookies again after a while.
 const FOR_GOOD: &str = "No retry. See: tcpguard doctor";
 
-/// One half of the connections is of a validated client, the other of new clients in many networks.
+/// One half of the connections is of a validated client, the other of new clients in many networks. The time until the
+/// withdrawal is judged in the engine's scenarios, which no other test delays.
 fn cookies_are_withdrawn(backend: &str, clients: u32) {
+    let control = Control::start().unwrap();
     let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
     let service = Family::V4.service();
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
@@ -53,7 +52,7 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let refused = |status: &tcpguard_kit::daemon::status::Status| {
         status.mitigation("cookies") == Some("refused")
     };
-    let status = agent.wait_until("cookies are withdrawn", REFUSED_WITHIN, refused).unwrap();
+    let status = agent.wait_until("cookies are withdrawn", TIMEOUT, refused).unwrap();
     let why = status.mitigation_reason("cookies").cloned().unwrap_or_default();
     sleep(AFTERWARDS);
     let flood = flood.stop().unwrap();
@@ -85,17 +84,11 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     let after = begun("after", withdrawn, flood.ended);
     assert!(refused(&status), "still: {:?}", status.mitigation("cookies"));
     if clients >= 20 {
-        assert!(between(taken, withdrawn) <= WITHDRAWN_WITHIN, "{:?}", between(taken, withdrawn));
         // Where all came from one network, they could be an attacker's, and cookies would be tried again.
         assert!(agent.log().contains(FOR_GOOD), "{}", agent.log());
-        for some in after {
-            assert!(some.share_within(SECOND) >= 0.97, "the stack serves: {}", some.summary());
-        }
-    } else {
-        // Of few clients, one that came as cookies went is a larger share.
-        let all = Attempts(after.map(|some| some.0).concat());
-        assert!(all.share_within(SECOND) >= 0.9, "the stack serves: {}", all.summary());
     }
+    // The stack serves them.
+    control.assert_served(&Attempts(after.map(|some| some.0).concat()));
 }
 
 #[test]

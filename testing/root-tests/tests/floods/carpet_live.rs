@@ -10,10 +10,11 @@ use ipnet::IpNet;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Rule, Status};
 use tcpguard_kit::daemon::truth::{STOPPED, alerted_of_a_flood};
-use tcpguard_kit::measure::clock::{between, boot_ns};
+use tcpguard_kit::measure::clock::{TIMEOUT, between, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Home, Load, PATIENCE, Visitors, resident};
+use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Flood, Shape, Sources};
 use tcpguard_kit::traffic::likeness::Likeness;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -24,6 +25,8 @@ const DECOYS: u16 = 1_000;
 /// Incidents of listeners that are followed one by one.
 const PLACES: usize = 64;
 const CLIENTS: u32 = 50;
+/// Longest duration of a flood, which is stopped before.
+const LASTS: Duration = Duration::from_secs(90);
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::new(Family::V4.edge(), port)
@@ -54,7 +57,7 @@ fn is_shared(rule: &Rule) -> bool {
 
 /// 64 decoys take all slots of incidents that are tracked one by one. Then the service is flooded, with
 /// another tool and without any cookies.
-fn decoys_do_not_hide_the_service(syncookies: u8) {
+fn decoys_do_not_hide_the_service(control: &Control, syncookies: u8) {
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = decoys(&lab, (DECOYS..DECOYS + PLACES as u16).map(at));
@@ -64,22 +67,19 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     let bait = Flood {
         rate: 20 * PLACES as u32,
         ports: PLACES as u16,
-        ..Flood::random(at(DECOYS), 25 * SECOND)
+        ..Flood::random(at(DECOYS), LASTS)
     };
     let bait = bait.start(&lab).unwrap();
     let all_taken = |status: &Status| status.incidents().len() >= PLACES;
-    agent.wait_until("an incident at each decoy", 10 * SECOND, all_taken).unwrap();
-    let flood = Flood {
-        shape: Shape::RandomWindowMss,
-        rate: 2_000,
-        ..Flood::random(at(PORT), 12 * SECOND)
-    };
+    agent.wait_until("an incident at each decoy", TIMEOUT, all_taken).unwrap();
+    let flood =
+        Flood { shape: Shape::RandomWindowMss, rate: 2_000, ..Flood::random(at(PORT), LASTS) };
     let flood = flood.start(&lab).unwrap();
     // The rule applies to every listener if it is made before the service has a slot for an incident of its own.
     let at_service =
         |rule: &Rule| is_shared(rule) || rule.matches().ends_with(&format!(" to :{PORT}"));
     let stopped = |status: &Status| signatures(status).iter().any(at_service);
-    agent.wait_until("a rule for the service", 5 * SECOND, stopped).unwrap();
+    agent.wait_until("a rule for the service", TIMEOUT, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
     // The few SYNs to the decoys may well reach the stack.
@@ -100,12 +100,13 @@ fn decoys_do_not_hide_the_service(syncookies: u8) {
     assert_eq!(own.class(), "random_spoofed", "{}", own.summary());
     assert!(own.dropped() > 5_000, "{} of {}", own.dropped(), own.syns());
     assert_eq!(incidents.len(), PLACES + 1, "one decoy is reported with the incident of several");
-    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    control.assert_served(&clients);
 }
 
 #[test]
 fn decoys_do_not_hide_the_service_that_is_flooded() {
-    side_by_side(2, [0, 1], decoys_do_not_hide_the_service);
+    let control = Control::start().unwrap();
+    side_by_side(2, [0, 1], |syncookies| decoys_do_not_hide_the_service(&control, syncookies));
 }
 
 /// Targets of a flood that is spread over many listeners.
@@ -156,7 +157,7 @@ impl Over {
             }
         };
         let rate = Self::EACH * self.listeners();
-        Flood { shape, rate, ports, across, ..Flood::random(target, 25 * SECOND) }
+        Flood { shape, rate, ports, across, ..Flood::random(target, LASTS) }
     }
 }
 
@@ -167,7 +168,7 @@ fn alerted_together(status: &Status) -> Incident {
 }
 
 /// Ten SYN/s at each listener say little there.
-fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
+fn a_carpet_is_dropped_by_one_rule(control: &Control, over: Over, syncookies: u8) {
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let _decoys = over.decoys(&lab);
@@ -178,7 +179,7 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     let rate = carpet.rate;
     let carpet = carpet.start(&lab).unwrap();
     let shared = |status: &Status| signatures(status).iter().any(is_shared);
-    agent.wait_until("a rule for every listener", 12 * SECOND, shared).unwrap();
+    agent.wait_until("a rule for every listener", TIMEOUT, shared).unwrap();
     sleep(SECOND);
     let (from, before) = (boot_ns(), agent.status().unwrap().reason("drop_signature"));
     let (_, status) = alerted_of_a_flood(&agent, 5).unwrap();
@@ -197,18 +198,22 @@ fn a_carpet_is_dropped_by_one_rule(over: Over, syncookies: u8) {
     assert!(10 * dropped > 9 * 5 * u64::from(rate), "{dropped}");
     assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
     assert!(status.rules().iter().all(|rule| rule.kind() == "signature"));
-    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    control.assert_served(&clients);
 }
 
 #[test]
 fn a_carpet_is_dropped_at_every_port_by_one_rule() {
-    side_by_side(2, [0, 1], |syncookies| a_carpet_is_dropped_by_one_rule(Over::Ports, syncookies));
+    let control = Control::start().unwrap();
+    side_by_side(2, [0, 1], |syncookies| {
+        a_carpet_is_dropped_by_one_rule(&control, Over::Ports, syncookies);
+    });
 }
 
 #[test]
 fn a_carpet_is_dropped_at_every_address_by_one_rule() {
+    let control = Control::start().unwrap();
     side_by_side(2, [0, 1], |syncookies| {
-        a_carpet_is_dropped_by_one_rule(Over::Addresses, syncookies);
+        a_carpet_is_dropped_by_one_rule(&control, Over::Addresses, syncookies);
     });
 }
 
@@ -216,6 +221,7 @@ fn a_carpet_is_dropped_at_every_address_by_one_rule() {
 /// clients. Returns the share of them that is kept from the stack after `done`, which `what` names, and the last
 /// status.
 fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool) -> (f64, Status) {
+    let control = Control::start().unwrap();
     let (lab, over) = (lab(syncookies), Over::Ports);
     let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -224,7 +230,7 @@ fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool
     let clients = validated_clients(&lab);
     sleep(3 * SECOND);
     let carpet = over.flood(Shape::Copy(likeness)).start(&lab).unwrap();
-    agent.wait_until(what, 18 * SECOND, done).unwrap();
+    agent.wait_until(what, TIMEOUT, done).unwrap();
     let from = boot_ns();
     println!("{what} after {:.2?}", between(carpet.started(), from));
     let (kept, status) = alerted_of_a_flood(&agent, 4).unwrap();
@@ -235,7 +241,7 @@ fn a_carpet_of_copies(syncookies: u8, what: &str, done: impl Fn(&Status) -> bool
     println!("{:.0} % kept from the stack; {}; {}", 100.0 * kept, all.summary(), clients.summary());
     assert!(all.is_flood(), "{}", all.summary());
     assert!(!status.rules().iter().any(is_shared), "clients look like it: {:#?}", status.rules());
-    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    control.assert_served(&clients);
     (kept, status)
 }
 
@@ -257,7 +263,7 @@ fn where_no_cookie_is_taken_a_mimicking_carpet_is_reported_truly() {
 
 /// A /24 floods from all its addresses with one tool. One of them completed a handshake, or none did. Where
 /// the kernel takes cookies, these may stop the flood.
-fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) {
+fn a_network_is_dropped_by_what_its_syns_look_like(control: &Control, known: bool, syncookies: u8) {
     let network: IpNet = "10.79.9.0/24".parse().unwrap();
     let lab = lab(syncookies);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -274,17 +280,17 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
         let visitor = Load::of(&lab.client, at(PORT), visitor).unwrap();
         sleep(SECOND / 2);
         let attempts = visitor.finish().unwrap();
-        assert_eq!(attempts.within(SECOND), 1, "{}", attempts.summary());
+        assert_eq!(attempts.within(PATIENCE), 1, "{}", attempts.summary());
     }
     // So long it takes to know two hundred handshakes of clients.
     sleep(13 * SECOND);
     let sources = Sources::Net(network);
-    let flood = Flood { sources, rate: 2_000, ..Flood::random(at(PORT), 12 * SECOND) };
+    let flood = Flood { sources, rate: 2_000, ..Flood::random(at(PORT), LASTS) };
     let flood = flood.start(&lab).unwrap();
     let stopped = |status: &Status| {
         !signatures(status).is_empty() || status.mitigation("cookies") == Some("active")
     };
-    agent.wait_until("a rule against the tool", 5 * SECOND, stopped).unwrap();
+    agent.wait_until("a rule against the tool", TIMEOUT, stopped).unwrap();
     sleep(SECOND);
     let from = boot_ns();
     let (_, status) = alerted_of_a_flood(&agent, 5).unwrap();
@@ -301,17 +307,18 @@ fn a_network_is_dropped_by_what_its_syns_look_like(known: bool, syncookies: u8) 
     assert_eq!(incidents[0].class(), "few_source");
     assert_eq!(status.state(), STOPPED, "{incidents:#?}");
     assert!(rules.len() <= 2, "{rules:?}");
-    assert!(clients.share_within(SECOND) >= 0.99, "{}", clients.summary());
+    control.assert_served(&clients);
 }
 
 #[test]
 fn one_handshake_does_not_save_the_flood_of_a_network() {
+    let control = Control::start().unwrap();
     side_by_side(2, [0, 1], |syncookies| {
-        a_network_is_dropped_by_what_its_syns_look_like(true, syncookies);
+        a_network_is_dropped_by_what_its_syns_look_like(&control, true, syncookies);
     });
 }
 
 #[test]
 fn a_network_without_validated_clients_is_dropped_by_its_tool_as_well() {
-    a_network_is_dropped_by_what_its_syns_look_like(false, 0);
+    a_network_is_dropped_by_what_its_syns_look_like(&Control::start().unwrap(), false, 0);
 }

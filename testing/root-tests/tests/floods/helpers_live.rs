@@ -9,7 +9,7 @@ use tcpguard_engine::COMPLETED_SHARE;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
-use tcpguard_kit::measure::clock::{after, boot_ns};
+use tcpguard_kit::measure::clock::{TIMEOUT, after, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, RunningFlood, Shape};
@@ -104,15 +104,15 @@ impl Helpers {
     /// Two tools, one after the other; returns when the SYNs of both are dropped.
     fn flood(self, lab: &Lab, agent: &Agent<'_>) -> [RunningFlood; Self::SIGNATURES] {
         let start = |shape| {
-            let flood = Flood::random(self.family.service(), 60 * SECOND);
+            let flood = Flood::random(self.family.service(), 120 * SECOND);
             Flood { shape, rate: RATE, ..flood }.start(lab).unwrap()
         };
         let first = start(Shape::Bare);
-        agent.wait_for_rule(3 * SECOND).unwrap();
+        agent.wait_for_rule(TIMEOUT).unwrap();
         sleep(4 * SECOND);
         let second = start(Shape::RandomWindowMss);
         let both = |status: &Status| status.rules().len() == Self::SIGNATURES;
-        agent.wait_until("both signatures are dropped", 10 * SECOND, both).unwrap();
+        agent.wait_until("both signatures are dropped", TIMEOUT, both).unwrap();
         [first, second]
     }
 }
@@ -216,7 +216,7 @@ impl Returning {
         sleep(2 * SECOND);
         let flood = Flood::random(service, 15 * SECOND);
         let flood = Flood { rate: RATE, repeated: Self::REPEATED, ..flood }.start(&lab).unwrap();
-        agent.wait_for_rule(5 * SECOND).unwrap();
+        agent.wait_for_rule(TIMEOUT).unwrap();
         let ruled = boot_ns();
         let flood = flood.wait().unwrap();
         let status = agent.status().unwrap();

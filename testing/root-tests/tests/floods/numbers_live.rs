@@ -8,6 +8,7 @@ use std::time::Duration;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::measure::leak::segments;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::packet::flags;
@@ -79,7 +80,7 @@ impl<'a> Arrived<'a> {
         // A status in mid-flood has its counters from a few packets before and after each other.
         let status = self
             .agent
-            .wait_until("every packet is counted", 3 * SECOND, |now| {
+            .wait_until("every packet is counted", TIMEOUT, |now| {
                 let all_at = |port| now.listener_total(port, "syn") >= self.syns_to(port);
                 counted(now) >= self.all && SERVICES.into_iter().all(all_at)
             })

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -27,11 +28,11 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     lab.edge.write(PART, &format!("{own}\"observe\"\n")).unwrap();
     assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
 
-    let mut flood = Flood::random(Family::V4.service(), 12 * SECOND);
+    let mut flood = Flood::random(Family::V4.service(), 90 * SECOND);
     flood.rate = 5_000;
     let flood = flood.start(&lab).unwrap();
     let status = agent
-        .wait_until("what would be done is said", 5 * SECOND, |status| {
+        .wait_until("what would be done is said", TIMEOUT, |status| {
             let incidents = status.incidents();
             incidents.iter().flat_map(|one| one.actions()).any(|action| action == "rule_advised")
         })
@@ -45,6 +46,6 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
 
     lab.edge.write(PART, "").unwrap();
     assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
-    agent.wait_for_rule(3 * SECOND).unwrap();
+    agent.wait_for_rule(TIMEOUT).unwrap();
     flood.stop().unwrap();
 }

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_kit::daemon::agent::{Agent, Mode};
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::{Home, Load, PATIENCE, Visitors};
@@ -51,11 +52,11 @@ fn no_flood_until_there_is_one<T>(
     assert!(status.rules().is_empty(), "{:#?}", status.rules());
     assert_eq!(status.total("drop_total"), 0);
 
-    let flood = Flood { rate: FLOOD, ..Flood::random(service, 4 * SECOND) };
+    let flood = Flood { rate: FLOOD, ..Flood::random(service, 60 * SECOND) };
     let flood = flood.start(&lab).unwrap();
     let reported =
         |status: &tcpguard_kit::daemon::status::Status| status.alerts("attack_started") == 1;
-    agent.wait_until("the flood is reported", 3 * SECOND, reported).unwrap();
+    agent.wait_until("the flood is reported", TIMEOUT, reported).unwrap();
     flood.stop().unwrap();
     drop(trouble);
     drop(load);

@@ -12,6 +12,7 @@ use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
+use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Flood, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -140,6 +141,7 @@ fn g20_a_veth_without_xdp_tx_locks_no_client_out() {
 
 #[test]
 fn in_generic_mode_such_a_veth_gets_cookies() {
+    let control = Control::start().unwrap();
     let lab = Lab::new(LabOptions::default()).unwrap().lose_answers("off").unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent =
@@ -147,6 +149,6 @@ fn in_generic_mode_such_a_veth_gets_cookies() {
     let (status, clients) = flooded(&lab, &agent, Family::V4);
     assert!(status.listener_total(PORT, "cookies_redeemed") > 100, "{}", agent.log());
     for some in clients {
-        assert!(some.share_within(SECOND) >= 0.98, "{}", some.summary());
+        control.assert_served(&some);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -45,9 +46,9 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
-    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 25 * SECOND) };
+    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 120 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    agent.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(TIMEOUT).unwrap();
     assert_eq!(automatic(&lab).len(), 1);
 
     for flush in [&["rules", "flush"][..], &["unblock", "--all"]] {
@@ -73,7 +74,7 @@ fn a_flush_leaves_an_attacks_rules_and_one_that_is_removed_is_made_again() {
     );
 
     done(&lab, &["mitigation", &format!(":{PORT}"), "signature", "auto"]);
-    agent.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(TIMEOUT).unwrap();
     assert_eq!(automatic(&lab).len(), 1);
     flood.goes_on().unwrap();
     flood.stop().unwrap();
@@ -96,7 +97,7 @@ fn a_list_that_is_imported_leaves_other_rules_reasons_and_later_ends() {
     lab.edge.write(LIST, &format!("{long}\n{short}\n{new}\n")).unwrap();
     done(&lab, &["rules", "import", LIST]);
     let all_four = |status: &Status| status.rules_in_kernel() == Some(4);
-    agent.wait_until("four rules are in the kernel", 3 * SECOND, all_four).unwrap();
+    agent.wait_until("four rules are in the kernel", TIMEOUT, all_four).unwrap();
 
     let after = by_hand(&lab);
     let given = |text| json!({ "kind": "given", "text": text });
@@ -146,12 +147,12 @@ fn an_incident_records_when_the_mode_was_changed_in_it() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
-    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 15 * SECOND) };
+    let flood = Flood { rate: 5_000, ..Flood::random(Family::V4.service(), 90 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    agent.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(TIMEOUT).unwrap();
     done(&lab, &["mode", "enforce"]);
     let drops = |status: &Status| status.incidents().first().is_some_and(|it| it.dropped() > 0);
-    agent.wait_until("the rule drops", 5 * SECOND, drops).unwrap();
+    agent.wait_until("the rule drops", TIMEOUT, drops).unwrap();
     flood.goes_on().unwrap();
     flood.stop().unwrap();
 

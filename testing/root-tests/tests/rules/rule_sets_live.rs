@@ -14,6 +14,7 @@ use tcpguard_goals::{Goal, Row, seed, size};
 use tcpguard_kit::daemon::agent::{Agent, CONFIG, Mode, cli};
 use tcpguard_kit::daemon::pins::pretend_layout;
 use tcpguard_kit::daemon::source_rules::SourceRules;
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::measure::tcp_counters::tcp_counter;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::flood::Flood;
@@ -210,9 +211,9 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     let lab = stage();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, NO_FLOOD, &[]).unwrap();
-    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 30 * SECOND) };
+    let flood = Flood { rate: 20_000, ..Flood::random(Family::V4.service(), 90 * SECOND) };
     let flood = flood.start(&lab).unwrap();
-    agent.wait_for_rule(5 * SECOND).unwrap();
+    agent.wait_for_rule(TIMEOUT).unwrap();
     let book = || {
         let status = agent.status().unwrap();
         let leaked = ["syn", "agent_gone", "unconfigured"].map(|reason| status.reason(reason));
@@ -237,7 +238,7 @@ fn the_rule_against_a_flood_acts_while_an_operators_rules_are_replaced() {
     assert!(agent.status().unwrap().rules_in_kernel() > Some(RULES.into()), "it is there");
     assert!(cli(&lab.edge, &["rules", "flush"]).unwrap().status.success());
     agent
-        .wait_until("its rule alone", SECOND, |status| status.rules_in_kernel() == Some(1))
+        .wait_until("its rule alone", TIMEOUT, |status| status.rules_in_kernel() == Some(1))
         .unwrap();
     assert_eq!(agent.status().unwrap().rules().len(), 1, "a flush leaves what stops the attack");
     flood.stop().unwrap();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tcpguard_goals::{Goal, Row, size, when};
 use tcpguard_kit::daemon::agent::{Agent, cli};
 use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::side_by_side::side_by_side;
@@ -188,7 +189,7 @@ fn what_a_risky_block_replaced_is_back_after_a_kill() {
         status.alerts("rule_reverted") == 1 && status.rules_in_kernel() == Some(1)
     };
     // Of how soon nothing is promised.
-    agent.wait_until("it is reported, and in the kernel", 5 * SECOND, is_back).unwrap();
+    agent.wait_until("it is reported, and in the kernel", TIMEOUT, is_back).unwrap();
     let late = cli(&lab.edge, &["confirm"]).unwrap();
     assert_eq!(late.status.code(), Some(5));
 }
