@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -14,6 +15,8 @@ use crate::{
     debug_info, environment,
     platform::Platform,
     process,
+    setup::{self, Purpose},
+    test::Durations,
     toolchain::{self, BpfToolchain},
     workspace::Workspace,
     zig,
@@ -29,6 +32,13 @@ pub struct BpfPackage {
 struct Variant {
     suffix: &'static str,
     arguments: &'static [&'static str],
+}
+
+impl BpfPackage {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
 }
 
 const PLAIN: Variant = Variant { suffix: "", arguments: &[] };
@@ -48,7 +58,7 @@ pub const USER_SPACE: [&str; 5] =
 /// Cargo profile of user space. BPF is never compiled unoptimised, since the verifier would refuse it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Cargo's `dev` profile: `target/debug/tcpguard`.
+    /// Cargo's `dev` profile, which the tests have too: `target/debug/tcpguard`.
     Debug,
     /// Cargo's `release` profile: `target/release/tcpguard`.
     Release,
@@ -99,6 +109,44 @@ pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
             }
         };
         process::run(command.args(["--package", package.name, profile.argument()]))
+    })
+}
+
+/// Installs what is missing, and builds user space by `rest`. Work that waits for the network or for one CPU has other
+/// work beside it: set-up and BPF objects a cargo with the arguments `early`, for crates that contain no object, and
+/// `rest` the set-up for `purposes`.
+///
+/// # Errors
+/// When a set-up or a compilation fails.
+pub fn prepare(
+    workspace: &Workspace,
+    durations: &mut Durations,
+    early: &[&str],
+    purposes: &[Purpose],
+    rest: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    durations.of("set-up and BPF objects", || {
+        beside(
+            || process::run(environment::host_cargo(workspace).args(early)),
+            || {
+                setup::ensure(&[Purpose::Build])?;
+                bpf_objects(workspace)
+            },
+        )
+    })?;
+    durations.of("build", || beside(|| setup::ensure(purposes), rest))
+}
+
+/// Does one thing in another thread, beside the other.
+fn beside<T>(
+    one: impl FnOnce() -> Result<()> + Send,
+    other: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let done = other();
+        one.join().expect("work that does not panic")?;
+        done
     })
 }
 
@@ -268,6 +316,8 @@ pub fn place(path: &Path, content: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -295,5 +345,31 @@ mod tests {
 
         write_if_changed(b"two", &object).unwrap();
         assert_eq!(fs::read(&object).unwrap(), b"two");
+    }
+
+    /// Each dependency with its features, as the crates that `selection` names are built.
+    fn features(workspace: &Workspace, selection: &[&str]) -> BTreeSet<String> {
+        let mut tree = environment::plain_cargo();
+        tree.current_dir(&workspace.root).args(["tree", "--locked", "--prefix", "none"]);
+        tree.args(["--format", "{p} with {f}"]).args(selection);
+        let lines = process::output(&mut tree).unwrap();
+        lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+    }
+
+    /// Otherwise a command for a few crates compiles their dependencies once more.
+    #[test]
+    fn each_crate_has_the_dependencies_of_all_with_the_same_features() {
+        let workspace = Workspace::locate().unwrap();
+        let of_all = features(&workspace, &USER_SPACE);
+        let mut packages = workspace.packages_of_cargo().unwrap();
+        packages.retain(|it| !USER_SPACE.contains(&it.name.as_str()));
+        packages.retain(|it| it.name != "tcpguard-features");
+        assert!(packages.len() > 10, "{}", packages.len());
+        for package in packages {
+            let other = features(&workspace, &["--package", &package.name]);
+            let other: Vec<_> = other.difference(&of_all).collect();
+            let missing = "missing in testing/features/Cargo.toml";
+            assert!(other.is_empty(), "{missing}, for {}: {other:#?}", package.name);
+        }
     }
 }

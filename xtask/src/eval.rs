@@ -19,5 +19,5 @@ pub fn exec(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build])?;
     // Captures are played by the binary's own replay, and the binary carries the objects.
     build::bpf_objects(workspace)?;
-    lab::become_program(workspace, "tcpguard-eval", "tcpguard-eval", &arguments)
+    lab::build_and_become(workspace, "tcpguard-eval", "tcpguard-eval", &arguments)
 }

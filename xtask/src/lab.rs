@@ -13,6 +13,7 @@ use crate::{
     pypi::NATS,
     setup,
     setup::Purpose,
+    test::Durations,
     workspace::Workspace,
 };
 
@@ -21,12 +22,33 @@ pub const LAB: [Purpose; 2] = [Purpose::Build, Purpose::Lab];
 /// The requirements of a fleet.
 const FLEET: [Purpose; 3] = [Purpose::Build, Purpose::Lab, Purpose::Fleet];
 
-/// The demonstration: of one host, or of a fleet.
+/// The demonstration: of one host, or of a fleet. It runs the programs of the build that the tests are linked in, so
+/// that the one build is the other's.
 pub fn demo(workspace: &Workspace, fleet: bool, arguments: &[String]) -> Result<()> {
-    match fleet {
-        false => exec(workspace, &LAB, "tcpguard-kit", "demo", arguments),
-        true => exec(workspace, &FLEET, "tcpguard-kit", "fleet_demo", arguments),
-    }
+    let (purposes, programs): (&[Purpose], &[_]) = match fleet {
+        false => (&LAB, &[("tcpguard", "tcpguard"), ("tcpguard-kit", "demo")]),
+        true => (
+            &FLEET,
+            &[
+                ("tcpguard", "tcpguard"),
+                ("tcpguard-fleet", "tcpguard-fleet"),
+                ("tcpguard-fleet-kit", "fleet_demo"),
+            ],
+        ),
+    };
+    let mut durations = Durations::default();
+    let early = ["build", "--package", "tcpguard-features", "--package", "tcpguard-host"];
+    build::prepare(workspace, &mut durations, &early, purposes, || {
+        let mut build = environment::host_cargo(workspace);
+        build.arg("build");
+        for (package, program) in programs {
+            build.args(["--package", package, "--bin", program]);
+        }
+        process::run(&mut build)
+    })?;
+    eprintln!("xtask: {durations}");
+    let (_, program) = programs.last().expect("the demonstration itself");
+    become_program(workspace, Profile::Debug, program, arguments)
 }
 
 /// The benchmark. Only its part about fleets needs a bus.
@@ -36,7 +58,7 @@ pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     exec(workspace, purposes, "tcpguard-bench", "bench", arguments)
 }
 
-/// Builds `program` of `package` and becomes it, so that signals reach it directly.
+/// Builds `program` of `package` for measurements, with tcpguard, and becomes it.
 pub fn exec(
     workspace: &Workspace,
     purposes: &[Purpose],
@@ -46,28 +68,32 @@ pub fn exec(
 ) -> Result<()> {
     setup::ensure(purposes)?;
     build::everything(workspace, Profile::Release)?;
-    become_program(workspace, package, program, arguments)
+    build_and_become(workspace, package, program, arguments)
 }
 
-/// Builds `program` of `package` and becomes it.
-pub fn become_program(
+/// Builds `program` of `package` for measurements and becomes it.
+pub fn build_and_become(
     workspace: &Workspace,
     package: &str,
     program: &str,
     arguments: &[String],
 ) -> Result<()> {
-    process::run(environment::host_cargo(workspace).args([
-        "build",
-        "--release",
-        "--package",
-        package,
-        "--bin",
-        program,
-    ]))?;
-    let path = workspace.target.join("release").join(program);
+    let mut build = environment::host_cargo(workspace);
+    process::run(build.args(["build", "--release", "--package", package, "--bin", program]))?;
+    become_program(workspace, Profile::Release, program, arguments)
+}
+
+/// Becomes a program that was built as `profile` says, so that signals reach it directly.
+fn become_program(
+    workspace: &Workspace,
+    profile: Profile,
+    program: &str,
+    arguments: &[String],
+) -> Result<()> {
+    let path = workspace.target.join(profile.directory()).join(program);
     let mut command = Command::new(&path);
     command.args(arguments);
-    for_tests(&mut command, workspace, Profile::Release);
+    for_tests(&mut command, workspace, profile);
     Err(command.exec()).with_context(|| format!("cannot start {}", path.display()))
 }
 
@@ -79,4 +105,7 @@ pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile)
         .env("TCPGUARD_NATS_SERVER", NATS.program())
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
+    if let Profile::Packaged(_) = profile {
+        command.env("TCPGUARD_PACKAGED", "1");
+    }
 }

@@ -123,16 +123,23 @@ impl CLibrary {
         }
     }
 
-    /// The files that a program loads, by their paths on a host.
+    /// The files that a program loads, by their paths on a host. A program that is not packaged ([`Needs::check`])
+    /// also loads libraries of this machine.
     pub fn files(&self, needs: &Needs) -> Result<BTreeMap<String, PathBuf>> {
         let (_, loader) = needs.loader.rsplit_once('/').context("a loader without a directory")?;
         let mut files = BTreeMap::new();
         for name in needs.libraries.iter().map(String::as_str).chain([loader]) {
+            let of_this_machine = || {
+                let path = Path::new("/usr/lib").join(Platform::OWN.multiarch()).join(name);
+                path.is_file().then_some(path)
+            };
             let from = find(&self.root, name)?
+                .or_else(of_this_machine)
                 .with_context(|| format!("{name} is not in {}", self.package.display()))?;
-            let path = match name == loader {
-                true => format!("/usr{}", needs.loader),
-                false => format!("/{}", from.strip_prefix(&self.root)?.display()),
+            let path = match (name == loader, from.strip_prefix(&self.root)) {
+                (true, _) => format!("/usr{}", needs.loader),
+                (false, Ok(below)) => format!("/{}", below.display()),
+                (false, Err(_)) => from.display().to_string(),
             };
             files.insert(path, from);
         }
@@ -210,8 +217,8 @@ mod tests {
                 ("/usr/lib64/ld-linux-x86-64.so.2", &libraries.join("ld-linux-x86-64.so.2")),
             ]
         );
-        let error = library.files(&needs(&["libz.so.1"], &[])).unwrap_err();
-        assert_eq!(error.to_string(), "libz.so.1 is not in libc6.deb");
+        let error = library.files(&needs(&["libabsent.so.1"], &[])).unwrap_err();
+        assert_eq!(error.to_string(), "libabsent.so.1 is not in libc6.deb");
     }
 
     #[test]

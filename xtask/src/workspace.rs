@@ -1,14 +1,25 @@
 //! Directories of the workspace, and paths of the files that are built in them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tcpguard_support::contents;
 
 use crate::build::Profile;
 use crate::platform::Platform;
 use crate::{environment, process};
+
+/// A crate of the workspace.
+pub struct Package {
+    pub name: String,
+    /// Its directory, relative to the root.
+    pub directory: String,
+    /// Names of the crates of the workspace that it uses, also by way of others.
+    pub uses: BTreeSet<String>,
+}
 
 /// The directories of this checkout.
 pub struct Workspace {
@@ -24,14 +35,7 @@ impl Workspace {
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = xtask.parent().context("xtask lies in no workspace")?.to_owned();
-        let metadata = process::output(environment::plain_cargo().current_dir(&root).args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-        ]))?;
-        let metadata: serde_json::Value =
-            serde_json::from_str(&metadata).context("cargo metadata wrote no JSON")?;
+        let metadata = metadata(&root)?;
         let target = metadata["target_directory"]
             .as_str()
             .context("cargo metadata named no target directory")?;
@@ -54,6 +58,40 @@ impl Workspace {
             Platform::OWN => "dist".to_owned(),
             other => format!("dist-{}", other.debian()),
         })
+    }
+
+    /// The crates of the workspace, as cargo lists them.
+    ///
+    /// # Errors
+    /// When cargo fails or writes no such list.
+    pub fn packages_of_cargo(&self) -> Result<Vec<Package>> {
+        let metadata = metadata(&self.root)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let listed = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+        let mut packages = Vec::new();
+        for package in listed {
+            let manifest = text(&package["manifest_path"]);
+            let directory =
+                Path::new(&manifest).parent().context("a manifest without directory")?;
+            let dependencies = package["dependencies"].as_array();
+            let local = dependencies.into_iter().flatten().filter(|it| it["path"].is_string());
+            packages.push(Package {
+                name: text(&package["name"]),
+                directory: directory.strip_prefix(&self.root)?.display().to_string(),
+                uses: local.map(|it| text(&it["name"])).collect(),
+            });
+        }
+        // As often as a way between two crates may be long.
+        for _ in 0..packages.len() {
+            let uses: Vec<_> =
+                packages.iter().map(|it| (it.name.clone(), it.uses.clone())).collect();
+            for package in &mut packages {
+                let further = uses.iter().filter(|(name, _)| package.uses.contains(name));
+                let further: Vec<String> = further.flat_map(|(_, uses)| uses.clone()).collect();
+                package.uses.extend(further);
+            }
+        }
+        Ok(packages)
     }
 
     /// The files of the checkout, including those that are not committed yet.
@@ -106,4 +144,11 @@ impl Workspace {
         }
         Ok(())
     }
+}
+
+/// `cargo metadata`, without the dependencies from registries.
+fn metadata(root: &Path) -> Result<Value> {
+    let mut cargo = environment::plain_cargo();
+    cargo.current_dir(root).args(["metadata", "--no-deps", "--format-version", "1"]);
+    serde_json::from_str(&process::output(&mut cargo)?).context("cargo metadata wrote no JSON")
 }

@@ -37,6 +37,7 @@ fn record_of_a_faster_agent(times: f64, path: &Path) {
 
 /// One measurement serves both: it is most of the time.
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn a_packet_costs_no_more_than_on_record_and_what_does_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();

@@ -7,14 +7,12 @@
 //!
 //! - [`net`]: namespaces, cables and frames; [`traffic`]: clients, floods and servers.
 //! - [`daemon`]: the agent under test, on a bare host and as a service.
-//! - [`fleet`]: the message bus, routers, and the processes that use them.
 //! - [`measure`]: CPU time, memory, clocks and counters.
 //! - [`soak`]: all of it for an hour, and the growth of the agent.
 //! - [`claims`]: the claims of a demonstration, each with its outcome.
 
 pub mod claims;
 pub mod daemon;
-pub mod fleet;
 pub mod measure;
 pub mod net;
 pub mod soak;

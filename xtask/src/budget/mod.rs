@@ -2,6 +2,7 @@
 //! little with each change, and by a lot before it is noticed.
 
 mod figures;
+mod phases;
 mod record;
 mod stack;
 
@@ -19,12 +20,14 @@ use crate::{
     workspace::Workspace,
 };
 
+pub use self::phases::Phases;
 use self::{
     figures::Figures,
     record::{Budgets, Scope},
 };
 
-/// Builds everything as it is packaged, and compares, or makes that the budget.
+/// Builds everything as it is packaged, and compares, or makes that the budget, with the durations of the last run of all
+/// tests.
 ///
 /// # Errors
 /// When the build fails, something has grown beyond its budget, or `testing/record/budgets.json` cannot be read or
@@ -37,6 +40,9 @@ pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
     let mut figures = figures::of_objects(workspace, &objects)?;
     figures.extend(figures::of_program(&workspace.program(&contents::AGENT, profile))?);
     if update {
+        if let Some(phases) = Phases::last(workspace) {
+            phases.record(workspace)?;
+        }
         let budgets = Budgets::read(workspace).unwrap_or_default();
         return budgets.updated(&figures).write(workspace);
     }

@@ -47,7 +47,7 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
     process::output(
         Command::new("dpkg-deb")
             // xz, which every dpkg reads. Some distributions' own default is newer.
-            .args(["--root-owner-group", "-Zxz", "--build"])
+            .args(["--root-owner-group", "-Zxz", &format!("-z{}", release.compression), "--build"])
             .arg(&root)
             .arg(&package)
             .env("SOURCE_DATE_EPOCH", &release.epoch),

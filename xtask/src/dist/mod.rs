@@ -21,6 +21,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use tcpguard_support::contents::{self, Format, PACKAGES, Source};
@@ -30,7 +31,7 @@ use crate::build::{self, Profile};
 use crate::emulation;
 use crate::libc::{CLibrary, Needs};
 use crate::platform::Platform;
-use crate::process::{self, timed};
+use crate::process;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
 
@@ -79,7 +80,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     );
     CLibrary::forget(workspace, platform)?;
     build::everything(workspace, Profile::Packaged(platform))?;
-    for package in packages(workspace, platform)? {
+    for package in packages(workspace, platform, Profile::Packaged(platform))? {
         println!("{}", package.display());
     }
     if arguments.twice {
@@ -91,31 +92,39 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Makes all packages of the files that were built for a platform, and returns their paths.
+/// Makes all packages for a platform, of the programs that were built as `profile` says, and returns their paths.
 ///
 /// # Errors
-/// When one of the tools fails; its own output says why.
-pub fn packages(workspace: &Workspace, platform: Platform) -> Result<Vec<PathBuf>> {
+/// When one of the tools fails; its own output says why. When a packaged program needs a newer C library than
+/// [`GLIBC`](crate::zig::GLIBC).
+pub fn packages(
+    workspace: &Workspace,
+    platform: Platform,
+    profile: Profile,
+) -> Result<Vec<PathBuf>> {
     let directory = workspace.packages(platform);
     if directory.exists() {
         fs::remove_dir_all(&directory)
             .with_context(|| format!("cannot remove {}", directory.display()))?;
     }
-    timed("packages", || {
-        let mut made = Vec::new();
-        for package in PACKAGES {
-            let release = Release::prepare(workspace, platform, package)?;
-            made.push(deb::build(&release)?);
-            made.push(rpm::build(&release)?);
-            made.push(tarball::build(&release)?);
-            if package.items.iter().any(|item| item.is_in(Format::Image)) {
-                made.push(image::build(&release)?);
-            }
-            made.push(sbom::write(&release)?);
+    let of_package = |package: &'static contents::Package| {
+        let release = Release::prepare(workspace, platform, profile, package)?;
+        let mut made =
+            vec![deb::build(&release)?, rpm::build(&release)?, tarball::build(&release)?];
+        if package.items.iter().any(|item| item.is_in(Format::Image)) {
+            made.push(image::build(&release)?);
         }
-        made.push(checksums(&directory, &made)?);
-        Ok(made)
-    })
+        made.push(sbom::write(&release)?);
+        anyhow::Ok(made)
+    };
+    // Compression takes one CPU.
+    let made = thread::scope(|scope| {
+        let made = PACKAGES.map(|package| scope.spawn(move || of_package(package)));
+        made.map(|made| made.join().expect("packing that does not panic"))
+    });
+    let mut made = made.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    made.push(checksums(&directory, &made)?);
+    Ok(made)
 }
 
 /// The inputs of a package in all formats.
@@ -131,6 +140,8 @@ struct Release<'a> {
     /// The time of everything in them, in seconds since 1970.
     epoch: String,
     platform: Platform,
+    /// Level of xz's compression, 0 to 9.
+    compression: u8,
     program: PathBuf,
     /// The command line that starts the program on this machine.
     started: Vec<OsString>,
@@ -151,11 +162,22 @@ impl<'a> Release<'a> {
     fn prepare(
         workspace: &'a Workspace,
         platform: Platform,
+        profile: Profile,
         package: &'static contents::Package,
     ) -> Result<Self> {
         let directory = workspace.packages(platform);
         let work = directory.join("work").join(package.name);
-        let program = workspace.program(package, Profile::Packaged(platform));
+        fs::create_dir_all(work.join("manual"))?;
+        let mut program = workspace.program(package, profile);
+        let is_packaged = matches!(profile, Profile::Packaged(_));
+        if is_packaged {
+            Needs::of(&program)?.check()?;
+        } else {
+            let stripped = work.join("program");
+            let mut strip = Command::new("strip");
+            process::run(strip.arg("-o").arg(&stripped).arg(&program))?;
+            program = stripped;
+        }
         let mut started = emulation::runner(workspace, platform)?;
         started.push(program.clone().into());
         let release = Self {
@@ -164,14 +186,13 @@ impl<'a> Release<'a> {
             packages: linked::packages(workspace, platform, package)?,
             epoch: epoch(workspace)?,
             platform,
+            compression: if is_packaged { 6 } else { 0 },
             program,
             started,
             manual: work.join("manual"),
             directory,
             work,
         };
-        fs::create_dir_all(&release.manual)?;
-        Needs::of(&release.program)?.check()?;
         release.ask_program(&[OsStr::new("manual"), release.manual.as_os_str()])?;
         Ok(release)
     }

@@ -44,6 +44,8 @@ pub fn build(release: &Release<'_>) -> Result<PathBuf> {
         ("_dbpath", topmost.join("database").display().to_string()),
         ("_rpmdir", release.directory.display().to_string()),
         ("_rpmfilename", name.clone()),
+        // rpm reads xz everywhere.
+        ("_binary_payload", format!("w{}.xzdio", release.compression)),
         // Values that otherwise differ from build to build.
         ("_buildhost", "localhost".to_owned()),
         ("use_source_date_epoch_as_buildtime", "1".to_owned()),
@@ -72,8 +74,7 @@ fn spec_of(
         format!("{kind}%attr({:04o}, root, root) {}\n", file.mode, file.path)
     });
     let files: String = own.chain(files).collect();
-    // The tree is finished: nothing is to be compressed, stripped or taken apart again. rpm reads
-    // xz everywhere.
+    // The tree is finished: nothing is to be compressed, stripped or taken apart again.
     format!(
         "Name: {}\n\
          Version: {VERSION}\n\
@@ -84,8 +85,7 @@ fn spec_of(
          Requires: systemd\n\
          %global debug_package %{{nil}}\n\
          %global __os_install_post %{{nil}}\n\
-         %global _build_id_links none\n\
-         %global _binary_payload w6.xzdio\n\n\
+         %global _build_id_links none\n\n\
          %description\n{}\n\n\
          %install\ncp -a '{}/.' '%{{buildroot}}'\n\n\
          {scripts}\

@@ -6,7 +6,6 @@
 //! licences and sources of `cargo xtask supply`. Either way each has to write a row, and the rows are
 //! printed as a table. `cargo xtask soak` is the one that lasts.
 
-pub mod other_build;
 mod row_tests;
 mod sheet;
 
@@ -20,7 +19,7 @@ pub use self::{
 use crate::{
     build::USER_SPACE,
     fuzz, process, setup, supply,
-    test::{self, ROOT_PACKAGE},
+    test::{self, Durations, ROOT_PACKAGE},
     vm,
     workspace::Workspace,
 };
@@ -37,7 +36,7 @@ pub fn run(workspace: &Workspace, scale: Scale, goals: &[Goal]) -> Result<()> {
     if needs_root && !setup::is_root() {
         bail!("the tests in network namespaces need root");
     }
-    test::prepare(workspace, !needs_root)?;
+    test::prepare(workspace, !needs_root, scale.full, &mut Durations::default())?;
 
     let sheet = Sheet::begin(workspace, scale)?;
     let ran = run_tests(workspace, &sheet, &filter(goals), &promised);

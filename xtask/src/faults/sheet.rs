@@ -33,6 +33,11 @@ impl Sheet {
         Ok(Self { path, scale })
     }
 
+    /// Returns whether the tests run in the size of the promise.
+    pub const fn is_full(&self) -> bool {
+        self.scale.full
+    }
+
     /// Passes the tests that `command` runs the path of the sheet, their size, their duration and
     /// their seed.
     pub fn hand_to(&self, command: &mut Command) {

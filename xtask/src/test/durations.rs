@@ -1,6 +1,7 @@
 //! Durations of a test run: those of its phases, and of its slowest tests.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     path::Path,
     time::{Duration, Instant},
@@ -35,6 +36,11 @@ impl Durations {
         done
     }
 
+    /// Seconds of each phase, by its name.
+    pub fn seconds(&self) -> BTreeMap<String, u64> {
+        self.phases.iter().map(|(phase, took)| ((*phase).to_owned(), took.as_secs())).collect()
+    }
+
     /// Adds the tests of a JUnit report that cargo-nextest wrote.
     pub fn read(&mut self, report: &Path) -> Result<()> {
         let unread = || format!("cannot read {}", report.display());
@@ -46,13 +52,15 @@ impl Durations {
 
 impl fmt::Display for Durations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "slowest tests:")?;
         let mut tests: Vec<_> = self.tests.iter().collect();
         tests.sort_by_key(|test| std::cmp::Reverse(test.took));
-        for Test { name, took } in tests.into_iter().take(SLOWEST) {
-            write!(f, "\n  {:>6.1} s  {name}", took.as_secs_f64())?;
+        if !tests.is_empty() {
+            writeln!(f, "slowest tests:")?;
         }
-        write!(f, "\nphases:")?;
+        for Test { name, took } in tests.into_iter().take(SLOWEST) {
+            writeln!(f, "  {:>6.1} s  {name}", took.as_secs_f64())?;
+        }
+        write!(f, "phases:")?;
         for (number, (phase, took)) in self.phases.iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
             write!(f, "{comma} {phase} {} s", took.as_secs())?;

@@ -10,9 +10,10 @@ use std::{fs, thread};
 use anyhow::{Context as _, Error, Result, bail};
 use tcpguard_goals::Goal;
 
-use self::durations::Durations;
+pub use self::durations::Durations;
+use crate::budget::Phases;
 use crate::build::{self, Profile, USER_SPACE};
-use crate::faults::{self, Scale, Sheet, other_build};
+use crate::faults::{self, Scale, Sheet};
 use crate::platform::Platform;
 use crate::setup::{self, Purpose};
 use crate::workspace::Workspace;
@@ -22,15 +23,26 @@ use crate::{dist, environment, lab, process};
 pub const ROOT_TESTS: &str = "testing/root-tests";
 pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
 /// The packages that a run without root leaves out: they have no other use than these tests and measurements.
-const WITHOUT_ROOT: [&str; 6] =
-    ["--exclude", "tcpguard-bench", "--exclude", "tcpguard-e2e", "--exclude", "tcpguard-kit"];
+const WITHOUT_ROOT: [&str; 8] = [
+    "--exclude",
+    "tcpguard-bench",
+    "--exclude",
+    "tcpguard-e2e",
+    "--exclude",
+    "tcpguard-fleet-kit",
+    "--exclude",
+    "tcpguard-kit",
+];
 
 /// The profiles of cargo-nextest for the two runs, in `.config/nextest.toml`.
-const UNPRIVILEGED_RUN: &str = "unprivileged";
-const PRIVILEGED_RUN: &str = "privileged";
+pub const UNPRIVILEGED_RUN: &str = "unprivileged";
+pub const PRIVILEGED_RUN: &str = "privileged";
 
-/// The program that tests run.
-const PACKAGED: Profile = Profile::Packaged(Platform::OWN);
+/// The programs that tests run: in their short form those of the build that the tests are linked in, so that nothing is
+/// compiled twice, and in the size of the promises those that are packaged.
+const fn tried(full: bool) -> Profile {
+    if full { Profile::Packaged(Platform::OWN) } else { Profile::Debug }
+}
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
 const NO_TESTS: i32 = 4;
@@ -60,7 +72,7 @@ pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
         bail!("the tests in network namespaces need root; leave them out with --no-root");
     }
     let mut durations = Durations::default();
-    durations.of("set-up and build", || prepare(workspace, no_root))?;
+    prepare(workspace, no_root, full, &mut durations)?;
     let sheet = Sheet::begin(workspace, Scale { full, ..Scale::default() })?;
     let passed = run_tests(workspace, extent, &sheet, &mut durations);
 
@@ -73,16 +85,21 @@ pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
         kept = kept.and(tried);
     }
     println!("{durations}");
-    if kept.is_err()
-        && let Err(error) = &passed
-    {
+    let mut in_time = Ok(());
+    if arguments.is_empty() && !full && !no_root {
+        let phases = Phases::of_this_machine(durations.seconds());
+        phases.keep(workspace)?;
+        in_time = phases.hold(workspace).map(|outcome| println!("{outcome}"));
+    }
+    for error in [kept.as_ref().err(), passed.as_ref().err()].into_iter().flatten() {
         eprintln!("xtask: {error:#}");
     }
-    kept.and(passed)
+    kept.and(passed).and(in_time)
 }
 
-/// Requirements of the tests that need root alone.
-const PURPOSES: [Purpose; 6] = [
+/// Requirements of the tests.
+pub const PURPOSES: [Purpose; 7] = [
+    Purpose::Test,
     Purpose::Lab,
     Purpose::Scrape,
     Purpose::Package,
@@ -91,36 +108,46 @@ const PURPOSES: [Purpose; 6] = [
     Purpose::Fleet,
 ];
 
-/// Everything that tests run and look at.
-pub fn prepare(workspace: &Workspace, no_root: bool) -> Result<()> {
-    setup::ensure(&[Purpose::Build, Purpose::Program, Purpose::Test])?;
-    if no_root {
-        return build::everything(workspace, PACKAGED);
-    }
-    // On a fresh machine packages take as long to come as the compiler does, and neither waits for the
-    // other.
-    let (built, set_up) = thread::scope(|scope| {
-        let set_up = scope.spawn(|| setup::ensure(&PURPOSES));
-        let built = both_versions(workspace);
-        (built, set_up.join().expect("a set-up that does not panic"))
-    });
-    built?;
-    set_up?;
-    dist::packages(workspace, Platform::OWN)?;
-    Ok(())
-}
+/// Crates with tests that contain no BPF object: they are compiled while there is none.
+const WITHOUT_OBJECTS: [&str; 9] = [
+    "tcpguard-common",
+    "tcpguard-engine",
+    "tcpguard-features",
+    "tcpguard-fleet",
+    "tcpguard-goals",
+    "tcpguard-host",
+    "tcpguard-sim",
+    "tcpguard-support",
+    "xtask",
+];
 
-/// The program, and another version of it. The one takes long to link on one CPU, so both are built at once.
-///
-/// The BPF objects of both have the same file names in cargo's directory, so they are built one after
-/// the other.
-fn both_versions(workspace: &Workspace) -> Result<()> {
-    build::bpf_objects(workspace)?;
-    thread::scope(|scope| {
-        let other = scope.spawn(|| other_build::build(workspace));
-        build::program(workspace, PACKAGED)?;
-        other.join().expect("a build that does not panic")
-    })
+/// Installs what is missing, and builds the tests with the programs and packages that they try.
+pub fn prepare(
+    workspace: &Workspace,
+    no_root: bool,
+    full: bool,
+    durations: &mut Durations,
+) -> Result<()> {
+    let mut early = vec!["build", "--tests"];
+    early.extend(WITHOUT_OBJECTS.iter().flat_map(|name| ["--package", name]));
+    let (excluded, purposes): (&[&str], &[Purpose]) = match no_root {
+        true => (&WITHOUT_ROOT, &[Purpose::Test]),
+        false => (&[], &PURPOSES),
+    };
+    build::prepare(workspace, durations, &early, purposes, || {
+        let mut build = environment::host_cargo(workspace);
+        process::run(build.args(["test", "--no-run"]).args(USER_SPACE).args(excluded))
+    })?;
+    if full {
+        durations.of("packaged programs", || {
+            setup::ensure(&[Purpose::Program])?;
+            build::program(workspace, tried(full))
+        })?;
+    }
+    if !no_root {
+        durations.of("packages", || dist::packages(workspace, Platform::OWN, tried(full)))?;
+    }
+    Ok(())
 }
 
 fn run_tests(
@@ -130,14 +157,7 @@ fn run_tests(
     durations: &mut Durations,
 ) -> Result<()> {
     let Extent { no_root, full, ref arguments } = *extent;
-    // Where they run too, they are compiled at once with the others, and nothing is compiled twice.
     let excluded: &[&str] = if no_root { &WITHOUT_ROOT } else { &[] };
-    durations.of("build of the tests", || {
-        let mut build = environment::host_cargo(workspace);
-        lab::for_tests(&mut build, workspace, PACKAGED);
-        process::run(build.args(["nextest", "run", "--no-run"]).args(USER_SPACE).args(excluded))
-    })?;
-
     let run_of = |profile: &str| {
         let mut command = nextest(workspace, sheet);
         command.args(arguments).args(["--profile", profile]).args(USER_SPACE).args(excluded);
@@ -194,8 +214,7 @@ fn run_tests(
 pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
-    lab::for_tests(&mut command, workspace, PACKAGED);
-    command.env(other_build::VARIABLE, other_build::binary(workspace));
+    lab::for_tests(&mut command, workspace, tried(sheet.is_full()));
     sheet.hand_to(&mut command);
     command
 }

@@ -16,8 +16,8 @@ use tcpguard::control::{Client, Request, Response};
 
 use crate::daemon::alerts::{self, Alert};
 use crate::daemon::pins::PIN_DIR;
+use crate::daemon::siege::{self, Siege};
 use crate::daemon::status::Status;
-use crate::fleet::siege::{self, Siege};
 use crate::net::lab::INTERFACE;
 use crate::net::netns::Netns;
 
@@ -57,15 +57,11 @@ pub fn binary() -> Result<PathBuf> {
     )
 }
 
-/// Another version of it, with other layouts in the kernel, from `TCPGUARD_OTHER_BIN`.
-pub fn other_binary() -> Result<PathBuf> {
-    program(
-        "TCPGUARD_OTHER_BIN",
-        "`cargo xtask test` and `cargo xtask faults` make it and set this",
-    )
-}
-
-pub(crate) fn program(variable: &str, how: &str) -> Result<PathBuf> {
+/// The program that an environment variable names.
+///
+/// # Errors
+/// When it is not set, or names no file. The message ends with `how`: the way to get the program.
+pub fn program(variable: &str, how: &str) -> Result<PathBuf> {
     let path = env::var_os(variable).with_context(|| format!("{variable} is not set: {how}"))?;
     let path = PathBuf::from(path);
     path.canonicalize()
@@ -92,12 +88,7 @@ pub fn cli(host: &Netns, arguments: &[&str]) -> Result<Output> {
 /// # Errors
 /// Without `TCPGUARD_BIN`.
 pub fn daemon(host: &Netns, mode: Mode) -> Result<Command> {
-    daemon_of(&binary()?, host, mode)
-}
-
-/// Returns the command of [`daemon`] for another program.
-fn daemon_of(program: &Path, host: &Netns, mode: Mode) -> Result<Command> {
-    let mut command = run(program, host)?;
+    let mut command = run(&binary()?, host)?;
     command.args(["--mode", &mode.to_string()]);
     Ok(command)
 }
@@ -199,9 +190,10 @@ impl<'host> Agent<'host> {
         self.launch_again(daemon(self.host, mode)?)
     }
 
-    /// Like [`Self::start_again`], with another version of the program, over the state that the previous one left.
-    pub fn start_again_as(&mut self, program: &Path, mode: Mode) -> Result<()> {
-        self.launch_again(daemon_of(program, self.host, mode)?)
+    /// Like [`Self::start_again`], with another configuration.
+    pub fn start_again_with(&mut self, mode: Mode, config: &str) -> Result<()> {
+        self.host.write(CONFIG, &siege::configured(config))?;
+        self.start_again(mode)
     }
 
     /// Like [`Self::start_again`], in the mode that the configuration or an operator set.

@@ -3,7 +3,7 @@
 //! - [`agent`], [`status`], [`alerts`], [`doctor`]: the agent, its status, its alerts and its findings;
 //!   [`truth`]: whether they are true; [`heartbeat`]: the time of its last poll; [`pins`]: its pins, as those
 //!   of another version; [`tamper`]: its maps and links, changed behind its back; [`next_program`]: a program
-//!   for the packets that it passes.
+//!   for the packets that it passes; [`siege`]: a hostile fleet process at its socket.
 //! - [`source_rules`]: rules as the kernel has them, whether an agent runs or not; [`agreed`]: the options
 //!   that the ends of a connection agreed on.
 //! - [`armed`]: the programs alone, with the mitigations that a test starts; [`oracle`]: a host that shows
@@ -29,6 +29,7 @@ pub mod package;
 pub mod pins;
 pub mod prometheus;
 pub mod service;
+pub mod siege;
 pub mod source_rules;
 pub mod status;
 pub mod tamper;

@@ -1,13 +1,12 @@
-//! Upgrades and downgrades in a flood, between two builds of which neither can make anything of the
-//! other's maps. Needs root, `TCPGUARD_BIN`, and `TCPGUARD_OTHER_BIN`.
+//! Upgrades and downgrades in a flood, between agents of two layouts: neither opens the other's maps. The capacity for
+//! rules is part of the version of a layout, so one program has several. Needs root and `TCPGUARD_BIN`.
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use tcpguard_goals::{Goal, Row, size};
-use tcpguard_kit::daemon::agent::{Agent, Mode, binary, cli, other_binary};
-use tcpguard_kit::daemon::pins::PIN_DIR;
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
+use tcpguard_kit::daemon::pins::{PIN_DIR, pins};
 use tcpguard_kit::daemon::status::{Rule, Status};
 use tcpguard_kit::measure::clock::{between, boot_ns};
 use tcpguard_kit::measure::leak::{Books, Fate};
@@ -31,6 +30,9 @@ const MOMENT: Duration = Duration::from_millis(10);
 const WHILE: Duration = Duration::from_secs(6);
 const _: () = assert!(WHILE.as_millis() > PATIENCE.as_millis(), "the first client has given up");
 
+/// Configurations of the two layouts. An agent starts with the last one, which is the default.
+const LAYOUTS: [&str; 2] = ["[policy]\nrules = 20000\n", ""];
+
 /// Fingerprint of the flood's SYNs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flooding {
@@ -51,7 +53,7 @@ impl Flooding {
     }
 }
 
-/// Way in which one version follows the other.
+/// Way in which one layout follows the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Change {
     /// The way of a package: the one is stopped, the other started.
@@ -89,7 +91,7 @@ fn has_rules_of(now: &Status, then: &Status) -> bool {
         && now.rules_in_kernel() == then.rules_in_kernel()
 }
 
-/// Changes to the other version and back so many times in a flood of `rate`, with clients or without. Where there are
+/// Changes to the other layout and back so many times in a flood of `rate`, with clients or without. Where there are
 /// none, all that gets in is the flood's.
 fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Change) -> Seen {
     let syncookies = u8::from(flooding == Flooding::LikeClients);
@@ -125,10 +127,9 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
         defended().unwrap();
     }
     let held = agent.status().unwrap();
-    let versions: [PathBuf; 2] = [other_binary().unwrap(), binary().unwrap()];
     let (begun, sent_before, lost_before) = (boot_ns(), flood.sent(), lab.lost().unwrap());
     let mut changes = Vec::new();
-    for version in (0..times).flat_map(|_| &versions) {
+    for layout in (0..times).flat_map(|_| LAYOUTS) {
         flood.goes_on().unwrap();
         changes.push(boot_ns());
         agent.stop().unwrap();
@@ -144,7 +145,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
                 println!("  off for {off:.1?}");
             }
         }
-        agent.start_again_as(version, Mode::Enforce).unwrap();
+        agent.start_again_with(Mode::Enforce, layout).unwrap();
         if let Some(books) = &mut books {
             books.next_filter().unwrap();
         }
@@ -229,7 +230,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     let unmitigated = seen.pop();
     let shut_out = unmitigated.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
-        "changes of version: {} of {} SYNs leaked ({}), {} of {} handshakes in \
+        "changes of layout: {} of {} SYNs leaked ({}), {} of {} handshakes in \
          {clients_rate} SYN/s failed",
         fate.leaked(),
         fate.sent,
@@ -269,15 +270,23 @@ fn g3_upgrades_while_cookies_are_active_leak_no_syn_and_fail_no_handshake() {
     row("cookies", Flooding::LikeClients, Change::Disinherited);
 }
 
-/// Each says which it is, and neither can use the other's maps.
+/// Each pins its maps at a path of its own, and removes what the other pinned.
 #[test]
-fn the_two_versions_differ_in_their_layouts() {
-    let version = |program: PathBuf| {
-        let output =
-            std::process::Command::new(program).args(["version", "--json"]).output().unwrap();
-        let version: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        (version["version"].as_str().unwrap().to_owned(), version["abi"].as_u64().unwrap())
+fn the_two_layouts_share_no_pin() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let mut agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let of_layouts = || {
+        let mut found = pins(&lab.edge).unwrap();
+        found.retain(|pin| pin.starts_with('v'));
+        found
     };
-    let (own, other) = (version(binary().unwrap()), version(other_binary().unwrap()));
-    assert_eq!(other, (format!("{}-other", own.0), own.1 + 1));
+    let mut before = of_layouts();
+    for layout in LAYOUTS {
+        agent.stop().unwrap();
+        agent.start_again_with(Mode::Enforce, layout).unwrap();
+        let now = of_layouts();
+        assert_eq!(now.len(), before.len());
+        assert!(now.iter().all(|pin| !before.contains(pin)), "{now:?}");
+        before = now;
+    }
 }

@@ -4,14 +4,15 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tcpguard_fleet_kit::documents::PORT;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::heartbeat::Heartbeat;
-use tcpguard_kit::fleet::documents::PORT;
-use tcpguard_kit::fleet::siege::{LISTENING, Siege};
+use tcpguard_kit::daemon::siege::{LISTENING, Siege};
 use tcpguard_kit::measure::peak::{Footprint, forget_peak};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::clients::Load;
+use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 use crate::support::SECOND;
@@ -38,6 +39,7 @@ fn p99(host: &Netns) -> Duration {
 
 #[test]
 fn a_hostile_fleet_process_costs_no_poll_and_no_client() {
+    let control = Control::start().unwrap();
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, LISTENING, &[]).unwrap();
@@ -64,7 +66,5 @@ fn a_hostile_fleet_process_costs_no_poll_and_no_client() {
     assert!(fleet["refused"]["malformed"].as_u64() > Some(0), "{fleet:#}");
     assert!(status.rules().is_empty(), "no rule against clients of the last ten minutes");
     assert!(status.incidents().is_empty(), "hints are no incident");
-    let attempts = clients.finish().unwrap();
-    println!("  {}", attempts.summary());
-    assert!(attempts.share_within(SECOND) >= 0.99, "{}", attempts.summary());
+    control.assert_served(&clients.finish().unwrap());
 }

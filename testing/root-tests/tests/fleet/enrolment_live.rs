@@ -4,12 +4,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tcpguard_kit::fleet::bus::program;
-use tcpguard_kit::fleet::documents::{self, PORT};
-use tcpguard_kit::fleet::network::Network;
-use tcpguard_kit::fleet::process::{self, Part, Process};
-use tcpguard_kit::fleet::stand_in::StandIn;
-use tcpguard_kit::fleet::{wait_for, write_secret};
+use tcpguard_fleet_kit::bus::program;
+use tcpguard_fleet_kit::documents::{self, PORT};
+use tcpguard_fleet_kit::network::Network;
+use tcpguard_fleet_kit::process::{self, Part, Process};
+use tcpguard_fleet_kit::stand_in::StandIn;
+use tcpguard_fleet_kit::{wait_for, write_secret};
 use tcpguard_kit::net::netns::Netns;
 
 use crate::support::{LEARNED_WITHIN, SOON, attack, connected, is_hint};

@@ -8,12 +8,12 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use serde_json::Value;
-use tcpguard_kit::fleet::documents::PORT;
-use tcpguard_kit::fleet::keys::Role;
-use tcpguard_kit::fleet::process::{Part, Process};
-use tcpguard_kit::fleet::stage::Fleet;
-use tcpguard_kit::fleet::stand_in::StandIn;
-use tcpguard_kit::fleet::{wait_for, write_secret};
+use tcpguard_fleet_kit::documents::PORT;
+use tcpguard_fleet_kit::keys::Role;
+use tcpguard_fleet_kit::process::{Part, Process};
+use tcpguard_fleet_kit::stage::Fleet;
+use tcpguard_fleet_kit::stand_in::StandIn;
+use tcpguard_fleet_kit::{wait_for, write_secret};
 use tcpguard_kit::net::netns::Netns;
 
 use crate::support::{SECOND, SOON, attack, calm, connected};

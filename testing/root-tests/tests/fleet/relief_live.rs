@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard_fleet::document::ReliefRoute;
-use tcpguard_kit::fleet::client::Client;
-use tcpguard_kit::fleet::documents::{self, PORT, Peer, blackhole, flowspec, link};
-use tcpguard_kit::fleet::keys::Role;
-use tcpguard_kit::fleet::process::{Part, Process};
-use tcpguard_kit::fleet::router::{Prefixes, Router};
-use tcpguard_kit::fleet::stage::Fleet;
-use tcpguard_kit::fleet::stand_in::StandIn;
+use tcpguard_fleet_kit::client::Client;
+use tcpguard_fleet_kit::documents::{self, PORT, Peer, blackhole, flowspec, link};
+use tcpguard_fleet_kit::keys::Role;
+use tcpguard_fleet_kit::process::{Part, Process};
+use tcpguard_fleet_kit::router::{Prefixes, Router};
+use tcpguard_fleet_kit::stage::Fleet;
+use tcpguard_fleet_kit::stand_in::StandIn;
 use tcpguard_kit::net::lab::Family;
 use tcpguard_kit::net::netns::Netns;
 

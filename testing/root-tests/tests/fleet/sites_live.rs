@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tcpguard_fleet::document::RuleKind;
-use tcpguard_kit::fleet::bus::Bus;
-use tcpguard_kit::fleet::documents::{Operator, PORT};
-use tcpguard_kit::fleet::keys::Role;
-use tcpguard_kit::fleet::process::{Part, Process};
-use tcpguard_kit::fleet::stage::Fleet;
-use tcpguard_kit::fleet::stand_in::StandIn;
+use tcpguard_fleet_kit::bus::Bus;
+use tcpguard_fleet_kit::documents::{Operator, PORT};
+use tcpguard_fleet_kit::keys::Role;
+use tcpguard_fleet_kit::process::{Part, Process};
+use tcpguard_fleet_kit::stage::Fleet;
+use tcpguard_fleet_kit::stand_in::StandIn;
 use tcpguard_kit::net::netns::Netns;
 
 use crate::support::{

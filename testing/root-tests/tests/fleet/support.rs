@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 use tcpguard_engine::{FleetAction, FleetMessage};
-use tcpguard_kit::fleet::client::Client;
-use tcpguard_kit::fleet::documents::{self, PORT, Sent, Stored};
-use tcpguard_kit::fleet::process::Process;
-use tcpguard_kit::fleet::stand_in::StandIn;
+use tcpguard_fleet_kit::client::Client;
+use tcpguard_fleet_kit::documents::{self, PORT, Sent, Stored};
+use tcpguard_fleet_kit::process::Process;
+use tcpguard_fleet_kit::stand_in::StandIn;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 /// Longest time from the evidence of one host to the hint at another.

@@ -3,12 +3,12 @@
 
 use serde_json::{Value, json};
 use tcpguard_fleet::document::RuleKind;
-use tcpguard_kit::fleet::documents::{self, Operator, PORT, Sent, Stored};
-use tcpguard_kit::fleet::keys::Role;
-use tcpguard_kit::fleet::network::Network;
-use tcpguard_kit::fleet::process::{Part, Process};
-use tcpguard_kit::fleet::stage::Fleet;
-use tcpguard_kit::fleet::stand_in::StandIn;
+use tcpguard_fleet_kit::documents::{self, Operator, PORT, Sent, Stored};
+use tcpguard_fleet_kit::keys::Role;
+use tcpguard_fleet_kit::network::Network;
+use tcpguard_fleet_kit::process::{Part, Process};
+use tcpguard_fleet_kit::stage::Fleet;
+use tcpguard_fleet_kit::stand_in::StandIn;
 
 use crate::support::{
     LEARNED_WITHIN, SECOND, SOON, connected, ends_rule, is_block, is_hint, publish, refused, store,

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tcpguard_fleet_kit::bus;
 use tcpguard_kit::daemon::machine::Machine;
 use tcpguard_kit::daemon::package::Package;
-use tcpguard_kit::fleet::bus;
 use tcpguard_kit::measure::clock::boot_ns;
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;

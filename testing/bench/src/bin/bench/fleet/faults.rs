@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde::Serialize;
 use tcpguard_fleet::document::RuleKind;
-use tcpguard_kit::fleet::client::Client;
-use tcpguard_kit::fleet::documents::{self, Operator, PORT, Peer};
-use tcpguard_kit::fleet::keys::{Keys, Role};
-use tcpguard_kit::fleet::stage::Fleet;
+use tcpguard_fleet_kit::client::Client;
+use tcpguard_fleet_kit::documents::{self, Operator, PORT, Peer};
+use tcpguard_fleet_kit::keys::{Keys, Role};
+use tcpguard_fleet_kit::stage::Fleet;
 use tcpguard_kit::measure::clock::{between, boot_ns};
 use tcpguard_kit::measure::peak::resident;
 

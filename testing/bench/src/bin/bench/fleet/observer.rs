@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tcpguard_kit::fleet::client::Client;
+use tcpguard_fleet_kit::client::Client;
 
 /// Counts every message of tcpguard until dropped.
 pub struct Observer {

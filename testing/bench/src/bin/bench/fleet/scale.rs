@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde::Serialize;
 use tcpguard_fleet::document::RuleKind;
 use tcpguard_fleet::trust::MAX_RULES;
-use tcpguard_kit::fleet::documents::{Operator, PORT, Peer};
+use tcpguard_fleet_kit::documents::{Operator, PORT, Peer};
 
 /// Number of hosts, and of servers of sites that share them.
 pub const HOSTS: f64 = 100_000.0;

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tcpguard_kit::net::lab::Family;
+use tcpguard_kit::net::netns::Netns;
 
-use super::{end, pause, resume, wait_for};
-use crate::net::lab::Family;
-use crate::net::netns::Netns;
+use crate::{end, pause, resume, wait_for};
 
 /// AS numbers of the router and of the speaker.
 pub const ROUTER_AS: u32 = 65_000;

@@ -1,14 +1,14 @@
 //! A fleet: the bus with its durable store, and hosts on the management network.
 
 use anyhow::Result;
+use tcpguard_kit::net::netns::Netns;
 
-use super::bus::{Bus, STORE_BYTES};
-use super::client::Client;
-use super::documents::{self, Peer};
-use super::keys::{Keys, Role};
-use super::network::Network;
-use super::write_secret;
-use crate::net::netns::Netns;
+use crate::bus::{Bus, STORE_BYTES};
+use crate::client::Client;
+use crate::documents::{self, Peer};
+use crate::keys::{Keys, Role};
+use crate::network::Network;
+use crate::write_secret;
 
 /// Files of a host.
 const CREDENTIALS: &str = "/run/fleet.creds";

@@ -14,13 +14,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use tcpguard_engine::{FleetAction, FleetMessage, FleetName, FleetRule, Hint, Ports};
+use tcpguard_common::abi::{Fingerprint, Mask};
+use tcpguard_engine::{
+    FleetAction, FleetMessage, FleetName, FleetRule, Hint, Ports, SharedSignature,
+};
 
-use super::documents::{PORT, signature};
-use super::stand_in::SOCKET;
-use crate::daemon::agent::RUNTIME_DIR;
+use super::agent::RUNTIME_DIR;
 use crate::net::netns::Netns;
 
+/// Name of the agent's socket for the fleet process.
+pub const SOCKET: &str = "fleet.sock";
+/// The port of the attacks in documents of a fleet.
+pub const PORT: u16 = 443;
 /// Environment variable that lays siege to every agent.
 pub const VARIABLE: &str = "TCPGUARD_SIEGE";
 /// The section of the configuration with which an agent listens to its fleet process, here to root.
@@ -31,6 +36,12 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_millis(50);
 /// Time between two messages beside tests that measure something else: a thousand a second.
 const PACE: Duration = Duration::from_millis(1);
+
+/// A signature of SYNs without options. Each window is another one.
+pub fn signature(window: u16) -> SharedSignature {
+    let print = Fingerprint { window, wscale: 255, ttl: 64, ..Fingerprint::default() };
+    SharedSignature::of(Mask::NoTtl, &print)
+}
 
 /// Connections that send hostile messages, until it is dropped.
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use tcpguard_kit::daemon::agent::program;
+use tcpguard_kit::net::netns::Netns;
 
-use super::{end, pause, resume, terminate, wait_for};
-use crate::daemon::agent::program;
-use crate::net::netns::Netns;
+use crate::{end, pause, resume, terminate, wait_for};
 
 /// Directory of the processes' sockets, and of the state that survives them.
 const RUNTIME_DIR: &str = "/run/tcpguard-fleet-sockets";

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tcpguard_kit::net::netns::Netns;
 
-use super::bus::PORT;
-use super::keys::User;
-use crate::net::netns::Netns;
+use crate::bus::PORT;
+use crate::keys::User;
 
 /// Time for anything that the server is asked for.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! A fleet: its message bus, its routers, and the processes of `tcpguard-fleet`.
+//! The test kit of a fleet: its message bus, its routers, and the processes of `tcpguard-fleet`.
 //!
 //! Servers and routers are the real programs. Each is a machine of its own, with its files in that machine's `/run`, so
 //! nothing of them outlives the process that started them.
@@ -7,7 +7,7 @@
 //! - [`keys`]: identities on the bus; [`bus`]: the server (nats-server); [`client`]: a client that may break the rules.
 //! - [`router`]: a router that takes routes from one speaker (BIRD).
 //! - [`process`]: the processes under test; [`stand_in`]: an agent without a host; [`documents`]: documents of other
-//!   hosts, and rules of operators; [`siege`]: a hostile process at an agent.
+//!   hosts, and rules of operators.
 
 pub mod bus;
 pub mod client;
@@ -16,7 +16,6 @@ pub mod keys;
 pub mod network;
 pub mod process;
 pub mod router;
-pub mod siege;
 pub mod stage;
 pub mod stand_in;
 
@@ -28,8 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-
-use crate::net::netns::Netns;
+use tcpguard_kit::net::netns::Netns;
 
 /// Interval between looks at something that is waited for.
 pub(crate) const POLL: Duration = Duration::from_millis(20);

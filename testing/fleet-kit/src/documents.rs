@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use tcpguard_common::abi::{Fingerprint, Mask};
 use tcpguard_engine as engine;
 use tcpguard_engine::{
     ClientLength, FleetReport, IncidentClass, LinkPressure, Listener, Mode, Ports, Severity,
-    SharedEvidence, SharedSignature, Victim,
+    SharedEvidence, Victim,
 };
 use tcpguard_fleet::document::{
     Document, Envelope, HostId, HostSelector, Kind, Label, Part, Relief, ReliefRoute, RuleBody,
@@ -19,9 +18,8 @@ use tcpguard_fleet::document::{
 use tcpguard_fleet::trust::OperatorKey;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::{Clock, Time};
+pub use tcpguard_kit::daemon::siege::{PORT, signature};
 
-/// The port of the attacks.
-pub const PORT: u16 = 443;
 /// SYNs per second of the attacks.
 const RATE: f64 = 100_000.0;
 
@@ -65,12 +63,6 @@ pub fn name(number: impl Into<u16>) -> String {
 /// Both clocks now.
 pub fn clock() -> Clock {
     Clock { now: boot_time(), wall: jiff::Timestamp::now() }
-}
-
-/// A signature of SYNs without options. Each window is another one.
-pub fn signature(window: u16) -> SharedSignature {
-    let print = Fingerprint { window, wscale: 255, ttl: 64, ..Fingerprint::default() };
-    SharedSignature::of(Mask::NoTtl, &print)
 }
 
 /// A host's evidence about the signature with this window.

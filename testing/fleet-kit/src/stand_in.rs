@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tcpguard_engine::{FleetMessage, FleetReport};
+use tcpguard_kit::daemon::agent::RUNTIME_DIR;
+use tcpguard_kit::daemon::siege::SOCKET;
+use tcpguard_kit::measure::clock::boot_ns;
+use tcpguard_kit::net::netns::Netns;
 
-use super::{documents, wait_for};
-use crate::daemon::agent::RUNTIME_DIR;
-use crate::measure::clock::boot_ns;
-use crate::net::netns::Netns;
+use crate::{documents, wait_for};
 
-/// Name of the agent's socket for the fleet process.
-pub const SOCKET: &str = "fleet.sock";
 /// Interval of the reports.
 const REPORT: Duration = Duration::from_millis(250);
 /// Interval of looks at the socket.

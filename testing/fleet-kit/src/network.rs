@@ -3,8 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-
-use crate::net::netns::Netns;
+use tcpguard_kit::net::netns::Netns;
 
 /// The interface of a host on the management network.
 pub const MANAGEMENT: &str = "mgmt";

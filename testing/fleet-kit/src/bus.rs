@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
+use tcpguard_kit::daemon;
+use tcpguard_kit::net::netns::Netns;
 
-use super::client::Client;
-use super::keys::{Keys, Role, User};
-use super::network::Network;
-use super::{end, pause, resume, wait_for, write_secret};
-use crate::daemon;
-use crate::net::netns::Netns;
+use crate::client::Client;
+use crate::keys::{Keys, Role, User};
+use crate::network::Network;
+use crate::{end, pause, resume, wait_for, write_secret};
 
 /// Port of clients, and of the servers of sites.
 pub const PORT: u16 = 4222;
