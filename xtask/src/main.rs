@@ -25,6 +25,7 @@ mod sizes;
 mod supply;
 mod test;
 mod toolchain;
+mod trial;
 mod vm;
 mod wording;
 mod workspace;
@@ -70,6 +71,12 @@ enum Verb {
         /// Make today's figures the budget, and keep what each may grow by
         #[arg(long)]
         update: bool,
+    },
+    /// Checks, builds and tests what the working tree's change can touch, in minutes, and names what it leaves out
+    Try {
+        /// Files or directories to take for changed, instead of those that differ from HEAD
+        #[arg(value_name = "PATH")]
+        paths: Vec<String>,
     },
     /// Runs every test; those in network namespaces need root
     Test {
@@ -169,6 +176,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
         Verb::Budget { update } => budget::run(&workspace, update),
+        Verb::Try { paths } => trial::run(&workspace, &paths),
         Verb::Test { arch: Some(platform), arguments, .. } => {
             test::emulated::run(&workspace, platform, &arguments)
         }
