@@ -112,6 +112,9 @@ pub fn program(workspace: &Workspace, profile: Profile) -> Result<()> {
     })
 }
 
+/// Name of the first phase of [`prepare`].
+pub const SET_UP: &str = "set-up and BPF objects";
+
 /// Installs what is missing, and builds user space by `rest`. Work that waits for the network or for one CPU has other
 /// work beside it: set-up and BPF objects a cargo with the arguments `early`, for crates that contain no object, and
 /// `rest` the set-up for `purposes`.
@@ -125,7 +128,7 @@ pub fn prepare(
     purposes: &[Purpose],
     rest: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    durations.of("set-up and BPF objects", || {
+    durations.of(SET_UP, || {
         beside(
             || process::run(environment::host_cargo(workspace).args(early)),
             || {

@@ -75,6 +75,8 @@ impl Workspace {
                 Path::new(&manifest).parent().context("a manifest without directory")?;
             let dependencies = package["dependencies"].as_array();
             let local = dependencies.into_iter().flatten().filter(|it| it["path"].is_string());
+            // It uses crates for their features alone.
+            let local = local.filter(|it| it["name"] != "tcpguard-features");
             packages.push(Package {
                 name: text(&package["name"]),
                 directory: directory.strip_prefix(&self.root)?.display().to_string(),

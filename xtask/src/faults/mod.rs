@@ -73,7 +73,7 @@ fn run_tests(
             continue;
         }
         process::announce(if needs_root { "in network namespaces" } else { "on the host" });
-        let mut nextest = test::nextest(workspace, sheet);
+        let mut nextest = test::nextest(workspace, sheet, test::tried(sheet.is_full()));
         nextest.args(["--profile", "faults", "--success-output", "never"]).args(USER_SPACE);
         let package = format!("package({ROOT_PACKAGE})");
         let packages = if needs_root { package } else { format!("not {package}") };

@@ -23,7 +23,7 @@ use crate::{dist, environment, lab, process};
 pub const ROOT_TESTS: &str = "testing/root-tests";
 pub const ROOT_PACKAGE: &str = "tcpguard-e2e";
 /// The packages that a run without root leaves out: they have no other use than these tests and measurements.
-const WITHOUT_ROOT: [&str; 8] = [
+pub const WITHOUT_ROOT: [&str; 8] = [
     "--exclude",
     "tcpguard-bench",
     "--exclude",
@@ -38,10 +38,11 @@ const WITHOUT_ROOT: [&str; 8] = [
 pub const UNPRIVILEGED_RUN: &str = "unprivileged";
 pub const PRIVILEGED_RUN: &str = "privileged";
 
-/// The programs that tests run: in their short form those of the build that the tests are linked in, so that nothing is
-/// compiled twice, and in the size of the promises those that are packaged.
-const fn tried(full: bool) -> Profile {
-    if full { Profile::Packaged(Platform::OWN) } else { Profile::Debug }
+/// The programs that tests run: `release` in their short form, and in the size of the promises those that are packaged.
+/// An agent has the highest priority of a host. With one that is compiled for less speed, eight of them leave the tests
+/// beside them without a CPU for seconds.
+pub const fn tried(full: bool) -> Profile {
+    if full { Profile::Packaged(Platform::OWN) } else { Profile::Release }
 }
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).
@@ -87,7 +88,10 @@ pub fn run(workspace: &Workspace, extent: &Extent) -> Result<()> {
     println!("{durations}");
     let mut in_time = Ok(());
     if arguments.is_empty() && !full && !no_root {
-        let phases = Phases::of_this_machine(durations.seconds());
+        let mut seconds = durations.seconds();
+        // It depends on what the machine has, and on the network.
+        seconds.remove(build::SET_UP);
+        let phases = Phases::of_this_machine(seconds);
         phases.keep(workspace)?;
         in_time = phases.hold(workspace).map(|outcome| println!("{outcome}"));
     }
@@ -138,12 +142,12 @@ pub fn prepare(
         let mut build = environment::host_cargo(workspace);
         process::run(build.args(["test", "--no-run"]).args(USER_SPACE).args(excluded))
     })?;
-    if full {
-        durations.of("packaged programs", || {
+    durations.of("programs", || {
+        if full {
             setup::ensure(&[Purpose::Program])?;
-            build::program(workspace, tried(full))
-        })?;
-    }
+        }
+        build::program(workspace, tried(full))
+    })?;
     if !no_root {
         durations.of("packages", || dist::packages(workspace, Platform::OWN, tried(full)))?;
     }
@@ -159,7 +163,7 @@ fn run_tests(
     let Extent { no_root, full, ref arguments } = *extent;
     let excluded: &[&str] = if no_root { &WITHOUT_ROOT } else { &[] };
     let run_of = |profile: &str| {
-        let mut command = nextest(workspace, sheet);
+        let mut command = nextest(workspace, sheet, tried(full));
         command.args(arguments).args(["--profile", profile]).args(USER_SPACE).args(excluded);
         if full {
             command.args(["--run-ignored", "all"]);
@@ -210,11 +214,12 @@ fn run_tests(
     Ok(())
 }
 
-/// A run of cargo-nextest that gives its tests their scale and the file for their rows.
-pub fn nextest(workspace: &Workspace, sheet: &Sheet) -> Command {
+/// A run of cargo-nextest that gives its tests their scale and the file for their rows, and the programs that were built
+/// as `profile` says.
+pub fn nextest(workspace: &Workspace, sheet: &Sheet, profile: Profile) -> Command {
     let mut command = environment::host_cargo(workspace);
     command.args(["nextest", "run", "--no-fail-fast"]);
-    lab::for_tests(&mut command, workspace, tried(sheet.is_full()));
+    lab::for_tests(&mut command, workspace, profile);
     sheet.hand_to(&mut command);
     command
 }

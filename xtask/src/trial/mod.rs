@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use self::selection::{Change, Selection};
-use crate::build::{self, BPF_OF_TESTS, BPF_PROGRAMS, BpfCompiler};
+use crate::build::{self, BPF_OF_TESTS, BPF_PROGRAMS, BpfCompiler, Profile};
 use crate::faults::{Scale, Sheet};
 use crate::setup::{self, Purpose};
 use crate::test::{self, Durations, PRIVILEGED_RUN, ROOT_PACKAGE, UNPRIVILEGED_RUN};
@@ -78,17 +78,22 @@ fn try_all(workspace: &Workspace, selection: &Selection, durations: &mut Duratio
 
 /// The tests of the changed crates, and those of `tcpguard` over its whole surface.
 fn run_own(workspace: &Workspace, selection: &Selection, sheet: &Sheet) -> Result<()> {
-    let nextest = |packages: &[String]| {
-        let mut nextest = test::nextest(workspace, sheet);
-        nextest.args(["--profile", UNPRIVILEGED_RUN, "--no-tests", "pass"]);
+    let nextest = |profile: &str, packages: &[String]| {
+        let mut nextest = test::nextest(workspace, sheet, Profile::Debug);
+        nextest.args(["--profile", profile, "--no-tests", "pass"]);
         add_packages(&mut nextest, packages);
         nextest
     };
-    if !selection.packages().is_empty() {
-        process::run(&mut nextest(selection.packages()))?;
+    let own = selection.packages().iter().filter(|name| *name != ROOT_PACKAGE).cloned();
+    let (privileged, own): (Vec<_>, Vec<_>) =
+        own.partition(|name| test::WITHOUT_ROOT.contains(&name.as_str()));
+    for (profile, packages) in [(UNPRIVILEGED_RUN, own), (PRIVILEGED_RUN, privileged)] {
+        if !packages.is_empty() {
+            process::run(&mut nextest(profile, &packages))?;
+        }
     }
     if !selection.surface_tests().is_empty() {
-        let mut surface = nextest(&["tcpguard".to_owned()]);
+        let mut surface = nextest(UNPRIVILEGED_RUN, &["tcpguard".to_owned()]);
         surface.args(selection.surface_tests().iter().flat_map(|test| ["--test", test]));
         process::run(&mut surface)?;
     }
@@ -105,7 +110,7 @@ fn run_root(workspace: &Workspace, modules: &[reach::Module], sheet: &Sheet) -> 
         programs.args(["--package", "tcpguard-fleet", "--bin", "tcpguard-fleet"]);
     }
     process::run(&mut programs)?;
-    let mut nextest = test::nextest(workspace, sheet);
+    let mut nextest = test::nextest(workspace, sheet, Profile::Debug);
     nextest.args(["--profile", PRIVILEGED_RUN, "--package", ROOT_PACKAGE]);
     let mut themes: Vec<&str> = modules.iter().map(|module| module.theme.as_str()).collect();
     themes.dedup();

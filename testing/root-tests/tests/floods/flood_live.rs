@@ -393,6 +393,7 @@ fn a_flood_with_random_window_and_mss_is_stopped_ipv4() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn a_flood_with_random_window_and_mss_is_stopped_ipv6() {
     flood_of_shape_is_stopped(Family::V6, Shape::RandomWindowMss);
 }
@@ -403,6 +404,7 @@ fn a_flood_with_random_ttl_is_stopped_ipv4() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn a_flood_with_random_ttl_is_stopped_ipv6() {
     flood_of_shape_is_stopped(Family::V6, Shape::RandomTtl);
 }

@@ -49,6 +49,7 @@ fn one_source_is_answered_ipv4() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn one_source_is_answered_ipv6() {
     let source = Ipv6Addr::new(0x2001, 0xdb8, 7, 7, 0, 0, 0, 7);
     one_source_is_answered(Family::V6, source.into(), 5_000);
@@ -110,6 +111,7 @@ fn one_source_is_blocked_where_no_cookie_can_be_sent_ipv4() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn one_source_is_blocked_where_no_cookie_can_be_sent_ipv6() {
     one_source_is_blocked(Family::V6, 5_000);
 }
@@ -273,6 +275,7 @@ fn a_block_of_one_port_leaves_the_others_ipv4() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn a_block_of_one_port_leaves_the_others_ipv6() {
     one_port_is_blocked(Family::V6);
 }
