@@ -197,7 +197,7 @@ mod tests {
     fn a_change_of_a_room_selects_its_crate_and_the_tests_of_the_room() {
         let selection = select(&["tcpguard-engine/src/rules/plan.rs"]);
         assert_eq!(selection.packages, ["tcpguard-engine"]);
-        assert_eq!(names(&selection), ["flood_live", "operator_live"]);
+        assert_eq!(names(&selection), ["own_live", "operator_live"]);
         assert!(selection.users.iter().any(|user| user == "tcpguard"));
         assert!(!selection.bpf);
         assert!(selection.left_out().contains("tcpguard-host"), "{}", selection.left_out());
