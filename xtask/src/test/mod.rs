@@ -39,8 +39,8 @@ pub const UNPRIVILEGED_RUN: &str = "unprivileged";
 pub const PRIVILEGED_RUN: &str = "privileged";
 
 /// The programs that tests run: `release` in their short form, and in the size of the promises those that are packaged.
-/// An agent has the highest priority of a host. With one that is compiled for less speed, eight of them leave the tests
-/// beside them without a CPU for seconds.
+/// An agent has the highest priority of a host. Beside agents that were compiled for less speed, other processes waited
+/// for a CPU for seconds (decision 33).
 pub const fn tried(full: bool) -> Profile {
     if full { Profile::Packaged(Platform::OWN) } else { Profile::Release }
 }

@@ -14,7 +14,8 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use crate::daemon::agent::{RUNTIME_DIR, binary};
 use crate::net::netns::Netns;
 
-/// Bytes of pages of the packaged program and of its libraries that any command uses, and an agent too.
+/// Bytes that stand for the pages of a program and of its libraries where it is not the packaged one. An allowance,
+/// which was not measured.
 const FILE_PAGES: u64 = 6 << 20;
 /// For so long it must have waited, to have come to the end.
 const LOOKS: u32 = 10;
