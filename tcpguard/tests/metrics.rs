@@ -176,6 +176,8 @@ fn alert_rules_and_dashboard_ask_for_numbers_that_there_are() {
     serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
 }
 
+const SCRAPE: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
 /// A server in a directory of its own, with an agent that answers each request with `answer`.
 struct Served {
     dir: tempfile::TempDir,
@@ -302,7 +304,7 @@ fn what_is_not_a_scrape_is_refused() {
 #[test]
 fn a_busy_agent_is_no_empty_scrape() {
     let served = Served::with(|| Response::refused(RefusalKind::Busy, "the agent is busy", ""));
-    let answer = served.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = served.ask(SCRAPE);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.ends_with("the agent is busy\n"), "{answer}");
 }
@@ -317,11 +319,21 @@ fn the_socket_is_for_owner_and_group_and_goes_with_the_server() {
 }
 
 #[test]
-fn a_silent_client_keeps_no_other_away() {
-    let served = Served::with(attacked);
-    let _silent: Vec<UnixStream> = (0..4).map(|_| served.connect()).collect();
-    let answer = served.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+fn slow_clients_keep_no_scraper_away_though_the_user_is_the_same() {
+    let served = Served::on(Some("127.0.0.1:0".parse().unwrap()), attacked);
+    let connect = || TcpStream::connect(served.tcp.unwrap()).unwrap();
+    let slow = || {
+        let (mut tcp, mut unix) = (connect(), served.connect());
+        let streams: [&mut dyn Write; 2] = [&mut tcp, &mut unix];
+        streams.map(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap());
+        (tcp, unix)
+    };
+    let _slow: Vec<_> = (0..40).map(|_| slow()).collect();
+    for _ in 0..12 {
+        for answer in [exchange(connect(), SCRAPE), served.ask(SCRAPE)] {
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        }
+    }
 }
 
 #[test]
@@ -339,6 +351,6 @@ fn a_port_of_this_host_is_served_where_one_is_named() {
     let finding = second.finding.as_ref().unwrap();
     assert_eq!(finding.code, "metrics_not_served");
     assert!(finding.hint.as_ref().is_some_and(|hint| hint.contains("ss -ltnp")), "{finding:?}");
-    let answer = second.ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = second.ask(SCRAPE);
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "the socket is served all the same: {answer}");
 }

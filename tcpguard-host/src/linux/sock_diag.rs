@@ -3,6 +3,7 @@
 
 mod connections;
 mod filter;
+mod owner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

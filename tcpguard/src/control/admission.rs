@@ -14,19 +14,19 @@ pub(super) const RESERVED_FOR_ROOT: usize = 1;
 
 /// Counts connections by user.
 #[derive(Clone, Default)]
-pub(crate) struct Admission {
+pub(super) struct Admission {
     open: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
 /// The right to hold one connection, given back when dropped.
-pub(crate) struct Permit {
+pub(super) struct Permit {
     admission: Admission,
     uid: u32,
 }
 
 impl Admission {
     /// A permit for one more connection of `uid`.
-    pub(crate) fn admit(&self, uid: u32) -> Result<Permit, Failure> {
+    pub(super) fn admit(&self, uid: u32) -> Result<Permit, Failure> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = open.values().sum();
         let own = open.get(&uid).copied().unwrap_or(0);

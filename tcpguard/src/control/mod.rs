@@ -13,7 +13,6 @@ mod response;
 pub mod server;
 mod socket;
 
-pub(crate) use admission::Admission;
 pub use client::{Client, ClientError};
 pub use frame::{FrameError, FrameReader};
 pub use proto::{Refusal, RefusalKind, Request, Response};

@@ -202,6 +202,26 @@ fn only_the_port_asked_for_is_listed() {
     assert_eq!(found.iter().map(|it| it.server.port()).collect::<Vec<_>>(), [port]);
 }
 
+#[test]
+fn the_other_end_of_a_connection_has_an_owner_while_a_process_has_it_open() {
+    let mut sockets = SockDiag::open().expect("netlink");
+    for address in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        let listener = TcpListener::bind(address).expect("listen");
+        let server = listener.local_addr().expect("address");
+        let stream = TcpStream::connect(server).expect("connect");
+        let client = stream.local_addr().expect("address");
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(sockets.owner(client, server).expect("an answer"), Some(own), "{address}");
+        let unaccepted = sockets.owner(server, client).expect("an answer");
+        assert_eq!(unaccepted, None, "{address}: no process has accepted it");
+        drop(stream);
+        assert_eq!(sockets.owner(client, server).expect("an answer"), None, "{address}: closed");
+        let (_other, elsewhere) = listen(address, false, false, 16);
+        let not_connected = sockets.owner(elsewhere, server).expect("an answer");
+        assert_eq!(not_connected, None, "{address}: a listener is no client");
+    }
+}
+
 fn answer(state: u8, nlas: &[Nla]) -> Vec<u8> {
     let response = InetResponse {
         header: InetResponseHeader {

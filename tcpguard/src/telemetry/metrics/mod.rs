@@ -6,6 +6,7 @@
 mod families;
 mod format;
 mod serve;
+mod slots;
 
 pub use families::{of_status, without_agent};
 pub use format::{Family, Format, Kind, Sample, Value, text};

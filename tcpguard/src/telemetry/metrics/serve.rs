@@ -8,6 +8,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -18,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response as HttpResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tcpguard_host::finding::Finding;
+use tcpguard_host::linux::SockDiag;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -26,8 +29,9 @@ use tokio::time::timeout;
 
 use super::format::{Format, text};
 use super::of_status;
+use super::slots::{Client, Slots};
 use crate::control::{
-    Admission, BindError, DEADLINE, Incoming, METRICS_SOCKET, Peer, Request, Response, Socket, ask,
+    BindError, DEADLINE, Incoming, METRICS_SOCKET, Peer, Request, Response, Socket, ask,
     group_number,
 };
 
@@ -35,8 +39,9 @@ use crate::control::{
 const PATH: &str = "/metrics";
 /// Longest head of a request, in bytes; browsers send some hundred.
 const LONGEST_HEAD: usize = 16 << 10;
-/// The user that a TCP client counts as where users are distinguished: `nobody`, by its customary number.
-const ANONYMOUS: Peer = Peer { uid: 65_534, pid: None };
+/// The sender of each scrape for the agent, which distinguishes only who changes something: `nobody`, by its
+/// customary number.
+const SCRAPER: Peer = Peer { uid: 65_534, pid: None };
 
 #[derive(Debug)]
 pub struct MetricsServer {
@@ -71,8 +76,10 @@ impl MetricsServer {
 
     /// Serves until it is dropped; every scrape is a request to `requests`.
     pub async fn serve(self, requests: mpsc::Sender<Incoming>) {
-        let admission = Admission::default();
+        let mut slots = Slots::default();
         let mut connections = JoinSet::new();
+        // Where the kernel does not name the users of connections, these are counted by address.
+        let mut sockets = self.tcp.as_ref().and_then(|_| SockDiag::open().ok());
         loop {
             let accepted = tokio::select! {
                 accepted = self.unix.listener.accept() => accepted.map(|(it, _)| Stream::Unix(it)),
@@ -81,8 +88,12 @@ impl MetricsServer {
             };
             match accepted {
                 Ok(stream) => {
-                    let (admission, requests) = (admission.clone(), requests.clone());
-                    connections.spawn(stream.answer(admission, requests));
+                    let Some(client) = stream.client(sockets.as_mut()) else { continue };
+                    slots.admit(client, |asked| {
+                        connections.spawn(stream.answer(asked, requests.clone()))
+                    });
+                    // A head that has arrived is read before a further connection takes its slot.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: without a pause this would spin.
@@ -135,30 +146,33 @@ enum Stream {
 }
 
 impl Stream {
-    async fn answer(self, admission: Admission, requests: mpsc::Sender<Incoming>) {
+    /// Returns the client at the other end, or `None` if it has gone.
+    fn client(&self, sockets: Option<&mut SockDiag>) -> Option<Client> {
         match self {
-            Self::Unix(stream) => {
-                let Ok(credentials) = stream.peer_cred() else { return };
-                let peer = Peer { uid: credentials.uid(), pid: credentials.pid() };
-                connection(stream, peer, &admission, &requests).await;
-            }
-            Self::Tcp(stream) => connection(stream, ANONYMOUS, &admission, &requests).await,
+            Self::Unix(stream) => Client::of_unix(stream),
+            Self::Tcp(stream) => Client::of_tcp(stream, sockets),
+        }
+    }
+
+    async fn answer(self, asked: Arc<AtomicBool>, requests: mpsc::Sender<Incoming>) {
+        match self {
+            Self::Unix(stream) => connection(stream, &asked, &requests).await,
+            Self::Tcp(stream) => connection(stream, &asked, &requests).await,
         }
     }
 }
 
-/// Answers one request. A client that is too slow, or one too many, is dropped without a reply: a
-/// scraper asks again.
+/// Answers one request, and sets `asked` once its head is complete. A client that is too slow is dropped
+/// without a reply: a scraper asks again.
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: Peer,
-    admission: &Admission,
+    asked: &AtomicBool,
     requests: &mpsc::Sender<Incoming>,
 ) {
-    let Ok(_permit) = admission.admit(peer.uid) else { return };
     let service = service_fn(|request: HttpRequest<Body>| {
-        let asked = Asked::of(&request);
-        async move { Ok::<_, Infallible>(respond(asked, peer, requests).await) }
+        asked.store(true, Ordering::Relaxed);
+        let subject = Asked::of(&request);
+        async move { Ok::<_, Infallible>(respond(subject, requests).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(DEADLINE);
@@ -193,11 +207,7 @@ impl Asked {
     }
 }
 
-async fn respond(
-    asked: Asked,
-    peer: Peer,
-    requests: &mpsc::Sender<Incoming>,
-) -> HttpResponse<Full<Bytes>> {
+async fn respond(asked: Asked, requests: &mpsc::Sender<Incoming>) -> HttpResponse<Full<Bytes>> {
     let format = match asked {
         Asked::Metrics(format) => format,
         Asked::OtherPath => {
@@ -211,7 +221,7 @@ async fn respond(
             return refusal;
         }
     };
-    match ask(Request::Status, peer, requests).await {
+    match ask(Request::Status, SCRAPER, requests).await {
         Response::Status(status) => {
             let mut response = plain(StatusCode::OK, text(of_status(&status), format));
             let content_type = HeaderValue::from_static(format.content_type());

@@ -2,8 +2,10 @@
 //! scrapes them during a flood. Needs root, Prometheus and `TCPGUARD_BIN`.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tcpguard_kit::daemon::agent::{self, Agent, Mode, RUNTIME_DIR};
@@ -112,21 +114,53 @@ fn prometheus_raises_the_alarm_when_clients_do_not_connect() {
     drop(running);
 }
 
+const BEGIN: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n";
+const END: &str = "Accept: application/openmetrics-text\r\n\r\n";
+
+/// Sends `request` and reads all that the agent answers.
+fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Opens 40 connections with half a head on each, says so, and keeps them.
+const SLOW: &str = "trap '' PIPE; for i in {1..40}; do exec {fd}<>/dev/tcp/127.0.0.1/9469; \
+                    printf 'GET /metrics HTTP/1.1\r\nX: ' >&$fd; done 2>/dev/null; \
+                    echo open; exec sleep 20";
+
+#[test]
+fn slow_connections_of_a_user_take_eight_slots_and_none_of_another_users() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _agent = Agent::start_with(&lab.edge, Mode::Observe, LISTEN, &[]).unwrap();
+    let connect = || lab.edge.run(|| Ok(TcpStream::connect(TARGET)?)).unwrap();
+    let mut half = connect();
+    half.write_all(BEGIN.as_bytes()).unwrap();
+
+    let mut other = lab.edge.command("setpriv").unwrap();
+    other.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "bash", "-c", SLOW]);
+    let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
+    other.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+    for _ in 0..12 {
+        let answer = exchange(connect(), &[BEGIN, END].concat()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    let open = lab.edge.exec("ss -Htn state established sport = :9469").unwrap();
+    assert_eq!(open.lines().count(), 8 + 1, "{open}");
+    let answer = exchange(half, END).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
 #[test]
 fn the_unix_socket_is_served_without_any_configuration() {
     let lab = Lab::new(LabOptions::default()).unwrap();
     let _agent = Agent::start(&lab.edge, Mode::Observe).unwrap();
-    let scrape = || -> anyhow::Result<String> {
-        let mut stream = UnixStream::connect(format!("{RUNTIME_DIR}/metrics.sock"))?;
-        stream.write_all(
-            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\
-              Accept: application/openmetrics-text\r\n\r\n",
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = lab.edge.run(scrape).unwrap();
+    let socket = format!("{RUNTIME_DIR}/metrics.sock");
+    let request = [BEGIN, END].concat();
+    let answer = lab.edge.run(|| exchange(UnixStream::connect(socket)?, &request)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\ntcpguard_build_info{version=\""), "{answer}");
     assert!(answer.ends_with("\n# EOF\n"), "{answer}");
