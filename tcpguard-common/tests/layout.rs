@@ -34,7 +34,7 @@ fn sizes_of_abi_version_17() {
         ("Late", size_of::<Late>(), 24),
         ("LetThrough", size_of::<LetThrough>(), 16),
         ("ListenerCounters", size_of::<ListenerCounters>(), 136),
-        ("ListenerEntry", size_of::<ListenerEntry>(), 24),
+        ("ListenerEntry", size_of::<ListenerEntry>(), 28),
         ("ListenerKey", size_of::<ListenerKey>(), 20),
         ("PacketCounters", size_of::<PacketCounters>(), 400),
         ("PortEntry", size_of::<PortEntry>(), 6),

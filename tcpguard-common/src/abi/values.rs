@@ -51,6 +51,9 @@ pub struct ListenerEntry {
     /// Rate of the retransmitted SYNs that the stack is given although a signature rule matches them or their
     /// first SYN had no token, on all CPUs together.
     pub retransmit_budget: Rate,
+    /// The MSS to which the host's packet filter lowers that of clients, so that a cookie keeps no larger one; 0: it
+    /// lowers none.
+    pub mss_limit: u32,
 }
 
 impl ListenerEntry {

@@ -348,7 +348,8 @@ const fn answered(flow: &mut Flow, pkt: &PacketCtx) {
 }
 
 /// Reads the options of a SYN that [`send_cookie`] is to answer, and asks the kernel for its cookie where
-/// it is to be one of those. Likewise of a segment that may bring back a cookie.
+/// it is to be one of those. The client's MSS is what the host's packet filter would leave of it. Likewise of a
+/// segment that may bring back a cookie.
 #[inline(always)]
 pub fn options<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -358,6 +359,10 @@ pub fn options<F: Frame + ?Sized, T: Tables>(
 ) {
     pkt.options = wire::syn_options(frame, &pkt.segment);
     pkt.times = pkt.options.timestamps();
+    let limit = pkt.listener.mss_limit;
+    if limit != 0 && u32::from(pkt.options.mss) > limit {
+        pkt.options.mss = limit as u16;
+    }
     kernel_cookies::ask(config, tables, pkt);
 }
 

@@ -1,9 +1,10 @@
 //! The facts that the checks judge. The caller fills them in, and the checks only read them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crate::firewall::FirewallChoice;
+use crate::firewall::{FirewallChoice, Nat, nat};
 use crate::linux::device::XdpFeatures;
 use crate::linux::interfaces::OperState;
 use crate::linux::netfilter::RuleSet;
@@ -41,6 +42,15 @@ pub struct FirewallFacts {
     pub choice: FirewallChoice,
     /// Key `cookies.mark`
     pub mark: u32,
+    /// The host's addresses; none: unknown.
+    pub own: Vec<IpAddr>,
+}
+
+impl FirewallFacts {
+    /// The NAT of either IP version, beside which tcpguard's own cookies are not used.
+    pub fn nat(&self) -> Option<Nat> {
+        nat(self.rules.as_ref().ok()?, true, true)
+    }
 }
 
 #[derive(Clone, Debug)]

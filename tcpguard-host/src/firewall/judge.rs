@@ -1,11 +1,17 @@
-//! Rules that judge a client's ACK wrongly when they have not seen its SYN.
+//! Rules that judge a client's ACK wrongly when they have not seen its SYN, and rules that would have taken or
+//! changed the SYN.
 //!
 //! Two packets go through the rules: a SYN, and the third ACK of a client that got its SYN-ACK from XDP. That
 //! ACK is the first packet of the connection that the rules see. A rule that can decide depends on the SYN if
 //! the TCP flags or connection states that it matches distinguish the two packets. Everything else that a rule
 //! matches is the same for both.
+//!
+//! A rule that steers or translates packets would have given the SYN to another socket than the one that the
+//! cookie is of. It is one also if it is about some clients only. A rule that lowers the MSS of SYNs lowers what
+//! a cookie may keep of a client.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::packet::{Holds, INVALID, NEW, Outcome, Packet};
 use super::words;
@@ -15,6 +21,9 @@ use crate::linux::netfilter::{
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
+/// The MSS that every host takes whatever it says, of IPv4 (RFC 9293 §3.7.1) and IPv6 (RFC 8200 §5). No cookie holds
+/// less.
+const LEAST_MSS: [u16; 2] = [536, 1220];
 /// Depth to which chains may jump: the kernel's own limit, `NFT_JUMP_STACK_SIZE`.
 const DEEPEST: usize = 16;
 /// Hooks that a packet for this host passes, include/uapi/linux/netfilter.h.
@@ -27,6 +36,8 @@ const NETDEV_INGRESS: u32 = 0;
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub port: u16,
+    /// The addresses at which it is reached; none: unknown.
+    pub to: &'a [IpAddr],
     /// True if it takes IPv4.
     pub ipv4: bool,
     /// True if it takes IPv6.
@@ -58,6 +69,23 @@ pub enum Kind {
     Strict,
     /// The rule finishes handshakes itself.
     Synproxy,
+    /// The rule takes packets to another socket or interface.
+    Steers,
+    /// The rule translates packets to another address or port.
+    Translates,
+    /// The rule changes or classifies SYNs, and would be bypassed.
+    Changes,
+    /// The rule changes what a SYN offers in a way that no cookie can follow.
+    Rewrites,
+}
+
+impl Kind {
+    /// Returns whether the rule does no harm to ACKs with the mark where they are accepted before it. An invalid packet
+    /// stays invalid: a mark on its first packet does not help the next. What would have become of the SYN does not
+    /// depend on the mark either.
+    const fn is_helped_by_mark(self) -> bool {
+        matches!(self, Self::NotSyn | Self::BySyn | Self::Bypassed | Self::Synproxy | Self::Changes)
+    }
 }
 
 /// A rule that depends on the SYN.
@@ -79,9 +107,18 @@ pub struct Offence {
     pub words: String,
 }
 
-/// The rules that depend on the SYN of this listener's clients.
-pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
-    let mut found: Vec<Offence> = Vec::new();
+/// Effect of a rule set on cookies at a listener.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Judgement {
+    /// The rules that forbid them.
+    pub offences: Vec<Offence>,
+    /// The least MSS to which a rule may lower that of its clients.
+    pub mss_limit: Option<u16>,
+}
+
+/// The rules that depend on the SYN of this listener's clients, or take or change it.
+pub fn judge(rules: &RuleSet, question: &Question<'_>) -> Judgement {
+    let mut judged = Judgement::default();
     let ways: Vec<Option<&Way>> = match question.ways {
         [] => vec![None],
         ways => ways.iter().map(Some).collect(),
@@ -93,18 +130,25 @@ pub fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
         for way in &ways {
             let mut walk = Walk::new(rules, &chains, question, *way);
             walk.chain(base, 0);
+            judged.limit_mss(walk.mss_limit);
             for offence in walk.found {
                 let known = |one: &Offence| {
                     (one.family, one.legacy, &one.table, one.handle)
                         == (offence.family, offence.legacy, &offence.table, offence.handle)
                 };
-                if !found.iter().any(known) {
-                    found.push(offence);
+                if !judged.offences.iter().any(known) {
+                    judged.offences.push(offence);
                 }
             }
         }
     }
-    found
+    judged
+}
+
+impl Judgement {
+    fn limit_mss(&mut self, limit: Option<u16>) {
+        self.mss_limit = self.mss_limit.into_iter().chain(limit).min();
+    }
 }
 
 /// Returns whether packets for the listener enter this chain.
@@ -135,14 +179,14 @@ fn beside<'a>(chain: &'a Chain, name: &'a str) -> Key<'a> {
 struct Walk<'a> {
     rules: &'a RuleSet,
     chains: &'a Chains<'a>,
-    port: u16,
+    question: &'a Question<'a>,
     way: Option<&'a Way>,
-    mark: u32,
     /// True if an ACK with the mark has been accepted.
     marked: bool,
     /// Chains that were gone through, and whether such an ACK had been accepted before.
     seen: BTreeSet<(&'a str, &'a str, bool)>,
     found: Vec<Offence>,
+    mss_limit: Option<u16>,
 }
 
 /// Further way of both packets.
@@ -156,18 +200,18 @@ impl<'a> Walk<'a> {
     fn new(
         rules: &'a RuleSet,
         chains: &'a Chains<'a>,
-        question: &Question<'_>,
+        question: &'a Question<'a>,
         way: Option<&'a Way>,
     ) -> Self {
         Self {
             rules,
             chains,
-            port: question.port,
+            question,
             way,
-            mark: question.mark,
             marked: false,
             seen: BTreeSet::new(),
             found: Vec::new(),
+            mss_limit: None,
         }
     }
 
@@ -177,10 +221,10 @@ impl<'a> Walk<'a> {
             return Flow::GoesOn;
         }
         for (place, rule) in chain.rules.iter().enumerate() {
-            let Verdicts { both, depends, passes } = self.verdicts(chain, rule);
+            let Verdicts { both, depends, passes, mss_limit } = self.verdicts(chain, rule);
+            self.mss_limit = self.mss_limit.into_iter().chain(mss_limit).min();
             if let Some(kind) = depends
-                // An invalid packet stays invalid: a mark on its first packet does not help the next.
-                && (!self.marked || kind == Kind::Strict)
+                && (!self.marked || !kind.is_helped_by_mark())
             {
                 self.found.push(Offence {
                     kind,
@@ -238,21 +282,21 @@ impl<'a> Walk<'a> {
     }
 
     fn verdicts(&self, chain: &Chain, rule: &Rule) -> Verdicts {
-        let packet =
-            |flags, state, mark| Packet { flags, state, port: self.port, way: self.way, mark };
+        let Question { port, to, mark: bits, .. } = *self.question;
+        let packet = |flags, state, mark| Packet { flags, state, port, to, way: self.way, mark };
         let unseen = if self.rules.strict { INVALID } else { NEW };
         let says = |packet| self.says(chain, rule, &packet);
         // Without a word of marks, and with them.
         let (syn, ack) = (says(packet(SYN, NEW, (0, 0))), says(packet(ACK, unseen, (0, 0))));
-        let marks = (self.mark, self.mark);
-        let marked_syn = says(packet(SYN, NEW, (self.mark, 0)));
+        let marks = (bits, bits);
+        let marked_syn = says(packet(SYN, NEW, (bits, 0)));
         let marked_ack = says(packet(ACK, unseen, marks));
         let both = match (marked_syn.holds, marked_ack.holds) {
             (one, other) if one == other => one,
             _ => Holds::Maybe,
         };
         let verdicts = self.possible(chain, rule);
-        let by_mark = self.mark != 0
+        let by_mark = bits != 0
             && rule
                 .conditions
                 .iter()
@@ -276,7 +320,28 @@ impl<'a> Walk<'a> {
             let asked = self.says(chain, &anywhere, &packet(SYN, NEW, (0, 0)));
             depends = (asked.holds != Holds::No).then_some(Kind::Synproxy);
         }
-        Verdicts { both, depends, passes }
+        let mut mss_limit = None;
+        if syn.holds != Holds::No {
+            for effect in &rule.effects {
+                match effect {
+                    Effect::Steers(_) => depends = Some(Kind::Steers),
+                    Effect::Translates(_) => depends = Some(Kind::Translates),
+                    Effect::Strips(_) => depends = Some(Kind::Rewrites),
+                    Effect::Clamps(Some(size)) if *size >= self.least_limit(chain) => {
+                        mss_limit = Some(*size);
+                    }
+                    Effect::Clamps(_) => depends = Some(Kind::Rewrites),
+                    _ => {}
+                }
+            }
+        }
+        Verdicts { both, depends, passes, mss_limit }
+    }
+
+    /// The least MSS that a cookie can hold for the clients that pass a chain.
+    fn least_limit(&self, chain: &Chain) -> u16 {
+        let v6 = self.question.ipv6 && chain.family != Family::IPV4;
+        LEAST_MSS[usize::from(v6)]
     }
 
     /// Result of all conditions of a rule for a packet.
@@ -312,6 +377,7 @@ impl<'a> Walk<'a> {
             })
         };
         let limits = rule.effects.iter().any(|one| matches!(one, Effect::Decides(_)));
+        let changes = rule.effects.iter().any(|one| matches!(one, Effect::Changes(_)));
         let refuses = verdicts.iter().any(|verdict| match verdict {
             Verdict::Accept | Verdict::Return | Verdict::Continue => false,
             Verdict::Drop | Verdict::Queue => true,
@@ -319,6 +385,7 @@ impl<'a> Walk<'a> {
         });
         match (syn.holds > ack.holds, refuses) {
             (false, _) if refuses || limits => Kind::NotSyn,
+            (_, false) if changes && !limits => Kind::Changes,
             (true, false) if !limits || verdicts.contains(&Verdict::Accept) => Kind::BySyn,
             _ => Kind::Bypassed,
         }
@@ -332,12 +399,15 @@ struct Verdicts {
     depends: Option<Kind>,
     /// True if it accepts a marked ACK.
     passes: bool,
+    /// The MSS to which it lowers that of a SYN.
+    mss_limit: Option<u16>,
 }
 
 /// Returns whether something of a rule can decide about a packet.
 fn decides(rule: &Rule, verdicts: &[Verdict]) -> bool {
     let verdict = verdicts.iter().any(|verdict| *verdict != Verdict::Continue);
-    verdict || rule.effects.iter().any(|one| matches!(one, Effect::Decides(_)))
+    let counts = |one: &Effect| matches!(one, Effect::Decides(_) | Effect::Changes(_));
+    verdict || rule.effects.iter().any(counts)
         // A map of verdicts that could not be read.
         || verdicts.is_empty()
             && rule.conditions.iter().any(|one| matches!(one.test, Test::Set { verdicts: true, .. }))

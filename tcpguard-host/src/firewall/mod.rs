@@ -6,13 +6,15 @@
 //! misjudges that ACK.
 
 mod judge;
+mod nat;
 mod packet;
 #[cfg(any(test, feature = "recorded"))]
 pub mod recorded;
 mod words;
 
 use crate::linux::netfilter::RuleSet;
-pub use judge::{Kind, Offence, Question, Way, offences};
+pub use judge::{Judgement, Kind, Offence, Question, Way, judge};
+pub use nat::{Nat, nat};
 pub use words::mark_rules;
 
 /// Treatment of rules that do not suit SYN cookies.

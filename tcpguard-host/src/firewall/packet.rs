@@ -1,6 +1,7 @@
 //! The known bits of a client's packet at netfilter, and the results of conditions for it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::judge::Way;
 use crate::linux::netfilter::{Condition, Element, Family, SetName, Source, Test};
@@ -11,8 +12,11 @@ pub(super) const NEW: u32 = 8;
 const TCP: u8 = 6;
 /// Bytes of an interface's name.
 const NAME_LEN: usize = 16;
+/// Offsets of the destination address in the IP header.
+const TO_V4: u32 = 16;
+const TO_V6: u32 = 24;
 
-/// A packet of a client. Its addresses and source port are unknown.
+/// A packet of a client. Its source address and port are unknown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'a> {
     /// The flags of its TCP header.
@@ -20,6 +24,8 @@ pub(super) struct Packet<'a> {
     /// Its state in conntrack.
     pub(super) state: u32,
     pub(super) port: u16,
+    /// The addresses to which it may be sent; none: unknown.
+    pub(super) to: &'a [IpAddr],
     /// Interface by which it came; `None`: unknown.
     pub(super) way: Option<&'a Way>,
     /// Bits of its mark that are known, and their values.
@@ -104,6 +110,23 @@ impl Packet<'_> {
         }
     }
 
+    /// The known bits of a source, for each address to which the packet may be sent where it is a part of that.
+    fn variants(&self, source: &Source) -> Vec<Vec<Bits>> {
+        let Source::Network { offset: offset @ (TO_V4 | TO_V6), len } = *source else {
+            return vec![self.bits(source)];
+        };
+        let part = |addr: &IpAddr| {
+            let bytes = match addr {
+                IpAddr::V4(addr) if offset == TO_V4 => addr.octets().to_vec(),
+                IpAddr::V6(addr) if offset == TO_V6 => addr.octets().to_vec(),
+                _ => return None,
+            };
+            Some(bytes.get(..len as usize)?.iter().map(|byte| Bits::of(*byte)).collect())
+        };
+        let known: Vec<_> = self.to.iter().filter_map(part).collect();
+        if known.is_empty() { vec![Vec::new()] } else { known }
+    }
+
     /// Result of a condition of a rule in a table.
     pub(super) fn meets(
         &self,
@@ -111,7 +134,25 @@ impl Packet<'_> {
         table: (Family, &str),
         sets: &BTreeMap<SetName, Vec<Element>>,
     ) -> Outcome {
-        let mut bits = self.bits(&condition.source);
+        let variants = self.variants(&condition.source).into_iter();
+        let mut outcomes = variants.map(|bits| Self::tested(bits, condition, table, sets));
+        let first = outcomes.next().unwrap_or(Outcome { holds: Holds::Maybe, hits: Vec::new() });
+        outcomes.fold(first, |mut all, one| {
+            if all.holds != one.holds {
+                all.holds = Holds::Maybe;
+            }
+            all.hits.extend(one.hits);
+            all
+        })
+    }
+
+    /// Result of a condition for these bits of its source.
+    fn tested(
+        mut bits: Vec<Bits>,
+        condition: &Condition,
+        table: (Family, &str),
+        sets: &BTreeMap<SetName, Vec<Element>>,
+    ) -> Outcome {
         if !condition.mask.is_empty() {
             for (place, bits) in bits.iter_mut().enumerate() {
                 let mask = condition.mask.get(place).copied().unwrap_or(0);

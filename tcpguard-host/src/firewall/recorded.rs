@@ -5,7 +5,13 @@ use crate::linux::netfilter::{self, Family};
 
 /// Denials that depend on the SYN.
 pub const NEW_NOT_SYN: &str = include_str!("recorded/new-not-syn");
-/// The rule set of ufw.
+/// The rule set that firewalld 1.3.3 of Debian 12 loads by default, with port 443 in its public zone.
+pub const FIREWALLD: &str = include_str!("recorded/firewalld");
+/// The rule sets of dockerd with a published port, and of kube-proxy with a service and a node port, for both IP
+/// versions, as iptables-nft loads them.
+pub const DOCKER: &str = include_str!("recorded/docker");
+pub const KUBE_PROXY: &str = include_str!("recorded/kube-proxy");
+/// The rule set that ufw 0.36.2 of Debian 12 loads, with ports 22 and 443 allowed.
 pub const UFW: &str = include_str!("recorded/ufw");
 /// A rule set that sets and tests marks.
 pub const MARKED: &str = include_str!("recorded/marked");

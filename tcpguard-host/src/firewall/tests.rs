@@ -1,19 +1,27 @@
 //! Rule sets as the kernel listed them, and their verdicts on a client's ACK.
 
 mod iptables_legacy;
+mod steered;
 
-use super::recorded::{LEGACY, MARKED, NEW_NOT_SYN, UFW, legacy, recorded, unhex};
+use std::net::IpAddr;
+
+use super::recorded::{
+    DOCKER, FIREWALLD, KUBE_PROXY, LEGACY, MARKED, NEW_NOT_SYN, UFW, legacy, recorded, unhex,
+};
 use super::*;
 use crate::linux::netfilter::{self, Chain, Family, Hook};
 
 const SYN_ACCEPT: &str = include_str!("recorded/syn-accept");
-const FIREWALLD: &str = include_str!("recorded/firewalld");
 const IPTABLES: &str = include_str!("recorded/iptables");
 const SYNPROXY: &str = include_str!("recorded/synproxy");
 
+fn offences(rules: &RuleSet, question: &Question<'_>) -> Vec<Offence> {
+    judge(rules, question).offences
+}
+
 fn found(rules: &RuleSet, port: u16, mark: u32) -> Vec<(u64, Kind)> {
     let ways = [Way { name: "eth0".to_owned(), index: 2 }];
-    let question = Question { port, ipv4: true, ipv6: true, ways: &ways, mark };
+    let question = Question { port, to: &[], ipv4: true, ipv6: true, ways: &ways, mark };
     offences(rules, &question).iter().map(|one| (one.handle, one.kind)).collect()
 }
 
@@ -39,13 +47,26 @@ fn rules_that_depend_on_the_syn_are_found_and_others_are_not() {
 }
 
 #[test]
-fn what_ufw_and_firewalld_make_takes_cookies() {
-    for rules in [UFW, FIREWALLD] {
-        let rules = recorded(rules);
+fn what_common_packages_load_takes_cookies() {
+    let own = [IpAddr::from([10, 9, 0, 2]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 2])];
+    for (text, translates) in [(UFW, false), (FIREWALLD, true), (DOCKER, true), (KUBE_PROXY, true)]
+    {
+        let rules = recorded(text);
         assert!(rules.chains.iter().any(|chain| chain.rules.len() > 3), "{rules:#?}");
+        // Another service of the cluster is at port 443 of another address.
         for port in [22, 443, 8080] {
-            assert_eq!(found(&rules, port, 0), [], "{rules:#?}");
+            let question = Question { port, to: &own, ipv4: true, ipv6: true, ways: &[], mark: 0 };
+            assert_eq!(judge(&rules, &question), Judgement::default(), "{rules:#?}");
         }
+        let [ipv4, ipv6] = [nat(&rules, true, false), nat(&rules, false, true)];
+        assert_eq!((ipv4.is_some(), ipv6.is_some()), (translates, translates), "{rules:#?}");
+    }
+    // A published port, and a node port: its clients' connections are at other sockets.
+    for (text, port) in [(DOCKER, 5000), (KUBE_PROXY, 30080)] {
+        let question = Question { port, to: &own, ipv4: true, ipv6: false, ways: &[], mark: 0 };
+        let kinds: Vec<Kind> =
+            judge(&recorded(text), &question).offences.iter().map(|one| one.kind).collect();
+        assert_eq!(kinds, [Kind::Translates], "{text}");
     }
 }
 
@@ -67,7 +88,7 @@ fn rules_of_iptables_are_read_too() {
     assert_eq!(kinds(443), [Kind::NotSyn]);
     assert_eq!(kinds(80), [Kind::NotSyn, Kind::BySyn]);
     // They are rules for IPv4 only.
-    let question = Question { port: 8080, ipv4: false, ipv6: true, ways: &[], mark: 0 };
+    let question = Question { port: 8080, to: &[], ipv4: false, ipv6: true, ways: &[], mark: 0 };
     assert_eq!(offences(&rules, &question), []);
 }
 
@@ -93,7 +114,7 @@ fn a_synproxy_answers_for_itself_and_flags_may_be_looked_up() {
 #[test]
 fn an_operator_finds_the_rule_and_what_to_insert() {
     let ways = [];
-    let question = Question { port: 443, ipv4: true, ipv6: true, ways: &ways, mark: 0 };
+    let question = Question { port: 443, to: &[], ipv4: true, ipv6: true, ways: &ways, mark: 0 };
     let offence = offences(&recorded(NEW_NOT_SYN), &question).remove(0);
     assert_eq!(
         offence.to_string(),
@@ -221,7 +242,7 @@ fn options_that_only_a_syn_has_distinguish_it_from_an_ack() {
         let kinds: Vec<Kind> = found(&rules, 8080, 0).iter().map(|one| one.1).collect();
         assert_eq!(kinds, Vec::from_iter(expected), "{rules:#?}");
     }
-    let question = Question { port: 8080, ipv4: true, ipv6: true, ways: &[], mark: 0 };
+    let question = Question { port: 8080, to: &[], ipv4: true, ipv6: true, ways: &[], mark: 0 };
     let words = |one: Vec<u8>| offences(&dropping(&[one]), &question).remove(0).words;
     assert_eq!(words(tcpmss(1)), "tcp flags & (syn) … tcpmss drop");
     assert_eq!(words(tcp_option(2, true)), "tcp flags & (syn) … tcp option drop");
@@ -253,8 +274,8 @@ fn a_match_on_an_option_or_a_source_port_does_not_hide_later_rules() {
 /// Every truncation, and every byte at other values: nothing panics, and nothing goes on for ever.
 #[test]
 fn messages_that_make_no_sense_are_survived() {
-    let question = Question { port: 8080, ipv4: true, ipv6: true, ways: &[], mark: 1 };
-    for text in [NEW_NOT_SYN, FIREWALLD, IPTABLES, SYNPROXY] {
+    let question = Question { port: 8080, to: &[], ipv4: true, ipv6: true, ways: &[], mark: 1 };
+    for text in [NEW_NOT_SYN, IPTABLES, SYNPROXY] {
         let rules = recorded(text);
         for line in text.lines() {
             let words: Vec<&str> = line.split(' ').collect();

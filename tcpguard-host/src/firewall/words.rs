@@ -21,10 +21,16 @@ pub(super) fn rule(rule: &Rule) -> String {
     let effects = rule.effects.iter().filter_map(|effect| match effect {
         Effect::Verdict(verdict) => Some(of_verdict(verdict)),
         Effect::Synproxy => Some("synproxy".to_owned()),
-        Effect::Decides(name) => {
+        Effect::Decides(name)
+        | Effect::Steers(name)
+        | Effect::Translates(name)
+        | Effect::Strips(name)
+        | Effect::Changes(name) => {
             let said = |one: &Condition| one.source == Source::Other(name.clone());
             (!rule.conditions.iter().any(said)).then(|| name.clone())
         }
+        Effect::Clamps(Some(size)) => Some(format!("maxseg size set {size}")),
+        Effect::Clamps(None) => Some("maxseg size set …".to_owned()),
         Effect::Harmless => None,
     });
     let mut words = conditions.chain(effects).collect::<Vec<_>>().join(" ");
@@ -175,6 +181,10 @@ impl Offence {
                 "takes connections without a SYN for invalid ones, because nf_conntrack_tcp_loose is 0"
             }
             Kind::Synproxy => "answers SYNs itself",
+            Kind::Steers => "takes packets to another socket or interface",
+            Kind::Translates => "translates packets to another address or port",
+            Kind::Changes => "changes or classifies SYNs, and cookies would bypass it",
+            Kind::Rewrites => "changes what SYNs offer, and no cookie can follow it",
         }
     }
 

@@ -1,6 +1,8 @@
 //! Networks with addresses that are all this host's own although they are on no interface, as those of
 //! a content network are ("AnyIP"): `ip route add local 203.0.113.0/24 dev lo`.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use netlink_packet_core::DecodeError;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -8,13 +10,15 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::Error;
 use super::netlink::{Message, Netlink, attributes, field};
 use super::routes::{RTA_DST, RTN_LOCAL};
-use super::rtnetlink::{RTM_GETROUTE, RTMSG_LEN, address};
+use super::rtnetlink::{RTM_GETROUTE, RTMSG_LEN, address, own_addresses};
 
 /// `RT_TABLE_LOCAL`: the routing table of the addresses that are delivered to this host.
 const RT_TABLE_LOCAL: u8 = 255;
 /// Shorter prefixes are no networks of one host: a host that routes all of the Internet to itself is a
 /// transparent proxy. IPv4, IPv6.
 const SHORTEST: [u8; 2] = [8, 32];
+/// The most addresses that are told apart.
+const MOST_ADDRESSES: usize = 64;
 
 /// The networks of this network namespace.
 ///
@@ -35,6 +39,17 @@ pub fn local_networks() -> Result<Vec<IpNet>, Error> {
         }
     }
     Ok(networks)
+}
+
+/// Every address of this network namespace; none, which stands for any, where there are more than
+/// [`MOST_ADDRESSES`], or networks of them.
+///
+/// # Errors
+/// As [`local_networks`].
+pub fn all_addresses() -> Result<Vec<IpAddr>, Error> {
+    let own = own_addresses()?;
+    let listed = own.len() <= MOST_ADDRESSES && local_networks()?.is_empty();
+    Ok(if listed { own } else { Vec::new() })
 }
 
 /// The network of a local route; `None` of another route, and of one to a single address.

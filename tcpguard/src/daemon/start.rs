@@ -205,7 +205,7 @@ impl Agent {
         let mut mitigations = Mitigations::new(cookies);
         let mut firewall = Firewall::default();
         firewall.poll(now, &config, Need::Now);
-        firewall.refresh(now, true);
+        firewall.refresh(now, Need::Now);
         let mut context = MitigationContext {
             executor: &mut executor,
             object: &mut object,

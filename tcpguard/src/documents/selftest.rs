@@ -23,6 +23,10 @@ pub struct SelfTest {
     pub took_ms: u64,
     /// Result of each backend, the best backend first.
     pub backends: Vec<Backend>,
+    /// Reason why the backend `own` was not used in the network namespace of the command, although it may work: NAT,
+    /// which the test does not have. `null`: there was none.
+    #[serde(default)]
+    pub nat: Option<String>,
 }
 
 /// Properties of a host that decide which backends work.
@@ -270,6 +274,7 @@ pub(crate) mod tests {
                 ),
                 Backend::of(CookieBackend::Kernel, vec![trial(None, None), trial(None, None)]),
             ],
+            nat: None,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Monitored<S> {
     pub budget: Rate,
     /// Rate of retransmitted SYNs under signature rules or a budget that it is given.
     pub retransmit_budget: Rate,
+    /// MSS to which the packet filter lowers that of its clients; see [`ListenerEntry::mss_limit`].
+    pub mss_limit: Option<u16>,
     /// State that only the driver uses.
     pub own: S,
     /// Sampling of SYN headers; see [`ListenerEntry::samples`].
@@ -49,6 +51,7 @@ impl<S> Monitored<S> {
             mitigations: 0,
             budget: Rate::default(),
             retransmit_budget: Rate::default(),
+            mss_limit: None,
             own,
             samples: 0,
             rules: [0; Mask::ALL.len()],
@@ -109,6 +112,7 @@ impl<S> Monitored<S> {
             mitigations: self.mitigations,
             budget: self.budget,
             retransmit_budget: self.retransmit_budget,
+            mss_limit: self.mss_limit.unwrap_or(0).into(),
             samples: self.samples,
         }
     }

@@ -3,7 +3,8 @@
 //! Two temporary network namespaces and a cable between them, with this host's TCP sysctls at the
 //! server's end. The programs are loaded there with maps of their own, and clients with and without
 //! timestamps connect and transfer data through each back end. No packet leaves the host, and nothing
-//! of it has a name: however the probe ends, nothing is left behind.
+//! of it has a name: however the probe ends, nothing is left behind. The host's packet filter does not
+//! apply there: it is read beside the trial, for NAT.
 //!
 //! The result depends on the kernel, on the BPF objects and on the sysctls, and on nothing else that
 //! changes between two starts. So it is kept for these three.
@@ -16,8 +17,10 @@ mod store;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tcpguard_host::firewall::nat;
 use tcpguard_host::hint::Hint;
-use tcpguard_host::linux;
+use tcpguard_host::linux::netfilter::Netfilter;
+use tcpguard_host::linux::{self, Sysctls};
 
 use crate::bpf::objects_digest;
 use crate::documents::selftest::{Host, SCHEMA, SelfTest};
@@ -80,7 +83,9 @@ pub fn run() -> Result<SelfTest, SelftestFailure> {
         selftest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let took_ms = milliseconds(begun.elapsed());
-    Ok(SelfTest { schema: SCHEMA.to_owned(), host, took_ms, backends })
+    let rules = Netfilter::default().read(&Sysctls::default())?;
+    let nat = nat(&rules, true, true).map(|nat| nat.why());
+    Ok(SelfTest { schema: SCHEMA.to_owned(), host, took_ms, backends, nat })
 }
 
 fn milliseconds(time: Duration) -> u64 {

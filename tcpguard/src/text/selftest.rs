@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::incidents::paragraph;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
-use crate::documents::selftest::{Backend, Hook, SelfTest, Trial};
+use crate::documents::selftest::{Backend, CookieBackend, Hook, SelfTest, Trial};
 
 /// The best back end, the ones that do not work and why, and each connection.
 pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::Result {
@@ -16,6 +16,9 @@ pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::
         if let Some(reason) = &backend.reason {
             paragraph(out, view, "Failed", &format!("{}: {reason}", backend.backend.name()))?;
         }
+    }
+    if let Some(why) = &selftest.nat {
+        paragraph(out, view, "Not used", &format!("{}: {why}", CookieBackend::Own.name()))?;
     }
     if selftest.backends.iter().all(|backend| backend.trials.is_empty()) {
         return Ok(());
@@ -32,7 +35,8 @@ pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::
 
 /// `Linux 6.18.1: own cookies work (native, generic)`.
 pub fn selftest_in_a_line(selftest: &SelfTest) -> String {
-    let best = selftest.backends.iter().find(|backend| backend.works);
+    let beside = |backend: &&Backend| selftest.nat.is_none() || backend.backend != CookieBackend::Own;
+    let best = selftest.backends.iter().filter(beside).find(|backend| backend.works);
     let verdict = match best {
         Some(backend) => {
             let hooks: Vec<&str> = [Hook::Native, Hook::Generic]

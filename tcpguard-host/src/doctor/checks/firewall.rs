@@ -1,11 +1,12 @@
 //! Check that the host's packet filter admits clients that got SYN cookies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 use super::super::document::Checked;
 use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
 use super::service::lacks;
-use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, mark_rules, offences, unread};
+use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, judge, mark_rules, unread};
 
 /// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor common container
 /// networks take by default.
@@ -13,7 +14,7 @@ const MARK: u32 = 0x1000_0000;
 /// The most rules that are named.
 const NAMED: usize = 8;
 
-/// Rules whose result depends on seeing the SYN.
+/// Rules whose result depends on seeing the SYN, or that would have taken or changed it.
 pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "firewall_rules";
     let firewall = &facts.firewall;
@@ -32,16 +33,23 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
     };
     let open = facts.host.listeners.iter().filter(|one| !one.at.ip().is_loopback());
     let mut found: Vec<(Offence, BTreeSet<u16>)> = Vec::new();
+    let mut limits: BTreeMap<u16, BTreeSet<u16>> = BTreeMap::new();
     for listener in open {
         let (addr, port) = (listener.at.ip(), listener.at.port());
+        let to = if addr.is_unspecified() { &firewall.own[..] } else { slice::from_ref(&addr) };
         let question = Question {
             port,
+            to,
             ipv4: addr.is_ipv4() || addr.is_unspecified(),
             ipv6: addr.is_ipv6(),
             ways: &ways,
             mark: firewall.mark,
         };
-        for offence in offences(rules, &question) {
+        let judged = judge(rules, &question);
+        if let Some(limit) = judged.mss_limit {
+            limits.entry(limit).or_default().insert(port);
+        }
+        for offence in judged.offences {
             match found.iter_mut().find(|(known, _)| *known == offence) {
                 Some((_, ports)) => drop(ports.insert(port)),
                 None => found.push((offence, BTreeSet::from([port]))),
@@ -56,6 +64,18 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
         .collect();
     if more > 0 {
         findings.push(Checked::notice(CODE, format!("{more} more rules depend on seeing SYNs")));
+    }
+    findings.extend(limits.iter().map(|(limit, ports)| {
+        let text = format!("SYN cookies keep an MSS of at most {limit}, as rules set it");
+        Checked::passed(CODE, format!("{text}, on port {}", listed(ports)))
+    }));
+    if let Some(nat) = firewall.nat() {
+        let text = format!(
+            "{}: tcpguard's own SYN cookies are not used there, and the kernel's helper makes them \
+             (cookies.backend = \"auto\")",
+            nat.why()
+        );
+        findings.push(Checked::notice(CODE, text).hint(nat.listing()));
     }
     if let Some(what) = unread(rules) {
         let text = format!("{what}: their effect on clients with SYN cookies is unknown");
@@ -81,16 +101,22 @@ fn way(interface: &InterfaceFacts) -> Way {
     Way { name: interface.name.clone(), index: 0 }
 }
 
+fn listed(ports: &BTreeSet<u16>) -> String {
+    ports.iter().take(6).map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) -> Checked {
     let firewall = &facts.firewall;
-    let ports: Vec<String> = ports.iter().take(6).map(u16::to_string).collect();
     let allowed = firewall.choice == FirewallChoice::Allow;
     let then = match (allowed, offence.kind) {
         (false, _) => "tcpguard's SYN cookies are not used",
-        (true, Kind::Bypassed) => "SYN cookies bypass it (allowed by cookies.firewall)",
+        (true, Kind::Steers | Kind::Translates) => {
+            "clients with SYN cookies reach another socket (allowed by cookies.firewall)"
+        }
+        (true, Kind::Bypassed | Kind::Changes | Kind::Rewrites) => "SYN cookies bypass it (allowed by cookies.firewall)",
         (true, _) => "clients with SYN cookies may be refused (allowed by cookies.firewall)",
     };
-    let text = format!("{offence} {}: {then} on port {}", offence.why(), ports.join(", "));
+    let text = format!("{offence} {}: {then} on port {}", offence.why(), listed(ports));
     let found = if allowed { Checked::notice(id, text) } else { Checked::warning(id, text) };
     let path = match &facts.config {
         ConfigFacts::Absent { path }
@@ -100,7 +126,12 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
     };
     let hint = match offence.kind {
         Kind::Strict => "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1".to_owned(),
-        Kind::Bypassed | Kind::Synproxy => offence.listing(),
+        Kind::Bypassed
+        | Kind::Synproxy
+        | Kind::Steers
+        | Kind::Translates
+        | Kind::Changes
+        | Kind::Rewrites => offence.listing(),
         Kind::NotSyn | Kind::BySyn => {
             let mark = if firewall.mark == 0 { MARK } else { firewall.mark };
             let rules = mark_rules(offence, mark).join(" && ");

@@ -14,7 +14,7 @@ const ENTRY_LEN: usize = 112;
 
 fn asked(rules: &RuleSet, port: u16, way: &str) -> Vec<Offence> {
     let ways = [Way { name: way.to_owned(), index: 2 }];
-    offences(rules, &Question { port, ipv4: true, ipv6: true, ways: &ways, mark: 0 })
+    offences(rules, &Question { port, to: &[], ipv4: true, ipv6: true, ways: &ways, mark: 0 })
 }
 
 /// Returns the position and the kind of each offence.

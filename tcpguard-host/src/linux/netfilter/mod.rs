@@ -92,6 +92,8 @@ pub struct Chain {
     pub name: String,
     /// Hook at which packets enter it; `None`: by jumps only.
     pub hook: Option<Hook>,
+    /// True if it is a base chain that translates addresses: the kernel's NAT is then at all its hooks.
+    pub nat: bool,
     /// True if it is a chain of iptables-legacy. nf_tables can have one of the same name.
     pub legacy: bool,
     pub rules: Vec<Rule>,
@@ -120,6 +122,8 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// The effects on a packet that meets them.
     pub effects: Vec<Effect>,
+    /// True if the rule makes conntrack follow connections, or may do so.
+    pub tracks: bool,
 }
 
 /// A condition that a packet must meet. One that cannot be described has [`Source::Other`].
@@ -204,6 +208,16 @@ pub enum Effect {
     Synproxy,
     /// Something that can decide about the packet or a later one, by its name: a reject, a limit.
     Decides(String),
+    /// Something that takes the packet to another socket or interface than its addresses say, by its name.
+    Steers(String),
+    /// Something that writes other addresses or ports into the packet, by its name.
+    Translates(String),
+    /// The MSS of a SYN becomes at most so large; `None`: the size is not known.
+    Clamps(Option<u16>),
+    /// TCP options are removed that the listener would have agreed to, by its name.
+    Strips(String),
+    /// Something that changes or classifies a packet or its connection in another way, by its name.
+    Changes(String),
     /// Something that cannot decide about a packet, such as a counter.
     Harmless,
 }

@@ -19,8 +19,19 @@ const MOST_EXPRESSIONS: usize = 128;
 /// Field of the flags in the TCP header.
 pub(super) const FLAGS: Source = Source::Transport { offset: 13, len: 1 };
 const SYN: u8 = 0x02;
+/// The kind of the TCP option for the MSS.
+const MSS: u8 = 2;
 /// Kinds of TCP options that only SYNs have: MSS, window scale, SACK permitted.
-const OF_SYNS: [u8; 3] = [2, 3, 4];
+const OF_SYNS: [u8; 3] = [MSS, 3, 4];
+/// The kind of the TCP option for timestamps.
+const TIMESTAMPS: u8 = 8;
+/// Expressions that do not make conntrack follow connections. (`notrack` keeps it from doing so, and `match` and
+/// `target` are judged by what they carry.)
+const UNTRACKED: [&str; 29] = [
+    "bitwise", "byteorder", "cmp", "counter", "dup", "dynset", "exthdr", "fib", "fwd", "hash",
+    "immediate", "last", "limit", "log", "lookup", "match", "meta", "notrack", "numgen", "osf",
+    "payload", "queue", "quota", "range", "reject", "rt", "socket", "target", "tproxy",
+];
 
 /// The attributes of a message or, with no header, those within an attribute.
 fn attributes_of(bytes: &[u8], header: usize) -> impl Iterator<Item = (u16, Vec<u8>)> {
@@ -69,6 +80,7 @@ pub fn chain(payload: &[u8]) -> Option<Chain> {
                 hook.devices.extend(attributes_of(&devices, 0).map(|(_, device)| name(&device)));
                 found.hook = Some(hook);
             }
+            7 => found.nat = name(&value) == "nat",
             _ => {}
         }
     }
@@ -133,6 +145,14 @@ struct Held {
     source: Source,
     mask: Vec<u8>,
     xor: Vec<u8>,
+    /// The rule's own value in it; empty: a field's.
+    value: Vec<u8>,
+}
+
+impl Held {
+    const fn of(source: Source) -> Self {
+        Self { source, mask: Vec::new(), xor: Vec::new(), value: Vec::new() }
+    }
 }
 
 /// The contents of the registers while a rule is read.
@@ -153,19 +173,39 @@ fn word(register: u32) -> Option<usize> {
 impl Reader {
     fn load(&mut self, register: Option<u32>, source: Source) {
         if let Some(place) = register.and_then(word).and_then(|word| self.registers.get_mut(word)) {
-            *place = Some(Held { source, mask: Vec::new(), xor: Vec::new() });
+            *place = Some(Held::of(source));
+        }
+    }
+
+    /// Puts the rule's own value into a register.
+    fn hold(&mut self, register: Option<u32>, value: Vec<u8>) {
+        self.load(register, Source::Other("…".to_owned()));
+        let place = register.and_then(word).and_then(|word| self.registers.get_mut(word));
+        if let Some(Some(held)) = place {
+            held.value = value;
+        }
+    }
+
+    /// The effect of an expression that writes a TCP option, or removes it where it has no register.
+    fn option_change(&self, data: &[u8]) -> Option<Effect> {
+        let kind = find(data, 2).and_then(|kind| kind.first().copied());
+        match (kind, number_at(data, 7)) {
+            (Some(MSS), Some(register)) => {
+                let Held { value, .. } = self.held(Some(register));
+                Some(Effect::Clamps(value.first_chunk().copied().map(u16::from_be_bytes)))
+            }
+            (_, Some(_)) => Some(Effect::Changes("tcp option".to_owned())),
+            (kind, None) => stripping(kind.into_iter(), "reset tcp option"),
         }
     }
 
     fn held(&self, register: Option<u32>) -> Held {
         let held = register.and_then(word).and_then(|word| self.registers.get(word)?.clone());
-        let unknown =
-            || Held { source: Source::Other("…".to_owned()), mask: Vec::new(), xor: Vec::new() };
-        held.unwrap_or_else(unknown)
+        held.unwrap_or_else(|| Held::of(Source::Other("…".to_owned())))
     }
 
     fn condition(&self, register: Option<u32>, test: Test) -> Condition {
-        let Held { source, mask, xor } = self.held(register);
+        let Held { source, mask, xor, .. } = self.held(register);
         Condition { source, mask, xor, test }
     }
 
@@ -173,6 +213,11 @@ impl Reader {
     fn expression(&mut self, called: &str, data: &[u8], rule: &mut Rule) {
         let at = |kind| number_at(data, kind);
         let value = |kind| find(data, kind).and_then(|data| find(&data, 1)).unwrap_or_default();
+        rule.tracks |= match called {
+            // Counters, quotas, limits, security marks.
+            "objref" => !matches!(at(1), Some(1 | 2 | 4 | 8)),
+            called => !UNTRACKED.contains(&called),
+        };
         match called {
             "meta" if at(3).is_none() => {
                 let source = match at(2) {
@@ -202,7 +247,7 @@ impl Reader {
                 self.load(at(1), source);
             }
             "bitwise" => {
-                let mut held = self.held(at(1));
+                let mut held = Held { value: Vec::new(), ..self.held(at(1)) };
                 // Only masks, and only one: nft makes no condition with more of them.
                 if held.mask.is_empty() && at(6).unwrap_or(0) == 0 {
                     (held.mask, held.xor) = (value(4), value(5));
@@ -243,7 +288,7 @@ impl Reader {
                     .and_then(|made| verdict(&made));
                 match made {
                     Some(made) => rule.effects.push(Effect::Verdict(made)),
-                    None => self.load(at(1), Source::Other("…".to_owned())),
+                    None => self.hold(at(1), value(2)),
                 }
             }
             "match" => {
@@ -254,11 +299,22 @@ impl Reader {
             }
             "target" => {
                 let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
-                rule.effects.push(xt::target(&called));
+                let info = find(data, 3).unwrap_or_default();
+                xt::target(&called, &info, rule);
             }
             "synproxy" => rule.effects.push(Effect::Synproxy),
-            "reject" | "queue" | "tproxy" | "fwd" | "dup" => {
-                rule.effects.push(Effect::Decides(called.to_owned()));
+            "reject" | "queue" | "dup" => rule.effects.push(Effect::Decides(called.to_owned())),
+            "tproxy" | "fwd" => rule.effects.push(Effect::Steers(called.to_owned())),
+            "nat" => {
+                let kind = if at(1) == Some(0) { "snat" } else { "dnat" };
+                rule.effects.push(Effect::Translates(kind.to_owned()));
+            }
+            "redir" => rule.effects.push(Effect::Translates("redirect".to_owned())),
+            // It finds the socket that the packet already has, which one of a cookie has too early.
+            "socket" => {
+                self.load(at(2), Source::Other(called.to_owned()));
+                rule.effects.push(Effect::Steers(called.to_owned()));
+                rule.conditions.push(unknown(called));
             }
             // They remember packets, and the rule goes on only with some.
             "limit" | "connlimit" | "quota" | "dynset" => {
@@ -271,18 +327,24 @@ impl Reader {
                 let asks = at(5).is_some_and(|flags| flags & 1 != 0);
                 rule.conditions.push(on_option_of_syns(asks));
             }
+            "exthdr" if at(6) == Some(1) && at(1).is_none() => {
+                rule.effects.extend(self.option_change(data));
+            }
             // Of objects with a name: quotas, limits, connection limits, synproxies.
             "objref" => rule.effects.push(match at(1) {
                 Some(10) => Effect::Synproxy,
-                Some(1 | 3 | 6..=9) => Effect::Harmless,
+                Some(3 | 7..=9) => Effect::Changes("a named object".to_owned()),
+                Some(1 | 6) => Effect::Harmless,
                 _ => {
                     rule.conditions.push(unknown("a named object"));
                     Effect::Decides("a named object".to_owned())
                 }
             }),
-            "counter" | "log" | "notrack" | "meta" | "ct" | "payload" | "last" => {
-                rule.effects.push(Effect::Harmless);
-            }
+            "payload" => rule.effects.push(header_change(at(2), at(3), at(4))),
+            // Only for those who follow packets through the rules.
+            "meta" if at(2) == Some(12) => rule.effects.push(Effect::Harmless),
+            "notrack" | "meta" | "ct" => rule.effects.push(Effect::Changes(called.to_owned())),
+            "counter" | "log" | "last" => rule.effects.push(Effect::Harmless),
             // An unknown expression that loads a register makes it a source of unknown bits. One that
             // tests something is an unknown condition.
             _ => {
@@ -291,6 +353,26 @@ impl Reader {
             }
         }
     }
+}
+
+/// The effect of writing so many bytes of a header; which is by its number in `enum nft_payload_bases`.
+fn header_change(header: Option<u32>, offset: Option<u32>, len: Option<u32>) -> Effect {
+    const IP: u32 = 1;
+    const TCP: u32 = 2;
+    // IPv6 has its addresses from byte 8 on, where IPv4 has its time to live.
+    let addressed = match (header, offset, len) {
+        (Some(IP), Some(offset), Some(len)) => offset >= 12 || len >= 8,
+        (Some(TCP), Some(offset), _) => offset < 4,
+        (Some(IP | TCP), ..) => true,
+        _ => false,
+    };
+    if addressed { Effect::Translates("set".to_owned()) } else { Effect::Changes("set".to_owned()) }
+}
+
+/// The effect of removing these TCP options; `None`: no cookie promises any of them.
+pub(super) fn stripping(mut kinds: impl Iterator<Item = u8>, called: &str) -> Option<Effect> {
+    let promised = kinds.any(|kind| is_of_syns(kind) || kind == TIMESTAMPS);
+    promised.then(|| Effect::Strips(called.to_owned()))
 }
 
 /// Returns whether an expression is about a TCP option that only SYNs have.

@@ -1,8 +1,9 @@
 //! Matches and targets of iptables, in iptables-legacy and as nf_tables carries them for iptables-nft
 //! (`include/uapi/linux/netfilter`):
-//! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`.
+//! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`, `xt_TCPMSS.h`,
+//! `xt_TCPOPTSTRIP.h`.
 
-use super::parse::{FLAGS, is_of_syns, on_option_of_syns, unknown};
+use super::parse::{FLAGS, is_of_syns, on_option_of_syns, stripping, unknown};
 use super::{Condition, Effect, Rule, Source, Test};
 
 /// The source port in the TCP header.
@@ -11,6 +12,21 @@ const SOURCE_PORT: Source = Source::Transport { offset: 0, len: 2 };
 const PORT: Source = Source::Transport { offset: 2, len: 2 };
 /// Ports that `multiport` can hold.
 const PORTS: usize = 15;
+/// Matches that do not make conntrack follow connections.
+const UNTRACKED_MATCHES: [&str; 36] = [
+    "addrtype", "bpf", "cgroup", "comment", "cpu", "devgroup", "dscp", "ecn", "hashlimit", "hl",
+    "icmp", "icmp6", "iprange", "length", "limit", "mac", "mark", "multiport", "owner", "physdev",
+    "pkttype", "policy", "quota", "recent", "rpfilter", "set", "socket", "statistic", "string",
+    "tcp", "tcpmss", "time", "tos", "ttl", "u32", "udp",
+];
+/// Targets that do not.
+const UNTRACKED_TARGETS: [&str; 26] = [
+    "AUDIT", "CHECKSUM", "CLASSIFY", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "MARK",
+    "NFLOG", "NFQUEUE", "NOTRACK", "RATEEST", "REJECT", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP",
+    "TEE", "TOS", "TPROXY", "TRACE", "TTL", "ULOG", "HMARK",
+];
+/// The size in a `TCPMSS` target that stands for the path's.
+const BY_PATH_MTU: u16 = u16::MAX;
 
 pub(super) fn short(info: &[u8], at: usize) -> Option<u16> {
     info.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
@@ -22,6 +38,7 @@ fn long(info: &[u8], at: usize) -> Option<[u8; 4]> {
 
 /// Reads a match into the rule.
 pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
+    rule.tracks |= !UNTRACKED_MATCHES.contains(&name);
     let known = match name {
         "tcp" => tcp(info, rule),
         "conntrack" => conntrack(revision, info, rule),
@@ -34,6 +51,11 @@ pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
         // They remember packets, whatever the verdict is.
         "recent" | "hashlimit" | "limit" | "connlimit" | "quota" => {
             rule.effects.push(Effect::Decides(name.to_owned()));
+            None
+        }
+        // It finds the socket that the packet already has, which one of a cookie has too early.
+        "socket" => {
+            rule.effects.push(Effect::Steers(name.to_owned()));
             None
         }
         _ => None,
@@ -139,14 +161,29 @@ fn mark(source: Source, info: &[u8], rule: &mut Rule) -> Option<()> {
     Some(())
 }
 
-/// The effect of a target.
-pub(super) fn target(name: &str) -> Effect {
-    match name {
+/// Reads a target into the rule.
+pub(super) fn target(name: &str, info: &[u8], rule: &mut Rule) {
+    let called = || name.to_owned();
+    rule.tracks |= !UNTRACKED_TARGETS.contains(&name);
+    rule.effects.push(match name {
         "SYNPROXY" => Effect::Synproxy,
-        "LOG" | "NFLOG" | "ULOG" | "TCPMSS" | "TCPOPTSTRIP" | "MARK" | "CONNMARK"
-        | "CONNSECMARK" | "SECMARK" | "CT" | "NOTRACK" | "TRACE" | "AUDIT" | "CLASSIFY"
-        | "DSCP" | "TOS" | "ECN" | "HL" | "TTL" | "CHECKSUM" | "SET" | "RATEEST" | "IDLETIMER"
-        | "LED" => Effect::Harmless,
-        other => Effect::Decides(other.to_owned()),
-    }
+        "TPROXY" => Effect::Steers(called()),
+        "DNAT" | "REDIRECT" | "SNAT" | "NETMAP" | "MASQUERADE" => Effect::Translates(called()),
+        // `struct xt_tcpmss_info`.
+        "TCPMSS" => Effect::Clamps(short(info, 0).filter(|size| *size != BY_PATH_MTU)),
+        // `struct xt_tcpoptstrip_target_info`: a bit for each kind.
+        "TCPOPTSTRIP" => {
+            let has = |kind: &u8| {
+                let byte = usize::from(kind / 32) * 4;
+                let word = long(info, byte).map_or(u32::MAX, u32::from_ne_bytes);
+                word & 1 << (kind % 32) != 0
+            };
+            stripping((0..=u8::MAX).filter(has), name).unwrap_or(Effect::Harmless)
+        }
+        "MARK" | "CONNMARK" | "CONNSECMARK" | "SECMARK" | "CT" | "NOTRACK" | "CLASSIFY"
+        | "DSCP" | "TOS" | "ECN" | "HL" | "TTL" | "HMARK" => Effect::Changes(called()),
+        "LOG" | "NFLOG" | "ULOG" | "TRACE" | "AUDIT" | "CHECKSUM" | "SET" | "RATEEST"
+        | "IDLETIMER" | "LED" => Effect::Harmless,
+        _ => Effect::Decides(called()),
+    });
 }

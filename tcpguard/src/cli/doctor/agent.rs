@@ -187,7 +187,12 @@ pub(super) fn health(facts: &Facts) -> Vec<Checked> {
 pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "cookies";
     let mut findings = vec![match &facts.selftest {
-        SelfTested::Known { best: Some(best) } => Checked::passed(CODE, format!("tested: {best}")),
+        // The test has namespaces of its own, without the host's rules.
+        SelfTested::Known { best: Some(best) } => {
+            let nat = facts.of_host.firewall.nat();
+            let nat = nat.map_or_else(String::new, |nat| format!("; not beside NAT: {}", nat.why()));
+            Checked::passed(CODE, format!("tested: {best}{nat}"))
+        }
         SelfTested::Known { best: None } => {
             Checked::warning(CODE, "tested: no SYN cookies work").hint("tcpguard selftest")
         }

@@ -13,6 +13,7 @@ use tcpguard_host::doctor::facts::{
 };
 use tcpguard_host::doctor::service;
 use tcpguard_host::firewall::FirewallChoice;
+use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::xdp_driver::page_bytes;
 use tcpguard_host::linux::{Sysctls, accounts, capabilities, container, kernel_release, netns};
@@ -78,6 +79,7 @@ fn firewall(config: Option<&Path>) -> FirewallFacts {
         rules: rules.map_err(|error| error.to_string()),
         choice: config.as_ref().map_or_else(FirewallChoice::default, |one| one.cookie_firewall),
         mark: config.map_or(0, |config| config.cookie_mark),
+        own: all_addresses().unwrap_or_default(),
     }
 }
 

@@ -138,7 +138,7 @@ impl Agent {
     }
 
     /// Notices changes of the host's packet filter. Cookies that it no longer suits are stopped, and may be tried again
-    /// where it may suit them now. Its rules are read only where cookies are made or refused, or `wanted`.
+    /// where it may suit them now.
     pub(super) fn tend_firewall(&mut self, now: Timestamp, wanted: bool) -> anyhow::Result<()> {
         let need = if wanted {
             Need::Now
@@ -150,7 +150,7 @@ impl Agent {
             Need::None
         };
         let changed = self.firewall.poll(now, &self.config, need);
-        if !changed || need == Need::None || !self.firewall.refresh(now, wanted) {
+        if !changed || !self.firewall.refresh(now, need) {
             return Ok(());
         }
         let attached = self.interfaces.attached();

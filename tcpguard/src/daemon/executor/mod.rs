@@ -58,6 +58,11 @@ impl Executor {
         self.listeners.change(id, |one| change(&mut one.mitigations), &mut self.dataplane)
     }
 
+    /// Limits the MSS that a cookie keeps of a listener's clients, or no longer.
+    pub fn limit_mss(&mut self, id: ListenerId, limit: Option<u16>) -> Result<(), KernelError> {
+        self.listeners.change(id, |one| one.mss_limit = limit, &mut self.dataplane)
+    }
+
     /// Limits SYNs to closed ports to so many a second, or no longer.
     pub fn limit_closed_ports(
         &mut self,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tcpguard_common::abi::{ListenerKey, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
+use tcpguard_host::firewall::Nat;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device, interfaces};
 
@@ -40,6 +41,8 @@ pub struct Cookies {
     backend: CookieBackend,
     /// Reason for which no better backend is used.
     reason: Option<String>,
+    /// Reason for which the kernel's helper cannot make cookies in place of [`CookieBackend::Own`].
+    no_helper: Option<String>,
     redeemer: Option<Redeemer>,
     redemptions: BTreeMap<u32, Redemption>,
     /// Changes that other processes made to these programs on interfaces, and that were repaired.
@@ -80,10 +83,15 @@ impl Cookies {
         let missing = loaded.as_ref().err().map(ToString::to_string);
         let own = missing.map_or_else(|| tried(&selftest, CookieBackend::Own, interfaces), Err);
         let helper = tried(&selftest, CookieBackend::KernelHelper, interfaces);
+        let no_helper = match choice {
+            CookieChoice::Own => Some(format!("{}; \"auto\" allows it", configured("own"))),
+            _ => helper.clone().err(),
+        };
         let (backend, reason) = choose(choice, own, helper);
         Ok(Self {
             backend,
             reason,
+            no_helper,
             redeemer: loaded.ok(),
             redemptions: BTreeMap::new(),
             repaired: Vec::new(),
@@ -99,14 +107,29 @@ impl Cookies {
         self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
     }
 
-    /// The backend that makes cookies.
-    pub const fn backend(&self) -> CookieBackend {
-        self.backend
+    /// The backend that makes cookies for addresses with this NAT.
+    ///
+    /// # Errors
+    /// The obstacle, if none can beside it.
+    pub fn backend(&self, nat: Option<&Nat>) -> Result<CookieBackend, Obstacle> {
+        match (self.backend, nat, &self.no_helper) {
+            (CookieBackend::Own, Some(_), None) => Ok(CookieBackend::KernelHelper),
+            (CookieBackend::Own, Some(nat), Some(why)) => {
+                Err(Obstacle::Nat { nat: nat.clone(), no_helper: why.clone() })
+            }
+            (backend, ..) => Ok(backend),
+        }
     }
 
-    /// Returns the reason for which no better backend is used.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+    /// Returns whether another backend than the best takes its place for addresses with this NAT.
+    pub fn is_replaced(&self, nat: Option<&Nat>) -> bool {
+        self.backend == CookieBackend::Own && nat.is_some()
+    }
+
+    /// Returns the reason for which no better backend is used for addresses with this NAT.
+    pub fn reason(&self, nat: Option<&Nat>) -> Option<String> {
+        let nat = nat.filter(|nat| self.is_replaced(Some(nat)));
+        nat.map(Nat::why).or_else(|| self.reason.clone())
     }
 
     /// Tests that a listener may be answered for, by a trial where that is possible.
@@ -114,11 +137,12 @@ impl Cookies {
         &mut self,
         now: Timestamp,
         monitored: &MonitoredListener,
+        backend: CookieBackend,
         executor: &Executor,
         object: &mut Object,
         interfaces: &[Interface],
     ) -> Result<(), Refusal> {
-        if self.backend == CookieBackend::Kernel {
+        if backend == CookieBackend::Kernel {
             let wanted = || "the configuration leaves cookies to the kernel".to_owned();
             return Err(Refusal::NoBackend(self.reason.clone().unwrap_or_else(wanted)));
         }
@@ -150,6 +174,7 @@ impl Cookies {
             let found = situation(monitored, Some(&record), interfaces, &settings);
             let outcome = match found.into_iter().next() {
                 Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
+                None if backend != CookieBackend::Own => Ok(()),
                 None => self.try_syn_ack(now, &syn_ack.0, &record, executor, object),
             };
             match outcome {
@@ -177,10 +202,7 @@ impl Cookies {
         executor: &Executor,
         object: &mut Object,
     ) -> Result<(), Refusal> {
-        let Some(redeemer) = self.redeemer.as_mut().filter(|_| self.backend == CookieBackend::Own)
-        else {
-            return Ok(());
-        };
+        let Some(redeemer) = self.redeemer.as_mut() else { return Ok(()) };
         let syn_ack = (key.addr.as_v4().is_some(), *record);
         if !self.tried.contains(&syn_ack) {
             self_test(object, redeemer, &executor.dataplane, key, now.as_nanos())?;
@@ -191,8 +213,13 @@ impl Cookies {
     }
 
     /// Sees to it that cookies are taken back, before the first is made.
-    pub fn accept(&mut self, pins: &Pins, interfaces: &[Interface]) -> Result<(), Refusal> {
-        match self.backend {
+    pub fn accept(
+        &mut self,
+        backend: CookieBackend,
+        pins: &Pins,
+        interfaces: &[Interface],
+    ) -> Result<(), Refusal> {
+        match backend {
             CookieBackend::Own => {
                 self.hang(pins, interfaces)?;
                 self.behind().map_or(Ok(()), |(interface, program)| {
@@ -260,7 +287,7 @@ impl Cookies {
         }
     }
 
-    /// Gives the borrowed sysctl back, once no listener is armed. If that fails, each call tries again.
+    /// Gives the borrowed sysctl back, once no listener's cookies need it. If that fails, each call tries again.
     pub fn give_back(&mut self) {
         if !self.lease.is_held() {
             return;
@@ -300,13 +327,17 @@ fn tried(
     verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
 }
 
+/// The reason where the configuration names this backend.
+fn configured(backend: &str) -> String {
+    format!("cookies.backend = \"{backend}\" in the configuration")
+}
+
 /// Returns the best backend that works, and the reason for which no better one is used.
 fn choose(
     choice: CookieChoice,
     own: Result<(), String>,
     helper: Result<(), String>,
 ) -> (CookieBackend, Option<String>) {
-    let configured = |why: &str| format!("cookies.backend = \"{why}\" in the configuration");
     match choice {
         CookieChoice::Kernel => (CookieBackend::Kernel, Some(configured("kernel"))),
         CookieChoice::KernelHelper => match helper {

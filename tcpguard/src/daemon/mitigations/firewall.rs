@@ -1,14 +1,17 @@
 //! The host's packet filter, as far as SYN cookies depend on it: whether it has changed is asked every
-//! second, its rules are read only where cookies are made, refused or about to be made.
+//! second, and its rules are read after each change, as often as that may cost.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use tcpguard_engine::{ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
-use tcpguard_host::firewall::{FirewallChoice, Offence, Question, Way, offences, unread};
+use tcpguard_host::firewall::{FirewallChoice, Nat, Offence, Question, Way, judge, nat, unread};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
+use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
 use super::obstacles::Obstacle;
@@ -20,6 +23,9 @@ use crate::daemon::reading::pace::Pace;
 const STACKED: [&str; 10] =
     ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec", "hsr"];
 
+/// Pace at which the rules are read while no cookie depends on them.
+const SELDOM: Duration = Duration::from_secs(10);
+
 /// State of the packet filter.
 #[derive(Debug, Default)]
 pub struct Firewall {
@@ -28,16 +34,20 @@ pub struct Firewall {
     seen: Option<Seen>,
     read: Option<Seen>,
     rules: RuleSet,
-    /// Pace at which the rules are read again.
+    /// NAT of IPv4 and of IPv6.
+    nat: [Option<Nat>; 2],
+    /// Pace at which the rules are read again, and the time at which they were read last.
     reading: Pace,
+    read_at: Option<Timestamp>,
     /// Pace at which the rules of iptables-legacy are compared again, and the time of the last comparison.
     comparing: Pace,
     compared: Option<Timestamp>,
-    /// Interfaces by which packets arrive, and the poll in which they were determined.
+    /// Interfaces and addresses at which packets arrive, and the poll in which they were determined.
     ways: Vec<Way>,
+    own: Vec<IpAddr>,
     looked: Option<Timestamp>,
-    /// Verdicts of the rules on listeners that are reached by these interfaces.
-    verdicts: BTreeMap<Asked, Option<Offence>>,
+    /// Verdicts of the rules on listeners that are reached there.
+    verdicts: BTreeMap<Asked, Verdict>,
     /// Reason for which the rules are not known, as it was logged last.
     reported: Option<String>,
 }
@@ -68,10 +78,18 @@ pub enum Need {
 /// Inputs of a verdict beside the rules and the interfaces; see [`Question`].
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Asked {
+    addr: IpAddr,
     port: u16,
-    ipv4: bool,
-    ipv6: bool,
     mark: u32,
+}
+
+/// Verdict of the rules on cookies at a listener.
+#[derive(Clone, Debug)]
+struct Verdict {
+    /// The first rule that forbids them.
+    offence: Option<Offence>,
+    /// The least MSS to which rules lower that of its clients.
+    mss_limit: Option<u16>,
 }
 
 impl Firewall {
@@ -124,10 +142,14 @@ impl Firewall {
     }
 
     /// Reads the rules after a change. Returns whether they differ now: many changes are of addresses in sets, which
-    /// are not read. A process that can cause changes may do so as often as it likes. So unless the rules are `wanted`
-    /// now, they are read no more often than that may cost.
-    pub fn refresh(&mut self, now: Timestamp, wanted: bool) -> bool {
-        let due = wanted || self.reading.is_due(now);
+    /// are not read. A process that can cause changes may do so as often as it likes. So unless the rules are needed
+    /// now, they are read no more often than that may cost, and seldom where no cookie depends on them.
+    pub fn refresh(&mut self, now: Timestamp, need: Need) -> bool {
+        let due = match need {
+            Need::Now => true,
+            Need::Cookies => self.reading.is_due(now),
+            Need::None => self.read_at.is_none_or(|read| now.since(read) >= SELDOM),
+        };
         if !due || self.seen == self.read {
             return false;
         }
@@ -144,6 +166,7 @@ impl Firewall {
             }
         };
         let differs = self.take(rules);
+        self.read_at = Some(now);
         self.reading.took(now, cpu_time().saturating_sub(begun));
         differs
     }
@@ -155,6 +178,7 @@ impl Firewall {
             || self.read.as_ref().map(configured) != self.seen.as_ref().map(configured);
         self.read.clone_from(&self.seen);
         if differs {
+            self.nat = [nat(&rules, true, false), nat(&rules, false, true)];
             self.rules = rules;
             self.verdicts.clear();
         }
@@ -178,50 +202,72 @@ impl Firewall {
         Some(Finding::warning("firewall_unread", text).hint(hint))
     }
 
-    /// The obstacle that forbids cookies at a listener, in the poll of `now`. `own`: they are made by the XDP program,
-    /// which can mark them.
-    pub fn forbids(
+    /// The NAT that packets for this address pass, as far as the rules are known.
+    pub fn nat(&self, addr: IpAddr) -> Option<&Nat> {
+        let [ipv4, ipv6] = families(addr);
+        let [nat4, nat6] = &self.nat;
+        nat4.as_ref().filter(|_| ipv4).or(nat6.as_ref().filter(|_| ipv6))
+    }
+
+    /// Returns the MSS to which the rules lower that of a listener's clients, in the poll of `now`. `own`: its cookies
+    /// are made by the XDP program, which can mark them.
+    ///
+    /// # Errors
+    /// The obstacle that forbids cookies there.
+    pub fn admits(
         &mut self,
         now: Timestamp,
         monitored: &MonitoredListener,
         own: bool,
         attached: &[Interface],
-    ) -> Option<Obstacle> {
-        let Seen { choice, mark, .. } = *self.read.as_ref()?;
-        if choice == FirewallChoice::Allow || monitored.kind != ListenerKind::Local {
-            return None;
+    ) -> Result<Option<u16>, Obstacle> {
+        let Some(Seen { choice, mark, .. }) = self.read else { return Ok(None) };
+        if monitored.kind != ListenerKind::Local {
+            return Ok(None);
         }
         if self.looked != Some(now) {
             self.looked = Some(now);
-            self.come_by(ways(attached));
+            self.come_by(ways(attached), all_addresses().unwrap_or_default());
         }
-        let addr = monitored.listener.addr;
-        let offence = self.verdict(Asked {
+        let verdict = self.verdict(Asked {
+            addr: monitored.listener.addr,
             port: monitored.listener.port,
-            ipv4: addr.is_ipv4() || addr.is_unspecified(),
-            ipv6: addr.is_ipv6(),
             mark: if own { mark } else { 0 },
-        })?;
-        Some(Obstacle::Firewall { offence: Box::new(offence), own, mark })
+        });
+        match verdict.offence.filter(|_| choice == FirewallChoice::Refuse) {
+            Some(offence) => Err(Obstacle::Firewall { offence: Box::new(offence), own, mark }),
+            None => Ok(verdict.mss_limit),
+        }
     }
 
-    /// Takes note of the interfaces by which packets come.
-    fn come_by(&mut self, ways: Vec<Way>) {
-        if ways != self.ways {
-            self.ways = ways;
+    /// Takes note of the interfaces and addresses at which packets come.
+    fn come_by(&mut self, ways: Vec<Way>, own: Vec<IpAddr>) {
+        if ways != self.ways || own != self.own {
+            (self.ways, self.own) = (ways, own);
             self.verdicts.clear();
         }
     }
 
-    /// Returns the first rule that depends on the SYN, found once for all listeners that are alike to the rules.
-    fn verdict(&mut self, asked: Asked) -> Option<Offence> {
-        let (rules, ways) = (&self.rules, &self.ways);
-        let judge = || {
-            let Asked { port, ipv4, ipv6, mark } = asked;
-            offences(rules, &Question { port, ipv4, ipv6, ways, mark }).into_iter().next()
+    /// Returns the verdict of the rules, found once for all listeners that are alike to them.
+    fn verdict(&mut self, asked: Asked) -> Verdict {
+        let (rules, ways, own) = (&self.rules, &self.ways, &self.own);
+        let verdict = || {
+            let Asked { addr, port, mark } = asked;
+            let [ipv4, ipv6] = families(addr);
+            let to = if addr.is_unspecified() { &own[..] } else { std::slice::from_ref(&addr) };
+            let judged = judge(rules, &Question { port, to, ipv4, ipv6, ways, mark });
+            Verdict {
+                offence: judged.offences.into_iter().next(),
+                mss_limit: judged.mss_limit,
+            }
         };
-        self.verdicts.entry(asked).or_insert_with(judge).clone()
+        self.verdicts.entry(asked).or_insert_with(verdict).clone()
     }
+}
+
+/// Returns whether a listener at this address takes IPv4, and whether IPv6.
+fn families(addr: IpAddr) -> [bool; 2] {
+    [addr.is_ipv4() || addr.is_unspecified(), addr.is_ipv6()]
 }
 
 /// The interfaces by which the packet filter sees packets arrive; none, which stands for any, where others may be above
@@ -243,7 +289,8 @@ mod tests {
     use tcpguard_host::firewall::recorded::{NEW_NOT_SYN, UFW, recorded};
     use tcpguard_support::hint_check;
 
-    const HTTPS: Asked = Asked { port: 443, ipv4: true, ipv6: true, mark: 0 };
+    const HTTPS: Asked =
+        Asked { addr: IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), port: 443, mark: 0 };
 
     fn seen(generation: u32, mark: u32) -> Option<Seen> {
         let (legacy, choice) = (Tables::default(), FirewallChoice::Refuse);
@@ -283,13 +330,13 @@ mod tests {
     fn a_verdict_holds_until_the_rules_or_the_interfaces_are_others() {
         let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
         firewall.take(recorded(NEW_NOT_SYN));
-        let kind = |firewall: &mut Firewall| firewall.verdict(HTTPS).map(|offence| offence.kind);
+        let kind = |firewall: &mut Firewall| firewall.verdict(HTTPS).offence.map(|one| one.kind);
         assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
         // Found again without the rules.
         let rules = std::mem::take(&mut firewall.rules);
-        firewall.come_by(Vec::new());
+        firewall.come_by(Vec::new(), Vec::new());
         assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));
-        firewall.come_by(vec![Way { name: "eth0".to_owned(), index: 2 }]);
+        firewall.come_by(vec![Way { name: "eth0".to_owned(), index: 2 }], Vec::new());
         assert_eq!(kind(&mut firewall), None);
         firewall.take(rules);
         assert_eq!(kind(&mut firewall), Some(Kind::NotSyn));

@@ -102,6 +102,15 @@ pub struct MitigationContext<'a> {
     pub firewall: &'a mut Firewall,
 }
 
+/// Terms on which the packet filter suits cookies at a listener.
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    /// The backend that makes them.
+    backend: CookieBackend,
+    /// The MSS to which the rules lower that of clients.
+    mss_limit: Option<u16>,
+}
+
 /// Effect of another rule set of the packet filter on cookies.
 #[derive(Debug)]
 pub struct Judged {
@@ -192,30 +201,75 @@ impl Mitigations {
             0 => CookieBackend::KernelHelper,
             _ => CookieBackend::Own,
         };
-        if made_by != self.cookies.backend() {
+        let Admission { backend, mss_limit } = self.admitted(now, id, context)?;
+        if made_by != backend {
             return Err(Refusal::NoBackend("others make them now".to_owned()));
         }
-        self.admitted(now, id, context)?;
-        self.cookies.accept(context.pins, context.interfaces)?;
-        if made_by == CookieBackend::KernelHelper {
-            write_kernel_timestamps(context.executor)?;
-        }
-        Ok(())
+        context.executor.limit_mss(id, mss_limit)?;
+        self.accept(id, made_by, context)
     }
 
-    /// Tests that the host's packet filter suits cookies at a listener.
+    /// Tests that the host's packet filter suits cookies at a listener, and determines their backend beside it.
     fn admitted(
         &self,
         now: Timestamp,
         id: ListenerId,
         context: &mut MitigationContext<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Admission, Refusal> {
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let own = self.cookies.backend() == CookieBackend::Own;
-        match context.firewall.forbids(now, monitored, own, context.interfaces) {
-            Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
-            None => Ok(()),
+        let nat = context.firewall.nat(monitored.listener.addr);
+        let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
+        let own = backend == CookieBackend::Own;
+        let admitted = context.firewall.admits(now, monitored, own, context.interfaces);
+        let mss_limit = admitted.map_err(Refusal::Obstacle)?;
+        Ok(Admission { backend, mss_limit })
+    }
+
+    /// Sees to it that cookies of this backend are taken back.
+    fn accept(
+        &mut self,
+        id: ListenerId,
+        backend: CookieBackend,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let accepted = self.cookies.accept(backend, context.pins, context.interfaces);
+        let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        match (accepted, context.firewall.nat(monitored.listener.addr)) {
+            // It is not the backend of choice.
+            (Err(Refusal::Lease(error)), Some(nat)) if self.cookies.is_replaced(Some(nat)) => {
+                let (nat, no_helper) = (nat.clone(), error.with_hint());
+                return Err(Refusal::Obstacle(Obstacle::Nat { nat, no_helper }));
+            }
+            (accepted, _) => accepted?,
         }
+        if backend == CookieBackend::KernelHelper {
+            write_kernel_timestamps(context.executor)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with cookies at a listener on these terms. Those that are out of another backend are still accepted,
+    /// as far as the packet filter lets them.
+    fn go_on(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        admission: Admission,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let Admission { backend, mss_limit } = admission;
+        let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        let (bits, at) = (monitored.mitigations & COOKIES, monitored.listener);
+        if bits & bits_of_backend(backend) == 0 {
+            self.accept(id, backend, context)?;
+            let why = self.cookies.reason(context.firewall.nat(at.addr));
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            log::info!("SYN cookies at {}:{} are now {}{why}", at.addr, at.port, backend.name());
+            self.accepting.insert(id, now + ACCEPT);
+        }
+        context.executor.limit_mss(id, mss_limit)?;
+        context.executor.change_mitigations(id, bits_of_backend(backend), bits)?;
+        Ok(())
     }
 
     /// Returns whether any listener's SYNs are answered.
@@ -235,7 +289,9 @@ impl Mitigations {
             }
         }
         for id in armed {
-            if let Err(refusal) = self.admitted(now, id, context) {
+            let admitted = self.admitted(now, id, context);
+            let goes_on = admitted.and_then(|admission| self.go_on(now, id, admission, context));
+            if let Err(refusal) = goes_on {
                 judged.forbidden.push((id, refusal.to_string()));
             }
         }
@@ -260,7 +316,9 @@ impl Mitigations {
         let taken = self.set(now, id, mitigation, rate, context);
         if mitigation == Mitigation::Cookies {
             match &taken {
-                Err(Refusal::Obstacle(Obstacle::Firewall { .. })) => self.walled.insert(id),
+                Err(Refusal::Obstacle(Obstacle::Firewall { .. } | Obstacle::Nat { .. })) => {
+                    self.walled.insert(id)
+                }
                 _ => self.walled.remove(&id),
             };
         }
@@ -301,23 +359,16 @@ impl Mitigations {
             }
             Mitigation::Cookies => {
                 let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+                let nat = context.firewall.nat(monitored.listener.addr);
+                let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
                 let (executor, interfaces) = (&*context.executor, context.interfaces);
-                self.cookies.check(now, monitored, executor, context.object, interfaces)?;
-                self.admitted(now, id, context)?;
+                self.cookies.check(now, monitored, backend, executor, context.object, interfaces)?;
+                let Admission { mss_limit, .. } = self.admitted(now, id, context)?;
                 // First the program that checks returned cookies, then the first cookie.
-                self.cookies.accept(context.pins, interfaces)?;
+                self.accept(id, backend, context)?;
                 self.accepting.remove(&id);
-                bits = match self.cookies.backend() {
-                    CookieBackend::KernelHelper => {
-                        write_kernel_timestamps(context.executor)?;
-                        ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE
-                    }
-                    _ => {
-                        ListenerEntry::OWN_COOKIES
-                            | ListenerEntry::ACCEPT
-                            | ListenerEntry::OUT_OF_STATE
-                    }
-                };
+                context.executor.limit_mss(id, mss_limit)?;
+                bits = bits_of_backend(backend);
             }
             Mitigation::Source | Mitigation::Signature => {}
         }
@@ -347,7 +398,7 @@ impl Mitigations {
             Mitigation::Source | Mitigation::Signature | Mitigation::Budget => {}
         }
         context.executor.change_mitigations(id, 0, clear)?;
-        if mitigation == Mitigation::Cookies && !answers(context.executor) {
+        if mitigation == Mitigation::Cookies && !is_helped(context.executor) {
             self.cookies.give_back();
         }
         self.write_out_of_state(context.executor)
@@ -378,15 +429,16 @@ impl Mitigations {
             .collect();
         for id in over {
             self.accepting.remove(&id);
-            let armed = context.executor.listeners.get(id).is_some_and(is_armed);
-            let out_of_state =
-                if self.out_of_state.contains(&id) { 0 } else { ListenerEntry::OUT_OF_STATE };
-            if !armed {
-                context.executor.change_mitigations(id, 0, ListenerEntry::ACCEPT | out_of_state)?;
-                self.write_out_of_state(context.executor)?;
+            let bits = context.executor.listeners.get(id).map_or(0, |one| one.mitigations);
+            if bits & ListenerEntry::OWN_COOKIES != 0 {
+                continue;
             }
+            let stays = bits & COOKIES != 0 || self.out_of_state.contains(&id);
+            let out_of_state = if stays { 0 } else { ListenerEntry::OUT_OF_STATE };
+            context.executor.change_mitigations(id, 0, ListenerEntry::ACCEPT | out_of_state)?;
+            self.write_out_of_state(context.executor)?;
         }
-        if !answers(context.executor) {
+        if !is_helped(context.executor) {
             self.cookies.give_back();
         }
         let accepts =
@@ -436,6 +488,19 @@ fn is_armed(monitored: &MonitoredListener) -> bool {
 /// Returns whether any listener's SYNs are answered.
 fn answers(executor: &Executor) -> bool {
     executor.listeners.iter().any(is_armed)
+}
+
+/// Returns whether any listener's SYNs are answered with cookies of the kernel's making.
+fn is_helped(executor: &Executor) -> bool {
+    executor.listeners.iter().any(|one| one.mitigations & ListenerEntry::KERNEL_COOKIES != 0)
+}
+
+/// The kernel's bits for cookies of a backend.
+const fn bits_of_backend(backend: CookieBackend) -> u8 {
+    match backend {
+        CookieBackend::KernelHelper => ListenerEntry::KERNEL_COOKIES | ListenerEntry::OUT_OF_STATE,
+        _ => ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT | ListenerEntry::OUT_OF_STATE,
+    }
 }
 
 /// The kernel's bits for a mitigation; those of cookies depend on their backend.

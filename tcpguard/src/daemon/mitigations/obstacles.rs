@@ -8,7 +8,7 @@ use std::fmt;
 
 use tcpguard_common::abi::{SynAckRecord, option};
 use tcpguard_engine::ListenerKind;
-use tcpguard_host::firewall::{Kind, Offence};
+use tcpguard_host::firewall::{Kind, Nat, Offence};
 use tcpguard_host::linux::CookieSettings;
 
 /// The state of a listener for which cookies are to be armed.
@@ -66,7 +66,14 @@ pub enum Obstacle {
     NotReceived { interface: String },
     /// The hardware takes the VLAN tag off that the answer would need.
     TagStripped { interface: String, vlan: u32 },
-    /// A rule of the host's packet filter depends on the SYN, which it would not see.
+    /// The host translates addresses, and the kernel then takes no connection from a BPF program.
+    Nat {
+        nat: Nat,
+        /// Reason for which the kernel's helper cannot make the cookies.
+        no_helper: String,
+    },
+    /// A rule of the host's packet filter depends on the SYN, which it would not see, or would have taken or
+    /// changed it.
     Firewall {
         /// The rule, and the way in which it depends on the SYN.
         offence: Box<Offence>,
@@ -132,6 +139,12 @@ impl fmt::Display for Obstacle {
                 "{interface} strips VLAN tags before XDP, and the reply would lack that of VLAN {vlan}. \
                  Keep them: ethtool -K {interface} rxvlan off"
             ),
+            Self::Nat { nat, no_helper } => write!(
+                f,
+                "{}, and the kernel's helper cannot make cookies in their place: {no_helper}. See the rules: {}",
+                nat.why(),
+                nat.listing()
+            ),
             Self::Firewall { offence, own, mark } => {
                 write!(f, "{offence} {}. ", offence.why())?;
                 f.write_str(match (offence.kind, own, mark) {
@@ -145,13 +158,23 @@ impl fmt::Display for Obstacle {
                     (Kind::Synproxy, ..) => {
                         "One of the two is enough. See: tcpguard doctor"
                     }
+                    (Kind::Steers | Kind::Translates, ..) => {
+                        "A cookie would open the connection at this listener. Limit the rule to other ports. \
+                         See: tcpguard doctor"
+                    }
+                    (Kind::Changes, ..) => {
+                        "Let it match connections (ct state new) in place of SYN flags. See: tcpguard doctor"
+                    }
+                    (Kind::Rewrites, ..) => {
+                        "Limit it to other ports, or to an MSS of at least 1220 bytes. See: tcpguard doctor"
+                    }
                     (_, true, 0) => {
                         "Set cookies.mark, and accept that mark before it, by the rules of: tcpguard \
                          doctor"
                     }
                     (_, true, _) => "Accept the mark before it, by the rules of: tcpguard doctor",
                     (_, false, _) => {
-                        "The cookies of this kernel cannot be marked. Let it match connections (ct state \
+                        "The kernel's cookies cannot be marked. Let it match connections (ct state \
                          new) without flags. See: tcpguard doctor"
                     }
                 })
@@ -227,6 +250,8 @@ mod tests {
     use tcpguard_common::wire::tagged;
 
     use super::*;
+    use tcpguard_host::firewall::nat;
+    use tcpguard_host::firewall::recorded::{FIREWALLD, recorded};
     use tcpguard_host::linux::netfilter::Family;
     use tcpguard_support::hint_check;
 
@@ -370,6 +395,19 @@ mod tests {
         Obstacle::Firewall { offence: Box::new(offence), own, mark }
     }
 
+    fn behind_nat(no_helper: &str) -> Obstacle {
+        let nat = nat(&recorded(FIREWALLD), true, false).expect("NAT");
+        Obstacle::Nat { nat, no_helper: no_helper.to_owned() }
+    }
+
+    #[test]
+    fn nat_is_named_with_its_chain_and_the_remedy() {
+        let words = behind_nat("old kernel").to_string();
+        assert!(words.starts_with("the kernel's NAT of IPv4 (chain nat_"), "{words}");
+        assert!(words.contains("in their place: old kernel. See"), "{words}");
+        assert!(words.contains("nft list chain inet firewalld nat_"), "{words}");
+    }
+
     #[test]
     fn a_rule_is_named_so_that_an_operator_finds_it() {
         let words = firewall(Kind::NotSyn, true, 0).to_string();
@@ -399,6 +437,11 @@ mod tests {
             firewall(Kind::Bypassed, true, 0),
             firewall(Kind::Strict, true, 0),
             firewall(Kind::Synproxy, true, 0),
+            firewall(Kind::Steers, true, 0),
+            firewall(Kind::Translates, false, 0),
+            firewall(Kind::Changes, true, 0),
+            firewall(Kind::Rewrites, true, 0),
+            behind_nat("cookies.backend = \"own\" in the configuration"),
         ] {
             assert!(hint_check::is_named(&obstacle.to_string()), "{obstacle}");
             // Every one there is stands above.
@@ -412,6 +455,7 @@ mod tests {
                 | Obstacle::NoTransmit { .. }
                 | Obstacle::NotReceived { .. }
                 | Obstacle::TagStripped { .. }
+                | Obstacle::Nat { .. }
                 | Obstacle::Firewall { .. } => {}
             }
         }

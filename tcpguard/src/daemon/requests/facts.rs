@@ -1,5 +1,7 @@
 //! Facts for the status that are not in the engine's report.
 
+use std::net::Ipv6Addr;
+
 use tcpguard_common::abi::{PacketCounters, maps};
 use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
@@ -124,13 +126,16 @@ impl Agent {
     fn cookies(&self, maps: &[Map]) -> Cookies {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.mitigations.cookies;
-        let (backend, reason) = match (syncookies, cookies.backend()) {
+        // Of whichever IP version: most listeners take both.
+        let nat = self.firewall.nat(Ipv6Addr::UNSPECIFIED.into());
+        let (backend, reason) = match (syncookies, cookies.backend(nat)) {
             (Some(0), _) => {
                 let obstacle = Obstacle::NoCookies { switched_off: true };
                 (BackendInUse::None, Some(obstacle.to_string()))
             }
-            (_, CookieBackend::Own) => (BackendInUse::Own, None),
-            (_, backend) => (backend.into(), cookies.reason().map(str::to_owned)),
+            (_, Err(obstacle)) => (BackendInUse::None, Some(obstacle.to_string())),
+            (_, Ok(CookieBackend::Own)) => (BackendInUse::Own, None),
+            (_, Ok(backend)) => (backend.into(), cookies.reason(nat)),
         };
         let slots = self.executor.listeners.iter().map(|monitored| monitored.slot());
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();

@@ -96,13 +96,13 @@ struct Entry<'a> {
 }
 
 /// Target of an entry, `struct xt_entry_target`.
-enum Target {
+enum Target<'a> {
     /// The standard target: a verdict if negative, or the offset of an entry.
     Standard(i32),
     /// The head of a user's chain, with its name, or the end of the table.
     Error(String),
-    /// An extension, by its name.
-    Extension(String),
+    /// An extension, by its name, and its data.
+    Extension(String, &'a [u8]),
 }
 
 /// The answer to `IPT_SO_GET_INFO`.
@@ -153,7 +153,8 @@ pub fn chains(family: Family, table: &str, info: &Info, bytes: &[u8]) -> Vec<Cha
             rules.pop();
         }
         let table = table.to_owned();
-        found.push(Chain { family, table, name, hook, legacy: true, rules });
+        let nat = hook.is_some() && table == "nat";
+        found.push(Chain { family, table, name, hook, nat, legacy: true, rules });
     }
     found
 }
@@ -217,7 +218,10 @@ impl Layout {
                 }
                 Err(_) => verdict_of(verdict),
             },
-            Some(Target::Extension(name)) => xt::target(&name),
+            Some(Target::Extension(name, data)) => {
+                xt::target(&name, data, &mut rule);
+                return rule;
+            }
             Some(Target::Error(_)) | None => Effect::Decides("error".to_owned()),
         };
         rule.effects.push(effect);
@@ -284,15 +288,15 @@ impl Layout {
     }
 }
 
-impl Entry<'_> {
-    fn target(&self) -> Option<Target> {
+impl<'a> Entry<'a> {
+    fn target(&self) -> Option<Target<'a>> {
         let target = self.bytes.get(self.target..)?;
         let data = target.get(EXTENSION_LEN..)?;
         let called = name(&target[NAME]);
         Some(match &called[..] {
             "" => Target::Standard(i32::from_ne_bytes(*data.first_chunk()?)),
             "ERROR" => Target::Error(name(data)),
-            _ => Target::Extension(called),
+            _ => Target::Extension(called, data),
         })
     }
 }

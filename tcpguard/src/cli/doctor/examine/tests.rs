@@ -204,6 +204,7 @@ fn healthy() -> Facts {
                 rules: Ok(RuleSet { complete: true, ..RuleSet::default() }),
                 choice: FirewallChoice::Refuse,
                 mark: 0,
+                own: Vec::new(),
             },
         },
         agent: Agent::Running(Box::new(status())),
