@@ -299,6 +299,14 @@ fn every_layer_below_tcp_is_answered_in_kind_and_the_ack_is_taken() {
         assert_eq!((accepted.mss, accepted.client_wscale, accepted.host_wscale), (mss, 8, 10));
         assert_eq!((accepted.options, accepted.host_timestamp), (WSCALE | SACK, 0));
         assert_eq!(host.listener_counters[&0].cookies_sent, 2);
+
+        // The host's packet filter leaves less of the client's MSS.
+        let mitigations = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;
+        let limited = ListenerEntry { mitigations, mss_limit: 1240, ..ListenerEntry::default() };
+        host.add_listener(ListenerKey::new(path.server(), 443u16.to_be_bytes()).of_all(), limited);
+        let linux = answer(&mut host, &path, SYN, &LINUX, &[]);
+        assert_eq!(linux.options[..4], [2, 4, 5, 180], "the host's own");
+        assert_eq!(complete(&mut host, &path, &linux).expect("a good cookie").mss, 1240);
     }
 }
 

@@ -314,7 +314,6 @@ impl Reader {
             "socket" => {
                 self.load(at(2), Source::Other(called.to_owned()));
                 rule.effects.push(Effect::Steers(called.to_owned()));
-                rule.conditions.push(unknown(called));
             }
             // They remember packets, and the rule goes on only with some.
             "limit" | "connlimit" | "quota" | "dynset" => {

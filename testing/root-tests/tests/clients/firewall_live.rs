@@ -5,6 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::packages;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::doctor;
@@ -49,26 +50,6 @@ table inet filter {
     ct state invalid drop
   }
 }";
-/// The rules of firewalld.
-const FIREWALLD: &str = "\
-table inet firewalld {
-  chain allowed {
-    tcp dport 22 accept
-    tcp dport 443 accept
-  }
-  chain zones {
-    jump allowed
-    reject with icmpx admin-prohibited
-  }
-  chain input {
-    type filter hook input priority 10
-    ct state { established, related } accept
-    iifname lo accept
-    ct state invalid drop
-    jump zones
-    reject with icmpx admin-prohibited
-  }
-}";
 /// A network may not connect. The rule matches its SYNs.
 const DENIED: &str = "\
 table inet filter {
@@ -89,29 +70,20 @@ table inet filter {
 /// its packets.
 const LEGACY_DENIED: &str = "-s 10.79.0.0/16 -p tcp --dport 443 --syn -j DROP";
 const LEGACY_DENIED_ENTIRELY: &str = "-s 10.79.0.0/16 -p tcp --dport 443 -j DROP";
-/// The rules of ufw, which iptables makes.
-const UFW: [&str; 6] = [
-    "-P INPUT DROP",
-    "-A INPUT -i lo -j ACCEPT",
-    "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-    "-A INPUT -m conntrack --ctstate INVALID -j DROP",
-    "-A INPUT -p icmp -j ACCEPT",
-    "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT",
-];
-
 /// Makers of the cookies.
 const BACKENDS: [&str; 2] = ["own", "kernel_helper"];
+const CHOSEN: [&str; 2] = ["auto", "kernel_helper"];
 
-fn lab() -> Lab {
+pub fn lab() -> Lab {
     Lab::new(LabOptions::default()).unwrap()
 }
 
-fn load(host: &Netns, rules: &str) {
+pub fn load(host: &Netns, rules: &str) {
     host.write("/run/rules.nft", &format!("flush ruleset\n{rules}\n")).unwrap();
     host.exec("nft -f /run/rules.nft").unwrap();
 }
 
-fn config(backend: &str, more: &str) -> String {
+pub fn config(backend: &str, more: &str) -> String {
     format!("[cookies]\nbackend = \"{backend}\"\n{more}")
 }
 
@@ -125,7 +97,7 @@ fn clients(lab: &Lab, home: Home, time: Duration) -> Attempts {
 
 /// A packet filter that refuses one client refuses all of them. On a busy machine a few are late.
 #[track_caller]
-fn served(lab: &Lab, what: &str) {
+pub fn served(lab: &Lab, what: &str) {
     let attempts = clients(lab, Home::One, SECOND);
     println!("{what}: {}", attempts.summary());
     assert!(attempts.share_within(SECOND) >= 0.9, "{what}: {}", attempts.summary());
@@ -138,13 +110,13 @@ fn denied(lab: &Lab, what: &str) {
 }
 
 /// Asks for cookies as the engine does. Returns the output.
-fn ask(lab: &Lab) -> String {
+pub fn ask(lab: &Lab) -> String {
     let output = cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "1m"]).unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[track_caller]
-fn taken(lab: &Lab, agent: &Agent<'_>, what: &str) {
+pub fn taken(lab: &Lab, agent: &Agent<'_>, what: &str) {
     let said = ask(lab);
     assert!(said.contains("SYN cookies active since"), "{what}: {said}");
     let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
@@ -155,7 +127,7 @@ fn taken(lab: &Lab, agent: &Agent<'_>, what: &str) {
 }
 
 #[track_caller]
-fn refused(lab: &Lab, agent: &Agent<'_>, what: &str, words: &str) {
+pub fn refused(lab: &Lab, agent: &Agent<'_>, what: &str, words: &str) {
     let said = ask(lab);
     assert!(said.contains(words), "{what}: {said}");
     let before = agent.status().unwrap().listener_total(PORT, "cookies_sent");
@@ -170,7 +142,7 @@ fn as_the_doctor_says(host: &Netns) {
     sleep(SECOND + SECOND / 5);
 }
 
-fn with_agent(lab: &Lab, config: &str, test: impl FnOnce(&Agent<'_>)) {
+pub fn with_agent(lab: &Lab, config: &str, test: impl FnOnce(&Agent<'_>)) {
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, config, &[]).unwrap();
     served(lab, "before cookies");
     test(&agent);
@@ -178,7 +150,7 @@ fn with_agent(lab: &Lab, config: &str, test: impl FnOnce(&Agent<'_>)) {
 
 /// Rules are compared once a second.
 #[track_caller]
-fn given_up(agent: &Agent<'_>) {
+pub fn given_up(agent: &Agent<'_>) {
     let given_up = |status: &Status| status.mitigation("cookies") != Some("active");
     agent.wait_until("cookies are given up", TIMEOUT, given_up).unwrap();
 }
@@ -285,14 +257,12 @@ fn a_conntrack_that_wants_to_see_syns_gets_no_cookies() {
 }
 
 #[test]
-fn common_firewalls_take_cookies() {
+fn ufw_takes_cookies() {
     side_by_side(2, BACKENDS, |backend| {
         let lab = lab();
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        ufw(&lab.edge);
+        packages::ufw(&lab.edge);
         with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "ufw"));
-        load(&lab.edge, FIREWALLD);
-        with_agent(&lab, &config(backend, ""), |agent| taken(&lab, agent, "firewalld"));
     });
 }
 
@@ -336,23 +306,19 @@ struct Host {
 type Filter = fn(&Netns);
 
 /// Name, rules, and whether the rules suit cookies.
-const FILTERS: [(&str, Filter, bool); 5] = [
+const FILTERS: [(&str, Filter, bool); 7] = [
     ("new not SYN", |host| load(host, NEW_NOT_SYN), false),
     ("accepted by SYN", |host| load(host, SYN_ACCEPTED), false),
     ("tcp_loose=0", strict, false),
-    ("ufw", ufw, true),
-    ("firewalld", |host| load(host, FIREWALLD), true),
+    ("ufw", packages::ufw, true),
+    ("firewalld", packages::firewalld, true),
+    ("docker", packages::docker, true),
+    ("kube-proxy", packages::kube_proxy, true),
 ];
 
 fn strict(host: &Netns) {
     load(host, INVALID);
     host.sysctl("net.netfilter.nf_conntrack_tcp_loose", "0").unwrap();
-}
-
-fn ufw(host: &Netns) {
-    for rule in UFW {
-        host.exec(&format!("iptables-nft {rule}")).unwrap();
-    }
 }
 
 impl Host {
@@ -361,7 +327,9 @@ impl Host {
         let mut hosts = Vec::new();
         for (name, filter, takes_cookies) in FILTERS {
             let cookies = if takes_cookies { "active" } else { "refused" };
-            for backend in BACKENDS {
+            // Beside NAT the agent chooses.
+            let backends = if name == "ufw" || !takes_cookies { BACKENDS } else { CHOSEN };
+            for backend in backends {
                 hosts.push(Self { name, filter, backend, mark: false, cookies });
             }
             if !takes_cookies && name != "tcp_loose=0" {

@@ -8,3 +8,5 @@ mod half_open;
 mod handshakes_live;
 mod kernel_cookies_live;
 mod ladder_live;
+mod packages;
+mod translated_live;
