@@ -35,7 +35,8 @@ pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::
 
 /// `Linux 6.18.1: own cookies work (native, generic)`.
 pub fn selftest_in_a_line(selftest: &SelfTest) -> String {
-    let beside = |backend: &&Backend| selftest.nat.is_none() || backend.backend != CookieBackend::Own;
+    let beside =
+        |backend: &&Backend| selftest.nat.is_none() || backend.backend != CookieBackend::Own;
     let best = selftest.backends.iter().filter(beside).find(|backend| backend.works);
     let verdict = match best {
         Some(backend) => {

@@ -113,7 +113,9 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
         (true, Kind::Steers | Kind::Translates) => {
             "clients with SYN cookies reach another socket (allowed by cookies.firewall)"
         }
-        (true, Kind::Bypassed | Kind::Changes | Kind::Rewrites) => "SYN cookies bypass it (allowed by cookies.firewall)",
+        (true, Kind::Bypassed | Kind::Changes | Kind::Rewrites) => {
+            "SYN cookies bypass it (allowed by cookies.firewall)"
+        }
         (true, _) => "clients with SYN cookies may be refused (allowed by cookies.firewall)",
     };
     let text = format!("{offence} {}: {then} on port {}", offence.why(), listed(ports));

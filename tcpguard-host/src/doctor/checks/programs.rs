@@ -163,7 +163,15 @@ fn in_order(id: &str, interface: &str, all: &[&Attached], lacks_tcx: bool) -> Ch
     match others.is_empty() {
         true => Checked::passed(id, "no other program"),
         false => {
-            let text = format!("tcpguard's programs run before the others: {}", names(&others));
+            let at_ingress = |one: &&Attached| !is_egress(one) && one.id.is_some();
+            let unknown = match others.iter().any(at_ingress) {
+                true => {
+                    ". Whether they give connections to other sockets (bpf_sk_assign) is unknown"
+                }
+                false => "",
+            };
+            let names = names(&others);
+            let text = format!("tcpguard's programs run before the others: {names}{unknown}");
             Checked::passed(id, text)
         }
     }

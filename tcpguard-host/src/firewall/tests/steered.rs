@@ -219,7 +219,8 @@ fn options_that_a_cookie_would_promise_may_not_be_removed() {
 
 #[test]
 fn nat_is_there_with_a_chain_of_it_and_anything_that_tracks_connections() {
-    let of = |rules: &RuleSet| [nat(rules, true, false), nat(rules, false, true)].map(|it| it.is_some());
+    let of =
+        |rules: &RuleSet| [nat(rules, true, false), nat(rules, false, true)].map(|it| it.is_some());
     let track = || vec![expression("ct", &[number(1, 8), number(2, 0)])];
     let masquerade = || vec![expression("masq", &[])];
     for (family, is_nat, hook, expressions, expected) in [

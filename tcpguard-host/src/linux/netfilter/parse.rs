@@ -27,11 +27,9 @@ const OF_SYNS: [u8; 3] = [MSS, 3, 4];
 const TIMESTAMPS: u8 = 8;
 /// Expressions that do not make conntrack follow connections. (`notrack` keeps it from doing so, and `match` and
 /// `target` are judged by what they carry.)
-const UNTRACKED: [&str; 29] = [
-    "bitwise", "byteorder", "cmp", "counter", "dup", "dynset", "exthdr", "fib", "fwd", "hash",
-    "immediate", "last", "limit", "log", "lookup", "match", "meta", "notrack", "numgen", "osf",
-    "payload", "queue", "quota", "range", "reject", "rt", "socket", "target", "tproxy",
-];
+const UNTRACKED: &str = "bitwise byteorder cmp counter dup dynset exthdr fib fwd hash immediate \
+    last limit log lookup match meta notrack numgen osf payload queue quota range reject rt socket \
+    target tproxy";
 
 /// The attributes of a message or, with no header, those within an attribute.
 fn attributes_of(bytes: &[u8], header: usize) -> impl Iterator<Item = (u16, Vec<u8>)> {
@@ -216,7 +214,7 @@ impl Reader {
         rule.tracks |= match called {
             // Counters, quotas, limits, security marks.
             "objref" => !matches!(at(1), Some(1 | 2 | 4 | 8)),
-            called => !UNTRACKED.contains(&called),
+            called => !is_among(UNTRACKED, called),
         };
         match called {
             "meta" if at(3).is_none() => {
@@ -352,6 +350,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Returns whether a name is one of these.
+pub(super) fn is_among(names: &str, name: &str) -> bool {
+    names.split(' ').any(|one| one == name)
 }
 
 /// The effect of writing so many bytes of a header; which is by its number in `enum nft_payload_bases`.

@@ -3,7 +3,7 @@
 //! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`, `xt_TCPMSS.h`,
 //! `xt_TCPOPTSTRIP.h`.
 
-use super::parse::{FLAGS, is_of_syns, on_option_of_syns, stripping, unknown};
+use super::parse::{FLAGS, is_among, is_of_syns, on_option_of_syns, stripping, unknown};
 use super::{Condition, Effect, Rule, Source, Test};
 
 /// The source port in the TCP header.
@@ -13,18 +13,13 @@ const PORT: Source = Source::Transport { offset: 2, len: 2 };
 /// Ports that `multiport` can hold.
 const PORTS: usize = 15;
 /// Matches that do not make conntrack follow connections.
-const UNTRACKED_MATCHES: [&str; 36] = [
-    "addrtype", "bpf", "cgroup", "comment", "cpu", "devgroup", "dscp", "ecn", "hashlimit", "hl",
-    "icmp", "icmp6", "iprange", "length", "limit", "mac", "mark", "multiport", "owner", "physdev",
-    "pkttype", "policy", "quota", "recent", "rpfilter", "set", "socket", "statistic", "string",
-    "tcp", "tcpmss", "time", "tos", "ttl", "u32", "udp",
-];
+const UNTRACKED_MATCHES: &str = "addrtype bpf cgroup comment cpu devgroup dscp ecn hashlimit hl \
+    icmp icmp6 iprange length limit mac mark multiport owner physdev pkttype policy quota recent \
+    rpfilter set socket statistic string tcp tcpmss time tos ttl u32 udp";
 /// Targets that do not.
-const UNTRACKED_TARGETS: [&str; 26] = [
-    "AUDIT", "CHECKSUM", "CLASSIFY", "DSCP", "ECN", "HL", "IDLETIMER", "LED", "LOG", "MARK",
-    "NFLOG", "NFQUEUE", "NOTRACK", "RATEEST", "REJECT", "SECMARK", "SET", "TCPMSS", "TCPOPTSTRIP",
-    "TEE", "TOS", "TPROXY", "TRACE", "TTL", "ULOG", "HMARK",
-];
+const UNTRACKED_TARGETS: &str = "AUDIT CHECKSUM CLASSIFY DSCP ECN HL HMARK IDLETIMER LED LOG MARK \
+    NFLOG NFQUEUE NOTRACK RATEEST REJECT SECMARK SET TCPMSS TCPOPTSTRIP TEE TOS TPROXY TRACE TTL \
+    ULOG";
 /// The size in a `TCPMSS` target that stands for the path's.
 const BY_PATH_MTU: u16 = u16::MAX;
 
@@ -38,7 +33,7 @@ fn long(info: &[u8], at: usize) -> Option<[u8; 4]> {
 
 /// Reads a match into the rule.
 pub(super) fn matched(name: &str, revision: u32, info: &[u8], rule: &mut Rule) {
-    rule.tracks |= !UNTRACKED_MATCHES.contains(&name);
+    rule.tracks |= !is_among(UNTRACKED_MATCHES, name);
     let known = match name {
         "tcp" => tcp(info, rule),
         "conntrack" => conntrack(revision, info, rule),
@@ -164,7 +159,7 @@ fn mark(source: Source, info: &[u8], rule: &mut Rule) -> Option<()> {
 /// Reads a target into the rule.
 pub(super) fn target(name: &str, info: &[u8], rule: &mut Rule) {
     let called = || name.to_owned();
-    rule.tracks |= !UNTRACKED_TARGETS.contains(&name);
+    rule.tracks |= !is_among(UNTRACKED_TARGETS, name);
     rule.effects.push(match name {
         "SYNPROXY" => Effect::Synproxy,
         "TPROXY" => Effect::Steers(called()),

@@ -6,6 +6,7 @@ use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
 use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::{Layout, Usage};
+use crate::documents::selftest::CookieBackend;
 use crate::documents::{BackendInUse, Status};
 
 fn status(facts: &Facts) -> Option<&Status> {
@@ -190,6 +191,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
         // The test has namespaces of its own, without the host's rules.
         SelfTested::Known { best: Some(best) } => {
             let nat = facts.of_host.firewall.nat();
+            let nat = nat.filter(|_| best.starts_with(CookieBackend::Own.name()));
             let nat = nat.map_or_else(String::new, |nat| format!("; not beside NAT: {}", nat.why()));
             Checked::passed(CODE, format!("tested: {best}{nat}"))
         }

@@ -112,13 +112,7 @@ impl Cookies {
     /// # Errors
     /// The obstacle, if none can beside it.
     pub fn backend(&self, nat: Option<&Nat>) -> Result<CookieBackend, Obstacle> {
-        match (self.backend, nat, &self.no_helper) {
-            (CookieBackend::Own, Some(_), None) => Ok(CookieBackend::KernelHelper),
-            (CookieBackend::Own, Some(nat), Some(why)) => {
-                Err(Obstacle::Nat { nat: nat.clone(), no_helper: why.clone() })
-            }
-            (backend, ..) => Ok(backend),
-        }
+        beside(self.backend, nat, self.no_helper.as_deref())
     }
 
     /// Returns whether another backend than the best takes its place for addresses with this NAT.
@@ -327,6 +321,21 @@ fn tried(
     verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
 }
 
+/// The backend that takes the place of the best one beside this NAT, unless there is a reason against the helper.
+fn beside(
+    best: CookieBackend,
+    nat: Option<&Nat>,
+    no_helper: Option<&str>,
+) -> Result<CookieBackend, Obstacle> {
+    match (best, nat, no_helper) {
+        (CookieBackend::Own, Some(_), None) => Ok(CookieBackend::KernelHelper),
+        (CookieBackend::Own, Some(nat), Some(why)) => {
+            Err(Obstacle::Nat { nat: nat.clone(), no_helper: why.to_owned() })
+        }
+        (best, ..) => Ok(best),
+    }
+}
+
 /// The reason where the configuration names this backend.
 fn configured(backend: &str) -> String {
     format!("cookies.backend = \"{backend}\" in the configuration")
@@ -427,6 +436,8 @@ fn keep_promises(
 mod tests {
     use super::*;
     use crate::daemon::interfaces::interface;
+    use tcpguard_host::firewall::nat;
+    use tcpguard_host::firewall::recorded::{FIREWALLD, recorded};
 
     #[test]
     fn syn_acks_of_a_vrf_are_distinguished_from_those_of_other_hosts() {
@@ -441,6 +452,22 @@ mod tests {
         };
         assert!(matches!(refusal(2), Refusal::Vrf { interface } if interface == "eth2"));
         assert!(matches!(refusal(3), Refusal::Shared));
+    }
+
+    #[test]
+    fn beside_nat_own_cookies_are_replaced_or_refused_and_others_stay() {
+        use CookieBackend::{Kernel, KernelHelper, Own};
+        let nat = nat(&recorded(FIREWALLD), true, true).expect("NAT");
+        for (best, nat, no_helper, expected) in [
+            (Own, None, None, Some(Own)),
+            (Own, None, Some("old"), Some(Own)),
+            (Own, Some(&nat), None, Some(KernelHelper)),
+            (Own, Some(&nat), Some("old"), None),
+            (KernelHelper, Some(&nat), Some("old"), Some(KernelHelper)),
+            (Kernel, Some(&nat), None, Some(Kernel)),
+        ] {
+            assert_eq!(beside(best, nat, no_helper).ok(), expected, "{best:?} {no_helper:?}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use tcpguard_engine::{ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::{FirewallChoice, Nat, Offence, Question, Way, judge, nat, unread};
 use tcpguard_host::hint::Hint as _;
+use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
-use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 
 use super::obstacles::Obstacle;
@@ -256,10 +256,7 @@ impl Firewall {
             let [ipv4, ipv6] = families(addr);
             let to = if addr.is_unspecified() { &own[..] } else { std::slice::from_ref(&addr) };
             let judged = judge(rules, &Question { port, to, ipv4, ipv6, ways, mark });
-            Verdict {
-                offence: judged.offences.into_iter().next(),
-                mss_limit: judged.mss_limit,
-            }
+            Verdict { offence: judged.offences.into_iter().next(), mss_limit: judged.mss_limit }
         };
         self.verdicts.entry(asked).or_insert_with(verdict).clone()
     }
@@ -286,7 +283,8 @@ fn ways(attached: &[Interface]) -> Vec<Way> {
 mod tests {
     use super::*;
     use tcpguard_host::firewall::Kind;
-    use tcpguard_host::firewall::recorded::{NEW_NOT_SYN, UFW, recorded};
+    use tcpguard_host::firewall::recorded::{DOCKER, NEW_NOT_SYN, UFW, recorded};
+    use tcpguard_host::linux::netfilter::Family;
     use tcpguard_support::hint_check;
 
     const HTTPS: Asked =
@@ -324,6 +322,24 @@ mod tests {
         assert!(note.hint.as_deref().is_some_and(hint_check::is_named), "{note:?}");
         firewall.seen = Some(Seen { choice: FirewallChoice::Allow, ..seen(1, 0).expect("seen") });
         assert!(firewall.health().is_none(), "the operator allows cookies regardless of rules");
+    }
+
+    #[test]
+    fn nat_is_known_for_the_addresses_of_a_listener_and_follows_the_rules() {
+        let (v4, v6) = (IpAddr::from([10, 9, 0, 2]), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 2]));
+        let any = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+        let mut firewall = Firewall { seen: seen(1, 0), ..Firewall::default() };
+        let found = |firewall: &Firewall| [v4, v6, any].map(|addr| firewall.nat(addr).is_some());
+        firewall.take(recorded(UFW));
+        assert_eq!(found(&firewall), [false, false, false]);
+        let mut ipv4_only = recorded(DOCKER);
+        ipv4_only.chains.retain(|chain| chain.family == Family::IPV4);
+        firewall.take(ipv4_only);
+        assert_eq!(found(&firewall), [true, false, true]);
+        firewall.take(recorded(DOCKER));
+        assert_eq!(found(&firewall), [true, true, true]);
+        firewall.take(recorded(UFW));
+        assert_eq!(found(&firewall), [false, false, false]);
     }
 
     #[test]

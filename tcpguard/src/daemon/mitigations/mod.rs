@@ -362,7 +362,14 @@ impl Mitigations {
                 let nat = context.firewall.nat(monitored.listener.addr);
                 let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
                 let (executor, interfaces) = (&*context.executor, context.interfaces);
-                self.cookies.check(now, monitored, backend, executor, context.object, interfaces)?;
+                self.cookies.check(
+                    now,
+                    monitored,
+                    backend,
+                    executor,
+                    context.object,
+                    interfaces,
+                )?;
                 let Admission { mss_limit, .. } = self.admitted(now, id, context)?;
                 // First the program that checks returned cookies, then the first cookie.
                 self.accept(id, backend, context)?;

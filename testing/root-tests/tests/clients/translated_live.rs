@@ -14,9 +14,7 @@ use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Home, Load, Visitors};
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
-use super::firewall_live::{
-    config, given_up, lab, load, refused, served, taken, with_agent,
-};
+use super::firewall_live::{config, given_up, lab, load, refused, served, taken, with_agent};
 use super::packages;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -150,7 +148,9 @@ fn a_cookie_keeps_no_larger_mss_than_the_rules_leave() {
     let clamp = |size: &str| {
         rule(
             "filter hook prerouting priority mangle",
-            &format!("tcp dport 443 tcp flags & (syn|rst) == syn tcp option maxseg size set {size}"),
+            &format!(
+                "tcp dport 443 tcp flags & (syn|rst) == syn tcp option maxseg size set {size}"
+            ),
         )
     };
     side_by_side(2, ["own", "kernel_helper"], |backend| {
@@ -187,7 +187,10 @@ fn what_is_set_on_syns_alone_is_an_obstacle_with_its_remedy() {
     let lab = lab();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let marks = |what: &str| {
-        rule("filter hook prerouting priority mangle", &format!("tcp dport 443 {what} ct mark set 7"))
+        rule(
+            "filter hook prerouting priority mangle",
+            &format!("tcp dport 443 {what} ct mark set 7"),
+        )
     };
     load(&lab.edge, &marks("tcp flags & (fin|syn|rst|ack) == syn"));
     with_agent(&lab, &config("own", ""), |agent| {

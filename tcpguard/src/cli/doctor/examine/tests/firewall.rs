@@ -1,6 +1,6 @@
 //! Packet filters that SYN cookies suit, and that they do not.
 
-use tcpguard_host::firewall::recorded::{MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
+use tcpguard_host::firewall::recorded::{FIREWALLD, MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
 
 use super::*;
 
@@ -64,6 +64,21 @@ fn a_strict_conntrack_is_reported_with_its_sysctl() {
     });
     let fix = "sysctl -w net.netfilter.nf_conntrack_tcp_loose=1";
     assert!(found.iter().any(|one| one.finding.hint.as_deref() == Some(fix)), "{found:#?}");
+}
+
+#[test]
+fn nat_is_said_with_the_back_end_that_makes_the_cookies() {
+    let found = with(FIREWALLD, |_| {});
+    let [found] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(outcome(found), NOTICE);
+    let text = &found.finding.text;
+    assert!(text.starts_with("the kernel's NAT of IPv4 (chain nat_"), "{text}");
+    assert!(text.contains("the kernel's helper makes them"), "{text}");
+    let mut facts = healthy();
+    facts.of_host.firewall.rules = Ok(recorded(FIREWALLD));
+    let cookies = self::found(&facts, "cookies");
+    let text = &cookies[0].finding.text;
+    assert!(text.contains("own cookies work (native); not beside NAT: the kernel's"), "{text}");
 }
 
 #[test]
