@@ -225,6 +225,19 @@ impl Mitigations {
         Ok(Admission { backend, mss_limit })
     }
 
+    /// Tests that this backend may answer for a listener.
+    fn check(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        backend: CookieBackend,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<(), Refusal> {
+        let (executor, interfaces) = (&*context.executor, context.interfaces);
+        let monitored = executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        self.cookies.check(now, monitored, backend, executor, context.object, interfaces)
+    }
+
     /// Sees to it that cookies of this backend are taken back.
     fn accept(
         &mut self,
@@ -261,6 +274,7 @@ impl Mitigations {
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
         let (bits, at) = (monitored.mitigations & COOKIES, monitored.listener);
         if bits & bits_of_backend(backend) == 0 {
+            self.check(now, id, backend, context)?;
             self.accept(id, backend, context)?;
             let why = self.cookies.reason(context.firewall.nat(at.addr));
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
@@ -361,15 +375,7 @@ impl Mitigations {
                 let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
                 let nat = context.firewall.nat(monitored.listener.addr);
                 let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
-                let (executor, interfaces) = (&*context.executor, context.interfaces);
-                self.cookies.check(
-                    now,
-                    monitored,
-                    backend,
-                    executor,
-                    context.object,
-                    interfaces,
-                )?;
+                self.check(now, id, backend, context)?;
                 let Admission { mss_limit, .. } = self.admitted(now, id, context)?;
                 // First the program that checks returned cookies, then the first cookie.
                 self.accept(id, backend, context)?;

@@ -141,7 +141,8 @@ impl fmt::Display for Obstacle {
             ),
             Self::Nat { nat, no_helper } => write!(
                 f,
-                "{}, and the kernel's helper cannot make cookies in their place: {no_helper}. See: tcpguard doctor",
+                "{}, and the kernel's helper cannot make cookies in their place: {no_helper}. See: \
+                 tcpguard doctor",
                 nat.why()
             ),
             Self::Firewall { offence, own, mark } => {
