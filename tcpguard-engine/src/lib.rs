@@ -38,7 +38,7 @@ pub use incident::{
     RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target,
 };
 pub use input::{
-    About, ClientsWithin, ClosedPortSource, Constant, FleetAction, FleetMessage, FleetName,
+    About, ClientsWithin, ClosedPortSource, Constant, Family, FleetAction, FleetMessage, FleetName,
     FleetRule, Flow, FlowState, Flows, Force, Hint, HostCounters, Listener, ListenerCounters,
     ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation, Mode, Order, Origin, POLL,
     Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule,

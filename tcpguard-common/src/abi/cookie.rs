@@ -141,7 +141,10 @@ pub struct ReturnedCookies {
     /// Cookies of these with a handshake that the kernel completed.
     pub completed: [u64; 2],
     /// Networks of clients that returned one, as far as they are remembered.
-    pub networks: [u64; 2],
+    pub networks: [u32; 2],
+    /// SYNs that were answered with a cookie and that show that a client is there: those of validated clients, and those
+    /// that were retransmitted with a client's timing.
+    pub asked: [u32; 2],
 }
 
 /// Element of `COOKIE_NETWORKS`: a network of clients that returned valid cookies. All-zero is an empty slot.

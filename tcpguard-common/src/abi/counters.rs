@@ -68,6 +68,9 @@ pub struct ListenerCounters {
     pub syn: u64,
     /// Of these, retransmissions of a SYN that is still pending (sampled).
     pub syn_retransmit: u64,
+    /// Of these, those that came as late as those of a client's kernel; see
+    /// [`crate::fastpath::retransmit_timing`] (sampled).
+    pub syn_retransmit_timed: u64,
     /// SYN-ACKs that left, retransmissions included.
     pub syn_ack: u64,
     /// Of these, retransmissions (sampled).

@@ -54,9 +54,19 @@ pub struct ListenerEntry {
     /// The MSS to which the host's packet filter lowers that of clients, so that a cookie keeps no larger one; 0: it
     /// lowers none.
     pub mss_limit: u32,
+    /// Address families with SYNs that are not answered with cookies, whatever the active mitigations are: bits of
+    /// [`ListenerEntry::NO_V4`] and the one after it.
+    pub withheld: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
 }
 
 impl ListenerEntry {
+    /// SYNs of IPv4 clients get no cookies.
+    pub const NO_V4: u8 = 1;
+    /// SYNs of IPv6 clients get no cookies.
+    pub const NO_V6: u8 = 2;
+
     /// SYNs are answered with cookies made by XDP.
     pub const OWN_COOKIES: u8 = 1;
     /// Cookies made by XDP are accepted, for as long as any may be out.

@@ -8,8 +8,11 @@
 //! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, regardless of the number of
 //! ACKs and connections. An attacker that sends ACKs that the host refuses (a wrong checksum) therefore needs
 //! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
+//!
+//! Replies that reach no client are returned by none. They are told apart from clients that have gone by SYNs of
+//! clients that are there, which are counted as well.
 
-use super::{Tables, hash};
+use super::{PacketCtx, Tables, hash};
 use crate::abi::{Addr, Config, CookieNetwork, FlowKey, ListenerEntry, ReturnedCookies};
 
 /// Units of [`crate::abi::CookieNetwork::since`] as a power of two of nanoseconds.
@@ -33,7 +36,7 @@ fn client_hash(config: &Config, client: &Addr, listener: u32) -> u64 {
 }
 
 #[inline(always)]
-const fn family<'c>(counts: &'c mut [u64; 2], client: &Addr) -> &'c mut u64 {
+const fn family<'c, Count>(counts: &'c mut [Count; 2], client: &Addr) -> &'c mut Count {
     let [v4, v6] = counts;
     if client.as_v4().is_some() { v4 } else { v6 }
 }
@@ -74,7 +77,15 @@ pub(super) fn returned<T: Tables>(
     place.open += 1;
     if let Some(ReturnedCookies { valid, networks, .. }) = tables.returned_cookies(listener) {
         *family(valid, &flow.client) += 1;
-        *family(networks, &flow.client) += is_new as u64;
+        *family(networks, &flow.client) += is_new as u32;
+    }
+}
+
+/// Counts a SYN that was answered with a cookie and that shows that a client is there.
+#[inline(always)]
+pub(super) fn asked<T: Tables>(tables: &mut T, pkt: &PacketCtx) {
+    if let Some(ReturnedCookies { asked, .. }) = tables.returned_cookies(pkt.listener.id) {
+        *family(asked, &pkt.segment.flow.client) += 1;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
+use super::ladder::Trust;
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
 use crate::abi::{
     ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, option, quirk,
@@ -256,6 +257,9 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     };
     reply.replace(frame, syn)?;
     count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
+    if pkt.trust == Trust::Validated {
+        cookie_networks::asked(tables, pkt);
+    }
     (pkt.cookie_sent, pkt.isn) = (true, cookie.isn);
     Some(Reason::Cookie)
 }

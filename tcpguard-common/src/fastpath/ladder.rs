@@ -39,7 +39,7 @@ use super::{
     COOKIE_HEARTBEAT_NS, Disposition, PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash,
     sets,
 };
-use crate::abi::{Config, FlowState, ListenerEntry, Mode, Rate, Reason};
+use crate::abi::{Addr, Config, FlowState, ListenerEntry, Mode, Rate, Reason};
 
 /// SYNs are answered with cookies, made by XDP or by the kernel.
 pub(super) const ANY_COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
@@ -86,11 +86,12 @@ pub struct Allowance {
     pub tokens: u32,
 }
 
-/// The mitigations that are in force for the SYNs of a listener now.
+/// The mitigations that are in force for this client's SYNs to a listener now.
 #[inline(always)]
 pub(super) const fn mitigations_in_force(
     config: &Config,
     listener: &ListenerEntry,
+    client: &Addr,
     now_ns: u64,
 ) -> u8 {
     if listener.mitigations == 0
@@ -98,6 +99,10 @@ pub(super) const fn mitigations_in_force(
         || now_ns.saturating_sub(config.heartbeat_ns) > COOKIE_HEARTBEAT_NS
     {
         return 0;
+    }
+    let family = if client.as_v4().is_some() { ListenerEntry::NO_V4 } else { ListenerEntry::NO_V6 };
+    if listener.withheld & family != 0 {
+        return listener.mitigations & !ANY_COOKIES;
     }
     listener.mitigations
 }

@@ -11,8 +11,8 @@ use super::ladder::{self, Trust};
 use super::rules::{self, By, agent_gone};
 use super::{
     Disposition, Family, HANDSHAKE_NS, PacketCtx, Socket, SynPlan, Tables, classify, closed,
-    closed_port_sources, cookies, distinct, drop_cache, hash, kernel_cookies, let_through, pace,
-    pending, retransmit_timing, samples, sets, signatures, templates,
+    closed_port_sources, cookie_networks, cookies, distinct, drop_cache, hash, kernel_cookies,
+    let_through, pace, pending, retransmit_timing, samples, sets, signatures, templates,
 };
 use crate::abi::{
     CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason, RuleRef,
@@ -95,7 +95,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     if let Some(registers) = tables.distinct_sources(listener.id) {
         distinct::add(registers, hash::source(&config.hash_key, &flow.client.client()));
     }
-    pkt.mitigations = ladder::mitigations_in_force(config, &listener, pkt.now);
+    pkt.mitigations = ladder::mitigations_in_force(config, &listener, &flow.client, pkt.now);
     let shift = pace::tracked_shift(config, tables.syns(), pkt.mitigations, false);
     let record = pkt.sampled && hash::sampled(pkt.flow_hash, shift);
     let sample = syns & samples::unsampled(listener.samples) == 0;
@@ -309,7 +309,8 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, d
         return;
     }
     let weight = weight(config, known.sample_shift);
-    if retransmit_timing::is_clients(known.syn_tick, known.syn_retransmits, pkt.now) {
+    let timed = retransmit_timing::is_clients(known.syn_tick, known.syn_retransmits, pkt.now);
+    if timed {
         known.syn_retransmits = known.syn_retransmits.saturating_add(1);
     }
     if refused {
@@ -322,7 +323,14 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, d
         known.sample_shift = shift;
     }
     answered(known, pkt);
-    count(tables, pkt.listener.id, |counters| counters.syn_retransmit += weight);
+    count(tables, pkt.listener.id, |counters| {
+        counters.syn_retransmit += weight;
+        counters.syn_retransmit_timed += if timed { weight } else { 0 };
+    });
+    // The SYN of a validated client is counted when it is answered.
+    if timed && pkt.cookie_sent && pkt.trust != Trust::Validated {
+        cookie_networks::asked(tables, pkt);
+    }
 }
 
 /// Returns whether a SYN with another sequence number than the recorded one goes on with that attempt.

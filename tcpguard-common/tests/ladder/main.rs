@@ -73,6 +73,23 @@ fn v4(a: u8, b: u8, c: u8, d: u8) -> Addr {
     Addr::from_v4([a, b, c, d])
 }
 
+/// Cookies do harm to the clients of one family.
+#[test]
+fn one_family_may_have_cookies_and_the_other_none() {
+    let clients = [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
+    for (withheld, fates) in [
+        (0, [Reason::Cookie; 2]),
+        (ListenerEntry::NO_V4, [Reason::Syn, Reason::Cookie]),
+        (ListenerEntry::NO_V6, [Reason::Cookie, Reason::Syn]),
+    ] {
+        let mut host = host(OWN_COOKIES);
+        for entry in host.listener_entries.values_mut() {
+            entry.withheld = withheld;
+        }
+        assert_eq!(clients.map(|client| send(&mut host, client, 1)), fates);
+    }
+}
+
 /// Any number but the same each time (SplitMix64, Steele et al., 2014).
 fn mixed(number: u64) -> u64 {
     let word = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -4,7 +4,7 @@ use tcpguard_common::abi::{Flow, FlowState, Reason};
 use tcpguard_common::model::Model;
 
 use super::connections::{BOTH, syn_ack};
-use super::{MS, S, START, host, send, third_ack};
+use super::{MS, OWN_COOKIES, S, START, any_source, host, send, third_ack, validate};
 
 /// The only flow that was recorded.
 fn recorded(host: &Model) -> Flow {
@@ -19,6 +19,11 @@ fn repetitions(host: &Model) -> (u8, u64) {
     let counted: u64 =
         host.listener_counters.values().map(|counters| counters.syn_retransmit).sum();
     (recorded(host).syn_retransmits, counted)
+}
+
+/// Retransmissions that the listener counts as those of clients.
+fn timed(host: &Model) -> u64 {
+    host.listener_counters.values().map(|counters| counters.syn_retransmit_timed).sum()
 }
 
 /// A second SYN at once costs one packet more, and would disguise a flood as clients with a broken path.
@@ -37,6 +42,7 @@ fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
             host.now_ns = START + after;
             assert_eq!(send(&mut host, client, 7), Reason::Syn);
             assert_eq!(repetitions(&host), expected, "{after}");
+            assert_eq!(timed(&host), u64::from(expected.0), "{after}");
         }
         assert_eq!(recorded(&host).syn_ns, START);
     }
@@ -59,7 +65,37 @@ fn a_syn_that_is_sent_twice_after_a_second_is_retransmitted_once() {
             host.now_ns = START + after;
             assert_eq!(send(&mut host, client, 7), Reason::Syn);
             assert_eq!(repetitions(&host), expected, "{after}");
+            assert_eq!(timed(&host), u64::from(expected.0), "{after}");
         }
+    }
+}
+
+/// Cookies for clients that are there, IPv4 and IPv6, of both listeners.
+fn asked(host: &Model) -> [u32; 2] {
+    host.returned_cookies
+        .values()
+        .fold([0, 0], |[v4, v6], counts| [v4 + counts.asked[0], v6 + counts.asked[1]])
+}
+
+/// What an attacker sends at will shows no client.
+#[test]
+fn a_cookie_is_for_a_client_that_is_validated_or_retransmits_its_syn_in_time() {
+    for (family, client) in BOTH.into_iter().enumerate() {
+        let mut host = host(OWN_COOKIES);
+        for number in 0..100 {
+            assert_eq!(send(&mut host, any_source(number), 1), Reason::Cookie);
+        }
+        let asks = |host: &mut Model, after: u64| {
+            let before = asked(host)[family];
+            host.now_ns = START + after;
+            assert_eq!(send(host, client, 1), Reason::Cookie);
+            asked(host)[family] - before
+        };
+        assert_eq!([0, 1, 400 * MS, S, S + 1].map(|after| asks(&mut host, after)), [0, 0, 0, 1, 0]);
+        validate(&mut host, client);
+        assert_eq!(asks(&mut host, 2 * S), 1, "any SYN of its");
+        assert_eq!(asks(&mut host, 3 * S), 1, "one that is retransmitted counts once");
+        assert_eq!(asked(&host)[1 - family], 0);
     }
 }
 

@@ -29,7 +29,7 @@ pub fn all_constants() -> impl Iterator<Item = (&'static str, &'static [Constant
         ("policy/source.rs", crate::policy::source::CONSTANTS),
         ("mitigation/ladder.rs", crate::mitigation::ladder::CONSTANTS),
         ("mitigation/budget.rs", crate::mitigation::budget::CONSTANTS),
-        ("mitigation/breaker.rs", crate::mitigation::breaker::CONSTANTS),
+        ("mitigation/canary.rs", crate::mitigation::canary::CONSTANTS),
         ("engine/monitor.rs", crate::engine::monitor::CONSTANTS),
         ("engine/monitor/alert_window.rs", crate::engine::monitor::alert_window::CONSTANTS),
         ("policy/residual.rs", crate::policy::residual::CONSTANTS),

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::Engine;
 use super::held_back::idle;
 use super::hints::ahead;
-use super::monitor::{ALERT_WINDOW, ListenerMonitor, PATIENCE};
+use super::monitor::{ALERT_WINDOW, Harmful, ListenerMonitor, PATIENCE};
 use super::upkeep::{acting_since, active_rules};
 use crate::evidence::{IncidentClass, Quantity, Severity};
 use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
 use crate::input::{
-    Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp, constants,
-    rate as rounded_rate, share,
+    Family, Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp,
+    constants, rate as rounded_rate, share,
 };
 use crate::listener::Egress;
 use crate::mitigation::{
@@ -96,9 +96,11 @@ impl Engine {
             needs.extend(hinted.get(&monitor.id).filter(|_| !is_answered).copied().map(ahead));
             let agent_mode = self.mode;
             let ended = monitor.failing_ended();
-            let changes = monitor
-                .ladder
-                .poll(now, &needs, ended, |mitigation| idle(mitigation, mode, agent_mode));
+            let full = monitor.accepts_no_connection();
+            let changes = monitor.ladder.poll(now, &needs, ended, |mitigation| {
+                let full = full.filter(|_| mitigation == Mitigation::Cookies);
+                idle(mitigation, mode, agent_mode).or(full)
+            });
             moves.extend(changes.into_iter().map(|change| (monitor.id, change)));
         }
         for (id, advised) in advice {
@@ -110,6 +112,23 @@ impl Engine {
             self.make(now, id, change);
         }
         self.pass_excess(now);
+        self.withhold_cookies(now);
+    }
+
+    /// Withholds cookies from the families to which they did harm, and tries them again later.
+    fn withhold_cookies(&mut self, now: Timestamp) {
+        for monitor in self.monitors.values_mut() {
+            let families: Vec<Family> = monitor.ladder.withheld(now).collect();
+            let before = std::mem::replace(&mut monitor.withheld, families);
+            if before == monitor.withheld {
+                continue;
+            }
+            for family in Family::ALL.into_iter().filter(|family| before.contains(family)) {
+                monitor.judge_anew(now, family);
+            }
+            let (listener, families) = (monitor.id, monitor.withheld.clone());
+            self.commands.push_back(Command::WithholdCookies { listener, families });
+        }
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
@@ -143,11 +162,14 @@ impl Engine {
             }
             Move::Leave { mitigation, why } => {
                 monitor.ladder.breaker.forget(&Newest::Mitigation(mitigation));
-                monitor.ladder.canary.forget(&mitigation);
+                monitor.ladder.fewer.forget(&mitigation);
                 self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
                 if alerted {
+                    let is_full = MitigationReason::HeldBack { by: HeldBack::AcceptQueueFull };
+                    let severity =
+                        if why == is_full { Severity::Warning } else { Severity::Notice };
                     let event = Event::MitigationStopped { listener, with_others, mitigation, why };
-                    self.alert_mitigation(now, id, Severity::Notice, event);
+                    self.alert_mitigation(now, id, severity, event);
                 }
             }
         }
@@ -178,22 +200,35 @@ impl Engine {
 
     /// Withdraws the newest rule or mitigation where fewer clients get in since.
     fn withdraw_harmful(&mut self, now: Timestamp, elapsed: Duration) {
-        let harmful: Vec<(ListenerId, Newest, Harm)> = self
+        let harmful: Vec<(ListenerId, Harmful)> = self
             .monitors
             .values_mut()
-            .filter_map(|monitor| {
-                let (newest, harm) = monitor.judge_newest(now, elapsed)?;
-                Some((monitor.id, newest, harm))
-            })
+            .filter_map(|monitor| Some((monitor.id, monitor.judge_newest(now, elapsed)?)))
             .collect();
-        for (id, newest, harm) in harmful {
-            match newest {
-                Newest::Mitigation(mitigation) => {
+        for (id, Harmful { newest, harm, family }) in harmful {
+            let other_works = |family: &Family| {
+                self.monitors.get(&id).is_some_and(|monitor| monitor.has_cookies(family.other()))
+            };
+            match (newest, family.filter(other_works)) {
+                (Newest::Mitigation(_), Some(family)) => self.withhold_from(now, id, family, harm),
+                (Newest::Mitigation(mitigation), None) => {
                     self.withdraw_mitigation(now, id, mitigation, harm)
                 }
-                Newest::Rule(matcher) => self.withdraw_rule(now, id, &matcher, harm),
+                (Newest::Rule(matcher), _) => self.withdraw_rule(now, id, &matcher, harm),
             }
         }
+    }
+
+    /// Withholds cookies from the clients of one family, where those of the other connect with them.
+    fn withhold_from(&mut self, now: Timestamp, id: ListenerId, family: Family, harm: Harm) {
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let (listener, mitigation) = (monitor.listener, Mitigation::Cookies);
+        let why = MitigationReason::Harmful { harm };
+        let retry_s = Some(monitor.ladder.withhold_from(now, family, why).as_secs());
+        monitor.judge_anew(now, family);
+        let family = Some(family);
+        let event = Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s };
+        self.alert_mitigation(now, id, Severity::Warning, event);
     }
 
     fn withdraw_mitigation(
@@ -213,7 +248,8 @@ impl Engine {
         };
         if taken {
             self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
-            let event = Event::MitigationWithdrawn { listener, mitigation, harm, retry_s };
+            let family = None;
+            let event = Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s };
             self.alert_mitigation(now, id, Severity::Warning, event);
         }
     }
@@ -500,7 +536,7 @@ pub(super) fn without_mitigation(
             ]));
         }
     }
-    if let Some(by) = idle {
+    if let Some(by) = idle.or(monitor.accepts_no_connection()) {
         return Some(RestraintReason::HeldBack { by }.into());
     }
     if monitor.kind != ListenerKind::Local {

@@ -67,6 +67,8 @@ pub struct Engine {
     now: Timestamp,
     epoch: Option<u64>,
     tcp_ext: TcpExt,
+    /// The stack's count of segments with a wrong checksum.
+    checksum_errors: u64,
     growth: Growth,
     sample_shift: u8,
     monitors: Monitors,
@@ -131,6 +133,7 @@ impl Engine {
             now: Timestamp::default(),
             epoch: None,
             tcp_ext: TcpExt::default(),
+            checksum_errors: 0,
             growth: Growth::default(),
             sample_shift: 0,
             monitors: Monitors::default(),
@@ -247,6 +250,9 @@ impl Engine {
         self.epoch = Some(sample.epoch);
         self.tcp_ext = sample.tcp_ext;
         let grown = self.growth.over(now, EVIDENCE_WINDOW, sample.tcp_ext);
+        let checksum_errors = sample.host.checksum_errors;
+        let wrong_checksums = checksum_errors.saturating_sub(self.checksum_errors);
+        self.checksum_errors = checksum_errors;
         self.one_sided = sample.one_sided;
 
         let before = self.syns();
@@ -272,7 +278,7 @@ impl Engine {
                     let cookies = monitor.ladder.has(Mitigation::Cookies);
                     let queue_drops = if cookies { Some(0) } else { refusals.at(listener.id) };
                     let around = PollContext { queue_drops, ..around };
-                    monitor.tcp_ext = grown;
+                    (monitor.tcp_ext, monitor.wrong_checksums) = (grown, wrong_checksums);
                     let settings = &self.settings.common;
                     monitor.observe(listener, &around, mitigating, settings);
                 }

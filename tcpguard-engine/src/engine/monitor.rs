@@ -13,6 +13,7 @@ mod trials;
 pub(crate) use alert_window::ALERT_WINDOW;
 pub(crate) use flooded::Rolled;
 pub(crate) use shared_rules::Shared;
+pub(crate) use trials::Harmful;
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use self::trials::RateBefore;
 use crate::evidence::{EVIDENCE_WINDOW, Evidence, alarm};
 use crate::incident::{Incident, IncidentReport, Opening};
 use crate::input::{
-    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Mode, POLL,
-    Queues, TcpExt, Timestamp, constants,
+    Family, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Mode,
+    POLL, Queues, TcpExt, Timestamp, constants,
 };
 use crate::listener::{
     Around, Baseline, BaselineContext, Clients, CounterDelta, Egress, FAST_POLLS,
@@ -85,6 +86,8 @@ pub(crate) struct ListenerMonitor {
     pub residual: Option<Residual>,
     /// True if SYNs beyond the limits of replies are to pass.
     pub passes_excess: bool,
+    /// Families whose clients are to get no cookies.
+    pub withheld: Vec<Family>,
     /// Effect of the rules for every listener on it.
     pub shared: Shared,
     /// End of the last incident of failed handshakes.
@@ -95,6 +98,8 @@ pub(crate) struct ListenerMonitor {
     pub cleaned: Timestamp,
     /// Growth of the kernel's own counters in the evidence's window.
     pub tcp_ext: TcpExt,
+    /// Segments with a wrong checksum that the host's stack has dropped since the poll before.
+    pub wrong_checksums: u64,
     distinct: Distinct,
     counter_delta: CounterDelta,
     fast: Fast,
@@ -145,11 +150,13 @@ impl ListenerMonitor {
             ladder: Ladder::default(),
             residual: None,
             passes_excess: false,
+            withheld: Vec::new(),
             shared: Shared::default(),
             failing_over: None,
             rate_before: RateBefore::default(),
             cleaned: Timestamp::default(),
             tcp_ext: TcpExt::default(),
+            wrong_checksums: 0,
             distinct: Distinct::default(),
             counter_delta: CounterDelta::start(sample.counters),
             fast: Fast::default(),
@@ -434,7 +441,11 @@ impl ListenerMonitor {
     /// Returns the rate at which clients complete handshakes, and its baseline.
     pub fn completions(&self) -> Completions {
         let sums = self.window.last(Completions::SPAN);
-        Completions { rate: sums.per_second(sums.completed), baseline: self.baseline.completed() }
+        Completions {
+            rate: sums.per_second(sums.completed),
+            baseline: self.baseline.completed(),
+            syn_rate: sums.per_second(sums.syns.saturating_sub(sums.retransmitted)),
+        }
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.

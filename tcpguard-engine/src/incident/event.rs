@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::facts::{EndFacts, IncidentFacts};
 use crate::evidence::IncidentClass;
 use crate::input::{
-    FleetName, Listener, Matcher, Mitigation, Mode, Order, Origin, Ports, RuleId, RuleReason,
-    describe,
+    Family, FleetName, Listener, Matcher, Mitigation, Mode, Order, Origin, Ports, RuleId,
+    RuleReason, describe,
 };
 use crate::mitigation::{Harm, HeldBack, MitigationReason};
 use crate::rules::RemovalReason;
@@ -164,6 +164,9 @@ pub enum Event {
         listener: Listener,
         /// The mitigation.
         mitigation: Mitigation,
+        /// Family of the clients from whom it is withheld, while those of the other have it; `null` where it was
+        /// stopped.
+        family: Option<Family>,
         /// The harm.
         harm: Harm,
         /// Seconds after which it is retried; `None`: not before the host's set-up changes.

@@ -3,6 +3,7 @@
 mod constants;
 mod describe;
 mod drawn;
+mod family;
 mod filter;
 mod fleet;
 mod flows;
@@ -23,6 +24,7 @@ pub use constants::Constant;
 pub(crate) use constants::{constants, value};
 pub use describe::describe;
 pub(crate) use drawn::{is_drawn, one_in};
+pub use family::Family;
 pub(crate) use filter::syn_filter;
 pub use fleet::{FleetAction, FleetMessage, FleetName, FleetRule, Hint};
 pub use flows::Flows;

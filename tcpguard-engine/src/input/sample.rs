@@ -116,6 +116,8 @@ pub struct HostCounters {
     pub refused: u64,
     /// Resets that its stack has sent, wherever they have left (`OutRsts`).
     pub resets: u64,
+    /// TCP segments with a wrong checksum that its stack has dropped (`InCsumErrors`).
+    pub checksum_errors: u64,
     /// SYNs to closed ports beyond the limit of [`crate::Command::LimitClosedPorts`], in whatever mode.
     pub closed_over: u64,
     /// SYNs among these that were dropped.
@@ -179,6 +181,9 @@ pub struct ListenerCounters {
     pub syn: u64,
     /// Retransmitted SYNs among these (sampled).
     pub syn_retransmit: u64,
+    /// Those of these that came as late as a client's kernel sends them (sampled). Any sender can send a SYN twice
+    /// at once.
+    pub syn_retransmit_timed: u64,
     /// SYN-ACKs that left, including retransmitted ones.
     pub syn_ack: u64,
     /// Retransmitted SYN-ACKs among these (sampled).
@@ -246,6 +251,9 @@ impl ListenerCounters {
         Some(Self {
             syn: self.syn.checked_sub(before.syn)?,
             syn_retransmit: self.syn_retransmit.checked_sub(before.syn_retransmit)?,
+            syn_retransmit_timed: self
+                .syn_retransmit_timed
+                .checked_sub(before.syn_retransmit_timed)?,
             syn_ack: self.syn_ack.checked_sub(before.syn_ack)?,
             syn_ack_retransmit: self.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
             established,
@@ -284,6 +292,9 @@ pub struct ReturnedCookies {
     pub completed: u64,
     /// Number of networks that sent back one, as far as they are remembered.
     pub networks: u64,
+    /// Cookies that were sent to clients that are there: to validated ones, and to those that retransmitted their SYN
+    /// with a client's timing.
+    pub asked: u64,
 }
 
 impl ReturnedCookies {
@@ -293,6 +304,7 @@ impl ReturnedCookies {
             valid: count(self.valid, other.valid),
             completed: count(self.completed, other.completed),
             networks: count(self.networks, other.networks),
+            asked: count(self.asked, other.asked),
         }
     }
 
@@ -302,6 +314,7 @@ impl ReturnedCookies {
             valid: self.valid.checked_sub(before.valid)?,
             completed: self.completed.checked_sub(before.completed)?,
             networks: self.networks.checked_sub(before.networks)?,
+            asked: self.asked.checked_sub(before.asked)?,
         })
     }
 }

@@ -156,7 +156,7 @@ impl CounterDelta {
             answered,
             unanswered: unanswered.saturating_sub(delta.refused),
             completed: delta.acknowledged.max(delta.established.unwrap_or(0)) + delta.reset,
-            retransmitted: delta.syn_retransmit,
+            retransmitted: delta.syn_retransmit_timed,
         };
         // Polls that were left out because nothing arrived are time in which clients could retransmit their SYNs.
         let polls = if heard == Heard::default() { parts(around) } else { 1 };
@@ -205,6 +205,7 @@ impl CounterDelta {
             ack_ignored: delta.ack_ignored,
             ignored: ignored - hidden,
             retransmitted: delta.syn_retransmit,
+            retransmitted_timed: delta.syn_retransmit_timed,
             variance: match delta.established {
                 Some(_) => 0,
                 None => sampling_variance(delta.acknowledged, around.sample_shift),
@@ -291,6 +292,7 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         ack_ignored: share(whole.ack_ignored),
         ignored: share(whole.ignored),
         retransmitted: share(whole.retransmitted),
+        retransmitted_timed: share(whole.retransmitted_timed),
         matched: share(whole.matched),
         dropped: share(whole.dropped),
         gap: whole.gap,
@@ -358,16 +360,22 @@ mod tests {
     #[test]
     fn where_no_queue_is_read_unanswered_syns_without_retransmission_are_attempts() {
         let around = PollContext { unread: true, ..around(Mode::Observe) };
-        // SYNs a tick: answered, refused, completed and retransmitted; and attempts at last.
-        for ([answered, refused, completed, retransmitted], attempts) in
-            [([5, 0, 5, 0], 100), ([5, 0, 5, 40], 5), ([5, 95, 5, 0], 5), ([50, 0, 100, 0], 50)]
-        {
+        // SYNs a tick: answered, refused, completed, retransmitted and those among these with a client's timing; and
+        // attempts at last.
+        for ([answered, refused, completed, retransmitted, timed], attempts) in [
+            ([5, 0, 5, 0, 0], 100),
+            ([5, 0, 5, 40, 40], 5),
+            ([5, 0, 5, 100, 0], 100),
+            ([5, 95, 5, 0, 0], 5),
+            ([50, 0, 100, 0, 0], 50),
+        ] {
             let mut counter_delta = CounterDelta::start(ListenerCounters::default());
             let mut last = 0;
             for tick in 1..=20 {
                 let counters = ListenerCounters {
                     syn: (100 + retransmitted) * tick,
                     syn_retransmit: retransmitted * tick,
+                    syn_retransmit_timed: timed * tick,
                     syn_ack: answered * tick,
                     refused: refused * tick,
                     acknowledged: completed * tick,
@@ -376,7 +384,7 @@ mod tests {
                 let mut ticks = counter_delta.ticks(&counters, &around).expect("counters go on");
                 last = ticks.next().expect("a tick").attempts;
             }
-            assert_eq!(last, attempts, "{answered} {refused} {completed} {retransmitted}");
+            assert_eq!(last, attempts, "{answered} {refused} {completed} {retransmitted} {timed}");
         }
     }
 

@@ -66,6 +66,8 @@ pub(crate) struct Tick {
     pub ignored: u64,
     /// SYNs that were retransmissions.
     pub retransmitted: u64,
+    /// Those of these with a client's timing.
+    pub retransmitted_timed: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
     /// SYNs that rules matched, in whatever mode.

@@ -8,22 +8,15 @@
 //! handshakes of validated clients count: clients that came before the attack, each counted once in ten
 //! seconds. Their number is capped at that before the attack. This does not show harm to new clients. Harm
 //! by a signature rule to new clients shows in the rule's own meter (`rules/meter.rs`). With cookies all
-//! handshakes count, because possibly none at all completes.
+//! handshakes count. There the clients that are missing must have come: replies to clients are counted
+//! ([`super::canary`]), so that clients that pause are no harm.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::input::{Timestamp, constants, rate};
-
-constants! {
-    /// Time after which some client must have completed a handshake with a cookie. Otherwise, cookies
-    /// are withdrawn.
-    pub(crate) const CANARY: Duration = 3 Seconds in 3..=60,
-        "Weighed against distant clients that must retransmit a lost SYN (RFC 6298: after 1 s), \
-         and against the time for which clients fail to connect if cookies do not work.";
-}
+use crate::input::{Timestamp, rate};
 
 /// Number of completions that must be expected before their lack means anything.
 const EXPECTED: f64 = 20.0;
@@ -33,8 +26,6 @@ const SIGMAS: f64 = 3.4;
 const LEAST: Duration = Duration::from_secs(1);
 /// Time without a verdict after which the test ends: too few clients connect for one.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Completions expected before none at all means anything: once in 3,000 by chance (Poisson).
-const EXPECTED_ANY: f64 = 8.0;
 
 /// A test of the latest addition.
 #[derive(Clone, Debug)]
@@ -45,15 +36,14 @@ pub(crate) struct Breaker<T> {
 #[derive(Clone, Debug)]
 struct Trial<T> {
     what: T,
-    since: Timestamp,
     /// Time before which the addition cannot show in completions.
     from: Timestamp,
     before: Before,
-    /// Completions of all clients a second in the last quarter of a minute, calm included.
-    baseline: f64,
     /// Completions since then, and the time in which they were counted.
     completed: u64,
     span: Duration,
+    /// Replies of the addition to clients since then.
+    asked: u64,
 }
 
 /// Reference with which a trial is compared.
@@ -96,11 +86,11 @@ pub enum Harm {
         /// Handshakes per second since.
         after: f64,
     },
-    /// No handshake completes.
+    /// No client returns a cookie.
     None {
-        /// Handshakes per second in the last quarter of a minute.
-        baseline: f64,
-        /// Seconds without one.
+        /// Cookies that were sent to clients.
+        asked: u64,
+        /// Seconds without one that was returned.
         for_s: f64,
     },
     /// The host completes hardly any handshakes of clients with valid cookies.
@@ -131,6 +121,14 @@ impl Harm {
     }
 }
 
+impl<T> Trial<T> {
+    /// Counts anew from `from` on.
+    const fn restart(&mut self, from: Timestamp) {
+        (self.from, self.completed, self.asked) = (from, 0, 0);
+        self.span = Duration::ZERO;
+    }
+}
+
 impl<T> Default for Breaker<T> {
     fn default() -> Self {
         Self { trial: None }
@@ -140,17 +138,11 @@ impl<T> Default for Breaker<T> {
 impl<T: Clone + PartialEq> Breaker<T> {
     /// Tests the latest addition instead of any earlier one. Clients that it serves complete at the
     /// earliest after `delay`, and not before the earliest time of the test that it replaces.
-    pub fn monitor(
-        &mut self,
-        now: Timestamp,
-        what: T,
-        delay: Duration,
-        before: Before,
-        baseline: f64,
-    ) {
+    pub fn monitor(&mut self, now: Timestamp, what: T, delay: Duration, before: Before) {
         let running = self.trial.as_ref().map_or(now, |trial| trial.from);
-        let (from, completed, span) = (running.max(now + delay), 0, Duration::ZERO);
-        self.trial = Some(Trial { what, since: now, from, before, baseline, completed, span });
+        let from = running.max(now + delay);
+        self.trial =
+            Some(Trial { what, from, before, completed: 0, span: Duration::ZERO, asked: 0 });
     }
 
     /// Returns whether a test is still open.
@@ -161,15 +153,14 @@ impl<T: Clone + PartialEq> Breaker<T> {
     /// Counts from `from` on: until then something added since keeps clients waiting.
     pub fn wait(&mut self, from: Timestamp) {
         if let Some(trial) = self.trial.as_mut().filter(|trial| trial.from < from) {
-            (trial.from, trial.completed, trial.span) = (from, 0, Duration::ZERO);
+            trial.restart(from);
         }
     }
 
     /// Starts anew: the observations so far had another cause.
     pub fn restart(&mut self, now: Timestamp, delay: Duration) {
         if let Some(trial) = &mut self.trial {
-            (trial.since, trial.from) = (now, now + delay);
-            (trial.completed, trial.span) = (0, Duration::ZERO);
+            trial.restart(now + delay);
         }
     }
 
@@ -179,14 +170,14 @@ impl<T: Clone + PartialEq> Breaker<T> {
     }
 
     /// Judges a poll with `completed` handshakes in `elapsed`. Returns the addition to withdraw, and the
-    /// harm that it did. `answered` states whether clients complete by the addition's own replies: then no
-    /// completion at all is a verdict too.
+    /// harm that it did. `asked` is the number of the addition's own replies to clients, where it replies: at least
+    /// half of the missing clients must be among those that got one and did not complete.
     pub fn poll(
         &mut self,
         now: Timestamp,
         completed: u64,
         elapsed: Duration,
-        answered: impl Fn(&T) -> bool,
+        asked: Option<u64>,
     ) -> Option<(T, Harm)> {
         let trial = self.trial.as_mut()?;
         if now <= trial.from {
@@ -194,33 +185,25 @@ impl<T: Clone + PartialEq> Breaker<T> {
         }
         trial.completed += completed;
         trial.span += elapsed;
+        trial.asked += asked.unwrap_or(0);
         let seconds = trial.span.as_secs_f64();
-        let none = trial.completed == 0
-            && answered(&trial.what)
-            && now.since(trial.since) >= CANARY
-            && trial.span >= LEAST
-            && trial.baseline * seconds >= EXPECTED_ANY;
-        let harm = if none {
-            Some(Harm::None {
-                baseline: rate(trial.baseline),
-                for_s: rate(trial.span.as_secs_f64()),
-            })
-        } else {
-            let expected = trial.before.rate() * seconds;
-            let fewer = (trial.completed as f64) < expected / 2.0
-                && trial.before.exceeds(trial.completed, trial.span);
-            if expected < EXPECTED || trial.span < LEAST {
-                self.trial.take_if(|trial| trial.span >= PATIENCE);
-                return None;
-            }
-            fewer.then(|| Harm::Fewer {
-                before: rate(trial.before.rate()),
-                after: rate(trial.completed as f64 / seconds),
-            })
-        };
+        let expected = trial.before.rate() * seconds;
+        if expected < EXPECTED || trial.span < LEAST {
+            self.trial.take_if(|trial| trial.span >= PATIENCE);
+            return None;
+        }
+        let missing = expected - trial.completed as f64;
+        let fewer = missing > expected / 2.0 && trial.before.exceeds(trial.completed, trial.span);
+        let unserved = trial.asked.saturating_sub(trial.completed) as f64;
+        if fewer && asked.is_some() && unserved < missing / 2.0 {
+            // They have not come, or not retransmitted their SYNs yet.
+            self.trial.take_if(|trial| trial.span >= PATIENCE);
+            return None;
+        }
         // Judged once, one way or the other.
         let trial = self.trial.take()?;
-        harm.map(|harm| (trial.what, harm))
+        let after = rate(trial.completed as f64 / seconds);
+        fewer.then(|| (trial.what, Harm::Fewer { before: rate(trial.before.rate()), after }))
     }
 }
 
@@ -236,44 +219,45 @@ mod tests {
         Before { completed: 5.0 * per_second, span, dispersion: 1.0 }
     }
 
-    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` and `baseline`
-    /// completions a second before it and `after` completions a poll after it.
-    fn withdrawn(before: f64, baseline: f64, after: impl Fn(u32) -> u64) -> Option<(u32, Harm)> {
+    /// Returns the number of polls after which something is withdrawn, and the harm, with `before` completions a
+    /// second before it, and completions a poll and replies to clients a poll after it.
+    fn withdrawn(
+        before: f64,
+        after: impl Fn(u32) -> u64,
+        asked: Option<u64>,
+    ) -> Option<(u32, Harm)> {
         let mut breaker = Breaker::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.monitor(start, "it", POLL, rate(before), baseline);
+        breaker.monitor(start, "it", POLL, rate(before));
         (1..400).find_map(|poll| {
             let now = start + POLL * poll;
-            let harm = breaker.poll(now, after(poll), POLL, |_| true)?;
+            let harm = breaker.poll(now, after(poll), POLL, asked)?;
             Some((poll, harm.1))
         })
     }
 
     #[test]
     fn clients_that_go_on_are_no_reason_whatever_chance_does() {
-        assert_eq!(withdrawn(40.0, 40.0, |_| 10), None);
-        assert_eq!(withdrawn(40.0, 40.0, |poll| [3, 14, 8, 7][poll as usize % 4]), None);
-        assert_eq!(withdrawn(0.0, 40.0, |_| 10), None, "it was what let them in");
+        for asked in [None, Some(10)] {
+            assert_eq!(withdrawn(40.0, |_| 10, asked), None);
+            assert_eq!(withdrawn(40.0, |poll| [3, 14, 8, 7][poll as usize % 4], asked), None);
+            assert_eq!(withdrawn(0.0, |_| 10, asked), None, "it was what let them in");
+        }
     }
 
     #[test]
     fn half_as_many_completions_are() {
-        let (poll, harm) = withdrawn(40.0, 40.0, |_| 4).expect("withdrawn");
-        assert_eq!(poll, 5, "after a second");
-        assert_eq!(harm, Harm::Fewer { before: 40.0, after: 16.0 });
+        for asked in [None, Some(10)] {
+            let (poll, harm) = withdrawn(40.0, |_| 4, asked).expect("withdrawn");
+            assert_eq!(poll, 5, "after a second");
+            assert_eq!(harm, Harm::Fewer { before: 40.0, after: 16.0 });
+        }
     }
 
     #[test]
-    fn none_at_all_is_noticed_after_three_seconds_though_the_attack_had_locked_all_out() {
-        let (poll, harm) = withdrawn(0.0, 4.0, |_| 0).expect("withdrawn");
-        assert_eq!(poll, 12, "three seconds");
-        assert!(matches!(harm, Harm::None { baseline, .. } if baseline == 4.0));
-    }
-
-    #[test]
-    fn where_hardly_any_client_comes_none_means_nothing() {
-        assert_eq!(withdrawn(0.0, 0.2, |_| 0), None);
-        assert_eq!(withdrawn(0.0, 0.0, |_| 0), None);
+    fn clients_that_did_not_come_are_not_missing_where_replies_to_them_are_counted() {
+        assert_eq!(withdrawn(40.0, |_| 0, Some(0)), None);
+        assert_eq!(withdrawn(40.0, |_| 4, Some(4)), None, "few do, and all of them complete");
     }
 
     #[test]
@@ -287,10 +271,10 @@ mod tests {
     fn what_is_added_meanwhile_is_not_judged_before_the_first_could_serve() {
         let mut breaker = Breaker::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.monitor(start, "slow", Duration::from_secs(4), rate(100.0), 100.0);
-        breaker.monitor(start + POLL, "quick", POLL, rate(100.0), 100.0);
-        let judged = (2..16)
-            .find_map(|poll| breaker.poll(start + POLL * poll, 0, POLL, |_| false).map(|_| poll));
+        breaker.monitor(start, "slow", Duration::from_secs(4), rate(100.0));
+        breaker.monitor(start + POLL, "quick", POLL, rate(100.0));
+        let judged =
+            (2..16).find_map(|poll| breaker.poll(start + POLL * poll, 0, POLL, None).map(|_| poll));
         assert_eq!(judged, None, "for four seconds nobody can tell");
     }
 
@@ -298,8 +282,8 @@ mod tests {
     fn what_is_no_longer_there_is_not_withdrawn() {
         let mut breaker = Breaker::default();
         let start = Timestamp::from_millis(10_000);
-        breaker.monitor(start, 1, POLL, rate(1000.0), 1000.0);
+        breaker.monitor(start, 1, POLL, rate(1000.0));
         breaker.forget(&1);
-        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, |_| true), None);
+        assert_eq!(breaker.poll(start + POLL * 40, 0, POLL, None), None);
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::budget::ORDERED_BUDGET;
+use super::canary::Canary;
 use super::cookie_completion::CookieCompletion;
 use super::reason::{HeldBack, MitigationReason};
 use super::report::{MitigationReport, MitigationState};
-use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, constants};
+use crate::input::{Family, Matcher, Mitigation, Order, POLL, Timestamp, constants};
 
 constants! {
     /// Time after which a mitigation that failed or did harm is tried again, doubled each time, at most
@@ -34,9 +35,13 @@ pub(crate) struct Ladder {
     entries: [LadderEntry; Mitigation::ALL.len()],
     /// Test whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
-    /// Test whether clients get in since cookies are sent. Later additions are not judged before this test is
+    /// Families whose clients get no cookies, though those of the other do.
+    withheld: Vec<(Family, Refused)>,
+    /// Test whether fewer clients get in since cookies are sent. Later additions are not judged before this test is
     /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
-    pub canary: Breaker<Mitigation>,
+    pub fewer: Breaker<Mitigation>,
+    /// Test whether cookies reach the clients.
+    pub canary: Canary,
     /// Test whether the host completes the handshakes of clients with valid cookies.
     pub cookie_completion: CookieCompletion,
 }
@@ -234,7 +239,7 @@ impl Ladder {
         mitigation: Mitigation,
         why: MitigationReason,
     ) -> bool {
-        let until = now + self.entry(mitigation).pause();
+        let until = now + self.pause(mitigation);
         self.give_up(mitigation, Some(until), why)
     }
 
@@ -252,15 +257,37 @@ impl Ladder {
         why: MitigationReason,
     ) -> bool {
         self.breaker.forget(&Newest::Mitigation(mitigation));
-        self.canary.forget(&mitigation);
+        self.fewer.forget(&mitigation);
         let entry = &mut self.entries[place(mitigation)];
         let times = entry.refused.as_ref().map_or(0, |refused| refused.times) + 1;
         entry.refused = Some(Refused { until, why, times });
         entry.taken.take().is_some()
     }
 
+    /// Withholds cookies from the clients of a family to which they did harm, longer each time. Returns for how long.
+    pub fn withhold_from(
+        &mut self,
+        now: Timestamp,
+        family: Family,
+        why: MitigationReason,
+    ) -> Duration {
+        let before = self.withheld.extract_if(.., |(of, _)| *of == family).next();
+        let before = before.map(|(_, refused)| refused);
+        let pause = pause(before.as_ref());
+        let times = before.map_or(0, |refused| refused.times) + 1;
+        self.withheld.push((family, Refused { until: Some(now + pause), why, times }));
+        pause
+    }
+
+    /// The families whose clients get no cookies, though those of the other do.
+    pub fn withheld(&self, now: Timestamp) -> impl Iterator<Item = Family> {
+        let holds = move |(_, refused): &&(Family, Refused)| refused.holds(now);
+        self.withheld.iter().filter(holds).map(|(family, _)| *family)
+    }
+
     /// Lifts the refusals that have an end, because that flood is over.
     pub fn forgive(&mut self) {
+        self.withheld = Vec::new();
         for entry in &mut self.entries {
             entry.refused.take_if(|refused| refused.until.is_some());
         }
@@ -272,7 +299,7 @@ impl Ladder {
     /// attempt may keep clients out, and that other programs may change such things as often as they like.
     pub fn reconsider(&mut self, now: Timestamp, mitigation: Mitigation, certain: bool) {
         let entry = &mut self.entries[place(mitigation)];
-        let pause = entry.pause();
+        let pause = pause(entry.refused.as_ref());
         let Some(refused) = &mut entry.refused else { return };
         if certain {
             refused.until = Some(now);
@@ -293,7 +320,7 @@ impl Ladder {
 
     /// Returns the time for which a mitigation would be refused now.
     pub fn pause(&self, mitigation: Mitigation) -> Duration {
-        self.entry(mitigation).pause()
+        pause(self.entry(mitigation).refused.as_ref())
     }
 
     /// Takes an operator's order, which counts until `until`.
@@ -305,14 +332,29 @@ impl Ladder {
         };
         if order != Order::Off {
             entry.refused = None;
+            if mitigation == Mitigation::Cookies {
+                self.withheld = Vec::new();
+            }
         }
     }
 
     /// The mitigations, their states and the reasons for these.
     pub fn report(&self, now: Timestamp) -> impl Iterator<Item = MitigationReport> {
+        let active = self.has(Mitigation::Cookies);
+        let holds = move |(_, refused): &&(Family, Refused)| active && refused.holds(now);
+        let withheld =
+            self.withheld.iter().filter(holds).map(|(family, refused)| MitigationReport {
+                mitigation: Mitigation::Cookies,
+                family: Some(*family),
+                state: MitigationState::Refused,
+                since: None,
+                until: refused.until,
+                why: refused.why.clone(),
+            });
         Mitigation::ALL
             .into_iter()
             .filter_map(move |mitigation| self.entry(mitigation).report(now, mitigation))
+            .chain(withheld)
     }
 
     fn entry(&self, mitigation: Mitigation) -> &LadderEntry {
@@ -378,11 +420,6 @@ impl LadderEntry {
         }
     }
 
-    fn pause(&self) -> Duration {
-        let times = self.refused.as_ref().map_or(0, |refused| refused.times);
-        MITIGATION_RETRY * 2u32.pow(times.min(4))
-    }
-
     fn leave(&mut self, mitigation: Mitigation, why: MitigationReason) -> Option<Move> {
         self.taken.take()?;
         Some(Move::Leave { mitigation, why })
@@ -411,8 +448,14 @@ impl LadderEntry {
             MitigationState::Refused => refused.and_then(|refused| refused.until),
             _ => None,
         });
-        Some(MitigationReport { mitigation, state, since, until, why })
+        Some(MitigationReport { mitigation, family: None, state, since, until, why })
     }
+}
+
+/// The time for which something is refused now that was refused as often before.
+fn pause(refused: Option<&Refused>) -> Duration {
+    let times = refused.map_or(0, |refused| refused.times);
+    MITIGATION_RETRY * 2u32.pow(times.min(4))
 }
 
 /// Position of a mitigation in the list.

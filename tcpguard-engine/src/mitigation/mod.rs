@@ -2,16 +2,18 @@
 
 pub(crate) mod breaker;
 pub(crate) mod budget;
+pub(crate) mod canary;
 mod clean_up;
 mod cookie_completion;
 pub(crate) mod ladder;
 mod reason;
 mod report;
 
+pub(crate) use breaker::Before;
 pub use breaker::Harm;
-pub(crate) use breaker::{Before, CANARY};
 pub use budget::budget;
 pub(crate) use budget::retransmit_budget;
+pub(crate) use canary::CANARY;
 pub use clean_up::CleanUp;
 pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};
 pub use reason::{HeldBack, MitigationReason};

@@ -21,6 +21,8 @@ pub enum HeldBack {
     OtherListener,
     /// No SYN-ACK of the listener is seen.
     NoReplySeen,
+    /// The accept queue of the listener is full.
+    AcceptQueueFull,
 }
 
 /// Reason for which a mitigation is active, ended or is not active.

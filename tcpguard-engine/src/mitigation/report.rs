@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reason::MitigationReason;
-use crate::input::{Mitigation, Timestamp};
+use crate::input::{Family, Mitigation, Timestamp};
 
 /// Mitigation of a listener, and its state.
 // `T` is the form of its times.
@@ -12,6 +12,9 @@ use crate::input::{Mitigation, Timestamp};
 pub struct MitigationReport<T = Timestamp> {
     /// The mitigation.
     pub mitigation: Mitigation,
+    /// Family of the clients without the mitigation, which those of the other family have; `null` for both
+    /// families.
+    pub family: Option<Family>,
     /// State of the mitigation.
     pub state: MitigationState,
     /// Time since which the mitigation is active; `null` while it is not.
@@ -26,9 +29,10 @@ pub struct MitigationReport<T = Timestamp> {
 impl MitigationReport {
     /// Returns the report with times in another form.
     pub fn at<T>(&self, time: impl Fn(Timestamp) -> T) -> MitigationReport<T> {
-        let Self { mitigation, state, since, until, why } = self.clone();
+        let Self { mitigation, family, state, since, until, why } = self.clone();
         MitigationReport {
             mitigation,
+            family,
             state,
             since: since.map(&time),
             until: until.map(&time),

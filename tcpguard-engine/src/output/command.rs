@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use crate::evidence::Severity;
 use crate::incident::{Event, IncidentReport};
-use crate::input::{ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp};
+use crate::input::{Family, ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp};
 use crate::mitigation::CleanUp;
 use crate::rules::RemovalReason;
 
@@ -76,6 +76,14 @@ pub enum Command {
         listener: ListenerId,
         /// True if they pass.
         pass: bool,
+    },
+    /// Send no cookies to clients of these families at this listener from now on, and cookies to those of the others
+    /// where they are active. At a new listener, and at one of an earlier run, there are no such families.
+    WithholdCookies {
+        /// Listener, which may have cookies.
+        listener: ListenerId,
+        /// The families.
+        families: Vec<Family>,
     },
     /// Set the kernel's action on a rule match.
     SetMode(Mode),

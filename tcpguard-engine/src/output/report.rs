@@ -73,20 +73,22 @@ pub struct Completions {
     pub rate: f64,
     /// Their baseline, learned while no incident was open; `None` while too little was seen.
     pub baseline: Option<f64>,
+    /// SYNs per second in the same time, without retransmissions.
+    pub syn_rate: f64,
 }
 
 impl Completions {
     /// Span of the mean rate. With few clients a second, a shorter span would show little.
     pub const SPAN: std::time::Duration = std::time::Duration::from_secs(8);
-    /// The lowest baseline against which so short a mean says anything: of 16 handshakes that are to be
+    /// The lowest rate against which so short a mean says anything: of 16 handshakes that are to be
     /// expected fewer than half come by chance in 1 span of 100.
     const LEAST: f64 = 2.0;
 
-    /// The rate as a share of the baseline; `None` where the baseline is not known or too low to compare with.
+    /// The rate as a share of the baseline, or of the SYNs where fewer came: clients that do not come do not fail.
+    /// `None` where the baseline is not known, or that is too few to compare with.
     pub fn ratio(&self) -> Option<f64> {
-        self.baseline
-            .filter(|baseline| *baseline >= Self::LEAST)
-            .map(|baseline| self.rate / baseline)
+        let expected = self.baseline?.min(self.syn_rate);
+        (expected >= Self::LEAST).then_some(self.rate / expected)
     }
 }
 

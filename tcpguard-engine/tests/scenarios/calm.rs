@@ -138,6 +138,18 @@ fn an_application_that_stops_accepting_is_no_attack() {
 }
 
 #[test]
+fn clients_that_stop_do_not_fail() {
+    let mut lab = lab().clients(Clients { until: 120.0, ..Clients::steady(20.0) });
+    lab.run_until(119.0);
+    let ratio = |lab: &Lab| lab.listener_report(0).completions.ratio();
+    assert!(ratio(&lab).is_some_and(|ratio| ratio > 0.9), "{}", lab.story());
+    for second in 120..140 {
+        lab.run_until(f64::from(second));
+        assert!(ratio(&lab).is_none_or(|ratio| ratio > 0.9), "{second}: {:?}", ratio(&lab));
+    }
+}
+
+#[test]
 fn clients_cut_off_from_the_answers_are_degraded_handshakes_and_no_rule_is_made() {
     for share in [0.05, 0.2, 0.6, 1.0] {
         let outage = Some(Outage::of(20.0..30.0, share));

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    ActionReport, Event, Harm, IncidentClass, Listener, ListenerId, ListenerState, Mitigation,
-    MitigationReason, MitigationState, Mode, Order, Request, RequestError, Response,
+    ActionReport, Event, Family, Harm, HeldBack, IncidentClass, Listener, ListenerId,
+    ListenerState, Mitigation, MitigationReason, MitigationState, Mode, Order, Request,
+    RequestError, Response, Severity,
 };
 
 use crate::sim::*;
@@ -241,6 +242,73 @@ fn a_rule_set_that_changes_all_the_time_has_withheld_cookies_tried_at_once_and_t
     assert_eq!(times(&lab), 3, "nothing forbids them now: {}", lab.story());
 }
 
+/// Twenty clients a second for two seconds, then none for five: all are served. The first clients come before the
+/// flood and pause when cookies begin.
+#[test]
+fn cookies_stay_when_clients_pause() {
+    for pause in [7.0, 10.2, 13.0] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients { until: pause, ..Clients::steady(20.0) })
+            .flood(mimicking(5000.0, 10.1, 60.1));
+        for number in 0..6 {
+            let from = pause + 5.0 + 7.0 * f64::from(number);
+            lab = lab.clients(Clients { from, until: from + 2.0, ..Clients::steady(20.0) });
+        }
+        lab.run_until(60.0);
+        let story = format!("{pause}\n{}", lab.story());
+        let armed = taken(&lab, Mitigation::Cookies).expect(&story);
+        assert_eq!(lab.times("mitigation_withdrawn"), [0.0; 0], "{story}");
+        assert!(lab.connected(armed + 1.0, 59.0) >= 0.999, "{story}");
+    }
+}
+
+/// Replies do not reach the clients, who pause when cookies begin and come again later.
+#[test]
+fn cookies_that_do_not_reach_clients_are_withdrawn_when_clients_come() {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { until: 10.1, ..Clients::steady(20.0) })
+        .clients(Clients { from: 50.0, ..Clients::steady(20.0) })
+        .flood(mimicking(5000.0, 10.1, 70.1));
+    lab.kernel.mute = true;
+    lab.run_until(49.0);
+    assert_eq!(lab.times("mitigation_withdrawn"), [0.0; 0], "nobody came: {}", lab.story());
+    lab.run_until(60.0);
+    let withdrawn = lab.times("mitigation_withdrawn");
+    assert!(matches!(withdrawn[..], [at] if (51.0..54.0).contains(&at)), "{}", lab.story());
+}
+
+/// An attacker returns cookies over IPv6 that the host refuses, from the start of the flood or later.
+#[test]
+fn harm_to_one_family_leaves_the_other_its_cookies() {
+    for begins in [10.2, 20.0] {
+        let mut lab = Lab::new(Mode::Enforce)
+            .listener(Server::default())
+            .clients(Clients::steady(10.0))
+            .flood(mimicking(5000.0, 10.1, 60.1));
+        lab.kernel.refused_from = "2001:db8::66".parse().expect("an address");
+        lab.run_until(begins);
+        lab.kernel.refused_cookies = 1;
+        lab.run_until(60.0);
+        let story = format!("{begins}\n{}", lab.story());
+        let withdrawn = lab.alerts.iter().filter_map(|alert| match &alert.event {
+            Event::MitigationWithdrawn { family, .. } => Some(*family),
+            _ => None,
+        });
+        assert_eq!(withdrawn.collect::<Vec<_>>(), [Some(Family::Ipv6)], "{story}");
+        assert!(lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{story}");
+        let armed = taken(&lab, Mitigation::Cookies).expect(&story);
+        assert!(lab.connected(armed + 1.0, 59.0) >= 0.999, "{story}");
+        let report = lab.listener_report(0);
+        let states = report.mitigations.iter().filter(|it| it.mitigation == Mitigation::Cookies);
+        assert_eq!(
+            states.map(|it| (it.family, it.state)).collect::<Vec<_>>(),
+            [(None, MitigationState::Active), (Some(Family::Ipv6), MitigationState::Refused)]
+        );
+    }
+}
+
 /// Clients may send many ACKs with good cookies and a wrong checksum.
 #[test]
 fn acks_that_the_host_refuses_take_no_cookies_away_from_clients() {
@@ -311,6 +379,36 @@ fn only_advised(lab: &Lab, mitigations: &[Mitigation]) {
         _ => false,
     };
     assert!(lab.alerts.iter().any(advised), "{story}");
+}
+
+/// The application hangs in the flood. Its health checks are to fail, as they do without cookies.
+#[test]
+fn a_full_accept_queue_has_no_cookies_not_even_by_order() {
+    for ordered in [false, true] {
+        let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 70.1));
+        lab.run_until(5.0);
+        if ordered {
+            lab.request(order(Mitigation::Cookies, Order::On, 600)).expect("ordered");
+        }
+        let answers = |lab: &Lab| lab.kernel.mitigations(0).contains(&Mitigation::Cookies);
+        lab.run_until(20.0);
+        assert!(answers(&lab), "{}", lab.story());
+        lab.kernel.set_accepting(0, false);
+        // 128 clients fill it, and two seconds of that are no chance.
+        lab.run_until(24.5);
+        assert!(!answers(&lab), "{ordered}: {}", lab.story());
+        let stopped = lab.alerts.iter().find(|alert| {
+            let why = MitigationReason::HeldBack { by: HeldBack::AcceptQueueFull };
+            matches!(&alert.event, Event::MitigationStopped { why: by, .. } if *by == why)
+        });
+        assert_eq!(stopped.expect("an alert").severity, Severity::Warning);
+        lab.run_until(40.0);
+        assert!(!answers(&lab), "{ordered}: {}", lab.story());
+        assert_eq!(lab.listener_report(0).state, ListenerState::Overloaded);
+        lab.kernel.set_accepting(0, true);
+        lab.run_until(46.0);
+        assert!(answers(&lab), "{ordered}: {}", lab.story());
+    }
 }
 
 #[test]

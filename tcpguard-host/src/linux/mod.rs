@@ -59,7 +59,7 @@ pub use link_stats::{LinkStats, link_stats};
 pub use link_watch::{LinkEvent, LinkWatch};
 pub use memory::{Memory, memory};
 pub use netlink::ANSWER_TIMEOUT;
-pub use netstat::{resets, tcp_ext, tcp_ext_counter};
+pub use netstat::{TcpSegments, tcp_ext, tcp_ext_counter, tcp_segments};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
 pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, ProtectedSet};
 pub use release::kernel_release;

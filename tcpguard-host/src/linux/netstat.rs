@@ -1,4 +1,4 @@
-//! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`, and that of its resets beside them.
+//! The kernel's `TcpExt` counters, from `/proc/thread-self/net/netstat`, and some of its `Tcp` counters beside them.
 
 use tcpguard_engine::TcpExt;
 
@@ -21,16 +21,27 @@ pub fn tcp_ext_counter(name: &str) -> Result<Option<u64>, Error> {
     proc_file::read(PATH, |text| one(text, name))
 }
 
-/// Resets that the stack of this thread's network namespace has sent (`OutRsts`).
-pub fn resets() -> Result<u64, Error> {
-    proc_file::read(SNMP, resets_of)
+/// Segments that the stack counts (RFC 4022).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TcpSegments {
+    /// Resets that it has sent (`OutRsts`).
+    pub resets: u64,
+    /// Segments with a wrong checksum that it has dropped (`InCsumErrors`).
+    pub checksum_errors: u64,
 }
 
-fn resets_of(text: &str) -> Result<u64, String> {
-    const NAME: &str = "OutRsts";
-    let found = pairs(text, "Tcp:")?.find(|(counter, _)| *counter == NAME);
-    let (name, value) = found.ok_or_else(|| format!("no {NAME}"))?;
-    count(name, value)
+/// The segments that the stack of this thread's network namespace has counted.
+pub fn tcp_segments() -> Result<TcpSegments, Error> {
+    proc_file::read(SNMP, segments_of)
+}
+
+fn segments_of(text: &str) -> Result<TcpSegments, String> {
+    let counter = |wanted: &str| {
+        let found = pairs(text, "Tcp:")?.find(|(counter, _)| *counter == wanted);
+        let (name, value) = found.ok_or_else(|| format!("no {wanted}"))?;
+        count(name, value)
+    };
+    Ok(TcpSegments { resets: counter("OutRsts")?, checksum_errors: counter("InCsumErrors")? })
 }
 
 fn one(text: &str, name: &str) -> Result<Option<u64>, String> {
@@ -146,7 +157,7 @@ IpExt: 1 2
 
     /// One of its counters may be negative.
     #[test]
-    fn the_resets_are_found_among_the_counters_of_snmp() {
+    fn resets_and_wrong_checksums_are_found_among_the_counters_of_snmp() {
         let snmp = "\
 IcmpMsg: OutType3
 IcmpMsg: 10
@@ -155,14 +166,14 @@ Tcp: 1 200 120000 -1 17 18 19 20
 Udp: InDatagrams NoPorts
 Udp: 1 2
 ";
-        assert_eq!(resets_of(snmp), Ok(19));
-        assert!(resets_of("Tcp: RtoMin\nTcp: 200\n").is_err());
-        assert!(resets_of(NETSTAT).is_err(), "of another group");
+        assert_eq!(segments_of(snmp), Ok(TcpSegments { resets: 19, checksum_errors: 20 }));
+        assert!(segments_of("Tcp: RtoMin\nTcp: 200\n").is_err());
+        assert!(segments_of(NETSTAT).is_err(), "of another group");
     }
 
     #[test]
     fn the_running_kernel_is_understood() {
         tcp_ext().expect("TcpExt counters");
-        resets().expect("the counter of resets");
+        tcp_segments().expect("the counters of segments");
     }
 }

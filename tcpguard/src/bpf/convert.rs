@@ -171,6 +171,7 @@ pub fn listener_counters(
     let abi::ListenerCounters {
         syn,
         syn_retransmit,
+        syn_retransmit_timed,
         syn_ack,
         syn_ack_retransmit,
         established,
@@ -190,6 +191,7 @@ pub fn listener_counters(
     engine::ListenerCounters {
         syn,
         syn_retransmit,
+        syn_retransmit_timed,
         syn_ack,
         syn_ack_retransmit,
         established: tracepoint.then_some(established),
@@ -209,7 +211,8 @@ pub fn listener_counters(
         returned_cookies: [0, 1].map(|family| engine::ReturnedCookies {
             valid: cookies.valid[family],
             completed: cookies.completed[family],
-            networks: cookies.networks[family],
+            networks: cookies.networks[family].into(),
+            asked: cookies.asked[family].into(),
         }),
         limited,
     }

@@ -16,9 +16,11 @@ pub struct Clients {
     /// Baseline of completed handshakes per second: the mean of about ten minutes, to which the time of
     /// incidents does not contribute; `null` while it is not known.
     pub baseline_pps: Option<f64>,
-    /// Ratio of `completed_pps` to `baseline_pps`. `null` where the baseline is not known, or is below 2 per
-    /// second, which is too low to compare with. Over several listeners with an open incident: the lowest
-    /// ratio among them.
+    /// SYNs per second over the same time as `completed_pps`, without retransmissions.
+    pub syn_pps: f64,
+    /// Ratio of `completed_pps` to `baseline_pps`, or to `syn_pps` where fewer SYNs came: clients that do not come
+    /// do not fail. `null` where the baseline is not known, or where one of the two is below 2 per second, which
+    /// is too low to compare with. Over several listeners with an open incident: the lowest ratio among them.
     pub ratio: Option<f64>,
 }
 
@@ -44,6 +46,7 @@ impl Clients {
         Self {
             completed_pps: number(completions.rate),
             baseline_pps: completions.baseline.map(number),
+            syn_pps: number(completions.syn_rate),
             ratio: completions.ratio().map(number),
         }
     }
@@ -53,8 +56,9 @@ impl Clients {
     pub(super) fn over(incident: &IncidentReport) -> Option<Self> {
         let lasted = incident.ended?.since(incident.started).as_secs_f64();
         let baseline = incident.baseline_completed_rate?;
-        let rate = if lasted > 0.0 { incident.completed as f64 / lasted } else { 0.0 };
-        Some(Self::build(&Completions { rate, baseline: Some(baseline) }))
+        let mean = |count: u64| if lasted > 0.0 { count as f64 / lasted } else { 0.0 };
+        let (rate, syn_rate) = (mean(incident.completed), mean(incident.syns));
+        Some(Self::build(&Completions { rate, baseline: Some(baseline), syn_rate }))
     }
 
     /// Builds the sum of the listeners with an open incident, or of all listeners while there is none. With
@@ -76,7 +80,8 @@ impl Clients {
             (Some(sum), Some(other)) => Some(sum + other),
             (known, other) => known.or(other),
         };
-        Completions { rate: sum.rate + clients.completed_pps, baseline }
+        let (rate, syn_rate) = (sum.rate + clients.completed_pps, sum.syn_rate + clients.syn_pps);
+        Completions { rate, baseline, syn_rate }
     }
 
     /// Returns the verdict on the ratio; `None` where there is no ratio.

@@ -336,6 +336,7 @@ mod tests {
     fn mitigation(name: Name, until: Option<Time>) -> ListenerMitigation {
         let mitigation = Mitigation {
             mitigation: name,
+            family: None,
             state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,

@@ -26,6 +26,8 @@ pub struct Monitored<S> {
     pub dual_stack: bool,
     /// Bits of [`ListenerEntry::mitigations`].
     pub mitigations: u8,
+    /// Bits of [`ListenerEntry::withheld`].
+    pub withheld: u8,
     /// Rate of first SYNs from unvalidated sources that it is given while its budget applies.
     pub budget: Rate,
     /// Rate of retransmitted SYNs under signature rules or a budget that it is given.
@@ -49,6 +51,7 @@ impl<S> Monitored<S> {
             kind,
             dual_stack: false,
             mitigations: 0,
+            withheld: 0,
             budget: Rate::default(),
             retransmit_budget: Rate::default(),
             mss_limit: None,
@@ -114,6 +117,8 @@ impl<S> Monitored<S> {
             retransmit_budget: self.retransmit_budget,
             mss_limit: self.mss_limit.unwrap_or(0).into(),
             samples: self.samples,
+            withheld: self.withheld,
+            pad: [0; 3],
         }
     }
 }

@@ -331,6 +331,7 @@ impl<B: Backend> Agent<B> {
             | Command::StopMitigation { .. }
             | Command::ExemptListener { .. }
             | Command::PassExcess { .. }
+            | Command::WithholdCookies { .. }
             | Command::LimitClosedPorts { .. }
             | Command::DropBeyondBounds(_)
             | Command::LookUpRoutes(_)

@@ -129,13 +129,14 @@ pub fn event_line(event: &Event) -> String {
             place(*listener, *with_others),
             mitigation_reason(why)
         ),
-        Event::MitigationWithdrawn { listener, mitigation, harm, retry_s } => {
+        Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s } => {
             let noun = mitigation_noun(*mitigation);
+            let whose = family.map_or_else(String::new, |family| format!(" for {}", family.name()));
             let then = match retry_s {
                 Some(after) => format!("Next attempt in {}", seconds(*after)),
                 None => "No retry. See: tcpguard doctor".to_owned(),
             };
-            format!("{noun} withdrawn on {listener}: {}. {then}", self::harm(harm))
+            format!("{noun}{whose} withdrawn on {listener}: {}. {then}", self::harm(harm))
         }
         Event::MitigationFailed { listener, mitigation, error, retry_s } => {
             let then =

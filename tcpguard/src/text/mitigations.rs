@@ -38,7 +38,9 @@ pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fm
 /// One mitigation of a listener: its state, times and reason.
 pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
     let at = SocketAddr::new(listener.addr, listener.port);
-    let (name, why) = (mitigation_noun(mitigation.mitigation), mitigation_reason(&mitigation.why));
+    let (noun, why) = (mitigation_noun(mitigation.mitigation), mitigation_reason(&mitigation.why));
+    let family = mitigation.family.map(|family| format!(" for {}", family.name()));
+    let name = format!("{noun}{}", family.unwrap_or_default());
     let until =
         mitigation.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
     match mitigation.state {

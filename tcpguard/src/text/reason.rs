@@ -138,6 +138,7 @@ pub(super) const fn held_back(by: HeldBack) -> &'static str {
         HeldBack::ListenerObserves => "mode observe at this listener",
         HeldBack::OtherListener => "the configuration of another listener forbids it",
         HeldBack::NoReplySeen => "no SYN-ACK of this listener is seen",
+        HeldBack::AcceptQueueFull => "the accept queue is full",
     }
 }
 
@@ -156,10 +157,10 @@ pub(super) fn harm(harm: &Harm) -> String {
             short(*before),
             short(*after)
         ),
-        Harm::None { baseline, for_s } => format!(
-            "no handshake completed in {} (baseline {}/s)",
-            span(Duration::from_secs_f64(for_s.max(0.0))),
-            short(*baseline)
+        Harm::None { asked, for_s } => format!(
+            "none of {} cookies for clients returned in {}",
+            short(*asked as f64),
+            span(Duration::from_secs_f64(for_s.max(0.0)))
         ),
         Harm::Unfinished { valid, completed, .. } => format!(
             "{} of {} valid cookies completed",

@@ -143,6 +143,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
             let mut listener = status.listeners[0].clone();
             listener.mitigations = vec![Mitigation {
                 mitigation: *mitigation,
+                family: None,
                 state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),

@@ -84,7 +84,7 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         dropped_rate: 0.0,
         cookie_rate: 0.0,
         reaching_rate: 0.0,
-        completions: Completions { rate: syn_rate, baseline: Some(syn_rate) },
+        completions: Completions { rate: syn_rate, baseline: Some(syn_rate), syn_rate },
         mitigations: Vec::new(),
         egress: Egress::Seen,
         state,
@@ -441,6 +441,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
         victim.mitigations = vec![
             MitigationReport {
                 mitigation: Mitigation::Cookies,
+                family: None,
                 state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
@@ -448,6 +449,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
             },
             MitigationReport {
                 mitigation: Mitigation::Budget,
+                family: None,
                 state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),

@@ -11,7 +11,7 @@ use crate::evidence::Surge;
 use crate::incident::Event;
 use crate::input::{Mitigation, POLL, Timestamp, share as rounded};
 use crate::listener::{OCCUPANCY_MIN, Occupancy, Sums};
-use crate::mitigation::MitigationReason;
+use crate::mitigation::{HeldBack, MitigationReason};
 
 /// Share of the SYN queue from which it is nearly full. Bursts of clients from far away fill three quarters of one
 /// that is large enough for them. The last fifth takes longer than a poll to fill, unless the flood is about as fast
@@ -37,7 +37,7 @@ impl ListenerMonitor {
     pub fn pressed(&self, now: Timestamp, ruled: Option<Timestamp>) -> Option<MitigationReason> {
         if self.is_being_judged(now)
             || ruled.is_some_and(|ruled| self.is_relieved(now, ruled))
-            || self.pressure.polls().0 > 0
+            || self.pressure.is_full()
         {
             return None;
         }
@@ -55,9 +55,20 @@ impl ListenerMonitor {
         (answering && self.would_fill(&lately)).then_some(MitigationReason::QueueWouldFill)
     }
 
+    /// The reason for which no cookies are sent while the accept queue is full, not even by an operator's order. They get
+    /// no client a connection. A client takes the SYN-ACK for one, as does a health check of an application that hangs.
+    /// The stack leaves such SYNs without a reply. A queue that is full for a moment stops no cookies.
+    pub fn accepts_no_connection(&self) -> Option<HeldBack> {
+        let is_full = match self.ladder.has(Mitigation::Cookies) {
+            true => self.overloaded(),
+            false => self.pressure.is_full(),
+        };
+        is_full.then_some(HeldBack::AcceptQueueFull)
+    }
+
     /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
     pub fn turns_clients_away(&self, now: Timestamp) -> bool {
-        self.is_turning_away(now) && self.pressure.polls().0 == 0
+        self.is_turning_away(now) && !self.pressure.is_full()
     }
 
     /// Returns whether the queue is nearly full, by the last count.

@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use super::{ASSUMED_RTT, ListenerMonitor};
-use crate::input::{Mitigation, POLL, Timestamp};
+use super::ListenerMonitor;
+use crate::input::{Family, Mitigation, POLL, ReturnedCookies, Timestamp};
 use crate::listener::Sums;
 use crate::mitigation::{Before, Harm, Newest};
 use crate::policy::clean_age;
 
 /// Span of the attack before an addition with which the time after it is compared.
 const TRIED_AGAINST: Duration = Duration::from_secs(5);
-/// Span over which the rate of the clients that may be expected is measured.
-const RECENT: Duration = Duration::from_secs(16);
 /// Time within which a client's retransmitted SYN arrives: a second (RFC 6298 §2.1), and half a second for slack and
 /// the way.
 const SECOND_TRY: Duration = Duration::from_millis(1500);
+
+/// An addition that keeps clients out.
+pub(crate) struct Harmful {
+    pub newest: Newest,
+    pub harm: Harm,
+    /// Family of these clients, where it is known.
+    pub family: Option<Family>,
+}
 
 /// Completed handshakes a second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,58 +61,85 @@ impl ListenerMonitor {
             span: attack.span,
             dispersion: self.natural.dispersion(),
         };
-        let recent = self.window.last(RECENT);
-        let baseline = recent.per_second(recent.completed);
         match what {
             Newest::Mitigation(Mitigation::Cookies) => {
                 self.ladder.cookie_completion.start(now + delay);
+                self.ladder.canary.start(now);
                 let before = before(attack.completed, self.rate_before.completed);
-                self.ladder.canary.monitor(now, Mitigation::Cookies, delay, before, baseline);
+                self.ladder.fewer.monitor(now, Mitigation::Cookies, delay, before);
             }
             other => {
-                self.ladder.canary.wait(now + delay);
+                self.ladder.fewer.wait(now + delay);
                 let before = before(attack.returning, self.rate_before.returning);
-                self.ladder.breaker.monitor(now, other, delay, before, baseline);
+                self.ladder.breaker.monitor(now, other, delay, before);
             }
         }
     }
 
+    /// Returns whether clients of this family connect with cookies.
+    pub fn has_cookies(&self, family: Family) -> bool {
+        self.ladder.has(Mitigation::Cookies)
+            && self.ladder.cookie_completion.works(family)
+            && !self.withheld.contains(&family)
+    }
+
+    /// Judges cookies for a family anew.
+    pub fn judge_anew(&mut self, now: Timestamp, family: Family) {
+        self.ladder.cookie_completion.restart(family, now);
+        self.ladder.canary.restart(family, now);
+    }
+
     /// Returns whether the latest addition keeps clients out, after a poll that was `elapsed` long.
-    pub fn judge_newest(&mut self, now: Timestamp, elapsed: Duration) -> Option<(Newest, Harm)> {
-        if self.ladder.has(Mitigation::Cookies)
-            && let Some(harm) = self.judge_cookie_completion(now, elapsed)
-        {
-            return Some((Newest::Mitigation(Mitigation::Cookies), harm));
+    pub fn judge_newest(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harmful> {
+        let cookies = Newest::Mitigation(Mitigation::Cookies);
+        let of_family = |(family, harm)| Harmful { newest: cookies, harm, family: Some(family) };
+        let answering = self.ladder.has(Mitigation::Cookies);
+        if answering && let Some(harmed) = self.judge_cookie_completion(now, elapsed) {
+            return Some(of_family(harmed));
         }
         // Connections that the application does not accept are no fault of a mitigation.
         if self.overloaded() {
             return None;
         }
-        let Sums { completed, returning, .. } = self.window.last(elapsed);
+        let Sums { completed, returning, returned_cookies, .. } = self.window.last(elapsed);
         let canary = &mut self.ladder.canary;
-        if canary.is_open() {
-            let (mitigation, harm) = canary.poll(now, completed, elapsed, |_| true)?;
-            // Whatever else was added has a trial of its own from now on.
-            let delay = POLL.max(self.clients.rtt().unwrap_or(ASSUMED_RTT) * 2);
-            self.ladder.breaker.restart(now, delay);
-            let harm = self.ladder.cookie_completion.suspected().unwrap_or(harm);
-            return Some((Newest::Mitigation(mitigation), harm));
+        if answering && let Some(harmed) = canary.poll(now, returned_cookies) {
+            return Some(of_family(harmed));
         }
-        self.ladder.breaker.poll(now, returning, elapsed, |_| false)
+        if self.ladder.fewer.is_open() {
+            let asked = returned_cookies.iter().map(|returned| returned.asked).sum();
+            let (mitigation, harm) =
+                self.ladder.fewer.poll(now, completed, elapsed, Some(asked))?;
+            // Whatever else was added has a trial of its own from now on.
+            let delay = POLL.max(self.rtt() * 2);
+            self.ladder.breaker.restart(now, delay);
+            let alone = || Harmful { newest: Newest::Mitigation(mitigation), harm, family: None };
+            return Some(self.ladder.cookie_completion.suspected().map_or_else(alone, of_family));
+        }
+        let (newest, harm) = self.ladder.breaker.poll(now, returning, elapsed, None)?;
+        Some(Harmful { newest, harm, family: None })
     }
 
     /// Returns the harm if the host completes hardly any handshakes of clients with valid cookies.
-    fn judge_cookie_completion(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harm> {
+    fn judge_cookie_completion(
+        &mut self,
+        now: Timestamp,
+        elapsed: Duration,
+    ) -> Option<(Family, Harm)> {
         // Only the tracepoint shows that.
         if elapsed.is_zero() || self.counters().established.is_none() {
             return None;
         }
         let cookie_completion = &mut self.ladder.cookie_completion;
         // A full accept queue takes no connection, whether XDP or the stack has sent its SYN-ACK.
-        if self.pressure.polls().0 > 0 {
+        if self.pressure.is_full() {
             cookie_completion.start(now);
         }
-        let sums = self.window.last(elapsed);
-        cookie_completion.poll(now, sums.returned_cookies)
+        // A family whose clients get no cookies may return old ones.
+        let mut returned = self.window.last(elapsed).returned_cookies;
+        for family in &self.withheld {
+            returned[*family as usize] = ReturnedCookies::default();
+        }
+        cookie_completion.poll(now, returned, self.wrong_checksums)
     }
 }

@@ -8,7 +8,7 @@ const AGAIN: usize = 6;
 const HEARD: usize = 16;
 /// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.
 const UNANSWERED_MIN: u64 = 64;
-/// Share of them that clients retransmit: of spoofed SYNs fewer are (`retransmit_share`).
+/// Share of them that clients retransmit, with a client's timing: of spoofed SYNs fewer are (`retransmit_share`).
 const UNANSWERED_RETRANSMITTED: f64 = 0.35;
 
 /// Fates of the SYNs at a listener with queues that cannot be read. Unanswered SYNs that are not
@@ -24,6 +24,7 @@ pub(super) struct Heard {
     pub answered: u64,
     pub unanswered: u64,
     pub completed: u64,
+    /// Retransmissions with a client's timing.
     pub retransmitted: u64,
 }
 

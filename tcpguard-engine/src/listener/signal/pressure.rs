@@ -149,14 +149,14 @@ impl Pressure {
 /// - handshakes whose SYN-ACK the stack retransmits although the client had acknowledged it. This needs either
 ///   overflows and a queue that is at least a quarter full as the cause, or a queue that cannot be read, because an
 ///   ACK with a wrong checksum has the same effect,
-/// - where the queue cannot be read, unanswered SYNs that are retransmitted, while most handshakes of answered SYNs
+/// - where the queue cannot be read, unanswered SYNs that are retransmitted as clients do, while most handshakes of answered SYNs
 ///   complete: the stack ignores SYNs as well while the queue is full.
 fn is_full(window: &Window, load: &Load<'_>) -> bool {
     let by_length = load.queues.is_some_and(|queues| queues.is_accept_full(load.overflowed));
     let sums = window.last(SPAN);
     let unanswered_syns = load.queues.is_none()
         && sums.ignored >= UNANSWERED_MIN.max(sums.attempts)
-        && sums.retransmitted as f64 >= UNANSWERED_RETRANSMITTED * sums.ignored as f64
+        && sums.retransmitted_timed as f64 >= UNANSWERED_RETRANSMITTED * sums.ignored as f64
         && sums.completed > 0
         && sums.completed as f64 >= 0.8 * sums.attempts as f64;
     // Another listener of the host may overflow, which any user with an account can arrange.
@@ -249,11 +249,17 @@ mod tests {
             }
             is_full(&window, &Load { queues, overflowed: false, served: None, baseline: &baseline })
         };
-        let tick =
-            Tick { attempts: 5, established: 5, ignored: 20, retransmitted: 10, ..Tick::default() };
+        let tick = Tick {
+            attempts: 5,
+            established: 5,
+            ignored: 20,
+            retransmitted: 20,
+            retransmitted_timed: 10,
+            ..Tick::default()
+        };
         assert!(full(tick, None));
         assert!(!full(tick, Some(&Queues { half_open: None, accept: 0, backlog: 128 })));
-        assert!(!full(Tick { retransmitted: 1, ..tick }, None), "a flood does not come back");
+        assert!(!full(Tick { retransmitted_timed: 1, ..tick }, None), "sent twice at once");
         assert!(!full(Tick { attempts: 0, established: 0, ..tick }, None), "a dead server");
         assert!(!full(Tick { established: 2, ..tick }, None), "handshakes fail");
     }

@@ -33,6 +33,8 @@ pub struct Sums {
     pub ignored: u64,
     /// SYNs that were retransmissions (sampled).
     pub retransmitted: u64,
+    /// Those of these with a client's timing (sampled).
+    pub retransmitted_timed: u64,
     /// Variance of the number of completions, where they are only known by sample.
     pub variance: u64,
     /// SYNs that rules matched, in whatever mode.
@@ -100,6 +102,7 @@ impl Sums {
         Self {
             syns: without(self.syns),
             retransmitted: without(self.retransmitted),
+            retransmitted_timed: without(self.retransmitted_timed),
             attempts: without(self.attempts),
             dropped: without(self.dropped),
             matched: 0,
@@ -147,6 +150,7 @@ impl AddAssign<&Self> for Sums {
             ack_ignored,
             ignored,
             retransmitted,
+            retransmitted_timed,
             variance,
             matched,
             dropped,
@@ -169,6 +173,7 @@ impl AddAssign<&Self> for Sums {
         self.ack_ignored += ack_ignored;
         self.ignored += ignored;
         self.retransmitted += retransmitted;
+        self.retransmitted_timed += retransmitted_timed;
         self.variance += variance;
         self.matched += matched;
         self.dropped += dropped;
@@ -198,6 +203,7 @@ impl From<&Tick> for Sums {
             ack_ignored: tick.ack_ignored,
             ignored: tick.ignored,
             retransmitted: tick.retransmitted,
+            retransmitted_timed: tick.retransmitted_timed,
             variance: tick.variance,
             matched: tick.matched,
             dropped: tick.dropped,

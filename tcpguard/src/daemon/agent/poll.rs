@@ -7,7 +7,7 @@ use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
     HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample, Timestamp,
 };
-use tcpguard_host::linux::{HalfOpen, boot_time, cpu_time};
+use tcpguard_host::linux::{HalfOpen, TcpSegments, boot_time, cpu_time};
 
 use super::arrivals::{Arrived, Elsewhere};
 use super::{Agent, Snapshot, clock, share_replies};
@@ -143,7 +143,7 @@ impl Agent {
             true => self.host.half_open(now, &mut self.sockets),
             false => None,
         };
-        let (tcp_ext, resets) = (self.host.tcp_ext(now), self.host.resets(now));
+        let (tcp_ext, segments) = (self.host.tcp_ext(now), self.host.tcp_segments(now));
         // Whatever is seen from now on is for the next sample.
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
@@ -160,7 +160,7 @@ impl Agent {
             let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;
             listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
-        let host = self.host_counters(now, &received.packets, &listeners, resets)?;
+        let host = self.host_counters(now, &received.packets, &listeners, segments)?;
         let executor = &self.executor;
         let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
         Ok(Sample {
@@ -188,13 +188,13 @@ impl Agent {
         count
     }
 
-    /// Counters of packets that belong to no listener. The stack has sent so many `resets`.
+    /// Counters of packets that belong to no listener. The stack has counted these `segments`.
     fn host_counters(
         &mut self,
         now: Timestamp,
         packets: &[PacketCounters],
         listeners: &[ListenerSample],
-        resets: u64,
+        segments: TcpSegments,
     ) -> anyhow::Result<HostCounters> {
         let cpus = self.executor.dataplane.host_counters_by_cpu()?;
         let counters = bpf::sum_of_cpus(&cpus);
@@ -228,7 +228,8 @@ impl Agent {
             no_listener: counters.no_listener,
             no_listener_own: counters.no_listener_own,
             refused: counters.refused,
-            resets,
+            resets: segments.resets,
+            checksum_errors: segments.checksum_errors,
             closed_over: counters.closed_over,
             closed_dropped: fate(Reason::DropClosedPort),
             beyond_passed: beyond.map(fate).sum(),

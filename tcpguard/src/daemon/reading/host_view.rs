@@ -8,7 +8,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{
     self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
-    ProtectedSet, SockDiag, SoftnetCpu, tcp_ext,
+    ProtectedSet, SockDiag, SoftnetCpu, TcpSegments, tcp_ext,
 };
 use tcpguard_host::units::span;
 
@@ -19,7 +19,7 @@ use crate::config::Config;
 pub struct HostView {
     listeners: Vec<ListenerGroup>,
     tcp_ext: TcpExt,
-    resets: u64,
+    tcp_segments: TcpSegments,
     softnet: Vec<SoftnetCpu>,
     addresses: Addresses,
     /// Number of protected prefixes that there is no room for, by their kind.
@@ -65,10 +65,10 @@ impl HostView {
         self.tcp_ext
     }
 
-    /// Resets that the network namespace's stack has sent.
-    pub fn resets(&mut self, now: Timestamp) -> u64 {
-        self.unread.take(now, "/proc/net/snmp", linux::resets(), &mut self.resets);
-        self.resets
+    /// Segments that the network namespace's stack has counted.
+    pub fn tcp_segments(&mut self, now: Timestamp) -> TcpSegments {
+        self.unread.take(now, "/proc/net/snmp", linux::tcp_segments(), &mut self.tcp_segments);
+        self.tcp_segments
     }
 
     /// Packets that each CPU received and lost.

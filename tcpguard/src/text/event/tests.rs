@@ -1,6 +1,6 @@
 use tcpguard_engine::{
-    EndFacts, EndReason, FleetName, Harm, HeldBack, IncidentClass, IncidentFacts, Mitigation,
-    MitigationReason, Mode, Ports, RemovalReason, RuleId, RuleObstacle, SignatureBasis,
+    EndFacts, EndReason, Family, FleetName, Harm, HeldBack, IncidentClass, IncidentFacts,
+    Mitigation, MitigationReason, Mode, Ports, RemovalReason, RuleId, RuleObstacle, SignatureBasis,
 };
 
 use super::*;
@@ -167,6 +167,7 @@ fn rules() -> Vec<Event> {
         HeldBack::ListenerObserves,
         HeldBack::OtherListener,
         HeldBack::NoReplySeen,
+        HeldBack::AcceptQueueFull,
     ] {
         all.push(Event::RuleAdvised { target: signature().target, why });
     }
@@ -231,7 +232,7 @@ fn harms() -> [Harm; 4] {
     let unfinished = |completed| Harm::Unfinished { valid: 1200, completed, lasting: true };
     [
         Harm::Fewer { before: 51.0, after: 3.0 },
-        Harm::None { baseline: 51.0, for_s: 3.0 },
+        Harm::None { asked: 51, for_s: 3.0 },
         unfinished(0),
         unfinished(12),
     ]
@@ -279,7 +280,16 @@ fn mitigations() -> Vec<Event> {
         }
         for harm in harms() {
             let retry_s = (!harm.is_lasting()).then_some(60);
-            all.push(Event::MitigationWithdrawn { listener, mitigation, harm, retry_s });
+            let family = (mitigation == Mitigation::Cookies).then_some(Family::Ipv6);
+            for family in [None, family] {
+                all.push(Event::MitigationWithdrawn {
+                    listener,
+                    mitigation,
+                    family,
+                    harm,
+                    retry_s,
+                });
+            }
         }
         for retry_s in [None, Some(60)] {
             let error = "no memory".to_owned();

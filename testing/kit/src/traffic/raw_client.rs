@@ -46,6 +46,23 @@ impl RawClient {
         lab.client.run(|| self.converse(syn))
     }
 
+    /// Sends a SYN, and acknowledges the SYN-ACK in a segment with a wrong checksum. Returns whether there was one.
+    pub fn acknowledge_wrongly(self, lab: &Lab) -> Result<bool> {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        lab.client.run(|| {
+            let socket = PacketSocket::open(INTERFACE).context("the client's interface")?;
+            socket.send(&self.bare_syn().to_frame())?;
+            let Some(answer) = self.next_segment(&socket, PATIENCE)? else { return Ok(false) };
+            let (seq, ack) = (answer.ack, answer.seq.wrapping_add(1));
+            let mut frame = Segment { seq, ack, ..self.segment(flags::ACK) }.to_frame();
+            // Of the header's last four bytes the first two.
+            let checksum = frame.len() - 4;
+            frame[checksum] ^= 0x55;
+            socket.send(&frame)?;
+            Ok(true)
+        })
+    }
+
     fn converse(self, syn: &Segment) -> Result<Option<Connected>> {
         const PATIENCE: Duration = Duration::from_secs(10);
         let socket = PacketSocket::open(INTERFACE).context("the client's interface")?;

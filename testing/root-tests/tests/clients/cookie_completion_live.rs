@@ -1,11 +1,13 @@
 //! Cookies that lead to no completed handshake on the host, because a firewall drops the ACK of a connection
-//! if it has not seen its SYN. The agent withdraws the mitigation at once and does not try it again. Needs
+//! if it has not seen its SYN. The agent withdraws the mitigation at once and does not try it again. And cookies
+//! that stay, because clients merely pause, or an attacker returns those of another family in broken segments. Needs
 //! root, `TCPGUARD_BIN`, and for the XDP program's own cookies Linux 6.9.
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::agent::{Agent, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
+use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{TIMEOUT, between};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::lab_filter::only_connections;
@@ -13,6 +15,7 @@ use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Flood, MAX_DURATION, Shape};
 use tcpguard_kit::traffic::likeness::Likeness;
+use tcpguard_kit::traffic::raw_client::RawClient;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -49,9 +52,7 @@ fn cookies_are_withdrawn(backend: &str, clients: u32) {
     });
     sleep(2 * SECOND);
     let flood = flood.start(&lab).unwrap();
-    let refused = |status: &tcpguard_kit::daemon::status::Status| {
-        status.mitigation("cookies") == Some("refused")
-    };
+    let refused = |status: &Status| status.mitigation("cookies") == Some("refused");
     let status = agent.wait_until("cookies are withdrawn", TIMEOUT, refused).unwrap();
     let why = status.mitigation_reason("cookies").cloned().unwrap_or_default();
     sleep(AFTERWARDS);
@@ -104,4 +105,96 @@ fn cookies_of_the_kernels_making_are_withdrawn_where_the_host_completes_none_of_
 #[test]
 fn a_trickle_of_clients_is_enough_to_have_cookies_withdrawn() {
     cookies_are_withdrawn("own", 3);
+}
+
+/// An agent with cookies that an operator has ordered, at a service that both families use.
+fn with_cookies(lab: &Lab) -> Agent<'_> {
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    // How the listener answers is learned from its answers.
+    for family in Family::BOTH {
+        assert!(!clients(lab, family, Home::One, 5, SECOND).0.is_empty());
+    }
+    cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    let answers = |status: &Status| status.mitigation("cookies") == Some("active");
+    agent.wait_until("cookies answer", TIMEOUT, answers).unwrap();
+    agent
+}
+
+/// The attempts of clients that come for so long, `rate` a second.
+fn clients(lab: &Lab, family: Family, home: Home, rate: u32, lasts: Duration) -> Attempts {
+    let visitors = Visitors { rate, home, patience: PATIENCE };
+    let load = Load::of(&lab.client, family.service(), visitors).unwrap();
+    sleep(lasts);
+    load.finish().unwrap()
+}
+
+/// The families from which cookies are withheld, as status has them.
+fn withheld(status: &Status) -> Vec<String> {
+    let listeners = status.document()["listeners"].as_array().cloned().unwrap_or_default();
+    let of = |listener: &serde_json::Value| {
+        listener["mitigations"].as_array().cloned().unwrap_or_default()
+    };
+    let families = listeners.iter().flat_map(of).filter_map(|mitigation| {
+        let refused = mitigation["mitigation"] == "cookies" && mitigation["state"] == "refused";
+        refused.then(|| mitigation["family"].as_str().unwrap_or("both").to_owned())
+    });
+    families.collect()
+}
+
+/// The third time, all handshakes are of one address, which an attacker has.
+#[test]
+fn cookies_stay_when_clients_pause() {
+    let control = Control::start().unwrap();
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 128).unwrap();
+    let agent = with_cookies(&lab);
+    let mut all = Vec::new();
+    for (home, rate) in [(Home::Anywhere(1), 20), (Home::Anywhere(2), 20), (Home::One, 10)] {
+        all.extend(clients(&lab, Family::V4, home, rate, 3 * SECOND).0);
+        sleep(5 * SECOND);
+    }
+    let status = agent.status().unwrap();
+    assert_eq!(status.alerts("mitigation_withdrawn"), 0, "{}", agent.log());
+    assert_eq!(status.mitigation("cookies"), Some("active"));
+    let returned = status.listener_total(PORT, "cookies_redeemed");
+    assert!(returned >= all.len() as u64, "{returned} of {}", all.len());
+    control.assert_served(&Attempts(all));
+}
+
+/// An attacker returns cookies over IPv6 in segments with a wrong checksum, while IPv4 clients connect. Where IPv6
+/// clients have connected with cookies before, that is no evidence.
+fn broken_acks(ipv6_works: bool) {
+    let control = Control::start().unwrap();
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 128).unwrap();
+    let agent = with_cookies(&lab);
+    if ipv6_works {
+        clients(&lab, Family::V6, Home::Anywhere(3), 20, 3 * SECOND);
+        sleep(2 * SECOND);
+    }
+    let visitors = Visitors { rate: 10, home: Home::Anywhere(1), patience: PATIENCE };
+    let load = Load::of(&lab.client, Family::V4.service(), visitors).unwrap();
+    let answered = (20_000..20_050).filter(|&port| {
+        sleep(SECOND / 8);
+        RawClient { family: Family::V6, port }.acknowledge_wrongly(&lab).unwrap()
+    });
+    let answered = answered.count();
+    let (status, attempts) = (agent.status().unwrap(), load.finish().unwrap());
+    println!("{answered} cookies came back broken");
+    assert!(answered >= 8, "{answered}");
+    assert_eq!(status.mitigation("cookies"), Some("active"), "{}", agent.log());
+    let expected: &[&str] = if ipv6_works { &[] } else { &["ipv6"] };
+    assert_eq!(withheld(&status), expected, "{}", agent.log());
+    assert_eq!(status.alerts("mitigation_withdrawn"), expected.len(), "{}", agent.log());
+    control.assert_served(&attempts);
+}
+
+#[test]
+fn broken_acks_of_one_family_take_no_cookies_from_the_other() {
+    broken_acks(false);
+}
+
+#[test]
+fn broken_acks_are_no_evidence_where_clients_have_connected_with_cookies() {
+    broken_acks(true);
 }

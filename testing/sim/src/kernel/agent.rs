@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Flow, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Queues, Rule,
-    RuleCounters, RuleId, Sample, Timestamp, ValidatedClients,
+    Family, Flow, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Queues,
+    Rule, RuleCounters, RuleId, Sample, Timestamp, ValidatedClients,
 };
 
 use super::{HalfOpen, InKernel, Kernel, Wire, address};
@@ -20,10 +20,8 @@ impl Kernel {
             self.sockets.iter_mut().filter(|it| it.mitigations.contains_key(&Mitigation::Cookies))
         {
             socket.counters.cookies_redeemed += self.refused_cookies;
-            // They come from one address.
-            let attacker = [192, 0, 2, 66].into();
             for _ in 0..self.refused_cookies.min(4) {
-                self.handovers.note(&mut socket.counters, 0, attacker, self.now);
+                self.handovers.note(&mut socket.counters, 0, self.refused_from, self.now);
             }
         }
         let listeners = self.sockets.iter().enumerate().map(|(index, socket)| ListenerSample {
@@ -140,6 +138,14 @@ impl Kernel {
         }
     }
 
+    /// Answers SYNs of these families with no cookie.
+    pub(crate) fn withhold_cookies(&mut self, listener: ListenerId, families: Vec<Family>) {
+        if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
+            assert_ne!(socket.withheld, families, "said twice");
+            socket.withheld = families;
+        }
+    }
+
     /// Returns whether SYNs beyond the limits of replies go to a listener's stack.
     pub fn passes_excess(&self, to: usize) -> bool {
         self.sockets[to].passes_excess
@@ -154,6 +160,7 @@ impl Kernel {
     pub(crate) fn exempt_none(&mut self) {
         for socket in &mut self.sockets {
             (socket.exempt, socket.passes_excess) = (false, false);
+            socket.withheld.clear();
         }
     }
 

@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{Fingerprint, LATE_POLLS, Pace};
 use tcpguard_common::fastpath::{clients, dropped_shift};
 use tcpguard_engine::{
-    ClosedPortSource, Flow, FlowState, HostCounters, Listener, ListenerCounters, ListenerId,
-    Mitigation, Mode, Route, Rule, RuleId, TcpExt, Timestamp,
+    ClosedPortSource, Family, Flow, FlowState, HostCounters, Listener, ListenerCounters,
+    ListenerId, Mitigation, Mode, Route, Rule, RuleId, TcpExt, Timestamp,
 };
 
 use self::closed::Closed;
@@ -134,6 +134,8 @@ struct Socket {
     exempt: bool,
     /// True if SYNs beyond the limits of replies go to the stack.
     passes_excess: bool,
+    /// Families whose SYNs get no cookie.
+    withheld: Vec<Family>,
 }
 
 #[derive(Clone)]
@@ -182,6 +184,8 @@ pub struct Kernel {
     pub walled: bool,
     /// ACKs with valid cookies that arrive in each poll, and that the host refuses.
     pub refused_cookies: u64,
+    /// The address that they come from.
+    pub refused_from: IpAddr,
     /// Frames that the XDP program cannot parse are dropped, and not only those that no stack sends.
     pub(crate) drops_beyond: bool,
     /// Times of the last samples, the latest first.
@@ -221,6 +225,7 @@ impl Default for Kernel {
             mute: false,
             walled: false,
             refused_cookies: 0,
+            refused_from: [192, 0, 2, 66].into(),
             drops_beyond: false,
             polled: [Timestamp::default(); LATE_POLLS],
             sockets: Vec::new(),
@@ -262,6 +267,7 @@ impl Kernel {
             accept: 0,
             exempt: false,
             passes_excess: false,
+            withheld: Vec::new(),
         });
     }
 
@@ -482,11 +488,19 @@ impl Kernel {
 
     /// Returns whether the XDP program replies with a cookie to a SYN that no rule drops.
     fn is_answered_early(&mut self, syn: &Syn) -> bool {
+        let validated = self.is_validated(syn.client);
+        let timed = self.flows.get(syn.key).is_some_and(|flow| flow.syn_retransmits > 0);
         let socket = &mut self.sockets[syn.to];
-        if self.mode != Mode::Enforce || !socket.mitigations.contains_key(&Mitigation::Cookies) {
+        let family = if syn.client.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        if self.mode != Mode::Enforce
+            || !socket.mitigations.contains_key(&Mitigation::Cookies)
+            || socket.withheld.contains(&family)
+        {
             return false;
         }
         socket.counters.cookies_sent += 1;
+        let returned = &mut socket.counters.returned_cookies[family as usize];
+        returned.asked += u64::from(validated || timed);
         socket.wire.syn_ack += 1;
         if let Some(flow) = self.flows.get_mut(syn.key).filter(|flow| flow.done_at.is_none()) {
             flow.state = FlowState::SynAck;
@@ -533,8 +547,12 @@ impl Kernel {
         let refused = again && known.state == FlowState::Reset;
         if refused || again && known.done_at.is_none() {
             let waits = (2_u32 << known.syn_retransmits.min(3)) - 1;
-            known.syn_retransmits += u8::from(now.since(latest.since) >= REPETITION * waits);
-            self.sockets[syn.to].counters.syn_retransmit += weight.max(known.weight());
+            let timed = now.since(latest.since) >= REPETITION * waits;
+            known.syn_retransmits += u8::from(timed);
+            let weight = weight.max(known.weight());
+            let counters = &mut self.sockets[syn.to].counters;
+            counters.syn_retransmit += weight;
+            counters.syn_retransmit_timed += if timed { weight } else { 0 };
             if refused {
                 (known.state, known.done_at) = (flow.state, None);
             }

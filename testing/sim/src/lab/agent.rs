@@ -95,6 +95,9 @@ impl Lab {
                     self.kernel.exempt_listener(listener, exempt);
                 }
                 Command::PassExcess { listener, pass } => self.kernel.pass_excess(listener, pass),
+                Command::WithholdCookies { listener, families } => {
+                    self.kernel.withhold_cookies(listener, families);
+                }
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::LimitClosedPorts { per_second, unseen } => {
                     self.kernel.limit_closed_ports(per_second, unseen);

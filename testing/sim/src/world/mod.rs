@@ -447,6 +447,7 @@ impl World {
                 Command::SetMode(mode) => self.mode = mode,
                 Command::ExemptListener { .. }
                 | Command::PassExcess { .. }
+                | Command::WithholdCookies { .. }
                 | Command::LimitClosedPorts { .. }
                 | Command::DropBeyondBounds(_) => {}
                 Command::SetSampling { shift } => self.shift = shift,
