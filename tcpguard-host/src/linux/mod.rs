@@ -40,6 +40,7 @@ pub mod service;
 pub mod sock_diag;
 pub mod sockstat;
 pub mod softnet;
+mod ssh_sessions;
 pub mod sysctl;
 mod time_namespace;
 pub mod time_sync;
@@ -65,7 +66,9 @@ pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, Prot
 pub use release::kernel_release;
 pub use routes::{RouteTable, Way};
 pub use service::Service;
-pub use sock_diag::{Connection, HalfOpen, ListenerGroup, ListeningSocket, SockDiag, TcpState};
+pub use sock_diag::{
+    Connection, HalfOpen, Incoming, ListenerGroup, ListeningSocket, SockDiag, TcpState,
+};
 pub use sockstat::{SockStat, sockstat};
 pub use softnet::{SoftnetCpu, softnet};
 pub use sysctl::{CookieSettings, Sysctls};

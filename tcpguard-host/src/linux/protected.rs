@@ -8,12 +8,15 @@ use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use tcpguard_engine::Timestamp;
+
+use super::ssh_sessions::{LOGIND, SshSessions, logged_in};
 use super::{Error, SockDiag, local_routes, rtnetlink};
 
 /// Capacity for protected prefixes of each family: half of the XDP program's slots. The allowlist has the
 /// other half.
 pub const MOST_PROTECTED: usize = 2048;
-/// Capacity for SSH clients among them: any host that may talk to sshd can add to these.
+/// Capacity for SSH clients among them: a host for git has any number.
 pub const MOST_SSH_CLIENTS: usize = MOST_PROTECTED / 2;
 
 /// Files in which resolvers are configured. The second file lists the resolvers of systemd-resolved, for a
@@ -24,6 +27,10 @@ const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv
 const OWN_ADDRESS: &str = "own address";
 /// A network that is routed to the host as a whole.
 const OWN_NETWORK: &str = "own network";
+const GATEWAY: &str = "default gateway";
+const RESOLVER: &str = "resolver";
+/// Roles of addresses that open no connection to this host by them.
+const SERVES: [&str; 4] = [OWN_ADDRESS, OWN_NETWORK, GATEWAY, RESOLVER];
 
 /// A prefix that must stay reachable.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +42,8 @@ pub struct Protected {
     pub what: String,
     /// True if packets to them are delivered to this host itself.
     pub own: bool,
+    /// True if they may be clients of this host. Gateways, resolvers and the host itself serve it.
+    pub connects: bool,
 }
 
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,15 +62,17 @@ pub struct Addresses {
     gateways: Vec<IpAddr>,
     /// Resolvers in each of [`RESOLV_CONF`].
     resolvers: [Vec<IpAddr>; 2],
+    ssh_sessions: SshSessions,
     ssh_clients: Vec<IpAddr>,
 }
 
 impl Addresses {
-    /// Reads all again. `ssh_ports` are the local ports on which sshd listens: a host with a connection
-    /// to one is an administrator's. `take` gets each source's name, the addresses read from it (a
+    /// Reads all again. `ssh_ports` are the local ports on which sshd listens: a host from which a user has logged
+    /// in is an administrator's. `take` gets each source's name, the addresses read from it (a
     /// missing resolv.conf is no error), and where to put them.
     pub fn read(
         &mut self,
+        now: Timestamp,
         sockets: &mut SockDiag,
         ssh_ports: &[u16],
         mut take: impl FnMut(&'static str, Result<Vec<IpAddr>, Error>, &mut Vec<IpAddr>),
@@ -71,7 +82,10 @@ impl Addresses {
         for (path, last) in RESOLV_CONF.iter().zip(&mut self.resolvers) {
             take(path, resolvers(Path::new(path)), last);
         }
-        let clients = sockets.peers(ssh_ports).map(|clients| clients.into_iter().collect());
+        let clients = sockets.connections_to(ssh_ports).map(|connections| {
+            let logged_in = logged_in(Path::new(LOGIND));
+            self.ssh_sessions.clients(now, &connections, &logged_in).into_iter().collect()
+        });
         take("connections to sshd", clients, &mut self.ssh_clients);
     }
 
@@ -90,8 +104,8 @@ impl Addresses {
         for net in configured {
             set.add(net.trunc(), "configured");
         }
-        set.add_all(self.gateways.iter().copied(), "default gateway");
-        set.add_all(self.resolvers.iter().flatten().copied(), "resolver");
+        set.add_all(self.gateways.iter().copied(), GATEWAY);
+        set.add_all(self.resolvers.iter().flatten().copied(), RESOLVER);
         for net in &self.own_networks {
             set.add(net.trunc(), OWN_NETWORK);
         }
@@ -203,7 +217,8 @@ impl Collected {
     fn finish(self) -> ProtectedSet {
         let protected = |(net, what): (IpNet, Vec<&str>)| {
             let own = what.iter().any(|what| [OWN_ADDRESS, OWN_NETWORK].contains(what));
-            Protected { net, what: what.join(", "), own }
+            let connects = !what.iter().all(|what| SERVES.contains(what));
+            Protected { net, what: what.join(", "), own, connects }
         };
         let prefixes = self.nets.into_iter().map(protected).collect();
         ProtectedSet { prefixes, left_out: self.left_out }
@@ -212,6 +227,7 @@ impl Collected {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -254,6 +270,29 @@ mod tests {
         let expected =
             [("192.0.2.1/32", "own address"), ("203.0.113.0/24", "configured, own network")];
         assert_eq!(own, expected.map(|(net, what)| (net.to_owned(), what)));
+    }
+
+    #[test]
+    fn what_serves_the_host_is_no_client_unless_it_is_something_else_too() {
+        let addresses = Addresses {
+            own: vec![ip("192.0.2.1")],
+            gateways: vec![ip("192.0.2.254"), ip("198.51.100.1")],
+            resolvers: [vec![ip("192.0.2.53")], vec![ip("198.51.100.2")]],
+            ssh_clients: vec![ip("198.51.100.2"), ip("203.0.113.7")],
+            ..Addresses::default()
+        };
+        let set = addresses.protected(&[net("198.51.100.1/32"), net("203.0.113.0/28")]).prefixes;
+        let clients = set.iter().filter(|protected| protected.connects);
+        let clients: Vec<_> = clients.map(|client| client.net.to_string()).collect();
+        let expected = [
+            "127.0.0.0/8",
+            "198.51.100.1/32",
+            "198.51.100.2/32",
+            "203.0.113.0/28",
+            "203.0.113.7/32",
+            "::1/128",
+        ];
+        assert_eq!(clients, expected);
     }
 
     #[test]
@@ -336,17 +375,24 @@ options edns0";
         // connection itself is looked at.
         let sshd = TcpListener::bind("127.0.0.1:0").expect("listen");
         let address = sshd.local_addr().expect("address");
-        let _client = TcpStream::connect(address).expect("connect");
-        let _session = sshd.accept().expect("accept");
+        let mut client = TcpStream::connect(address).expect("connect");
+        let (mut session, _) = sshd.accept().expect("accept");
+        session.write_all(b"hello").expect("sent");
+        client.read_exact(&mut [0; 5]).expect("received");
+        client.write_all(b"bye").expect("sent");
+        session.read_exact(&mut [0; 3]).expect("received");
         let mut sockets = SockDiag::open().expect("netlink");
-        let peers = sockets.peers(&[address.port()]).expect("peers");
-        assert_eq!(peers.into_iter().collect::<Vec<_>>(), [ip("127.0.0.1")]);
+        let peers = sockets.connections_to(&[address.port()]).expect("connections");
+        let peers: Vec<_> = peers.iter().map(|it| (it.client, it.sent, it.received)).collect();
+        assert_eq!(peers, [(ip("127.0.0.1"), 5, 3)]);
 
         let configured = net("198.51.100.77/24");
         let mut addresses = Addresses::default();
-        addresses.read(&mut sockets, &[address.port()], |source, read, last| {
+        let now = Timestamp::default();
+        addresses.read(now, &mut sockets, &[address.port()], |source, read, last| {
             *last = read.unwrap_or_else(|error| panic!("{source}: {error}"));
         });
+        assert!(addresses.ssh_clients.is_empty(), "no user has logged in");
         let set = addresses.protected(&[configured]).prefixes;
         let found = set.iter().find(|it| it.net == net("198.51.100.0/24"));
         assert_eq!(found.map(|it| it.what.as_str()), Some("configured"));

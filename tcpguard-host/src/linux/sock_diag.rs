@@ -5,7 +5,7 @@ mod connections;
 mod filter;
 mod owner;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ const SOCK_DESTROY: u16 = 21;
 const INET_DIAG_ULP_INFO: u16 = 19;
 /// `INET_ULP_INFO_NAME`, likewise.
 const INET_ULP_INFO_NAME: u16 = 1;
+
+/// Offsets of `tcpi_bytes_acked` and `tcpi_bytes_received` in `struct tcp_info`, include/uapi/linux/tcp.h.
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
 
 /// First wait for the third ACK, `TCP_TIMEOUT_INIT` (include/net/tcp.h); it doubles each time.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -155,6 +159,19 @@ impl HalfOpen {
     }
 }
 
+/// An established connection to a local port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Incoming {
+    /// Remote address. An IPv4-mapped address is given as IPv4.
+    pub client: IpAddr,
+    /// The kernel's own name for this very connection.
+    pub cookie: [u8; 8],
+    /// Bytes that the client has acknowledged.
+    pub sent: u64,
+    /// Bytes that came from the client.
+    pub received: u64,
+}
+
 /// A `sock_diag` socket that is kept open.
 #[derive(Debug)]
 pub struct SockDiag {
@@ -192,20 +209,14 @@ impl SockDiag {
         self.dump("list half-open connections", StateFlags::SYN_RECV, port, filter::none, half_open)
     }
 
-    /// The remote addresses of all established connections to these local ports.
-    pub fn peers(&mut self, ports: &[u16]) -> Result<BTreeSet<IpAddr>, Error> {
-        let mut peers = BTreeSet::new();
+    /// All established connections to these local ports.
+    pub fn connections_to(&mut self, ports: &[u16]) -> Result<Vec<Incoming>, Error> {
+        let what = "list established connections";
+        let mut found = Vec::new();
         for &port in ports.iter().filter(|&&port| port != 0) {
-            let established = StateFlags::ESTABLISHED;
-            peers.extend(self.dump(
-                "list established connections",
-                established,
-                port,
-                filter::none,
-                |answer| Some(answer.header.socket_id.destination_address.to_canonical()),
-            )?);
+            found.extend(self.dump(what, StateFlags::ESTABLISHED, port, filter::none, incoming)?);
         }
-        Ok(peers)
+        Ok(found)
     }
 
     /// Removes a half-open connection from the kernel. `false` if it is no longer half-open: it
@@ -283,10 +294,13 @@ fn request(ipv6: bool, states: StateFlags, socket_id: SocketId) -> Vec<u8> {
         family: if ipv6 { AF_INET6 } else { AF_INET },
         protocol: IPPROTO_TCP,
         // Only with these the kernel reports the handler of arriving packets, and the packets that it
-        // dropped.
-        extensions: match states == StateFlags::LISTEN {
-            true => ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO,
-            false => ExtensionFlags::empty(),
+        // dropped; and the bytes of a connection.
+        extensions: match &states {
+            listen if *listen == StateFlags::LISTEN => {
+                ExtensionFlags::INFO | ExtensionFlags::SKMEMINFO
+            }
+            open if *open == StateFlags::ESTABLISHED => ExtensionFlags::INFO,
+            _ => ExtensionFlags::empty(),
         },
         states,
         socket_id,
@@ -322,6 +336,24 @@ fn listening_socket(answer: &InetResponse) -> Option<ListeningSocket> {
             Nla::MemInfo(memory) => Some(memory.drops),
             _ => None,
         }),
+    })
+}
+
+fn incoming(answer: &InetResponse) -> Option<Incoming> {
+    let id = &answer.header.socket_id;
+    let info = answer.nlas.iter().find_map(|nla| match nla {
+        Nla::TcpInfo(info) => Some(info.as_slice()),
+        _ => None,
+    });
+    let number = |at: usize| {
+        let bytes = info?.get(at..at + 8)?;
+        bytes.try_into().ok().map(u64::from_ne_bytes)
+    };
+    Some(Incoming {
+        client: id.destination_address.to_canonical(),
+        cookie: id.cookie,
+        sent: number(BYTES_ACKED).unwrap_or(0),
+        received: number(BYTES_RECEIVED).unwrap_or(0),
     })
 }
 

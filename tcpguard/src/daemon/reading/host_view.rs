@@ -85,7 +85,7 @@ impl HostView {
         config: &Config,
     ) -> Vec<Protected> {
         let unread = &mut self.unread;
-        self.addresses.read(sockets, &config.ssh_ports, |source, read, last| {
+        self.addresses.read(now, sockets, &config.ssh_ports, |source, read, last| {
             unread.take(now, source, read, last);
         });
         self.addresses.read_networks(|source, read, last| unread.take(now, source, read, last));
