@@ -138,7 +138,7 @@ stage!(stage_disposition(recorded: u32, asked: u32), |env| {
         Disposition::Stack => NONE,
         Disposition::Answer => ANSWER,
         Disposition::AskSockets => ASK_SOCKETS,
-        Disposition::Drop(reason) => HAS_REASON + reason as u32,
+        Disposition::Limited(reason) => HAS_REASON + reason as u32,
     }
 });
 
@@ -147,7 +147,7 @@ stage!(stage_socket(ctx: *mut xdp_md) else Socket::Connection as u32, |env| {
     stage::socket(&mut env.tables, env.pkt) as u32
 });
 
-stage!(stage_budget(), |env| { encode(stage::budget(&mut env.tables, env.pkt)) });
+stage!(stage_budget(), |env| { encode(stage::budget(env.config, &mut env.tables, env.pkt)) });
 
 stage!(stage_let_through(fate: u32) else NO_MAPS, |env| {
     stage::let_through(env.config, &mut env.tables, env.pkt, reason(fate)) as u32
@@ -283,7 +283,7 @@ impl Stages for KernelStages<'_> {
             NONE => Disposition::Stack,
             ANSWER => Disposition::Answer,
             ASK_SOCKETS => Disposition::AskSockets,
-            code => Disposition::Drop(reason(code)),
+            code => Disposition::Limited(reason(code)),
         }
     }
 

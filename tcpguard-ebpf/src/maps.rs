@@ -42,8 +42,6 @@ pub struct CpuState {
     pub handed_over: [HandedOver; size::HANDED_OVER_SLOTS as usize],
     /// Limit for tcpguard's own replies to unvalidated sources.
     pub reply_limit: Bucket,
-    /// SYNs from exempt addresses that went on beyond a limit.
-    pub exempt: Bucket,
     /// SYNs to closed ports.
     pub closed_ports: Bucket,
     /// Tokens of listeners' budgets.
@@ -123,6 +121,8 @@ pub static EXEMPT_V6: LpmTrie<[u8; 16], ExemptEntry, { size::MAX_EXEMPT as usize
 #[btf_map]
 pub static EXEMPT_FILTER: Array<[u8; size::EXEMPT_FILTER_BYTES], 1> = Array::new();
 #[btf_map]
+pub static EXEMPT_RATES: Array<Bucket, { size::EXEMPT_BUCKETS as usize }> = Array::new();
+#[btf_map]
 pub static DROP_CACHE: Array<DropCacheSet, { size::DROP_CACHE_SETS as usize }> = Array::new();
 #[btf_map]
 pub static REPLY_LIMITS: PerCpuArray<
@@ -137,7 +137,7 @@ pub static COOKIE_NETWORKS: Array<CookieNetwork, { size::COOKIE_NETWORK_SLOTS as
 #[btf_map]
 pub static NETWORKS: Array<ClientNetwork, { size::CLIENT_NETWORKS as usize }> = Array::new();
 #[btf_map]
-pub static BUDGETS: Array<Bucket, { 2 * size::MAX_LISTENERS as usize }> = Array::new();
+pub static BUDGETS: Array<Bucket, { 3 * size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]
 pub static HOST: PerCpuArray<HostCounters, 1> = PerCpuArray::new();
 #[btf_map]

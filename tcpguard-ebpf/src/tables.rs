@@ -12,9 +12,9 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
-    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost,
-    SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
+    ListenerEntry, ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Tables, Template,
@@ -329,12 +329,17 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn exempt_until_s(&self, addr: &Addr) -> u32 {
+    fn exemption(&self, addr: &Addr) -> ExemptEntry {
         let entry = match addr.as_v4() {
             Some(v4) => maps::EXEMPT_V4.get(&Key::new(32, v4)),
             None => maps::EXEMPT_V6.get(&Key::new(128, addr.octets())),
         };
-        entry.map_or(0, |entry| entry.until_s)
+        entry.copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn exempt_rate(&mut self, index: u64) -> Option<&mut Bucket> {
+        deref!(maps::EXEMPT_RATES.get_ptr_mut(index as u32 & (size::EXEMPT_BUCKETS - 1)))
     }
 
     #[inline(always)]
@@ -370,11 +375,6 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn exempt_of_cpu(&mut self) -> &mut Bucket {
-        own!(self.exempt)
-    }
-
-    #[inline(always)]
     fn closed_ports_of_cpu(&mut self) -> &mut Bucket {
         own!(self.closed_ports)
     }
@@ -387,6 +387,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         self.budget(size::MAX_LISTENERS + listener)
+    }
+
+    #[inline(always)]
+    fn exempt_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
+        self.budget(2 * size::MAX_LISTENERS + listener)
     }
 
     #[inline(always)]

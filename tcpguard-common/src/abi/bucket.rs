@@ -53,6 +53,13 @@ impl Bucket {
         Some(Self { full_at_ns: start + interval * tokens as u64 })
     }
 
+    /// Gives so many tokens back that were taken; a full bucket stays full.
+    #[inline(always)]
+    pub const fn give_back(&mut self, rate: Rate, tokens: u64) {
+        let grown = tokens.saturating_mul(rate.interval_ns as u64);
+        self.full_at_ns = self.full_at_ns.saturating_sub(grown);
+    }
+
     /// Returns whether there is no token to be taken at `now_ns`.
     #[inline(always)]
     pub const fn is_empty(&self, now_ns: u64, rate: Rate) -> bool {
@@ -106,6 +113,19 @@ mod tests {
             taken += 1;
         }
         assert_eq!(taken, 50);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_a_full_bucket_holds_no_more() {
+        let (mut bucket, now) = (Bucket::default(), 1_000_000_000);
+        for _ in 0..1_000 {
+            assert!(bucket.take(now, RATE));
+            bucket.give_back(RATE, 1);
+        }
+        bucket.give_back(RATE, 1_000);
+        assert_eq!((0..1_000).filter(|_| bucket.take(now, RATE)).count(), 50);
+        bucket.give_back(RATE, 7);
+        assert_eq!((0..1_000).filter(|_| bucket.take(now, RATE)).count(), 7);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const fn rule_slots(rules: u32) -> u32 {
 pub const MAX_SIGNATURES: u32 = 1024;
 /// Prefixes in each exempt trie at most.
 pub const MAX_EXEMPT: u32 = 4096;
+/// Buckets of exempt addresses, 32 KiB; a power of two.
+pub const EXEMPT_BUCKETS: u32 = 4096;
 /// Bytes of the filter in front of the exempt tries, a bit for every 16 bits of a prefix of each family.
 pub const EXEMPT_FILTER_BYTES: usize = 16_384;
 /// Sampled connection attempts remembered.
@@ -145,6 +147,9 @@ pub const EXEMPT_V4: &str = "EXEMPT_V4";
 pub const EXEMPT_V6: &str = "EXEMPT_V6";
 /// Array of 1: bits by prefix; see [`crate::fastpath::exempt`].
 pub const EXEMPT_FILTER: &str = "EXEMPT_FILTER";
+/// Array by keyed hash of an exempt address: [`super::Bucket`] of its SYNs that pass in spite of a signature rule or a
+/// limit.
+pub const EXEMPT_RATES: &str = "EXEMPT_RATES";
 /// Array by bucket: [`super::DropCacheSet`].
 pub const DROP_CACHE: &str = "DROP_CACHE";
 /// Array by keyed hash of the connection: [`super::LetThrough`].
@@ -155,8 +160,8 @@ pub const COOKIE_NETWORKS: &str = "COOKIE_NETWORKS";
 pub const NETWORKS: &str = "NETWORKS";
 /// Per-CPU array of parts of the buckets (u32) of replies, by keyed hash of a network: [`super::ReplyRate`].
 pub const REPLY_LIMITS: &str = "REPLY_LIMITS";
-/// Array by listener id: [`super::Bucket`] of the SYN budget; and behind these, by listener id
-/// + [`MAX_LISTENERS`], that of retransmitted SYNs under signature rules.
+/// Array by listener id: [`super::Bucket`] of the SYN budget; behind these, by listener id + [`MAX_LISTENERS`], that of
+/// retransmitted SYNs under signature rules; and behind these that of exempt senders, on all networks together.
 pub const BUDGETS: &str = "BUDGETS";
 /// Per-CPU array of 1: [`super::HostCounters`].
 pub const HOST: &str = "HOST";

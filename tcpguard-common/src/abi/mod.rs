@@ -43,7 +43,7 @@ pub use reply_rate::ReplyRate;
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};
 pub use set::{FlowSet, Set, SourceSet, WAYS};
 pub use values::{
-    Client, ClientNetwork, ClosedPortSource, DropCacheSet, ExemptEntry, Flow, LetThrough,
+    Client, ClientNetwork, ClosedPortSource, DropCacheSet, ExemptEntry, Flow, Lately, LetThrough,
     ListenerEntry, PortEntry, RuleRef,
 };
 

@@ -56,10 +56,28 @@ impl ReplyRate {
         true
     }
 
+    /// Gives a token back that was taken; a full bucket stays full.
+    #[inline(always)]
+    pub const fn give_back(self, bucket: &mut u32, now_ns: u64) {
+        let ahead = self.ahead(*bucket, now_ns);
+        if ahead != 0 {
+            *bucket = self.tick(now_ns).wrapping_add(ahead.saturating_sub(self.interval as u32));
+        }
+    }
+
     /// Returns whether less than half of the tokens are left.
     #[inline(always)]
     pub const fn is_half_empty(self, bucket: u32, now_ns: u64) -> bool {
         self.ahead(bucket, now_ns) > self.depth as u32 / 2
+    }
+
+    /// Tokens that are left in a bucket; in a full one with 0 for a bucket.
+    pub const fn left(self, bucket: u32, now_ns: u64) -> u32 {
+        let ticks = self.depth as u32 - self.ahead(bucket, now_ns);
+        match ticks.checked_div(self.interval as u32) {
+            Some(tokens) => tokens,
+            None => u32::MAX,
+        }
     }
 
     /// Ticks until the bucket is full.
@@ -116,6 +134,23 @@ mod tests {
                     assert!(rate.take(&mut bucket, now, burst), "{now}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_a_full_bucket_holds_no_more() {
+        let rate = ReplyRate::share(256, 1);
+        let mut bucket = 0;
+        rate.give_back(&mut bucket, START);
+        assert_eq!(bucket, 0, "nothing was taken");
+        assert_eq!(rate.left(bucket, START), 256);
+        while rate.take(&mut bucket, START, 1) {}
+        for back in [1, 7, 256, 300] {
+            assert_eq!(rate.left(bucket, START), 0);
+            (0..back).for_each(|_| rate.give_back(&mut bucket, START));
+            assert_eq!(rate.left(bucket, START), back.min(256) as u32);
+            let taken = (0..1_000).filter(|_| rate.take(&mut bucket, START, 1)).count();
+            assert_eq!(taken, back.min(256));
         }
     }
 

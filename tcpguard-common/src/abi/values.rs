@@ -79,7 +79,7 @@ impl ListenerEntry {
     pub const KERNEL_COOKIES: u8 = 16;
     /// The signature rules for every listener are not for this one.
     pub const EXEMPT: u8 = 32;
-    /// SYNs beyond a limit of replies go to the stack: cookies are sent ahead of a flood.
+    /// SYNs beyond a limit of replies go to the stack without a token: cookies are sent without a flood.
     pub const PASS_EXCESS: u8 = 64;
 }
 
@@ -113,12 +113,13 @@ impl RuleRef {
     }
 }
 
-/// Value of the exempt tries: the exemption of a prefix, from which no SYN is dropped by source or signature.
+/// Value of the exempt tries: the exemption of a prefix. No rule drops its SYNs by source, and up to a rate no
+/// signature rule does, nor a limit; see [`crate::fastpath::exempt`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExemptEntry {
     /// Boot time in seconds at which the exemption ends, or [`ExemptEntry::STAYS`] or
-    /// [`ExemptEntry::OWN`]. (A trie value may not be aligned more strictly than its IPv4 key.)
+    /// [`ExemptEntry::OWN`] or [`ExemptEntry::HELPER`]. (A trie value may not be aligned more strictly than its IPv4 key.)
     pub until_s: u32,
 }
 
@@ -126,8 +127,23 @@ impl ExemptEntry {
     /// End of an exemption that stays as long as the prefix is in the list.
     pub const STAYS: u32 = u32::MAX;
     /// End of an exemption as [`ExemptEntry::STAYS`], of a prefix to which packets are delivered to this host
-    /// itself.
+    /// itself. It is exempt from drops by source only: none of its SYNs arrives from outside.
     pub const OWN: u32 = u32::MAX - 1;
+    /// End of an exemption as [`ExemptEntry::STAYS`], of a gateway or a resolver. It is exempt from drops by source
+    /// only: it serves this host, and is no client of it. If it is one all the same, it becomes a validated client.
+    pub const HELPER: u32 = u32::MAX - 2;
+
+    /// Returns whether the source is exempt at `now_ns` of boot time.
+    #[inline(always)]
+    pub const fn holds(self, now_ns: u64) -> bool {
+        self.until_s as u64 * 1_000_000_000 > now_ns
+    }
+
+    /// Returns whether it is exempt not only from drops by source.
+    #[inline(always)]
+    pub const fn is_client(self) -> bool {
+        self.until_s != Self::OWN && self.until_s != Self::HELPER
+    }
 }
 
 /// Value in `FLOWS`: the state of one sampled connection attempt.
@@ -167,13 +183,52 @@ pub struct Flow {
 pub struct Client {
     /// Boot time in ns of the last completed handshake.
     pub completed_ns: u64,
-    /// Boot time in ns from which its next completed handshake counts as that of a returning client; see
-    /// [`crate::fastpath::clients`].
-    pub returning_from_ns: u64,
-    /// Bucket of SYNs that pass in spite of a rule; see [`super::Bucket`].
+    /// Boot time in units of 2^27 ns (0.13 s) from which its next completed handshake counts as that of a returning
+    /// client; see [`crate::fastpath::clients`].
+    pub returning_from: u32,
+    /// Handshakes that it completed lately.
+    pub lately: Lately,
+    /// Bucket of its SYNs that pass in spite of a rule or a limit; see [`crate::fastpath::clients`].
     pub bucket: Bucket,
     /// Counters, kept here so that a flood of other sources cannot evict them.
     pub counters: super::SourceCounters,
+}
+
+/// Number of events in the present second, and half of what it was in the second before. All-zero is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Lately {
+    /// The second: boot time in units of 2^30 ns, modulo 2^16.
+    second: u16,
+    /// The number, saturating.
+    events: u16,
+}
+
+impl Lately {
+    /// The number at this time.
+    #[inline(always)]
+    pub const fn at(self, now_ns: u64) -> u16 {
+        match Self::second(now_ns).wrapping_sub(self.second) {
+            0 => self.events,
+            1 => self.events / 2,
+            // The clock of another CPU is a little ahead.
+            u16::MAX => self.events,
+            _ => 0,
+        }
+    }
+
+    /// Counts so many events.
+    #[inline(always)]
+    pub const fn add(&mut self, now_ns: u64, events: u64) {
+        let sum = self.at(now_ns) as u64 + events;
+        let events = if sum > u16::MAX as u64 { u16::MAX } else { sum as u16 };
+        *self = Self { second: Self::second(now_ns), events };
+    }
+
+    #[inline(always)]
+    const fn second(now_ns: u64) -> u16 {
+        (now_ns >> 30) as u16
+    }
 }
 
 /// Element of `NETWORKS`: an IPv6 /48, of which one person may hold all 65,536 /64s. All-zero is an empty slot.

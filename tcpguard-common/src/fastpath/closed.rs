@@ -24,7 +24,7 @@
 
 use super::exempt::is_own;
 use super::rules::agent_gone;
-use super::{PacketCtx, Tables, VALIDATED_RATE, clients, hash};
+use super::{PacketCtx, Tables, clients, hash};
 use crate::abi::{Addr, Config, HashKey, Mode, Reason};
 use crate::wire::{Segment, flag};
 
@@ -146,7 +146,7 @@ fn is_closed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> boo
 #[inline(always)]
 fn is_client<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
     clients::find(config, tables, &pkt.segment.flow.client.client())
-        .is_some_and(|client| client.bucket.take(pkt.now, VALIDATED_RATE))
+        .is_some_and(|client| clients::take(client, pkt))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use crate::abi::{
 };
 use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 
-/// SYNs of a validated client that pass in spite of a rule: its address can be spoofed too, and a bot can
-/// complete one handshake.
+/// SYNs of a validated client that pass in spite of a rule or a limit, besides those with a handshake that it
+/// completes: its address can be spoofed too, and a bot can complete one handshake. Also those of an exempt address.
 pub const VALIDATED_RATE: Rate = Rate { interval_ns: 50_000_000, burst: 50 };
 /// ACKs are compared with the flow table for this long after a SYN, in ns. A handshake with a later
 /// third packet has lost its entry in the stack's SYN queue as well.
@@ -41,6 +41,8 @@ pub struct PacketCtx {
     pub(super) mitigations: u8,
     /// The evidence for its sender.
     pub(super) trust: Trust,
+    /// True if it is a SYN beyond a limit of replies, so that only a token takes it to the stack.
+    pub(super) beyond_limit: bool,
     /// True if it was answered with a cookie.
     pub(super) cookie_sent: bool,
     /// True if it is delivered to this host itself, if it is a SYN to where no listener is known.
@@ -109,8 +111,9 @@ pub enum Disposition {
     /// The course is open until the host's own socket table is asked: there may be a connection with its
     /// sender.
     AskSockets,
-    /// The SYN is dropped, for this reason.
-    Drop(Reason),
+    /// The SYN is beyond a limit of replies: it goes to the stack with a token of the listener's budgets, and without
+    /// one it is dropped for this reason.
+    Limited(Reason),
 }
 
 /// The stages of the decision about an arriving frame, which [`ingress`] puts together.
@@ -255,7 +258,7 @@ fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
         disposition = stages.disposition(plan.record, true);
     }
     match disposition {
-        Disposition::Drop(reason) => return Some(reason),
+        Disposition::Limited(reason) => return stages.budget().map(|_| reason),
         Disposition::Answer => {
             stages.options();
             if let Some(sent) = stages.send_cookie() {

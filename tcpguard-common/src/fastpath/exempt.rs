@@ -1,4 +1,9 @@
-//! Exempt sources: no rule drops their segments for their source or their fingerprint.
+//! Exempt sources: no rule drops their segments for their source.
+//!
+//! Any sender can write an exempt address into a SYN. So the exemption from signature rules and limits has a rate, that
+//! of a validated client for each address, and that of the listener's retransmitted SYNs for all together
+//! ([`super::ladder`]). Beyond it, an exempt source is one like any other. Gateways, resolvers and the host's own
+//! addresses open no connection to a listener, and are exempt from drops by source only.
 //!
 //! A trie holds them, and a filter in front of it saves most segments that look-up: a bit for each
 //! prefix, by [`clients::mark`], IPv4 in the first half and IPv6 in the second. A set bit says that no
@@ -18,16 +23,24 @@ const V6_BITS: u32 = 48;
 /// Returns whether `source` is protected or allowlisted at `now_ns` of boot time.
 #[inline(always)]
 pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bool {
+    !tables.is_exempt_filter_clear(place(source)) && tables.exemption(source).holds(now_ns)
+}
+
+/// Returns whether `source` is so, and may be a client of this host.
+#[inline(always)]
+pub(super) fn is_exempt_client<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bool {
     if tables.is_exempt_filter_clear(place(source)) {
         return false;
     }
-    u64::from(tables.exempt_until_s(source)) * 1_000_000_000 > now_ns
+    let exemption = tables.exemption(source);
+    exemption.is_client() && exemption.holds(now_ns)
 }
 
 /// Returns whether packets to an address are delivered to this host itself, according to the agent.
 #[inline(always)]
 pub(super) fn is_own<T: Tables>(tables: &T, addr: &Addr) -> bool {
-    !tables.is_exempt_filter_clear(place(addr)) && tables.exempt_until_s(addr) == ExemptEntry::OWN
+    !tables.is_exempt_filter_clear(place(addr))
+        && tables.exemption(addr).until_s == ExemptEntry::OWN
 }
 
 /// The bit that an address belongs to: bit `place % 8` of byte `place / 8`.

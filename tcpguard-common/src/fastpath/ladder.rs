@@ -17,11 +17,11 @@
 //!
 //! 1. Replies by XDP are limited for each network that they go to, and on each CPU: the sources may be spoofed,
 //!    and then the replies hit a host that never asked. The last half of a network's limit is shared among its
-//!    addresses, so that a flood that spoofs one of them leaves the others theirs. Beyond a limit a SYN is
-//!    dropped, whether it was retransmitted or not: as many are answered as the limits allow. While there is no
-//!    flood yet, and cookies are sent ahead of it, such a SYN goes to the stack instead, as fragments do: clients get
-//!    there what they get without cookies. Then the socket table is searched for every source, since the stack holds
-//!    half-open connections of new clients.
+//!    addresses, so that a flood that spoofs one of them leaves the others theirs. What is returned is not limited:
+//!    completed handshakes give tokens back ([`clients`]). A limit is not there against clients, so a SYN beyond it
+//!    takes a token of the listener's buckets, as below, and goes to the stack. It is dropped without one. While there
+//!    is no flood, it goes to the stack without a token: clients get there what they get without cookies. Then the
+//!    socket table is searched for every source, since the stack holds half-open connections of new clients.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of
 //!    [`takes_retransmit`]: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
@@ -29,25 +29,24 @@
 //!    answered for other reasons are left to the stack. A remote sender cannot choose that its SYN comes in by
 //!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
 //!    dropped by the stack itself if it has no key for it.
+//! 3. Protected and allowlisted addresses have a bucket as validated clients have, because anyone can spoof them, and a
+//!    listener has one for all of them together, because a prefix has many addresses ([`exempt`]).
 //!
 //! A SYN that is dropped for want of a token is remembered in [`drop_cache`], so that its retransmission is
 //! recognised. A SYN outside of the sample that is remembered counts as a first one.
 
 use super::count::count;
-use super::exempt::is_exempt;
+use super::exempt::is_exempt_client;
 use super::{
     COOKIE_HEARTBEAT_NS, Disposition, PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, hash,
     sets,
 };
-use crate::abi::{Addr, Config, FlowState, ListenerEntry, Mode, Rate, Reason};
+use crate::abi::{Addr, Bucket, Config, FlowState, ListenerEntry, Mode, Rate, Reason};
 
 /// SYNs are answered with cookies, made by XDP or by the kernel.
 pub(super) const ANY_COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
 /// Mitigations that treat SYNs by their source.
 pub(super) const BY_TRUST: u8 = ANY_COOKIES | ListenerEntry::BUDGET;
-/// SYNs of protected and allowlisted addresses that go on beyond a limit, on each CPU. Their addresses can be
-/// spoofed; beyond this rate they are unvalidated sources.
-pub const EXEMPT_RATE: Rate = Rate { interval_ns: 500_000, burst: 2_000 };
 /// The part of the replies to a network that go to one address of it, where less than half are left.
 const ADDRESSES: u16 = 8;
 /// Time after the tables began empty in which a client may return to an earlier connection that the host still
@@ -70,7 +69,7 @@ pub(super) enum Trust {
     /// No evidence, as far as was asked.
     #[default]
     Unknown = 0,
-    /// The source completed a handshake before, and does not send more SYNs than a client does.
+    /// The source completed a handshake before, or is exempt, and does not send more SYNs than a client does.
     Validated = 1,
     /// Its SYN was retransmitted after a rule dropped it. [`super::let_through`] bounds how many reach the stack.
     Retransmitted = 2,
@@ -120,7 +119,7 @@ pub(super) fn recognise<T: Tables>(
     pkt.checked = false;
     let validated = match clients::find(config, tables, &pkt.segment.flow.client.client()) {
         Some(client) => {
-            if pkt.trust == Trust::Unknown && client.bucket.take(pkt.now, VALIDATED_RATE) {
+            if pkt.trust == Trust::Unknown && clients::take(client, pkt) {
                 pkt.trust = Trust::Validated;
             }
             true
@@ -144,7 +143,11 @@ fn was_answered<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
 
 /// The course of a SYN that passed the rules, as far as the limits of replies are concerned.
 #[inline(always)]
-pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Disposition {
+pub(super) fn limit<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    pkt: &mut PacketCtx,
+) -> Disposition {
     if pkt.mitigations & ANY_COOKIES == 0 {
         return Disposition::Stack;
     }
@@ -158,14 +161,14 @@ pub(super) fn limit<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx)
     } else {
         return Disposition::Answer;
     };
-    if exempt(tables, pkt) {
+    if exempt(config, tables, pkt) {
         return Disposition::Answer;
     }
     if pkt.mitigations & ListenerEntry::PASS_EXCESS != 0 {
         return Disposition::Stack;
     }
-    count_limited(tables, pkt);
-    Disposition::Drop(reason)
+    pkt.beyond_limit = true;
+    Disposition::Limited(reason)
 }
 
 /// Returns whether the network that a reply goes to may get another one. If so, takes a token for it.
@@ -194,12 +197,18 @@ fn may_be_replied_to<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx
 /// SYN has the same chance as any other.
 #[inline(always)]
 pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
-    let Some(bucket) = tables.retransmit_budget(pkt.listener.id) else {
+    let rate = pkt.listener.retransmit_budget;
+    take_shared::<T>(tables.retransmit_budget(pkt.listener.id), rate, pkt.now)
+}
+
+/// Takes a token of a bucket that all CPUs share. If another CPU takes one in between, this one has none this time.
+#[inline(always)]
+fn take_shared<T: Tables>(bucket: Option<&mut Bucket>, rate: Rate, now_ns: u64) -> bool {
+    let Some(bucket) = bucket else {
         return true;
     };
     let before = *bucket;
-    match before.after(pkt.now, pkt.listener.retransmit_budget, 1) {
-        // If another CPU takes a token in between, this one has none this time.
+    match before.after(now_ns, rate, 1) {
         Some(after) => T::exchange(bucket, before, after),
         None => false,
     }
@@ -207,20 +216,25 @@ pub(super) fn takes_retransmit<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bo
 
 /// The fate of a SYN that goes to the stack: `None`, it does.
 #[inline(always)]
-pub(super) fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
+pub(super) fn budget<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    pkt: &PacketCtx,
+) -> Option<Reason> {
     if pkt.trust != Trust::Unknown {
         return None;
     }
     let budgeted = pkt.mitigations & ListenerEntry::BUDGET != 0;
     let ahead = pkt.mitigations & ListenerEntry::PASS_EXCESS != 0;
     let evades = pkt.mitigations & ANY_COOKIES != 0 && !ahead && pkt.segment.fragment;
+    let evades = evades || pkt.beyond_limit;
     if !budgeted && !evades {
         return None;
     }
     let rate = if budgeted { pkt.listener.budget } else { pkt.listener.retransmit_budget };
     let passes = take_of_budget(tables, pkt, rate)
         // An exempt address lets no fragment past the buckets: it costs an attacker nothing.
-        || !evades && exempt(tables, pkt)
+        || !evades && exempt(config, tables, pkt)
         // Retransmitted SYNs have a bucket of their own, so that a flood of first SYNs leaves it to
         // clients.
         || drop_cache::was_retransmitted(tables, pkt) && takes_retransmit(tables, pkt);
@@ -236,11 +250,19 @@ fn count_limited<T: Tables>(tables: &mut T, pkt: &PacketCtx) {
     count(tables, pkt.listener.id, |counters| counters.limited += 1);
 }
 
-/// Returns whether the sender is protected or allowlisted, and no more such SYNs come than may be a client's.
+/// Returns whether the sender is protected or allowlisted and may be a client, and no more such SYNs come than a client
+/// sends, from its address, and than the listener's queue can hold, from all such addresses.
 #[inline(always)]
-fn exempt<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> bool {
-    is_exempt(tables, &pkt.segment.flow.client, pkt.now)
-        && tables.exempt_of_cpu().take(pkt.now, EXEMPT_RATE)
+pub(super) fn exempt<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
+    let source = &pkt.segment.flow.client;
+    if !is_exempt_client(tables, source, pkt.now) {
+        return false;
+    }
+    let address = hash::source(&config.hash_key, &source.client());
+    let is_few = |bucket: &mut Bucket| bucket.take(pkt.now, VALIDATED_RATE);
+    let rate = pkt.listener.retransmit_budget;
+    tables.exempt_rate(address).is_none_or(is_few)
+        && take_shared::<T>(tables.exempt_budget(pkt.listener.id), rate, pkt.now)
 }
 
 /// Takes a token of the listener's budget of this rate: one that this CPU holds, or the first of a batch.

@@ -40,7 +40,7 @@ pub use decide::{
     established, established_elsewhere, ingress,
 };
 pub use kernel_cookies::KernelCookie;
-pub use ladder::{Allowance, EXEMPT_RATE, PREEXISTING_NS};
+pub use ladder::{Allowance, PREEXISTING_NS};
 pub use out_of_state::{FAILED_COOKIE_NS, OutOfStateStages, Socket};
 pub use pace::dropped_shift;
 pub use signatures::SigCacheEntry;

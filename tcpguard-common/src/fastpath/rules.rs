@@ -3,8 +3,8 @@
 
 use super::count::count_listener;
 use super::exempt::is_exempt;
-use super::ladder::Trust;
-use super::{PacketCtx, Tables, VALIDATED_RATE, clients, drop_cache, source_rules};
+use super::ladder::{self, Trust};
+use super::{PacketCtx, Tables, clients, drop_cache, source_rules};
 use crate::abi::{Addr, Config, EVERY_PORT, Mode, Reason, RuleRef};
 
 /// Returns whether the agent is gone. Without an agent no rule drops: the rules fail open.
@@ -61,14 +61,14 @@ pub(super) fn judge<T: Tables>(
     if agent_gone(config, pkt.now) {
         return Reason::AgentGone;
     }
-    if let Some(reason) = exemption(config, tables, pkt, rule.flags) {
+    let by_signature = matches!(by, By::Signature);
+    if let Some(reason) = exemption(config, tables, pkt, rule.flags, by_signature) {
         count_listener(tables, pkt, |counters| counters.exempt += 1);
-        if matches!(reason, Reason::SynValidated) {
+        if by_signature || matches!(reason, Reason::SynValidated) {
             pkt.trust = Trust::Validated;
         }
         return reason;
     }
-    let by_signature = matches!(by, By::Signature);
     // An operator's source rule means its sources, however often they try.
     let is_absolute = !by_signature && rule.flags & RuleRef::BY_OPERATOR != 0;
     if !is_absolute {
@@ -93,21 +93,29 @@ pub(super) fn judge<T: Tables>(
 }
 
 /// Returns the reason why a SYN may not be dropped by its source or signature: the address is protected, or its
-/// owner completed a handshake before and is not sending more SYNs than a client does.
+/// owner completed a handshake before. Neither spares more SYNs than a client sends, but that no rule for its source
+/// drops those of a protected address.
 #[inline(always)]
 fn exemption<T: Tables>(
     config: &Config,
     tables: &mut T,
     pkt: &PacketCtx,
     flags: u32,
+    by_signature: bool,
 ) -> Option<Reason> {
     let source = &pkt.segment.flow.client;
-    if flags & RuleRef::FORCED == 0 && is_exempt(tables, source, pkt.now) {
-        return Some(Reason::SynExempt);
+    if flags & RuleRef::FORCED == 0 {
+        let exempt = match by_signature {
+            true => ladder::exempt(config, tables, pkt),
+            false => is_exempt(tables, source, pkt.now),
+        };
+        if exempt {
+            return Some(Reason::SynExempt);
+        }
     }
     if flags & RuleRef::BY_OPERATOR != 0 {
         return None;
     }
     let client = clients::find(config, tables, &source.client())?;
-    if client.bucket.take(pkt.now, VALIDATED_RATE) { Some(Reason::SynValidated) } else { None }
+    if clients::take(client, pkt) { Some(Reason::SynValidated) } else { None }
 }

@@ -76,6 +76,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     pkt.sampled = hash::sampled(pkt.flow_hash, config.sample_shift);
     pkt.rule_set = config.rule_set;
     pkt.trust = Trust::Unknown;
+    pkt.beyond_limit = false;
     pkt.cookie_sent = false;
     pkt.mitigations = 0;
     let judged = config.mode != Mode::Off as u8;
@@ -220,8 +221,8 @@ pub fn socket<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Socket {
 
 /// The fate of a SYN that goes to the stack: dropped beyond its listener's budget; `None`, it passes.
 #[inline(always)]
-pub fn budget<T: Tables>(tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
-    ladder::budget(tables, pkt)
+pub fn budget<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
+    ladder::budget(config, tables, pkt)
 }
 
 /// Counts a SYN that a rule matches and that is let through all the same, and remembers it until

@@ -4,9 +4,9 @@ use super::{Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, So
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
-    DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceSet,
-    SynAckRecord, SynSamples,
+    DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
+    ListenerEntry, ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -94,9 +94,10 @@ pub trait Tables {
     /// Returns whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
     fn is_exempt_filter_clear(&self, place: usize) -> bool;
-    /// The value of [`crate::abi::ExemptEntry`] for a protected or allowlisted address; 0 when it is
-    /// neither.
-    fn exempt_until_s(&self, addr: &Addr) -> u32;
+    /// The exemption of a protected or allowlisted address; all-zero when it is neither.
+    fn exemption(&self, addr: &Addr) -> ExemptEntry;
+    /// The bucket of an exempt address; `index` is taken modulo the size.
+    fn exempt_rate(&mut self, index: u64) -> Option<&mut Bucket>;
     /// A set of the table of dropped SYNs; `index` is taken modulo the size.
     fn drop_cache_set(&mut self, index: u64) -> Option<&mut DropCacheSet>;
 
@@ -107,14 +108,14 @@ pub trait Tables {
     fn reply_limit(&mut self, index: u64) -> Option<&mut u32>;
     /// This CPU's bucket of replies.
     fn reply_limit_of_cpu(&mut self) -> &mut Bucket;
-    /// This CPU's bucket of SYNs from exempt addresses.
-    fn exempt_of_cpu(&mut self) -> &mut Bucket;
     /// This CPU's bucket of SYNs to closed ports.
     fn closed_ports_of_cpu(&mut self) -> &mut Bucket;
     /// The bucket of a listener's SYN budget, which all CPUs share.
     fn budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// The bucket of a listener's retransmitted SYNs under signature rules, which all CPUs share.
     fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket>;
+    /// The bucket of SYNs that exempt senders send to a listener, which all CPUs share.
+    fn exempt_budget(&mut self, listener: u32) -> Option<&mut Bucket>;
     /// This CPU's slot for tokens of listeners' budgets; `index` is taken modulo the size.
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance>;
     /// Makes a shared bucket `after`, if it is still `before`; else returns `false`.

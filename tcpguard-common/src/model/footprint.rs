@@ -25,7 +25,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     };
     let array = |value: usize, entries: u32| entries as usize * value.next_multiple_of(8);
     let per_cpu = |value: usize, entries: u32| cpus * array(value, entries);
-    let cpu_state = 10 * 8
+    let cpu_state = 9 * 8
         + 2 * size_of::<Pace>()
         + size_of::<Segment>().next_multiple_of(8)
         + maps::HANDED_OVER_SLOTS as usize * size_of::<HandedOver>()
@@ -64,7 +64,8 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(size_of::<CookieNetwork>(), maps::COOKIE_NETWORK_SLOTS)
         + array(size_of::<ClientNetwork>(), maps::CLIENT_NETWORKS)
         + per_cpu(4 * maps::REPLY_LIMIT_BUCKETS, 1)
-        + array(size_of::<Bucket>(), 2 * maps::MAX_LISTENERS)
+        + array(size_of::<Bucket>(), 3 * maps::MAX_LISTENERS)
+        + array(size_of::<Bucket>(), maps::EXEMPT_BUCKETS)
         + hash(size_of::<ListenerKey>(), 8, maps::MAX_UNKNOWN)
         + per_cpu(size_of::<HostCounters>(), 1)
         + array(size_of::<ClosedPortSource>(), maps::CLOSED_PORT_CELLS)

@@ -24,15 +24,16 @@ use std::vec::Vec;
 
 use crate::abi::maps::{
     ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
-    DROP_CACHE_SETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS, LET_THROUGH_SLOTS, MAX_CLIENTS,
-    MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS,
-    SYN_ACK_CACHE, TEMPLATES,
+    DROP_CACHE_SETS, EXEMPT_BUCKETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS,
+    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS,
+    SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
-    DropCacheSet, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough,
+    ListenerCounters, ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason,
+    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord,
+    SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, PacketCtx,
@@ -97,6 +98,8 @@ pub struct Model {
     pub exempt: Vec<(Net, u32)>,
     /// Dropped SYNs; empty until there is one.
     pub drop_cache: Vec<DropCacheSet>,
+    /// Buckets of exempt addresses.
+    pub exempt_rates: BTreeMap<u32, Bucket>,
     /// Replies to networks, by bucket.
     pub reply_limits: BTreeMap<usize, u32>,
     /// SYNs that a signature rule matched and that passed, by slot.
@@ -105,7 +108,7 @@ pub struct Model {
     pub cookie_networks: BTreeMap<u32, CookieNetwork>,
     /// IPv6 networks of clients, by slot.
     pub networks: BTreeMap<u32, ClientNetwork>,
-    /// SYN budgets by listener id, and behind them those of retransmitted SYNs.
+    /// SYN budgets by listener id, and behind them those of retransmitted SYNs and of exempt senders.
     pub budgets: BTreeMap<u32, Bucket>,
     /// SYN-ACKs from no known listener.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
@@ -130,7 +133,6 @@ pub struct Model {
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
     reply_limit_of_cpu: Bucket,
-    exempt_of_cpu: Bucket,
     closed_ports_of_cpu: Bucket,
     syns: Pace,
     segments: Pace,
@@ -375,8 +377,13 @@ impl Tables for Model {
         !exempt.any(|of_exempt| of_exempt == place)
     }
 
-    fn exempt_until_s(&self, addr: &Addr) -> u32 {
-        longest(self.exempt.iter(), addr).map_or(0, |(_, until_s)| *until_s)
+    fn exemption(&self, addr: &Addr) -> ExemptEntry {
+        let found = longest(self.exempt.iter(), addr);
+        ExemptEntry { until_s: found.map_or(0, |(_, until_s)| *until_s) }
+    }
+
+    fn exempt_rate(&mut self, index: u64) -> Option<&mut Bucket> {
+        Some(self.exempt_rates.entry(index as u32 & (EXEMPT_BUCKETS - 1)).or_default())
     }
 
     fn drop_cache_set(&mut self, index: u64) -> Option<&mut DropCacheSet> {
@@ -406,10 +413,6 @@ impl Tables for Model {
         &mut self.reply_limit_of_cpu
     }
 
-    fn exempt_of_cpu(&mut self) -> &mut Bucket {
-        &mut self.exempt_of_cpu
-    }
-
     fn closed_ports_of_cpu(&mut self) -> &mut Bucket {
         &mut self.closed_ports_of_cpu
     }
@@ -420,6 +423,10 @@ impl Tables for Model {
 
     fn retransmit_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
         self.budget(MAX_LISTENERS + listener)
+    }
+
+    fn exempt_budget(&mut self, listener: u32) -> Option<&mut Bucket> {
+        self.budget(2 * MAX_LISTENERS + listener)
     }
 
     fn allowance(&mut self, index: u32) -> Option<&mut Allowance> {

@@ -79,7 +79,7 @@ impl Stages for HostStages<'_> {
     }
 
     fn budget(&mut self) -> Option<Reason> {
-        self.with(|_, _, model, pkt| stage::budget(model, pkt))
+        self.with(|_, config, model, pkt| stage::budget(config, model, pkt))
     }
 
     fn let_through(&mut self, fate: Reason) -> Reason {

@@ -151,14 +151,3 @@ fn of_more_syns_than_a_cpu_remembers_a_sample_of_retransmissions_passes() {
         assert!(expected.contains(&second), "{per_second} a second: {second}");
     }
 }
-
-/// The SYNs of exempt addresses are bounded otherwise ([`tcpguard_common::fastpath::EXEMPT_RATE`]).
-#[test]
-fn exempt_addresses_need_no_token() {
-    let mut host = limited(BUDGET);
-    let exempt = v4(10, 16, 1, 1);
-    host.exempt.push(((exempt, 128), u32::MAX));
-    for seq in 0..1_000 {
-        assert_eq!(send(&mut host, exempt, seq), Reason::Syn, "{seq}");
-    }
-}

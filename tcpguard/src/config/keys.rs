@@ -132,25 +132,27 @@ const OTHERS: &[Other] = &[
     Other {
         name: "cookies.replies_per_network",
         doc: "SYN cookies a second for each network of sources (IPv4 /24, IPv6 /48), at most 256 \
-              at once. The limit protects the real owners of spoofed addresses from the \
-              replies. Validated clients always get a reply. Raise it if many of your new clients \
-              share a carrier's /24. (1 to 1000000)",
+              at once. The limit protects the real owners of spoofed addresses from the replies. \
+              It does not hold for validated clients, however many connections come from one \
+              address, if they complete them. In a flood, SYNs beyond it go to the stack, as many \
+              as its queue holds. Raise it if many of your new clients share a carrier's /24. (1 \
+              to 1000000)",
         example: None,
         value: |config| json!(config.replies_per_network),
     },
     Other {
         name: "cookies.replies_total",
-        doc: "The same in all. Beyond it, SYNs of sources that are not validated are dropped. Lower \
-              it if your uplink or a device before it cannot carry as many SYN-ACKs. (1000 to \
-              100000000)",
+        doc: "The same in all. Lower it if your uplink or a device before it cannot carry as many \
+              SYN-ACKs. (1000 to 100000000)",
         example: None,
         value: |config| json!(config.replies_total),
     },
     Other {
         name: "protect.prefixes",
-        doc: "Prefixes from which no source or signature rule drops SYNs, such as \
-              [\"192.0.2.0/24\"]. The host's own addresses, its gateways and resolvers are always \
-              protected.",
+        doc: "Prefixes from which no source rule drops SYNs, such as [\"192.0.2.0/24\"], and no \
+              signature rule or limit those of a client: 20 a second of each address, as many of \
+              all together as the queue of the listener holds. The host's own addresses, its \
+              gateways and resolvers are always protected from source rules.",
         example: None,
         value: |config| {
             json!(config.protect_prefixes.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -158,8 +160,9 @@ const OTHERS: &[Other] = &[
     },
     Other {
         name: "protect.ssh_ports",
-        doc: "Local ports with protected peers while these are connected, so that no rule locks \
-              you out.",
+        doc: "Local ports with protected peers while these are connected and logged in, so that no \
+              rule locks you out. A peer counts at once if systemd-logind knows its session, else \
+              after 130 s.",
         example: None,
         value: |config| json!(config.ssh_ports),
     },

@@ -1,9 +1,13 @@
 //! The state that the mitigations of the ladder keep in maps.
 
-use tcpguard_common::abi::{Bucket, maps};
+use std::net::IpAddr;
+
+use tcpguard_common::abi::{Bucket, Config, maps};
+use tcpguard_common::fastpath::hash;
 
 use super::Dataplane;
 use crate::bpf::KernelError;
+use crate::bpf::convert::addr;
 
 const REPLY_LIMIT_PARTS: u32 = (maps::REPLY_LIMIT_BUCKETS / maps::REPLY_LIMIT_PART) as u32;
 
@@ -20,9 +24,30 @@ impl Dataplane {
         Ok(buckets)
     }
 
+    /// The replies to the network of an address that are left at boot time `now_ns`, on the CPU that has the fewest.
+    pub fn replies_left(
+        &self,
+        config: &Config,
+        ip: IpAddr,
+        now_ns: u64,
+    ) -> Result<Option<u32>, KernelError> {
+        let network = hash::source(&config.hash_key, &addr(ip).network()) as usize;
+        let (part, place) = (network / maps::REPLY_LIMIT_PART, network % maps::REPLY_LIMIT_PART);
+        let cpus = self.reply_limits.get(part as u32 % REPLY_LIMIT_PARTS)?;
+        let left = |buckets: &[u32; maps::REPLY_LIMIT_PART]| {
+            config.replies_per_network.left(buckets[place], now_ns)
+        };
+        Ok(cpus.iter().map(left).min())
+    }
+
     /// The buckets of SYN budgets by listener id.
     pub fn budgets(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
         self.budgets.entries()
+    }
+
+    /// The buckets of exempt addresses.
+    pub fn exempt_rates(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+        self.exempt_rates.entries()
     }
 
     /// Starts the SYN budget of a listener with a full bucket.

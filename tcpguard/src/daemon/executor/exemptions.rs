@@ -10,7 +10,8 @@ use crate::bpf::{Dataplane, KernelError};
 /// The prefixes that are exempt in the kernel.
 #[derive(Debug, Default)]
 pub struct Exemptions {
-    /// The protected prefixes, each with its end in the kernel's table: [`ExemptEntry::STAYS`] or [`ExemptEntry::OWN`].
+    /// The protected prefixes, each with its end in the kernel's table: [`ExemptEntry::STAYS`], [`ExemptEntry::OWN`] or
+    /// [`ExemptEntry::HELPER`].
     protected: Vec<(IpNet, u32)>,
     allowed: Vec<(IpNet, Timestamp)>,
     /// The prefixes that were exempted last, each until its boot time in seconds.
@@ -36,8 +37,12 @@ impl Exemptions {
         protected: &[Protected],
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        let until = |own| if own { ExemptEntry::OWN } else { ExemptEntry::STAYS };
-        self.protected = protected.iter().map(|it| (it.net, until(it.own))).collect();
+        let until = |it: &Protected| match (it.own, it.connects) {
+            (true, _) => ExemptEntry::OWN,
+            (false, true) => ExemptEntry::STAYS,
+            (false, false) => ExemptEntry::HELPER,
+        };
+        self.protected = protected.iter().map(|it| (it.net, until(it))).collect();
         self.write(dataplane)
     }
 
@@ -48,10 +53,14 @@ impl Exemptions {
     }
 
     fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
-        // A prefix that is both stays for good.
-        let stays = |net: &IpNet| self.protected.iter().any(|(protected, _)| protected == net);
+        // A prefix that is both stays for good. A gateway that an operator allows may be a client.
+        let stays = |net: &IpNet| {
+            let both = self.protected.iter().find(|(protected, _)| protected == net);
+            both.is_some_and(|(_, until)| *until != ExemptEntry::HELPER)
+        };
         let allowed = self.allowed.iter().filter(|(net, _)| !stays(net));
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));
+        // The later one of two ends of a prefix holds.
         let wanted: Vec<_> = self.protected.iter().copied().chain(allowed).collect();
         let changed = dataplane.set_exempt(&wanted)?;
         self.repaired |= changed && wanted == self.written;

@@ -29,6 +29,8 @@ impl Pair {
         let taken = model.reply_limits.iter().filter(|(_, bucket)| **bucket != 0);
         let taken: Vec<_> = taken.map(|(place, bucket)| (*place, *bucket)).collect();
         found.compare("replies", &kernel.reply_limits().unwrap(), &taken);
+        let exempt = given(kernel.exempt_rates().unwrap());
+        found.compare("SYNs of exempt addresses", &exempt, &given_by(&model.exempt_rates));
         let budgets = given(kernel.budgets().unwrap());
         found.compare("budgets", &budgets, &given_by(&model.budgets));
     }

@@ -115,6 +115,7 @@ impl Pair {
         // Where the traffic goes to is this host's own.
         let exempt = [
             ("203.0.113.32/28", ExemptEntry::STAYS),
+            ("203.0.113.48/30", ExemptEntry::HELPER),
             ("192.0.2.0/30", ExemptEntry::OWN),
             ("2001:db8:0:32::/64", ExemptEntry::OWN),
         ];
