@@ -79,17 +79,21 @@ impl Engine {
         began.filter_map(hinted).collect()
     }
 
-    /// Lets SYNs beyond the limits of replies pass where cookies are sent ahead, and nowhere else: a flash crowd
-    /// exceeds the limits, too. Reports cookies for which this host has a reason of its own from now on.
+    /// Lets SYNs beyond the limits of replies pass where cookies are sent without a flood, and nowhere else: a flash
+    /// crowd exceeds the limits, too. Reports cookies for which this host has a reason of its own from now on.
     pub(super) fn pass_excess(&mut self, now: Timestamp) {
         let mut called_for = Vec::new();
         for monitor in self.monitors.values_mut() {
-            let pass = monitor.ladder.sends_ahead();
-            if pass == std::mem::replace(&mut monitor.passes_excess, pass) {
-                continue;
+            let pass = monitor.ladder.has(Mitigation::Cookies) && !monitor.is_flooded();
+            if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
+                self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
             }
-            self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
-            if !pass && let Some(why) = monitor.ladder.reason(Mitigation::Cookies).cloned() {
+            let ahead = monitor.ladder.sends_ahead();
+            let was_ahead = std::mem::replace(&mut monitor.sends_ahead, ahead);
+            if was_ahead
+                && !ahead
+                && let Some(why) = monitor.ladder.reason(Mitigation::Cookies).cloned()
+            {
                 let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
                 let mitigation = Mitigation::Cookies;
                 let event =

@@ -88,6 +88,8 @@ pub(crate) struct ListenerMonitor {
     pub passes_excess: bool,
     /// Families whose clients are to get no cookies.
     pub withheld: Vec<Family>,
+    /// True if cookies are sent for no other reason than a hint.
+    pub sends_ahead: bool,
     /// Effect of the rules for every listener on it.
     pub shared: Shared,
     /// End of the last incident of failed handshakes.
@@ -151,6 +153,7 @@ impl ListenerMonitor {
             residual: None,
             passes_excess: false,
             withheld: Vec::new(),
+            sends_ahead: false,
             shared: Shared::default(),
             failing_over: None,
             rate_before: RateBefore::default(),

@@ -69,8 +69,8 @@ pub enum Command {
         /// True if the listener is excluded from now on.
         exempt: bool,
     },
-    /// Let SYNs beyond the limits of replies go to this listener's stack from now on, or drop them. At a new listener
-    /// they are dropped. An earlier run leaves no listener where they pass.
+    /// Let SYNs beyond the limits of replies go to this listener's stack from now on, or those with a token alone. At a
+    /// new listener they need one. An earlier run leaves no listener where they pass without.
     PassExcess {
         /// Listener with cookies.
         listener: ListenerId,

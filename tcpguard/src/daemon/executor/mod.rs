@@ -41,7 +41,7 @@ impl Executor {
         self.change_mitigations(listener, set, clear)
     }
 
-    /// Lets SYNs beyond the limits of replies go to a listener's stack, or drops them.
+    /// Lets SYNs beyond the limits of replies go to a listener's stack, or those with a token alone.
     pub fn pass_excess(&mut self, listener: ListenerId, pass: bool) -> Result<(), KernelError> {
         let (set, clear) = if pass { (PASS_EXCESS, 0) } else { (0, PASS_EXCESS) };
         self.change_mitigations(listener, set, clear)

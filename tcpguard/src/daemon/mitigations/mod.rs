@@ -164,12 +164,9 @@ impl Mitigations {
             if bits & ListenerEntry::OUT_OF_STATE != 0 {
                 self.out_of_state.insert(id);
             }
-            // Sent ahead of a flood, for hints that this agent has not heard.
+            // This agent does not know yet whether there is a flood, and will say so at its first poll.
             if bits & ListenerEntry::PASS_EXCESS != 0 {
-                let clear = COOKIES | ListenerEntry::PASS_EXCESS;
-                context.executor.change_mitigations(id, 0, clear)?;
-                adopted.extend(mitigations_of(bits & !clear).map(|mitigation| (id, mitigation)));
-                continue;
+                context.executor.change_mitigations(id, 0, ListenerEntry::PASS_EXCESS)?;
             }
             if bits & COOKIES != 0
                 && let Err(refusal) = self.resume(now, id, bits, context)
