@@ -525,6 +525,7 @@ fn an_address_is_explained_at_one_port() {
                 clients: ClientsWithin::default(),
                 source: None,
                 mitigations: Vec::new(),
+                replies: None,
             })),
             other => Response::refused(RefusalKind::Failed, format!("{other:?}"), ""),
         }

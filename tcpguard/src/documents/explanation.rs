@@ -43,6 +43,20 @@ pub struct Explanation {
     pub clients: ClientsWithin,
     /// Active mitigations of listeners, other than rules, which decide about SYNs of any source.
     pub mitigations: Vec<ListenerMitigation>,
+    /// Limit of the cookies for the network of a single address; `null`: none are sent, or the prefix has more
+    /// addresses.
+    pub replies: Option<Replies>,
+}
+
+/// Limit of the replies to a network.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Replies {
+    /// The network: an IPv4 /24 or an IPv6 /48.
+    pub network: String,
+    /// Replies that are left on the CPU that has the fewest.
+    pub left: u32,
+    /// Replies that a CPU may send at once.
+    pub most: u32,
 }
 
 /// An active mitigation of a listener.
@@ -122,9 +136,9 @@ pub enum Outcome {
     Drop,
     /// A rule drops those with its signature, unless they are retransmitted as a client's are.
     DropSignature,
-    /// No rule drops them.
-    NoRule,
-    /// The SYNs pass automatic rules up to a rate.
+    /// No source rule drops them.
+    NoSourceRule,
+    /// The SYNs pass automatic rules up to a rate, besides those with a handshake that completes.
     PassUpTo {
         /// SYNs of the source per second.
         per_second: u64,
@@ -224,11 +238,16 @@ impl Explanation {
                 decisions.push(Decision { last, ..by_source(rule) });
             }
             (_, Some(exemption)) => decisions.push(exemption.clone()),
-            (None, None) => {
-                decisions.extend(self.signatures.iter().map(|rule| {
-                    Decision::by_rule(DecidedBy::Signature, Outcome::DropSignature, rule)
-                }))
-            }
+            (None, None) => {}
+        }
+        let is_client = |exemption: &Decision| exemption.by == DecidedBy::Client;
+        if decisions.last().is_none_or(|decision| !decision.last)
+            && !exemption.as_ref().is_some_and(is_client)
+            && (whole.is_none() || exemption.is_some())
+        {
+            let by_signature =
+                |rule| Decision::by_rule(DecidedBy::Signature, Outcome::DropSignature, rule);
+            decisions.extend(self.signatures.iter().map(by_signature));
         }
         if decisions.last().is_none_or(|decision| !decision.last) {
             decisions.extend(self.climb(exemption.map(|exemption| exemption.by)));
@@ -259,7 +278,11 @@ impl Explanation {
         Some(Decision {
             since: allowed.map(|allowed| allowed.created_at),
             until: allowed.map(|allowed| allowed.expires_at),
-            ..Decision::new(DecidedBy::Exempt, Outcome::NoRule, Why::Exempt { what: why.clone() })
+            ..Decision::new(
+                DecidedBy::Exempt,
+                Outcome::NoSourceRule,
+                Why::Exempt { what: why.clone() },
+            )
         })
     }
 
@@ -298,8 +321,8 @@ const VALIDATED: Outcome =
 /// Outcome of a mitigation for a source that `exemption` exempts from rules.
 const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> Outcome {
     match (mitigation, exemption) {
-        (DecidedBy::Budget, Some(_)) => Outcome::Unlimited,
-        (DecidedBy::Budget, None) => Outcome::RateLimit,
+        (DecidedBy::Budget, Some(DecidedBy::Client)) => Outcome::Unlimited,
+        (DecidedBy::Budget, _) => Outcome::RateLimit,
         _ => Outcome::Cookies,
     }
 }
@@ -360,6 +383,7 @@ mod tests {
             source: None,
             clients: ClientsWithin::default(),
             mitigations: Vec::new(),
+            replies: None,
         }
     }
 
@@ -385,7 +409,7 @@ mod tests {
         };
         let all = vec![mitigation(Name::Budget, None), mitigation(Name::Cookies, None)];
         let unknown = [Outcome::Cookies, Outcome::RateLimit];
-        let exempt = [Outcome::NoRule, Outcome::Cookies, Outcome::Unlimited];
+        let exempt = [Outcome::NoSourceRule, Outcome::DropSignature, Outcome::Cookies];
         let validated = Outcome::PassUpTo { per_second: 20 };
         expect(&|_| (), &[], &[]);
         expect(&|about| about.mitigations = all.clone(), &["cookies", "budget"], &unknown);
@@ -406,12 +430,12 @@ mod tests {
         );
         expect(
             &|about| about.exempt = Some("default gateway (203.0.113.7/32)".to_owned()),
-            &["exempt", "cookies", "budget"],
+            &["exempt", "signature 1", "cookies", "budget"],
             &exempt,
         );
         expect(
             &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
-            &["exempt", "cookies", "budget"],
+            &["exempt", "signature 1", "cookies", "budget"],
             &exempt,
         );
         expect(&|about| about.forced.push(3), &["source 3"], &[Outcome::Drop]);

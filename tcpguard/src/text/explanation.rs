@@ -9,7 +9,7 @@ use tcpguard_host::units::whole;
 use super::reason::{clients_within, mitigation_reason, rule_reason};
 use super::rules::{allowlist, rules};
 use super::view::{View, wrap};
-use crate::documents::{Decision, Explanation, Judged, Outcome, Why};
+use crate::documents::{Decision, Explanation, Judged, Outcome, Replies, Why};
 
 /// The decisions about a prefix, in the order in which the kernel takes them.
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
@@ -39,6 +39,11 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         (None, _) => {}
         (Some(port), []) => writeln!(out, "no monitored listener on port {port}")?,
         (Some(_), listeners) => writeln!(out, "received by {}", listeners.join(", "))?,
+    }
+    if let Some(Replies { network, left, most }) = &about.replies {
+        let limit =
+            if 2 * left < *most { ": beyond them the stack gets what its queue holds" } else { "" };
+        writeln!(out, "{left} of {most} replies left for {network}{limit}")?;
     }
     if let Some(completed) = about.completed_at {
         writeln!(out, "last completed handshake at {}", view.moment(completed))?;
@@ -122,9 +127,12 @@ fn outcome(about: &Explanation, decision: &Decision) -> String {
         Outcome::DropSignature => {
             format!("{drops} SYNs with the signature {matched}, unless retransmitted by a client")
         }
-        Outcome::NoRule => "no rule drops its SYNs".to_owned(),
+        Outcome::NoSourceRule => "no source rule drops its SYNs".to_owned(),
         Outcome::PassUpTo { per_second } => {
-            format!("up to {} of its SYNs per second pass automatic rules", whole(per_second))
+            format!(
+                "up to {} of its SYNs per second pass automatic rules, besides those that complete",
+                whole(per_second)
+            )
         }
         Outcome::Cookies => "SYNs are answered with SYN cookies".to_owned(),
         Outcome::RateLimit => "SYNs pass up to the SYN rate limit".to_owned(),
@@ -183,6 +191,7 @@ mod tests {
             source: None,
             clients: ClientsWithin::default(),
             mitigations: Vec::new(),
+            replies: None,
         }
     }
 
@@ -235,7 +244,7 @@ mod tests {
         let client = Decision { listener: None, ..decision(Outcome::PassUpTo { per_second: 20 }) };
         assert_eq!(
             outcome(&about, &client),
-            "up to 20 of its SYNs per second pass automatic rules"
+            "up to 20 of its SYNs per second pass automatic rules, besides those that complete"
         );
     }
 }

@@ -5,13 +5,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
 use tcpguard_engine::{
-    Listener, ListenerId, Matcher, MitigationState, Report, Rule as EngineRule, Timestamp,
+    Listener, ListenerId, Matcher, Mitigation, MitigationState, Report, Rule as EngineRule,
+    Timestamp,
 };
 use tcpguard_host::time::Clock;
 
 use crate::control::{RefusalKind, Response};
 use crate::daemon::agent::{Agent, clock};
-use crate::documents::{Allowed, Explanation, FullIncident, ListenerMitigation, Rule, Source};
+use crate::daemon::requests::limited::network;
+use crate::documents::{
+    Allowed, Explanation, FullIncident, ListenerMitigation, Replies, Rule, Source,
+};
 
 impl Agent {
     /// Everything that decides about the SYNs from `net`, to one port or to any.
@@ -42,10 +46,13 @@ impl Agent {
         let at = |id: &ListenerId| {
             report.listeners.iter().any(|known| known.id == *id && asked(&known.listener))
         };
+        let mitigations = mitigations(&report, &asked, clock);
+        let replies = single.then(|| self.replies(net.addr(), &mitigations, clock.now)).flatten();
         Explanation {
             port,
+            replies,
             listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
-            mitigations: mitigations(&report, &asked, clock),
+            mitigations,
             forced: self.forced(&touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode,
@@ -81,6 +88,24 @@ impl Agent {
                 validated: client.is_some(),
             }),
         }
+    }
+
+    /// The limit of replies to the network of an address, where one of these mitigations sends any.
+    fn replies(
+        &self,
+        ip: IpAddr,
+        mitigations: &[ListenerMitigation],
+        now: Timestamp,
+    ) -> Option<Replies> {
+        let cookies = |it: &ListenerMitigation| it.mitigation.mitigation == Mitigation::Cookies;
+        if !mitigations.iter().any(cookies) {
+            return None;
+        }
+        let config = &self.executor.config;
+        let left =
+            self.executor.dataplane.replies_left(config, ip, now.as_nanos()).ok().flatten()?;
+        let most = config.replies_per_network.left(0, 0);
+        Some(Replies { network: network(ip).to_string(), left, most })
     }
 
     /// The rules on sources, by number, that the kernel holds to be forced.

@@ -170,6 +170,7 @@ impl Agent {
         health.extend(self.provenance.health());
         health.extend(self.host.health(boot_time()));
         health.extend(self.firewall.health());
+        health.extend(self.limited_clients());
         health.extend(self.fleet.as_ref().and_then(|fleet| fleet.finding(boot_time())));
         let attached: Vec<String> =
             self.interfaces.attached().into_iter().map(|it| it.name).collect();

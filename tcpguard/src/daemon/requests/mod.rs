@@ -5,3 +5,4 @@ pub mod confirm;
 pub mod counts;
 pub mod explain;
 pub mod facts;
+mod limited;
