@@ -22,6 +22,8 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 const SECOND: Duration = Duration::from_secs(1);
 /// New connections per second of the real clients.
 const CLIENT_RATE: u32 = 100;
+/// New connections per second of a proxy, all from one address.
+const PROXY_RATE: u32 = 600;
 
 fn lab() -> Lab {
     Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap()
@@ -93,6 +95,29 @@ fn served_but_for(lost: f64, attempts: &Attempts) {
     let missed = attempts.0.len() - attempts.within(SECOND);
     let proven = lower_bound(missed, attempts.0.len());
     assert!(proven <= 0.001 + 3.0 * lost, "{}", attempts.summary());
+}
+
+/// A proxy, a CDN or the NAT of a carrier. A limit that counts its connections by their source takes it for the attacker.
+#[test]
+fn a_proxys_clients_connect_in_a_flood_that_mimics_them() {
+    let (control, lab) = (Control::start().unwrap(), lab());
+    // No more than the machine carries beside the proxy.
+    let flood = Flood { rate: 10_000, ..mimicking(&lab, Family::V4, 10 * SECOND) };
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let proxy = Load::start(&lab.client, Family::V4.service(), PROXY_RATE).unwrap();
+    sleep(3 * SECOND);
+    let flood = flood.start(&lab).unwrap();
+    armed(&agent);
+    let since = after(boot_ns(), SECOND);
+    let flood = flood.wait().unwrap();
+    let status = agent.status().unwrap();
+    let attempts = proxy.finish().unwrap().begun(since, flood.ended);
+    println!("  {}", attempts.summary());
+    assert!(attempts.0.len() > 2_000, "{}", attempts.summary());
+    control.assert_served(&attempts);
+    let sent = status.listener_total(PORT, "cookies_sent");
+    assert!(sent * 2 > flood.sent, "the flood went elsewhere: {sent} cookies for {}", flood.sent);
 }
 
 #[test]

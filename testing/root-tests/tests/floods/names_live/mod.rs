@@ -3,6 +3,7 @@
 //! its network: the client gets in. Needs root, `TCPGUARD_BIN` and nft.
 
 mod new_clients;
+mod resolver;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -181,7 +182,11 @@ fn protected() -> Vec<IpAddr> {
 
 /// A host with a resolver, and a CDN in which the clients' machine has all addresses.
 fn stage() -> Lab {
-    let lab = Lab::new(LabOptions::default()).unwrap();
+    stage_with(LabOptions::default())
+}
+
+fn stage_with(options: LabOptions) -> Lab {
+    let lab = Lab::new(options).unwrap();
     let mac = in_words(CLIENT_MAC);
     let mut resolv_conf = String::new();
     for family in Family::BOTH {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use tcpguard_goals::{Goal, Row, size};
 use tcpguard_kit::measure::clock::boot_ns;
-use tcpguard_kit::net::lab::{Family, PORT};
+use tcpguard_kit::net::lab::{Family, Lab, PORT};
 use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::flood::{Flood, Shape, Sources};
@@ -60,12 +60,17 @@ struct Met {
     blocked: BTreeSet<IpNet>,
 }
 
-fn meet(case: NewClient, naive: bool) -> Met {
-    let lab = stage();
+/// Lets the clients' machine send no resets, as hosts behind a firewall: half-open handshakes stay.
+pub(super) fn silence(lab: &Lab) {
     let quiet = "table inet quiet { chain out { type filter hook output priority 0; policy accept; \
                  tcp flags & rst == rst drop; }; }";
     lab.client.write("/run/quiet.nft", quiet).unwrap();
     lab.client.exec("nft -f /run/quiet.nft").unwrap();
+}
+
+fn meet(case: NewClient, naive: bool) -> Met {
+    let lab = stage();
+    silence(&lab);
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let defence = match naive {
         false => Defence::agent(&lab.edge),
