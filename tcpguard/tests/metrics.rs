@@ -325,7 +325,9 @@ fn slow_clients_keep_no_scraper_away_though_the_user_is_the_same() {
     let slow = || {
         let (mut tcp, mut unix) = (connect(), served.connect());
         let streams: [&mut dyn Write; 2] = [&mut tcp, &mut unix];
-        streams.map(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap());
+        for stream in streams {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap();
+        }
         (tcp, unix)
     };
     let _slow: Vec<_> = (0..40).map(|_| slow()).collect();

@@ -23,14 +23,13 @@ use self::trials::RateBefore;
 use crate::evidence::{EVIDENCE_WINDOW, Evidence, alarm};
 use crate::incident::{Incident, IncidentReport, Opening};
 use crate::input::{
-    Family, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Mode,
-    POLL, Queues, TcpExt, Timestamp, constants,
+    Family, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL,
+    Queues, TcpExt, Timestamp, constants,
 };
 use crate::listener::{
-    Around, Baseline, BaselineContext, Clients, CounterDelta, Egress, FAST_POLLS,
-    FLASH_CROWD_POLLS, Fast, KnownFingerprints, LearnedListener, Load, Moment, Natural,
-    OVERLOAD_POLLS, Occupancy, PollContext, Pressure, PressureKind, Quiet, Signal, Slow, Sums,
-    Window,
+    Around, Baseline, BaselineContext, Clients, CounterDelta, FAST_POLLS, FLASH_CROWD_POLLS, Fast,
+    KnownFingerprints, LearnedListener, Load, Moment, Natural, OVERLOAD_POLLS, Occupancy,
+    PollContext, Pressure, PressureKind, Quiet, Signal, Slow, Sums, Window,
 };
 use crate::mitigation::{CANARY, Ladder};
 use crate::output::Completions;
@@ -477,22 +476,6 @@ impl ListenerMonitor {
     pub fn half_open_lately(&self, now: Timestamp) -> Option<u32> {
         let fresh = now.since(self.counted) <= COUNTED;
         self.queues.filter(|_| fresh).and_then(|queues| queues.half_open)
-    }
-
-    /// Returns whether cookies are not available here, or do not suffice where they have been sent for a while. The
-    /// agent may act since `enforced`, and acts according to `mode`.
-    pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
-        if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
-            return true;
-        }
-        let detected = self.alarmed().unwrap_or(now);
-        let waited = now.since(detected.max(enforced)) >= PATIENCE;
-        match self.ladder.lasts(Mitigation::Cookies, now) {
-            Some(lasts) => lasts >= PATIENCE,
-            None => {
-                self.ladder.refuses(Mitigation::Cookies, now) || mode == Mode::Enforce && waited
-            }
-        }
     }
 
     /// The last count of half-open handshakes and the queue's limit.

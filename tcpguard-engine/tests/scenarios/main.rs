@@ -21,6 +21,7 @@ mod pretence;
 mod record;
 mod release;
 mod restart;
+mod returned_cookies;
 mod returning;
 mod routes;
 mod single;

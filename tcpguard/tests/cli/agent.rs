@@ -43,6 +43,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             exempt: None,
             completed_at: None,
             clients: ClientsWithin::default(),
+            replies: None,
             source: None,
             mitigations: Vec::new(),
         })),

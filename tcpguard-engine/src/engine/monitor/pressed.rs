@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{ListenerMonitor, PATIENCE, Suspect};
 use crate::evidence::Surge;
 use crate::incident::Event;
-use crate::input::{Mitigation, POLL, Timestamp, share as rounded};
-use crate::listener::{OCCUPANCY_MIN, Occupancy, Sums};
+use crate::input::{ListenerKind, Mitigation, Mode, POLL, Timestamp, share as rounded};
+use crate::listener::{Egress, OCCUPANCY_MIN, Occupancy, Sums};
 use crate::mitigation::{HeldBack, MitigationReason};
 
 /// Share of the SYN queue from which it is nearly full. Bursts of clients from far away fill three quarters of one
@@ -79,6 +79,22 @@ impl ListenerMonitor {
     /// Returns whether half of the queue or more is taken, by the last count.
     pub fn is_half_full(&self, now: Timestamp) -> bool {
         self.fills(now, HYSTERESIS)
+    }
+
+    /// Returns whether cookies are not available here, or do not suffice where they have been sent for a while. The
+    /// agent may act since `enforced`, and acts according to `mode`.
+    pub fn is_without_cookies(&self, now: Timestamp, enforced: Timestamp, mode: Mode) -> bool {
+        if self.kind != ListenerKind::Local || self.egress() == Egress::Unseen {
+            return true;
+        }
+        let detected = self.alarmed().unwrap_or(now);
+        let waited = now.since(detected.max(enforced)) >= PATIENCE;
+        match self.ladder.lasts(Mitigation::Cookies, now) {
+            Some(lasts) => lasts >= PATIENCE,
+            None => {
+                self.ladder.refuses(Mitigation::Cookies, now) || mode == Mode::Enforce && waited
+            }
+        }
     }
 
     /// Accepts failures as natural that have been even for long, unless they call for a mitigation.

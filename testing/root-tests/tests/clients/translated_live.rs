@@ -52,9 +52,12 @@ fn served_ipv6(lab: &Lab, what: &str) {
     assert!(attempts.share_within(SECOND) >= 0.9, "{what}, IPv6: {}", attempts.summary());
 }
 
+/// Loads the rules of a package.
+type Rules = fn(&Netns);
+
 #[test]
 fn beside_nat_the_kernels_helper_makes_the_cookies_before_the_first_own_one() {
-    let hosts: [(&str, fn(&Netns)); 5] = [
+    let hosts: [(&str, Rules); 5] = [
         ("redirect", redirect),
         ("legacy", legacy),
         ("firewalld", packages::firewalld),
