@@ -5,10 +5,10 @@ use std::mem::{align_of, offset_of, size_of};
 use tcpguard_common::abi::{
     ABI_VERSION, Addr, Bucket, CLASS_SLOTS, Class, Client, ClientNetwork, ClosedPortSource, Config,
     CookieNetwork, CookieSecret, DropCacheSet, ExemptEntry, Fingerprint, Flow, FlowKey, FlowSet,
-    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, PacketCounters,
-    PortEntry, PrefixV4, PrefixV6, REASON_SLOTS, Rate, Reason, ReplyRate, ReturnedCookies,
-    RuleHits, RuleRef, SignatureKey, SourceCounters, SourceHost, SourceKey, SourceSet, SourceV4,
-    SourceV6, SynAckRecord, SynSample, SynSamples, maps,
+    HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
+    NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, REASON_SLOTS, Rate, Reason, ReplyRate,
+    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceHost, SourceKey,
+    SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples, maps,
 };
 use tcpguard_common::model::footprint;
 
@@ -30,7 +30,7 @@ fn sizes_of_abi_version_17() {
         ("FlowKey", size_of::<FlowKey>(), 36),
         ("FlowSet", size_of::<FlowSet>(), 1672),
         ("Handover", size_of::<CookieNetwork>(), 16),
-        ("HostCounters", size_of::<HostCounters>(), 72),
+        ("HostCounters", size_of::<HostCounters>(), 136),
         ("Late", size_of::<Late>(), 24),
         ("LetThrough", size_of::<LetThrough>(), 16),
         ("ListenerCounters", size_of::<ListenerCounters>(), 144),
@@ -52,7 +52,9 @@ fn sizes_of_abi_version_17() {
         ("SourceKey of SourceV6", size_of::<SourceKey<SourceV6>>(), 24),
         ("SourceCounters", size_of::<SourceCounters>(), 48),
         ("SourceSet", size_of::<SourceSet>(), 1096),
-        ("SynAckRecord", size_of::<SynAckRecord>(), 28),
+        ("NextHop", size_of::<NextHop>(), 24),
+        ("NextHops", size_of::<NextHops>(), 120),
+        ("SynAckRecord", size_of::<SynAckRecord>(), 24),
         ("SynSample", size_of::<SynSample>(), 128),
         ("SynSamples", size_of::<SynSamples>(), 8200),
     ];

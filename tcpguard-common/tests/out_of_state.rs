@@ -74,6 +74,7 @@ impl Host {
         let key = ListenerKey::new(Addr::ANY_V4, PORT.to_be_bytes());
         host.add_listener(key, ListenerEntry { mitigations, ..ListenerEntry::default() });
         host.sockets.listening.insert(key);
+        host.replies_by(HOST_MAC, CLIENT_MAC, 0);
         let mut host = Self(host);
         host.syn_ack(Origin::Own);
         host
@@ -218,17 +219,17 @@ fn a_foreign_syn_ack_is_forgotten_ten_minutes_after_the_last_one() {
 #[test]
 fn what_comes_another_way_than_answers_leave_is_left_alone() {
     let key = ListenerKey::new(Addr::from_v4(SERVER), PORT.to_be_bytes());
-    let changes: [fn(&mut SynAckRecord); 3] = [
-        |record| record.ifindex += 1,
-        |record| record.mac[5] += 1,
-        |record| record.vlan = 0x1_0005,
-    ];
-    for change in changes {
+    let elsewhere = SynAckRecord::interface(Model::DEPARTURE.ifindex + 1, 0);
+    let tagged = SynAckRecord::interface(Model::DEPARTURE.ifindex, 0x1_0005);
+    for interfaces in [elsewhere, tagged] {
         let mut host = Host::new(OUT_OF_STATE);
         assert!(host.drops(8));
-        change(host.0.syn_acks.get_mut(&key).unwrap());
+        host.0.syn_acks.get_mut(&key).unwrap().interfaces = interfaces;
         assert!(!host.drops(8));
     }
+    let mut host = Host::new(OUT_OF_STATE);
+    host.0.own_macs.clear();
+    assert!(!host.drops(8), "for another station");
     // Under sampling, too, a SYN-ACK of another origin is noticed while mitigations are active.
     let mut host = Host::new(OUT_OF_STATE);
     host.0.config.sample_shift = 31;

@@ -7,9 +7,9 @@ use aya_ebpf::macros::btf_map;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
-    maps as size,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry,
+    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
+    SynAckRecord, SynSamples, maps as size,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
@@ -153,6 +153,17 @@ pub static COOKIE_SECRET: Array<CookieSecret, 1> = Array::new();
 #[btf_map]
 pub static SYN_ACKS: LruHashMap<ListenerKey, SynAckRecord, { size::MAX_SYN_ACKS as usize }> =
     LruHashMap::new();
+#[btf_map]
+pub static ROUTES_V4: LpmTrie<[u8; 4], u32, { size::MAX_ROUTES as usize }> = LpmTrie::new();
+#[btf_map]
+pub static ROUTES_V6: LpmTrie<[u8; 16], u32, { size::MAX_ROUTES as usize }> = LpmTrie::new();
+#[btf_map]
+pub static NEXT_HOPS: Array<NextHops, { size::MAX_NEXT_HOPS as usize }> = Array::new();
+#[btf_map]
+pub static NEIGHBOURS: LruHashMap<Addr, NextHop, { size::MAX_NEIGHBOURS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static OWN_MACS: HashMap<u64, u32, { size::MAX_OWN_MACS as usize }> = HashMap::new();
 #[btf_map]
 pub static LATE: Array<Late, { size::MAX_LISTENERS as usize }> = Array::new();
 #[btf_map]

@@ -13,9 +13,7 @@ use crate::{maps, sockets};
 #[inline(always)]
 pub fn learn(ctx: &TcContext) {
     let skb = ctx.skb.skb;
-    if let Some(marks) = Origin::from_code(syn_ack_origin(skb)).marks() {
-        learn_syn_ack(skb, marks);
-    }
+    learn_syn_ack(skb, Origin::from_code(syn_ack_origin(skb)).marks());
 }
 
 #[unsafe(no_mangle)]

@@ -13,7 +13,7 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
     SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
@@ -432,6 +432,36 @@ impl Tables for KernelTables {
     fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck> {
         let place = opaque(place) & (size::SYN_ACK_CACHE - 1);
         Some(&mut own!(self.syn_ack_cache)[place])
+    }
+
+    #[inline(always)]
+    fn route(&self, client: &Addr) -> Option<u32> {
+        match client.as_v4() {
+            Some(v4) => maps::ROUTES_V4.get(&Key::new(32, v4)).copied(),
+            None => maps::ROUTES_V6.get(&Key::new(128, client.octets())).copied(),
+        }
+    }
+
+    #[inline(always)]
+    fn next_hops(&mut self, route: u32) -> Option<&mut NextHops> {
+        deref!(maps::NEXT_HOPS.get_ptr_mut(route))
+    }
+
+    #[inline(always)]
+    fn neighbour(&mut self, addr: &Addr) -> Option<&NextHop> {
+        deref!(maps::NEIGHBOURS.get_ptr_mut(addr)).map(|hop| &*hop)
+    }
+
+    #[inline(always)]
+    fn insert_neighbour(&mut self, addr: &Addr, hop: &NextHop) {
+        // A lost one is recorded with the next SYN-ACK.
+        let _ = maps::NEIGHBOURS.insert(addr, hop, ANY);
+    }
+
+    #[inline(always)]
+    fn is_own_mac(&self, mac: u64) -> bool {
+        // SAFETY: only asked whether it is there.
+        unsafe { maps::OWN_MACS.get(mac) }.is_some()
     }
 
     #[inline(always)]

@@ -97,6 +97,27 @@ codes! {
     }
 }
 
+codes! {
+    /// The reason for which a SYN gets no cookie although cookies are sent at its listener.
+    Unanswered {
+        /// No SYN-ACK shows how the listener answers, or some SYN-ACKs from there are not of the host's own.
+        NoRecord = 0, "no_record";
+        /// The host's SYN-ACKs to the network of its source leave by another interface, or with another VLAN tag,
+        /// or none was seen.
+        NoWay = 1, "no_way";
+        /// It was sent to an Ethernet address that is not this host's.
+        OtherMac = 2, "other_mac";
+        /// The host replies to no such source: its own address, that of a group, or none.
+        NoReply = 3, "no_reply";
+        /// It is a fragment, or too short for a reply.
+        Fragment = 4, "fragment";
+        /// It is signed (TCP-MD5, TCP-AO).
+        Signed = 5, "signed";
+        /// There is no cookie: no secret is drawn, or the kernel made none.
+        NoCookie = 6, "no_cookie";
+    }
+}
+
 /// The kernel's action on a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {

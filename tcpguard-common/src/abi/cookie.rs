@@ -26,32 +26,56 @@ impl CookieSecret {
     pub const NONE: Self = Self { key: CookieKey([0; 2]), timestamp_offset: 0, drawn: 0 };
 }
 
-/// Value of `SYN_ACKS`, by local address and port: the properties of the last SYN-ACK that left from there.
+/// Value of `SYN_ACKS`, by local address and port: the properties of the SYN-ACKs that left from there. Where
+/// they went stands in [`super::NextHops`].
 /// Only SYN-ACKs of the host's own stack are recorded, so an entry also proves that the address is the
 /// host's. An entry for all addresses of a family holds the common properties of the SYN-ACKs of a listener
 /// that is bound to all of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAckRecord {
-    /// Index of the interface by which it left, or of the one that stands for its path ([`super::maps::PATHS`]).
-    pub ifindex: u32,
-    /// MSS option in bytes, 0 without one.
+    /// The interfaces by which they left: bits of [`SynAckRecord::interface`].
+    pub interfaces: u32,
+    /// The largest MSS option of the last ten minutes in bytes, 0 without one.
     pub mss: u16,
-    /// Window, unscaled as in every SYN-ACK.
+    /// Window of the last one, unscaled as in every SYN-ACK.
     pub window: u16,
-    /// Ethernet source address of the SYN-ACK.
-    pub mac: [u8; 6],
     /// Time to live or hop limit.
     pub ttl: u8,
     /// The last window scale that was sent, if there was one.
     pub wscale: u8,
+    /// Always 0.
+    pub reserved: u16,
     /// Options that have been sent to clients that offered them: bits of [`super::option`]. One that was
     /// never seen is never promised.
     pub options: u32,
-    /// Outermost VLAN tag of the SYN-ACK, as [`crate::wire::vlan`] returns it.
-    pub vlan: u32,
-    /// Time of the last SYN-ACK that was [`SynAckRecord::FOREIGN`], as [`SynAckRecord::moment`].
+    /// Time of the last SYN-ACK that was [`SynAckRecord::FOREIGN`], as [`moment`].
     pub foreign_at: u32,
+    /// Time of the last SYN-ACK with this MSS, as [`moment`].
+    pub mss_at: u32,
+}
+
+/// Boot time in units of 2^30 ns (1.07 s).
+#[inline(always)]
+pub const fn moment(now_ns: u64) -> u32 {
+    (now_ns >> 30) as u32
+}
+
+/// Returns the time since `earlier`. The tick of a CPU may lag, and its moment with it.
+#[inline(always)]
+pub const fn moments_since(earlier: u32, moment: u32) -> u32 {
+    moment.saturating_sub(earlier)
+}
+
+/// Ten minutes, in units of [`moment`]: what no SYN-ACK has shown for so long is forgotten.
+pub const LAPSE: u32 = moment(600_000_000_000);
+
+/// The largest MSS of the last ten minutes and its time, after a SYN-ACK with the MSS `seen`, at this moment. The
+/// MSS of a SYN-ACK depends on the client's path as well: a single client with a small one must not set it for
+/// all.
+#[inline(always)]
+pub(crate) const fn largest_mss((mss, at): (u16, u32), seen: u16, moment: u32) -> (u16, u32) {
+    if mss > seen && moments_since(at, moment) <= LAPSE { (mss, at) } else { (seen, moment) }
 }
 
 impl SynAckRecord {
@@ -62,21 +86,22 @@ impl SynAckRecord {
     /// that some SYN-ACKs did not leave like the others.
     pub const FOREIGN: u32 = 1 << 31;
 
-    /// Ten minutes, in units of [`SynAckRecord::moment`].
-    const LAPSE: u32 = (600_000_000_000_u64 >> Self::MOMENT) as u32;
-    const MOMENT: u32 = 30;
-
-    /// Boot time in units of 2^30 ns (1.07 s).
+    /// The bit of an interface and a VLAN tag. Others may share it: it excludes a way, and proves none.
     #[inline(always)]
-    pub const fn moment(now_ns: u64) -> u32 {
-        (now_ns >> Self::MOMENT) as u32
+    pub const fn interface(ifindex: u32, vlan: u32) -> u32 {
+        1 << ((ifindex ^ vlan) & 31)
+    }
+
+    /// Returns whether SYN-ACKs left by this interface with this VLAN tag, as far as is known.
+    #[inline(always)]
+    pub const fn leaves_by(&self, ifindex: u32, vlan: u32) -> bool {
+        self.interfaces & Self::interface(ifindex, vlan) != 0
     }
 
     /// The part of [`SynAckRecord::options`] that is still valid at this moment.
     #[inline(always)]
     pub const fn options_at(&self, moment: u32) -> u32 {
-        // The tick of a CPU may lag, and its moment with it.
-        match moment.saturating_sub(self.foreign_at) > Self::LAPSE {
+        match moments_since(self.foreign_at, moment) > LAPSE {
             true => self.options & !Self::FOREIGN,
             false => self.options,
         }
@@ -89,22 +114,22 @@ impl SynAckRecord {
         let wscale = if seen.is_scaled() { seen.wscale } else { self.wscale };
         let options = seen.options | self.options_at(moment);
         let foreign_at = if seen.is_own() { self.foreign_at } else { moment };
-        Self { wscale, options, foreign_at, ..*seen }
+        let (mss, mss_at) = largest_mss((self.mss, self.mss_at), seen.mss, moment);
+        let interfaces = self.interfaces | seen.interfaces;
+        Self { interfaces, mss, mss_at, wscale, options, foreign_at, ..*seen }
     }
 
-    /// Returns whether a SYN-ACK leaves as those before, whatever address it is from: by the same way, from as far
-    /// away, and with a window of the same scale.
+    /// Returns whether a SYN-ACK looks as those before, whatever address it is from: from as far away, and with a
+    /// window of the same scale.
     #[inline(always)]
     pub(crate) const fn is_alike(&self, seen: &Self) -> bool {
-        let [a, b, c, d, e, f] = self.mac;
-        let [k, l, m, n, o, p] = seen.mac;
-        let same_mac = a == k && b == l && c == m && d == n && e == o && f == p;
         let scaled = self.is_scaled() && seen.is_scaled();
-        same_mac
-            && self.ifindex == seen.ifindex
-            && self.vlan == seen.vlan
-            && self.ttl == seen.ttl
-            && (!scaled || self.wscale == seen.wscale)
+        self.ttl == seen.ttl && (!scaled || self.wscale == seen.wscale)
+    }
+
+    /// What SYN-ACKs look like, whatever was seen when.
+    pub const fn looks(&self) -> Self {
+        Self { interfaces: 0, foreign_at: 0, mss_at: 0, ..*self }
     }
 
     /// Returns the record, with the mark that one SYN-ACK is not like the others, at this moment.

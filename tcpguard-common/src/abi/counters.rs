@@ -110,6 +110,9 @@ pub struct ListenerCounters {
     pub limited: u64,
 }
 
+/// Slots for [`super::Unanswered`] codes.
+pub const UNANSWERED_SLOTS: usize = 8;
+
 /// Value of `HOST`, one per CPU: counters that belong to no listener.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -135,6 +138,8 @@ pub struct HostCounters {
     pub elsewhere: u64,
     /// Index of the interface of the last one.
     pub elsewhere_by: u64,
+    /// SYNs that got no cookie although cookies are sent at their listener, by [`super::Unanswered`].
+    pub unanswered: [u64; UNANSWERED_SLOTS],
 }
 
 /// Value of `RULE_HITS`, one per rule slot and CPU.

@@ -77,6 +77,15 @@ pub const MAX_UNKNOWN: u32 = 256;
 
 /// Local addresses and ports with a record of their replies to SYNs (LRU).
 pub const MAX_SYN_ACKS: u32 = 4096;
+/// Prefixes of each family to which routes lead, those of own addresses included.
+pub const MAX_ROUTES: u32 = 4096;
+/// Routes with next hops of their own, 60 KiB; a power of two. The first is that to nowhere, and the last the
+/// self-test's.
+pub const MAX_NEXT_HOPS: u32 = 512;
+/// Neighbours with a recorded Ethernet address (LRU).
+pub const MAX_NEIGHBOURS: u32 = 512;
+/// Ethernet addresses of this host.
+pub const MAX_OWN_MACS: u32 = 128;
 /// Slots of each CPU for connections that were handed to the kernel a moment ago; a power of two.
 /// Several times a NAPI budget (64), so that packets of one poll hardly share a slot.
 pub const HANDED_OVER_SLOTS: u32 = 512;
@@ -177,6 +186,16 @@ pub const COOKIE_SECRET: &str = "COOKIE_SECRET";
 /// LRU hash: [`super::ListenerKey`] with one address to [`super::SynAckRecord`]. With every address: to the
 /// common properties of the SYN-ACKs of a listener that is bound to all addresses.
 pub const SYN_ACKS: &str = "SYN_ACKS";
+/// LPM trie: [`super::PrefixV4`] of clients to the number of the route to them (u32).
+pub const ROUTES_V4: &str = "ROUTES_V4";
+/// LPM trie: [`super::PrefixV6`], likewise.
+pub const ROUTES_V6: &str = "ROUTES_V6";
+/// Array by number of a route: [`super::NextHops`].
+pub const NEXT_HOPS: &str = "NEXT_HOPS";
+/// LRU hash: [`super::Addr`] of a neighbour to its [`super::NextHop`].
+pub const NEIGHBOURS: &str = "NEIGHBOURS";
+/// Hash: an Ethernet address of this host, as [`super::NextHop::mac`] (u64), to 1 (u32).
+pub const OWN_MACS: &str = "OWN_MACS";
 /// Array by listener id: [`super::ReturnedCookies`].
 pub const RETURNED_COOKIES: &str = "RETURNED_COOKIES";
 /// Per-CPU array of 1: [`super::SynSamples`].
@@ -190,7 +209,7 @@ pub const SIZED_BY_RULES: [&str; 5] =
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 33] = [
+pub const PINNED: [&str; 38] = [
     CONFIG,
     INTERFACES,
     PATHS,
@@ -222,6 +241,11 @@ pub const PINNED: [&str; 33] = [
     CLOSED_PORT_SOURCES,
     COOKIE_SECRET,
     SYN_ACKS,
+    ROUTES_V4,
+    ROUTES_V6,
+    NEXT_HOPS,
+    NEIGHBOURS,
+    OWN_MACS,
     RETURNED_COOKIES,
     COOKIE_NETWORKS,
 ];

@@ -16,6 +16,7 @@ mod fingerprint;
 mod keys;
 mod kfuncs;
 pub mod maps;
+mod next_hop;
 pub mod option;
 mod pace;
 mod reply_rate;
@@ -25,12 +26,16 @@ mod values;
 
 pub use addr::Addr;
 pub use bucket::{Bucket, Rate};
-pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason};
+pub use codes::{Action, Class, FlowState, ListenerKind, Mode, Reason, Unanswered};
 pub use config::{Config, HashKey};
-pub use cookie::{CookieKey, CookieNetwork, CookieSecret, ReturnedCookies, SynAckRecord};
+pub(crate) use cookie::largest_mss;
+pub use cookie::{
+    CookieKey, CookieNetwork, CookieSecret, LAPSE, ReturnedCookies, SynAckRecord, moment,
+    moments_since,
+};
 pub use counters::{
     CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
-    RuleHits, SourceCounters,
+    RuleHits, SourceCounters, UNANSWERED_SLOTS,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use keys::{
@@ -38,6 +43,7 @@ pub use keys::{
     SourceKey, SourceV4, SourceV6,
 };
 pub use kfuncs::{ASSIGN_TCP_REQSK, KFUNCS, Kfunc};
+pub use next_hop::{HOPS, NextHop, NextHops};
 pub use pace::Pace;
 pub use reply_rate::ReplyRate;
 pub use samples::{SYN_SAMPLE_WORDS, SynSample, SynSamples};

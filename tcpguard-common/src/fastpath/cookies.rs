@@ -4,12 +4,14 @@
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
 use super::ladder::Trust;
+use super::way_back::{self, NoWayBack};
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
 use crate::abi::{
-    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, option, quirk,
+    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, UNANSWERED_SLOTS,
+    Unanswered, moment, option, quirk,
 };
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, Segment, SynAck, Window, flag};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag};
 
 /// Time without an agent after which no mitigation of the ladder acts, in ns of boot time. Rules that drop
 /// outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches whether clients
@@ -92,18 +94,21 @@ impl Origin {
         }
     }
 
-    /// The bits that it adds to [`SynAckRecord::options`]: nothing is learned of `None`. A number,
-    /// so that the verifier does not walk [`learn`] once for each.
+    /// The bits that it adds to [`SynAckRecord::options`]. A number, so that the verifier does not walk [`learn`]
+    /// once for each.
     #[inline(always)]
-    pub const fn marks(self) -> Option<u32> {
+    pub const fn marks(self) -> u32 {
         match self {
-            Self::Own => Some(0),
+            Self::Own => 0,
             // Nothing is answered or missed there for a while, also if all was the host's own before.
-            Self::Foreign => Some(SynAckRecord::FOREIGN),
-            Self::Unknown => None,
+            Self::Foreign => SynAckRecord::FOREIGN,
+            Self::Unknown => UNKNOWN,
         }
     }
 }
+
+/// The mark of [`Origin::Unknown`]: the SYN-ACK shows the way, and nothing of how the host replies.
+const UNKNOWN: u32 = 1 << 30;
 
 /// Result of the test of a segment for a cookie.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -150,8 +155,8 @@ pub struct Accepted {
     pub options: u32,
 }
 
-/// Records the properties of a SYN-ACK, and whether it is the host's own. `segment` is the segment
-/// that [`super::egress`] has read in `frame`.
+/// Records the properties of a SYN-ACK, whether it is the host's own, and which way it goes. `segment` is the
+/// segment that [`super::egress`] has read in `frame`.
 #[inline(always)]
 pub fn learn<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -159,26 +164,37 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     departure: &Departure,
     tables: &mut T,
 ) {
-    let Some(from) = frame.window::<6>(6) else {
-        return;
-    };
     let sent = wire::syn_options(frame, segment);
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
-    let ([a, b, c, d], [e, f]) = (from.u32::<0>().to_be_bytes(), from.u16::<4>().to_be_bytes());
-    let now = SynAckRecord::moment(tables.now_ns());
+    let now = moment(tables.now_ns());
+    let vlan = if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) };
+    let known = departure.marks & UNKNOWN == 0;
     let foreign = departure.marks & SynAckRecord::FOREIGN != 0;
+    if !foreign {
+        let (way, mss) = ((departure.ifindex, vlan), if known { sent.mss } else { 0 });
+        way_back::learn(frame, tables, &segment.flow.server, way, mss, now);
+    }
+    let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
+    let interfaces = SynAckRecord::interface(departure.ifindex, vlan);
+    if !known {
+        if let Some(record) = tables.syn_ack_record(&key)
+            && record.interfaces & interfaces == 0
+        {
+            record.interfaces |= interfaces;
+        }
+        return;
+    }
     let seen = SynAckRecord {
-        ifindex: departure.ifindex,
+        interfaces,
         mss: sent.mss,
         window: segment.window,
-        mac: [a, b, c, d, e, f],
         ttl: segment.ttl,
         wscale: sent.wscale,
+        reserved: 0,
         options: sent.options | ecn | departure.marks,
-        vlan: if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) },
         foreign_at: if foreign { now } else { 0 },
+        mss_at: now,
     };
-    let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
     record(tables, &key, &seen, now);
     // A SYN-ACK that is only forwarded says nothing of how this host replies.
     if is_bound_to_all(tables, &key) && is_own(tables, &key.addr) {
@@ -213,55 +229,97 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     pkt: &mut PacketCtx,
     ifindex: u32,
 ) -> Option<Reason> {
+    match answer(frame, tables, pkt, ifindex) {
+        Ok(isn) => {
+            count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
+            if pkt.trust == Trust::Validated {
+                cookie_networks::asked(tables, pkt);
+            }
+            (pkt.cookie_sent, pkt.isn) = (true, isn);
+            Some(Reason::Cookie)
+        }
+        Err(NoWayBack::Renewed) => {
+            // Only one in a second, so it takes no token.
+            pkt.trust = Trust::Renewing;
+            None
+        }
+        Err(NoWayBack::Unanswered(why)) => {
+            let place = T::opaque(why as u64) as usize & (UNANSWERED_SLOTS - 1);
+            if let Some(counters) = tables.host_counters() {
+                counters.unanswered[place] += 1;
+            }
+            None
+        }
+    }
+}
+
+/// Makes the frame the reply. Returns the cookie.
+#[inline(always)]
+fn answer<F: FrameMut + ?Sized, T: Tables>(
+    frame: &mut F,
+    tables: &mut T,
+    pkt: &PacketCtx,
+    ifindex: u32,
+) -> Result<u32, NoWayBack> {
+    #[inline(always)]
+    const fn because<R>(why: Unanswered) -> Result<R, NoWayBack> {
+        Err(NoWayBack::Unanswered(why))
+    }
     let syn = &pkt.segment;
     let flow = &syn.flow;
     let v6 = syn.quirks & quirk::IPV6 != 0;
     if is_mixed(syn) || flow.client.is_no_source() {
-        return None;
+        return because(Unanswered::NoReply);
     }
-    let key = ListenerKey::new(flow.server, flow.server_port);
-    let record = *syn_ack_cache::record_of_listener(tables, &key, pkt.now)?;
-    // The reply leaves where the SYN came in, from the address that the SYN was for. Where the listener's own
-    // replies do not, the network may not carry it.
-    if !same_way(frame, &record, ifindex) {
-        return None;
+    if syn.fragment {
+        return because(Unanswered::Fragment);
     }
     let sent = &pkt.options;
     if sent.options & option::SIGNED != 0 {
-        return None;
+        return because(Unanswered::Signed);
     }
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    let record = match syn_ack_cache::record_of_listener(tables, &key, pkt.now) {
+        Some(record) if record.is_own() => *record,
+        _ => return because(Unanswered::NoRecord),
+    };
+    if !record.leaves_by(ifindex, wire::vlan(frame)) {
+        return because(Unanswered::NoWay);
+    }
+    let way = way_back::find(frame, tables, &flow.client, pkt.now, ifindex)?;
     let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
     let ecn = if asks_ecn { option::ECN } else { 0 };
     let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
     let (cookie, options) = if kernel_cookies::wanted(&pkt.listener) {
         if !pkt.given.made {
-            return None;
+            return because(Unanswered::NoCookie);
         }
         kernel_cookies::terms(&pkt.given, &client)
     } else {
         let choice = Choice::new(&client, v6).map(|number| frame.forget(number));
-        let secret = tables.cookie_secret().filter(|secret| secret.drawn != 0)?;
+        let Some(secret) = tables.cookie_secret().filter(|secret| secret.drawn != 0) else {
+            return because(Unanswered::NoCookie);
+        };
         let handshake = Handshake { flow, client_isn: syn.seq };
         let cookie = cookie::make(secret, &handshake, cookie::ticks(pkt.now), &choice);
         (cookie, choice.agreed().options)
     };
+    let smaller = way.mss != 0 && way.mss < record.mss;
     let reply = SynAck {
+        to: way.to,
         isn: cookie.isn,
         window: record.window,
-        mss: record.mss,
+        mss: if smaller { way.mss } else { record.mss },
         ttl: record.ttl,
         wscale: record.wscale,
         options: frame.forget(options.into()) as u32,
         timestamp: cookie.timestamp,
         echo: sent.timestamp,
     };
-    reply.replace(frame, syn)?;
-    count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
-    if pkt.trust == Trust::Validated {
-        cookie_networks::asked(tables, pkt);
+    match reply.replace(frame, syn) {
+        Some(()) => Ok(cookie.isn),
+        None => because(Unanswered::Fragment),
     }
-    (pkt.cookie_sent, pkt.isn) = (true, cookie.isn);
-    Some(Reason::Cookie)
 }
 
 /// Returns whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.
@@ -270,22 +328,6 @@ pub(super) const fn is_mixed(segment: &Segment) -> bool {
     let v6 = segment.quirks & quirk::IPV6 != 0;
     let flow = &segment.flow;
     v6 == flow.client.as_v4().is_some() || v6 == flow.server.as_v4().is_some()
-}
-
-/// Returns whether a frame came in by the interface by which SYN-ACKs of this record leave, to the Ethernet address and
-/// with the VLAN tag that they have, and they are all the host's own. (A tag that the hardware took off is
-/// missing.)
-#[inline(always)]
-pub(super) fn same_way<F: Frame + ?Sized>(frame: &F, record: &SynAckRecord, ifindex: u32) -> bool {
-    let Some(to) = frame.window::<6>(0) else {
-        return false;
-    };
-    let [a, b, c, d, e, f] = record.mac;
-    record.is_own()
-        && record.ifindex == ifindex
-        && to.u32::<0>() == u32::from_be_bytes([a, b, c, d])
-        && to.u16::<4>() == u16::from_be_bytes([e, f])
-        && record.vlan == wire::vlan(frame)
 }
 
 /// The stages of [`redeem`], for the same reasons as [`super::Stages`].

@@ -24,11 +24,10 @@
 //!    socket table is searched for every source, since the stack holds half-open connections of new clients.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of
-//!    [`takes_retransmit`]: an attacker retransmits at will. Any sender can put its SYNs in fragments, which cannot be
-//!    answered. That is no way past a mitigation: they take tokens of the same two buckets. SYNs that cannot be
-//!    answered for other reasons are left to the stack. A remote sender cannot choose that its SYN comes in by
-//!    another interface than SYN-ACKs leave by, or for an address without a SYN-ACK record. A signed SYN is
-//!    dropped by the stack itself if it has no key for it.
+//!    [`takes_retransmit`]: an attacker retransmits at will. Where cookies are sent, a SYN that gets none takes a
+//!    token of the same two buckets, whatever the reason ([`crate::abi::Unanswered`]), with a SYN rate limit and
+//!    without: a sender chooses whether its SYN is a fragment, and by which interface its source is answered. One
+//!    SYN in a second renews the way back ([`super::way_back`]) and takes none.
 //! 3. Protected and allowlisted addresses have a bucket as validated clients have, because anyone can spoof them, and a
 //!    listener has one for all of them together, because a prefix has many addresses ([`exempt`]).
 //!
@@ -73,6 +72,8 @@ pub(super) enum Trust {
     Validated = 1,
     /// Its SYN was retransmitted after a rule dropped it. [`super::let_through`] bounds how many reach the stack.
     Retransmitted = 2,
+    /// No evidence, but its SYN goes to the stack to renew the way back; see [`super::way_back`].
+    Renewing = 3,
 }
 
 /// Tokens of a listener's budget that a CPU holds. All-zero is none.
@@ -226,9 +227,9 @@ pub(super) fn budget<T: Tables>(
     }
     let budgeted = pkt.mitigations & ListenerEntry::BUDGET != 0;
     let ahead = pkt.mitigations & ListenerEntry::PASS_EXCESS != 0;
-    let evades = pkt.mitigations & ANY_COOKIES != 0 && !ahead && pkt.segment.fragment;
-    let evades = evades || pkt.beyond_limit;
-    if !budgeted && !evades {
+    let unanswered = pkt.mitigations & ANY_COOKIES != 0 && !ahead;
+    let evades = unanswered && pkt.segment.fragment || pkt.beyond_limit;
+    if !budgeted && !unanswered && !pkt.beyond_limit {
         return None;
     }
     let rate = if budgeted { pkt.listener.budget } else { pkt.listener.retransmit_budget };

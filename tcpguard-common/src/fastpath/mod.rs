@@ -29,6 +29,7 @@ pub mod stage;
 mod syn_ack_cache;
 mod tables;
 mod templates;
+mod way_back;
 
 pub use classify::classify;
 pub use cookies::{

@@ -16,7 +16,7 @@ use super::exempt::is_exempt;
 use super::rules::agent_gone;
 use super::{
     HandedOver, PacketCtx, Stages, Tables, classify, clients, cookies, hash, kernel_cookies,
-    syn_ack_cache,
+    syn_ack_cache, way_back,
 };
 use crate::abi::{
     Class, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Rate, Reason,
@@ -113,10 +113,10 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
     }
     let key = ListenerKey::new(flow.server, flow.server_port);
     pkt.now = tables.now_ns();
-    let Some(record) = syn_ack_cache::record(tables, &key, pkt.now) else {
+    let Some(record) = syn_ack_cache::record(tables, &key, pkt.now).copied() else {
         return false;
     };
-    if cookies::is_mixed(&pkt.segment) || !cookies::same_way(frame, record, ifindex) {
+    if cookies::is_mixed(&pkt.segment) || !way_back::is_of(frame, tables, &record, ifindex) {
         return false;
     }
     pkt.listener = listener;
@@ -226,8 +226,8 @@ fn answers_this_way<F: Frame + ?Sized, T: Tables>(
     ifindex: u32,
 ) -> bool {
     let key = ListenerKey::new(flow.server, flow.server_port);
-    let record = tables.syn_ack_record(&key);
-    record.is_some_and(|record| cookies::same_way(frame, record, ifindex))
+    let record = tables.syn_ack_record(&key).copied();
+    record.is_some_and(|record| way_back::is_of(frame, tables, &record, ifindex))
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
     SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
@@ -129,6 +129,16 @@ pub trait Tables {
     fn insert_syn_ack_record(&mut self, key: &ListenerKey, record: &SynAckRecord);
     /// This CPU's memory of such a record; `place` is taken modulo the size.
     fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck>;
+    /// The number of the route to a client.
+    fn route(&self, client: &Addr) -> Option<u32>;
+    /// The next hops of a route.
+    fn next_hops(&mut self, route: u32) -> Option<&mut NextHops>;
+    /// The Ethernet address of a neighbour, where SYN-ACKs went to it.
+    fn neighbour(&mut self, addr: &Addr) -> Option<&NextHop>;
+    /// Records the Ethernet address of a neighbour.
+    fn insert_neighbour(&mut self, addr: &Addr, hop: &NextHop);
+    /// Returns whether an Ethernet address is this host's, according to the agent.
+    fn is_own_mac(&self, mac: u64) -> bool;
     /// This CPU's slot for a connection that was handed to the kernel; `index` is taken modulo the size.
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver>;
     /// A slot for a client that returned a valid cookie; `index` is taken modulo the size.

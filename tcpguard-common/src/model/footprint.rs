@@ -6,8 +6,8 @@ use core::mem::size_of;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceSet, SynAckRecord, SynSamples, maps,
+    ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
 use crate::fastpath::{Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template};
 use crate::wire::Segment;
@@ -72,6 +72,9 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + array(8, maps::CLOSED_WORDS)
         + array(size_of::<CookieSecret>(), 1)
         + hash(size_of::<ListenerKey>(), size_of::<SynAckRecord>(), maps::MAX_SYN_ACKS)
+        + array(size_of::<NextHops>(), maps::MAX_NEXT_HOPS)
+        + hash(size_of::<Addr>(), size_of::<NextHop>(), maps::MAX_NEIGHBOURS)
+        + hash(8, 4, maps::MAX_OWN_MACS)
         + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)
         + array(8, 1)
 }

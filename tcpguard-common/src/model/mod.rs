@@ -25,13 +25,13 @@ use std::vec::Vec;
 use crate::abi::maps::{
     ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
     DROP_CACHE_SETS, EXEMPT_BUCKETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS,
-    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS,
+    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS,
     SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, Pace, PacketCounters, PortEntry, Reason,
+    ListenerCounters, ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, Reason,
     ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord,
     SynSamples,
 };
@@ -116,6 +116,14 @@ pub struct Model {
     pub cookie_secret: CookieSecret,
     /// The properties of SYN-ACKs.
     pub syn_acks: BTreeMap<ListenerKey, SynAckRecord>,
+    /// Prefixes of clients and the numbers of the routes to them.
+    pub routes: Vec<(Net, u32)>,
+    /// Next hops by number of the route.
+    pub next_hops: BTreeMap<u32, NextHops>,
+    /// Ethernet addresses of neighbours.
+    pub neighbours: Recent<Addr, NextHop, { MAX_NEIGHBOURS as usize }>,
+    /// Ethernet addresses of the host, as [`NextHop::mac`].
+    pub own_macs: BTreeSet<u64>,
     /// Returned cookies, by listener id.
     pub returned_cookies: BTreeMap<u32, ReturnedCookies>,
     /// True if the last frame that arrived was marked as one without a cookie.
@@ -174,10 +182,24 @@ impl Model {
     pub fn egress(&mut self, frame: &[u8]) {
         let config = self.config;
         let mut sent = Segment::default();
-        if fastpath::egress(frame, &config, self, &mut sent, true)
-            && let Some(marks) = self.sockets.origin.marks()
-        {
+        if fastpath::egress(frame, &config, self, &mut sent, true) {
+            let marks = self.sockets.origin.marks();
             fastpath::learn(frame, &sent, &Departure { marks, ..Self::DEPARTURE }, self);
+        }
+    }
+
+    /// Gives the host an Ethernet address, and has all its SYN-ACKs leave by the one interface, to this router and
+    /// with this VLAN tag ([`crate::wire::vlan`]). That is not forgotten.
+    pub fn replies_by(&mut self, own: [u8; 6], router: [u8; 6], vlan: u32) {
+        let ifindex = Self::DEPARTURE.ifindex;
+        let mut hops = NextHops::of(NextHops::GATEWAY);
+        let mac = NextHop::mac(router);
+        hops.hops[0] = NextHop { mac, ifindex, vlan, seen: u32::MAX, reserved: 0 };
+        self.next_hops.insert(1, hops);
+        self.routes = Vec::from([((Addr::ANY_V4, 96), 1), ((Addr::ANY_V6, 0), 1)]);
+        self.own_macs.insert(NextHop::mac(own));
+        for record in self.syn_acks.values_mut() {
+            record.interfaces |= SynAckRecord::interface(ifindex, vlan);
         }
     }
 
@@ -455,6 +477,26 @@ impl Tables for Model {
 
     fn cached_syn_ack(&mut self, place: usize) -> Option<&mut CachedSynAck> {
         Some(&mut self.syn_ack_cache[place & (SYN_ACK_CACHE - 1)])
+    }
+
+    fn route(&self, client: &Addr) -> Option<u32> {
+        longest(self.routes.iter(), client).map(|(_, route)| *route)
+    }
+
+    fn next_hops(&mut self, route: u32) -> Option<&mut NextHops> {
+        self.next_hops.get_mut(&route)
+    }
+
+    fn neighbour(&mut self, addr: &Addr) -> Option<&NextHop> {
+        self.neighbours.get_mut(addr).map(|hop| &*hop)
+    }
+
+    fn insert_neighbour(&mut self, addr: &Addr, hop: &NextHop) {
+        self.neighbours.insert(*addr, *hop);
+    }
+
+    fn is_own_mac(&self, mac: u64) -> bool {
+        self.own_macs.contains(&mac)
     }
 
     fn handed_over(&mut self, index: u32) -> Option<&mut HandedOver> {

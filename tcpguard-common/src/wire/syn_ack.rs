@@ -31,6 +31,8 @@ const SACK_TIMESTAMP: u32 = 0x0402_080a;
 /// The fields of the reply; numbers in host byte order.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SynAck {
+    /// Ethernet address to which it goes, as [`crate::abi::NextHop::mac`].
+    pub to: u64,
     /// Sequence number.
     pub isn: u32,
     /// Window, unscaled.
@@ -71,7 +73,7 @@ impl SynAck {
         if wanted < length {
             frame.cut(wanted)?;
         }
-        turn_round(frame)?;
+        turn_round(frame, self.to)?;
         let tcp_length = (TCP_HEADER + options) as u32;
         let mut pseudo = Sum::default();
         pseudo.add(u32::from(PROTOCOL) + tcp_length);
@@ -211,18 +213,17 @@ impl SynAck {
     }
 }
 
-/// Swaps the Ethernet addresses.
+/// Sends the frame from the Ethernet address that it was sent to.
 #[inline(always)]
-fn turn_round<F: FrameMut + ?Sized>(frame: &mut F) -> Option<()> {
-    let old = frame.window::<12>(0)?;
-    let (to, to_end) = (old.u32::<0>(), old.u16::<4>());
-    let (from, from_end) = (old.u32::<6>(), old.u16::<10>());
+fn turn_round<F: FrameMut + ?Sized>(frame: &mut F, to: u64) -> Option<()> {
+    let old = frame.window::<6>(0)?;
+    let (own, own_end) = (old.u32::<0>(), old.u16::<4>());
     drop(old);
     let mut ethernet = frame.window_mut::<12>(0)?;
-    ethernet.set_u32::<0>(from);
-    ethernet.set_u16::<4>(from_end);
-    ethernet.set_u32::<6>(to);
-    ethernet.set_u16::<10>(to_end);
+    ethernet.set_u32::<0>((to >> 16) as u32);
+    ethernet.set_u16::<4>(to as u16);
+    ethernet.set_u32::<6>(own);
+    ethernet.set_u16::<10>(own_end);
     Some(())
 }
 

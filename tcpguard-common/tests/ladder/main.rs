@@ -21,6 +21,7 @@ const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
 const START: u64 = 5_000 * S;
 const HOST_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 const OWN_COOKIES: u8 = ListenerEntry::OWN_COOKIES;
 const BUDGET: u8 = ListenerEntry::BUDGET;
 
@@ -125,18 +126,16 @@ fn host(mitigations: u8) -> Model {
         let entry = ListenerEntry { id, mitigations, ..ListenerEntry::default() };
         host.add_listener(ListenerKey::new(any, port), entry);
         let record = SynAckRecord {
-            ifindex: Model::DEPARTURE.ifindex,
             mss: 1460,
             window: 65_160,
-            mac: HOST_MAC,
             ttl: 61,
             wscale: 10,
             options: WSCALE | SACK | TIMESTAMPS,
-            vlan: 0,
-            foreign_at: 0,
+            ..SynAckRecord::default()
         };
         host.syn_acks.insert(ListenerKey::new(server(&any_of(id)), port), record);
     }
+    host.replies_by(HOST_MAC, ROUTER_MAC, 0);
     host
 }
 

@@ -13,7 +13,7 @@ use super::routes::{RTA_DST, RTN_LOCAL};
 use super::rtnetlink::{RTM_GETROUTE, RTMSG_LEN, address, own_addresses};
 
 /// `RT_TABLE_LOCAL`: the routing table of the addresses that are delivered to this host.
-const RT_TABLE_LOCAL: u8 = 255;
+pub(super) const RT_TABLE_LOCAL: u8 = 255;
 /// Shorter prefixes are no networks of one host: a host that routes all of the Internet to itself is a
 /// transparent proxy. IPv4, IPv6.
 const SHORTEST: [u8; 2] = [8, 32];

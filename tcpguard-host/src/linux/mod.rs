@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod attachments;
 pub mod btf;
 pub mod capabilities;
+pub mod client_routes;
 pub mod clock;
 pub mod conntrack;
 pub mod container;
@@ -50,6 +51,7 @@ pub mod xdp_driver;
 mod xdp_refusal;
 
 pub use btf::{QueueOffsets, SocketOffsets, functions};
+pub use client_routes::{ClientRoutes, Reach, client_routes};
 pub use clock::{WallClock, boot_id, boot_time, cpu_time};
 pub use conntrack::{Conntrack, conntrack};
 pub use error::Error;
@@ -64,7 +66,7 @@ pub use netstat::{TcpSegments, tcp_ext, tcp_ext_counter, tcp_segments};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
 pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, ProtectedSet};
 pub use release::kernel_release;
-pub use routes::{RouteTable, Way};
+pub use routes::{RouteChanges, RouteTable, Way};
 pub use service::Service;
 pub use sock_diag::{
     Connection, HalfOpen, Incoming, ListenerGroup, ListeningSocket, SockDiag, TcpState,

@@ -23,7 +23,7 @@ const NUD_VALID: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80;
 pub(super) const RTA_DST: u16 = 1;
 const RTA_SRC: u16 = 2;
 const RTA_IIF: u16 = 3;
-const RTA_OIF: u16 = 4;
+pub(super) const RTA_OIF: u16 = 4;
 const RTA_IP_PROTO: u16 = 27;
 const TCP: u8 = libc::IPPROTO_TCP as u8;
 
@@ -53,13 +53,13 @@ pub enum Way {
 #[derive(Debug)]
 pub struct RouteTable {
     netlink: Netlink,
-    changes: Changes,
+    changes: RouteChanges,
 }
 
 impl RouteTable {
     /// Opens both sockets in the network namespace of this thread.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { netlink: Netlink::open(NETLINK_ROUTE)?, changes: Changes::open()? })
+        Ok(Self { netlink: Netlink::open(NETLINK_ROUTE)?, changes: RouteChanges::open()? })
     }
 
     /// Returns whether links, addresses, routes or rules have changed since the last call.
@@ -124,22 +124,26 @@ impl RouteTable {
 }
 
 /// Reports that something has changed.
-struct Changes {
+pub struct RouteChanges {
     socket: Socket,
     buffer: Vec<u8>,
 }
 
-impl Changes {
-    fn open() -> Result<Self, Error> {
+impl RouteChanges {
+    /// Opens the socket in the network namespace of this thread.
+    pub fn open() -> Result<Self, Error> {
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(Error::Open)?;
         socket.bind(&SocketAddr::new(0, CHANGES)).map_err(Error::Open)?;
         socket.set_non_blocking(true).map_err(Error::Open)?;
         Ok(Self { socket, buffer: vec![0; DATAGRAM_LEN] })
     }
 
-    /// Returns whether there was any change that routes depend on. The kind of change does not matter, nor
-    /// whether messages about it were lost.
-    fn any(&mut self) -> Result<bool, Error> {
+    /// Returns whether there was any change that routes depend on since the last call. The kind of change does not
+    /// matter, nor whether messages about it were lost.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the socket is no longer of use.
+    pub fn any(&mut self) -> Result<bool, Error> {
         let mut any = false;
         for _ in 0..DATAGRAMS {
             match self.socket.recv_from(&mut &mut self.buffer[..], libc::MSG_TRUNC) {
@@ -155,9 +159,9 @@ impl Changes {
     }
 }
 
-impl std::fmt::Debug for Changes {
+impl std::fmt::Debug for RouteChanges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Changes").finish_non_exhaustive()
+        f.debug_struct("RouteChanges").finish_non_exhaustive()
     }
 }
 

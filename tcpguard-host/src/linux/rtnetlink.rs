@@ -23,14 +23,14 @@ const IFA_ADDRESS: u16 = 1;
 /// `IFA_LOCAL`: the own address, where `IFA_ADDRESS` is not.
 const IFA_LOCAL: u16 = 2;
 pub(super) const RTA_GATEWAY: u16 = 5;
-const RTA_MULTIPATH: u16 = 9;
+pub(super) const RTA_MULTIPATH: u16 = 9;
 pub(super) const RTA_VIA: u16 = 18;
 /// `RTN_UNICAST`: a route that leads somewhere.
 pub(super) const RTN_UNICAST: u8 = 1;
 
 /// Routes looked at in search of default routes. The kernel lists a table from its shortest
 /// prefix on, so that they come first even where a router carries the whole Internet table.
-const ROUTES: usize = 16_384;
+pub(super) const ROUTES: usize = 16_384;
 
 /// Every address of this namespace's interfaces, loopback included.
 ///
@@ -91,7 +91,7 @@ fn default_route(message: &Message) -> Result<Option<Vec<IpAddr>>, DecodeError> 
 }
 
 /// The `struct rtnexthop` records of a multipath route, each followed by its own attributes.
-fn each_next_hop(
+pub(super) fn each_next_hop(
     family: u8,
     mut hops: &[u8],
     gateways: &mut Vec<IpAddr>,

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
-    FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey,
-    PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleHits, RuleRef,
+    FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
+    NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleHits, RuleRef,
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
@@ -27,6 +27,7 @@ mod rules;
 mod samples;
 mod test_listener;
 mod walk;
+mod way_back;
 
 /// One element of the flow table.
 pub type FlowRecord = (FlowKey, Flow);
@@ -72,6 +73,11 @@ pub struct Dataplane {
     closed: Table<u32, u64>,
     cookie_secret: Table<u32, CookieSecret>,
     syn_acks: Table<ListenerKey, SynAckRecord>,
+    routes_v4: Table<PrefixV4, u32>,
+    routes_v6: Table<PrefixV6, u32>,
+    next_hops: Table<u32, NextHops>,
+    neighbours: Table<Addr, NextHop>,
+    own_macs: Table<u64, u32>,
     returned_cookies: Table<u32, ReturnedCookies>,
     syn_samples: PerCpu<SynSamples>,
     clock: Table<u32, u64>,
@@ -117,6 +123,11 @@ impl Dataplane {
             closed: object.table(maps::CLOSED)?,
             cookie_secret: object.table(maps::COOKIE_SECRET)?,
             syn_acks: object.table(maps::SYN_ACKS)?,
+            routes_v4: object.table(maps::ROUTES_V4)?,
+            routes_v6: object.table(maps::ROUTES_V6)?,
+            next_hops: object.table(maps::NEXT_HOPS)?,
+            neighbours: object.table(maps::NEIGHBOURS)?,
+            own_macs: object.table(maps::OWN_MACS)?,
             returned_cookies: object.table(maps::RETURNED_COOKIES)?,
             syn_samples: object.per_cpu(maps::SYN_SAMPLES)?,
             clock: object.table(maps::CLOCK)?,
@@ -464,6 +475,7 @@ impl Dataplane {
             self.returned_cookies.set(&id, &ReturnedCookies::default())?;
         }
         self.forget_syn_acks()?;
+        self.forget_neighbours()?;
         self.forget_syn_samples()?;
         self.take_unknown_listeners().map(drop)
     }
@@ -482,6 +494,9 @@ pub fn sum_of_cpus(cpus: &[HostCounters]) -> HostCounters {
         sum.closed_over += cpu.closed_over;
         sum.elsewhere += cpu.elsewhere;
         sum.elsewhere_by = sum.elsewhere_by.max(cpu.elsewhere_by);
+        for (sum, count) in sum.unanswered.iter_mut().zip(cpu.unanswered) {
+            *sum += count;
+        }
     }
     sum
 }

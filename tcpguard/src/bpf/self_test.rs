@@ -11,15 +11,17 @@ mod frames;
 use std::time::Duration;
 
 use frames::{Client, ack, broken_checksum, syn};
+use ipnet::IpNet;
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, SynAckRecord, maps,
-    option,
+    ABI_VERSION, Addr, CookieSecret, FlowKey, ListenerEntry, ListenerKey, Mode, NextHop,
+    SynAckRecord, maps, option,
 };
 use tcpguard_common::cookie::{self, Choice, Handshake, MAX_WSCALE, Offer};
 use tcpguard_common::fastpath::COOKIE_HEARTBEAT_NS;
 use tcpguard_common::wire::{self, flag};
 use tcpguard_host::hint::Hint as _;
 
+use super::convert::ip;
 use super::{Dataplane, KernelError, Object, Redeemer};
 
 /// The slot among the listeners that is the test's own: no real one may have it.
@@ -123,11 +125,23 @@ pub fn self_test(
         ..ListenerEntry::default()
     };
     let mut test = Test { object, redeemer, record, secret, server: key.addr, now_ns };
-    let looks = SynAckRecord { ifindex: TEST_INTERFACE, ..record };
-    let placed = dataplane.place_test_listener(&key, &entry, &looks);
+    let interfaces = SynAckRecord::interface(TEST_INTERFACE, 0);
+    let looks = SynAckRecord { interfaces, ..record };
+    let hop = NextHop {
+        mac: NextHop::mac(frames::CLIENT_MAC),
+        ifindex: TEST_INTERFACE,
+        // It does not age.
+        seen: u32::MAX,
+        ..NextHop::default()
+    };
+    let placed = dataplane
+        .place_test_listener(&key, &entry, &looks)
+        .and_then(|()| dataplane.place_test_route(&test.clients(), frames::HOST_MAC, hop));
     let result = placed.map_err(SelfTestError::from).and_then(|()| test.run());
     // Also where it was placed in part only.
-    let removed = dataplane.remove_test_listener(&key, &test.flows());
+    let removed = dataplane
+        .remove_test_listener(&key, &test.flows())
+        .and(dataplane.remove_test_route(&test.clients(), frames::HOST_MAC));
     let timing = result?;
     removed?;
     Ok(timing)
@@ -141,9 +155,6 @@ fn plausible(record: &SynAckRecord) -> Result<(), SelfTestError> {
     }
     if record.ttl == 0 {
         return implausible("a time to live of 0".to_owned());
-    }
-    if record.mac == [0; 6] || record.mac[0] & 1 != 0 {
-        return implausible("an Ethernet source that is no host's".to_owned());
     }
     Ok(())
 }
@@ -194,9 +205,14 @@ impl Test<'_> {
         frames::sources(&self.server).map(|source| frames::flow(source, self.server)).to_vec()
     }
 
+    /// Its clients, as prefixes.
+    fn clients(&self) -> [IpNet; 3] {
+        frames::sources(&self.server).map(|source| ip(&source).into())
+    }
+
     fn syn(&self, client: &Client, source: Addr, isn: u32) -> (FlowKey, Vec<u8>) {
         let flow = frames::flow(source, self.server);
-        (flow, syn(client, &flow, isn, &self.record))
+        (flow, syn(client, &flow, isn))
     }
 
     /// Finds an address for documentation that no rule drops.
@@ -232,21 +248,10 @@ impl Test<'_> {
         let sent = wire::syn_options(frame, &segment);
         let wscale = if agreed.has(option::WSCALE) { record.wscale } else { 0 };
         let offered = if sent.options & option::WSCALE != 0 { sent.wscale } else { 0 };
-        let source = u64::from_be_bytes([
-            0,
-            0,
-            record.mac[0],
-            record.mac[1],
-            record.mac[2],
-            record.mac[3],
-            record.mac[4],
-            record.mac[5],
-        ]);
-        let found = frame.iter().skip(6).take(6);
-        let found = found.fold(0, |number, byte| number << 8 | u64::from(*byte));
-        let numbers: [(&str, u64, u64); 9] = [
-            ("Ethernet source", found, source),
-            ("VLAN tag", wire::vlan(frame).into(), record.vlan.into()),
+        if !frame.starts_with(&[frames::CLIENT_MAC, frames::HOST_MAC].concat()) {
+            return differs("other Ethernet addresses".to_owned());
+        }
+        let numbers: [(&str, u64, u64); 7] = [
             ("time to live", segment.ttl.into(), record.ttl.into()),
             ("flags", segment.flags.into(), (flag::SYN | flag::ACK).into()),
             ("acknowledgement", segment.ack.into(), isn.wrapping_add(1).into()),
@@ -299,7 +304,7 @@ impl Test<'_> {
         if holds != Some(agreed) {
             return Err(refused("it does not hold what was agreed"));
         }
-        let frame = ack(client, flow, isn, answer.isn, echo, &self.record);
+        let frame = ack(client, flow, isn, answer.isn, echo);
         let check = self.redeemer.test(&frame, CHECKS)?;
         if !self.redeemer.has_accepted(answer.isn)? {
             return Err(refused("the program that takes cookies back finds none in the ACK"));

@@ -41,6 +41,8 @@ plain!(
     abi::ListenerCounters,
     abi::ListenerEntry,
     abi::ListenerKey,
+    abi::NextHop,
+    abi::NextHops,
     abi::PacketCounters,
     abi::PrefixV4,
     abi::PrefixV6,

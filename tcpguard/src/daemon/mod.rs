@@ -14,6 +14,7 @@ mod reading;
 mod requests;
 pub(crate) mod start;
 mod store;
+mod ways_back;
 
 use std::fmt::Display;
 

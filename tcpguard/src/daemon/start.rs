@@ -45,6 +45,7 @@ use crate::daemon::store::incidents::Incidents;
 use crate::daemon::store::state::{
     InKernel, Reconciled, State, StateWriter, Times, reconcile, store,
 };
+use crate::daemon::ways_back::WaysBack;
 use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
 use crate::text::{learned_error, request_error};
@@ -272,6 +273,7 @@ impl Agent {
             handshakes: Handshakes::default(),
             arrivals: Arrivals::default(),
             routes: Routes::default(),
+            ways_back: WaysBack::default(),
             pressed: false,
             boot,
             set_mode,

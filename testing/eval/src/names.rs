@@ -95,17 +95,15 @@ impl Host {
         let entry = ListenerEntry { id: 0, mitigations, ..ListenerEntry::default() };
         model.add_listener(ListenerKey::new(Addr::ANY_V4, port), entry);
         let record = SynAckRecord {
-            ifindex: Model::DEPARTURE.ifindex,
             mss: 1460,
             window: 65_160,
-            mac: MAC,
             ttl: 61,
             wscale: 10,
             options: WSCALE | SACK | TIMESTAMPS,
-            vlan: 0,
-            foreign_at: 0,
+            ..SynAckRecord::default()
         };
         model.syn_acks.insert(ListenerKey::new(Addr::from_v4(SERVER), port), record);
+        model.replies_by(MAC, MAC, 0);
         Self { model, waiting: Vec::new(), named: Share::default(), beside: Share::default() }
     }
 

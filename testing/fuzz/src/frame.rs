@@ -89,18 +89,16 @@ fn host(bytes: &mut Bytes<'_>) -> Model {
         host.add_listener(key, entry);
         host.sockets.listening.insert(key);
         let seen = SynAckRecord {
-            ifindex: Model::DEPARTURE.ifindex,
             mss: 1460,
             window: 65_160,
-            mac: MAC,
             ttl: 61,
             wscale: 10,
             options: u32::from(marks >> 2) & (option::WSCALE | option::SACK | option::TIMESTAMPS),
-            vlan: 0,
-            foreign_at: 0,
+            ..SynAckRecord::default()
         };
         host.syn_acks.insert(ListenerKey::new(own, PORT), seen);
     }
+    host.replies_by(MAC, MAC, 0);
     let flood = Fingerprint { window: 512, wscale: 255, ..Fingerprint::default() };
     let fingerprint = flood.masked(Mask::NoTtl).words();
     let mask = Mask::NoTtl.code().into();

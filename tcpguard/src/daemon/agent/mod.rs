@@ -45,6 +45,7 @@ use crate::daemon::store::alerts::AlertFile;
 use crate::daemon::store::handover_record::LeftHandover;
 use crate::daemon::store::incidents::Incidents;
 use crate::daemon::store::state::{State, StateWriter};
+use crate::daemon::ways_back::WaysBack;
 use crate::documents::{AgentEvent, Drift, LossCounters, Losses};
 use crate::telemetry::{Alert, AlertSink};
 use crate::text;
@@ -105,6 +106,7 @@ pub struct Agent {
     pub(super) handshakes: Handshakes,
     pub(super) arrivals: Arrivals,
     pub(super) routes: Routes,
+    pub(super) ways_back: WaysBack,
     /// True if the engine wants frames dropped that cannot be read.
     pub(super) pressed: bool,
     /// Id of this boot (`/proc/sys/kernel/random/boot_id`).

@@ -81,7 +81,8 @@ impl Agent {
     }
 
     fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        if due(&mut self.last_second, now, SECOND) {
+        let each_second = due(&mut self.last_second, now, SECOND);
+        if each_second {
             self.check_interfaces();
             self.repair_hooks();
             self.check_losses(now);
@@ -108,14 +109,20 @@ impl Agent {
             log::debug!("{error}");
         }
         let attached = self.interfaces.attached();
+        self.ways_back.tend(now, &attached, &self.executor.dataplane)?;
         let (mitigations, mut context) = self.context(&attached);
-        let unkept = mitigations.tend(now, &mut context)?;
-        for id in &unkept {
+        let unkept = mitigations.tend(now, &mut context)?.into_iter();
+        let changed = "an administrator has changed net.ipv4.tcp_syncookies".to_owned();
+        let mut failed: Vec<_> = unkept.map(|id| (id, changed.clone())).collect();
+        if each_second {
+            let unanswered = mitigations.without_answers(now, context.executor)?;
+            failed.extend(unanswered.into_iter().map(|(id, why)| (id, why.to_string())));
+        }
+        for (id, _) in &failed {
             mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
-        for id in unkept {
-            let why = "an administrator has changed net.ipv4.tcp_syncookies";
-            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why, false);
+        for (id, why) in failed {
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
         }
         Ok(())
     }

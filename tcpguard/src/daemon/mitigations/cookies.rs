@@ -1,10 +1,10 @@
 //! The backend that makes cookies on this host, and whether a listener may be armed with them.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{ListenerKey, NextHop, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
 use tcpguard_host::firewall::Nat;
 use tcpguard_host::hint::Hint as _;
@@ -12,7 +12,7 @@ use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device, inte
 
 use super::Refusal;
 use super::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
-use super::syn_ack_records::{SynAckEntry, SynAckRecords};
+use super::syn_ack_records::{Read, SynAckEntry, SynAckRecords};
 use super::syncookies::{Returned, SYSCTL, SyncookiesLease};
 use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::config::CookieChoice;
@@ -141,14 +141,16 @@ impl Cookies {
             return Err(Refusal::NoBackend(self.reason.clone().unwrap_or_else(wanted)));
         }
         let read = || {
-            let settings = Sysctls::default().cookies()?;
-            Ok::<_, Refusal>((settings, executor.dataplane.syn_acks()?))
+            let (settings, dataplane) = (Sysctls::default().cookies()?, &executor.dataplane);
+            let hops = dataplane.next_hops()?.into_iter().flat_map(|(_, hops)| hops.hops);
+            let hops = hops.filter(|hop| hop.ifindex != 0).collect();
+            Ok::<_, Refusal>(Read { settings, hops, records: dataplane.syn_acks()? })
         };
         self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
         let settings = self.syn_ack_records.settings;
         let records: Vec<SynAckEntry> = self.syn_ack_records.of(monitored.id).to_vec();
         if records.is_empty() {
-            return Err(first(monitored, None, interfaces, &settings));
+            return Err(first(monitored, interfaces, &settings));
         }
         // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
         // be tested.
@@ -165,7 +167,8 @@ impl Cookies {
         let mut ready = 0;
         for syn_ack in own.into_iter().take(TRIED) {
             let record = keep_promises(syn_ack, &settings, executor)?;
-            let found = situation(monitored, Some(&record), interfaces, &settings);
+            let hops = &self.syn_ack_records.hops;
+            let found = situation(monitored, Some(&record), hops, interfaces, &settings);
             let outcome = match found.into_iter().next() {
                 Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
                 None if backend != CookieBackend::Own => Ok(()),
@@ -197,7 +200,7 @@ impl Cookies {
         object: &mut Object,
     ) -> Result<(), Refusal> {
         let Some(redeemer) = self.redeemer.as_mut() else { return Ok(()) };
-        let syn_ack = (key.addr.as_v4().is_some(), *record);
+        let syn_ack = (key.addr.as_v4().is_some(), record.looks());
         if !self.tried.contains(&syn_ack) {
             self_test(object, redeemer, &executor.dataplane, key, now.as_nanos())?;
             self.tried.truncate(TRIED_SYN_ACKS - 1);
@@ -366,50 +369,58 @@ fn choose(
     }
 }
 
+/// The obstacle to cookies for a listener that has sent no SYN-ACK.
 fn first(
     monitored: &MonitoredListener,
-    record: Option<&SynAckRecord>,
     interfaces: &[Interface],
     settings: &CookieSettings,
 ) -> Refusal {
-    let found = situation(monitored, record, interfaces, settings);
+    let found = situation(monitored, None, &[], interfaces, settings);
     Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
 }
 
 /// The refusal where all SYN-ACKs are foreign: those of sockets in a VRF, or of services that are not of this host. They
 /// left by some of the `attached` interfaces; `all` are those that exist.
 fn foreign(records: &[SynAckEntry], attached: &[Interface], all: &[Interface]) -> Refusal {
-    let left_by = |one: &&Interface| records.iter().any(|(_, it)| it.ifindex == one.index);
+    let left_by = |one: &&Interface| records.iter().any(|(_, it)| it.leaves_by(one.index, 0));
     match attached.iter().filter(left_by).find(|one| one.is_in_vrf(all)) {
         Some(port) => Refusal::Vrf { interface: port.name.clone() },
         None => Refusal::Shared,
     }
 }
 
-/// The obstacles to cookies for a listener with this SYN-ACK.
+/// The obstacles to cookies for a listener with this SYN-ACK, given the next hops of all SYN-ACKs.
 fn situation(
     monitored: &MonitoredListener,
     record: Option<&SynAckRecord>,
+    hops: &[NextHop],
     interfaces: &[Interface],
     settings: &CookieSettings,
 ) -> Vec<Obstacle> {
-    let interface = record.and_then(|record| {
-        let interface = interfaces.iter().find(|one| one.index == record.ifindex)?;
+    let is_of = |hop: &&NextHop| record.is_some_and(|it| it.leaves_by(hop.ifindex, hop.vlan));
+    let left: BTreeSet<(u32, u32)> =
+        hops.iter().filter(is_of).map(|hop| (hop.ifindex, hop.vlan)).collect();
+    let way = |&(ifindex, vlan): &(u32, u32)| {
+        let interface = interfaces.iter().find(|one| one.index == ifindex)?;
         // Missing information from the driver is no obstacle.
         Some(Way {
             name: &interface.name,
+            vlan,
             native: interface.xdp == Xdp::Native,
             transmits: device::transmits_natively(interface.index).unwrap_or(None),
             received: device::is_received(interface),
             strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
         })
-    });
+    };
+    let ways: Vec<Way<'_>> = left.iter().filter_map(way).collect();
+    let elsewhere = left.first().filter(|_| ways.is_empty()).map(|(ifindex, _)| *ifindex);
     let local = monitored.kind == ListenerKind::Local;
     obstacles(&Situation {
         kind: monitored.kind,
         mptcp: local && monitored.own.mptcp,
         record,
-        interface,
+        ways: &ways,
+        elsewhere,
         settings,
     })
 }
@@ -447,7 +458,8 @@ mod tests {
             interface(4, Some("vrf"), None),
         ];
         let refusal = |ifindex| {
-            let record = SynAckRecord { ifindex, ..SynAckRecord::default() };
+            let interfaces = SynAckRecord::interface(ifindex, 0);
+            let record = SynAckRecord { interfaces, ..SynAckRecord::default() };
             foreign(&[(ListenerKey::default(), record)], &all[..2], &all)
         };
         assert!(matches!(refusal(2), Refusal::Vrf { interface } if interface == "eth2"));

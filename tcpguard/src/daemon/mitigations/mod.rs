@@ -1,6 +1,7 @@
 //! The mitigations beside rules, in the kernel: the bits of each listener, and the programs on each
 //! interface.
 
+mod answers;
 mod cookies;
 mod effort;
 pub mod firewall;
@@ -11,6 +12,7 @@ pub mod syncookies;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use answers::Answers;
 use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
@@ -133,17 +135,19 @@ pub struct Mitigations {
     out_of_state: BTreeSet<ListenerId>,
     /// Listeners at which there would be cookies, but for the packet filter.
     walled: BTreeSet<ListenerId>,
+    answers: Answers,
 }
 
 impl Mitigations {
     /// Creates the state without an active mitigation.
-    pub const fn new(cookies: Cookies) -> Self {
+    pub fn new(cookies: Cookies) -> Self {
         Self {
             cookies,
             effort: Effort::new(),
             accepting: BTreeMap::new(),
             out_of_state: BTreeSet::new(),
             walled: BTreeSet::new(),
+            answers: Answers::default(),
         }
     }
 
@@ -467,6 +471,32 @@ impl Mitigations {
             monitored.mitigations & ListenerEntry::KERNEL_COOKIES != 0
         };
         Ok(context.executor.listeners.iter().filter(helped).map(|monitored| monitored.id).collect())
+    }
+
+    /// Returns the listeners at which cookies are sent, but no SYN has got one for a while, and the obstacle.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn without_answers(
+        &mut self,
+        now: Timestamp,
+        executor: &Executor,
+    ) -> Result<Vec<(ListenerId, Obstacle)>, KernelError> {
+        let is_armed = |id| executor.listeners.get(id).is_some_and(is_armed);
+        self.answers.retain(is_armed);
+        if !answers(executor) {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let reasons = executor.dataplane.host_counters()?.unanswered;
+        for monitored in executor.listeners.iter().filter(|monitored| is_armed(monitored.id)) {
+            let id = monitored.id;
+            let slot = crate::driver::listeners::slot(id);
+            let counters = executor.dataplane.listener_counters(slot)?;
+            let obstacle = self.answers.note(now, id, &counters, reasons);
+            found.extend(obstacle.map(|obstacle| (id, obstacle)));
+        }
+        Ok(found)
     }
 
     /// Writes to the programs' configuration whether any listener's out-of-state segments are checked.

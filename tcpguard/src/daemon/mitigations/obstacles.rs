@@ -1,12 +1,12 @@
 //! Obstacles that forbid the XDP program to reply with its own cookies for a listener.
 //!
 //! The kernel accepts such a connection only if it could have made the cookie itself. The SYN-ACK leaves
-//! only by the interface by which the listener's own SYN-ACKs were seen to leave. Missing information
+//! only by interfaces by which the listener's own SYN-ACKs were seen to leave. Missing information
 //! from the kernel or the driver is no obstacle: then a test run, or the clients' third ACKs, decide.
 
 use std::fmt;
 
-use tcpguard_common::abi::{SynAckRecord, option};
+use tcpguard_common::abi::{SynAckRecord, Unanswered, option};
 use tcpguard_engine::ListenerKind;
 use tcpguard_host::firewall::{Kind, Nat, Offence};
 use tcpguard_host::linux::CookieSettings;
@@ -20,14 +20,18 @@ pub struct Situation<'a> {
     pub mptcp: bool,
     /// Format of its SYN-ACKs; `None`: none was seen yet.
     pub record: Option<&'a SynAckRecord>,
-    /// The attached interface by which its replies left; `None`: they left by another one.
-    pub interface: Option<Way<'a>>,
+    /// The attached interfaces by which its replies leave, as far as was seen.
+    pub ways: &'a [Way<'a>],
+    /// Index of an interface that is not attached, if they were seen to leave by such a one only.
+    pub elsewhere: Option<u32>,
     pub settings: &'a CookieSettings,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
     pub name: &'a str,
+    /// Their VLAN tag, as [`tcpguard_common::wire::vlan`] returns it.
+    pub vlan: u32,
     /// True if the program runs in the driver, and not in the network stack, where packets can
     /// always be sent back.
     pub native: bool,
@@ -71,6 +75,13 @@ pub enum Obstacle {
         nat: Nat,
         /// Reason for which the kernel's helper cannot make the cookies.
         no_helper: String,
+    },
+    /// Cookies were to be sent, and no SYN got one.
+    NoneAnswered {
+        /// SYNs that got none.
+        syns: u64,
+        /// The reason of most.
+        why: Unanswered,
     },
     /// A rule of the host's packet filter depends on the SYN, which it would not see, or would have taken or
     /// changed it.
@@ -145,6 +156,25 @@ impl fmt::Display for Obstacle {
                  tcpguard doctor",
                 nat.why()
             ),
+            Self::NoneAnswered { syns, why } => {
+                write!(f, "none of {syns} SYNs in 3 s could be answered: ")?;
+                f.write_str(match why {
+                    Unanswered::NoWay => {
+                        "the host's replies to their sources leave by another interface or VLAN than they came \
+                         by, or none was seen. Compare: ip route get ADDRESS"
+                    }
+                    Unanswered::OtherMac => {
+                        "they are sent to an Ethernet address that no interface of this host has. See: ip \
+                         -details link"
+                    }
+                    Unanswered::NoCookie => {
+                        "no cookie could be made for them. Test this host: tcpguard selftest"
+                    }
+                    _ => {
+                        "no SYN-ACK of the host's own shows how it replies. See: tcpguard status --listeners"
+                    }
+                })
+            }
             Self::Firewall { offence, own, mark } => {
                 write!(f, "{offence} {}. ", offence.why())?;
                 f.write_str(match (offence.kind, own, mark) {
@@ -228,19 +258,19 @@ pub fn obstacles(situation: &Situation<'_>) -> Vec<Obstacle> {
     if promised != 0 {
         found.push(Obstacle::SwitchedOff(promised));
     }
-    let Some(way) = situation.interface else {
-        found.push(Obstacle::Elsewhere { ifindex: record.ifindex });
-        return found;
-    };
-    if way.native && way.transmits == Some(false) {
-        found.push(Obstacle::NoTransmit { interface: way.name.to_owned() });
-    }
-    if way.native && way.received == Some(false) {
-        found.push(Obstacle::NotReceived { interface: way.name.to_owned() });
-    }
-    if record.vlan != 0 && way.strips_vlan == Some(true) {
-        let vlan = record.vlan & u32::from(u16::MAX);
-        found.push(Obstacle::TagStripped { interface: way.name.to_owned(), vlan });
+    found.extend(situation.elsewhere.map(|ifindex| Obstacle::Elsewhere { ifindex }));
+    for way in situation.ways {
+        let interface = || way.name.to_owned();
+        if way.native && way.transmits == Some(false) {
+            found.push(Obstacle::NoTransmit { interface: interface() });
+        }
+        if way.native && way.received == Some(false) {
+            found.push(Obstacle::NotReceived { interface: interface() });
+        }
+        if way.vlan != 0 && way.strips_vlan == Some(true) {
+            let vlan = way.vlan & u32::from(u16::MAX);
+            found.push(Obstacle::TagStripped { interface: interface(), vlan });
+        }
     }
     found
 }
@@ -257,15 +287,15 @@ mod tests {
 
     const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::ECN;
     const RECORD: SynAckRecord = SynAckRecord {
-        ifindex: 2,
+        interfaces: 1 << 2,
         mss: 1460,
         window: 65_160,
-        mac: [2, 0, 0, 0, 0, 1],
         ttl: 64,
         wscale: 7,
+        reserved: 0,
         options: ALL,
-        vlan: 0,
         foreign_at: 0,
+        mss_at: 0,
     };
     const DEFAULTS: CookieSettings = CookieSettings {
         syncookies: Some(1),
@@ -276,6 +306,7 @@ mod tests {
     };
     const WAY: Way<'_> = Way {
         name: "eth0",
+        vlan: 0,
         native: true,
         transmits: Some(true),
         received: None,
@@ -285,7 +316,8 @@ mod tests {
         kind: ListenerKind::Local,
         mptcp: false,
         record: Some(&RECORD),
-        interface: Some(WAY),
+        ways: &[WAY],
+        elsewhere: None,
         settings: &DEFAULTS,
     };
 
@@ -297,10 +329,9 @@ mod tests {
     fn an_ordinary_listener_is_free() {
         assert_eq!(of(FREE), []);
         // Missing information from the kernel is no obstacle either.
-        let unknown = Way { transmits: None, strips_vlan: None, ..WAY };
-        let tagged = SynAckRecord { vlan: tagged(7), ..RECORD };
-        let record = Some(&tagged);
-        assert_eq!(of(Situation { interface: Some(unknown), record, ..FREE }), []);
+        let unknown = Way { vlan: tagged(7), transmits: None, strips_vlan: None, ..WAY };
+        assert_eq!(of(Situation { ways: &[unknown], ..FREE }), []);
+        assert_eq!(of(Situation { ways: &[], ..FREE }), [], "no next hop was seen yet");
         let settings = &CookieSettings { ecn: None, sack: None, ..DEFAULTS };
         assert_eq!(of(Situation { settings, ..FREE }), []);
     }
@@ -338,16 +369,17 @@ mod tests {
         assert_eq!(of(forwarded), [Obstacle::NotLocal]);
         assert_eq!(of(Situation { mptcp: true, ..FREE }), [Obstacle::Mptcp]);
         assert_eq!(of(Situation { record: None, ..FREE }), [Obstacle::NeverAnswered]);
-        assert_eq!(of(Situation { interface: None, ..FREE }), [Obstacle::Elsewhere { ifindex: 2 }]);
+        let elsewhere = Situation { ways: &[], elsewhere: Some(2), ..FREE };
+        assert_eq!(of(elsewhere), [Obstacle::Elsewhere { ifindex: 2 }]);
     }
 
     #[test]
     fn a_driver_that_cannot_transmit_is_an_obstacle_to_native_programs_only() {
         let way = Way { transmits: Some(false), ..WAY };
-        let found = of(Situation { interface: Some(way), ..FREE });
+        let found = of(Situation { ways: &[WAY, way], ..FREE });
         assert_eq!(found, [Obstacle::NoTransmit { interface: "eth0".to_owned() }]);
         let generic = Way { native: false, ..way };
-        assert_eq!(of(Situation { interface: Some(generic), ..FREE }), []);
+        assert_eq!(of(Situation { ways: &[generic], ..FREE }), []);
     }
 
     #[test]
@@ -358,17 +390,16 @@ mod tests {
             (true, None, vec![]),
             (false, Some(false), vec![]),
         ] {
-            let interface = Some(Way { native, received, ..WAY });
-            assert_eq!(of(Situation { interface, ..FREE }), expected, "{native} {received:?}");
+            let ways = &[Way { native, received, ..WAY }];
+            assert_eq!(of(Situation { ways, ..FREE }), expected, "{native} {received:?}");
         }
     }
 
     #[test]
     fn a_tag_that_the_hardware_strips_is_one_only_where_there_are_tags() {
-        let way = Some(Way { strips_vlan: Some(true), ..WAY });
-        assert_eq!(of(Situation { interface: way, ..FREE }), []);
-        let record = SynAckRecord { vlan: tagged(42), ..RECORD };
-        let found = of(Situation { interface: way, record: Some(&record), ..FREE });
+        let way = Way { strips_vlan: Some(true), ..WAY };
+        assert_eq!(of(Situation { ways: &[way], ..FREE }), []);
+        let found = of(Situation { ways: &[Way { vlan: tagged(42), ..way }], ..FREE });
         assert_eq!(found, [Obstacle::TagStripped { interface: "eth0".to_owned(), vlan: 42 }]);
         assert!(found[0].to_string().contains("VLAN 42"), "{}", found[0]);
     }
@@ -377,7 +408,7 @@ mod tests {
     fn all_obstacles_are_reported_at_once() {
         let settings = &CookieSettings { syncookies: Some(0), sack: Some(0), ..DEFAULTS };
         let kind = ListenerKind::Forwarded;
-        let found = of(Situation { settings, kind, mptcp: true, interface: None, ..FREE });
+        let found = of(Situation { settings, kind, mptcp: true, elsewhere: Some(2), ..FREE });
         assert_eq!(found.len(), 5, "{found:?}");
     }
 
@@ -430,6 +461,10 @@ mod tests {
             Obstacle::NoTransmit { interface: interface() },
             Obstacle::NotReceived { interface: interface() },
             Obstacle::TagStripped { interface: interface(), vlan: 42 },
+            Obstacle::NoneAnswered { syns: 64, why: Unanswered::NoRecord },
+            Obstacle::NoneAnswered { syns: 64, why: Unanswered::NoWay },
+            Obstacle::NoneAnswered { syns: 64, why: Unanswered::OtherMac },
+            Obstacle::NoneAnswered { syns: 64, why: Unanswered::NoCookie },
             firewall(Kind::NotSyn, true, 0),
             firewall(Kind::NotSyn, true, 0x100),
             firewall(Kind::BySyn, false, 0),
@@ -455,6 +490,7 @@ mod tests {
                 | Obstacle::NotReceived { .. }
                 | Obstacle::TagStripped { .. }
                 | Obstacle::Nat { .. }
+                | Obstacle::NoneAnswered { .. }
                 | Obstacle::Firewall { .. } => {}
             }
         }

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::abi::{ListenerKey, SynAckRecord};
+use tcpguard_common::abi::{ListenerKey, NextHop, SynAckRecord};
 use tcpguard_engine::{ListenerId, Timestamp};
 use tcpguard_host::linux::CookieSettings;
 
 /// The last SYN-ACK from a local address and port.
 pub(super) type SynAckEntry = (ListenerKey, SynAckRecord);
+
+/// What is read of the kernel.
+pub(super) struct Read {
+    pub settings: CookieSettings,
+    pub hops: Vec<NextHop>,
+    pub records: Vec<SynAckEntry>,
+}
 
 /// The SYN-ACKs read in a poll.
 #[derive(Default)]
@@ -15,6 +22,8 @@ pub(super) struct SynAckRecords {
     read: Option<Timestamp>,
     /// Settings of the host at that time.
     pub settings: CookieSettings,
+    /// Next hops of SYN-ACKs that were seen.
+    pub hops: Vec<NextHop>,
     by_listener: BTreeMap<ListenerId, Vec<SynAckEntry>>,
 }
 
@@ -24,20 +33,20 @@ impl SynAckRecords {
     pub fn update<E>(
         &mut self,
         now: Timestamp,
-        read: impl FnOnce() -> Result<(CookieSettings, Vec<SynAckEntry>), E>,
+        read: impl FnOnce() -> Result<Read, E>,
         whose: impl Fn(&ListenerKey) -> Option<ListenerId>,
     ) -> Result<(), E> {
         if self.read == Some(now) {
             return Ok(());
         }
-        let (settings, syn_ack_records) = read()?;
+        let Read { settings, hops, records } = read()?;
         let mut by_listener = BTreeMap::<ListenerId, Vec<SynAckEntry>>::new();
-        for syn_ack in syn_ack_records {
+        for syn_ack in records {
             if let Some(id) = whose(&syn_ack.0) {
                 by_listener.entry(id).or_default().push(syn_ack);
             }
         }
-        *self = Self { read: Some(now), settings, by_listener };
+        *self = Self { read: Some(now), settings, hops, by_listener };
         Ok(())
     }
 
@@ -67,7 +76,8 @@ mod tests {
                 let read = || {
                     reads.set(reads.get() + 1);
                     let all = (0..100).map(|port| (key(port), SynAckRecord::default()));
-                    Ok::<_, Infallible>((CookieSettings::default(), all.collect()))
+                    let (settings, hops) = (CookieSettings::default(), Vec::new());
+                    Ok::<_, Infallible>(Read { settings, hops, records: all.collect() })
                 };
                 let whose = |key: &ListenerKey| Some(id(key)).filter(|id| id.0 < 50);
                 let Ok(()) =

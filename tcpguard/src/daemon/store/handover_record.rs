@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{
-    CookieKey, CookieSecret, ListenerEntry, ListenerKey, Rate, SynAckRecord, maps, option,
+    CookieKey, CookieSecret, ListenerEntry, ListenerKey, Rate, SynAckRecord, maps, moment, option,
 };
 use tcpguard_common::cookie::{self, MAX_WSCALE};
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
@@ -71,14 +71,14 @@ struct RecordedListener {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 struct SynAckParams {
     addr: IpAddr,
-    ifindex: u32,
+    /// 0 in a record of an earlier version: then the first SYN-ACK shows it.
+    #[serde(default)]
+    interfaces: u32,
     mss: u16,
     window: u16,
-    mac: [u8; 6],
     ttl: u8,
     wscale: u8,
     options: u32,
-    vlan: u32,
 }
 
 impl HandoverRecord {
@@ -248,19 +248,26 @@ impl RecordedListener {
 
 impl SynAckParams {
     fn of(key: &ListenerKey, record: &SynAckRecord) -> Self {
-        let SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan, .. } = *record;
-        Self { addr: ip(&key.addr), ifindex, mss, window, mac, ttl, wscale, options, vlan }
+        let SynAckRecord { interfaces, mss, window, ttl, wscale, options, .. } = *record;
+        Self { addr: ip(&key.addr), interfaces, mss, window, ttl, wscale, options }
     }
 
     /// The record of this cached SYN-ACK. SYN-ACKs of other hosts that left there besides count as seen now.
     fn record(&self, now: Timestamp, port: u16) -> (ListenerKey, SynAckRecord) {
-        let Self { addr: local, ifindex, mss, window, mac, ttl, wscale, options, vlan } = *self;
-        let foreign_at = match options & SynAckRecord::FOREIGN {
-            0 => 0,
-            _ => SynAckRecord::moment(now.as_nanos()),
+        let Self { addr: local, interfaces, mss, window, ttl, wscale, options } = *self;
+        let now = moment(now.as_nanos());
+        let foreign_at = if options & SynAckRecord::FOREIGN == 0 { 0 } else { now };
+        let record = SynAckRecord {
+            interfaces,
+            mss,
+            window,
+            ttl,
+            wscale,
+            reserved: 0,
+            options,
+            foreign_at,
+            mss_at: now,
         };
-        let record =
-            SynAckRecord { ifindex, mss, window, mac, ttl, wscale, options, vlan, foreign_at };
         (ListenerKey::new(addr(local), port.to_be_bytes()), record)
     }
 }
@@ -309,14 +316,12 @@ mod tests {
     fn handover_record() -> HandoverRecord {
         let params = SynAckParams {
             addr: "192.0.2.1".parse().unwrap(),
-            ifindex: 2,
+            interfaces: 0,
             mss: 1460,
             window: 64_240,
-            mac: [2, 0, 0, 0, 0, 1],
             ttl: 64,
             wscale: 7,
             options: 1 << 31 | 7,
-            vlan: 0,
         };
         let taken = RecordedListener {
             listener: Listener { addr: "::".parse().unwrap(), port: 443 },

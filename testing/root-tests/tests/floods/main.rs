@@ -4,6 +4,7 @@ mod asymmetric_live;
 mod carpet_live;
 mod classes_live;
 mod closed_ports_live;
+mod direct_return_live;
 mod flood_live;
 mod fragments_live;
 mod helpers_live;

@@ -14,7 +14,6 @@ use tcpguard_common::abi::{
     maps, option,
 };
 use tcpguard_common::model::{cookie_secret, hash_key};
-use tcpguard_common::wire::tagged;
 use tcpguard_host::linux::{boot_time, netns};
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::net::packet::{Segment, flags};
@@ -25,15 +24,15 @@ const ALL: u32 = option::WSCALE | option::SACK | option::TIMESTAMPS | option::EC
 /// The record of the kernel's own SYN-ACKs.
 const RECORD: SynAckRecord = SynAckRecord {
     // Some interface that test runs do not have.
-    ifindex: 77,
+    interfaces: 1 << 7,
     mss: 1460,
     window: 65_160,
-    mac: [2, 0, 0, 0, 0, 1],
     ttl: 64,
     wscale: 7,
+    reserved: 0,
     options: ALL,
-    vlan: 0,
     foreign_at: 0,
+    mss_at: 0,
 };
 
 /// The loaded programs, with a listener on every address that is not armed.
@@ -72,7 +71,10 @@ impl Loaded {
         let mut listeners = self.dataplane.listeners()?;
         listeners.sort_by_key(|(key, _)| (key.port, format!("{:?}", key.addr)));
         Ok(format!(
-            "{listeners:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{listeners:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            self.dataplane.routes()?,
+            self.dataplane.next_hops()?,
+            self.dataplane.own_macs()?,
             self.dataplane.syn_acks()?,
             self.dataplane.flows()?,
             self.dataplane.sources()?,
@@ -122,7 +124,7 @@ fn listeners_of_every_kind_pass_and_nothing_is_left_of_the_test() {
     on_a_host(|loaded| {
         let records = [
             RECORD,
-            SynAckRecord { vlan: tagged(42), ttl: 128, wscale: 0, ..RECORD },
+            SynAckRecord { ttl: 128, wscale: 0, ..RECORD },
             SynAckRecord { options: option::WSCALE | option::SACK, mss: 1400, ..RECORD },
             SynAckRecord { options: option::WSCALE | option::TIMESTAMPS, wscale: 14, ..RECORD },
             SynAckRecord { options: 0, wscale: 0, window: 64_240, ..RECORD },
@@ -190,8 +192,6 @@ fn a_record_that_no_host_sends_is_refused_with_what_is_wrong_in_it() {
         for (record, words) in [
             (SynAckRecord { wscale: 15, ..RECORD }, "window scale 15"),
             (SynAckRecord { ttl: 0, ..RECORD }, "time to live of 0"),
-            (SynAckRecord { mac: [0; 6], ..RECORD }, "Ethernet source"),
-            (SynAckRecord { mac: [1, 0, 0, 0, 0, 1], ..RECORD }, "Ethernet source"),
         ] {
             loaded.dataplane.set_syn_ack(&key("10.7.0.1"), &record)?;
             let refusal = loaded.refusal(&key("10.7.0.1"))?;

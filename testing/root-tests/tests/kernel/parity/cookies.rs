@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use tcpguard_common::abi::{ListenerEntry, Mode, Rate, Reason};
+use tcpguard_common::abi::{ListenerEntry, Mode, NextHops, Rate, Reason, Unanswered};
 use tcpguard_common::model::cookie_secret;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
 
@@ -136,4 +136,23 @@ fn random_traffic_is_answered_alike() {
     show(&mut pair, 77, 20_000);
     let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);
     assert!(answered > 1_000, "{:?}", pair.reasons);
+}
+
+#[test]
+fn random_traffic_by_routes_of_every_kind_is_answered_alike() {
+    let mut pair = Pair::new(Mode::Enforce, 0, true);
+    pair.keep_agent();
+    pair.arm();
+    pair.set_routes(&[
+        ("0.0.0.0/0", NextHops::GATEWAY),
+        ("192.0.7.0/25", NextHops::ON_LINK),
+        ("192.0.7.16/28", NextHops::NOWHERE),
+        ("192.0.7.160/27", NextHops::GATEWAY),
+        ("2001:db8::/32", NextHops::ON_LINK),
+    ]);
+    show(&mut pair, 78, 20_000);
+    let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);
+    assert!(answered > 500, "{:?}", pair.reasons);
+    let unanswered = |why: Unanswered| pair.model.host.unanswered[why as usize];
+    assert!(unanswered(Unanswered::NoReply) > 50 && unanswered(Unanswered::NoWay) > 0);
 }

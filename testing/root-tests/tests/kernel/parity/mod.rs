@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use tcpguard::bpf::{Dataplane, KernelMatcher, Load, Object, addr, client_around, signature_key};
 use tcpguard_common::abi::{
     ABI_VERSION, Action, Config, EVERY_PORT, ExemptEntry, Fingerprint, Flow, FlowState,
-    ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, RuleRef, quirk,
+    ListenerEntry, ListenerKey, Mask, Mode, NextHops, Rate, Reason, RuleRef, quirk,
 };
 use tcpguard_common::fastpath::no_cookie;
 use tcpguard_common::model::{Model, Packet, hash_key};
@@ -120,7 +120,22 @@ impl Pair {
             ("2001:db8:0:32::/64", ExemptEntry::OWN),
         ];
         pair.exempt_all(&exempt.map(|(net, until_s)| (net.parse().unwrap(), until_s)));
+        let gateway = NextHops::GATEWAY;
+        pair.set_routes(&[("0.0.0.0/0", gateway), ("::/0", gateway)]);
+        // The frames of this traffic are from and to this address.
+        pair.model.own_macs.insert(0);
+        pair.dataplane.set_own_macs(&pair.model.own_macs).unwrap();
         pair
+    }
+
+    /// Gives both sides these routes, each of a kind of [`NextHops`].
+    fn set_routes(&mut self, routes: &[(&str, u32)]) {
+        let routes = routes.iter().map(|(net, kind)| (net.parse().unwrap(), *kind)).collect();
+        self.dataplane.set_routes(&routes).unwrap();
+        let found = self.dataplane.routes().unwrap().into_iter();
+        self.model.routes =
+            found.map(|(net, number)| ((addr(net.network()), bits(&net)), number)).collect();
+        self.model.next_hops = self.dataplane.next_hops().unwrap().into_iter().collect();
     }
 
     fn set_clock(&mut self, now_ns: u64) {

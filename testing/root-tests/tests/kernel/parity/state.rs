@@ -71,6 +71,8 @@ impl Pair {
         let expected = expected.map(|(place, word)| (*place, *word)).collect();
         found.compare("closed ports", &sorted(words.collect()), &sorted(expected));
         found.compare("SYN-ACKs", &sorted(kernel.syn_acks().unwrap()), &model.syn_acks);
+        found.compare("next hops", &sorted(kernel.next_hops().unwrap()), &model.next_hops);
+        found.compare("neighbours", &sorted(kernel.neighbours().unwrap()), &model.neighbours);
         self.compare_ladder(&mut found);
         self.compare_samples(&mut found);
         let unknown: BTreeSet<ListenerKey> = model.unknown_listeners.keys().copied().collect();

@@ -1,6 +1,7 @@
 //! The BPF programs of tcpguard, attached nowhere, with one listener on every address.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -11,7 +12,8 @@ use ipnet::IpNet;
 use tcpguard::bpf::{Dataplane, Load, Object, Pins, ProgramCost, Redeemer, addr};
 use tcpguard_common::abi::maps::{CLIENT_MARK_WORDS, CLIENT_MARKS, PENDING_MARKS};
 use tcpguard_common::abi::{
-    self, ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, SynAckRecord, option,
+    self, ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, NextHop, NextHops,
+    SynAckRecord, option,
 };
 use tcpguard_common::fastpath::clients::{self, Marks};
 use tcpguard_common::fastpath::pending;
@@ -235,7 +237,7 @@ fn set_listener(dataplane: &Dataplane) -> Result<()> {
     dataplane.set_ports(every_address().iter().map(|key| (key, 0)))?;
     for family in Family::ALL {
         let record = SynAckRecord {
-            ifindex: Model::DEPARTURE.ifindex,
+            interfaces: SynAckRecord::interface(Model::DEPARTURE.ifindex, 0),
             mss: 1460,
             window: 65_160,
             ttl: 64,
@@ -245,6 +247,22 @@ fn set_listener(dataplane: &Dataplane) -> Result<()> {
         };
         let key = ListenerKey::new(addr(server(family)), PORT.to_be_bytes());
         dataplane.set_syn_ack(&key, &record)?;
+    }
+    set_way_back(dataplane)
+}
+
+/// Has SYN-ACKs to everywhere leave by the interface of test runs. The frames are from and to the Ethernet address
+/// zero.
+fn set_way_back(dataplane: &Dataplane) -> Result<()> {
+    let everywhere =
+        ["0.0.0.0/0", "::/0"].map(|net| net.parse().map(|net| (net, NextHops::GATEWAY)));
+    dataplane.set_routes(&everywhere.into_iter().collect::<Result<_, _>>()?)?;
+    dataplane.set_own_macs(&BTreeSet::from([0]))?;
+    let ifindex = Model::DEPARTURE.ifindex;
+    let mut hops = NextHops::of(NextHops::GATEWAY);
+    hops.hops[0] = NextHop { ifindex, seen: u32::MAX, ..NextHop::default() };
+    for (_, route) in dataplane.routes()? {
+        dataplane.set_next_hops(route, &hops)?;
     }
     Ok(())
 }

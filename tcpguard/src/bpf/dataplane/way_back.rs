@@ -1,0 +1,157 @@
+//! The ways back to clients: the host's routes, their next hops, and its Ethernet addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tcpguard_common::abi::{Addr, NextHop, NextHops, maps};
+
+use super::Dataplane;
+use crate::bpf::KernelError;
+use crate::bpf::convert::{Prefix, prefix};
+use crate::bpf::table::{Plain, Table};
+
+/// The number of the route to nowhere.
+const NOWHERE: u32 = 0;
+/// The number of the self-test's route.
+const TEST_ROUTE: u32 = maps::MAX_NEXT_HOPS - 1;
+
+impl Dataplane {
+    /// Replaces the routes to clients, each of a kind of [`NextHops`], and forgets the next hops that were seen. Those
+    /// for which there is no room are left out: the shorter prefixes stand for them.
+    pub fn set_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<(), KernelError> {
+        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+        let mut kinds = vec![NextHops::NOWHERE; maps::MAX_NEXT_HOPS as usize];
+        let mut free = 1..TEST_ROUTE;
+        // From the shortest prefix on.
+        let mut sorted: Vec<(&IpNet, &u32)> = routes.iter().collect();
+        sorted.sort_by_key(|(net, _)| net.prefix_len());
+        for (net, kind) in sorted {
+            let number = match *kind {
+                NextHops::NOWHERE => NOWHERE,
+                kind => match free.next() {
+                    Some(number) => {
+                        kinds[number as usize] = kind;
+                        number
+                    }
+                    None => continue,
+                },
+            };
+            match prefix(net) {
+                Prefix::V4(key) if v4.len() < ROOM => drop(v4.insert(key, number)),
+                Prefix::V6(key) if v6.len() < ROOM => drop(v6.insert(key, number)),
+                _ => {}
+            }
+        }
+        // Until a number has its kind, its route leads to nowhere, and SYNs go to the stack.
+        for number in 1..TEST_ROUTE {
+            self.next_hops.set(&number, &NextHops::default())?;
+        }
+        replace(&self.routes_v4, &v4)?;
+        replace(&self.routes_v6, &v6)?;
+        for (number, kind) in (0..).zip(kinds).filter(|(_, kind)| *kind != NextHops::NOWHERE) {
+            self.next_hops.set(&number, &NextHops::of(kind))?;
+        }
+        Ok(())
+    }
+
+    /// The routes, with their numbers.
+    pub fn routes(&self) -> Result<Vec<(IpNet, u32)>, KernelError> {
+        let mut routes = Vec::new();
+        for key in self.routes_v4.keys(maps::MAX_ROUTES)? {
+            let net = Ipv4Net::new(key.addr.into(), key.bits as u8).ok();
+            routes.extend(net.map(IpNet::V4).zip(self.routes_v4.get(&key)?));
+        }
+        for key in self.routes_v6.keys(maps::MAX_ROUTES)? {
+            let net = Ipv6Net::new(key.addr.into(), key.bits as u8).ok();
+            routes.extend(net.map(IpNet::V6).zip(self.routes_v6.get(&key)?));
+        }
+        Ok(routes)
+    }
+
+    /// The next hops that were seen, of all routes.
+    pub fn next_hops(&self) -> Result<Vec<(u32, NextHops)>, KernelError> {
+        self.next_hops.entries()
+    }
+
+    /// Sets the next hops of a route, as the programs do: for tests, in which no SYN-ACK leaves.
+    pub fn set_next_hops(&self, route: u32, hops: &NextHops) -> Result<(), KernelError> {
+        self.next_hops.set(&route, hops)
+    }
+
+    /// The neighbours whose Ethernet addresses were seen.
+    pub fn neighbours(&self) -> Result<Vec<(Addr, NextHop)>, KernelError> {
+        self.neighbours.entries()
+    }
+
+    /// Makes exactly these the Ethernet addresses of this host, as [`NextHop::mac`], as far as there is room.
+    pub fn set_own_macs(&self, macs: &BTreeSet<u64>) -> Result<(), KernelError> {
+        let wanted = macs.iter().take(maps::MAX_OWN_MACS as usize);
+        let wanted: BTreeMap<u64, u32> = wanted.map(|mac| (*mac, 1)).collect();
+        replace(&self.own_macs, &wanted)
+    }
+
+    /// The Ethernet addresses of this host.
+    pub fn own_macs(&self) -> Result<BTreeSet<u64>, KernelError> {
+        Ok(self.own_macs.keys(maps::MAX_OWN_MACS)?.into_iter().collect())
+    }
+
+    /// Routes the clients of a self-test to this hop, and gives the host this Ethernet address.
+    pub(in crate::bpf) fn place_test_route(
+        &self,
+        clients: &[IpNet],
+        own: [u8; 6],
+        hop: NextHop,
+    ) -> Result<(), KernelError> {
+        let mut hops = NextHops::of(NextHops::GATEWAY);
+        hops.hops[0] = hop;
+        self.next_hops.set(&TEST_ROUTE, &hops)?;
+        self.own_macs.set(&NextHop::mac(own), &1)?;
+        clients.iter().try_for_each(|net| match prefix(net) {
+            Prefix::V4(key) => self.routes_v4.set(&key, &TEST_ROUTE),
+            Prefix::V6(key) => self.routes_v6.set(&key, &TEST_ROUTE),
+        })
+    }
+
+    /// Removes them.
+    pub(in crate::bpf) fn remove_test_route(
+        &self,
+        clients: &[IpNet],
+        own: [u8; 6],
+    ) -> Result<(), KernelError> {
+        for net in clients {
+            match prefix(net) {
+                Prefix::V4(key) => self.routes_v4.remove(&key)?,
+                Prefix::V6(key) => self.routes_v6.remove(&key)?,
+            };
+        }
+        self.own_macs.remove(&NextHop::mac(own))?;
+        self.next_hops.set(&TEST_ROUTE, &NextHops::default())
+    }
+
+    pub(super) fn forget_neighbours(&self) -> Result<(), KernelError> {
+        for (addr, _) in self.neighbours.entries()? {
+            self.neighbours.remove(&addr)?;
+        }
+        Ok(())
+    }
+}
+
+/// Prefixes of a family, beside those of the self-test.
+const ROOM: usize = maps::MAX_ROUTES as usize - 3;
+
+/// Makes the contents of a table exactly these. Entries that stay are not touched.
+fn replace<K: Plain + Ord>(
+    table: &Table<K, u32>,
+    wanted: &BTreeMap<K, u32>,
+) -> Result<(), KernelError> {
+    let present: BTreeSet<K> = table.keys(maps::MAX_ROUTES)?.into_iter().collect();
+    for key in present.iter().filter(|key| !wanted.contains_key(key)) {
+        table.remove(key)?;
+    }
+    for (key, value) in wanted {
+        if !present.contains(key) || table.get(key)? != Some(*value) {
+            table.set(key, value)?;
+        }
+    }
+    Ok(())
+}
