@@ -84,7 +84,8 @@ codes! {
         DropReplyLimit = 25, "drop_reply_limit";
         /// Dropped: a SYN of a client that is not validated, beyond the budget of its listener.
         DropBudget = 26, "drop_budget";
-        /// Dropped: a SYN with a reply beyond the limit of the network of its source address.
+        /// Dropped: a SYN with a reply beyond the limit of the network of its source address, or to the Ethernet
+        /// address of a group.
         DropReflection = 27, "drop_reflection";
         /// A segment that belongs to no connection, let through because the policy only counts.
         OutOfState = 28, "out_of_state";

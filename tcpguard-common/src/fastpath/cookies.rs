@@ -221,7 +221,7 @@ fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now
 }
 
 /// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
-/// sequence number. `None`: it cannot be answered here, and goes on to the stack.
+/// sequence number, or drops it. `None`: it cannot be answered here, and goes on to the stack.
 #[inline(always)]
 pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
@@ -237,6 +237,10 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
             }
             (pkt.cookie_sent, pkt.isn) = (true, isn);
             Some(Reason::Cookie)
+        }
+        Err(NoWayBack::Group) => {
+            count(tables, pkt.listener.id, |counters| counters.limited += 1);
+            Some(Reason::DropReflection)
         }
         Err(NoWayBack::Renewed) => {
             // Only one in a second, so it takes no token.

@@ -44,6 +44,8 @@ pub(super) struct WayBack {
 pub(super) enum NoWayBack {
     /// The SYN cannot be answered.
     Unanswered(Unanswered),
+    /// The frame claims to be from a group, as none is: a reply to each would be a broadcast.
+    Group,
     /// Its SYN-ACK is to show the present way.
     Renewed,
 }
@@ -88,7 +90,7 @@ pub(super) fn find<F: Frame + ?Sized, T: Tables>(
         return Err(OTHER_MAC);
     }
     if is_group(from) {
-        return Err(NO_REPLY);
+        return Err(NoWayBack::Group);
     }
     let (vlan, now) = (wire::vlan(frame), moment(now_ns));
     let route = tables.route(client).ok_or(NO_WAY)?;
