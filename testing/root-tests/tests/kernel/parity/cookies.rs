@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use tcpguard_common::abi::{ListenerEntry, Mode, NextHops, Rate, Reason, Unanswered};
+use tcpguard_common::abi::{ListenerEntry, Mode, Rate, Reason};
 use tcpguard_common::model::cookie_secret;
 use tcpguard_kit::net::packet::{Segment, flags, linux_syn_options};
 
@@ -15,7 +15,7 @@ pub fn v6(a: u16, b: u16) -> IpAddr {
 
 impl Pair {
     /// Puts every listener into cookie mode.
-    fn arm(&mut self) {
+    pub fn arm(&mut self) {
         self.configure(|config| (config.marks_segments, config.netns_cookie) = (1, 0x0102_0304));
         self.arm_with(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT);
     }
@@ -70,6 +70,7 @@ fn syns_are_answered_alike_whatever_they_look_like() {
         for (client, server) in ends {
             pair.teach_tagged(server, client, &vlans);
         }
+        pair.keep_ways_back();
         for chosen in 0..layouts {
             // A learned SYN-ACK counts from the next tick on.
             pair.set_clock(START_NS + (tags * layouts + chosen + 1) as u64 * 29 * MS);
@@ -136,23 +137,4 @@ fn random_traffic_is_answered_alike() {
     show(&mut pair, 77, 20_000);
     let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);
     assert!(answered > 1_000, "{:?}", pair.reasons);
-}
-
-#[test]
-fn random_traffic_by_routes_of_every_kind_is_answered_alike() {
-    let mut pair = Pair::new(Mode::Enforce, 0, true);
-    pair.keep_agent();
-    pair.arm();
-    pair.set_routes(&[
-        ("0.0.0.0/0", NextHops::GATEWAY),
-        ("192.0.7.0/25", NextHops::ON_LINK),
-        ("192.0.7.16/28", NextHops::NOWHERE),
-        ("192.0.7.160/27", NextHops::GATEWAY),
-        ("2001:db8::/32", NextHops::ON_LINK),
-    ]);
-    show(&mut pair, 78, 20_000);
-    let answered = pair.reasons.get(&Reason::Cookie).copied().unwrap_or(0);
-    assert!(answered > 500, "{:?}", pair.reasons);
-    let unanswered = |why: Unanswered| pair.model.host.unanswered[why as usize];
-    assert!(unanswered(Unanswered::NoReply) > 50 && unanswered(Unanswered::NoWay) > 0);
 }

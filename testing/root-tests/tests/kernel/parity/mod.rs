@@ -15,6 +15,7 @@ mod source_rules;
 mod state;
 mod templates;
 mod traffic;
+mod ways_back;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -126,16 +127,6 @@ impl Pair {
         pair.model.own_macs.insert(0);
         pair.dataplane.set_own_macs(&pair.model.own_macs).unwrap();
         pair
-    }
-
-    /// Gives both sides these routes, each of a kind of [`NextHops`].
-    fn set_routes(&mut self, routes: &[(&str, u32)]) {
-        let routes = routes.iter().map(|(net, kind)| (net.parse().unwrap(), *kind)).collect();
-        self.dataplane.set_routes(&routes).unwrap();
-        let found = self.dataplane.routes().unwrap().into_iter();
-        self.model.routes =
-            found.map(|(net, number)| ((addr(net.network()), bits(&net)), number)).collect();
-        self.model.next_hops = self.dataplane.next_hops().unwrap().into_iter().collect();
     }
 
     fn set_clock(&mut self, now_ns: u64) {

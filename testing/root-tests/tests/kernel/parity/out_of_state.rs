@@ -99,6 +99,7 @@ pub fn beside(test: impl FnOnce(&Netns, &Sockets, &mut Pair) + Send) {
         for [client, server] in new_clients() {
             pair.teach(server, client);
         }
+        pair.keep_ways_back();
         test(host, there, &mut pair);
     });
 }
