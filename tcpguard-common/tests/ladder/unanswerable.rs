@@ -111,7 +111,8 @@ fn signed(client: Addr, seq: u32) -> Vec<u8> {
 #[test]
 fn syns_that_only_the_stack_can_reply_to_take_tokens_and_their_reason_is_counted() {
     type Frame = fn(Addr, u32) -> Vec<u8>;
-    let kinds: [(Unanswered, Frame, fn(&mut Model)); 4] = [
+    type Kind = (Unanswered, Frame, fn(&mut Model));
+    let kinds: [Kind; 4] = [
         (Unanswered::OtherMac, overheard, |_| {}),
         (Unanswered::Signed, signed, |_| {}),
         (Unanswered::NoRecord, syn, |host| host.syn_acks.clear()),

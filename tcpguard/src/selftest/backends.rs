@@ -11,7 +11,7 @@ use tcpguard_common::cookie::{Choice, Offer};
 use tcpguard_host::linux::{netns, tcp_ext};
 
 use super::connection::{Ends, Failure, connect, listen};
-use super::stage::{BPFFS, SYNCOOKIES, Stage, TIMESTAMPS};
+use super::stage::{BPFFS, SERVER, SYNCOOKIES, Stage, TIMESTAMPS};
 use super::{SelftestFailure, milliseconds};
 use crate::bpf::{
     Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, XdpMode,
@@ -331,6 +331,7 @@ impl Programs {
             Hook::Native => XdpMode::Native,
             Hook::Generic => XdpMode::Generic,
         };
+        self.dataplane.reply_on_link(stage.interface.index, SERVER.mac)?;
         let attachment =
             attach(&mut self.object, &self.pins, &stage.interface, &stage.interface.name, mode)?;
         let mut attached =

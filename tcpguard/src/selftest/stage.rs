@@ -47,7 +47,7 @@ const DEFAULT_RMEM: &str = "4096 131072 6291456";
 /// The port of the service: one that needs no privilege.
 const PORT: u16 = 8443;
 
-const SERVER: End<'_> = End { name: "probe0", mac: [2, 0, 0, 0, 0, 1] };
+pub(super) const SERVER: End<'_> = End { name: "probe0", mac: [2, 0, 0, 0, 0, 1] };
 const CLIENT: End<'_> = End { name: "probe1", mac: [2, 0, 0, 0, 0, 2] };
 
 /// Mount point of the BPF file system, seen by no other thread, on which the programs pin their maps.

@@ -54,6 +54,17 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Has everybody be a neighbour at one interface, at which the host has this Ethernet address, and never forgets
+    /// that: for trials without an agent.
+    pub fn reply_on_link(&self, ifindex: u32, own: [u8; 6]) -> Result<(), KernelError> {
+        let everywhere = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
+        self.set_routes(&everywhere.map(|net| (net, NextHops::ON_LINK)).into())?;
+        self.set_own_macs(&BTreeSet::from([NextHop::mac(own)]))?;
+        let mut hops = NextHops::of(NextHops::ON_LINK);
+        hops.hops[0] = NextHop { ifindex, seen: u32::MAX, ..NextHop::default() };
+        self.routes()?.iter().try_for_each(|(_, route)| self.set_next_hops(*route, &hops))
+    }
+
     /// The routes, with their numbers.
     pub fn routes(&self) -> Result<Vec<(IpNet, u32)>, KernelError> {
         let mut routes = Vec::new();

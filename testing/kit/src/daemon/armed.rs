@@ -21,7 +21,7 @@ use tcpguard_common::model::{cookie_secret, hash_key};
 use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{SocketOffsets, interfaces, netns};
 
-use crate::net::lab::{Family, INTERFACE, Lab, PORT};
+use crate::net::lab::{EDGE_MAC, Family, INTERFACE, Lab, PORT};
 use crate::net::netns::Netns;
 
 /// Bytes that each end of a [`connection`] sends.
@@ -91,6 +91,7 @@ impl Armed {
             dataplane.set_config(&config)?;
             dataplane.set_cookie_secret(&cookie_secret(1))?;
             let interface = interfaces::by_name(INTERFACE)?;
+            dataplane.reply_on_link(interface.index, EDGE_MAC)?;
             attach_tracepoint(&mut object, &pins)?;
             let attachment = attach(&mut object, &pins, &interface, INTERFACE, mode)?;
             let mut redeemer = if redeems { Some(Redeemer::load(&maps, false)?) } else { None };
