@@ -127,7 +127,7 @@ impl SynAckRecord {
         self.ttl == seen.ttl && (!scaled || self.wscale == seen.wscale)
     }
 
-    /// What SYN-ACKs look like, whatever was seen when.
+    /// Returns the record of how SYN-ACKs look, without interfaces and times.
     pub const fn looks(&self) -> Self {
         Self { interfaces: 0, foreign_at: 0, mss_at: 0, ..*self }
     }
@@ -176,12 +176,11 @@ pub struct ReturnedCookies {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CookieNetwork {
-    /// Keyed hash of the client's network, and the listener.
-    pub client: u64,
+    /// Part of a keyed hash of the client's network, and the listener.
+    pub client: u32,
     /// Time of the first count, in units of 2^20 ns (1.05 ms) of boot time, wrapping after 52 days.
     pub since: u32,
-    /// Number of counted handshakes since then.
-    pub counted: u16,
-    /// Number of these that the kernel has not completed.
-    pub open: u16,
+    /// The counted handshakes since then: part of a keyed hash of the connection, 0xffff once the kernel has completed
+    /// it; 0 is an empty place.
+    pub flows: [u16; 4],
 }

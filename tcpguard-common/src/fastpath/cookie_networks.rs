@@ -1,15 +1,16 @@
 //! Clients with valid cookies, and whether the kernel completed their handshakes.
 //!
 //! A SYN that is answered at XDP is seen by nothing behind it, so the packet filter of the host may drop the
-//! ACK that returns the cookie. So each client that returns one is remembered until the kernel says that its
-//! handshake is complete. Handshakes that the stack completes after SYN-ACKs of its own do not count. The other
-//! family does not count either, because a filter may have rules for one of the two only.
+//! ACK that returns the cookie. So each connection whose cookie was returned is remembered until the kernel says that its
+//! handshake is complete. Handshakes that the stack completes after SYN-ACKs of its own do not count, not even those of
+//! the same client: some SYNs go to the stack while cookies are sent. The other family does not count either, because a
+//! filter may have rules for one of the two only.
 //!
 //! Of the clients of a network (IPv4 /24, IPv6 /48) four handshakes a second count, regardless of the number of
 //! ACKs and connections. An attacker that sends ACKs that the host refuses (a wrong checksum) therefore needs
 //! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
 //!
-//! Replies that reach no client are returned by none. They are told apart from clients that have gone by SYNs of
+//! Replies that reach no client are returned by none. They are distinguished from clients that have gone by SYNs of
 //! clients that are there, which are counted as well.
 
 use super::{PacketCtx, Tables, hash};
@@ -17,11 +18,11 @@ use crate::abi::{Addr, Config, CookieNetwork, FlowKey, ListenerEntry, ReturnedCo
 
 /// Units of [`crate::abi::CookieNetwork::since`] as a power of two of nanoseconds.
 const UNIT: u32 = 20;
-/// For this long a network counts no more than [`MOST`] handshakes, and one that completes later is not that
-/// of its cookie: 1.05 s.
+/// For this long a network counts no more handshakes than [`CookieNetwork::flows`] holds, and one that completes later is
+/// not that of its cookie: 1.05 s.
 const SPAN: u32 = 1_000;
-/// Handshakes of one network that count in this time.
-const MOST: u16 = 4;
+/// The place of a connection that has completed.
+const DONE: u16 = u16::MAX;
 
 /// Returns whether cookies may be out for a listener's clients.
 #[inline(always)]
@@ -29,10 +30,18 @@ const fn takes_cookies(listener: &ListenerEntry) -> bool {
     listener.mitigations & (ListenerEntry::ACCEPT | ListenerEntry::KERNEL_COOKIES) != 0
 }
 
+/// The entry of the client's network at a listener: its index, and the mark that distinguishes it from others there.
 #[inline(always)]
-fn client_hash(config: &Config, client: &Addr, listener: u32) -> u64 {
-    // The lowest bits choose the entry. The highest bit distinguishes it from an empty entry.
-    hash::source(&config.hash_key, &client.network()).wrapping_add(listener as u64) | 1 << 63
+fn entry(config: &Config, client: &Addr, listener: u32) -> (u64, u32) {
+    let network = hash::source(&config.hash_key, &client.network());
+    // The highest bit distinguishes it from an empty entry.
+    (network.wrapping_add(listener as u64), (network >> 32) as u32 ^ listener | 1 << 31)
+}
+
+/// The mark of a connection: neither an empty place nor [`DONE`].
+#[inline(always)]
+fn mark(config: &Config, flow: &FlowKey) -> u16 {
+    (hash::flow(&config.hash_key, flow) as u16).clamp(1, DONE - 1)
 }
 
 #[inline(always)]
@@ -53,6 +62,23 @@ const fn is_over(since: u32, at: u32) -> bool {
     age >= SPAN && age < 1 << 31
 }
 
+/// The first place with this content.
+#[inline(always)]
+fn place(network: &mut CookieNetwork, content: u16) -> Option<&mut u16> {
+    let [a, b, c, d] = &mut network.flows;
+    if *a == content {
+        Some(a)
+    } else if *b == content {
+        Some(b)
+    } else if *c == content {
+        Some(c)
+    } else if *d == content {
+        Some(d)
+    } else {
+        None
+    }
+}
+
 /// Counts the client that returned a valid cookie to this listener at `now_ns`.
 #[inline(always)]
 pub(super) fn returned<T: Tables>(
@@ -62,19 +88,19 @@ pub(super) fn returned<T: Tables>(
     flow: &FlowKey,
     now_ns: u64,
 ) {
-    let (client, at) = (client_hash(config, &flow.client, listener), moment(now_ns));
-    let Some(place) = tables.cookie_network(client) else {
+    let ((index, client), at) = (entry(config, &flow.client, listener), moment(now_ns));
+    let mark = mark(config, flow);
+    let Some(network) = tables.cookie_network(index) else {
         return;
     };
-    let is_new = place.client != client;
-    if is_new || is_over(place.since, at) {
-        *place = CookieNetwork { client, since: at, ..CookieNetwork::default() };
+    let is_new = network.client != client;
+    if is_new || is_over(network.since, at) {
+        *network = CookieNetwork { client, since: at, ..CookieNetwork::default() };
     }
-    if place.counted >= MOST {
+    let Some(place) = place(network, 0) else {
         return;
-    }
-    place.counted += 1;
-    place.open += 1;
+    };
+    *place = mark;
     if let Some(ReturnedCookies { valid, networks, .. }) = tables.returned_cookies(listener) {
         *family(valid, &flow.client) += 1;
         *family(networks, &flow.client) += is_new as u32;
@@ -89,7 +115,7 @@ pub(super) fn asked<T: Tables>(tables: &mut T, pkt: &PacketCtx) {
     }
 }
 
-/// Counts that the kernel completed a handshake with this client, if it had returned a cookie.
+/// Counts that the kernel completed the handshake of this connection, if its cookie was returned.
 #[inline(always)]
 pub(super) fn completed<T: Tables>(
     config: &Config,
@@ -101,14 +127,18 @@ pub(super) fn completed<T: Tables>(
     if !takes_cookies(listener) {
         return;
     }
-    let (client, at) = (client_hash(config, &flow.client, listener.id), moment(now_ns));
-    let Some(place) = tables.cookie_network(client) else {
+    let ((index, client), at) = (entry(config, &flow.client, listener.id), moment(now_ns));
+    let mark = mark(config, flow);
+    let Some(network) = tables.cookie_network(index) else {
         return;
     };
-    if place.client != client || place.open == 0 || is_over(place.since, at) {
+    if network.client != client || is_over(network.since, at) {
         return;
     }
-    place.open -= 1;
+    let Some(place) = place(network, mark) else {
+        return;
+    };
+    *place = DONE;
     if let Some(ReturnedCookies { completed, .. }) = tables.returned_cookies(listener.id) {
         *family(completed, &flow.client) += 1;
     }
@@ -189,6 +219,7 @@ mod tests {
         host.returned(&v4(1, 1), 1);
         host.returned(&v6, 1);
         host.completed(&v4(2, 1), 2);
+        host.completed(&v4(1, 2), 2);
         assert_eq!(host.counts(), ([1, 1], [0, 0]), "the stack had answered these");
         host.completed(&v6, 2);
         host.completed(&v6, 3);
