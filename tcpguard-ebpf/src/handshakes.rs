@@ -69,15 +69,16 @@ pub fn completed(ctx: &RawTracePointContext, config: &Config) -> Option<(FlowKey
     let says = if offsets.incoming == 0 { 0 } else { read(socket, offsets.incoming)? };
     let port: u16 = read(socket, offsets.local_port)?;
     let client_port = read(socket, offsets.remote_port)?;
+    // IPv6 first: the verifier knows less of its words, so what it has followed for them holds for IPv4 as well.
     let (server, client) = match read::<u16>(socket, offsets.family)? {
-        AF_INET => (
-            Addr::from_v4(read(socket, offsets.local_v4)?),
-            Addr::from_v4(read(socket, offsets.remote_v4)?),
-        ),
         // An IPv4 client of a dual-stack socket shows as a mapped address, as it does in `Addr`.
         AF_INET6 => (
             Addr::from_v6(read(socket, offsets.local_v6)?),
             Addr::from_v6(read(socket, offsets.remote_v6)?),
+        ),
+        AF_INET => (
+            Addr::from_v4(read(socket, offsets.local_v4)?),
+            Addr::from_v4(read(socket, offsets.remote_v4)?),
         ),
         _ => return None,
     };

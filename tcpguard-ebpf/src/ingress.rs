@@ -10,7 +10,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use tcpguard_common::abi::{Class, Config, PacketCounters, Reason};
 use tcpguard_common::fastpath::{
-    Disposition, Family, PacketCtx, Socket, Stages, SynPlan, no_cookie, stage,
+    Disposition, Family, PacketCtx, Reply, Socket, Stages, SynPlan, no_cookie, stage,
 };
 
 use crate::frame::{self, XdpFrame};
@@ -125,11 +125,17 @@ stage!(stage_options(ctx: *mut xdp_md), |env| {
     0
 });
 
-stage!(stage_send_cookie(ctx: *mut xdp_md), |env| {
+stage!(stage_find_reply(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
     let ifindex = maps::path(ctx.ingress_ifindex() as u32);
+    let frame = env.frame(&ctx);
+    stage::find_reply(&frame, &mut env.tables, env.pkt, ifindex) as u32
+});
+
+stage!(stage_send_cookie(ctx: *mut xdp_md), |env| {
+    let ctx = XdpContext::new(ctx.cast());
     let mut frame = env.frame(&ctx);
-    encode(stage::send_cookie(&mut frame, &mut env.tables, env.pkt, ifindex))
+    encode(stage::send_cookie(&mut frame, &mut env.tables, env.pkt))
 });
 
 stage!(stage_disposition(recorded: u32, asked: u32), |env| {
@@ -295,6 +301,11 @@ impl Stages for KernelStages<'_> {
     #[inline(always)]
     fn options(&mut self) {
         stage_options(self.raw());
+    }
+
+    #[inline(always)]
+    fn find_reply(&mut self) -> Reply {
+        Reply::from_code(stage_find_reply(self.raw()))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use tcpguard_common::fastpath::{self, Departure, Origin};
+use tcpguard_common::fastpath::{self, Departure, Origin, Said};
 use tcpguard_common::wire::tagged;
 
 use crate::frame::SkbFrame;
@@ -13,7 +13,9 @@ use crate::{maps, sockets};
 #[inline(always)]
 pub fn learn(ctx: &TcContext) {
     let skb = ctx.skb.skb;
-    learn_syn_ack(skb, Origin::from_code(syn_ack_origin(skb)).marks());
+    let marks = Origin::from_code(syn_ack_origin(skb)).marks();
+    let said = syn_ack_options(skb);
+    syn_ack_record(said, marks, syn_ack_way(skb, said, marks));
 }
 
 #[unsafe(no_mangle)]
@@ -44,17 +46,37 @@ extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn learn_syn_ack(skb: *mut __sk_buff, marks: u32) -> u32 {
+extern "C" fn syn_ack_options(skb: *mut __sk_buff) -> u64 {
     let ctx = TcContext::new(skb);
+    let Some(tables) = KernelTables::new() else { return 0 };
+    let frame = SkbFrame::new(&ctx, tables.scratch());
+    // SAFETY: this CPU's state, of which the tables use other fields.
+    let sent = unsafe { &*tables.sent() };
+    fastpath::learn_options(&frame, sent).0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn syn_ack_way(skb: *mut __sk_buff, said: u64, marks: u32) -> u32 {
+    let ctx = TcContext::new(skb);
+    let Some(mut tables) = KernelTables::new() else { return 0 };
+    let frame = SkbFrame::new(&ctx, tables.scratch());
+    // SAFETY: the context that this program was called with, of which these fields are readable at this
+    // hook, and this CPU's state, of which the tables use other fields.
+    let (ifindex, tagged_later, control, sent) =
+        unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
+    let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
+    let departure = Departure { ifindex: maps::path(ifindex), vlan, marks };
+    fastpath::learn_way(&frame, sent, &departure, Said(said), &mut tables)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn syn_ack_record(said: u64, marks: u32, interfaces: u32) -> u32 {
     if let Some(mut tables) = KernelTables::new() {
-        let frame = SkbFrame::new(&ctx, tables.scratch());
-        // SAFETY: the context that this program was called with, of which these fields are readable at this
-        // hook, and this CPU's state, of which the tables use other fields.
-        let (ifindex, tagged_later, control, sent) =
-            unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
-        let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
-        let ifindex = maps::path(ifindex);
-        fastpath::learn(&frame, sent, &Departure { ifindex, vlan, marks }, &mut tables);
+        // SAFETY: this CPU's state, of which the tables use other fields.
+        let sent = unsafe { &*tables.sent() };
+        fastpath::learn_record(sent, Said(said), marks, interfaces, &mut tables);
     }
     0
 }

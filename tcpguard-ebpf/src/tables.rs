@@ -13,8 +13,8 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Tables, Template,

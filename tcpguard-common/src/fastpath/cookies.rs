@@ -4,14 +4,14 @@
 use super::count::{count, find_listener, is_bound_to_all};
 use super::exempt::is_own;
 use super::ladder::Trust;
-use super::way_back::{self, NoWayBack};
+use super::way_back::{self, NoWayBack, WayBack};
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
 use crate::abi::{
     ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, UNANSWERED_SLOTS,
     Unanswered, moment, option, quirk,
 };
 use crate::cookie::{self, Choice, Handshake, Offer};
-use crate::wire::{self, Frame, FrameMut, Segment, SynAck, flag};
+use crate::wire::{self, Frame, FrameMut, Segment, SynAck, SynOptions, flag};
 
 /// Time without an agent after which no mitigation of the ladder acts, in ns of boot time. Rules that drop
 /// outlive their agent, so that a restart opens no gap. Mitigations need an agent that watches whether clients
@@ -156,7 +156,7 @@ pub struct Accepted {
 }
 
 /// Records the properties of a SYN-ACK, whether it is the host's own, and which way it goes. `segment` is the
-/// segment that [`super::egress`] has read in `frame`.
+/// segment that [`super::egress`] has read in `frame`. In the kernel, its three parts are BPF functions.
 #[inline(always)]
 pub fn learn<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -164,18 +164,71 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     departure: &Departure,
     tables: &mut T,
 ) {
-    let sent = wire::syn_options(frame, segment);
+    let said = learn_options(frame, segment);
+    let interfaces = learn_way(frame, segment, departure, said, tables);
+    learn_record(segment, said, departure.marks, interfaces, tables);
+}
+
+/// The options of a SYN-ACK that leaves, in one number, as the parts of [`learn`] hand them to each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Said(pub u64);
+
+impl Said {
+    #[inline(always)]
+    const fn mss(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    const fn wscale(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    #[inline(always)]
+    const fn options(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// Reads the options of a SYN-ACK. By itself, so that the verifier walks the loop over them once.
+#[inline(always)]
+pub fn learn_options<F: Frame + ?Sized>(frame: &F, segment: &Segment) -> Said {
+    let SynOptions { mss, wscale, options, .. } = wire::syn_options(frame, segment);
+    Said(u64::from(mss) | u64::from(wscale) << 16 | u64::from(options) << 32)
+}
+
+/// Notes which way a SYN-ACK goes. Returns its [`SynAckRecord::interfaces`].
+#[inline(always)]
+pub fn learn_way<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    segment: &Segment,
+    departure: &Departure,
+    said: Said,
+    tables: &mut T,
+) -> u32 {
+    let &Departure { ifindex, vlan, marks } = departure;
+    let vlan = if vlan != 0 { vlan } else { wire::vlan(frame) };
+    if marks & SynAckRecord::FOREIGN == 0 {
+        let now = moment(tables.now_ns());
+        let mss = if marks & UNKNOWN == 0 { said.mss() } else { 0 };
+        way_back::learn(frame, tables, &segment.flow.server, (ifindex, vlan), mss, now);
+    }
+    SynAckRecord::interface(ifindex, vlan)
+}
+
+/// Records the properties of a SYN-ACK with these marks and interfaces.
+#[inline(always)]
+pub fn learn_record<T: Tables>(
+    segment: &Segment,
+    said: Said,
+    marks: u32,
+    interfaces: u32,
+    tables: &mut T,
+) {
+    let (known, foreign) = (marks & UNKNOWN == 0, marks & SynAckRecord::FOREIGN != 0);
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
     let now = moment(tables.now_ns());
-    let vlan = if departure.vlan != 0 { departure.vlan } else { wire::vlan(frame) };
-    let known = departure.marks & UNKNOWN == 0;
-    let foreign = departure.marks & SynAckRecord::FOREIGN != 0;
-    if !foreign {
-        let (way, mss) = ((departure.ifindex, vlan), if known { sent.mss } else { 0 });
-        way_back::learn(frame, tables, &segment.flow.server, way, mss, now);
-    }
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
-    let interfaces = SynAckRecord::interface(departure.ifindex, vlan);
     if !known {
         if let Some(record) = tables.syn_ack_record(&key)
             && record.interfaces & interfaces == 0
@@ -186,12 +239,12 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
     }
     let seen = SynAckRecord {
         interfaces,
-        mss: sent.mss,
+        mss: said.mss(),
         window: segment.window,
         ttl: segment.ttl,
-        wscale: sent.wscale,
+        wscale: said.wscale(),
         reserved: 0,
-        options: sent.options | ecn | departure.marks,
+        options: said.options() | ecn | marks,
         foreign_at: if foreign { now } else { 0 },
         mss_at: now,
     };
@@ -220,16 +273,71 @@ fn record<T: Tables>(tables: &mut T, key: &ListenerKey, seen: &SynAckRecord, now
     }
 }
 
-/// Turns a SYN that may pass into the SYN-ACK that its listener would have sent, with a cookie for a
-/// sequence number, or drops it. `None`: it cannot be answered here, and goes on to the stack.
+/// The reply to a SYN that may pass: whether there is one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Reply {
+    /// The SYN cannot be answered here, and goes on to the stack.
+    None = 0,
+    /// A reply is possible, with the record and to the next hop that [`PacketCtx`] holds.
+    Possible = 1,
+    /// A reply would go to a group: the SYN is dropped.
+    Reflection = 2,
+}
+
+impl Reply {
+    /// The value behind a number that a stage returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::Possible,
+            2 => Self::Reflection,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Finds out how the listener of a SYN would reply, and which way.
+#[inline(always)]
+pub(super) fn find_reply<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    pkt: &mut PacketCtx,
+    ifindex: u32,
+) -> Reply {
+    match way_of_reply(frame, tables, pkt, ifindex) {
+        Ok(way) => {
+            pkt.to = way.to;
+            if way.mss != 0 && way.mss < pkt.record.mss {
+                pkt.record.mss = way.mss;
+            }
+            Reply::Possible
+        }
+        Err(NoWayBack::Group) => {
+            count(tables, pkt.listener.id, |counters| counters.limited += 1);
+            Reply::Reflection
+        }
+        Err(NoWayBack::Renewed) => {
+            // Only one in a second, so it takes no token.
+            pkt.trust = Trust::Renewing;
+            Reply::None
+        }
+        Err(NoWayBack::Unanswered(why)) => {
+            count_unanswered(tables, why);
+            Reply::None
+        }
+    }
+}
+
+/// Turns a SYN with a [`Reply`] into the SYN-ACK that its listener would have sent, with a cookie for a sequence
+/// number. `None`: it cannot be answered here, and goes on to the stack.
 #[inline(always)]
 pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
     pkt: &mut PacketCtx,
-    ifindex: u32,
 ) -> Option<Reason> {
-    match answer(frame, tables, pkt, ifindex) {
+    match answer(frame, tables, pkt) {
         Ok(isn) => {
             count(tables, pkt.listener.id, |counters| counters.cookies_sent += 1);
             if pkt.trust == Trust::Validated {
@@ -238,23 +346,53 @@ pub(super) fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
             (pkt.cookie_sent, pkt.isn) = (true, isn);
             Some(Reason::Cookie)
         }
-        Err(NoWayBack::Group) => {
-            count(tables, pkt.listener.id, |counters| counters.limited += 1);
-            Some(Reason::DropReflection)
-        }
-        Err(NoWayBack::Renewed) => {
-            // Only one in a second, so it takes no token.
-            pkt.trust = Trust::Renewing;
-            None
-        }
-        Err(NoWayBack::Unanswered(why)) => {
-            let place = T::opaque(why as u64) as usize & (UNANSWERED_SLOTS - 1);
-            if let Some(counters) = tables.host_counters() {
-                counters.unanswered[place] += 1;
-            }
+        Err(why) => {
+            count_unanswered(tables, why);
             None
         }
     }
+}
+
+#[inline(always)]
+fn count_unanswered<T: Tables>(tables: &mut T, why: Unanswered) {
+    let place = T::opaque(why as u64) as usize & (UNANSWERED_SLOTS - 1);
+    if let Some(counters) = tables.host_counters() {
+        counters.unanswered[place] += 1;
+    }
+}
+
+/// Finds the way of the reply to a SYN, and the record of its listener.
+#[inline(always)]
+fn way_of_reply<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    pkt: &mut PacketCtx,
+    ifindex: u32,
+) -> Result<WayBack, NoWayBack> {
+    #[inline(always)]
+    const fn because<R>(why: Unanswered) -> Result<R, NoWayBack> {
+        Err(NoWayBack::Unanswered(why))
+    }
+    let syn = &pkt.segment;
+    let flow = &syn.flow;
+    if is_mixed(syn) || flow.client.is_no_source() {
+        return because(Unanswered::NoReply);
+    }
+    if syn.fragment {
+        return because(Unanswered::Fragment);
+    }
+    if pkt.options.options & option::SIGNED != 0 {
+        return because(Unanswered::Signed);
+    }
+    let key = ListenerKey::new(flow.server, flow.server_port);
+    match syn_ack_cache::record_of_listener(tables, &key, pkt.now) {
+        Some(record) if record.is_own() => pkt.record = *record,
+        _ => return because(Unanswered::NoRecord),
+    }
+    if !pkt.record.leaves_by(ifindex, wire::vlan(frame)) {
+        return because(Unanswered::NoWay);
+    }
+    way_back::find(frame, tables, &flow.client, pkt.now, ifindex)
 }
 
 /// Makes the frame the reply. Returns the cookie.
@@ -263,67 +401,40 @@ fn answer<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
     pkt: &PacketCtx,
-    ifindex: u32,
-) -> Result<u32, NoWayBack> {
-    #[inline(always)]
-    const fn because<R>(why: Unanswered) -> Result<R, NoWayBack> {
-        Err(NoWayBack::Unanswered(why))
-    }
-    let syn = &pkt.segment;
+) -> Result<u32, Unanswered> {
+    let (syn, sent, record) = (&pkt.segment, &pkt.options, &pkt.record);
     let flow = &syn.flow;
     let v6 = syn.quirks & quirk::IPV6 != 0;
-    if is_mixed(syn) || flow.client.is_no_source() {
-        return because(Unanswered::NoReply);
-    }
-    if syn.fragment {
-        return because(Unanswered::Fragment);
-    }
-    let sent = &pkt.options;
-    if sent.options & option::SIGNED != 0 {
-        return because(Unanswered::Signed);
-    }
-    let key = ListenerKey::new(flow.server, flow.server_port);
-    let record = match syn_ack_cache::record_of_listener(tables, &key, pkt.now) {
-        Some(record) if record.is_own() => *record,
-        _ => return because(Unanswered::NoRecord),
-    };
-    if !record.leaves_by(ifindex, wire::vlan(frame)) {
-        return because(Unanswered::NoWay);
-    }
-    let way = way_back::find(frame, tables, &flow.client, pkt.now, ifindex)?;
     let asks_ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
     let ecn = if asks_ecn { option::ECN } else { 0 };
     let client = Offer::new(sent.mss, sent.wscale, (sent.options | ecn) & record.options);
     let (cookie, options) = if kernel_cookies::wanted(&pkt.listener) {
         if !pkt.given.made {
-            return because(Unanswered::NoCookie);
+            return Err(Unanswered::NoCookie);
         }
         kernel_cookies::terms(&pkt.given, &client)
     } else {
         let choice = Choice::new(&client, v6).map(|number| frame.forget(number));
         let Some(secret) = tables.cookie_secret().filter(|secret| secret.drawn != 0) else {
-            return because(Unanswered::NoCookie);
+            return Err(Unanswered::NoCookie);
         };
         let handshake = Handshake { flow, client_isn: syn.seq };
         let cookie = cookie::make(secret, &handshake, cookie::ticks(pkt.now), &choice);
         (cookie, choice.agreed().options)
     };
-    let smaller = way.mss != 0 && way.mss < record.mss;
     let reply = SynAck {
-        to: way.to,
+        to: pkt.to,
         isn: cookie.isn,
         window: record.window,
-        mss: if smaller { way.mss } else { record.mss },
+        mss: record.mss,
         ttl: record.ttl,
         wscale: record.wscale,
         options: frame.forget(options.into()) as u32,
         timestamp: cookie.timestamp,
         echo: sent.timestamp,
     };
-    match reply.replace(frame, syn) {
-        Some(()) => Ok(cookie.isn),
-        None => because(Unanswered::Fragment),
-    }
+    reply.replace(frame, syn).ok_or(Unanswered::Fragment)?;
+    Ok(cookie.isn)
 }
 
 /// Returns whether it is an IPv6 packet with mapped IPv4 addresses: none of either, and the stack drops it.

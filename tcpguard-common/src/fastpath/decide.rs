@@ -7,12 +7,12 @@ use super::count::{
 use super::kernel_cookies::Given;
 use super::ladder::{BY_TRUST, Trust};
 use super::{
-    Accepted, OutOfStateStages, Socket, Tables, classify, closed, cookie_networks, hash,
+    Accepted, OutOfStateStages, Reply, Socket, Tables, classify, closed, cookie_networks, hash,
     let_through, out_of_state, sets,
 };
 use crate::abi::{
     ABI_VERSION, Action, Class, Config, Fingerprint, Flow, FlowKey, FlowState, ListenerEntry,
-    ListenerKey, Rate, Reason,
+    ListenerKey, Rate, Reason, SynAckRecord,
 };
 use crate::wire::{self, Frame, Segment, SynOptions, Timestamps};
 
@@ -69,6 +69,10 @@ pub struct PacketCtx {
     pub(super) options: SynOptions,
     /// The cookie that the kernel made for it, if it was asked for one.
     pub(super) given: Given,
+    /// The look of the reply, if there is a [`Reply::Possible`]: the record of its listener, with the MSS of the way.
+    pub(super) record: SynAckRecord,
+    /// The Ethernet address to which the reply goes, as [`NextHop::mac`](crate::abi::NextHop).
+    pub(super) to: u64,
     /// True if the cookie that it may bring back may be checked.
     pub(super) checked: bool,
     /// Its timestamps, if it may bring back a cookie.
@@ -146,6 +150,8 @@ pub trait Stages: OutOfStateStages {
     fn socket(&mut self) -> Socket;
     /// See [`super::stage::options`].
     fn options(&mut self);
+    /// See [`super::stage::find_reply`].
+    fn find_reply(&mut self) -> Reply;
     /// See [`super::stage::send_cookie`].
     fn send_cookie(&mut self) -> Option<Reason>;
     /// See [`super::stage::budget`].
@@ -261,8 +267,14 @@ fn mitigate<S: Stages>(stages: &mut S, plan: SynPlan) -> Option<Reason> {
         Disposition::Limited(reason) => return stages.budget().map(|_| reason),
         Disposition::Answer => {
             stages.options();
-            if let Some(sent) = stages.send_cookie() {
-                return Some(sent);
+            match stages.find_reply() {
+                Reply::Reflection => return Some(Reason::DropReflection),
+                Reply::Possible => {
+                    if let Some(sent) = stages.send_cookie() {
+                        return Some(sent);
+                    }
+                }
+                Reply::None => {}
             }
         }
         Disposition::Stack | Disposition::AskSockets => {}

@@ -3,8 +3,8 @@
 use super::{Model, Packet};
 use crate::abi::{Class, Config, Reason};
 use crate::fastpath::{
-    self, Claim, Disposition, Family, OutOfStateStages, PacketCtx, RedeemStages, Socket, Stages,
-    SynPlan, no_cookie, out_of_state, stage,
+    self, Claim, Disposition, Family, OutOfStateStages, PacketCtx, RedeemStages, Reply, Socket,
+    Stages, SynPlan, no_cookie, out_of_state, stage,
 };
 
 /// The stages of a decision over a packet and the tables of the host.
@@ -94,9 +94,13 @@ impl Stages for HostStages<'_> {
         self.with(|frame, config, model, pkt| stage::options(&*frame, config, model, pkt));
     }
 
-    fn send_cookie(&mut self) -> Option<Reason> {
+    fn find_reply(&mut self) -> Reply {
         let ifindex = Model::DEPARTURE.ifindex;
-        self.with(|frame, _, model, pkt| stage::send_cookie(frame, model, pkt, ifindex))
+        self.with(|frame, _, model, pkt| stage::find_reply(&*frame, model, pkt, ifindex))
+    }
+
+    fn send_cookie(&mut self) -> Option<Reason> {
+        self.with(|frame, _, model, pkt| stage::send_cookie(frame, model, pkt))
     }
 
     fn reply_seen(&mut self) {
