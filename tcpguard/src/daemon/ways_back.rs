@@ -9,18 +9,19 @@ use tcpguard_common::abi::{NextHop, NextHops};
 use tcpguard_engine::Timestamp;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{
-    self, ClientRoutes, Interface, Reach, RouteChanges, client_routes, interfaces,
+    self, ClientRoutes, Interface, Reach, RouteChanges, client_routes, ethernet_addresses,
+    interfaces,
 };
 
 use crate::bpf::{Dataplane, KernelError};
 
 /// Routes are read again this often without an announced change.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// So many routes are read again no more than once in [`PAUSE`]: a host may have those of the whole Internet.
+/// More routes than this are read again no more than once in [`PAUSE`]: a host may have those of the whole Internet.
 const MANY: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What the programs know.
+/// The routes and Ethernet addresses that the programs know.
 #[derive(Debug, Default)]
 pub struct WaysBack {
     changes: Option<RouteChanges>,
@@ -35,11 +36,11 @@ pub struct WaysBack {
 }
 
 impl WaysBack {
-    /// Reads routes and addresses again, if they may have changed, and tells the programs what has. `attached` are
-    /// the interfaces with the XDP program.
+    /// Reads routes and addresses again, if they may have changed, and passes changes to the programs. `attached`
+    /// are the interfaces with the XDP program.
     ///
     /// # Errors
-    /// When the programs cannot be told; the next call tries again.
+    /// When the kernel refuses; the next call tries again.
     pub fn tend(
         &mut self,
         now: Timestamp,
@@ -95,7 +96,12 @@ impl WaysBack {
             self.own_macs = own_macs;
         }
         if self.routes.as_ref() != Some(&routes) {
-            dataplane.set_routes(&kinds(&routes))?;
+            let kinds = kinds(&routes);
+            // The next hops that an earlier agent left are still those of the same routes.
+            let goes_on = self.routes.is_none() && dataplane.has_routes(&kinds)?;
+            if !goes_on {
+                dataplane.set_routes(&kinds)?;
+            }
             self.routes = Some(routes);
         }
         Ok(())
@@ -104,7 +110,7 @@ impl WaysBack {
 
 /// The routes and Ethernet addresses of the host.
 fn read(attached: &[u32]) -> Result<(ClientRoutes, BTreeSet<u64>), linux::Error> {
-    let (all, addresses) = (interfaces::list()?, interfaces::ethernet_addresses()?);
+    let (all, addresses) = (interfaces::list()?, ethernet_addresses()?);
     Ok((client_routes()?, own_macs(&all, &addresses, attached)))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use tcpguard_common::abi::{Addr, NextHop, NextHops, maps};
+use tcpguard_common::abi::{Addr, NextHop, NextHops, PrefixV4, PrefixV6, maps};
 
 use super::Dataplane;
 use crate::bpf::KernelError;
@@ -19,29 +19,7 @@ impl Dataplane {
     /// Replaces the routes to clients, each of a kind of [`NextHops`], and forgets the next hops that were seen. Those
     /// for which there is no room are left out: the shorter prefixes stand for them.
     pub fn set_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<(), KernelError> {
-        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
-        let mut kinds = vec![NextHops::NOWHERE; maps::MAX_NEXT_HOPS as usize];
-        let mut free = 1..TEST_ROUTE;
-        // From the shortest prefix on.
-        let mut sorted: Vec<(&IpNet, &u32)> = routes.iter().collect();
-        sorted.sort_by_key(|(net, _)| net.prefix_len());
-        for (net, kind) in sorted {
-            let number = match *kind {
-                NextHops::NOWHERE => NOWHERE,
-                kind => match free.next() {
-                    Some(number) => {
-                        kinds[number as usize] = kind;
-                        number
-                    }
-                    None => continue,
-                },
-            };
-            match prefix(net) {
-                Prefix::V4(key) if v4.len() < ROOM => drop(v4.insert(key, number)),
-                Prefix::V6(key) if v6.len() < ROOM => drop(v6.insert(key, number)),
-                _ => {}
-            }
-        }
+        let Numbered { v4, v6, kinds } = Numbered::of(routes);
         // Until a number has its kind, its route leads to nowhere, and SYNs go to the stack.
         for number in 1..TEST_ROUTE {
             self.next_hops.set(&number, &NextHops::default())?;
@@ -52,6 +30,14 @@ impl Dataplane {
             self.next_hops.set(&number, &NextHops::of(kind))?;
         }
         Ok(())
+    }
+
+    /// Returns whether the programs have exactly these routes.
+    pub fn has_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<bool, KernelError> {
+        let Numbered { v4, v6, kinds } = Numbered::of(routes);
+        let are_kinds =
+            self.next_hops()?.iter().zip(kinds).all(|((_, hops), kind)| hops.kind == kind);
+        Ok(are_kinds && is(&self.routes_v4, &v4)? && is(&self.routes_v6, &v6)?)
     }
 
     /// Has everybody be a neighbour at one interface, at which the host has this Ethernet address, and never forgets
@@ -149,6 +135,56 @@ impl Dataplane {
 
 /// Prefixes of a family, beside those of the self-test.
 const ROOM: usize = maps::MAX_ROUTES as usize - 3;
+
+/// Routes with the numbers under which the programs have them.
+struct Numbered {
+    v4: BTreeMap<PrefixV4, u32>,
+    v6: BTreeMap<PrefixV6, u32>,
+    /// The kind of each number's route.
+    kinds: Vec<u32>,
+}
+
+impl Numbered {
+    /// Numbers routes from the shortest prefix on, as far as there is room.
+    fn of(routes: &BTreeMap<IpNet, u32>) -> Self {
+        let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+        let mut kinds = vec![NextHops::NOWHERE; maps::MAX_NEXT_HOPS as usize];
+        let mut free = 1..TEST_ROUTE;
+        let mut sorted: Vec<(&IpNet, &u32)> = routes.iter().collect();
+        sorted.sort_by_key(|(net, _)| net.prefix_len());
+        for (net, kind) in sorted {
+            let number = match *kind {
+                NextHops::NOWHERE => NOWHERE,
+                kind => match free.next() {
+                    Some(number) => {
+                        kinds[number as usize] = kind;
+                        number
+                    }
+                    None => continue,
+                },
+            };
+            match prefix(net) {
+                Prefix::V4(key) if v4.len() < ROOM => drop(v4.insert(key, number)),
+                Prefix::V6(key) if v6.len() < ROOM => drop(v6.insert(key, number)),
+                _ => {}
+            }
+        }
+        Self { v4, v6, kinds }
+    }
+}
+
+/// Returns whether the contents of a table are exactly these.
+fn is<K: Plain + Ord>(
+    table: &Table<K, u32>,
+    wanted: &BTreeMap<K, u32>,
+) -> Result<bool, KernelError> {
+    let present = table.keys(maps::MAX_ROUTES)?;
+    let mut same = present.len() == wanted.len();
+    for (key, value) in wanted {
+        same = same && table.get(key)? == Some(*value);
+    }
+    Ok(same)
+}
 
 /// Makes the contents of a table exactly these. Entries that stay are not touched.
 fn replace<K: Plain + Ord>(

@@ -18,6 +18,7 @@ use tcpguard_host::durable::seal;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::json;
 
+use super::handover_ways::RecordedWays;
 use crate::bpf::{KernelError, Pins, addr, ip};
 use crate::daemon::executor::Executor;
 use crate::daemon::listeners::{Inherited, MonitoredListener};
@@ -52,6 +53,9 @@ pub struct HandoverRecord {
     timestamp_offset: u32,
     /// Listeners with a mitigation.
     listeners: Vec<RecordedListener>,
+    /// Ways back to clients, if there is such a listener.
+    #[serde(default)]
+    ways: RecordedWays,
 }
 
 /// A listener with a mitigation.
@@ -92,7 +96,9 @@ impl HandoverRecord {
             .filter(|one| one.mitigations != 0)
             .map(|one| one.into())
             .collect();
+        let mut ways = RecordedWays::default();
         if !listeners.is_empty() {
+            ways = RecordedWays::of(&executor.dataplane)?;
             for (key, record) in executor.dataplane.syn_acks()? {
                 let port = u16::from_be_bytes(key.port);
                 let of = executor.listeners.of(ip(&key.addr), port);
@@ -116,6 +122,7 @@ impl HandoverRecord {
             cookie_key,
             timestamp_offset,
             listeners,
+            ways,
         })
     }
 
@@ -171,6 +178,9 @@ impl HandoverRecord {
         {
             return Err(format!("{} has a window scale of {}", params.addr, params.wscale));
         }
+        if let Some(refusal) = found.ways.refusal() {
+            return Err(refusal);
+        }
         Ok(found)
     }
 
@@ -201,6 +211,7 @@ impl HandoverRecord {
         }
         let inherited = self.listeners.iter().map(|taken| taken.inherited(self.knows_cookies()));
         executor.listeners.inherit(now, inherited, &mut executor.dataplane)?;
+        self.ways.take_over(now, &executor.dataplane)?;
         for taken in self.listeners.iter().filter(|_| self.knows_cookies()) {
             for params in &taken.syn_ack_params {
                 let (key, record) = params.record(now, taken.listener.port);
@@ -340,6 +351,7 @@ mod tests {
             cookie_key: KEY,
             timestamp_offset: 77,
             listeners: vec![taken],
+            ways: RecordedWays::default(),
         }
     }
 
@@ -413,8 +425,8 @@ mod tests {
         let params = taken.syn_ack_params[0].clone();
         assert_eq!(of(vec![taken.clone(); 4097]), "it has 4097 listeners of 4096");
         assert_eq!(
-            syn_ack_params(vec![params.clone(); 4097]),
-            "it has 4097 SYN-ACK parameters of 4096"
+            syn_ack_params(vec![params.clone(); 3001]),
+            "it has 3001 SYN-ACK parameters of 3000"
         );
         let unscaled = SynAckParams {
             wscale: 255,

@@ -5,6 +5,7 @@ pub mod alerts;
 #[cfg(test)]
 pub mod damage;
 pub mod handover_record;
+mod handover_ways;
 pub mod incidents;
 pub mod jsonl;
 pub mod kept_timelines;
