@@ -79,16 +79,20 @@ impl Engine {
         began.filter_map(hinted).collect()
     }
 
-    /// Lets SYNs beyond the limits of replies pass where cookies are sent without a flood, and nowhere else: a flash
-    /// crowd exceeds the limits, too. Reports cookies for which this host has a reason of its own from now on.
+    /// Lets SYNs beyond the limits of replies pass where this agent sends cookies without an incident, and nowhere else: a
+    /// flash crowd exceeds the limits, too. Cookies that an operator orders, or that an earlier agent sent, are there for
+    /// a flood that may be no incident yet. Reports cookies for which this host has a reason of its own from now on.
     pub(super) fn pass_excess(&mut self, now: Timestamp) {
         let mut called_for = Vec::new();
         for monitor in self.monitors.values_mut() {
-            let pass = monitor.ladder.has(Mitigation::Cookies) && !monitor.is_flooded();
+            let by_itself = monitor.ladder.reason(Mitigation::Cookies).is_some_and(|why| {
+                !matches!(why, MitigationReason::Ordered { .. } | MitigationReason::Inherited)
+            });
+            let ahead = monitor.ladder.sends_ahead();
+            let pass = ahead || by_itself && monitor.class().is_none();
             if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
                 self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
             }
-            let ahead = monitor.ladder.sends_ahead();
             let was_ahead = std::mem::replace(&mut monitor.sends_ahead, ahead);
             if was_ahead
                 && !ahead

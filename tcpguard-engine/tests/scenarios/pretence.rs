@@ -315,7 +315,7 @@ fn cookies_answer_at_a_full_queue_whatever_the_verdict_is() {
     assert!(armed <= BEGIN + 5.0, "{story}");
     assert!(answered.group_connected(0, 1.0, armed + 0.5, BEGIN + 28.0) > 0.99, "{story}");
     assert_eq!(answered.installed.len(), 0, "{story}");
-    assert!(answered.kernel.passes_excess(0), "no limit drops SYNs without a flood: {story}");
+    assert!(!answered.kernel.passes_excess(0), "an incident is open: {story}");
     let alert = answered
         .alerts
         .iter()
