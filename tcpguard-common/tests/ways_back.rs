@@ -95,7 +95,7 @@ impl Host {
         self.0.now_ns += 1 << 24;
     }
 
-    /// Where the reply to a SYN goes and with which MSS, or why there is none.
+    /// Returns the destination and the MSS of the reply to a SYN, or the reason why there is none.
     fn reply_to(&mut self, from: [u8; 4], (to, by): (Mac, Mac)) -> Result<(Mac, u16), String> {
         let before = self.0.host.unanswered;
         let mut frame = Packet(segment((to, by), [from, SERVER], SYN, 1460));
@@ -159,7 +159,7 @@ fn a_router_that_has_failed_over_is_noticed_within_seconds() {
     assert_eq!(host.goes_to(FAR, SPARE), Ok(ROUTER), "and the others do not wait for it");
     host.replies(FAR, SPARE, HERE, 1460);
     assert_eq!(host.goes_to(FAR, SPARE), Ok(SPARE));
-    // The stack says nothing any more.
+    // The stack no longer replies.
     host.0.now_ns += 12 * MOMENT;
     assert_eq!(host.goes_to(FAR, BALANCER), Err("renewed".to_owned()));
     assert_eq!(host.goes_to(FAR, BALANCER), because(Unanswered::NoWay));
@@ -226,7 +226,7 @@ fn one_client_with_a_small_mss_does_not_set_it_for_all_and_a_route_does_for_its_
     host.replies([198, 51, 100, 66], ROUTER, HERE, 512);
     assert_eq!(host.reply_to(FAR, (HOST, ROUTER)), Ok((ROUTER, 1460)));
     assert_eq!(host.reply_to([10, 77, 1, 1], (HOST, ROUTER)), Ok((ROUTER, 1360)));
-    // What nobody has been told for ten minutes is forgotten.
+    // An MSS that was sent to no client for ten minutes is forgotten.
     host.0.now_ns += 700 * S;
     host.replies(FAR, ROUTER, HERE, 512);
     assert_eq!(host.reply_to(FAR, (HOST, ROUTER)), Ok((ROUTER, 512)));

@@ -106,13 +106,13 @@ codes! {
         /// The host's SYN-ACKs to the network of its source leave by another interface, or with another VLAN tag,
         /// or none was seen.
         NoWay = 1, "no_way";
-        /// It was sent to an Ethernet address that is not this host's.
+        /// The SYN was sent to an Ethernet address that is not this host's.
         OtherMac = 2, "other_mac";
         /// The host replies to no such source: its own address, that of a group, or none.
         NoReply = 3, "no_reply";
-        /// It is a fragment, or too short for a reply.
+        /// The SYN is a fragment, or too short for a reply.
         Fragment = 4, "fragment";
-        /// It is signed (TCP-MD5, TCP-AO).
+        /// The SYN is signed (TCP-MD5, TCP-AO).
         Signed = 5, "signed";
         /// There is no cookie: no secret is drawn, or the kernel made none.
         NoCookie = 6, "no_cookie";

@@ -41,8 +41,8 @@ impl AddAssign<&Self> for PacketCounters {
     }
 }
 
-/// Value of `LATE`, one per listener for all CPUs: handshakes that completed late. Concurrent additions of two
-/// CPUs may be lost.
+/// Value of `LATE`, one per listener for all CPUs: handshakes that completed late, and SYNs of clients that waited.
+/// Concurrent additions of two CPUs may be lost.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Late {
@@ -54,6 +54,9 @@ pub struct Late {
     /// Handshakes that new clients completed after a SYN that a rule matched had passed, as
     /// [`RuleHits::completed`].
     pub let_through: u64,
+    /// Of the SYNs that [`ListenerCounters::syn_retransmit`] counts, those that came as late as those of a client's
+    /// kernel; see [`crate::fastpath::retransmit_timing`] (sampled).
+    pub syn_retransmit_timed: u64,
 }
 
 /// Polls that [`Late`] distinguishes.
@@ -68,9 +71,6 @@ pub struct ListenerCounters {
     pub syn: u64,
     /// Of these, retransmissions of a SYN that is still pending (sampled).
     pub syn_retransmit: u64,
-    /// Of these, those that came as late as those of a client's kernel; see
-    /// [`crate::fastpath::retransmit_timing`] (sampled).
-    pub syn_retransmit_timed: u64,
     /// SYN-ACKs that left, retransmissions included.
     pub syn_ack: u64,
     /// Of these, retransmissions (sampled).

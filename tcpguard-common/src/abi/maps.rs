@@ -25,8 +25,8 @@ pub const fn rule_slots(rules: u32) -> u32 {
 pub const MAX_SIGNATURES: u32 = 1024;
 /// Prefixes in each exempt trie at most.
 pub const MAX_EXEMPT: u32 = 4096;
-/// Buckets of exempt addresses, 32 KiB; a power of two.
-pub const EXEMPT_BUCKETS: u32 = 4096;
+/// Buckets of exempt addresses, 8 KiB; a power of two.
+pub const EXEMPT_BUCKETS: u32 = 1024;
 /// Bytes of the filter in front of the exempt tries, a bit for every 16 bits of a prefix of each family.
 pub const EXEMPT_FILTER_BYTES: usize = 16_384;
 /// Sampled connection attempts remembered.
@@ -76,7 +76,7 @@ pub const CLOSED_WORDS: u32 = 16_384;
 pub const MAX_UNKNOWN: u32 = 256;
 
 /// Local addresses and ports with a record of their replies to SYNs (LRU).
-pub const MAX_SYN_ACKS: u32 = 4096;
+pub const MAX_SYN_ACKS: u32 = 3_000;
 /// Prefixes of each family to which routes lead, those of own addresses included.
 pub const MAX_ROUTES: u32 = 4096;
 /// Routes with next hops of their own, 60 KiB; a power of two. The first is that to nowhere, and the last the

@@ -3,7 +3,7 @@
 /// Next hops that are remembered of one route.
 pub const HOPS: usize = 4;
 
-/// Where SYN-ACKs to a network went, or those to a neighbour. All-zero is none.
+/// The next hop of SYN-ACKs to a network, or of those to a neighbour. All-zero is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct NextHop {

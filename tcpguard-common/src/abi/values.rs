@@ -79,7 +79,7 @@ impl ListenerEntry {
     pub const KERNEL_COOKIES: u8 = 16;
     /// The signature rules for every listener are not for this one.
     pub const EXEMPT: u8 = 32;
-    /// SYNs beyond a limit of replies go to the stack without a token: cookies are sent without a flood.
+    /// SYNs beyond a limit of replies go to the stack without a token: cookies are sent without an incident.
     pub const PASS_EXCESS: u8 = 64;
 }
 

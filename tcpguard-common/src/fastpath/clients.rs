@@ -17,7 +17,7 @@
 //! more become clients than `NETWORK_RATE` does.
 //!
 //! *What a client may send.* Behind one address there may be a proxy, or the NAT of a carrier, with hundreds of
-//! connections a second. So a token of its bucket is for a SYN that is not answered: it comes back when a handshake
+//! connections a second. So a token of its bucket is for a SYN that is not answered: it is returned when a handshake
 //! completes. Where cookies answer, as many more handshakes may be under way at once as it completed in a second: they
 //! take no place in a queue. An attacker who spoofs the address gets no more by this than what its owner completes.
 //! The first handshake of an address gives its network back the token of the reply. Later ones do not, because the

@@ -2,7 +2,7 @@
 //!
 //! Any sender can write an exempt address into a SYN. So the exemption from signature rules and limits has a rate, that
 //! of a validated client for each address, and that of the listener's retransmitted SYNs for all together
-//! ([`super::ladder`]). Beyond it, an exempt source is one like any other. Gateways, resolvers and the host's own
+//! (`ladder.rs`). Beyond it, an exempt source is one like any other. Gateways, resolvers and the host's own
 //! addresses open no connection to a listener, and are exempt from drops by source only.
 //!
 //! A trie holds them, and a filter in front of it saves most segments that look-up: a bit for each

@@ -20,7 +20,7 @@
 //!    addresses, so that a flood that spoofs one of them leaves the others theirs. What is returned is not limited:
 //!    completed handshakes give tokens back ([`clients`]). A limit is not there against clients, so a SYN beyond it
 //!    takes a token of the listener's buckets, as below, and goes to the stack. It is dropped without one. While there
-//!    is no flood, it goes to the stack without a token: clients get there what they get without cookies. Then the
+//!    is no incident, it goes to the stack without a token: clients get there what they get without cookies. Then the
 //!    socket table is searched for every source, since the stack holds half-open connections of new clients.
 //! 2. SYNs that are not answered with a cookie go to the stack. With a SYN rate limit, first SYNs of
 //!    unvalidated sources take a token of it each, and retransmitted ones may take one of the bucket of

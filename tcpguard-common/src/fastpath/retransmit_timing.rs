@@ -4,7 +4,7 @@
 //! 6298 §2.1, §5.5). No other sender has to. But to send each SYN twice at once costs an attacker one more packet,
 //! no state and no time. So of a flow only those retransmissions count that come as late as a client's do: the
 //! second one that counts comes three times as late as the first may, and so on. Only these are evidence
-//! ([`crate::abi::ListenerCounters::syn_retransmit_timed`]). That any SYN came before is counted apart, because a
+//! ([`crate::abi::Late::syn_retransmit_timed`]). That any SYN came before is counted apart, because a
 //! retransmission is no attempt, whether a client or an attacker sends it.
 
 /// A tick is 2^26 ns (67 ms). It is kept modulo 256, which is 17 s: longer than any wait between a client's first

@@ -10,7 +10,7 @@ use super::exempt::is_exempt;
 use super::ladder::{self, Trust};
 use super::rules::{self, By, agent_gone};
 use super::{
-    Disposition, Family, HANDSHAKE_NS, PacketCtx, Socket, SynPlan, Tables, classify, closed,
+    Disposition, Family, HANDSHAKE_NS, PacketCtx, Reply, Socket, SynPlan, Tables, classify, closed,
     closed_port_sources, cookie_networks, cookies, distinct, drop_cache, hash, kernel_cookies,
     let_through, pace, pending, retransmit_timing, samples, sets, signatures, templates,
 };
@@ -324,10 +324,10 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, d
         known.sample_shift = shift;
     }
     answered(known, pkt);
-    count(tables, pkt.listener.id, |counters| {
-        counters.syn_retransmit += weight;
-        counters.syn_retransmit_timed += if timed { weight } else { 0 };
-    });
+    count(tables, pkt.listener.id, |counters| counters.syn_retransmit += weight);
+    if timed && let Some(late) = tables.late(pkt.listener.id) {
+        late.syn_retransmit_timed += weight;
+    }
     // The SYN of a validated client is counted when it is answered.
     if timed && pkt.cookie_sent && pkt.trust != Trust::Validated {
         cookie_networks::asked(tables, pkt);
@@ -375,16 +375,26 @@ pub fn options<F: Frame + ?Sized, T: Tables>(
     kernel_cookies::ask(config, tables, pkt);
 }
 
-/// Turns a SYN into the SYN-ACK with a cookie that answers it. `None`: it is as it was, and goes on
-/// to the stack.
+/// Finds out how the listener of a SYN would reply that came in by this interface, and which way.
+#[inline(always)]
+pub fn find_reply<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    tables: &mut T,
+    pkt: &mut PacketCtx,
+    ifindex: u32,
+) -> Reply {
+    cookies::find_reply(frame, tables, pkt, ifindex)
+}
+
+/// Turns a SYN with a possible [`find_reply`] into the SYN-ACK with a cookie that answers it. `None`: it is as it
+/// was, and goes on to the stack.
 #[inline(always)]
 pub fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     frame: &mut F,
     tables: &mut T,
     pkt: &mut PacketCtx,
-    ifindex: u32,
 ) -> Option<Reason> {
-    cookies::send_cookie(frame, tables, pkt, ifindex)
+    cookies::send_cookie(frame, tables, pkt)
 }
 
 /// Counts a segment that only ever answers a SYN, and whether this host asked for it: a SYN-ACK, or

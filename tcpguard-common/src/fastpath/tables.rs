@@ -5,8 +5,8 @@ use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceSet, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits,
+    RuleRef, SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 

@@ -25,15 +25,15 @@ use std::vec::Vec;
 use crate::abi::maps::{
     ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
     DROP_CACHE_SETS, EXEMPT_BUCKETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS,
-    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_UNKNOWN, PENDING_MARKS, REPLY_LIMIT_BUCKETS,
-    SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
+    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_UNKNOWN, PENDING_MARKS,
+    REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, Reason,
-    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet, SynAckRecord,
-    SynSamples,
+    ListenerCounters, ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters,
+    PortEntry, Reason, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet,
+    SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, PacketCtx,

@@ -78,7 +78,7 @@ fn a_flood_spoofing_an_exempt_address_passes_a_signature_at_a_clients_rate_and_a
     }
 }
 
-/// As above, with no rule: of an ordinary source none would.
+/// Exempt sources as above, with no rule: of an ordinary source no SYN would pass.
 #[test]
 fn exempt_addresses_pass_the_budget_at_a_clients_rate() {
     let mut host = host(BUDGET);
@@ -101,8 +101,8 @@ fn a_flood_spoofing_an_allowlisted_prefix_gets_few_replies_beyond_the_limit() {
     let (validated, new_client) = (v4(198, 51, 100, 7), v4(198, 51, 100, 8));
     validate(&mut host, validated);
     assert_eq!(send(&mut host, v4(10, 17, 1, 1), 1), Reason::Cookie, "allowlisted, and alone");
-    for stranger in [new_client, RESOLVER] {
-        assert_eq!(send(&mut host, stranger, 1), Reason::DropReplyLimit);
+    for unvalidated in [new_client, RESOLVER] {
+        assert_eq!(send(&mut host, unvalidated, 1), Reason::DropReplyLimit);
     }
     let spoofed = flood(&mut host, 100_000, S, any_allowed);
     assert!((PER_SECOND..=PER_SECOND + BURST).contains(&spoofed.answered), "{spoofed:?}");
@@ -110,7 +110,7 @@ fn a_flood_spoofing_an_allowlisted_prefix_gets_few_replies_beyond_the_limit() {
     assert_eq!(counters(&host).exempt, 0, "no rule had anything to spare");
 }
 
-/// It serves the host. If it is the NAT of clients too, their handshakes speak for it.
+/// A gateway serves the host. If it is the NAT of clients too, their handshakes speak for it.
 #[test]
 fn a_gateway_is_exempt_by_source_and_a_client_once_it_has_completed_a_handshake() {
     let mut host = host(OWN_COOKIES);

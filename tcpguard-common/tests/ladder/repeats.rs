@@ -23,7 +23,7 @@ fn repetitions(host: &Model) -> (u8, u64) {
 
 /// Retransmissions that the listener counts as those of clients.
 fn timed(host: &Model) -> u64 {
-    host.listener_counters.values().map(|counters| counters.syn_retransmit_timed).sum()
+    host.late.values().map(|late| late.syn_retransmit_timed).sum()
 }
 
 /// A second SYN at once costs one packet more, and would disguise a flood as clients with a broken path.
@@ -77,7 +77,7 @@ fn asked(host: &Model) -> [u32; 2] {
         .fold([0, 0], |[v4, v6], counts| [v4 + counts.asked[0], v6 + counts.asked[1]])
 }
 
-/// What an attacker sends at will shows no client.
+/// SYNs that an attacker sends at will show no client.
 #[test]
 fn a_cookie_is_for_a_client_that_is_validated_or_retransmits_its_syn_in_time() {
     for (family, client) in BOTH.into_iter().enumerate() {

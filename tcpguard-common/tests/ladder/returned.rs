@@ -111,7 +111,7 @@ fn a_neighbour_that_completes_all_it_can_gets_no_more_replies_sent_to_others() {
     }
 }
 
-/// What is spoofed in the name of a busy client is not returned.
+/// Replies to SYNs that spoof a busy client are not returned.
 #[test]
 fn a_flood_spoofing_a_busy_client_gets_no_more_than_the_client_completes_in_a_second() {
     let mut host = limited();
@@ -123,8 +123,8 @@ fn a_flood_spoofing_a_busy_client_gets_no_more_than_the_client_completes_in_a_se
     assert!(spoofed.answered <= of_client + of_network, "{spoofed:?}");
 }
 
-/// Clients of networks that a flood names as well. What XDP may not answer any more, the stack takes as its queue
-/// holds; the naive limit drops it, at every try.
+/// Clients of networks that a flood spoofs as well. The stack takes the SYNs that XDP may no longer answer, as far as
+/// its queue holds them. The naive limit drops them, at every try.
 #[test]
 fn beyond_a_limit_the_stack_gets_what_it_can_hold_and_a_client_that_tries_again() {
     const CLIENTS: u64 = 20;
@@ -142,7 +142,7 @@ fn beyond_a_limit_the_stack_gets_what_it_can_hold_and_a_client_that_tries_again(
         assert_eq!(round == 0, !waiting.is_empty(), "{waiting:?}");
     }
     assert!((300..=3 * 101 + 26).contains(&passed), "{passed}");
-    let stranger = any_source(1 << 50);
-    assert_eq!(send(&mut host, stranger, 1), Reason::Cookie, "other networks do not notice");
+    let new_client = any_source(1 << 50);
+    assert_eq!(send(&mut host, new_client, 1), Reason::Cookie, "other networks do not notice");
     counters(&host);
 }

@@ -171,7 +171,6 @@ pub fn listener_counters(
     let abi::ListenerCounters {
         syn,
         syn_retransmit,
-        syn_retransmit_timed,
         syn_ack,
         syn_ack_retransmit,
         established,
@@ -191,7 +190,7 @@ pub fn listener_counters(
     engine::ListenerCounters {
         syn,
         syn_retransmit,
-        syn_retransmit_timed,
+        syn_retransmit_timed: late.syn_retransmit_timed,
         syn_ack,
         syn_ack_retransmit,
         established: tracepoint.then_some(established),

@@ -284,7 +284,6 @@ impl Dataplane {
         for cpu in self.listener_counters.get(id)? {
             sum.syn += cpu.syn;
             sum.syn_retransmit += cpu.syn_retransmit;
-            sum.syn_retransmit_timed += cpu.syn_retransmit_timed;
             sum.syn_ack += cpu.syn_ack;
             sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
             sum.established += cpu.established;
