@@ -21,7 +21,7 @@ const RTA_NH_ID: u16 = 30;
 /// `RTN_BLACKHOLE`, `RTN_UNREACHABLE` and `RTN_PROHIBIT`: routes of packets that are not sent.
 const UNSENT: std::ops::RangeInclusive<u8> = 6..=8;
 
-/// How packets to a network go.
+/// The way of packets to a network.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Reach {
     /// To no other host.
@@ -35,7 +35,7 @@ pub enum Reach {
 /// The routes of a prefix.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientRoute {
-    /// How packets go; of several routes the one that assumes the least.
+    /// The way of packets. Of several routes it is that of the one that assumes the least.
     pub reach: Reach,
     /// Gateways and interfaces, as the kernel says them.
     hops: BTreeSet<(u16, Vec<u8>)>,

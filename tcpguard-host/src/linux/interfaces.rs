@@ -13,14 +13,13 @@ use super::netlink::{Message, Netlink, attributes, field};
 pub(super) const RTM_NEWLINK: u16 = 16;
 /// The kernel's `RTM_DELLINK`.
 pub(super) const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_GETLINK: u16 = 18;
 
 /// Length of `struct ifinfomsg`.
 pub(super) const IFINFOMSG_LEN: usize = 16;
 
 /// Attributes of a link, include/uapi/linux/if_link.h.
 mod ifla {
-    pub(super) const ADDRESS: u16 = 1;
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const LINK: u16 = 5;
@@ -100,7 +99,7 @@ const MAX_STACK: u8 = 8;
 const STACKED: [&str; 9] =
     ["vlan", "bridge", "bond", "team", "macvlan", "macvtap", "ipvlan", "vrf", "macsec"];
 /// `ARPHRD_ETHER`, include/uapi/linux/if_arp.h.
-const ARPHRD_ETHER: u16 = 1;
+pub(super) const ARPHRD_ETHER: u16 = 1;
 /// `ARPHRD_LOOPBACK`: its packets begin with an Ethernet header of zeros.
 const ARPHRD_LOOPBACK: u16 = 772;
 
@@ -268,33 +267,6 @@ pub fn list() -> Result<Vec<Interface>, Error> {
     let mut found = netlink.dump("list network interfaces", RTM_GETLINK, &all, parse)?;
     found.sort_by_key(|interface| interface.index);
     Ok(found)
-}
-
-/// The Ethernet addresses of all interfaces that have one, each with the interface's index.
-///
-/// # Errors
-/// As [`list`].
-pub fn ethernet_addresses() -> Result<Vec<(u32, [u8; 6])>, Error> {
-    let mut netlink = Netlink::open(NETLINK_ROUTE)?;
-    let all = [0; IFINFOMSG_LEN];
-    netlink.dump("list Ethernet addresses", RTM_GETLINK, &all, ethernet_address)
-}
-
-fn ethernet_address(message: &Message) -> Result<Option<(u32, [u8; 6])>, DecodeError> {
-    let payload = message.payload;
-    let [family] = field(payload, 0)?;
-    let link_type = u16::from_ne_bytes(field(payload, 2)?);
-    let index = u32::from_ne_bytes(field(payload, 4)?);
-    if i32::from(family) != libc::AF_UNSPEC || link_type != ARPHRD_ETHER {
-        return Ok(None);
-    }
-    for attribute in attributes(payload, IFINFOMSG_LEN) {
-        let attribute = attribute?;
-        if attribute.kind() == ifla::ADDRESS {
-            return Ok(Some((index, field(attribute.value(), 0)?)));
-        }
-    }
-    Ok(None)
 }
 
 /// The interface of that name.

@@ -17,7 +17,7 @@ pub(super) const RT_TABLE_LOCAL: u8 = 255;
 /// Shorter prefixes are no networks of one host: a host that routes all of the Internet to itself is a
 /// transparent proxy. IPv4, IPv6.
 const SHORTEST: [u8; 2] = [8, 32];
-/// The most addresses that are told apart.
+/// The most addresses that are listed.
 const MOST_ADDRESSES: usize = 64;
 
 /// The networks of this network namespace.
@@ -42,7 +42,7 @@ pub fn local_networks() -> Result<Vec<IpNet>, Error> {
 }
 
 /// Every address of this network namespace; none, which stands for any, where there are more than
-/// [`MOST_ADDRESSES`], or networks of them.
+/// `MOST_ADDRESSES`, or networks of them.
 ///
 /// # Errors
 /// As [`local_networks`].

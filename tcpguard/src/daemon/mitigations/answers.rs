@@ -1,5 +1,5 @@
-//! Whether SYNs get cookies at all where cookies are sent: a set-up of the host that no other check knows may keep
-//! the programs from replying to any.
+//! The check whether SYNs get cookies at all where cookies are sent: a set-up of the host that no other check knows may
+//! keep the programs from replying to any.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -81,7 +81,7 @@ mod tests {
 
     const ID: ListenerId = ListenerId(7);
 
-    /// What is noted after so many seconds, given the cookies sent so far, and the SYNs with the reason why they got
+    /// Notes the counters after so many seconds: the cookies sent so far, and the SYNs with the reason why they got
     /// none.
     fn note(
         answers: &mut Answers,

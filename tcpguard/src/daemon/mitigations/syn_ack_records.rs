@@ -9,7 +9,7 @@ use tcpguard_host::linux::CookieSettings;
 /// The last SYN-ACK from a local address and port.
 pub(super) type SynAckEntry = (ListenerKey, SynAckRecord);
 
-/// What is read of the kernel.
+/// Settings, next hops and SYN-ACKs as read of the kernel.
 pub(super) struct Read {
     pub settings: CookieSettings,
     pub hops: Vec<NextHop>,
