@@ -157,7 +157,8 @@ fn cookies_stay_when_clients_pause() {
     assert_eq!(status.alerts("mitigation_withdrawn"), 0, "{}", agent.log());
     assert_eq!(status.mitigation("cookies"), Some("active"));
     let returned = status.listener_total(PORT, "cookies_redeemed");
-    assert!(returned >= all.len() as u64, "{returned} of {}", all.len());
+    // One SYN a second goes to the stack, to renew the way back.
+    assert!(returned * 10 >= all.len() as u64 * 9, "{returned} of {}", all.len());
     control.assert_served(&Attempts(all));
 }
 

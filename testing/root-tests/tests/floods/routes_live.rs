@@ -169,7 +169,7 @@ fn copies(odd: Odd, likeness: Likeness, family: Family) -> Flood {
 }
 
 #[test]
-fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
+fn copies_from_there_are_kept_from_the_stack_and_clients_get_in() {
     let (control, family) = (Control::start().unwrap(), Family::V4);
     side_by_side(2, [Odd::Bridge, Odd::Link], |odd| {
         println!("{odd:?}");
@@ -194,7 +194,12 @@ fn a_flood_of_copies_from_there_gets_cookies_and_clients_get_in() {
         assert_eq!(status.state(), STOPPED, "{:#?}", status.incidents());
         assert!(status.rules().is_empty(), "clients look like it: {:#?}", status.rules());
         let sent = status.listener_total(PORT, "cookies_sent");
-        assert!(sent * 2 >= flood.sent - before, "{sent} of {}", flood.sent - before);
+        let came = flood.sent - before;
+        match odd {
+            // Replies leave by the bridge, so the SYNs have tokens of the stack's buckets, and the others are dropped.
+            Odd::Bridge => assert!(sent * 2 < came, "{sent} of {came}"),
+            Odd::Link => assert!(sent * 2 >= came, "{sent} of {came}"),
+        }
         control.assert_served(&attempts.begun(after(since, SECOND), flood.ended));
     });
 }

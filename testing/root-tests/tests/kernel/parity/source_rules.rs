@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tcpguard_common::abi::{Config, Mode, Reason};
+use ipnet::IpNet;
+use tcpguard::bpf::KernelMatcher;
+use tcpguard_common::abi::{Config, Mode, Reason, RuleRef};
+use tcpguard_engine::Ports;
 use tcpguard_kit::net::packet::{Segment, flags};
 
 use super::traffic::v4;
@@ -105,4 +108,26 @@ fn exempt_addresses_pass_alike_behind_the_filter() {
         assert_eq!(of_one(&mut pair), expected, "{nets:?}");
     }
     show(&mut pair, 9, 10_000);
+}
+
+#[test]
+fn a_rule_for_certain_ports_goes_port_by_port_and_leaves_what_took_its_place() {
+    let pair = Pair::new(Mode::Enforce, 0, false);
+    let rules = || pair.dataplane.rules(SET).unwrap();
+    let net: IpNet = "2001:db8:0:8::/61".parse().unwrap();
+    let ports = |slot| {
+        rules().into_iter().find_map(|rule| match rule.matcher {
+            KernelMatcher::Source(found, ports) if found == net && rule.slot == slot => {
+                Some(ports.certain().to_vec())
+            }
+            _ => None,
+        })
+    };
+    assert_eq!(ports(6), Some(vec![22, 80, 443, 65535]));
+    // Another rule takes one of the ports; then the first one goes.
+    let other = RuleRef { slot: 3, flags: RuleRef::BY_OPERATOR };
+    pair.dataplane.set_source_rule(SET, &net, Some(443), other).unwrap();
+    let all = Ports::new(&[22, 80, 443, 65535]).unwrap();
+    pair.dataplane.remove_rule(SET, 6, &KernelMatcher::Source(net, all)).unwrap();
+    assert_eq!((ports(6), ports(3)), (None, Some(vec![443])));
 }
