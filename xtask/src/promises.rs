@@ -15,7 +15,7 @@ const SPECIFICATION: &str = "SPECIFICATION.md";
 const THREAT_MODEL: &str = "docs/threat-model.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// Its section in which each item names tests.
-const PRINCIPLES: &str = "Four principles";
+const PRINCIPLES: &str = "Principles";
 /// Its section in which items may name tests.
 const INVARIANTS: &str = "Invariants, and what holds each";
 /// File in which every map has its `static`.
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn each_principle_names_a_test_and_those_of_the_invariants_exist_too() {
-        let text = "1. No section.\n\n## Four principles\n\nOf these:\n\n1. **So.** — \
+        let text = "1. No section.\n\n## Principles\n\nOf these:\n\n1. **So.** — \
                     `it_is_so_to_this_day`.\n\n## Invariants, and what holds each\n\n\
                     1. Unsafe. — `unsafe_code`, `tests/it_was_so_once.rs`, `cargo xtask check`.\n\
                     2. So too. — `it_is_so_to_this_day`.\n";
@@ -253,8 +253,8 @@ mod tests {
         assert_eq!(found, expected);
         let bare = text.replacen("`it_is_so_to_this_day`", "`parity/`", 1);
         assert_eq!(architecture(&bare, &tree()), ["ARCHITECTURE.md:7: names no test"]);
-        let gone = text.replace("## Four principles", "## Three principles");
-        let expected = ["ARCHITECTURE.md: nothing is listed under \"Four principles\""];
+        let gone = text.replace("## Principles", "## Fewer principles");
+        let expected = ["ARCHITECTURE.md: nothing is listed under \"Principles\""];
         assert_eq!(architecture(&gone, &tree()), expected);
     }
 

@@ -109,7 +109,7 @@ impl EgressCheck {
     /// Handshakes that are completed by tcpguard's cookies have no SYN-ACK of the stack's. While such cookies
     /// go out, only one thing is learned: tcpguard knew how to reply, so it has seen the listener's own
     /// replies, in this run or an earlier one. For as long as clients can return such cookies, completions
-    /// prove nothing: whoever holds cookies back chooses the moment.
+    /// prove nothing: an attacker that holds cookies back chooses the moment.
     pub fn poll(
         &mut self,
         now: Timestamp,

@@ -10,8 +10,8 @@
 //!
 //! The stack also drops ACKs with a wrong checksum, which XDP does not verify and which an attacker sends at will
 //! from addresses of its own. Once a family has completed handshakes, the host's count of wrong checksums
-//! (`InCsumErrors`) therefore explains as many missing completions. Before that it explains none: whoever sends
-//! wrong checksums, from any address, would otherwise keep cookies that the packet filter breaks.
+//! (`InCsumErrors`) therefore explains as many missing completions. Before that it explains none: an attacker that
+//! sends wrong checksums, from any address, would otherwise keep cookies that the packet filter breaks.
 
 use std::collections::VecDeque;
 use std::time::Duration;

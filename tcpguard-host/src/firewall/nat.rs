@@ -25,7 +25,7 @@ enum Found {
     Unread(String),
 }
 
-/// Returns the NAT that packets of these IP versions pass. Where it cannot be told, it is there.
+/// Returns the NAT that packets of these IP versions pass. Where that is unknown, NAT is assumed.
 pub fn nat(rules: &RuleSet, ipv4: bool, ipv6: bool) -> Option<Nat> {
     let families = [(Family::IPV4, ipv4), (Family::IPV6, ipv6)];
     let asked = families.into_iter().filter(|(_, asked)| *asked);

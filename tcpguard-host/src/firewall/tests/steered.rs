@@ -150,7 +150,7 @@ fn what_is_set_on_syns_alone_would_be_missing_and_what_is_set_on_all_is_not() {
             assert_eq!(kind(&rule), expected, "{:#?}", judged(&rule));
         }
     }
-    // Whoever follows packets through the rules (`meta nftrace set 1`), and counters.
+    // Tracing of packets through the rules (`meta nftrace set 1`), and counters.
     let trace = vec![expression("meta", &[number(2, 12), number(3, 8)])];
     for harmless in [trace, vec![expression("counter", &[])], vec![target("LOG", &[0; 32])]] {
         assert_eq!(kind(&join(&[syn(), harmless])), None);

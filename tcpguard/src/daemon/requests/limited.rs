@@ -13,7 +13,8 @@ use crate::bpf::{Position, ip};
 use crate::daemon::agent::Agent;
 
 impl Agent {
-    /// What is known of validated clients with SYNs beyond the limits of replies, while any are dropped for these.
+    /// Returns the finding about validated clients with SYNs beyond the limits of replies, while any are dropped for
+    /// these.
     pub(super) fn limited_clients(&self) -> Option<Finding> {
         let limited = |counters: &PacketCounters| -> u64 {
             let reasons = [Reason::DropReflection, Reason::DropReplyLimit];
