@@ -225,12 +225,10 @@ pub fn nextest(workspace: &Workspace, sheet: &Sheet, profile: Profile) -> Comman
 }
 
 /// Runs tests of pure logic beside tests that mostly wait for a clock: in the scheduling class SCHED_IDLE they take
-/// only the CPU time that nothing else wants. One at a time, so that one CPU at most is busy when a flood begins. Their
-/// output goes to the file, and is printed in one piece at their end.
+/// only the CPU time that nothing else wants. Their output goes to the file, and is printed in one piece at their end.
 fn ran_when_idle(command: &mut Command, arguments: &[String], path: &Path) -> Result<bool> {
     let mut idle = Command::new("chrt");
     idle.args(["--idle", "0"]).arg(command.get_program()).args(command.get_args());
-    idle.env("NEXTEST_TEST_THREADS", "1");
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => idle.env(name, value),
