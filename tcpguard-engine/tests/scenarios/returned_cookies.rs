@@ -119,7 +119,7 @@ fn cookies_that_do_not_reach_clients_are_withdrawn_when_clients_come() {
         .flood(mimicking(5000.0, 10.1, 70.1));
     lab.kernel.mute = true;
     lab.run_until(49.0);
-    assert_eq!(lab.times("mitigation_withdrawn"), [0.0; 0], "nobody came: {}", lab.story());
+    assert_eq!(lab.times("mitigation_withdrawn"), [0.0; 0], "no client came: {}", lab.story());
     lab.run_until(60.0);
     let withdrawn = lab.times("mitigation_withdrawn");
     assert!(matches!(withdrawn[..], [at] if (51.0..54.0).contains(&at)), "{}", lab.story());

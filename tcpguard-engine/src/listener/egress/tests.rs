@@ -232,7 +232,7 @@ fn a_proof_of_which_no_unanswered_source_was_asked_about_lapses() {
     let mut asked = Polled::with(None);
     asked.polls(1, [1, 1, 0, 1, 0]);
     asked.polls(1, [500, 15, 0, 128, 0]);
-    assert_eq!(asked.polls(1, [10, 10, 0, 128, 0]), Egress::Unseen, "nobody answers");
+    assert_eq!(asked.polls(1, [10, 10, 0, 128, 0]), Egress::Unseen, "no reply comes");
 }
 
 /// Number of polls, and the counts of each.

@@ -181,7 +181,7 @@ impl Mitigations {
         self.cookies.check(now, monitored, backend, executor, context.object, interfaces)
     }
 
-    /// Sees to it that cookies of this backend are taken back.
+    /// Has returned cookies of this backend accepted.
     fn accept(
         &mut self,
         id: ListenerId,

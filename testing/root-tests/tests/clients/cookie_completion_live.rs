@@ -181,7 +181,7 @@ fn broken_acks(ipv6_works: bool) {
     });
     let answered = answered.count();
     let (status, attempts) = (agent.status().unwrap(), load.finish().unwrap());
-    println!("{answered} cookies came back broken");
+    println!("{answered} cookies were returned with a wrong checksum");
     assert!(answered >= 8, "{answered}");
     assert_eq!(status.mitigation("cookies"), Some("active"), "{}", agent.log());
     let expected: &[&str] = if ipv6_works { &[] } else { &["ipv6"] };
