@@ -335,6 +335,9 @@ pub struct Cookies {
     pub valid: u64,
     /// Invalid cookies that were returned, over all listeners, as far as returned cookies were checked.
     pub invalid: u64,
+    /// SYNs that got no cookie although cookies were sent at their listener, by the reason. They went on to the stack's
+    /// budget.
+    pub unanswered: BTreeMap<String, u64>,
     /// Number of clients that completed a handshake, in the map `CLIENTS`; counted every few seconds,
     /// `null` before the first count.
     pub validated_clients: Option<u64>,

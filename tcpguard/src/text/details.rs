@@ -101,7 +101,7 @@ pub(super) fn costs(programs: &[Program]) -> Option<String> {
 }
 
 /// Returns the reasons with their counts as text, the most frequent first.
-fn by_count(reasons: &BTreeMap<String, u64>) -> String {
+pub(super) fn by_count(reasons: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<_> = reasons.iter().collect();
     sorted.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let parts: Vec<_> =

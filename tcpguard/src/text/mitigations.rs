@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tcpguard_engine::MitigationState;
 use tcpguard_host::units::short;
 
+use super::details::by_count;
 use super::incidents::paragraph;
 use super::reason::{mitigation_noun, mitigation_reason};
 use super::view::View;
@@ -74,8 +75,12 @@ fn cookies(cookies: &Cookies) -> String {
             short(cookies.invalid as f64)
         ),
     };
+    let unanswered = match cookies.unanswered.is_empty() {
+        true => String::new(),
+        false => format!("; SYNs without one: {}", by_count(&cookies.unanswered)),
+    };
     let known = cookies.validated_clients.map_or_else(String::new, |clients| {
         format!("; {} validated clients", short(clients as f64))
     });
-    format!("{who}{why}{counts}{known}")
+    format!("{who}{why}{counts}{unanswered}{known}")
 }

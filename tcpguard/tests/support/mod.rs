@@ -143,6 +143,7 @@ pub fn calm() -> (Report, Facts) {
             sent: 0,
             valid: 0,
             invalid: 0,
+            unanswered: [("no_way".to_owned(), 1_204), ("fragment".to_owned(), 12)].into(),
             validated_clients: Some(9_000),
         },
         rules_in_kernel: Some(0),

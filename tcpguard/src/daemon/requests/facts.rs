@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use tcpguard_common::abi::{PacketCounters, maps};
+use tcpguard_common::abi::{PacketCounters, Unanswered, maps};
 use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
@@ -141,7 +141,14 @@ impl Agent {
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
         let clients = maps.iter().find(|map| map.name == "CLIENTS").and_then(|map| map.entries);
-        Cookies { backend, reason, sent: 0, valid: 0, invalid, validated_clients: clients }
+        let counts = self.executor.dataplane.host_counters().unwrap_or_default().unanswered;
+        let unanswered = Unanswered::ALL
+            .iter()
+            .map(|why| (why.name().to_owned(), counts[*why as usize]))
+            .filter(|(_, count)| *count != 0)
+            .collect();
+        let (sent, valid, validated_clients) = (0, 0, clients);
+        Cookies { backend, reason, sent, valid, invalid, unanswered, validated_clients }
     }
 
     /// Losses over the longest time that is remembered, because losses come in bursts.

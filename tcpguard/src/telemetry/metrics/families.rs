@@ -203,6 +203,16 @@ fn packets(status: &Status) -> Vec<Family> {
                 Sample::new([("result", "invalid")], Value::Count(cookies.invalid)),
             ],
         ),
+        family(
+            Kind::Counter,
+            "syncookies_unanswered",
+            "SYNs without a SYN cookie although cookies were sent at their listener, by reason.",
+            cookies
+                .unanswered
+                .iter()
+                .map(|(reason, count)| Sample::new([("reason", &**reason)], Value::Count(*count)))
+                .collect(),
+        ),
     ]
 }
 
