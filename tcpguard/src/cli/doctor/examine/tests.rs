@@ -108,7 +108,7 @@ fn status() -> Status {
         "listeners": [],
         "cookies": {
             "backend": "own", "reason": null, "sent": 0, "valid": 0, "invalid": 0,
-            "validated_clients": null
+            "validated_clients": null, "unanswered": {}
         },
         "kernel": {
             "syncookies_sent": 0, "syncookies_recv": 0, "syncookies_failed": 0,
