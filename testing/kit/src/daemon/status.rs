@@ -53,6 +53,11 @@ impl Status {
         number(&self.0, "/daemon/heap_bytes")
     }
 
+    /// True if the agent knows how many handshakes of clients are normal.
+    pub fn knows_baseline(&self) -> bool {
+        self.0["clients"]["baseline_pps"].is_number()
+    }
+
     /// Open incidents, the oldest first.
     pub fn incidents(&self) -> Vec<Incident> {
         list(&self.0, "/incidents").iter().cloned().map(Incident).collect()

@@ -23,8 +23,6 @@ const RATE: u32 = 4_000;
 /// New connections per second of the service's validated clients, and of new clients.
 const VALIDATED_CLIENTS: u32 = 50;
 const NEW_CLIENTS: u32 = 10;
-/// Time that it takes to learn the baseline of SYNs, which is a mean over five seconds at least.
-const CALM: Duration = Duration::from_secs(8);
 /// Longest duration of a flood, which is stopped before.
 const LASTS: Duration = Duration::from_secs(90);
 /// Time from the SYN rate limit to the cleaned queue: half-open handshakes are left alone for three seconds.
@@ -95,7 +93,7 @@ fn is_answered_to_the_end(again: &'static [Duration]) {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = Clients::start(&lab);
-    sleep(CALM);
+    agent.wait_until("a baseline", TIMEOUT, Status::knows_baseline).unwrap();
     let flood = copies(likeness, again).start(&lab).unwrap();
     let armed = |status: &Status| status.mitigation("cookies") == Some("active");
     agent.wait_until("cookies", TIMEOUT, armed).unwrap();
@@ -150,18 +148,15 @@ fn where_no_cookie_is_taken_retransmitted_copies_are_reported_truly() {
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
         let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
         let clients = Clients::start(&lab);
-        sleep(CALM);
+        agent.wait_until("a baseline", TIMEOUT, Status::knows_baseline).unwrap();
         let flood = copies(likeness, again).start(&lab).unwrap();
         let named = |status: &Status| status.incidents().iter().any(Incident::is_flood);
         agent.wait_until("it is named", TIMEOUT, named).unwrap();
-        let mut since = boot_ns();
-        println!("  named after {:.2?}", between(flood.started(), since));
-        if again == AS_CLIENTS_DO {
-            let limited = |status: &Status| status.mitigation("budget") == Some("active");
-            agent.wait_until("a budget", TIMEOUT, limited).unwrap();
-            println!("  a budget after {:.2?}", between(flood.started(), boot_ns()));
-            since = after(boot_ns(), CLEANED_UP_WITHIN);
-        }
+        println!("  named after {:.2?}", between(flood.started(), boot_ns()));
+        let limited = |status: &Status| status.mitigation("budget") == Some("active");
+        agent.wait_until("a budget", TIMEOUT, limited).unwrap();
+        println!("  a budget after {:.2?}", between(flood.started(), boot_ns()));
+        let since = after(boot_ns(), CLEANED_UP_WITHIN);
         let (kept, status) = alerted_of_a_flood(&agent, 6).unwrap();
         let until = boot_ns();
         flood.stop().unwrap();
