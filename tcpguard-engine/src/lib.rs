@@ -51,7 +51,7 @@ pub use listener::{
     Moment, Occupied, Signal, Statistics, Sums, TRACKED_PER_SECOND,
 };
 pub use mitigation::{
-    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, budget,
+    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, Setback, budget,
 };
 pub use output::{
     ClientLength, Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport,

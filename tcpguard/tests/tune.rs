@@ -119,7 +119,11 @@ fn crowded() -> Tune {
     };
     let host = HostFacts {
         load,
-        listeners: vec![Listening { at: "0.0.0.0:443".parse().unwrap(), backlog: 128 }],
+        listeners: vec![Listening {
+            at: "0.0.0.0:443".parse().unwrap(),
+            backlog: 128,
+            mptcp: false,
+        }],
         devices: vec![Device {
             name: "eth0".to_owned(),
             driver: None,

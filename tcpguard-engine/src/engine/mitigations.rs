@@ -17,7 +17,7 @@ use crate::input::{
 use crate::listener::Egress;
 use crate::mitigation::{
     Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move,
-    Need, Newest, budget,
+    Need, Newest, Setback, budget,
 };
 use crate::output::{Command, ListenerReport, RequestError, Response};
 use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
@@ -275,20 +275,23 @@ impl Engine {
         now: Timestamp,
         id: ListenerId,
         mitigation: Mitigation,
-        error: &str,
-        soon: bool,
+        setback: Setback,
     ) {
+        let Setback { error, remedy, soon } = setback;
         self.starts.take(id, mitigation);
         let is_alerted = self.failed_before(now, id, mitigation, soon);
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let (listener, error) = (monitor.listener, error.to_owned());
-        let why = MitigationReason::Failed { error: error.as_str().into() };
+        let listener = monitor.listener;
+        let why = MitigationReason::Failed {
+            error: error.as_str().into(),
+            remedy: remedy.as_deref().map(Into::into),
+        };
         let retry_s = (!soon).then(|| monitor.ladder.pause(mitigation).as_secs());
         match soon {
             true => monitor.ladder.defer(now, mitigation, why),
             false => _ = monitor.ladder.refuse(now, mitigation, why),
         }
-        let event = Event::MitigationFailed { listener, mitigation, error, retry_s };
+        let event = Event::MitigationFailed { listener, mitigation, error, remedy, retry_s };
         match (is_alerted, soon) {
             (true, _) => {}
             (false, true) => self.note_at(now, id, event),

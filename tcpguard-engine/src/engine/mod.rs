@@ -338,6 +338,11 @@ impl Engine {
         retransmit_budget(backlog, completing)
     }
 
+    /// Returns whether the configuration forbids a mitigation at a listener.
+    pub fn bars(&self, listener: Listener, mitigation: Mitigation) -> bool {
+        self.settings.barred(listener).contains(&mitigation)
+    }
+
     /// The action on a rule match.
     pub fn mode(&self) -> Mode {
         self.mode

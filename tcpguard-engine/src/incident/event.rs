@@ -180,6 +180,9 @@ pub enum Event {
         mitigation: Mitigation,
         /// The obstacle, in the words of the agent or the kernel.
         error: String,
+        /// Remedy of the obstacle; left out where none is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remedy: Option<String>,
         /// Seconds after which it is retried; `None`: in a moment.
         retry_s: Option<u64>,
     },

@@ -16,5 +16,5 @@ pub(crate) use budget::retransmit_budget;
 pub(crate) use canary::CANARY;
 pub use clean_up::CleanUp;
 pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};
-pub use reason::{HeldBack, MitigationReason};
+pub use reason::{HeldBack, MitigationReason, Setback};
 pub use report::{MitigationReport, MitigationState};

@@ -80,6 +80,9 @@ pub enum MitigationReason {
     Failed {
         /// The obstacle, in the words of the agent or the kernel.
         error: Box<str>,
+        /// Remedy of the obstacle; left out where none is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remedy: Option<Box<str>>,
     },
     /// The mitigation did harm.
     Harmful {
@@ -98,6 +101,17 @@ pub enum MitigationReason {
         /// Seconds for which nothing called for it.
         for_s: u64,
     },
+}
+
+/// A mitigation that could not be started, and of which nothing is in the kernel.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Setback {
+    /// The obstacle.
+    pub error: String,
+    /// Its remedy, where one is known.
+    pub remedy: Option<String>,
+    /// True if the obstacle may be gone in a moment.
+    pub soon: bool,
 }
 
 impl MitigationReason {

@@ -154,7 +154,7 @@ fn without_cookies_the_second_syn_gets_in_and_a_budget_keeps_the_queue_open() {
     let cookies = report.mitigations.iter().find(|report| refused(report)).expect("refused");
     let refused = "net.ipv4.tcp_syncookies is 0";
     assert!(
-        matches!(&cookies.why, MitigationReason::Failed { error } if error.starts_with(refused)),
+        matches!(&cookies.why, MitigationReason::Failed { error, .. } if error.starts_with(refused)),
         "{cookies:?}"
     );
 }

@@ -128,7 +128,7 @@ fn without_cookies_the_rate_limit_works() {
         let cookies = mitigation(&lab, to, Mitigation::Cookies).expect(&story);
         assert_eq!(cookies.state, state, "{story}");
         match &cookies.why {
-            MitigationReason::Failed { error } if to == 0 => {
+            MitigationReason::Failed { error, .. } if to == 0 => {
                 assert!(error.starts_with("net.ipv4.tcp_syncookies is 0"), "{error}");
             }
             why => assert_eq!((to, why), (1, &MitigationReason::Barred)),

@@ -355,7 +355,7 @@ fn is_of_a_full_queue(why: &MitigationReason) -> bool {
 
 fn is_without_syncookies(why: &MitigationReason) -> bool {
     let refused = "net.ipv4.tcp_syncookies is 0";
-    matches!(why, MitigationReason::Failed { error } if error.starts_with(refused))
+    matches!(why, MitigationReason::Failed { error, .. } if error.starts_with(refused))
 }
 
 /// The clients outnumber the slots of the queue, without any attack.

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use super::packet::{Holds, INVALID, NEW, Outcome, Packet};
 use super::words;
 use crate::linux::netfilter::{
-    Chain, Condition, Effect, Family, Rule, RuleSet, Source, Test, Verdict,
+    Chain, Condition, Effect, Family, Rule, RuleSet, Source, Target, Test, Verdict,
 };
 
 const SYN: u8 = 0x02;
@@ -105,6 +105,33 @@ pub struct Offence {
     pub place: usize,
     /// The rule, as nft would say it.
     pub words: String,
+    /// The destination that it writes, where that is known.
+    pub target: Option<Target>,
+}
+
+impl Offence {
+    pub(super) fn new(kind: Kind, chain: &Chain, place: usize, rule: &Rule) -> Self {
+        let target = rule.effects.iter().find_map(|effect| match effect {
+            Effect::Translates(_, target) => *target,
+            _ => None,
+        });
+        Self {
+            kind,
+            family: chain.family,
+            table: chain.table.clone(),
+            chain: chain.name.clone(),
+            legacy: chain.legacy,
+            handle: rule.handle,
+            place: place + 1,
+            words: words::rule(rule),
+            target,
+        }
+    }
+
+    /// Returns whether it translates packets to another port of a host with these addresses.
+    pub fn is_redirect(&self, own: &[IpAddr]) -> bool {
+        self.kind == Kind::Translates && self.target.is_some_and(|target| target.is_of(own))
+    }
 }
 
 /// Effect of a rule set on cookies at a listener.
@@ -226,16 +253,7 @@ impl<'a> Walk<'a> {
             if let Some(kind) = depends
                 && (!self.marked || !kind.is_helped_by_mark())
             {
-                self.found.push(Offence {
-                    kind,
-                    family: chain.family,
-                    table: chain.table.clone(),
-                    chain: chain.name.clone(),
-                    legacy: chain.legacy,
-                    handle: rule.handle,
-                    place: place + 1,
-                    words: words::rule(rule),
-                });
+                self.found.push(Offence::new(kind, chain, place, rule));
             }
             self.marked |= passes;
             let before = self.marked;
@@ -325,7 +343,7 @@ impl<'a> Walk<'a> {
             for effect in &rule.effects {
                 match effect {
                     Effect::Steers(_) => depends = Some(Kind::Steers),
-                    Effect::Translates(_) => depends = Some(Kind::Translates),
+                    Effect::Translates(..) => depends = Some(Kind::Translates),
                     Effect::Strips(_) => depends = Some(Kind::Rewrites),
                     Effect::Clamps(Some(size)) if *size >= self.least_limit(chain) => {
                         mss_limit = Some(*size);

@@ -14,7 +14,7 @@ mod words;
 
 use crate::linux::netfilter::RuleSet;
 pub use judge::{Judgement, Kind, Offence, Question, Way, judge};
-pub use nat::{Nat, nat};
+pub use nat::{Nat, nat, redirection};
 pub use words::mark_rules;
 
 /// Treatment of rules that do not suit SYN cookies.

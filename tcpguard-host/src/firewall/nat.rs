@@ -6,9 +6,11 @@
 //! and the client is reset. A NAT hook of any port or address is enough, where conntrack follows the connection.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use super::judge::{Kind, Offence};
 use super::unread;
-use crate::linux::netfilter::{Chain, Family, RuleSet};
+use crate::linux::netfilter::{Chain, Effect, Family, RuleSet};
 
 /// NAT of an IP version, or what may be NAT.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,6 +54,18 @@ fn may_be_unread(rules: &RuleSet, family: Family) -> bool {
         table.starts_with(&format!("{name}: ")) || table.starts_with(&format!("{name} nat: "))
     };
     !rules.complete || rules.legacy.iter().any(either)
+}
+
+/// Returns the first rule that translates packets for another port to this one of a host with these addresses.
+pub fn redirection(rules: &RuleSet, own: &[IpAddr], port: u16) -> Option<Offence> {
+    let to_it = |effect: &Effect| match effect {
+        Effect::Translates(_, Some(to)) => to.port == Some(port) && to.is_of(own),
+        _ => false,
+    };
+    rules.chains.iter().find_map(|chain| {
+        let place = chain.rules.iter().position(|rule| rule.effects.iter().any(to_it))?;
+        Some(Offence::new(Kind::Translates, chain, place, &chain.rules[place]))
+    })
 }
 
 impl Found {

@@ -23,7 +23,7 @@ pub(super) fn rule(rule: &Rule) -> String {
         Effect::Synproxy => Some("synproxy".to_owned()),
         Effect::Decides(name)
         | Effect::Steers(name)
-        | Effect::Translates(name)
+        | Effect::Translates(name, _)
         | Effect::Strips(name)
         | Effect::Changes(name) => {
             let said = |one: &Condition| one.source == Source::Other(name.clone());

@@ -10,9 +10,10 @@ use super::application;
 use super::group::{Group, Place, groups};
 use super::limits::{self, Limit};
 use super::{Listener, ListenersReport, Losses, Queue, SCHEMA, Settings, Socket};
-use crate::finding::{Owner, worst_first};
+use crate::finding::{Finding, Owner, worst_first};
 use crate::linux::sysctl::TcpSettings;
 use crate::linux::{ListeningSocket, Owners};
+use crate::obstacle::{Obstacle, findings};
 use crate::time::Time;
 
 /// The facts that were read from the host.
@@ -69,6 +70,7 @@ pub fn judge(facts: &ListenerFacts) -> ListenersReport {
         findings.extend(advice::on(&listener, &group.sockets, facts));
         listeners.push(listener);
     }
+    findings.extend(obstacles(&listeners, facts));
     worst_first(&mut findings);
     let owners = facts.sockets.iter().flat_map(|socket| facts.owners.of(socket.inode));
     let processes: BTreeMap<u32, Owner> =
@@ -88,6 +90,16 @@ pub fn judge(facts: &ListenerFacts) -> ListenersReport {
         findings,
         unread: facts.unread.clone(),
     }
+}
+
+/// The obstacles to SYN cookies that the sockets and their settings show.
+fn obstacles(listeners: &[Listener], facts: &ListenerFacts) -> Vec<Finding> {
+    let reachable = listeners.iter().filter(|listener| !listener.addr.is_loopback());
+    let obstacle = |listener: &Listener| match facts.tcp.syncookies {
+        Some(0) => Some(Obstacle::NoCookies { switched_off: true }),
+        _ => listener.mptcp.then_some(Obstacle::Mptcp { no_helper: None }),
+    };
+    findings(reachable.filter_map(|listener| Some((listener, obstacle(listener)?))))
 }
 
 fn losses(now: TcpExt, earlier: Option<&Earlier>) -> Losses {

@@ -110,6 +110,8 @@ pub struct Listening {
     pub at: SocketAddr,
     /// Its limit, of both queues.
     pub backlog: u32,
+    /// True if it uses MPTCP.
+    pub mptcp: bool,
 }
 
 /// A hardware interface; `None` where its driver does not report the value.
@@ -214,9 +216,10 @@ fn listeners() -> Vec<Listening> {
         .map(|socket| Listening {
             at: SocketAddr::new(socket.addr, socket.port),
             backlog: socket.backlog,
+            mptcp: socket.mptcp,
         })
         .collect();
-    found.sort_by_key(|listener| (listener.at, listener.backlog));
+    found.sort_by_key(|listener| (listener.at, listener.backlog, listener.mptcp));
     found.dedup();
     found
 }

@@ -175,8 +175,11 @@ fn no_number_breaks_an_advice() {
     crowded.memory = 0;
     crowded.cpus = u32::MAX;
     crowded.conntrack = Some(Conntrack { count: u64::MAX, buckets: u64::MAX });
-    crowded.listeners =
-        vec![Listening { at: "[::]:80".parse().expect("an address"), backlog: u32::MAX }];
+    crowded.listeners = vec![Listening {
+        at: "[::]:80".parse().expect("an address"),
+        backlog: u32::MAX,
+        mptcp: false,
+    }];
     for host in [HostFacts::default(), crowded] {
         for setting in &CATALOGUE {
             for value in ["0", "1", "4294967295", "18446744073709551615"] {
@@ -213,7 +216,8 @@ fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
         let mut host = host(gib, 4);
         host.load.listen_overflows = 17;
         let backlog = value.parse().expect("a number");
-        host.listeners = vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog }];
+        host.listeners =
+            vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog, mptcp: false }];
         let advice = advise(&host, "somaxconn", value);
         assert_eq!(advice.verdict, expected, "{gib} GiB, {value}: {}", advice.why);
         assert!(advice.why.contains("192.0.2.1:443"), "{}", advice.why);
@@ -288,7 +292,11 @@ fn load_changes_the_advice() {
     }
     let mut busy = host(4, 4);
     busy.load.ports_short = true;
-    let at = |text: &str| Listening { at: text.parse().expect("an address"), backlog: 128 };
+    let at = |text: &str| Listening {
+        at: text.parse().expect("an address"),
+        backlog: 128,
+        mptcp: false,
+    };
     busy.listeners = vec![at("0.0.0.0:80"), at("0.0.0.0:27017"), at("0.0.0.0:40000")];
     let why = advise(&busy, "ip_local_port_range", "32768 60999").why;
     assert!(why.ends_with("ip_local_reserved_ports=27017"), "{why}");

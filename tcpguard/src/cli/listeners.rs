@@ -2,19 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use tcpguard_host::listeners::{Earlier, ListenerFacts, gather, judge};
+use tcpguard_host::finding::{Finding, worst_first};
+use tcpguard_host::listeners::{Earlier, ListenerFacts, ListenersReport, gather, judge};
+use tcpguard_host::obstacle::Obstacle;
 use tcpguard_host::time::Time;
 
 use super::args::ListenersArgs;
 use super::session::Session;
+use crate::control::{Request, Response};
 use crate::text;
+
+/// Adds the obstacles to SYN cookies that an agent knows, if one answers. What the sockets show as well is said once.
+fn ask_agent(report: &mut ListenersReport, session: &Session<'_>) {
+    let Ok(Response::Status(status)) = session.client.call(Request::Status) else { return };
+    let known = status.health.iter().filter(|one| Obstacle::CODES.contains(&&*one.code));
+    let known: Vec<Finding> = known.cloned().collect();
+    report.findings.retain(|one| !known.iter().any(|other| other.code == one.code));
+    report.findings.extend(known);
+    worst_first(&mut report.findings);
+}
 
 pub(super) fn run(args: &ListenersArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let mut earlier = None;
     loop {
         let looked = Instant::now();
         let facts = ListenerFacts { earlier, ..gather(Time(jiff::Timestamp::now()))? };
-        let report = judge(&facts);
+        let mut report = judge(&facts);
+        ask_agent(&mut report, session);
         let next = args.watch.map(|seconds| (seconds, Earlier::new(&facts, Duration::ZERO)));
         // Of ten thousand sockets they take as much memory as the page about them.
         drop(facts);

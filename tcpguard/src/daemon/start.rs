@@ -263,6 +263,8 @@ impl Agent {
             tracepoint,
             client_filter: ClientFilter::default(),
             mitigations,
+            obstacles: Vec::new(),
+            foreseeing: Pace::default(),
             removals: Removals::default(),
             count_half_open: true,
             count_rules: true,

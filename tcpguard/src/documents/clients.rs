@@ -20,7 +20,8 @@ pub struct Clients {
     pub syn_pps: f64,
     /// Ratio of `completed_pps` to `baseline_pps`, or to `syn_pps` where fewer SYNs came: clients that do not come
     /// do not fail. `null` where the baseline is not known, or where one of the two is below 2 per second, which
-    /// is too low to compare with. Over several listeners with an open incident: the lowest ratio among them.
+    /// is too low to compare with. Over several listeners with an open incident: the lowest ratio among them, or that of their
+    /// sums where none of them has one.
     pub ratio: Option<f64>,
 }
 
@@ -63,7 +64,7 @@ impl Clients {
 
     /// Builds the sum of the listeners with an open incident, or of all listeners while there is none. With
     /// an open incident, the ratio is the lowest among these listeners.
-    pub(super) fn of_all(attacks: &[Incident], listeners: &[Listener]) -> Self {
+    pub(crate) fn of_all(attacks: &[Incident], listeners: &[Listener]) -> Self {
         let attacked: Vec<Self> = attacks.iter().filter_map(|attack| attack.clients).collect();
         if attacked.is_empty() {
             let all = listeners.iter().map(|listener| listener.clients);
@@ -71,8 +72,9 @@ impl Clients {
             return Self::build(&sum);
         }
         let sum = attacked.iter().copied().fold(Completions::default(), Self::add);
-        let ratio = attacked.iter().filter_map(|clients| clients.ratio).reduce(f64::min);
-        Self { ratio, ..Self::build(&sum) }
+        let sum = Self::build(&sum);
+        let lowest = attacked.iter().filter_map(|clients| clients.ratio).reduce(f64::min);
+        Self { ratio: lowest.or(sum.ratio), ..sum }
     }
 
     fn add(sum: Completions, clients: Self) -> Completions {

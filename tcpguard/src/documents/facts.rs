@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
-use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_engine::{Listener, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
+use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::time::Clock;
 
 use super::{
@@ -65,6 +66,8 @@ pub struct Facts {
     pub fleet: Option<Fleet>,
     /// Problems that the agent found with itself or the host.
     pub health: Vec<Finding>,
+    /// Obstacles to SYN cookies that are known before they are needed.
+    pub obstacles: Vec<Impeded<Listener>>,
     /// Alerts of the last 24 hours, oldest first.
     pub alerts: Vec<AlertEntry>,
     /// Closed attacks on record, of earlier runs too, newest first.

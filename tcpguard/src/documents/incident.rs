@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal};
+use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
@@ -94,6 +95,14 @@ pub struct Advice {
     pub command: Option<String>,
 }
 
+impl Advice {
+    /// Advice to remove an obstacle to SYN cookies.
+    pub(super) fn against(remedy: &str) -> Self {
+        let command = is_command(remedy).then(|| remedy.to_owned());
+        Self { action: Advised::RemoveObstacle { remedy: remedy.to_owned() }, command }
+    }
+}
+
 impl Advised {
     /// Command of [`Advised::Enforce`], so that rules drop: the mode reverts by itself, in case the operator is locked
     /// out.
@@ -101,7 +110,7 @@ impl Advised {
 }
 
 /// Action that an operator should take about an incident.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Advised {
     /// Check the path to the clients and the firewalls on it.
@@ -125,8 +134,13 @@ pub enum Advised {
     DropUnreadable,
     /// Have SYNs to closed ports dropped by the host's packet filter.
     FilterClosedPorts,
-    /// Raise the backlog of the listener and keep the kernel's SYN cookies.
+    /// Raise the backlog of the listener.
     RaiseBacklog,
+    /// Remove the obstacle to SYN cookies at the listener.
+    RemoveObstacle {
+        /// Remedy: a command, or an instruction that names one.
+        remedy: String,
+    },
     /// Switch to the mode `enforce`.
     Enforce,
 }

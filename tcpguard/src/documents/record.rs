@@ -273,8 +273,9 @@ impl Record {
                 *text = short;
             }
         }
-        if let Some(RestraintReason::Refused { why: MitigationReason::Failed { error }, .. }) =
-            no_mitigation.as_mut().map(|restraint| &mut restraint.reason)
+        if let Some(RestraintReason::Refused {
+            why: MitigationReason::Failed { error, .. }, ..
+        }) = no_mitigation.as_mut().map(|restraint| &mut restraint.reason)
             && let Some(short) = shortened(error)
         {
             *error = short.into();

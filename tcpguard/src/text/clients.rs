@@ -3,7 +3,7 @@
 use tcpguard_host::units::short;
 
 use super::view::Tone;
-use crate::documents::{Clients, Connect, Incident, Status, place};
+use crate::documents::{Clients, Connect, Incident, Status};
 
 /// Most listeners under attack that are shown.
 const LISTED: usize = 4;
@@ -42,7 +42,7 @@ pub fn clients_tone(clients: &Clients) -> Tone {
 /// A line for each listener under attack, the one at which the fewest connect first; without an attack
 /// one for all.
 pub fn clients_by_listener(status: &Status) -> Vec<(String, Tone)> {
-    let known = |attack: &Incident| Some((attack.clients?, place(attack.dst, attack.port)));
+    let known = |attack: &Incident| Some((attack.clients?, attack.place()));
     let mut attacked: Vec<_> = status.incidents.iter().filter_map(known).collect();
     if attacked.is_empty() {
         return vec![(clients(&status.clients, None), clients_tone(&status.clients))];

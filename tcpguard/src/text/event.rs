@@ -15,7 +15,7 @@ use super::incident::{self, on};
 use super::incident_line::{ended, fitted, running};
 use super::reason::{
     User, harm, held_back, mitigation_noun, mitigation_reason, removal_reason, rule_obstacle,
-    rule_reason, seconds,
+    rule_reason, seconds, with_remedy,
 };
 use crate::config::mode_name;
 
@@ -138,11 +138,12 @@ pub fn event_line(event: &Event) -> String {
             };
             format!("{noun}{whose} withdrawn on {listener}: {}. {then}", self::harm(harm))
         }
-        Event::MitigationFailed { listener, mitigation, error, retry_s } => {
+        Event::MitigationFailed { listener, mitigation, error, remedy, retry_s } => {
             let then =
                 retry_s.map_or_else(|| "soon".to_owned(), |after| format!("in {}", seconds(after)));
             let noun = mitigation_noun(*mitigation);
-            format!("{noun} not started on {listener} (next attempt {then}): {error}")
+            let why = with_remedy(error, remedy.as_deref());
+            format!("{noun} not started on {listener} (next attempt {then}): {why}")
         }
         Event::MitigationAdvised { mitigation, why } => format!(
             "{} advised, not started outside enforce mode: {}",

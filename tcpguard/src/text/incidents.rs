@@ -14,6 +14,9 @@ use crate::documents::{Incident, Status};
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 14;
 
+/// Most rules of an incident that are listed.
+const RULES: usize = 8;
+
 /// Time from `earlier` to `later`; nothing where it is the other way round.
 pub(crate) fn between(earlier: Time, later: Time) -> Duration {
     later.0.duration_since(earlier.0).try_into().unwrap_or_default()
@@ -55,7 +58,8 @@ pub(super) fn open(
     blocks.extend(incident::facts(attack));
     let rules =
         attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
-    blocks.extend(rules.map(|rule| {
+    let more = attack.rules.len().saturating_sub(RULES);
+    blocks.extend(rules.take(RULES).map(|rule| {
         let text = format!(
             "{}: {}, {} hits, {} passed when retransmitted, {} completed",
             rule.id,
@@ -66,6 +70,9 @@ pub(super) fn open(
         );
         Block::Fact("Rule", text)
     }));
+    if more > 0 {
+        blocks.push(Block::Fact("Rule", format!("{more} more: tcpguard rules list")));
+    }
     blocks.push(Block::Fact("Details", format!("tcpguard explain {}", attack.id)));
     write(out, &[Section { title: "", blocks }], view)
 }

@@ -19,7 +19,7 @@ pub fn listener(out: &mut impl Write, listener: &Listener, mode: Mode, view: &Vi
     let (state, _) = listener_state(listener.state);
     let place = match listener.kind {
         ListenerKind::Local => "",
-        ListenerKind::Forwarded => " behind this host",
+        ListenerKind::Forwarded => " (no socket here)",
     };
     let dropped = if mode == Mode::Enforce { "dropped" } else { "matched, not dropped" };
     let rate = format!(

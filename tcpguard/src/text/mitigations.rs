@@ -12,14 +12,20 @@ use super::reason::{mitigation_noun, mitigation_reason};
 use super::view::View;
 use crate::documents::{BackendInUse, Cookies, Listener, Mitigation, Status};
 
-/// The mitigations of every listener, and the available cookies.
+/// Most mitigations that are listed.
+const LISTED: usize = 16;
+
+/// The mitigations of the listeners, and the available cookies.
 pub(super) fn all(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
-    let mut heading = "Mitigations";
-    for listener in &status.listeners {
-        for mitigation in &listener.mitigations {
-            paragraph(out, view, heading, &line(listener, mitigation, view))?;
-            heading = "";
-        }
+    let listeners = status.listeners.iter();
+    let all = listeners.flat_map(|one| one.mitigations.iter().map(move |it| (one, it)));
+    let all: Vec<_> = all.collect();
+    for (number, (listener, mitigation)) in all.iter().take(LISTED).enumerate() {
+        let heading = if number == 0 { "Mitigations" } else { "" };
+        paragraph(out, view, heading, &line(listener, mitigation, view))?;
+    }
+    if let more @ 1.. = all.len().saturating_sub(LISTED) {
+        paragraph(out, view, "", &format!("{more} more: tcpguard status --json"))?;
     }
     paragraph(out, view, "Cookies", &cookies(&status.cookies))
 }

@@ -4,6 +4,7 @@
 //! have at most as many columns as the [`View`]. Colour is never the only signal.
 
 mod agent;
+mod carpet;
 mod check;
 mod clients;
 mod details;

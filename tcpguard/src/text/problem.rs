@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tcpguard_engine::{Listener, Queues, Report};
 use tcpguard_host::finding::{Finding, worst_first};
+use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::units::{percent, short, span};
 
 use crate::documents::{Facts, InterfaceFacts, Losses, Problem, problems};
@@ -17,6 +18,7 @@ pub fn health(report: &Report, facts: &Facts) -> Vec<Finding> {
     let losses = Losses::build(facts);
     let mut found = facts.health.clone();
     found.extend(problems(report, facts, &losses).iter().map(finding));
+    found.extend(facts.obstacles.iter().map(Impeded::finding));
     worst_first(&mut found);
     found
 }

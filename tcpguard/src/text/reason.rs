@@ -170,6 +170,11 @@ pub(super) fn harm(harm: &Harm) -> String {
     }
 }
 
+/// An obstacle, and its remedy where one is known.
+pub(super) fn with_remedy(error: &str, remedy: Option<&str>) -> String {
+    remedy.map_or_else(|| error.to_owned(), |remedy| format!("{error}. Remedy: {remedy}"))
+}
+
 /// The reason for the state of a mitigation.
 pub fn mitigation_reason(reason: &MitigationReason) -> String {
     match reason {
@@ -202,7 +207,7 @@ pub fn mitigation_reason(reason: &MitigationReason) -> String {
         MitigationReason::Ordered { uid } => format!("ordered by {}", User(*uid)),
         MitigationReason::Forbidden { uid } => format!("forbidden by {}", User(*uid)),
         MitigationReason::Barred => "forbidden by the configuration".to_owned(),
-        MitigationReason::Failed { error } => error.to_string(),
+        MitigationReason::Failed { error, remedy } => with_remedy(error, remedy.as_deref()),
         MitigationReason::Harmful { harm } => self::harm(harm),
         MitigationReason::HeldBack { by } => held_back(*by).to_owned(),
         MitigationReason::IncidentOver => "incident over".to_owned(),

@@ -3,6 +3,7 @@
 //! Without `--full` it fits a terminal of 24 lines: listeners and findings share the lines that the situation leaves.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
 
+use super::carpet::together;
 use super::clients::{clients_by_listener, clients_in_short, clients_tone};
 use super::findings::{in_short, list};
 use super::incident;
@@ -34,6 +36,8 @@ const ROWS: usize = 6;
 const NAMED: usize = 4;
 /// Fewest rows of a table, and lines of findings.
 const FEWEST_ROWS: usize = 2;
+/// Most lines of actions.
+const ACTIONS: usize = 4;
 /// Fewest blanks between the two ends of the first line.
 const GAP: usize = 3;
 /// One fact of the situation.
@@ -47,8 +51,14 @@ pub struct Fact {
 }
 
 /// Beginnings of commands that only root may give.
-const ROOT_ONLY: [&str; 4] =
-    ["systemctl restart ", "tcpguard mitigation ", "tcpguard mode ", "tcpguard reload"];
+const ROOT_ONLY: [&str; 6] = [
+    "ethtool -K ",
+    "sysctl -w ",
+    "systemctl restart ",
+    "tcpguard mitigation ",
+    "tcpguard mode ",
+    "tcpguard reload",
+];
 
 /// The first line alone.
 pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
@@ -175,6 +185,7 @@ pub fn status(
 
 /// The page of `--full`.
 fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+    let status = &*together(status);
     brief(out, status, view)?;
     out.write_char('\n')?;
     for Fact { heading, text, .. } in situation(status, view) {
@@ -199,6 +210,7 @@ fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
 
 /// The situation: incident, mitigation, clients, action, pending changes and rates, one fact each.
 pub fn situation(status: &Status, view: &View) -> Vec<Fact> {
+    let status = &*together(status);
     let mut facts = Vec::new();
     let mut add = |heading, text, tone| facts.push(Fact { heading, text, tone });
     for incident in &status.incidents {
@@ -291,18 +303,25 @@ fn actions(status: &Status) -> Vec<String> {
     let mut actions: Vec<String> = Vec::new();
     for advice in status.incidents.iter().filter_map(|incident| incident.advice.as_ref()) {
         actions.extend(advice.command.as_deref().map(as_typed));
-        actions.push(incident::advised(advice.action).to_owned());
+        actions.push(incident::advised(&advice.action).to_owned());
     }
     if !actions.is_empty() {
+        let mut said = BTreeSet::new();
+        actions.retain(|action| said.insert(action.clone()));
+        actions.truncate(ACTIONS);
         return actions;
     }
     let urgent = |finding: &&Finding| finding.severity >= Severity::Warning;
+    let fails = match (status.clients.connect(), status.incidents.is_empty()) {
+        (Some(Connect::Few), _) | (Some(Connect::Some), false) => true,
+        (Some(Connect::Some), true) | (Some(Connect::All) | None, _) => false,
+    };
     match status.health.iter().find(urgent) {
         Some(finding) => {
             let hint = finding.hint.as_deref().unwrap_or("tcpguard status --full");
             actions.push(if is_command(hint) { as_typed(hint) } else { hint.to_owned() });
         }
-        None if status.clients.connect() == Some(Connect::Few) => {
+        None if fails || status.daemon.state == State::AttackUnmitigated => {
             actions.push("look for what keeps clients out: tcpguard listeners".to_owned());
         }
         None if status.daemon.mode == Mode::Off => {

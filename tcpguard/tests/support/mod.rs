@@ -172,6 +172,7 @@ pub fn calm() -> (Report, Facts) {
         counts: EventCounts::default(),
         fleet: None,
         health: Vec::new(),
+        obstacles: Vec::new(),
         alerts: Vec::new(),
         past: Vec::new(),
     };
@@ -542,6 +543,7 @@ pub fn overloaded() -> (Report, Facts) {
 }
 
 /// No attack, but tcpguard is impaired: a lost interface, generic mode, lost rules.
+#[allow(dead_code, reason = "not every test that looks at scenes looks at this one")]
 pub fn degraded() -> (Report, Facts) {
     let (mut report, mut facts) = calm();
     let mut second = facts.interfaces[0].clone();

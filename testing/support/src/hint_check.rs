@@ -40,16 +40,19 @@ pub const VERBS: [&str; 33] = [
 ];
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 18] = [
     "bpftool",
     "cargo",
     "df",
     "ethtool",
     "groupadd",
     "ip",
+    "ip6tables-legacy",
+    "iptables-legacy",
     "journalctl",
     "ls",
     "modprobe",
+    "nft",
     "ss",
     "sudo",
     "sysctl",

@@ -42,6 +42,7 @@ const CRATES: [Crate; 5] = [
             "drop_ins",
             "finding",
             "firewall",
+            "obstacle",
             "states",
             "listeners",
             "tune",

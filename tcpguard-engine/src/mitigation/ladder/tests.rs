@@ -5,7 +5,7 @@ fn at(ms: u64) -> Timestamp {
 }
 
 fn failed() -> MitigationReason {
-    MitigationReason::Failed { error: "no".into() }
+    MitigationReason::Failed { error: "no".into(), remedy: None }
 }
 
 fn need(mitigation: Mitigation) -> Need {

@@ -1,12 +1,16 @@
 //! Check that the host's packet filter admits clients that got SYN cookies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::slice;
 
 use super::super::document::Checked;
 use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
 use super::service::lacks;
-use crate::firewall::{FirewallChoice, Kind, Offence, Question, Way, judge, mark_rules, unread};
+use crate::firewall::{
+    FirewallChoice, Kind, Offence, Question, Way, judge, mark_rules, redirection, unread,
+};
+use crate::obstacle::{Impeded, Obstacle};
 
 /// A mark that is advised where none is configured: a bit that neither systemd, WireGuard's tools nor common container
 /// networks take by default.
@@ -69,14 +73,6 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
         let text = format!("SYN cookies keep an MSS of at most {limit}, as rules set it");
         Checked::passed(CODE, format!("{text}, on port {}", listed(ports)))
     }));
-    if let Some(nat) = firewall.nat() {
-        let text = format!(
-            "{}: tcpguard's own SYN cookies are not used there, and the kernel's helper makes them \
-             (cookies.backend = \"auto\")",
-            nat.why()
-        );
-        findings.push(Checked::notice(CODE, text).hint(nat.listing()));
-    }
     if let Some(what) = unread(rules) {
         let text = format!("{what}: their effect on clients with SYN cookies is unknown");
         findings.push(Checked::notice(CODE, text).hint("iptables-legacy -S"));
@@ -95,6 +91,26 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
         findings.push(Checked::passed(CODE, format!("{count} rules, none depends on seeing SYNs")));
     }
     findings
+}
+
+/// Listeners that get no SYN cookies, or none of tcpguard's own, whatever the rules say of their SYNs.
+pub(in super::super) fn cookies(facts: &Facts) -> Vec<Checked> {
+    let firewall = &facts.firewall;
+    let open = facts.host.listeners.iter().filter(|one| !one.at.ip().is_loopback());
+    let mptcp = open.clone().filter(|one| one.mptcp);
+    let mut found: Vec<(SocketAddr, Obstacle)> =
+        mptcp.map(|one| (one.at, Obstacle::Mptcp { no_helper: None })).collect();
+    if let Ok(rules) = &firewall.rules {
+        found.extend(open.filter_map(|one| {
+            let offence = Box::new(redirection(rules, &firewall.own, one.at.port())?);
+            Some((one.at, Obstacle::Redirected { offence, port: None }))
+        }));
+    }
+    let mut all: Vec<Impeded<SocketAddr>> = Impeded::group(found);
+    if let Some(nat) = firewall.nat() {
+        all.push(Impeded { obstacle: Obstacle::Nat { nat, no_helper: None }, at: Vec::new() });
+    }
+    all.iter().map(|one| one.finding().into()).collect()
 }
 
 fn way(interface: &InterfaceFacts) -> Way {

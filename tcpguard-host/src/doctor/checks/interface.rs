@@ -5,6 +5,7 @@ use super::super::facts::{Facts, InterfaceFacts, Link, MULTI_BUFFER};
 use crate::linux::interfaces::OperState;
 use crate::linux::programs::Hook;
 use crate::linux::xdp_driver::{self, QueueRule, XdpDriver};
+use crate::obstacle::{Impeded, Obstacle};
 use crate::tune::{Kind, Row, Word};
 
 /// One finding for each interface that exists; none where `judge` has nothing to say.
@@ -138,18 +139,11 @@ pub(in super::super) fn xdp_queues(facts: &Facts) -> Vec<Checked> {
 
 pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "other_end";
-    each(facts, |_, link| {
+    each(facts, |name, link| {
         let programs = link.programs.as_deref().unwrap_or_default();
         let generic = programs.iter().any(|one| one.is_ours() && one.hook == Hook::XdpGeneric);
-        (link.received == Some(false) && !generic).then(|| {
-            Checked::notice(
-                CODE,
-                "the peer of this veth has no native XDP program, so frames sent by XDP_TX are lost. \
-                 tcpguard sends no SYN cookies of its own in native mode. Generic mode has no such \
-                 limit.",
-            )
-            .hint("edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"")
-        })
+        (link.received == Some(false) && !generic)
+            .then(|| of(CODE, Obstacle::NotReceived { interface: name.to_owned() }))
     })
 }
 
@@ -220,21 +214,16 @@ pub(in super::super) fn lro(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn vlan_tags(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "vlan_tags";
     each(facts, |name, link| {
-        let vlans = link.vlans.join(", ");
-        match (link.strips_vlan, link.vlans.is_empty()) {
-            (Some(true), false) => Some(
-                Checked::warning(
-                    CODE,
-                    format!(
-                        "VLAN tags are stripped before XDP: clients on {vlans} get no SYN cookies, because \
-                         the reply would lack the tag"
-                    ),
-                )
-                .hint(format!("ethtool -K {name} rxvlan off")),
-            ),
-            _ => None,
-        }
+        let (interface, vlans) = (name.to_owned(), link.vlans.join(", "));
+        let is_stripped = link.strips_vlan == Some(true) && !link.vlans.is_empty();
+        is_stripped.then(|| of(CODE, Obstacle::TagStripped { interface, vlans }))
     })
+}
+
+/// The finding about an obstacle to cookies for the clients of an interface.
+fn of(code: &str, obstacle: Obstacle) -> Checked {
+    debug_assert_eq!(obstacle.code(), code, "one code for the check and the obstacle");
+    Impeded::<&str> { obstacle, at: Vec::new() }.finding().into()
 }
 
 pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
@@ -276,6 +265,10 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
             _ if is_attached_by_bond => None,
             (_, Some((master, kind)), _) if kind == "bond" => {
                 Some(member_of_bond(master, &unattached_siblings(facts, link)))
+            }
+            (_, Some((_, kind)), _) if kind == "vrf" => {
+                let vrf = Obstacle::Vrf { interface: name.to_owned() };
+                Some(of(vrf.code(), vrf))
             }
             (_, Some((master, kind)), _) => Some(Checked::notice(
                 CODE,

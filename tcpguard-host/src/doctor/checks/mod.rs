@@ -49,10 +49,11 @@ pub const INTERFACES: [Check; 14] = [
 ];
 
 /// The other checks, in the order in which a start would depend on their subjects.
-pub const THEN: [Check; 8] = [
+pub const THEN: [Check; 9] = [
     sysctls::settings,
     sysctls::listeners,
     firewall::rules,
+    firewall::cookies,
     load::losses,
     load::skew,
     service::unit,

@@ -127,6 +127,52 @@ fn rules_that_translate_packets_of_the_port_are_found() {
 }
 
 #[test]
+fn a_rule_that_translates_to_a_port_of_this_host_is_told_from_one_to_another_host() {
+    let immediate = |register, value: &[u8]| {
+        expression("immediate", &[number(1, register), attribute(2, &attribute(1, value))])
+    };
+    let port_of = |register| immediate(register, &[0x1f, 0x90]);
+    let dnat = |addr: [u8; 4]| {
+        let nat = expression("nat", &[number(1, 1), number(2, 2), number(3, 8), number(5, 9)]);
+        vec![immediate(8, &addr), port_of(9), nat]
+    };
+    let ports = [0x1f, 0x90, 0x1f, 0x90];
+    // `struct nf_nat_ipv4_multi_range_compat`, and `struct nf_nat_range2` with an IPv4 address.
+    let compat = |name, flags: u32, addr: [u8; 4]| {
+        let info = [1u32.to_ne_bytes(), flags.to_ne_bytes(), addr, addr, ports, [0; 4]].concat();
+        vec![target(name, &info)]
+    };
+    let range = |addr: [u8; 4]| {
+        let both = [addr, [0; 4], [0; 4], [0; 4]].concat().repeat(2);
+        vec![target(
+            "DNAT",
+            &[3u32.to_ne_bytes().to_vec(), both, ports.to_vec(), vec![0; 4]].concat(),
+        )]
+    };
+    for (what, expected) in [
+        (vec![port_of(8), expression("redir", &[number(1, 8)])], true),
+        (compat("REDIRECT", 2, [0; 4]), true),
+        (dnat(SERVER), true),
+        (dnat([172, 17, 0, 2]), false),
+        (compat("DNAT", 3, SERVER), true),
+        (compat("DNAT", 3, [172, 17, 0, 2]), false),
+        (range(SERVER), true),
+        (range([172, 17, 0, 2]), false),
+        (compat("SNAT", 3, SERVER), false),
+        (vec![expression("nat", &[number(1, 1), number(2, 2)])], false),
+    ] {
+        let (rule, own) = (join(&[port(80), what]), [IpAddr::from(SERVER)]);
+        let rules = rules(Family::IPV4, true, PREROUTING, &rule);
+        let question = Question { port: 80, to: &own, ipv4: true, ipv6: true, ways: &[], mark: 0 };
+        let offences = judge(&rules, &question).offences;
+        assert_eq!(offences.iter().any(|one| one.is_redirect(&own)), expected, "{offences:#?}");
+        for (port, is_its) in [(8080, expected), (80, false)] {
+            assert_eq!(redirection(&rules, &own, port).is_some(), is_its, "{port}: {offences:#?}");
+        }
+    }
+}
+
+#[test]
 fn an_address_is_compared_where_the_hosts_own_are_known() {
     let expressions = join(&[to([10, 96, 0, 1]), vec![expression("redir", &[])]]);
     let rules = rules(Family::IPV4, true, PREROUTING, &expressions);

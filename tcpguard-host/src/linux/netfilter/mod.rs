@@ -8,6 +8,7 @@ mod parse;
 mod xt;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -210,8 +211,9 @@ pub enum Effect {
     Decides(String),
     /// Something that takes the packet to another socket or interface than its addresses say, by its name.
     Steers(String),
-    /// Something that writes other addresses or ports into the packet, by its name.
-    Translates(String),
+    /// Something that writes other addresses or ports into the packet, by its name, and the destination that it writes,
+    /// where that is known.
+    Translates(String, Option<Target>),
     /// The MSS of a SYN becomes at most so large; `None`: the size is not known.
     Clamps(Option<u16>),
     /// TCP options are removed that the listener would have agreed to, by its name.
@@ -220,6 +222,22 @@ pub enum Effect {
     Changes(String),
     /// Something that cannot decide about a packet, such as a counter.
     Harmless,
+}
+
+/// The destination to which a rule translates packets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Target {
+    /// The address; `None`: this host.
+    pub addr: Option<IpAddr>,
+    /// The port; `None`: the same one.
+    pub port: Option<u16>,
+}
+
+impl Target {
+    /// Returns whether packets come to a host with these addresses.
+    pub fn is_of(&self, own: &[IpAddr]) -> bool {
+        self.addr.is_none_or(|addr| own.contains(&addr))
+    }
 }
 
 /// The decision about a packet.

@@ -3,7 +3,11 @@
 //! Whatever makes no sense is left out, or is a condition of which nothing is known. Nothing here
 //! panics, whatever the bytes are.
 
-use super::{Chain, Condition, Effect, Element, Family, Hook, Rule, Source, Test, Verdict, xt};
+use std::net::IpAddr;
+
+use super::{
+    Chain, Condition, Effect, Element, Family, Hook, Rule, Source, Target, Test, Verdict, xt,
+};
 use crate::linux::netlink::attributes;
 
 /// `struct nfgenmsg` of include/uapi/linux/netfilter/nfnetlink.h.
@@ -202,6 +206,11 @@ impl Reader {
         held.unwrap_or_else(|| Held::of(Source::Other("…".to_owned())))
     }
 
+    /// The port that a register holds.
+    fn port(&self, register: Option<u32>) -> Option<u16> {
+        self.held(register).value.first_chunk().copied().map(u16::from_be_bytes)
+    }
+
     fn condition(&self, register: Option<u32>, test: Test) -> Condition {
         let Held { source, mask, xor, .. } = self.held(register);
         Condition { source, mask, xor, test }
@@ -303,11 +312,18 @@ impl Reader {
             "synproxy" => rule.effects.push(Effect::Synproxy),
             "reject" | "queue" | "dup" => rule.effects.push(Effect::Decides(called.to_owned())),
             "tproxy" | "fwd" => rule.effects.push(Effect::Steers(called.to_owned())),
-            "nat" => {
-                let kind = if at(1) == Some(0) { "snat" } else { "dnat" };
-                rule.effects.push(Effect::Translates(kind.to_owned()));
+            "nat" if at(1) == Some(0) => {
+                rule.effects.push(Effect::Translates("snat".to_owned(), None));
             }
-            "redir" => rule.effects.push(Effect::Translates("redirect".to_owned())),
+            "nat" => {
+                let target = ip(&self.held(at(3)).value)
+                    .map(|addr| Target { addr: Some(addr), port: self.port(at(5)) });
+                rule.effects.push(Effect::Translates("dnat".to_owned(), target));
+            }
+            "redir" => {
+                let target = Target { addr: None, port: self.port(at(1)) };
+                rule.effects.push(Effect::Translates("redirect".to_owned(), Some(target)));
+            }
             // It finds the socket that the packet already has, which one of a cookie has too early.
             "socket" => {
                 self.load(at(2), Source::Other(called.to_owned()));
@@ -352,6 +368,12 @@ impl Reader {
     }
 }
 
+/// The address that these bytes are.
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
 /// Returns whether a name is one of these.
 pub(super) fn is_among(names: &str, name: &str) -> bool {
     names.split(' ').any(|one| one == name)
@@ -368,7 +390,8 @@ fn header_change(header: Option<u32>, offset: Option<u32>, len: Option<u32>) -> 
         (Some(IP | TCP), ..) => true,
         _ => false,
     };
-    if addressed { Effect::Translates("set".to_owned()) } else { Effect::Changes("set".to_owned()) }
+    let called = "set".to_owned();
+    if addressed { Effect::Translates(called, None) } else { Effect::Changes(called) }
 }
 
 /// The effect of removing these TCP options; `None`: no cookie promises any of them.

@@ -1,10 +1,12 @@
 //! Matches and targets of iptables, in iptables-legacy and as nf_tables carries them for iptables-nft
 //! (`include/uapi/linux/netfilter`):
 //! `xt_tcpudp.h`, `xt_conntrack.h`, `xt_state.h`, `xt_multiport.h`, `xt_mark.h`, `xt_tcpmss.h`, `xt_TCPMSS.h`,
-//! `xt_TCPOPTSTRIP.h`.
+//! `xt_TCPOPTSTRIP.h`, `nf_nat.h`.
+
+use std::net::IpAddr;
 
 use super::parse::{FLAGS, is_among, is_of_syns, on_option_of_syns, stripping, unknown};
-use super::{Condition, Effect, Rule, Source, Test};
+use super::{Condition, Effect, Rule, Source, Target, Test};
 
 /// The source port in the TCP header.
 const SOURCE_PORT: Source = Source::Transport { offset: 0, len: 2 };
@@ -156,6 +158,26 @@ fn mark(source: Source, info: &[u8], rule: &mut Rule) -> Option<()> {
     Some(())
 }
 
+/// The first destination of `struct nf_nat_ipv4_multi_range_compat`, or of `struct nf_nat_range` or
+/// `nf_nat_range2`, which are longer and hold addresses of both IP versions.
+fn destination(info: &[u8]) -> Option<Target> {
+    const ADDRESSES: u32 = 1;
+    const PORTS: u32 = 2;
+    const SHORT: usize = 36;
+    let (flags_at, addr_at, port_at) = if info.len() < SHORT { (4, 8, 16) } else { (0, 4, 36) };
+    let flags = u32::from_ne_bytes(long(info, flags_at)?);
+    let v4 = IpAddr::from(long(info, addr_at)?);
+    let v6 = info.get(addr_at..).and_then(|it| it.first_chunk::<16>()).filter(|_| addr_at == 4);
+    // An IPv4 address takes the first four bytes.
+    let v6 = v6.filter(|addr| addr[4..].iter().any(|byte| *byte != 0));
+    let addr = v6.map_or(v4, |addr| IpAddr::from(*addr));
+    let port = info.get(port_at..).and_then(|it| it.first_chunk()).copied().map(u16::from_be_bytes);
+    Some(Target {
+        addr: (flags & ADDRESSES != 0).then_some(addr),
+        port: port.filter(|_| flags & PORTS != 0),
+    })
+}
+
 /// Reads a target into the rule.
 pub(super) fn target(name: &str, info: &[u8], rule: &mut Rule) {
     let called = || name.to_owned();
@@ -163,7 +185,9 @@ pub(super) fn target(name: &str, info: &[u8], rule: &mut Rule) {
     rule.effects.push(match name {
         "SYNPROXY" => Effect::Synproxy,
         "TPROXY" => Effect::Steers(called()),
-        "DNAT" | "REDIRECT" | "SNAT" | "NETMAP" | "MASQUERADE" => Effect::Translates(called()),
+        "DNAT" => Effect::Translates(called(), destination(info).filter(|it| it.addr.is_some())),
+        "REDIRECT" => Effect::Translates(called(), destination(info)),
+        "SNAT" | "NETMAP" | "MASQUERADE" => Effect::Translates(called(), None),
         // `struct xt_tcpmss_info`.
         "TCPMSS" => Effect::Clamps(short(info, 0).filter(|size| *size != BY_PATH_MTU)),
         // `struct xt_tcpoptstrip_target_info`: a bit for each kind.

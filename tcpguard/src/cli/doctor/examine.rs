@@ -1,6 +1,7 @@
 //! The report: every check of the host and of the agent, on the facts.
 
-use tcpguard_host::doctor::{Checked, Doctor, checks};
+use tcpguard_host::doctor::{Checked, Doctor, Status, checks};
+use tcpguard_host::obstacle::Obstacle;
 use tcpguard_host::time::Time;
 
 use super::agent;
@@ -23,7 +24,7 @@ fn checked(facts: &Facts, one_interface: bool) -> Vec<Checked> {
     if one_interface {
         return [of_host(&checks::FIRST), of_host(&checks::INTERFACES)].concat();
     }
-    [
+    let checked = [
         agent::running(facts),
         of_host(&checks::FIRST),
         agent::stale_pins(facts),
@@ -32,10 +33,21 @@ fn checked(facts: &Facts, one_interface: bool) -> Vec<Checked> {
         agent::next_programs(facts),
         of_host(&checks::THEN),
         agent::version(facts),
-        agent::health(facts),
-        agent::selftest(facts),
     ]
-    .concat()
+    .concat();
+    // An obstacle that the agent finds as well is said once.
+    let is_said = |one: &Checked| {
+        if !Obstacle::CODES.contains(&&*one.finding.code) {
+            return false;
+        }
+        let found = checked.iter().filter(|other| other.status == Status::Found);
+        found.map(|other| &other.finding).any(|other| {
+            other.code == one.finding.code || other.hint.is_some() && other.hint == one.finding.hint
+        })
+    };
+    let health: Vec<Checked> =
+        agent::health(facts).into_iter().filter(|one| !is_said(one)).collect();
+    [checked, health, agent::selftest(facts)].concat()
 }
 
 #[cfg(test)]

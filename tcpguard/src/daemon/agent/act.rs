@@ -165,7 +165,7 @@ impl Agent {
             mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
         for (id, why) in forbidden {
-            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why);
         }
         Ok(())
     }
@@ -178,8 +178,7 @@ impl Agent {
         rate: u32,
     ) {
         if let Err(refusal) = self.try_mitigation(now, listener, mitigation, rate) {
-            let soon = refusal.is_passing();
-            self.engine.mitigation_failed(now, listener, mitigation, &refusal.to_string(), soon);
+            self.engine.mitigation_failed(now, listener, mitigation, refusal.setback());
         }
     }
 

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Config as KernelConfig, Reason, ReplyRate};
 use tcpguard_common::fastpath::FAILED_COOKIE_NS;
-use tcpguard_engine::{Engine, Mode, TRACKED_PER_SECOND, TcpExt, Timestamp};
+use tcpguard_engine::{Engine, Listener, Mode, TRACKED_PER_SECOND, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{SockDiag, boot_time};
+use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::time::Clock;
 
 use arrivals::Arrivals;
@@ -96,6 +97,9 @@ pub struct Agent {
     pub(super) tracepoint: Option<HeldLink>,
     pub(super) client_filter: ClientFilter,
     pub(super) mitigations: Mitigations,
+    /// The obstacles to cookies that are known, and the pace at which they are looked for.
+    pub(super) obstacles: Vec<Impeded<Listener>>,
+    pub(super) foreseeing: Pace,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
 use tcpguard_engine::{
-    HostCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample, Timestamp,
+    HostCounters, Listener, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample,
+    Setback, Timestamp,
 };
 use tcpguard_host::linux::{HalfOpen, TcpSegments, boot_time, cpu_time};
+use tcpguard_host::obstacle::{Impeded, Obstacle};
 
 use super::arrivals::{Arrived, Elsewhere};
 use super::{Agent, Snapshot, clock, share_replies};
@@ -92,7 +94,8 @@ impl Agent {
             let ignored = |listener: &_| config.ignores(listener);
             executor.listeners.add_forwarded(now, &unknown, ignored, &mut executor.dataplane)?;
         }
-        if due(&mut self.last_slow, now, SLOW_PERIOD) {
+        let slow = due(&mut self.last_slow, now, SLOW_PERIOD);
+        if slow {
             self.protect(now)?;
             self.remove_earlier_layouts(now);
             self.repair_listeners();
@@ -112,19 +115,53 @@ impl Agent {
         self.ways_back.tend(now, &attached, &self.executor.dataplane)?;
         let (mitigations, mut context) = self.context(&attached);
         let unkept = mitigations.tend(now, &mut context)?.into_iter();
-        let changed = "an administrator has changed net.ipv4.tcp_syncookies".to_owned();
-        let mut failed: Vec<_> = unkept.map(|id| (id, changed.clone())).collect();
+        let changed = || Setback {
+            error: "an administrator has changed net.ipv4.tcp_syncookies".to_owned(),
+            ..Setback::default()
+        };
+        let mut failed: Vec<_> = unkept.map(|id| (id, changed())).collect();
         if each_second {
             let unanswered = mitigations.without_answers(now, context.executor)?;
-            failed.extend(unanswered.into_iter().map(|(id, why)| (id, why.to_string())));
+            failed.extend(unanswered.into_iter().map(|(id, why)| (id, why.setback())));
         }
         for (id, _) in &failed {
             mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
         }
         for (id, why) in failed {
-            self.engine.mitigation_failed(now, id, Mitigation::Cookies, &why, false);
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why);
+        }
+        if slow {
+            self.foresee(now);
         }
         Ok(())
+    }
+
+    /// Looks for the obstacles to cookies that are known before an attack.
+    fn foresee(&mut self, now: Timestamp) {
+        if !self.foreseeing.is_due(now) {
+            return;
+        }
+        let begun = cpu_time();
+        let all: Vec<_> =
+            self.executor.listeners.iter().map(|one| (one.id, one.listener)).collect();
+        let barred = |listener: Listener| self.engine.bars(listener, Mitigation::Cookies);
+        let is_barred: Vec<bool> = all.iter().map(|(_, listener)| barred(*listener)).collect();
+        let attached = self.interfaces.attached();
+        let (mitigations, mut context) = self.context(&attached);
+        let mut found = Vec::new();
+        for ((id, listener), barred) in all.into_iter().zip(is_barred) {
+            let obstacle = match barred {
+                true => Ok(Some(Obstacle::Barred)),
+                false => mitigations.foresee(now, id, &mut context),
+            };
+            match obstacle {
+                Ok(obstacle) => found.extend(obstacle.map(|obstacle| (listener, obstacle))),
+                Err(error) => log::debug!("obstacles at {listener} not known: {error}"),
+            }
+        }
+        mitigations.cookies.forget_syn_acks_read();
+        self.obstacles = Impeded::group(found);
+        self.foreseeing.took(now, cpu_time().saturating_sub(begun));
     }
 
     /// Reads the protected set and exempts it.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{ListenerCounters, UNANSWERED_SLOTS, Unanswered};
 use tcpguard_engine::{ListenerId, Timestamp};
-
-use super::obstacles::Obstacle;
+use tcpguard_host::obstacle::Obstacle;
 
 /// Time without a cookie after which the reason counts.
 const SPAN: Duration = Duration::from_secs(3);

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use tcpguard_common::abi::{ListenerKey, NextHop, SynAckRecord};
 use tcpguard_engine::{ListenerId, ListenerKind, Timestamp};
-use tcpguard_host::firewall::Nat;
+use tcpguard_host::firewall::{Nat, Offence};
 use tcpguard_host::hint::Hint as _;
-use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, device, interfaces};
+use tcpguard_host::linux::{CookieSettings, Interface, Sysctls, Xdp, interfaces as links};
+use tcpguard_host::obstacle::Obstacle;
 
 use super::Refusal;
-use super::obstacles::{Obstacle, Situation, Way, obstacles, without_switched_off};
-use super::syn_ack_records::{Read, SynAckEntry, SynAckRecords};
+use super::obstacles::{Situation, Way, obstacles, without_switched_off};
+use super::syn_ack_records::{Device, Read, SynAckEntry, SynAckRecords};
 use super::syncookies::{Returned, SYSCTL, SyncookiesLease};
 use crate::bpf::{HeldLink, KernelError, Lead, Object, Pins, ProgramCost, Redeemer, self_test};
 use crate::config::CookieChoice;
@@ -25,6 +26,8 @@ use crate::selftest;
 
 /// SYN-ACK formats of one listener, which may reply from many addresses, that are tried before it is armed.
 const TRIED: usize = 4;
+/// Completed handshakes from which on the lack of a SYN-ACK is a contradiction.
+const COMPLETES: u64 = 8;
 /// SYN-ACK formats that are remembered as tried.
 const TRIED_SYN_ACKS: usize = 64;
 
@@ -34,6 +37,18 @@ struct Redemption {
     lead: Lead,
     /// Name of the interface.
     interface: String,
+}
+
+/// A listener that may get cookies.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    pub monitored: &'a MonitoredListener,
+    pub backend: CookieBackend,
+    pub executor: &'a Executor,
+    /// The attached interfaces.
+    pub interfaces: &'a [Interface],
+    /// A rule that translates the port that clients use to or from that of the listener, on this host.
+    pub redirect: Option<&'a Offence>,
 }
 
 /// The programs that make cookies and check returned ones.
@@ -107,68 +122,40 @@ impl Cookies {
         self.redeemer.as_ref().map_or_else(Vec::new, Redeemer::costs)
     }
 
-    /// The backend that makes cookies for addresses with this NAT.
+    /// The backend that makes cookies at a listener with this NAT, which may use MPTCP.
     ///
     /// # Errors
     /// The obstacle, if none can beside it.
-    pub fn backend(&self, nat: Option<&Nat>) -> Result<CookieBackend, Obstacle> {
-        beside(self.backend, nat, self.no_helper.as_deref())
+    pub fn backend(&self, nat: Option<&Nat>, mptcp: bool) -> Result<CookieBackend, Obstacle> {
+        beside(self.backend, self.in_place_of_own(nat, mptcp))
     }
 
-    /// Returns whether another backend than the best takes its place for addresses with this NAT.
-    pub fn is_replaced(&self, nat: Option<&Nat>) -> bool {
-        self.backend == CookieBackend::Own && nat.is_some()
+    /// The obstacle to own cookies at a listener with this NAT, which may use MPTCP. None where they are not the best
+    /// backend anyway.
+    pub fn in_place_of_own(&self, nat: Option<&Nat>, mptcp: bool) -> Option<Obstacle> {
+        in_place_of_own(self.backend, nat, mptcp, self.no_helper.clone())
     }
 
-    /// Returns the reason for which no better backend is used for addresses with this NAT.
-    pub fn reason(&self, nat: Option<&Nat>) -> Option<String> {
-        let nat = nat.filter(|nat| self.is_replaced(Some(nat)));
-        nat.map(Nat::why).or_else(|| self.reason.clone())
+    /// Returns the reason for which no better backend is used.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// Tests that a listener may be answered for, by a trial where that is possible.
     pub fn check(
         &mut self,
         now: Timestamp,
-        monitored: &MonitoredListener,
-        backend: CookieBackend,
-        executor: &Executor,
+        candidate: &Candidate<'_>,
         object: &mut Object,
-        interfaces: &[Interface],
     ) -> Result<(), Refusal> {
-        if backend == CookieBackend::Kernel {
-            let wanted = || "the configuration leaves cookies to the kernel".to_owned();
-            return Err(Refusal::NoBackend(self.reason.clone().unwrap_or_else(wanted)));
-        }
-        let read = || {
-            let (settings, dataplane) = (Sysctls::default().cookies()?, &executor.dataplane);
-            let hops = dataplane.next_hops()?.into_iter().flat_map(|(_, hops)| hops.hops);
-            let hops = hops.filter(|hop| hop.ifindex != 0).collect();
-            Ok::<_, Refusal>(Read { settings, hops, records: dataplane.syn_acks()? })
-        };
-        self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
+        let own = self.records_of_own(now, candidate)?;
+        let Candidate { monitored, backend, executor, .. } = *candidate;
         let settings = self.syn_ack_records.settings;
-        let records: Vec<SynAckEntry> = self.syn_ack_records.of(monitored.id).to_vec();
-        if records.is_empty() {
-            return Err(first(monitored, interfaces, &settings));
-        }
-        // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
-        // be tested.
-        let (common, records): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|(key, _)| *key == key.of_all());
-        let own: Vec<_> = records.iter().filter(|(_, record)| record.is_own()).collect();
-        if own.is_empty() {
-            return Err(foreign(&records, interfaces, &interfaces::list().unwrap_or_default()));
-        }
-        for syn_ack in &common {
-            keep_promises(syn_ack, &settings, executor)?;
-        }
         let mut refusal = None;
         let mut ready = 0;
         for syn_ack in own.into_iter().take(TRIED) {
-            let record = keep_promises(syn_ack, &settings, executor)?;
-            let hops = &self.syn_ack_records.hops;
-            let found = situation(monitored, Some(&record), hops, interfaces, &settings);
+            let record = keep_promises(&syn_ack, &settings, executor)?;
+            let found = self.situation(monitored, Some(&record), None);
             let outcome = match found.into_iter().next() {
                 Some(obstacle) => Err(Refusal::Obstacle(obstacle)),
                 None if backend != CookieBackend::Own => Ok(()),
@@ -183,6 +170,105 @@ impl Cookies {
             Some(refusal) if ready == 0 => Err(refusal),
             _ => Ok(()),
         }
+    }
+
+    /// The obstacle to cookies of this backend at a listener, as far as it is known without a trial.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn foresee(
+        &mut self,
+        now: Timestamp,
+        candidate: &Candidate<'_>,
+    ) -> Result<Option<Obstacle>, Refusal> {
+        let own = self.records_of_own(now, candidate);
+        let own = match own {
+            Ok(own) => own,
+            Err(Refusal::Obstacle(obstacle)) => return Ok(Some(obstacle)),
+            Err(refusal) => return Err(refusal),
+        };
+        let mut found = own.iter().take(TRIED).map(|(_, record)| {
+            let kept = without_switched_off(record, &self.syn_ack_records.settings);
+            self.situation(candidate.monitored, Some(&kept), None).into_iter().next()
+        });
+        let first = found.next().flatten();
+        Ok(first.filter(|_| found.all(|other| other.is_some())))
+    }
+
+    /// The SYN-ACKs that the host's own sockets sent for a listener.
+    fn records_of_own(
+        &mut self,
+        now: Timestamp,
+        candidate: &Candidate<'_>,
+    ) -> Result<Vec<SynAckEntry>, Refusal> {
+        let Candidate { monitored, backend, executor, interfaces, redirect } = *candidate;
+        let is_local = monitored.kind == ListenerKind::Local;
+        let read = || {
+            let (settings, dataplane) = (Sysctls::default().cookies()?, &executor.dataplane);
+            let hops = dataplane.next_hops()?.into_iter().flat_map(|(_, hops)| hops.hops);
+            let hops = hops.filter(|hop| hop.ifindex != 0).collect();
+            let devices = interfaces.iter().map(Device::of).collect();
+            Ok::<_, Refusal>(Read { settings, hops, records: dataplane.syn_acks()?, devices })
+        };
+        self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
+        let settings = self.syn_ack_records.settings;
+        if backend == CookieBackend::Kernel && is_local {
+            return Err(Refusal::Obstacle(self.no_backend()));
+        }
+        let records: Vec<SynAckEntry> = self.syn_ack_records.of(monitored.id).to_vec();
+        if records.is_empty() || !is_local {
+            let found = self.situation(monitored, None, Some((executor, redirect)));
+            let first = found.into_iter().next().unwrap_or(Obstacle::NeverAnswered);
+            return Err(Refusal::Obstacle(first));
+        }
+        // The format that the SYN-ACKs of all addresses have in common belongs to no address that could
+        // be tested.
+        let (common, records): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|(key, _)| *key == key.of_all());
+        let is_own = |(_, record): &SynAckEntry| record.is_own();
+        if !records.iter().any(is_own) {
+            let all = links::list().unwrap_or_default();
+            return Err(Refusal::Obstacle(foreign(&records, interfaces, &all)));
+        }
+        for syn_ack in &common {
+            keep_promises(syn_ack, &settings, executor)?;
+        }
+        Ok(records.into_iter().filter(is_own).collect())
+    }
+
+    /// The obstacle where only the kernel itself makes cookies.
+    fn no_backend(&self) -> Obstacle {
+        match self.syn_ack_records.settings.syncookies {
+            Some(0) => Obstacle::NoCookies { switched_off: true },
+            None => Obstacle::NoCookies { switched_off: false },
+            Some(_) => {
+                let wanted = || "the configuration leaves cookies to the kernel".to_owned();
+                Obstacle::NoBackend(self.reason.clone().unwrap_or_else(wanted))
+            }
+        }
+    }
+
+    /// The obstacles to cookies for a listener with SYN-ACKs of this format. For one without, `unseen` holds the means to
+    /// tell why, and a rule that translates to or from its port.
+    fn situation(
+        &self,
+        monitored: &MonitoredListener,
+        record: Option<&SynAckRecord>,
+        unseen: Option<(&Executor, Option<&Offence>)>,
+    ) -> Vec<Obstacle> {
+        let SynAckRecords { hops, devices, .. } = &self.syn_ack_records;
+        let (ways, elsewhere) = ways(record, hops, devices);
+        obstacles(&Situation {
+            kind: monitored.kind,
+            port: monitored.listener.port,
+            record,
+            completes: unseen.is_some_and(|(executor, _)| completes(monitored, executor)),
+            redirect: unseen.and_then(|(_, redirect)| redirect),
+            ways: &ways,
+            elsewhere,
+            settings: &self.syn_ack_records.settings,
+            lent: self.lease.is_borrowed(),
+        })
     }
 
     /// Drops the SYN-ACKs of a poll that is over.
@@ -220,7 +306,8 @@ impl Cookies {
             CookieBackend::Own => {
                 self.hang(pins, interfaces)?;
                 self.behind().map_or(Ok(()), |(interface, program)| {
-                    Err(Refusal::Behind { interface: interface.to_owned(), program })
+                    let interface = interface.to_owned();
+                    Err(Refusal::Obstacle(Obstacle::Behind { interface, program }))
                 })
             }
             CookieBackend::KernelHelper => Ok(self.lease.borrow()?),
@@ -324,18 +411,27 @@ fn tried(
     verdicts.try_for_each(|verdict| verdict.map_err(str::to_owned))
 }
 
-/// The backend that takes the place of the best one beside this NAT, unless there is a reason against the helper.
-fn beside(
+/// The obstacle to own cookies, where they are the `best`; `no_helper` is the reason for which the kernel's helper cannot
+/// make them either.
+fn in_place_of_own(
     best: CookieBackend,
     nat: Option<&Nat>,
-    no_helper: Option<&str>,
-) -> Result<CookieBackend, Obstacle> {
-    match (best, nat, no_helper) {
-        (CookieBackend::Own, Some(_), None) => Ok(CookieBackend::KernelHelper),
-        (CookieBackend::Own, Some(nat), Some(why)) => {
-            Err(Obstacle::Nat { nat: nat.clone(), no_helper: why.to_owned() })
-        }
-        (best, ..) => Ok(best),
+    mptcp: bool,
+    no_helper: Option<String>,
+) -> Option<Obstacle> {
+    match (best, nat) {
+        (CookieBackend::Own, Some(nat)) => Some(Obstacle::Nat { nat: nat.clone(), no_helper }),
+        (CookieBackend::Own, None) if mptcp => Some(Obstacle::Mptcp { no_helper }),
+        _ => None,
+    }
+}
+
+/// The backend beside this obstacle to own cookies.
+fn beside(best: CookieBackend, obstacle: Option<Obstacle>) -> Result<CookieBackend, Obstacle> {
+    match obstacle {
+        None => Ok(best),
+        Some(obstacle) if obstacle.forbids() => Err(obstacle),
+        Some(_) => Ok(CookieBackend::KernelHelper),
     }
 }
 
@@ -369,60 +465,45 @@ fn choose(
     }
 }
 
-/// The obstacle to cookies for a listener that has sent no SYN-ACK.
-fn first(
-    monitored: &MonitoredListener,
-    interfaces: &[Interface],
-    settings: &CookieSettings,
-) -> Refusal {
-    let found = situation(monitored, None, &[], interfaces, settings);
-    Refusal::Obstacle(found.into_iter().next().unwrap_or(Obstacle::NeverAnswered))
-}
-
-/// The refusal where all SYN-ACKs are foreign: those of sockets in a VRF, or of services that are not of this host. They
+/// The obstacle where all SYN-ACKs are foreign: those of sockets in a VRF, or of services that are not of this host. They
 /// left by some of the `attached` interfaces; `all` are those that exist.
-fn foreign(records: &[SynAckEntry], attached: &[Interface], all: &[Interface]) -> Refusal {
+fn foreign(records: &[SynAckEntry], attached: &[Interface], all: &[Interface]) -> Obstacle {
     let left_by = |one: &&Interface| records.iter().any(|(_, it)| it.leaves_by(one.index, 0));
     match attached.iter().filter(left_by).find(|one| one.is_in_vrf(all)) {
-        Some(port) => Refusal::Vrf { interface: port.name.clone() },
-        None => Refusal::Shared,
+        Some(port) => Obstacle::Vrf { interface: port.name.clone() },
+        None => Obstacle::Shared,
     }
 }
 
-/// The obstacles to cookies for a listener with this SYN-ACK, given the next hops of all SYN-ACKs.
-fn situation(
-    monitored: &MonitoredListener,
+/// The interfaces by which SYN-ACKs of this format leave, of those that are attached, and one that is not, if they
+/// leave by no other. Without a format, all that are attached.
+fn ways<'a>(
     record: Option<&SynAckRecord>,
     hops: &[NextHop],
-    interfaces: &[Interface],
-    settings: &CookieSettings,
-) -> Vec<Obstacle> {
-    let is_of = |hop: &&NextHop| record.is_some_and(|it| it.leaves_by(hop.ifindex, hop.vlan));
-    let left: BTreeSet<(u32, u32)> =
-        hops.iter().filter(is_of).map(|hop| (hop.ifindex, hop.vlan)).collect();
+    attached: &'a [Device],
+) -> (Vec<Way<'a>>, Option<u32>) {
+    let left: BTreeSet<(u32, u32)> = match record {
+        Some(record) => {
+            let is_of = |hop: &&NextHop| record.leaves_by(hop.ifindex, hop.vlan);
+            hops.iter().filter(is_of).map(|hop| (hop.ifindex, hop.vlan)).collect()
+        }
+        None => attached.iter().map(|one| (one.index, 0)).collect(),
+    };
     let way = |&(ifindex, vlan): &(u32, u32)| {
-        let interface = interfaces.iter().find(|one| one.index == ifindex)?;
-        // Missing information from the driver is no obstacle.
-        Some(Way {
-            name: &interface.name,
-            vlan,
-            native: interface.xdp == Xdp::Native,
-            transmits: device::transmits_natively(interface.index).unwrap_or(None),
-            received: device::is_received(interface),
-            strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
-        })
+        let device = attached.iter().find(|one| one.index == ifindex)?;
+        let Device { name, native, transmits, received, strips_vlan, .. } = device;
+        let (native, strips_vlan) = (*native, *strips_vlan);
+        Some(Way { name, vlan, native, transmits: *transmits, received: *received, strips_vlan })
     };
     let ways: Vec<Way<'_>> = left.iter().filter_map(way).collect();
     let elsewhere = left.first().filter(|_| ways.is_empty()).map(|(ifindex, _)| *ifindex);
-    let local = monitored.kind == ListenerKind::Local;
-    obstacles(&Situation {
-        kind: monitored.kind,
-        mptcp: local && monitored.own.mptcp,
-        record,
-        ways: &ways,
-        elsewhere,
-        settings,
-    })
+    (ways, elsewhere)
+}
+
+/// Returns whether clients complete handshakes at a listener, and not by chance one that an earlier program answered.
+fn completes(monitored: &MonitoredListener, executor: &Executor) -> bool {
+    let counters = executor.dataplane.listener_counters(monitored.slot()).unwrap_or_default();
+    counters.established.max(counters.acknowledged) >= COMPLETES
 }
 
 /// The listener that a local address and port belong to, found as the programs find it.
@@ -457,29 +538,31 @@ mod tests {
             interface(3, None, None),
             interface(4, Some("vrf"), None),
         ];
-        let refusal = |ifindex| {
+        let obstacle = |ifindex| {
             let interfaces = SynAckRecord::interface(ifindex, 0);
             let record = SynAckRecord { interfaces, ..SynAckRecord::default() };
             foreign(&[(ListenerKey::default(), record)], &all[..2], &all)
         };
-        assert!(matches!(refusal(2), Refusal::Vrf { interface } if interface == "eth2"));
-        assert!(matches!(refusal(3), Refusal::Shared));
+        assert_eq!(obstacle(2), Obstacle::Vrf { interface: "eth2".to_owned() });
+        assert_eq!(obstacle(3), Obstacle::Shared);
     }
 
     #[test]
-    fn beside_nat_own_cookies_are_replaced_or_refused_and_others_stay() {
+    fn own_cookies_are_replaced_or_refused_beside_nat_and_mptcp_and_others_stay() {
         use CookieBackend::{Kernel, KernelHelper, Own};
         let nat = nat(&recorded(FIREWALLD), true, true).expect("NAT");
-        for (best, nat, no_helper, expected) in [
-            (Own, None, None, Some(Own)),
-            (Own, None, Some("old"), Some(Own)),
-            (Own, Some(&nat), None, Some(KernelHelper)),
-            (Own, Some(&nat), Some("old"), None),
-            (KernelHelper, Some(&nat), Some("old"), Some(KernelHelper)),
-            (Kernel, Some(&nat), None, Some(Kernel)),
-        ] {
-            assert_eq!(beside(best, nat, no_helper).ok(), expected, "{best:?} {no_helper:?}");
+        for (nat, mptcp) in [(Some(&nat), false), (None, true), (Some(&nat), true)] {
+            for (best, no_helper, expected) in [
+                (Own, None, Some(KernelHelper)),
+                (Own, Some("old"), None),
+                (KernelHelper, Some("old"), Some(KernelHelper)),
+                (Kernel, Some("old"), Some(Kernel)),
+            ] {
+                let found = in_place_of_own(best, nat, mptcp, no_helper.map(str::to_owned));
+                assert_eq!(beside(best, found).ok(), expected, "{best:?} {no_helper:?}");
+            }
         }
+        assert_eq!(in_place_of_own(Own, None, false, Some("old".to_owned())), None);
     }
 
     #[test]

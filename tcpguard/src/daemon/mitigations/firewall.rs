@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard_engine::{ListenerKind, Timestamp};
+use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
-use tcpguard_host::firewall::{FirewallChoice, Nat, Offence, Question, Way, judge, nat, unread};
+use tcpguard_host::firewall::{
+    FirewallChoice, Nat, Offence, Question, Way, judge, nat, redirection, unread,
+};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
 use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
+use tcpguard_host::obstacle::Obstacle;
 
-use super::obstacles::Obstacle;
 use crate::config::Config;
 use crate::daemon::listeners::MonitoredListener;
 use crate::daemon::reading::pace::Pace;
@@ -225,10 +227,7 @@ impl Firewall {
         if monitored.kind != ListenerKind::Local {
             return Ok(None);
         }
-        if self.looked != Some(now) {
-            self.looked = Some(now);
-            self.come_by(ways(attached), all_addresses().unwrap_or_default());
-        }
+        self.look(now, attached);
         let verdict = self.verdict(Asked {
             addr: monitored.listener.addr,
             port: monitored.listener.port,
@@ -237,6 +236,33 @@ impl Firewall {
         match verdict.offence.filter(|_| choice == FirewallChoice::Refuse) {
             Some(offence) => Err(Obstacle::Firewall { offence: Box::new(offence), own, mark }),
             None => Ok(verdict.mss_limit),
+        }
+    }
+
+    /// The rule that translates the port of a listener to another one of this host, or that of clients to it.
+    pub fn redirect(
+        &mut self,
+        now: Timestamp,
+        monitored: &MonitoredListener,
+        attached: &[Interface],
+    ) -> Option<Offence> {
+        self.read.as_ref()?;
+        self.look(now, attached);
+        let Listener { addr, port } = monitored.listener;
+        match monitored.kind {
+            ListenerKind::Local => redirection(&self.rules, &self.own, port),
+            ListenerKind::Forwarded => {
+                let offence = self.verdict(Asked { addr, port, mark: 0 }).offence;
+                offence.filter(|offence| offence.is_redirect(&self.own))
+            }
+        }
+    }
+
+    /// Determines the interfaces and addresses at which packets come, once in a poll.
+    fn look(&mut self, now: Timestamp, attached: &[Interface]) {
+        if self.looked != Some(now) {
+            self.looked = Some(now);
+            self.come_by(ways(attached), all_addresses().unwrap_or_default());
         }
     }
 

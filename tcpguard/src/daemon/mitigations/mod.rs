@@ -5,7 +5,7 @@ mod answers;
 mod cookies;
 mod effort;
 pub mod firewall;
-pub mod obstacles;
+mod obstacles;
 mod refusal;
 mod syn_ack_records;
 pub mod syncookies;
@@ -17,16 +17,17 @@ use answers::Answers;
 use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
-use tcpguard_engine::{ListenerId, Mitigation, Timestamp};
+use tcpguard_engine::{ListenerId, ListenerKind, Mitigation, Setback, Timestamp};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Interface, Sysctls};
+use tcpguard_host::obstacle::Obstacle;
 
 use self::firewall::Firewall;
-use self::obstacles::Obstacle;
 use super::executor::Executor;
 use super::listeners::MonitoredListener;
 use crate::bpf::{KernelError, Object, Pins};
 use crate::documents::selftest::CookieBackend;
+use cookies::Candidate;
 pub use cookies::Cookies;
 pub use refusal::Refusal;
 
@@ -59,7 +60,7 @@ struct Admission {
 #[derive(Debug)]
 pub struct Judged {
     /// The listeners at which it no longer suits those that are made, and why.
-    pub forbidden: Vec<(ListenerId, String)>,
+    pub forbidden: Vec<(ListenerId, Setback)>,
     /// The listeners at which it did not suit cookies, and does now.
     pub freed: Vec<ListenerId>,
 }
@@ -146,10 +147,22 @@ impl Mitigations {
         };
         let Admission { backend, mss_limit } = self.admitted(now, id, context)?;
         if made_by != backend {
-            return Err(Refusal::NoBackend("others make them now".to_owned()));
+            let others = "another back end makes them now".to_owned();
+            return Err(Refusal::Obstacle(Obstacle::NoBackend(others)));
         }
         context.executor.limit_mss(id, mss_limit)?;
         self.accept(id, made_by, context)
+    }
+
+    /// The backend that makes the cookies of a listener.
+    fn backend(
+        &self,
+        id: ListenerId,
+        context: &MitigationContext<'_>,
+    ) -> Result<CookieBackend, Refusal> {
+        let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
+        let nat = context.firewall.nat(monitored.listener.addr);
+        self.cookies.backend(nat, monitored.own.mptcp).map_err(Refusal::Obstacle)
     }
 
     /// Tests that the host's packet filter suits cookies at a listener, and determines their backend beside it.
@@ -159,9 +172,8 @@ impl Mitigations {
         id: ListenerId,
         context: &mut MitigationContext<'_>,
     ) -> Result<Admission, Refusal> {
+        let backend = self.backend(id, context)?;
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let nat = context.firewall.nat(monitored.listener.addr);
-        let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
         let own = backend == CookieBackend::Own;
         let admitted = context.firewall.admits(now, monitored, own, context.interfaces);
         let mss_limit = admitted.map_err(Refusal::Obstacle)?;
@@ -176,9 +188,12 @@ impl Mitigations {
         backend: CookieBackend,
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
-        let (executor, interfaces) = (&*context.executor, context.interfaces);
+        let MitigationContext { executor, object, interfaces, firewall, .. } = context;
         let monitored = executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        self.cookies.check(now, monitored, backend, executor, context.object, interfaces)
+        let redirect = firewall.redirect(now, monitored, interfaces);
+        let redirect = redirect.as_ref();
+        let candidate = Candidate { monitored, backend, executor, interfaces, redirect };
+        self.cookies.check(now, &candidate, object)
     }
 
     /// Has returned cookies of this backend accepted.
@@ -190,11 +205,12 @@ impl Mitigations {
     ) -> Result<(), Refusal> {
         let accepted = self.cookies.accept(backend, context.pins, context.interfaces);
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        match (accepted, context.firewall.nat(monitored.listener.addr)) {
+        let nat = context.firewall.nat(monitored.listener.addr);
+        match (accepted, self.cookies.in_place_of_own(nat, monitored.own.mptcp)) {
             // It is not the backend of choice.
-            (Err(Refusal::Lease(error)), Some(nat)) if self.cookies.is_replaced(Some(nat)) => {
-                let (nat, no_helper) = (nat.clone(), error.with_hint());
-                return Err(Refusal::Obstacle(Obstacle::Nat { nat, no_helper }));
+            (Err(Refusal::Lease(error)), Some(obstacle)) => {
+                let no_helper = error.with_hint();
+                return Err(Refusal::Obstacle(obstacle.without_helper(no_helper)));
             }
             (accepted, _) => accepted?,
         }
@@ -216,10 +232,14 @@ impl Mitigations {
         let Admission { backend, mss_limit } = admission;
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
         let (bits, at) = (monitored.mitigations & COOKIES, monitored.listener);
+        let mptcp = monitored.own.mptcp;
         if bits & bits_of_backend(backend) == 0 {
             self.check(now, id, backend, context)?;
             self.accept(id, backend, context)?;
-            let why = self.cookies.reason(context.firewall.nat(at.addr));
+            let nat = context.firewall.nat(at.addr);
+            let why = self.cookies.in_place_of_own(nat, mptcp);
+            let why = why.map(|obstacle| obstacle.sentence());
+            let why = why.or_else(|| self.cookies.reason().map(str::to_owned));
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
             log::info!("SYN cookies at {}:{} are now {}{why}", at.addr, at.port, backend.name());
             self.accepting.insert(id, now + ACCEPT);
@@ -249,7 +269,7 @@ impl Mitigations {
             let admitted = self.admitted(now, id, context);
             let goes_on = admitted.and_then(|admission| self.go_on(now, id, admission, context));
             if let Err(refusal) = goes_on {
-                judged.forbidden.push((id, refusal.to_string()));
+                judged.forbidden.push((id, refusal.setback()));
             }
         }
         self.walled.retain(|id| !judged.freed.contains(id));
@@ -315,9 +335,7 @@ impl Mitigations {
                 self.out_of_state.insert(id);
             }
             Mitigation::Cookies => {
-                let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-                let nat = context.firewall.nat(monitored.listener.addr);
-                let backend = self.cookies.backend(nat).map_err(Refusal::Obstacle)?;
+                let backend = self.backend(id, context)?;
                 self.check(now, id, backend, context)?;
                 let Admission { mss_limit, .. } = self.admitted(now, id, context)?;
                 // First the program that checks returned cookies, then the first cookie.
@@ -439,6 +457,37 @@ impl Mitigations {
             found.extend(obstacle.map(|obstacle| (id, obstacle)));
         }
         Ok(found)
+    }
+
+    /// The obstacle to cookies at a listener, as far as it is known before they are needed. `None` too where only a
+    /// client's connection can tell.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn foresee(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        context: &mut MitigationContext<'_>,
+    ) -> Result<Option<Obstacle>, Refusal> {
+        let Some(monitored) = context.executor.listeners.get(id) else { return Ok(None) };
+        let is_local = monitored.kind == ListenerKind::Local;
+        let admission = match self.admitted(now, id, context) {
+            Err(Refusal::Obstacle(obstacle)) if is_local => return Ok(Some(obstacle)),
+            Err(Refusal::Obstacle(_)) => Admission { backend: CookieBackend::Own, mss_limit: None },
+            admitted => admitted?,
+        };
+        let MitigationContext { executor, interfaces, firewall, .. } = context;
+        let Some(monitored) = executor.listeners.get(id) else { return Ok(None) };
+        let redirect = firewall.redirect(now, monitored, interfaces);
+        let (cookies, backend) = (&mut self.cookies, admission.backend);
+        let redirect = redirect.as_ref();
+        let candidate = Candidate { monitored, backend, executor, interfaces, redirect };
+        let found = cookies.foresee(now, &candidate)?;
+        let found = found.filter(|obstacle| !obstacle.is_passing());
+        let nat = firewall.nat(monitored.listener.addr);
+        let in_place = || cookies.in_place_of_own(nat, monitored.own.mptcp).filter(|_| is_local);
+        Ok(found.or_else(in_place))
     }
 
     /// Writes to the programs' configuration whether any listener's out-of-state segments are checked.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{ListenerKey, NextHop, SynAckRecord};
 use tcpguard_engine::{ListenerId, Timestamp};
-use tcpguard_host::linux::CookieSettings;
+use tcpguard_host::linux::{CookieSettings, Interface, Xdp, device};
 
 /// The last SYN-ACK from a local address and port.
 pub(super) type SynAckEntry = (ListenerKey, SynAckRecord);
@@ -14,6 +14,33 @@ pub(super) struct Read {
     pub settings: CookieSettings,
     pub hops: Vec<NextHop>,
     pub records: Vec<SynAckEntry>,
+    pub devices: Vec<Device>,
+}
+
+/// An attached interface, as far as replies from XDP depend on it.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub index: u32,
+    pub name: String,
+    /// See [`super::obstacles::Way`].
+    pub native: bool,
+    pub transmits: Option<bool>,
+    pub received: Option<bool>,
+    pub strips_vlan: Option<bool>,
+}
+
+impl Device {
+    /// Asks the driver. Missing information is no obstacle.
+    pub fn of(interface: &Interface) -> Self {
+        Self {
+            index: interface.index,
+            name: interface.name.clone(),
+            native: interface.xdp == Xdp::Native,
+            transmits: device::transmits_natively(interface.index).unwrap_or(None),
+            received: device::is_received(interface),
+            strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
+        }
+    }
 }
 
 /// The SYN-ACKs read in a poll.
@@ -24,6 +51,8 @@ pub(super) struct SynAckRecords {
     pub settings: CookieSettings,
     /// Next hops of SYN-ACKs that were seen.
     pub hops: Vec<NextHop>,
+    /// The attached interfaces.
+    pub devices: Vec<Device>,
     by_listener: BTreeMap<ListenerId, Vec<SynAckEntry>>,
 }
 
@@ -39,14 +68,14 @@ impl SynAckRecords {
         if self.read == Some(now) {
             return Ok(());
         }
-        let Read { settings, hops, records } = read()?;
+        let Read { settings, hops, records, devices } = read()?;
         let mut by_listener = BTreeMap::<ListenerId, Vec<SynAckEntry>>::new();
         for syn_ack in records {
             if let Some(id) = whose(&syn_ack.0) {
                 by_listener.entry(id).or_default().push(syn_ack);
             }
         }
-        *self = Self { read: Some(now), settings, hops, by_listener };
+        *self = Self { read: Some(now), settings, hops, devices, by_listener };
         Ok(())
     }
 
@@ -77,7 +106,8 @@ mod tests {
                     reads.set(reads.get() + 1);
                     let all = (0..100).map(|port| (key(port), SynAckRecord::default()));
                     let (settings, hops) = (CookieSettings::default(), Vec::new());
-                    Ok::<_, Infallible>(Read { settings, hops, records: all.collect() })
+                    let (records, devices) = (all.collect(), Vec::new());
+                    Ok::<_, Infallible>(Read { settings, hops, records, devices })
                 };
                 let whose = |key: &ListenerKey| Some(id(key)).filter(|id| id.0 < 50);
                 let Ok(()) =

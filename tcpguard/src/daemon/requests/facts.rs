@@ -7,12 +7,12 @@ use tcpguard_engine::{POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
+use tcpguard_host::obstacle::{Impeded, Obstacle};
 
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
 use crate::daemon::agent::{Agent, Snapshot, clock};
 use crate::daemon::heap;
-use crate::daemon::mitigations::obstacles::Obstacle;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
     Allowed, BackendInUse, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
@@ -98,6 +98,7 @@ impl Agent {
             counts: self.counts.document(),
             fleet: self.fleet_document(clock),
             health: self.health(),
+            obstacles: self.obstacles.clone(),
             alerts: self.alerts.history().of_a_day(clock.wall),
             past: self.incidents.past().take(PAST_LISTED).cloned().collect(),
         }
@@ -128,14 +129,17 @@ impl Agent {
         let cookies = &self.mitigations.cookies;
         // Of whichever IP version: most listeners take both.
         let nat = self.firewall.nat(Ipv6Addr::UNSPECIFIED.into());
-        let (backend, reason) = match (syncookies, cookies.backend(nat)) {
+        let (backend, reason) = match (syncookies, cookies.backend(nat, false)) {
             (Some(0), _) => {
                 let obstacle = Obstacle::NoCookies { switched_off: true };
                 (BackendInUse::None, Some(obstacle.to_string()))
             }
             (_, Err(obstacle)) => (BackendInUse::None, Some(obstacle.to_string())),
             (_, Ok(CookieBackend::Own)) => (BackendInUse::Own, None),
-            (_, Ok(backend)) => (backend.into(), cookies.reason(nat)),
+            (_, Ok(backend)) => {
+                let nat = cookies.in_place_of_own(nat, false).map(|obstacle| obstacle.sentence());
+                (backend.into(), nat.or_else(|| cookies.reason().map(str::to_owned)))
+            }
         };
         let slots = self.executor.listeners.iter().map(|monitored| monitored.slot());
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
@@ -199,12 +203,8 @@ impl Agent {
             health.push(Finding::warning("state_unwritten", text).hint(hint));
         }
         if let Some((interface, program)) = self.mitigations.cookies.behind() {
-            let text = format!(
-                "{interface}: another tc ingress program runs before tcpguard's ({program}); if it ends \
-                 the chain, returned cookies are not checked"
-            );
-            let hint = format!("find its owner: bpftool net show dev {interface}");
-            health.push(Finding::warning("tc_before", text).about(interface).hint(hint));
+            let obstacle = Obstacle::Behind { interface: interface.to_owned(), program };
+            health.push(Impeded { obstacle, at: vec![interface] }.finding());
         }
         let left_out = &self.selection.left_out;
         if left_out.count() > 0 {

@@ -1,7 +1,11 @@
 //! Incidents, and the evidence for their verdicts.
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentClass, IncidentReport, Report};
+use tcpguard_engine::{
+    HeldBack, IncidentClass, IncidentReport, ListenerKind, ListenerReport, MitigationReason,
+    MitigationState, Report, RestraintReason,
+};
+use tcpguard_host::obstacle::{Impeded, Obstacle};
 use tcpguard_host::time::Clock;
 
 use super::super::*;
@@ -90,9 +94,56 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
         _ if stops(report, incident) => None,
         (IncidentClass::Evasion, _) => advice(Advised::DropUnreadable, Some("tcpguard reload")),
         (IncidentClass::ClosedPorts, _) => advice(Advised::FilterClosedPorts, None),
-        _ if incident.rules.is_empty() => {
-            advice(Advised::RaiseBacklog, Some("tcpguard status --listeners"))
-        }
-        _ => None,
+        _ => Some(unstopped(incident, report)),
     }
+}
+
+/// Advice about a flood of which most SYNs reach the stack: the remedy of what keeps the agent from more.
+fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
+    let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
+    let mitigations = listener.map_or(&[][..], |listener| &listener.mitigations);
+    let refused = mitigations.iter().filter(|it| it.state == MitigationState::Refused);
+    let remedy = refused.filter_map(|it| match &it.why {
+        MitigationReason::Failed { remedy, .. } => remedy.as_deref(),
+        _ => None,
+    });
+    if let Some(remedy) = remedy.into_iter().next() {
+        return Advice::against(remedy);
+    }
+    let is_forwarded = |one: &ListenerReport| one.kind == ListenerKind::Forwarded;
+    let restraint = incident.record.no_mitigation.as_ref().map(|restraint| &restraint.reason);
+    match restraint {
+        Some(RestraintReason::HeldBack { by: HeldBack::AcceptQueueFull }) => Advice {
+            action: Advised::CheckApplication,
+            command: Some("tcpguard listeners".to_owned()),
+        },
+        Some(RestraintReason::HeldBack {
+            by: HeldBack::ListenerOff | HeldBack::ListenerObserves,
+        }) => Advice::against(
+            "set mode = \"enforce\" in its [[listener]] block, then: tcpguard reload",
+        ),
+        _ if listener.is_some_and(is_forwarded) => Advice::against(&Obstacle::NotLocal.remedy()),
+        _ => Advice {
+            action: Advised::RaiseBacklog,
+            command: Some("tcpguard status --listeners".to_owned()),
+        },
+    }
+}
+
+/// Advice about an unstopped flood, where an obstacle to cookies at its listener is known that the engine does not know.
+pub(super) fn known_obstacle(
+    incident: &IncidentReport,
+    report: &Report,
+    obstacles: &[Impeded<engine::Listener>],
+) -> Option<Advice> {
+    let attacked = |at: &engine::Listener| match incident.listener {
+        engine::Listener::HOST => report
+            .listeners
+            .iter()
+            .any(|one| one.listener == *at && one.state == engine::ListenerState::Attacked),
+        listener => listener == *at,
+    };
+    let forbidding = obstacles.iter().filter(|one| one.obstacle.forbids());
+    let known = forbidding.filter(|one| one.at.iter().any(attacked)).map(|one| &one.obstacle);
+    known.map(|obstacle| Advice::against(&obstacle.remedy())).next()
 }

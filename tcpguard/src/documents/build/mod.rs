@@ -11,6 +11,7 @@ use tcpguard_host::time::{Clock, Time};
 
 use super::*;
 pub(super) use incident::incident;
+use incident::known_obstacle;
 
 const ALERTS_LISTED: usize = 20;
 /// Share of the SYNs of a flood, from 0 to 1, from which on it counts as stopped.
@@ -23,8 +24,19 @@ impl Status {
     pub fn build(report: &Report, facts: &Facts, health: Vec<Finding>) -> Self {
         let clock = facts.clock;
         let losses = Losses::build(facts);
-        let incidents: Vec<Incident> =
-            report.incidents.iter().map(|one| incident(one, report, clock)).collect();
+        let open = report.incidents.iter().map(|one| {
+            let mut shown = incident(one, report, clock);
+            let is_general = |advice: &Advice| {
+                matches!(advice.action, Advised::RaiseBacklog | Advised::RemoveObstacle { .. })
+            };
+            if let Some(advice) = shown.advice.as_mut().filter(|it| is_general(it))
+                && let Some(known) = known_obstacle(one, report, &facts.obstacles)
+            {
+                *advice = known;
+            }
+            shown
+        });
+        let incidents: Vec<Incident> = open.collect();
         let listeners: Vec<Listener> =
             report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
@@ -127,6 +139,9 @@ fn stops(report: &Report, attack: &IncidentReport) -> bool {
         return share >= MOSTLY_STOPPED;
     }
     // The flood pauses, or it is about many listeners.
+    if attack.class.is_of_host() {
+        return true;
+    }
     let one = report.listeners.iter().any(|listener| listener.id == attack.listener_id);
     let mut listeners =
         report.listeners.iter().filter(|listener| !one || listener.id == attack.listener_id);

@@ -292,8 +292,8 @@ fn mitigations() -> Vec<Event> {
             }
         }
         for retry_s in [None, Some(60)] {
-            let error = "no memory".to_owned();
-            all.push(Event::MitigationFailed { listener, mitigation, error, retry_s });
+            let (error, remedy) = ("no memory".to_owned(), Some("tcpguard doctor".to_owned()));
+            all.push(Event::MitigationFailed { listener, mitigation, error, remedy, retry_s });
         }
     }
     all

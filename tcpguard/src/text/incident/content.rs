@@ -100,10 +100,10 @@ fn clients(incident: &Incident) -> Option<String> {
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     let Some(advice) = &incident.advice else { return "none needed".to_owned() };
     let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
-    let text = format!("{}{command}", phrases::advised(advice.action));
-    match advice.action {
+    let text = format!("{}{command}", phrases::advised(&advice.action));
+    match &advice.action {
         Advised::RestoreRule { rule, until } => {
-            format!("{text} (rule {rule} is made again at {})", shown(until))
+            format!("{text} (rule {rule} is made again at {})", shown(*until))
         }
         _ => text,
     }

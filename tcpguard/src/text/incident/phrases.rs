@@ -3,6 +3,7 @@
 use tcpguard_engine::{
     IncidentClass, IndicatorName, Limit, Measured, Quantity, Question, Restraint, RestraintReason,
 };
+use tcpguard_host::doctor::is_command;
 use tcpguard_host::units::{percent, short};
 
 use super::super::reason::{held_back, mitigation_noun, mitigation_reason};
@@ -183,7 +184,7 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
         RestraintReason::Removed => "an operator removed the rule",
         RestraintReason::HeldBack { by } => held_back(*by),
         RestraintReason::RulesSuffice => "rules cover enough SYNs",
-        RestraintReason::NotLocal => "the listener is not on this host",
+        RestraintReason::NotLocal => "no socket of this host listens at this address and port",
         RestraintReason::Refused { mitigation, why } => {
             let why = mitigation_reason(why);
             return format!("{} refused: {why}", mitigation_noun(*mitigation));
@@ -192,7 +193,7 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
     line(reason, &restraint.measured)
 }
 
-pub(in crate::text) const fn advised(action: Advised) -> &'static str {
+pub(in crate::text) fn advised(action: &Advised) -> &str {
     match action {
         Advised::CheckPath => "check the path to the clients and the firewalls on it",
         Advised::AddCapacity => "add capacity if these clients are to stay",
@@ -204,9 +205,11 @@ pub(in crate::text) const fn advised(action: Advised) -> &'static str {
             "drop unreadable frames: set [policy] beyond_bounds = \"drop\" and reload"
         }
         Advised::FilterClosedPorts => "drop SYNs to closed ports in the host's packet filter",
-        Advised::RaiseBacklog => {
-            "keep net.ipv4.tcp_syncookies=1 and raise the backlog of the listener"
+        Advised::RaiseBacklog => "raise the backlog of the listener",
+        Advised::RemoveObstacle { remedy } if is_command(remedy) => {
+            "remove the obstacle to SYN cookies"
         }
+        Advised::RemoveObstacle { remedy } => remedy,
         Advised::Enforce => "drop what the rules match",
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
-use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketType, bind, ipproto, listen, socket, sockopt};
 
 use crate::net::netns::Netns;
 use crate::net::raw;
@@ -26,7 +26,24 @@ impl Service {
         backlog: i32,
         serve: impl FnOnce(&TcpListener, &AtomicBool) -> Result<()> + Send + 'static,
     ) -> Result<Self> {
-        let listener = host.run(|| open(port, backlog))?;
+        Self::on(host, host.run(|| open(port, backlog, None))?, serve)
+    }
+
+    /// The same with MPTCP.
+    pub fn start_mptcp(
+        host: &Netns,
+        port: u16,
+        backlog: i32,
+        serve: impl FnOnce(&TcpListener, &AtomicBool) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        Self::on(host, host.run(|| open(port, backlog, Some(ipproto::MPTCP)))?, serve)
+    }
+
+    fn on(
+        host: &Netns,
+        listener: TcpListener,
+        serve: impl FnOnce(&TcpListener, &AtomicBool) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = host.spawn("service", move || serve(&listener, &stopped))?;
@@ -50,14 +67,14 @@ impl Drop for Service {
 /// seconds.
 pub fn deferring(host: &Netns, port: u16, backlog: i32, seconds: i32) -> Result<TcpListener> {
     host.run(|| {
-        let listener = open(port, backlog)?;
+        let listener = open(port, backlog, None)?;
         raw::set_option(&listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)?;
         Ok(listener)
     })
 }
 
-fn open(port: u16, backlog: i32) -> Result<TcpListener> {
-    let socket = socket(AddressFamily::INET6, SocketType::STREAM, None)?;
+fn open(port: u16, backlog: i32, protocol: Option<Protocol>) -> Result<TcpListener> {
+    let socket = socket(AddressFamily::INET6, SocketType::STREAM, protocol)?;
     sockopt::set_ipv6_v6only(&socket, false)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     bind(&socket, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))

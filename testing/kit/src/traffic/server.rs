@@ -58,6 +58,17 @@ impl Server {
         Ok(Self { served, hangs, _service: service })
     }
 
+    /// A service that answers, on a listener that uses MPTCP, as those of Go do by default.
+    pub fn of_mptcp(host: &Netns, port: u16) -> Result<Self> {
+        let served = Arc::new(AtomicU64::new(0));
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (counter, hanging) = (Arc::clone(&served), Arc::clone(&hangs));
+        let service = Service::start_mptcp(host, port, BACKLOG, move |listener, stop| {
+            answer(listener, stop, &hanging, &counter)
+        })?;
+        Ok(Self { served, hangs, _service: service })
+    }
+
     /// From now on it behaves like this.
     pub fn behave(&self, behaviour: Behaviour) {
         self.hangs.store(behaviour == Behaviour::Hang, Ordering::Relaxed);

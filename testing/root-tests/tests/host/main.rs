@@ -7,6 +7,7 @@ mod interfaces;
 mod kinds;
 mod listeners;
 mod next_program;
+mod obstacles;
 mod order_live;
 mod placement;
 mod selftest;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tcpguard_engine::{
     ClientsWithin, Command, Engine, FleetMessage, FleetRefusal, Flow, ListenerId, Mitigation,
-    Request, RequestError, Response,
+    Request, RequestError, Response, Setback,
 };
 
 use super::{Lab, RaisedAlert};
@@ -74,13 +74,9 @@ impl Lab {
                 Command::StartMitigation { listener, mitigation, rate } => {
                     match self.obstacle(listener, mitigation) {
                         Some(why) => {
-                            self.engine.mitigation_failed(
-                                self.kernel.now,
-                                listener,
-                                mitigation,
-                                why,
-                                false,
-                            );
+                            let setback = Setback { error: why.to_owned(), ..Setback::default() };
+                            let now = self.kernel.now;
+                            self.engine.mitigation_failed(now, listener, mitigation, setback);
                         }
                         None => {
                             self.kernel.set_mitigation(listener, mitigation, Some(rate));

@@ -380,7 +380,7 @@ fn a_host_that_takes_no_cookies_takes_no_own_cookies() {
     assert_eq!((report.mitigation, report.state), (Mitigation::Cookies, MitigationState::Refused));
     let refused = "net.ipv4.tcp_syncookies is 0";
     assert!(
-        matches!(&report.why, MitigationReason::Failed { error } if error.starts_with(refused)),
+        matches!(&report.why, MitigationReason::Failed { error, .. } if error.starts_with(refused)),
         "{report:?}"
     );
     lab.kernel.set_cookies(true);

@@ -15,7 +15,7 @@ use tcpguard_engine::{
     ClientsWithin, ClosedPortSource, Command, Engine, FleetAction, FleetMessage, Flow, FlowState,
     Force, HostCounters, Limits, Listener, ListenerCounters, ListenerId, ListenerKind,
     ListenerSample, Mitigation, Mode, Origin, Ports, Queues, Request, Rule, RuleCounters, RuleId,
-    RuleReport, RuleToImport, Sample, TcpExt, Timestamp, Tuning, Which, Whose,
+    RuleReport, RuleToImport, Sample, Setback, TcpExt, Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
@@ -489,7 +489,8 @@ impl World {
         if self.refusing {
             // Nothing of it is left then, not even a budget at another rate.
             self.mitigations.remove(&(listener, mitigation));
-            self.engine.mitigation_failed(self.now, listener, mitigation, "no memory", false);
+            let setback = Setback { error: "no memory".to_owned(), ..Setback::default() };
+            self.engine.mitigation_failed(self.now, listener, mitigation, setback);
             return;
         }
         let again = !self.mitigations.insert((listener, mitigation));

@@ -151,8 +151,16 @@ fn healthy() -> Facts {
         somaxconn: Some(4096),
         load: Load { received: 1_000_000, received_by_busiest: 300_000, ..Load::default() },
         listeners: vec![
-            Listening { at: "0.0.0.0:443".parse().expect("an address"), backlog: 511 },
-            Listening { at: "127.0.0.1:6379".parse().expect("an address"), backlog: 1 },
+            Listening {
+                at: "0.0.0.0:443".parse().expect("an address"),
+                backlog: 511,
+                mptcp: false,
+            },
+            Listening {
+                at: "127.0.0.1:6379".parse().expect("an address"),
+                backlog: 1,
+                mptcp: false,
+            },
         ],
         ..HostFacts::default()
     };

@@ -68,17 +68,32 @@ fn a_strict_conntrack_is_reported_with_its_sysctl() {
 
 #[test]
 fn nat_is_said_with_the_back_end_that_makes_the_cookies() {
-    let found = with(FIREWALLD, |_| {});
-    let [found] = &found[..] else { panic!("{found:#?}") };
-    assert_eq!(outcome(found), NOTICE);
-    let text = &found.finding.text;
-    assert!(text.starts_with("the kernel's NAT of IPv4 (chain nat_"), "{text}");
-    assert!(text.contains("the kernel's helper makes them"), "{text}");
     let mut facts = healthy();
     facts.of_host.firewall.rules = Ok(recorded(FIREWALLD));
-    let cookies = self::found(&facts, "cookies");
+    let of_nat = found(&facts, "nat");
+    let [one] = &of_nat[..] else { panic!("{of_nat:#?}") };
+    assert_eq!(outcome(one), NOTICE);
+    let text = &one.finding.text;
+    assert!(text.contains("the kernel's NAT of IPv4 (chain nat_"), "{text}");
+    assert!(text.contains("the kernel's helper makes them"), "{text}");
+    let cookies = found(&facts, "cookies");
     let text = &cookies[0].finding.text;
     assert!(text.contains("own cookies work (native); not beside NAT: the kernel's"), "{text}");
+}
+
+#[test]
+fn a_listener_with_mptcp_is_found_and_said_once_beside_the_agent() {
+    let mut facts = healthy();
+    facts.of_host.host.listeners[0].mptcp = true;
+    let alone = found(&facts, "mptcp");
+    let [one] = &alone[..] else { panic!("{alone:#?}") };
+    assert_eq!(outcome(one), NOTICE);
+    assert_eq!(one.finding.subject.as_deref(), Some("0.0.0.0:443"));
+    let remedy = one.finding.hint.as_deref().unwrap_or_default();
+    assert!(remedy.contains("GODEBUG=multipathtcp=0"), "{remedy}");
+    let Agent::Running(status) = &mut facts.agent else { panic!("an agent") };
+    status.health = vec![one.finding.clone().about(":443")];
+    assert_eq!(found(&facts, "mptcp").len(), 1);
 }
 
 #[test]

@@ -1,0 +1,87 @@
+//! Obstacles to SYN cookies, live: each is reported in calm with its remedy, and by *Action* in a flood. Needs root and
+//! `TCPGUARD_BIN`.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
+use tcpguard_kit::measure::clock::{after, boot_ns};
+use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
+use tcpguard_kit::traffic::clients::Load;
+use tcpguard_kit::traffic::flood::{Flood, Shape};
+use tcpguard_kit::traffic::server::{Behaviour, Server};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Clients a second.
+const CLIENTS: u32 = 50;
+/// SYNs a second of the flood, which look like those of clients.
+const RATE: u32 = 10_000;
+const SYNCOOKIES: &str = "sysctl -w net.ipv4.tcp_syncookies=1";
+
+/// The words of each page about obstacles, without line breaks.
+fn pages(lab: &Lab) -> Vec<(&'static str, String)> {
+    let verbs: [(&str, &[&str]); 3] =
+        [("status", &["status", "--full"]), ("doctor", &["doctor"]), ("listeners", &["listeners"])];
+    let page = |(verb, line): (&'static str, &[&str])| {
+        let output = cli(&lab.edge, line).unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (verb, text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    verbs.map(page).into()
+}
+
+#[track_caller]
+fn assert_on_each_page(lab: &Lab, words: &str) {
+    for (verb, page) in pages(lab) {
+        assert!(page.contains(words), "{verb} without {words:?}:\n{page}");
+    }
+}
+
+/// A flood of SYNs like those of clients.
+fn mimic(duration: Duration) -> Flood {
+    let flood = Flood::random(Family::V4.service(), duration);
+    Flood { shape: Shape::Linux, rate: RATE, ..flood }
+}
+
+#[test]
+fn a_listener_with_mptcp_is_found_in_calm_and_served_by_cookies_of_the_helper() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    lab.edge.sysctl("net.mptcp.enabled", "1").unwrap();
+    let _server = Server::of_mptcp(&lab.edge, PORT).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
+    sleep(8 * SECOND);
+    for words in ["uses MPTCP", "GODEBUG=multipathtcp=0", "net.mptcp.enabled=0"] {
+        assert_on_each_page(&lab, words);
+    }
+    let flood = mimic(12 * SECOND).start(&lab).unwrap();
+    let begun = after(boot_ns(), 2 * SECOND);
+    let flood = flood.wait().unwrap();
+    let status = agent.status().unwrap();
+    let attempts = clients.finish().unwrap().begun(begun, flood.ended);
+    println!("  {}", attempts.summary());
+    let sent = status.listener_total(PORT, "cookies_sent");
+    assert!(sent * 2 > flood.sent, "{sent} cookies for {} SYNs", flood.sent);
+    let served = attempts.share_within(SECOND);
+    assert!(served >= 0.98, "{served} of {}", attempts.summary());
+}
+
+#[test]
+fn tcp_syncookies_2_is_named_in_calm_and_alerted_once_in_a_flood() {
+    let lab = Lab::new(LabOptions { syncookies: 2, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let clients = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
+    sleep(8 * SECOND);
+    assert_on_each_page(&lab, SYNCOOKIES);
+    let flood = mimic(20 * SECOND).start(&lab).unwrap();
+    sleep(15 * SECOND);
+    let page = agent.status_text().unwrap();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains(&format!("Action sudo {SYNCOOKIES}")), "{page}");
+    assert!(!page.contains("check that it listens"), "{page}");
+    let status = agent.status().unwrap();
+    assert_eq!(status.alerts("mitigation_failed"), 1, "{:?}", agent.alerts().unwrap());
+    flood.wait().unwrap();
+    clients.finish().unwrap();
+}
