@@ -9,12 +9,13 @@ use tcpguard_kit::measure::clock::{after, boot_ns};
 use tcpguard_kit::net::lab::{Family, Lab, LabOptions, PORT};
 use tcpguard_kit::traffic::clients::Load;
 use tcpguard_kit::traffic::flood::{Flood, Shape};
+use tcpguard_kit::traffic::likeness::Likeness;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Clients a second.
 const CLIENTS: u32 = 50;
-/// SYNs a second of the flood, which look like those of clients.
+/// SYNs a second of the flood, which copy those of clients.
 const RATE: u32 = 10_000;
 const SYNCOOKIES: &str = "sysctl -w net.ipv4.tcp_syncookies=1";
 
@@ -37,10 +38,10 @@ fn assert_on_each_page(lab: &Lab, words: &str) {
     }
 }
 
-/// A flood of SYNs like those of clients.
-fn mimic(duration: Duration) -> Flood {
+/// A flood of SYNs that copy those of clients.
+fn copies(likeness: Likeness, duration: Duration) -> Flood {
     let flood = Flood::random(Family::V4.service(), duration);
-    Flood { shape: Shape::Linux, rate: RATE, ..flood }
+    Flood { shape: Shape::Copy(likeness), rate: RATE, ..flood }
 }
 
 #[test]
@@ -48,13 +49,14 @@ fn a_listener_with_mptcp_is_found_in_calm_and_served_by_cookies_of_the_helper() 
     let lab = Lab::new(LabOptions::default()).unwrap();
     lab.edge.sysctl("net.mptcp.enabled", "1").unwrap();
     let _server = Server::of_mptcp(&lab.edge, PORT).unwrap();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(8 * SECOND);
     for words in ["uses MPTCP", "GODEBUG=multipathtcp=0", "net.mptcp.enabled=0"] {
         assert_on_each_page(&lab, words);
     }
-    let flood = mimic(12 * SECOND).start(&lab).unwrap();
+    let flood = copies(likeness, 12 * SECOND).start(&lab).unwrap();
     let begun = after(boot_ns(), 2 * SECOND);
     let flood = flood.wait().unwrap();
     let status = agent.status().unwrap();
@@ -70,11 +72,12 @@ fn a_listener_with_mptcp_is_found_in_calm_and_served_by_cookies_of_the_helper() 
 fn tcp_syncookies_2_is_named_in_calm_and_alerted_once_in_a_flood() {
     let lab = Lab::new(LabOptions { syncookies: 2, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let likeness = Likeness::capture(&lab, Family::V4).unwrap();
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let clients = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
     sleep(8 * SECOND);
     assert_on_each_page(&lab, SYNCOOKIES);
-    let flood = mimic(20 * SECOND).start(&lab).unwrap();
+    let flood = copies(likeness, 20 * SECOND).start(&lab).unwrap();
     sleep(15 * SECOND);
     let page = agent.status_text().unwrap();
     let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
