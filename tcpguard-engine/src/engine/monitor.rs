@@ -204,7 +204,7 @@ impl ListenerMonitor {
         let now = around.at;
         (self.listener, self.kind) = (sample.listener, sample.kind);
         self.keep_queues(now, sample.queues);
-        let unread = self.kind == ListenerKind::Forwarded && !around.one_sided;
+        let unread = sample.queues.is_none() && !around.one_sided;
         let (queue_full, queues) = (self.occupancy.full(now), sample.queues);
         let answering =
             self.ladder.has(Mitigation::Cookies) || self.window.last(UNDER_WAY).cookies_sent > 0;

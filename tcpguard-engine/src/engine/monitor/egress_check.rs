@@ -19,9 +19,9 @@ impl ListenerMonitor {
     }
 
     /// Returns whether no reply of this host's own listener was seen: then verdicts are less sure, and rules
-    /// only advised.
+    /// only advised. Where its queue is not known, nothing but its replies shows that it is there.
     pub fn is_unsure(&self) -> bool {
-        self.kind == ListenerKind::Local && self.egress() != Egress::Seen
+        self.is_answered_here() && self.egress() != Egress::Seen
     }
 
     /// Returns whether a count of the queue would show where the replies leave.
@@ -66,7 +66,7 @@ impl ListenerMonitor {
         self.counter_delta.egress_check().routes(now)
     }
 
-    /// Returns whether this host's stack answers, so that its routes are the answers'.
+    /// Returns whether a socket of this host answers that is known, so that its routes are the answers'.
     fn is_answered_here(&self) -> bool {
         self.kind == ListenerKind::Local && self.queues.is_some()
     }
