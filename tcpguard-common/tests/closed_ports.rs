@@ -196,6 +196,48 @@ fn where_resets_leave_unseen_ports_are_closed_that_are_tried_while_the_stack_ref
     assert_eq!((counted.no_listener, counted.no_listener_own, counted.refused), (3_000, 2_000, 0));
 }
 
+/// A service that is steered or forwarded, with replies that leave unseen, in a flood of another port.
+#[test]
+fn where_resets_leave_unseen_a_port_is_open_at_which_handshakes_go_on() {
+    const ACK: u8 = 0x10;
+    let served = (HOST, 8080_u16);
+    for seed in 1..=16 {
+        let mut host = host(Mode::Enforce);
+        (host.config.resets_unseen, host.config.hash_key) = (1, hash_key(seed));
+        assert_eq!(unrefused(&mut host, 1_000, (HOST, CLOSED)), 1_000 - 11, "no token is left");
+        let arrives = |host: &mut Model, client: u32, to, flags| {
+            host.ingress(&segment((any_source(1 << 20 | client), 4000), to, flags, 7))
+        };
+        // The first to a port passes. Segments of others say nothing, whatever they are.
+        assert_eq!(arrives(&mut host, 0, served, SYN), Reason::NoListener);
+        for other in 1..100 {
+            arrives(&mut host, other, served, ACK);
+        }
+        assert_eq!(arrives(&mut host, 1, served, SYN), Reason::DropClosedPort);
+        // It goes on with its handshake: in this minute and the next all pass.
+        assert_eq!(arrives(&mut host, 0, served, ACK), Reason::Segment);
+        for client in 1..1_000 {
+            assert_eq!(arrives(&mut host, client, served, SYN), Reason::NoListener, "{client}");
+        }
+        assert_eq!(unrefused(&mut host, 1_000, (HOST, CLOSED)), 1_000, "the flooded one is closed");
+        for client in 0..100 {
+            host.now_ns += 69 * S / 100;
+            host.config.heartbeat_ns = host.now_ns;
+            assert_eq!(arrives(&mut host, client, served, SYN), Reason::NoListener, "{client}");
+        }
+        host.now_ns += 70 * S;
+        host.config.heartbeat_ns = host.now_ns;
+        assert_eq!(arrives(&mut host, 0, served, SYN), Reason::NoListener, "the first of a minute");
+        unrefused(&mut host, 1_000, (HOST, CLOSED));
+        assert_eq!(arrives(&mut host, 1, served, SYN), Reason::DropClosedPort);
+        // Where resets are seen, they decide.
+        arrives(&mut host, 0, served, ACK);
+        assert_eq!(arrives(&mut host, 1, served, SYN), Reason::NoListener);
+        host.config.resets_unseen = 0;
+        assert_eq!(arrives(&mut host, 1, served, SYN), Reason::DropClosedPort);
+    }
+}
+
 #[test]
 fn a_flood_over_all_ports_gets_one_reset_of_each_and_then_no_more_than_of_one() {
     let mut host = host(Mode::Enforce);

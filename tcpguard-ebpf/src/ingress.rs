@@ -84,6 +84,16 @@ stage!(stage_template_v6(ctx: *mut xdp_md, now: u64), |env| {
 
 stage!(stage_drops_unread(), |env| { stage::drops_unread(env.config, &mut env.tables).into() });
 
+stage!(stage_look_up_own(), |env| {
+    stage::look_up_own(&mut env.tables, env.pkt);
+    0
+});
+
+stage!(stage_acknowledged(), |env| {
+    stage::acknowledged(env.config, &mut env.tables, env.pkt);
+    0
+});
+
 stage!(stage_unwanted(), |env| {
     stage::unwanted(env.config, &mut env.tables, env.pkt);
     0
@@ -254,6 +264,16 @@ impl Stages for KernelStages<'_> {
     }
 
     #[inline(always)]
+    fn recall_own(&mut self) -> bool {
+        stage::recall_own(&mut self.env.tables, self.env.pkt)
+    }
+
+    #[inline(always)]
+    fn look_up_own(&mut self) {
+        stage_look_up_own();
+    }
+
+    #[inline(always)]
     fn count_syn(&mut self) -> SynPlan {
         stage::count_syn(self.env.config, &mut self.env.tables, self.env.pkt)
     }
@@ -341,6 +361,11 @@ impl Stages for KernelStages<'_> {
     #[inline(always)]
     fn track(&mut self, reset: bool) -> Reason {
         self::reason(stage_track(reset.into()))
+    }
+
+    #[inline(always)]
+    fn acknowledged(&mut self) {
+        stage_acknowledged();
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use tcpguard_common::abi::{
     SynAckRecord, SynSamples, maps as size,
 };
 use tcpguard_common::fastpath::{
-    Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template,
+    Allowance, CachedSynAck, HandedOver, OwnAddress, PacketCtx, SigCacheEntry, Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -54,6 +54,8 @@ pub struct CpuState {
     pub templates_until_ns: u64,
     /// Records of the SYN-ACKs of listeners that were looked up a moment ago.
     pub syn_ack_cache: [CachedSynAck; size::SYN_ACK_CACHE],
+    /// Whether addresses are the host's own, as was found a moment ago.
+    pub own_cache: [OwnAddress; size::OWN_CACHE],
     /// The segment that is about to leave.
     pub sent: Segment,
     /// State that the stages of one decision hand to each other.

@@ -17,7 +17,8 @@ use tcpguard_common::abi::{
     RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Tables, Template,
+    Allowance, CachedSynAck, HandedOver, KernelCookie, OwnAddress, SigCacheEntry, Socket, Tables,
+    Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -191,14 +192,19 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn note_unknown_listener(&mut self, key: &ListenerKey) {
-        if let Some(count) = maps::UNKNOWN_LISTENERS.get_ptr_mut(key) {
+    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64) {
+        if let Some(origins) = maps::UNKNOWN_LISTENERS.get_ptr_mut(key) {
             // SAFETY: a value looked up in this run.
-            unsafe { *count += 1 };
+            unsafe { *origins |= origin };
         } else {
-            // A full table loses the oldest, which asks again with its next SYN-ACK.
-            let _ = maps::UNKNOWN_LISTENERS.insert(key, 1u64, ANY);
+            // A full table loses the oldest, which is noted again with its next SYN-ACK.
+            let _ = maps::UNKNOWN_LISTENERS.insert(key, origin, ANY);
         }
+    }
+
+    #[inline(always)]
+    fn own_address(&mut self, place: usize) -> Option<&mut OwnAddress> {
+        Some(&mut own!(self.own_cache)[opaque(place) & (size::OWN_CACHE - 1)])
     }
 
     #[inline(always)]

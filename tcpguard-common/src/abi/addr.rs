@@ -101,6 +101,16 @@ impl Addr {
         }
     }
 
+    /// Returns whether it is a loopback address: 127/8 or ::1. No list of own addresses names them all.
+    #[inline(always)]
+    pub const fn is_loopback(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        match self.as_v4() {
+            Some([first, ..]) => first == 127,
+            None => a | b | c == 0 && u32::from_be(d) == 1,
+        }
+    }
+
     /// Its first eight bytes, as words in memory order.
     #[inline(always)]
     pub(super) const fn first_half(&self) -> [u32; 2] {
@@ -146,6 +156,17 @@ mod tests {
         }
         for v6 in [[0x2001_0db8, 0, 0, 1], [0, 0, 0, 2], [0xfe80_0000, 0, 0, 0xff]] {
             assert!(!Addr::from_v6_words(v6).is_no_source(), "{v6:?}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_127_and_1() {
+        let v6 = |last| Addr::from_v6_words([0, 0, 0, last]);
+        for addr in [Addr::from_v4([127, 0, 0, 1]), Addr::from_v4([127, 255, 0, 9]), v6(1)] {
+            assert!(addr.is_loopback(), "{addr:?}");
+        }
+        for addr in [Addr::from_v4([128, 0, 0, 1]), Addr::ANY_V4, v6(0), v6(2)] {
+            assert!(!addr.is_loopback(), "{addr:?}");
         }
     }
 

@@ -224,9 +224,9 @@ codes! {
 codes! {
     /// Location of a listener's sockets, which decides the means that apply to it.
     ListenerKind {
-        /// A listening socket of this host and network namespace.
+        /// This host's own stack answers, in this network namespace.
         Local = 0, "local";
-        /// Seen only by its SYN-ACKs: a forwarded or translated service, or another namespace.
+        /// Its SYN-ACKs come from elsewhere: a forwarded or translated service, or another namespace.
         Forwarded = 1, "forwarded";
     }
 }

@@ -72,11 +72,11 @@ pub const CLOSED_PORT_CELLS: u32 = 1024;
 /// Words of the filter of closed ports, 128 KiB; a power of two. The arithmetic stands in
 /// [`crate::fastpath::closed`].
 pub const CLOSED_WORDS: u32 = 16_384;
-/// Listeners that were only seen by their SYN-ACKs, waiting for the agent (LRU).
+/// Local addresses and ports with SYN-ACKs that do not fit what the agent knows of them, waiting for it (LRU).
 pub const MAX_UNKNOWN: u32 = 256;
 
 /// Local addresses and ports with a record of their replies to SYNs (LRU).
-pub const MAX_SYN_ACKS: u32 = 3_000;
+pub const MAX_SYN_ACKS: u32 = 2_600;
 /// Prefixes of each family to which routes lead, those of own addresses included.
 pub const MAX_ROUTES: u32 = 4096;
 /// Routes with next hops of their own, 60 KiB; a power of two. The first is that to nowhere, and the last the
@@ -99,6 +99,8 @@ pub const TEMPLATES: usize = 8;
 /// Local addresses and ports for which each CPU caches the record of their replies to SYNs, 56 bytes each; a
 /// power of two.
 pub const SYN_ACK_CACHE: usize = 16;
+/// Addresses of which each CPU remembers whether they are the host's own, 20 bytes each; a power of two.
+pub const OWN_CACHE: usize = 8;
 /// Headers of SYNs that each CPU keeps; a power of two. While an incident is young, one poll finds
 /// about 8 of each listener that has one.
 pub const SYN_SAMPLES_KEPT: u32 = 64;
@@ -179,7 +181,7 @@ pub const CLOSED_PORT_SOURCES: &str = "CLOSED_PORT_SOURCES";
 /// Array by keyed hash of a local address and port: a word (u64) of the filter of closed ports; see
 /// [`crate::fastpath::closed`].
 pub const CLOSED: &str = "CLOSED";
-/// LRU hash: [`super::ListenerKey`] to the number of SYN-ACKs (u64).
+/// LRU hash: [`super::ListenerKey`] to the origins of its SYN-ACKs (u64), bits of [`crate::fastpath::Origin::bit`].
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 /// Array of 1: [`super::CookieSecret`].
 pub const COOKIE_SECRET: &str = "COOKIE_SECRET";

@@ -57,8 +57,11 @@ pub struct ListenerEntry {
     /// Address families with SYNs that are not answered with cookies, whatever the active mitigations are: bits of
     /// [`ListenerEntry::NO_V4`] and the one after it.
     pub withheld: u8,
+    /// 1: if it is bound to all addresses, these are the host's own, and packets to another are not for it. 0: all
+    /// addresses there are.
+    pub own_only: u8,
     /// Always zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
 }
 
 impl ListenerEntry {

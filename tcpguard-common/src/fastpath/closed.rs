@@ -11,7 +11,11 @@
 //! that is not monitored the port is closed nowhere ([`PortEntry::open`](crate::abi::PortEntry)): a packet filter
 //! may refuse some of its clients in the same way. Where resets leave unseen, because their sources are routed
 //! elsewhere, the agent knows that the stack sends as many as such SYNs come ([`Config::resets_unseen`]); then the
-//! SYNs say which ports are tried.
+//! SYNs say which ports are tried. A service may be among these that is steered or forwarded, and whose SYN-ACKs leave
+//! unseen as well. Its clients go on with their handshakes. So a port is open in the minute in which a segment
+//! arrives of a flow whose SYN the stack was given, and in the next one. The first SYN to each port is given to it in any case.
+//! An attacker can send a SYN and an ACK of one flow to a closed port. It wins that the stack refuses its SYNs there,
+//! as it refuses ACKs, which are not limited: no more for each packet than by a flood of these.
 //!
 //! The closed ports stand in a Bloom filter of words, with bits for each address and port by keyed hash. The high
 //! bits of a word say of which minute it is, so the filter needs no clearing, and each minute draws the positions
@@ -22,10 +26,10 @@
 //! among words 0.03. At 4 such addresses it is a fourth. A port that is wrongly taken for closed has no tracked
 //! listener, and shares the limit for a minute.
 
-use super::exempt::is_own;
+use super::count::listener_if_own;
 use super::rules::agent_gone;
-use super::{PacketCtx, Tables, clients, hash};
-use crate::abi::{Addr, Config, HashKey, Mode, Reason};
+use super::{PacketCtx, Tables, clients, hash, pending};
+use crate::abi::{Addr, Config, FlowKey, HashKey, Mode, Reason};
 use crate::wire::{Segment, flag};
 
 /// A minute, as a power of two of ns: 69 s. Of all 65,536 ports of an address a thousand a second are so
@@ -36,7 +40,17 @@ const FILTER_BITS: u32 = 48;
 /// Bits of it that an address and port set.
 const BITS: u32 = 2;
 
-/// The bits of an address and port, and the word that they are set in.
+/// A property of an address and port.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum State {
+    /// The stack refuses SYNs.
+    Closed = 0,
+    /// A handshake went on.
+    Open = 1 << 32,
+}
+
+/// The bits of an address and port in a state, and the word that they are set in.
 #[derive(Clone, Copy)]
 struct Mark {
     place: u64,
@@ -47,9 +61,9 @@ struct Mark {
 
 impl Mark {
     #[inline(always)]
-    const fn new(key: &HashKey, server: &Addr, port: [u8; 2], now_ns: u64) -> Self {
+    const fn new(key: &HashKey, server: &Addr, port: [u8; 2], now_ns: u64, state: State) -> Self {
         let minute = now_ns >> MINUTE;
-        let place = hash::place(key, server, port, minute);
+        let place = hash::place(key, server, port, minute | state as u64);
         let mut bits = 0;
         let mut from = 24;
         while from < 24 + 10 * BITS {
@@ -80,27 +94,46 @@ pub(super) fn note<T: Tables>(config: &Config, tables: &mut T, reset: &Segment) 
         return;
     }
     let now = tables.now_ns();
-    let mark = Mark::new(&config.hash_key, &reset.flow.client, reset.flow.client_port, now);
+    let FlowKey { client, client_port, .. } = &reset.flow;
+    set(tables, &Mark::new(&config.hash_key, client, *client_port, now, State::Closed));
+    if let Some(counters) = tables.host_counters() {
+        counters.refused += 1;
+    }
+}
+
+/// Sets the bits of a mark.
+#[inline(always)]
+fn set<T: Tables>(tables: &mut T, mark: &Mark) {
     // A word that is not written stays in every CPU's cache.
     if let Some(word) = tables.closed(mark.place)
         && !mark.is_in(*word)
     {
         *word = mark.added_to(*word);
     }
-    if let Some(counters) = tables.host_counters() {
-        counters.refused += 1;
-    }
 }
 
-/// Returns whether a SYN to where no listener is known is delivered to this host itself; counts it.
+/// Counts a SYN to where no listener is known. `own`: it is delivered to this host itself.
 #[inline(always)]
-pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
-    let own = is_own(tables, server);
+pub(super) fn count<T: Tables>(tables: &mut T, own: bool) {
     if let Some(counters) = tables.host_counters() {
         counters.no_listener += 1;
         counters.no_listener_own += u64::from(own);
     }
-    own
+}
+
+/// Takes note of a segment that is no SYN, while resets leave unseen: if it goes on with a flow whose SYN the stack
+/// was given, and no listener is known at its port, that port is open.
+#[inline(always)]
+pub(super) fn acknowledged<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) {
+    let flow = &pkt.segment.flow;
+    if listener_if_own(tables, flow).is_some() {
+        return;
+    }
+    let (now, place) = (tables.now_ns(), pending::place(hash::flow(&config.hash_key, flow)));
+    if tables.pending(place).is_some_and(|mark| pending::is_fresh(*mark, now)) {
+        let (server, port) = (&flow.server, flow.server_port);
+        set(tables, &Mark::new(&config.hash_key, server, port, now, State::Open));
+    }
 }
 
 /// The fate of a SYN to a port without a known listener, while the stack refuses a limited number: dropped beyond
@@ -108,12 +141,18 @@ pub(super) fn unclaimed<T: Tables>(tables: &mut T, server: &Addr) -> bool {
 /// spoofed, and a dropped SYN leaves its sender waiting for a reply instead of being refused.
 #[inline(always)]
 pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Option<Reason> {
-    if !pkt.own || !is_closed(config, tables, pkt) {
+    if !pkt.own {
         return None;
     }
-    if tables.closed_ports_of_cpu().take(pkt.now, config.closed_ports)
+    if !is_closed(config, tables, pkt)
+        || tables.closed_ports_of_cpu().take(pkt.now, config.closed_ports)
         || is_client(config, tables, pkt)
     {
+        if config.resets_unseen != 0
+            && let Some(mark) = tables.pending(pending::place(pkt.flow_hash))
+        {
+            *mark = pending::mark(pkt.now);
+        }
         return None;
     }
     if let Some(counters) = tables.host_counters() {
@@ -124,22 +163,24 @@ pub(super) fn over<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) 
 }
 
 /// Returns whether the stack has refused a SYN there lately. Where its resets are not seen, one that comes now is held
-/// to be refused.
+/// to be refused, unless a handshake went on there.
 #[inline(always)]
 fn is_closed<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> bool {
     let flow = &pkt.segment.flow;
     if tables.port(flow.server_port).open != 0 {
         return false;
     }
-    let mark = Mark::new(&config.hash_key, &flow.server, flow.server_port, pkt.now);
-    let Some(word) = tables.closed(mark.place) else {
-        return false;
+    let is = |tables: &mut T, now, state| {
+        let mark = Mark::new(&config.hash_key, &flow.server, flow.server_port, now, state);
+        (mark, tables.closed(mark.place).is_some_and(|word| mark.is_in(*word)))
     };
-    let closed = mark.is_in(*word);
-    if !closed && config.resets_unseen != 0 {
-        *word = mark.added_to(*word);
+    let (mark, closed) = is(tables, pkt.now, State::Closed);
+    if config.resets_unseen == 0 {
+        return closed;
     }
-    closed
+    set(tables, &mark);
+    let earlier = pkt.now.saturating_sub(1 << MINUTE);
+    closed && !is(tables, pkt.now, State::Open).1 && !is(tables, earlier, State::Open).1
 }
 
 /// Returns whether the sender completed a handshake before, and does not send more SYNs than a client does.
@@ -162,7 +203,7 @@ mod tests {
     const NOW: u64 = 5 << MINUTE;
 
     fn mark(server: Addr, port: u16, now_ns: u64) -> Mark {
-        Mark::new(&hash_key(1), &server, port.to_be_bytes(), now_ns)
+        Mark::new(&hash_key(1), &server, port.to_be_bytes(), now_ns, State::Closed)
     }
 
     fn word<'w>(words: &'w mut [u64], mark: &Mark) -> &'w mut u64 {

@@ -1,14 +1,14 @@
 //! SYN cookies in the decision: learning how a listener replies, replying on its behalf, and recognising
 //! returned cookies.
 
-use super::count::{count, find_listener, is_bound_to_all};
-use super::exempt::is_own;
+use super::count::{count, find_listener, is_bound_to_all, listener_if_own};
 use super::ladder::Trust;
+use super::own::is_own;
 use super::way_back::{self, NoWayBack, WayBack};
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
 use crate::abi::{
-    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, UNANSWERED_SLOTS,
-    Unanswered, moment, option, quirk,
+    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, ListenerKind, Reason, SynAckRecord,
+    UNANSWERED_SLOTS, Unanswered, moment, option, quirk,
 };
 use crate::cookie::{self, Choice, Handshake, Offer};
 use crate::wire::{self, Frame, FrameMut, Segment, SynAck, SynOptions, flag};
@@ -94,6 +94,12 @@ impl Origin {
         }
     }
 
+    /// Its bit in `UNKNOWN_LISTENERS`.
+    #[inline(always)]
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+
     /// The bits that it adds to [`SynAckRecord::options`]. A number, so that the verifier does not walk [`learn`]
     /// once for each.
     #[inline(always)]
@@ -103,6 +109,16 @@ impl Origin {
             // Nothing is answered or missed there for a while, also if all was the host's own before.
             Self::Foreign => SynAckRecord::FOREIGN,
             Self::Unknown => UNKNOWN,
+        }
+    }
+
+    /// The other way round.
+    #[inline(always)]
+    const fn of_marks(marks: u32) -> Self {
+        match marks {
+            0 => Self::Own,
+            UNKNOWN => Self::Unknown,
+            _ => Self::Foreign,
         }
     }
 }
@@ -229,6 +245,9 @@ pub fn learn_record<T: Tables>(
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
     let now = moment(tables.now_ns());
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
+    if !note_misfit(tables, segment, &key, marks) {
+        return;
+    }
     if !known {
         if let Some(record) = tables.syn_ack_record(&key)
             && record.interfaces & interfaces == 0
@@ -256,6 +275,29 @@ pub fn learn_record<T: Tables>(
         let seen = if alike { seen } else { seen.differing_at(now) };
         record(tables, &all, &seen, now);
     }
+}
+
+/// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, or it answers
+/// from elsewhere. Returns whether there is one.
+#[inline(always)]
+fn note_misfit<T: Tables>(
+    tables: &mut T,
+    segment: &Segment,
+    key: &ListenerKey,
+    marks: u32,
+) -> bool {
+    let listener = find_listener(tables, &segment.flow.reversed());
+    let fits = match listener {
+        Some(listener) if listener.kind == ListenerKind::Local as u8 => {
+            marks & SynAckRecord::FOREIGN == 0
+        }
+        Some(_) => marks != Origin::Own.marks(),
+        None => false,
+    };
+    if !fits {
+        tables.note_syn_ack(key, Origin::of_marks(marks).bit());
+    }
+    listener.is_some()
 }
 
 /// Replaces the record by the properties of the last SYN-ACK.
@@ -484,7 +526,7 @@ pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
         return false;
     }
-    let Some(listener) = find_listener(tables, &segment.flow) else {
+    let Some(listener) = listener_if_own(tables, &segment.flow) else {
         return false;
     };
     pkt.listener = listener;

@@ -1,5 +1,6 @@
 //! Attribution of packets to listeners and sources, and their counters.
 
+use super::own::is_own;
 use super::{PacketCtx, Tables, clients, hash, sets};
 use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
@@ -27,10 +28,26 @@ pub(super) const fn follows(flow: &Flow, next: u32) -> bool {
     step != 0 && step <= most
 }
 
-/// The listener that a flow belongs to: the one bound to exactly this address, else the one bound
-/// to all of the family. (A dual-stack socket has an entry for each.)
+/// The listener that a flow belongs to: the one at exactly this address, else the one bound to all of the family,
+/// whose addresses are the host's own. (A dual-stack socket has an entry for each.)
 #[inline(always)]
 pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
+    listener_of(tables, flow, |tables| is_own(tables, &flow.server))
+}
+
+/// The listener that a flow belongs to, if packets to its address are the host's own.
+#[inline(always)]
+pub(super) fn listener_if_own<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
+    listener_of(tables, flow, |_| true)
+}
+
+/// The listener that a flow belongs to. `own` states whether its address is the host's own.
+#[inline(always)]
+pub(super) fn listener_of<T: Tables>(
+    tables: &T,
+    flow: &FlowKey,
+    own: impl FnOnce(&T) -> bool,
+) -> Option<ListenerEntry> {
     let port = tables.port(flow.server_port);
     if port.exact != 0
         && let Some(id) = tables.listener_at(&ListenerKey::new(flow.server, flow.server_port))
@@ -38,7 +55,12 @@ pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<Lis
         return tables.listener(id);
     }
     let any = if flow.server.as_v4().is_some() { port.any_v4 } else { port.any_v6 };
-    if any == 0 { None } else { tables.listener(u32::from(any) - 1) }
+    if any == 0 {
+        return None;
+    }
+    let listener = tables.listener(u32::from(any) - 1)?;
+    let is_its = listener.own_only == 0 || own(tables) || flow.server.is_loopback();
+    if is_its { Some(listener) } else { None }
 }
 
 /// Returns whether packets to an address and port belong to a listener that is bound to all addresses of the

@@ -2,13 +2,14 @@
 
 use super::clients::{ClientStatus, validate};
 use super::count::{
-    SourceDelta, count, count_acknowledged, count_source, find_listener, follows, weight,
+    SourceDelta, count, count_acknowledged, count_source, find_listener, follows, listener_if_own,
+    weight,
 };
 use super::kernel_cookies::Given;
 use super::ladder::{BY_TRUST, Trust};
 use super::{
-    Accepted, OutOfStateStages, Reply, Socket, Tables, classify, closed, cookie_networks, hash,
-    let_through, out_of_state, sets,
+    Accepted, Origin, OutOfStateStages, Reply, Socket, Tables, classify, closed, cookie_networks,
+    hash, let_through, out_of_state, sets,
 };
 use crate::abi::{
     ABI_VERSION, Action, Class, Config, Fingerprint, Flow, FlowKey, FlowState, ListenerEntry,
@@ -45,7 +46,7 @@ pub struct PacketCtx {
     pub(super) beyond_limit: bool,
     /// True if it was answered with a cookie.
     pub(super) cookie_sent: bool,
-    /// True if it is delivered to this host itself, if it is a SYN to where no listener is known.
+    /// True if it is delivered to this host itself, if it is a SYN.
     pub(super) own: bool,
     /// The rule that it matches, if the packet is to be counted for that rule later: its
     /// [`RuleRef::slot`](crate::abi::RuleRef).
@@ -132,6 +133,10 @@ pub trait Stages: OutOfStateStages {
     fn match_template(&mut self) -> Option<Reason>;
     /// See [`super::stage::parse`].
     fn parse(&mut self) -> Result<Class, Reason>;
+    /// See [`super::stage::recall_own`].
+    fn recall_own(&mut self) -> bool;
+    /// See [`super::stage::look_up_own`].
+    fn look_up_own(&mut self);
     /// See [`super::stage::count_syn`].
     fn count_syn(&mut self) -> SynPlan;
     /// See [`super::stage::unwanted`].
@@ -166,6 +171,8 @@ pub trait Stages: OutOfStateStages {
     fn is_tracked(&mut self) -> bool;
     /// See [`super::stage::track`].
     fn track(&mut self, reset: bool) -> Reason;
+    /// See [`super::stage::acknowledged`].
+    fn acknowledged(&mut self);
     /// Marks a segment for the program at tc, if [`super::no_cookie::is_known`].
     fn mark_without_cookie(&mut self);
     /// See [`super::stage::illegal`].
@@ -196,6 +203,9 @@ pub fn ingress<S: Stages>(config: &Config, stages: &mut S) -> Reason {
         }
         Ok(Class::Ack | Class::Fin) => {
             let followed = stages.is_tracked();
+            if config.resets_unseen != 0 {
+                stages.acknowledged();
+            }
             let reason = if followed { stages.track(false) } else { Reason::Segment };
             let reason = out_of_state::judged(config, stages, reason);
             if config.marks_segments != 0 && matches!(reason.action(), Action::Pass) {
@@ -215,6 +225,9 @@ pub fn ingress<S: Stages>(config: &Config, stages: &mut S) -> Reason {
 
 #[inline(always)]
 fn syn<S: Stages>(config: &Config, stages: &mut S) -> Reason {
+    if !stages.recall_own() {
+        stages.look_up_own();
+    }
     let plan = stages.count_syn();
     if !plan.has_listener {
         stages.unwanted();
@@ -300,7 +313,7 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
         return false;
     }
     match classify(sent.flags) {
-        Class::SynAck => return syn_ack_sent(config, tables, sent),
+        Class::SynAck => return syn_ack_sent(config, tables, sent, made_here),
         Class::Syn => own_syn(config, tables, sent),
         Class::Rst => match find_listener(tables, &sent.flow.reversed()) {
             Some(listener) => count(tables, listener.id, |counters| counters.refused += 1),
@@ -341,7 +354,9 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     if config.abi_version != ABI_VERSION {
         return;
     }
-    let Some(listener) = find_listener(tables, key) else {
+    let Some(listener) = listener_if_own(tables, key) else {
+        // A socket elsewhere took the connection: the SYN-ACK was the host's own, even if it left unseen.
+        tables.note_syn_ack(&ListenerKey::new(key.server, key.server_port), Origin::Own.bit());
         return;
     };
     count(tables, listener.id, |counters| counters.established += 1);
@@ -400,13 +415,17 @@ fn complete_flow<T: Tables>(config: &Config, tables: &mut T, hash: u64, key: &Fl
     count_acknowledged(config, tables, listener, weight, syn_ns);
 }
 
-/// Returns whether it belongs to a known listener and, unless mitigations are active there, to the sample.
+/// Returns whether there is something to learn from it: it belongs to a known listener and, unless mitigations are
+/// active there, to the sample, or this host has `made` it and no listener is known.
 #[inline(never)]
-fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) -> bool {
+fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment, made: bool) -> bool {
     let key = segment.flow.reversed();
     let Some(listener) = find_listener(tables, &key) else {
-        tables.note_unknown_listener(&ListenerKey::new(key.server, key.server_port));
-        return false;
+        if !made {
+            let key = ListenerKey::new(key.server, key.server_port);
+            tables.note_syn_ack(&key, Origin::Foreign.bit());
+        }
+        return made;
     };
     count(tables, listener.id, |counters| counters.syn_ack += 1);
     let hash = hash::flow(&config.hash_key, &key);

@@ -11,8 +11,8 @@
 //! it exempts a prefix and sets them when the prefix has gone from the trie.
 
 use super::{Tables, clients};
+use crate::abi::Addr;
 use crate::abi::maps::{CLIENT_MARKS, EXEMPT_FILTER_BYTES};
-use crate::abi::{Addr, ExemptEntry};
 
 const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
 
@@ -34,13 +34,6 @@ pub(super) fn is_exempt_client<T: Tables>(tables: &T, source: &Addr, now_ns: u64
     }
     let exemption = tables.exemption(source);
     exemption.is_client() && exemption.holds(now_ns)
-}
-
-/// Returns whether packets to an address are delivered to this host itself, according to the agent.
-#[inline(always)]
-pub(super) fn is_own<T: Tables>(tables: &T, addr: &Addr) -> bool {
-    !tables.is_exempt_filter_clear(place(addr))
-        && tables.exemption(addr).until_s == ExemptEntry::OWN
 }
 
 /// The bit that an address belongs to: bit `place % 8` of byte `place / 8`.

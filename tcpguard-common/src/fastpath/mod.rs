@@ -17,6 +17,7 @@ mod ladder;
 mod let_through;
 pub mod no_cookie;
 pub mod out_of_state;
+mod own;
 mod pace;
 pub mod pending;
 pub mod retransmit_timing;
@@ -44,6 +45,7 @@ pub use decide::{
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, PREEXISTING_NS};
 pub use out_of_state::{FAILED_COOKIE_NS, OutOfStateStages, Socket};
+pub use own::OwnAddress;
 pub use pace::dropped_shift;
 pub use signatures::SigCacheEntry;
 pub use syn_ack_cache::CachedSynAck;

@@ -2,7 +2,7 @@
 
 use super::clients::validate;
 use super::count::{
-    SourceDelta, count, count_acknowledged, count_listener, count_source, find_listener, follows,
+    SourceDelta, count, count_acknowledged, count_listener, count_source, follows, listener_of,
     weight,
 };
 use super::decide::completed;
@@ -12,7 +12,7 @@ use super::rules::{self, By, agent_gone};
 use super::{
     Disposition, Family, HANDSHAKE_NS, PacketCtx, Reply, Socket, SynPlan, Tables, classify, closed,
     closed_port_sources, cookie_networks, cookies, distinct, drop_cache, hash, kernel_cookies,
-    let_through, pace, pending, retransmit_timing, samples, sets, signatures, templates,
+    let_through, own, pace, pending, retransmit_timing, samples, sets, signatures, templates,
 };
 use crate::abi::{
     CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason, RuleRef,
@@ -66,11 +66,24 @@ pub fn parse<F: Frame + ?Sized, T: Tables>(
     Ok(class)
 }
 
+/// Finds out whether a SYN is delivered to this host itself, if this CPU was asked a moment ago. Returns whether it
+/// was.
+#[inline(always)]
+pub fn recall_own<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) -> bool {
+    pkt.now = tables.now_ns();
+    own::recall(tables, pkt)
+}
+
+/// Finds out whether a SYN is delivered to this host itself.
+#[inline(always)]
+pub fn look_up_own<T: Tables>(tables: &mut T, pkt: &mut PacketCtx) {
+    own::look_up(tables, pkt);
+}
+
 /// Finds the listener of a SYN and counts the SYN.
 #[inline(always)]
 pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx) -> SynPlan {
     let flow = &pkt.segment.flow;
-    pkt.now = tables.now_ns();
     tables.syns().count(pkt.now);
     pkt.flow_hash = hash::flow(&config.hash_key, flow);
     pkt.sampled = hash::sampled(pkt.flow_hash, config.sample_shift);
@@ -81,7 +94,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     pkt.mitigations = 0;
     let judged = config.mode != Mode::Off as u8;
     let sources = judged && (config.source_rules != 0 || config.port_rules != 0);
-    let Some(listener) = find_listener(tables, flow) else {
+    let Some(listener) = listener_of(tables, flow, |_| pkt.own) else {
         pkt.has_listener = false;
         return SynPlan { sources, ..SynPlan::default() };
     };
@@ -124,7 +137,7 @@ pub fn unwanted<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx)
     if pkt.sampled {
         count_syn_source(config, tables, pkt, config.sample_shift);
     }
-    pkt.own = closed::unclaimed(tables, &pkt.segment.flow.server);
+    closed::count(tables, pkt.own);
     let flow = &pkt.segment.flow;
     if let Some(cell) =
         tables.closed_port_source(hash::source(&config.hash_key, &flow.client.client()))
@@ -504,6 +517,12 @@ pub fn track<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, reset:
         completed(tables, listener, hash, now, client, weight);
     }
     Reason::HandshakeAck
+}
+
+/// Takes note that a handshake may go on at a port without a known listener.
+#[inline(always)]
+pub fn acknowledged<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) {
+    closed::acknowledged(config, tables, pkt);
 }
 
 /// A flag combination that no TCP sends.

@@ -17,7 +17,7 @@
 
 use super::Tables;
 use super::count::is_bound_to_all;
-use super::exempt::is_own;
+use super::own::is_own;
 use super::sets::Key as _;
 use crate::abi::maps::SYN_ACK_CACHE;
 use crate::abi::{ListenerKey, SynAckRecord};

@@ -1,6 +1,8 @@
 //! The tables that the decision reads and writes beside the frame.
 
-use super::{Allowance, CachedSynAck, HandedOver, KernelCookie, SigCacheEntry, Socket, Template};
+use super::{
+    Allowance, CachedSynAck, HandedOver, KernelCookie, OwnAddress, SigCacheEntry, Socket, Template,
+};
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
@@ -50,8 +52,11 @@ pub trait Tables {
     fn late(&mut self, id: u32) -> Option<&mut Late>;
     /// Registers of a listener's distinct-source estimator.
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]>;
-    /// Notes a SYN-ACK that left from an address that is no known listener.
-    fn note_unknown_listener(&mut self, key: &ListenerKey);
+    /// Notes for the agent a SYN-ACK that does not fit what it knows of an address and port. `origin`: its
+    /// [`Origin::bit`](super::Origin::bit).
+    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64);
+    /// This CPU's memory of whether an address is the host's own; `place` is taken modulo the size.
+    fn own_address(&mut self, place: usize) -> Option<&mut OwnAddress>;
 
     /// A set of sampled connection attempts; `index` is taken modulo the size.
     fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet>;

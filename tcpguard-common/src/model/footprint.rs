@@ -9,7 +9,9 @@ use crate::abi::{
     ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits,
     RuleRef, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{Allowance, CachedSynAck, HandedOver, PacketCtx, SigCacheEntry, Template};
+use crate::fastpath::{
+    Allowance, CachedSynAck, HandedOver, OwnAddress, PacketCtx, SigCacheEntry, Template,
+};
 use crate::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
@@ -33,6 +35,7 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + maps::SIG_CACHE * size_of::<SigCacheEntry>()
         + maps::TEMPLATES * size_of::<Template>()
         + maps::SYN_ACK_CACHE * size_of::<CachedSynAck>()
+        + maps::OWN_CACHE * size_of::<OwnAddress>()
         + size_of::<PacketCtx>();
     array(size_of::<Config>(), 1)
         // The object that takes cookies back has tables of its own in place of those that it does not share.

@@ -25,8 +25,8 @@ use std::vec::Vec;
 use crate::abi::maps::{
     ALLOWANCES, CLIENT_NETWORKS, CLOSED_PORT_CELLS, CLOSED_WORDS, COOKIE_NETWORK_SLOTS,
     DROP_CACHE_SETS, EXEMPT_BUCKETS, FLOW_SETS, HANDED_OVER_SLOTS, HLL_REGISTERS,
-    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_UNKNOWN, PENDING_MARKS,
-    REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
+    LET_THROUGH_SLOTS, MAX_CLIENTS, MAX_LISTENERS, MAX_NEIGHBOURS, MAX_UNKNOWN, OWN_CACHE,
+    PENDING_MARKS, REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
@@ -36,8 +36,8 @@ use crate::abi::{
     SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, PacketCtx,
-    SigCacheEntry, Socket, Tables, Template, exempt,
+    self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, Origin,
+    OwnAddress, PacketCtx, SigCacheEntry, Socket, Tables, Template, exempt,
 };
 use crate::wire::Segment;
 
@@ -110,7 +110,7 @@ pub struct Model {
     pub networks: BTreeMap<u32, ClientNetwork>,
     /// SYN budgets by listener id, and behind them those of retransmitted SYNs and of exempt senders.
     pub budgets: BTreeMap<u32, Bucket>,
-    /// SYN-ACKs from no known listener.
+    /// Origins of SYN-ACKs that do not fit what is known of their address and port.
     pub unknown_listeners: BTreeMap<ListenerKey, u64>,
     /// Keys of cookies.
     pub cookie_secret: CookieSecret,
@@ -138,6 +138,7 @@ pub struct Model {
     templates: [Template; TEMPLATES],
     templates_until_ns: u64,
     syn_ack_cache: [CachedSynAck; SYN_ACK_CACHE],
+    own_cache: [OwnAddress; OWN_CACHE],
     handed_over: BTreeMap<u32, HandedOver>,
     allowances: BTreeMap<u32, Allowance>,
     reply_limit_of_cpu: Bucket,
@@ -178,12 +179,21 @@ impl Model {
         self.templates_until_ns = 0;
     }
 
-    /// Looks at a frame that leaves.
+    /// Looks at a frame that leaves and that this host has made.
     pub fn egress(&mut self, frame: &[u8]) {
+        self.leaves(frame, self.sockets.origin, true);
+    }
+
+    /// Looks at a frame that leaves and that is only forwarded.
+    pub fn forward(&mut self, frame: &[u8]) {
+        self.leaves(frame, Origin::Foreign, false);
+    }
+
+    fn leaves(&mut self, frame: &[u8], origin: Origin, made_here: bool) {
         let config = self.config;
         let mut sent = Segment::default();
-        if fastpath::egress(frame, &config, self, &mut sent, true) {
-            let marks = self.sockets.origin.marks();
+        if fastpath::egress(frame, &config, self, &mut sent, made_here) {
+            let marks = origin.marks();
             fastpath::learn(frame, &sent, &Departure { marks, ..Self::DEPARTURE }, self);
         }
     }
@@ -314,12 +324,16 @@ impl Tables for Model {
         Some(self.distinct_sources.entry(id).or_insert_with(|| Box::new([0; HLL_REGISTERS])))
     }
 
-    fn note_unknown_listener(&mut self, key: &ListenerKey) {
+    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64) {
         if self.unknown_listeners.len() < MAX_UNKNOWN as usize
             || self.unknown_listeners.contains_key(key)
         {
-            *self.unknown_listeners.entry(*key).or_default() += 1;
+            *self.unknown_listeners.entry(*key).or_default() |= origin;
         }
+    }
+
+    fn own_address(&mut self, place: usize) -> Option<&mut OwnAddress> {
+        Some(&mut self.own_cache[place & (OWN_CACHE - 1)])
     }
 
     fn flow_set(&mut self, index: u64) -> Option<&mut FlowSet> {

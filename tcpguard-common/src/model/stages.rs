@@ -44,6 +44,14 @@ impl Stages for HostStages<'_> {
         })
     }
 
+    fn recall_own(&mut self) -> bool {
+        self.with(|_, _, model, pkt| stage::recall_own(model, pkt))
+    }
+
+    fn look_up_own(&mut self) {
+        self.with(|_, _, model, pkt| stage::look_up_own(model, pkt));
+    }
+
     fn count_syn(&mut self) -> SynPlan {
         self.with(|_, config, model, pkt| stage::count_syn(config, model, pkt))
     }
@@ -113,6 +121,10 @@ impl Stages for HostStages<'_> {
 
     fn track(&mut self, reset: bool) -> Reason {
         self.with(|_, config, model, pkt| stage::track(config, model, pkt, reset))
+    }
+
+    fn acknowledged(&mut self) {
+        self.with(|_, config, model, pkt| stage::acknowledged(config, model, pkt));
     }
 
     fn mark_without_cookie(&mut self) {

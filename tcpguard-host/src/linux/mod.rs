@@ -66,7 +66,7 @@ pub use memory::{Memory, memory};
 pub use netlink::ANSWER_TIMEOUT;
 pub use netstat::{TcpSegments, tcp_ext, tcp_ext_counter, tcp_segments};
 pub use processes::{DescriptorUse, Owners, PROC, Process};
-pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected, ProtectedSet};
+pub use protected::{Addresses, MOST_PROTECTED, MOST_SSH_CLIENTS, OWN, Protected, ProtectedSet};
 pub use release::kernel_release;
 pub use routes::{RouteChanges, RouteTable, Way};
 pub use service::Service;

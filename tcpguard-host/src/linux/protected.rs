@@ -27,6 +27,8 @@ const RESOLV_CONF: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv
 const OWN_ADDRESS: &str = "own address";
 /// A network that is routed to the host as a whole.
 const OWN_NETWORK: &str = "own network";
+/// Roles of addresses to which packets are delivered to this host itself.
+pub const OWN: [&str; 2] = [OWN_ADDRESS, OWN_NETWORK];
 const GATEWAY: &str = "default gateway";
 const RESOLVER: &str = "resolver";
 /// Roles of addresses that open no connection to this host by them.
@@ -215,8 +217,12 @@ impl Collected {
     }
 
     fn finish(self) -> ProtectedSet {
+        let is_network = |(_, what): &(&IpNet, &Vec<&str>)| what.contains(&OWN_NETWORK);
+        let networks: Vec<IpNet> =
+            self.nets.iter().filter(is_network).map(|(net, _)| *net).collect();
         let protected = |(net, what): (IpNet, Vec<&str>)| {
-            let own = what.iter().any(|what| [OWN_ADDRESS, OWN_NETWORK].contains(what));
+            let within = networks.iter().any(|network| network.contains(&net));
+            let own = within || what.iter().any(|what| OWN.contains(what));
             let connects = !what.iter().all(|what| SERVES.contains(what));
             Protected { net, what: what.join(", "), own, connects }
         };
@@ -264,11 +270,15 @@ mod tests {
             gateways: vec![ip("192.0.2.254")],
             ..Addresses::default()
         };
-        let set = addresses.protected(&[net("198.51.100.0/24"), net("203.0.113.0/24")]).prefixes;
+        let configured = ["198.51.100.0/24", "203.0.113.0/24", "203.0.113.64/26"].map(net);
+        let set = addresses.protected(&configured).prefixes;
         let own = set.iter().filter(|protected| protected.own);
         let own: Vec<_> = own.map(|own| (own.net.to_string(), own.what.as_str())).collect();
-        let expected =
-            [("192.0.2.1/32", "own address"), ("203.0.113.0/24", "configured, own network")];
+        let expected = [
+            ("192.0.2.1/32", "own address"),
+            ("203.0.113.0/24", "configured, own network"),
+            ("203.0.113.64/26", "configured"),
+        ];
         assert_eq!(own, expected.map(|(net, what)| (net.to_owned(), what)));
     }
 

@@ -436,14 +436,12 @@ impl Dataplane {
         self.client_filters.set(&filter, marks)
     }
 
-    /// Returns the addresses that sent SYN-ACKs without being a known listener, and forgets them.
-    pub fn take_unknown_listeners(&self) -> Result<Vec<ListenerKey>, KernelError> {
-        let mut keys = Vec::new();
-        for (key, _) in self.unknown_listeners.entries()? {
-            self.unknown_listeners.remove(&key)?;
-            keys.push(key);
-        }
-        Ok(keys)
+    /// Returns the addresses and ports with SYN-ACKs that did not fit what the programs know of them, with the bits
+    /// of their origins, and forgets them.
+    pub fn take_unknown_listeners(&self) -> Result<Vec<(ListenerKey, u64)>, KernelError> {
+        let seen = self.unknown_listeners.entries()?;
+        seen.iter().try_for_each(|(key, _)| self.unknown_listeners.remove(key).map(drop))?;
+        Ok(seen)
     }
 
     /// Empties every table that packets write, for tests that start afresh.

@@ -155,6 +155,8 @@ impl Agent {
         let protected = host.protected(now, &mut sockets, &config);
         let mut exemptions = Exemptions::default();
         exemptions.protect(&protected, &executor.dataplane)?;
+        executor.listeners.own_known = host.knows_own_addresses(&protected);
+        executor.listeners.write(&mut executor.dataplane)?;
         let mut engine = Engine::new(config.tuning(), mode)?;
         engine.set_secret(secrets::network_secret().map_err(no_random)?);
         engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());

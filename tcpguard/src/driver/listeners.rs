@@ -28,6 +28,8 @@ pub struct Monitored<S> {
     pub mitigations: u8,
     /// Bits of [`ListenerEntry::withheld`].
     pub withheld: u8,
+    /// True if it answers at addresses that are not known for the host's own, where it is bound to all.
+    pub everywhere: bool,
     /// Rate of first SYNs from unvalidated sources that it is given while its budget applies.
     pub budget: Rate,
     /// Rate of retransmitted SYNs under signature rules or a budget that it is given.
@@ -52,6 +54,7 @@ impl<S> Monitored<S> {
             dual_stack: false,
             mitigations: 0,
             withheld: 0,
+            everywhere: false,
             budget: Rate::default(),
             retransmit_budget: Rate::default(),
             mss_limit: None,
@@ -102,7 +105,8 @@ impl<S> Monitored<S> {
         })
     }
 
-    fn entry(&self) -> ListenerEntry {
+    /// Its entry for the programs. `own_known`: see [`ListenerTable::own_known`].
+    fn entry(&self, own_known: bool) -> ListenerEntry {
         let kind = match self.kind {
             ListenerKind::Local => abi::ListenerKind::Local,
             ListenerKind::Forwarded => abi::ListenerKind::Forwarded,
@@ -118,7 +122,8 @@ impl<S> Monitored<S> {
             mss_limit: self.mss_limit.unwrap_or(0).into(),
             samples: self.samples,
             withheld: self.withheld,
-            pad: [0; 3],
+            own_only: (own_known && !self.everywhere).into(),
+            pad: [0; 2],
         }
     }
 }
@@ -143,6 +148,9 @@ pub struct ListenerTable<S> {
     keys: BTreeMap<ListenerKey, (ListenerId, ListenerEntry)>,
     /// Ports on which sockets listen that are not monitored.
     pub open: BTreeSet<u16>,
+    /// True if the programs know all addresses that are the host's own. Those listeners that are bound to all
+    /// addresses are then of these alone.
+    pub own_known: bool,
     /// The ports of `open` as they were last written.
     reported_open: Option<BTreeSet<u16>>,
 }
@@ -154,6 +162,7 @@ impl<S> Default for ListenerTable<S> {
             free: BTreeMap::new(),
             keys: BTreeMap::new(),
             open: BTreeSet::new(),
+            own_known: false,
             reported_open: None,
         }
     }
@@ -321,7 +330,7 @@ impl<S> ListenerTable<S> {
     /// where each of its keys is another's.
     fn changed(&self, id: ListenerId) -> Option<Vec<(ListenerKey, ListenerEntry)>> {
         let monitored = self.get(id)?;
-        let (entry, mut is_there) = (monitored.entry(), false);
+        let (entry, mut is_there) = (monitored.entry(self.own_known), false);
         let mut changed = Vec::new();
         for key in listener_keys(&monitored.listener, monitored.dual_stack) {
             let known = self.keys.get(&key);
@@ -346,7 +355,7 @@ impl<S> ListenerTable<S> {
         order.sort_by_key(|monitored| !monitored.dual_stack);
         for monitored in order {
             for key in listener_keys(&monitored.listener, monitored.dual_stack) {
-                wanted.insert(key, (monitored.id, monitored.entry()));
+                wanted.insert(key, (monitored.id, monitored.entry(self.own_known)));
             }
         }
         let is_reported = self.reported_open.as_ref() == Some(&self.open);

@@ -18,6 +18,7 @@ use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
 use crate::daemon::hint::logged;
 use crate::daemon::interfaces::Received;
+use crate::daemon::listeners::Strange;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
@@ -82,6 +83,27 @@ impl Agent {
         Ok(())
     }
 
+    /// Monitors services that were found by their SYN-ACKs. A listener that is bound to all addresses and answers at a
+    /// new address of the host protects it from now on; if the address is none, it is a proxy for others.
+    fn follow_answers(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let config = &self.config;
+        let Executor { listeners, dataplane, .. } = &mut self.executor;
+        let seen = dataplane.take_unknown_listeners()?;
+        let ignored = |listener: &_| config.ignores(listener);
+        let strange = self.selection.follow_answers(now, &seen, ignored, listeners, dataplane)?;
+        if strange.is_empty() {
+            return Ok(());
+        }
+        self.protect(now)?;
+        for Strange { listener, addr } in strange {
+            if !self.exemptions.is_own(addr) {
+                let Executor { listeners, dataplane, .. } = &mut self.executor;
+                listeners.change(listener, |monitored| monitored.everywhere = true, dataplane)?;
+            }
+        }
+        Ok(())
+    }
+
     fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let each_second = due(&mut self.last_second, now, SECOND);
         if each_second {
@@ -89,10 +111,7 @@ impl Agent {
             self.repair_hooks();
             self.check_losses(now);
             self.tend_firewall(now, false)?;
-            let (executor, config) = (&mut self.executor, &self.config);
-            let unknown = executor.dataplane.take_unknown_listeners()?;
-            let ignored = |listener: &_| config.ignores(listener);
-            executor.listeners.add_forwarded(now, &unknown, ignored, &mut executor.dataplane)?;
+            self.follow_answers(now)?;
         }
         let slow = due(&mut self.last_slow, now, SLOW_PERIOD);
         if slow {
@@ -167,7 +186,10 @@ impl Agent {
     /// Reads the protected set and exempts it.
     pub(in crate::daemon) fn protect(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let protected = self.host.protected(now, &mut self.sockets, &self.config);
-        self.exemptions.protect(&protected, &self.executor.dataplane)?;
+        let Executor { listeners, dataplane, .. } = &mut self.executor;
+        self.exemptions.protect(&protected, dataplane)?;
+        listeners.own_known = self.host.knows_own_addresses(&protected);
+        listeners.write(dataplane)?;
         self.engine.set_protected(protected.into_iter().map(|p| (p.net, p.what)).collect());
         Ok(())
     }

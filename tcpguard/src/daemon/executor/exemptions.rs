@@ -1,5 +1,7 @@
 //! The prefixes that are exempt from drops by source or signature.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use tcpguard_common::abi::ExemptEntry;
 use tcpguard_engine::Timestamp;
@@ -44,6 +46,13 @@ impl Exemptions {
         };
         self.protected = protected.iter().map(|it| (it.net, until(it))).collect();
         self.write(dataplane)
+    }
+
+    /// Returns whether the programs take an address for the host's own.
+    pub fn is_own(&self, addr: IpAddr) -> bool {
+        let holds = |(net, _): &&(IpNet, u32)| net.contains(&addr);
+        let longest = self.written.iter().filter(holds).max_by_key(|(net, _)| net.prefix_len());
+        longest.is_some_and(|(_, until)| *until == ExemptEntry::OWN)
     }
 
     /// Returns whether another process had changed the exempt prefixes, which was repaired when they were

@@ -57,7 +57,7 @@ impl ListenerTable<Observed> {
                 _ => ListenerKind::Local,
             };
             let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
-            let own = Observed::at(now);
+            let own = Observed::of_kind(now, kind);
             let mut monitored = Monitored::new(ListenerId(slot), listener, kind, own);
             monitored.dual_stack = keys.len() > 1;
             // The engine decides anew whether rules for every listener exempt this one.
@@ -83,7 +83,7 @@ impl ListenerTable<Observed> {
             let known = self.iter().find(|monitored| monitored.listener == listener);
             let monitored = match known.map(|monitored| monitored.id) {
                 Some(id) => self.get_mut(id),
-                None => self.insert(listener, kind, Observed::at(now), dataplane)?,
+                None => self.insert(listener, kind, Observed::of_kind(now, kind), dataplane)?,
             };
             if let Some(monitored) = monitored {
                 monitored.dual_stack |= dual_stack;

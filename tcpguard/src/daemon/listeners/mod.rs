@@ -1,5 +1,6 @@
-//! The listeners that the agent monitors: local sockets, as far as there are slots, and services that are forwarded.
+//! The listeners that the agent monitors: local sockets, as far as there are slots, and other services that answer.
 
+mod answering;
 mod inherited;
 pub mod priority;
 
@@ -7,24 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard_common::abi::{ListenerKey, Rate, maps};
+use tcpguard_common::abi::Rate;
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 use tcpguard_host::linux::ListenerGroup;
 
+pub use self::answering::Strange;
+use self::answering::{Answering, IDLE};
 pub use self::inherited::Inherited;
 use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unmonitored};
-use crate::bpf::{Dataplane, KernelError, ip};
-use crate::driver::{ListenerTable, Monitored};
+use crate::bpf::KernelError;
+use crate::driver::{ListenerTable, Monitored, Tables};
 
 /// A listener whose sockets are gone is monitored for this much longer: an application that restarts
 /// under a flood must neither end the incident nor lose the state about its clients.
 const GONE: Duration = Duration::from_secs(60);
-/// A forwarded service is monitored for this long after its last SYN-ACK.
-const IDLE: Duration = Duration::from_secs(600);
-/// Forwarded services that are monitored at most: a host that can send SYN-ACKs through this one must not
-/// take the slots of its own listeners.
-const MAX_FORWARDED: usize = maps::MAX_LISTENERS as usize / 4;
-
 /// The state of a monitored listener that its host shows.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -32,7 +29,9 @@ pub struct Observed {
     pub queues: Option<Queues>,
     /// True if one of its sockets speaks MPTCP.
     pub mptcp: bool,
-    /// Its position in the order in which listeners get slots. No listener comes before a forwarded one.
+    /// What shows that it is there.
+    shown_by: ShownBy,
+    /// Its position in the order in which listeners get slots. No listener comes before one without a socket of its own.
     priority: ListenerPriority,
     /// Time at which it was last seen: in the list of sockets, or by a SYN-ACK.
     seen: Timestamp,
@@ -44,6 +43,29 @@ impl Observed {
     fn at(seen: Timestamp) -> Self {
         Self { seen, ..Self::default() }
     }
+
+    /// Of a listener that an earlier agent found.
+    fn of_kind(seen: Timestamp, kind: ListenerKind) -> Self {
+        let shown_by = match kind {
+            ListenerKind::Local => ShownBy::Socket,
+            ListenerKind::Forwarded => ShownBy::ForeignSynAcks,
+        };
+        Self { shown_by, ..Self::at(seen) }
+    }
+}
+
+/// What shows that a listener is there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum ShownBy {
+    /// A socket that listens at its address and port.
+    #[default]
+    Socket,
+    /// SYN-ACKs of this host's own stack: its packets are steered to a socket elsewhere (sk_lookup, TPROXY).
+    OwnSynAcks,
+    /// SYN-ACKs of which it is not known who has sent them: the kernel makes its cookies without a socket.
+    SynAcks,
+    /// SYN-ACKs that came from elsewhere, whatever socket there is.
+    ForeignSynAcks,
 }
 
 /// A listener that the agent monitors.
@@ -58,6 +80,7 @@ pub struct Selection {
     expected: BTreeSet<Listener>,
     /// Listeners that found no slot.
     pub left_out: LeftOut,
+    answering: Answering,
 }
 
 impl Selection {
@@ -75,7 +98,7 @@ impl Selection {
         ignored: impl Fn(&Listener) -> bool,
         budget: impl Fn(&Listener, u32) -> u32,
         listeners: &mut Listeners,
-        dataplane: &mut Dataplane,
+        tables: &mut impl Tables,
     ) -> Result<(), KernelError> {
         let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
         let wanted: BTreeMap<Listener, (ListenerPriority, &ListenerGroup)> =
@@ -90,18 +113,20 @@ impl Selection {
                 monitored.dual_stack = group.dual_stack;
                 monitored.own.mptcp = group.mptcp;
                 if is_local {
+                    monitored.own.shown_by = ShownBy::Socket;
                     (monitored.own.priority, monitored.own.seen) = (*priority, now);
                 }
             }
         }
         let covered = |listener: &Listener| {
-            // A service that was taken for a forwarded one, before its socket was listed.
+            // A service that answered before its socket was listed.
             wanted.contains_key(listener)
                 || wanted.values().any(|(_, group)| covers(group, listener.addr, listener.port))
         };
-        listeners.forget(|monitored| match monitored.kind {
-            ListenerKind::Local => now.since(monitored.own.seen) > GONE,
-            ListenerKind::Forwarded => {
+        listeners.forget(|monitored| match monitored.own.shown_by {
+            ShownBy::Socket => now.since(monitored.own.seen) > GONE,
+            ShownBy::ForeignSynAcks => now.since(monitored.own.seen) > IDLE,
+            ShownBy::OwnSynAcks | ShownBy::SynAcks => {
                 covered(&monitored.listener) || now.since(monitored.own.seen) > IDLE
             }
         });
@@ -114,7 +139,7 @@ impl Selection {
         for (priority, group) in new {
             let (queues, mptcp, priority) = (Some(group.queues), group.mptcp, *priority);
             let own = Observed { queues, mptcp, priority, ..Observed::at(now) };
-            match listeners.insert(group.listener, ListenerKind::Local, own, dataplane)? {
+            match listeners.insert(group.listener, ListenerKind::Local, own, tables)? {
                 Some(monitored) => monitored.dual_stack = group.dual_stack,
                 None => without.push((priority, group.listener)),
             }
@@ -129,7 +154,7 @@ impl Selection {
         self.make_room(&without, listeners);
         listeners.forget(|monitored| ignored(&monitored.listener));
         listeners.open = unmonitored(groups, listeners.iter().map(|monitored| monitored.listener));
-        listeners.write(dataplane)
+        listeners.write(tables)
     }
 
     /// Forgets the listeners that have to leave their slots to listeners that found none.
@@ -138,8 +163,11 @@ impl Selection {
         if without.is_empty() {
             return;
         }
-        let locals = listeners.iter().filter(|monitored| monitored.kind == ListenerKind::Local);
-        let monitored = locals.map(|one| (one.own.priority, one.own.queues.is_none(), one.id));
+        let listed = |monitored: &&MonitoredListener| monitored.own.shown_by == ShownBy::Socket;
+        let monitored = listeners
+            .iter()
+            .filter(listed)
+            .map(|one| (one.own.priority, one.own.queues.is_none(), one.id));
         let places = leaving(without, monitored.collect());
         listeners.forget(|monitored| places.contains_key(&monitored.id));
         self.expected = places.into_values().collect();
@@ -147,38 +175,6 @@ impl Selection {
 }
 
 impl ListenerTable<Observed> {
-    /// Monitors the services that answered SYNs from an address on which no socket listens here.
-    pub fn add_forwarded(
-        &mut self,
-        now: Timestamp,
-        keys: &[ListenerKey],
-        ignored: impl Fn(&Listener) -> bool,
-        dataplane: &mut Dataplane,
-    ) -> Result<(), KernelError> {
-        let mut forwarded = 0;
-        for monitored in self.iter_mut().filter(|one| one.kind == ListenerKind::Forwarded) {
-            forwarded += 1;
-            let syn_acks = dataplane.listener_counters(monitored.slot())?.syn_ack;
-            if syn_acks != monitored.own.syn_acks {
-                (monitored.own.syn_acks, monitored.own.seen) = (syn_acks, now);
-            }
-        }
-        for key in keys {
-            let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
-            if ignored(&listener)
-                || forwarded >= MAX_FORWARDED
-                || self.of(listener.addr, listener.port).is_some()
-            {
-                continue;
-            }
-            let own = Observed::at(now);
-            if self.insert(listener, ListenerKind::Forwarded, own, dataplane)?.is_some() {
-                forwarded += 1;
-            }
-        }
-        self.write(dataplane)
-    }
-
     /// Gives a listener so many SYNs a second of unvalidated sources while its budget applies: half of them first ones
     /// and half retransmitted ones, and a quarter of a second's worth at once. 0 leaves the rate as it is.
     pub fn set_budget(&mut self, id: ListenerId, per_second: u32) {

@@ -7,7 +7,7 @@ use tcpguard_engine::{TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{
-    self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, Protected,
+    self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, OWN, Protected,
     ProtectedSet, SockDiag, SoftnetCpu, TcpSegments, tcp_ext,
 };
 use tcpguard_host::units::span;
@@ -96,6 +96,12 @@ impl HostView {
         }
         self.left_out = left_out;
         prefixes
+    }
+
+    /// Returns whether all addresses of the host's own are among those `protected`.
+    pub fn knows_own_addresses(&self, protected: &[Protected]) -> bool {
+        let left_out = self.left_out.keys().any(|what| OWN.contains(what));
+        !left_out && protected.iter().any(|it| it.own)
     }
 
     /// Sources that cannot be read at the moment, and prefixes that there is no room for.

@@ -37,7 +37,7 @@ fn one_whose_keys_are_anothers_is_written_with_all_others() {
     assert_eq!(table.changed(ListenerId::HOST), None, "no listener");
     let key = listener_keys(&listener(7), false)[0];
     // Another one has its address, as a socket of one family has it beside one of both.
-    let other = table.get(ListenerId(8)).unwrap().entry();
+    let other = table.get(ListenerId(8)).unwrap().entry(false);
     table.keys.insert(key, (ListenerId(8), other));
     assert_eq!(table.changed(ListenerId(7)), None);
 }
