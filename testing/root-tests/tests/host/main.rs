@@ -13,3 +13,4 @@ mod placement;
 mod selftest;
 mod states;
 mod tune;
+mod whose_live;

@@ -16,6 +16,7 @@ mod state;
 mod templates;
 mod traffic;
 mod ways_back;
+mod whose;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

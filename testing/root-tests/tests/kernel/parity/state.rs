@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use tcpguard_common::abi::ListenerKey;
 use tcpguard_common::abi::maps::CLIENT_MARKS;
 use tcpguard_common::fastpath::clients;
 
@@ -75,9 +74,8 @@ impl Pair {
         found.compare("neighbours", &sorted(kernel.neighbours().unwrap()), &model.neighbours);
         self.compare_ladder(&mut found);
         self.compare_samples(&mut found);
-        let unknown: BTreeSet<ListenerKey> = model.unknown_listeners.keys().copied().collect();
-        let seen: BTreeSet<_> = kernel.take_unknown_listeners().unwrap().into_iter().collect();
-        found.compare("unknown listeners", &seen, &unknown);
+        let noted = sorted(kernel.take_unknown_listeners().unwrap());
+        found.compare("unknown listeners", &noted, &model.unknown_listeners);
         found.0
     }
 }
