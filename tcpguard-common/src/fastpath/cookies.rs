@@ -1,14 +1,14 @@
 //! SYN cookies in the decision: learning how a listener replies, replying on its behalf, and recognising
 //! returned cookies.
 
-use super::count::{count, find_listener, is_bound_to_all, listener_if_own};
+use super::count::{count, is_bound_to_all, listener_if_own, note_misfit};
 use super::ladder::Trust;
 use super::own::is_own;
 use super::way_back::{self, NoWayBack, WayBack};
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
 use crate::abi::{
-    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, ListenerKind, Reason, SynAckRecord,
-    UNANSWERED_SLOTS, Unanswered, moment, option, quirk,
+    ABI_VERSION, Class, Config, ListenerEntry, ListenerKey, Reason, SynAckRecord, UNANSWERED_SLOTS,
+    Unanswered, moment, option, quirk,
 };
 use crate::cookie::{self, Choice, Handshake, Offer};
 use crate::wire::{self, Frame, FrameMut, Segment, SynAck, SynOptions, flag};
@@ -114,7 +114,7 @@ impl Origin {
 
     /// The other way round.
     #[inline(always)]
-    const fn of_marks(marks: u32) -> Self {
+    pub(super) const fn of_marks(marks: u32) -> Self {
         match marks {
             0 => Self::Own,
             UNKNOWN => Self::Unknown,
@@ -275,29 +275,6 @@ pub fn learn_record<T: Tables>(
         let seen = if alike { seen } else { seen.differing_at(now) };
         record(tables, &all, &seen, now);
     }
-}
-
-/// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, or it answers
-/// from elsewhere. Returns whether there is one.
-#[inline(always)]
-fn note_misfit<T: Tables>(
-    tables: &mut T,
-    segment: &Segment,
-    key: &ListenerKey,
-    marks: u32,
-) -> bool {
-    let listener = find_listener(tables, &segment.flow.reversed());
-    let fits = match listener {
-        Some(listener) if listener.kind == ListenerKind::Local as u8 => {
-            marks & SynAckRecord::FOREIGN == 0
-        }
-        Some(_) => marks != Origin::Own.marks(),
-        None => false,
-    };
-    if !fits {
-        tables.note_syn_ack(key, Origin::of_marks(marks).bit());
-    }
-    listener.is_some()
 }
 
 /// Replaces the record by the properties of the last SYN-ACK.

@@ -1,11 +1,12 @@
 //! Attribution of packets to listeners and sources, and their counters.
 
 use super::own::is_own;
-use super::{PacketCtx, Tables, clients, hash, sets};
+use super::{Origin, PacketCtx, Tables, clients, hash, sets};
 use crate::abi::{
-    Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, SourceCounters,
-    quirk,
+    Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, ListenerKind,
+    SourceCounters, SynAckRecord, quirk,
 };
+use crate::wire::Segment;
 
 /// Returns the number of flows that a flow stands for if it was recorded under `recorded_shift` and is looked
 /// up now: when the shift has grown since, only one in `2^sample_shift` of those recorded is looked up at all.
@@ -70,6 +71,29 @@ pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool 
     let port = tables.port(key.port);
     let any = if key.addr.as_v4().is_some() { port.any_v4 } else { port.any_v6 };
     any != 0 && (port.exact == 0 || tables.listener_at(key).is_none())
+}
+
+/// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, or it answers
+/// from elsewhere. Returns whether there is one.
+#[inline(always)]
+pub(super) fn note_misfit<T: Tables>(
+    tables: &mut T,
+    segment: &Segment,
+    key: &ListenerKey,
+    marks: u32,
+) -> bool {
+    let listener = find_listener(tables, &segment.flow.reversed());
+    let fits = match listener {
+        Some(listener) if listener.kind == ListenerKind::Local as u8 => {
+            marks & SynAckRecord::FOREIGN == 0
+        }
+        Some(_) => marks != Origin::Own.marks(),
+        None => false,
+    };
+    if !fits {
+        tables.note_syn_ack(key, Origin::of_marks(marks).bit());
+    }
+    listener.is_some()
 }
 
 #[inline(always)]
