@@ -1,4 +1,4 @@
-//! Whose service it is: a listener that is bound to all addresses is that of the host's own, and what comes from
+//! The owner of a service: a listener that is bound to all addresses is that of the host's own, and what comes from
 //! elsewhere is noted for the agent.
 
 use tcpguard_common::abi::{

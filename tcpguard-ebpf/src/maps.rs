@@ -54,7 +54,7 @@ pub struct CpuState {
     pub templates_until_ns: u64,
     /// Records of the SYN-ACKs of listeners that were looked up a moment ago.
     pub syn_ack_cache: [CachedSynAck; size::SYN_ACK_CACHE],
-    /// Whether addresses are the host's own, as was found a moment ago.
+    /// Own addresses, and others, that were looked up a moment ago.
     pub own_cache: [OwnAddress; size::OWN_CACHE],
     /// The segment that is about to leave.
     pub sent: Segment,

@@ -27,6 +27,8 @@ mod policy;
 mod rules;
 mod settings;
 
+pub use tcpguard_common::abi::Unanswered;
+
 pub use engine::{Engine, all_constants};
 pub use evidence::{
     Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity,

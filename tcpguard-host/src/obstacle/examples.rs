@@ -1,6 +1,6 @@
 //! One obstacle of each kind, for tests of the pages that show them.
 
-use tcpguard_common::abi::Unanswered;
+use tcpguard_engine::Unanswered;
 
 use super::Obstacle;
 use crate::firewall::recorded::{FIREWALLD, recorded};

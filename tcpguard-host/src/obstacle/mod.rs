@@ -8,8 +8,7 @@ mod examples;
 mod finding;
 mod words;
 
-use tcpguard_common::abi::Unanswered;
-use tcpguard_engine::Setback;
+use tcpguard_engine::{Setback, Unanswered};
 
 use crate::finding::Severity;
 use crate::firewall::{Nat, Offence};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tcpguard_common::abi::Unanswered;
+use tcpguard_engine::Unanswered;
 
 use super::Obstacle;
 use crate::firewall::Kind;

@@ -127,7 +127,7 @@ fn rules_that_translate_packets_of_the_port_are_found() {
 }
 
 #[test]
-fn a_rule_that_translates_to_a_port_of_this_host_is_told_from_one_to_another_host() {
+fn a_rule_that_translates_to_a_port_of_this_host_is_distinguished_from_one_to_another_host() {
     let immediate = |register, value: &[u8]| {
         expression("immediate", &[number(1, register), attribute(2, &attribute(1, value))])
     };

@@ -15,7 +15,7 @@ use crate::driver::Tables;
 
 /// A service is monitored for this long after its last SYN-ACK.
 pub(super) const IDLE: Duration = Duration::from_secs(600);
-/// Where both this host and another one answer, the service counts as local for this long.
+/// A service at which both this host and another one answer counts as local for this long.
 const MIXED: Duration = Duration::from_secs(600);
 /// Services without a socket of their own that are monitored at most: a host that can send SYN-ACKs through this one
 /// must not take the slots of its own listeners.
@@ -102,7 +102,7 @@ impl Selection {
         Ok(strange)
     }
 
-    /// What the SYN-ACKs of an address and port show, where a listener may be `known`.
+    /// Judges an address and port by its SYN-ACKs, where a listener may be `known`.
     fn judge(
         &mut self,
         now: Timestamp,

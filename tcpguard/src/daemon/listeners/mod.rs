@@ -29,7 +29,7 @@ pub struct Observed {
     pub queues: Option<Queues>,
     /// True if one of its sockets speaks MPTCP.
     pub mptcp: bool,
-    /// What shows that it is there.
+    /// Evidence that a listener is there.
     shown_by: ShownBy,
     /// Its position in the order in which listeners get slots. No listener comes before one without a socket of its own.
     priority: ListenerPriority,
@@ -54,7 +54,7 @@ impl Observed {
     }
 }
 
-/// What shows that a listener is there.
+/// The evidence that it is there.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum ShownBy {
     /// A socket that listens at its address and port.

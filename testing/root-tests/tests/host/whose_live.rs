@@ -1,4 +1,4 @@
-//! Whose service it is: containers, guests and redirected ports, on a host whose own socket listens at the same port.
+//! The owner of a service: containers, guests and redirected ports, on a host whose own socket listens at the same port.
 //! Needs root, `TCPGUARD_BIN` and nft.
 
 use std::net::{IpAddr, SocketAddr};

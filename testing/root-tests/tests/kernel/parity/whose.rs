@@ -5,7 +5,7 @@ use tcpguard_common::abi::{ExemptEntry, Mode, Reason};
 use super::{LISTENERS, Pair, show};
 
 #[test]
-fn what_is_in_transit_is_told_from_what_is_the_hosts_own() {
+fn what_is_in_transit_is_distinguished_from_what_is_the_hosts_own() {
     for resets_unseen in [0, 1] {
         let mut pair = Pair::new(Mode::Enforce, 0, true);
         pair.keep_agent();
