@@ -36,6 +36,7 @@ for device in full null random urandom zero; do
 done
 while [ "$1" != -- ]; do
     host=${1%%:*}; inside=${1#*:}
+    mkdir -p "$root/${inside%:ro}"
     mount --bind "$host" "$root/${inside%:ro}"
     if [ "$inside" != "${inside%:ro}" ]; then
         mount -o remount,bind,ro "$root/${inside%:ro}"
@@ -72,7 +73,7 @@ impl Host {
             std::env::temp_dir().join(format!("tcpguard-{label}-{}", std::process::id()));
         let blobs = directory.join("blobs");
         let root = directory.join("root");
-        for path in ["root", "blobs", "etc", "run", "state"] {
+        for path in ["root", "blobs", "etc", "run", "sessions", "state"] {
             fs::create_dir_all(directory.join(path)).unwrap();
         }
         let image = Package::made(&AGENT, Format::Image).unwrap().path;
@@ -101,6 +102,7 @@ impl Host {
             "/sys/fs/bpf" => format!("{host}:{rest}"),
             "/etc/tcpguard" => format!("{}/etc:{rest}", self.directory.display()),
             "/run/tcpguard" => format!("{}/run:{rest}", self.directory.display()),
+            "/run/systemd/sessions" => format!("{}/sessions:{rest}", self.directory.display()),
             "/var/lib/tcpguard" => format!("{}/state:{rest}", self.directory.display()),
             other => panic!("a volume of {other}"),
         };
