@@ -45,15 +45,16 @@ pub use input::{
     ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation, Mode, Order, Origin, POLL,
     Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule,
     RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample, SharedSignature,
-    SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, describe,
-    is_martian, signature_in_words,
+    SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, Withheld,
+    describe, is_martian, signature_in_words,
 };
 pub use listener::{
     Egress, Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
     Moment, Occupied, Signal, Statistics, Sums, TRACKED_PER_SECOND,
 };
 pub use mitigation::{
-    CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState, Setback, budget,
+    AddressReplies, CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState,
+    Setback, budget,
 };
 pub use output::{
     ClientLength, Command, Completions, FleetRefusal, FleetReport, HintReport, ImportReport,

@@ -78,6 +78,7 @@ fn refusal(obstacle: &Obstacle) -> MitigationReport {
     MitigationReport {
         mitigation: Mitigation::Cookies,
         family: None,
+        address: None,
         state: MitigationState::Refused,
         since: None,
         until: None,

@@ -116,6 +116,8 @@ codes! {
         Signed = 5, "signed";
         /// There is no cookie: no secret is drawn, or the kernel made none.
         NoCookie = 6, "no_cookie";
+        /// No cookie came back that was sent from the address to which it was sent.
+        Withheld = 7, "withheld";
     }
 }
 

@@ -44,8 +44,11 @@ pub struct SynAckRecord {
     pub ttl: u8,
     /// The last window scale that was sent, if there was one.
     pub wscale: u8,
-    /// Always 0.
-    pub reserved: u16,
+    /// SYNs to this address since [`SynAckRecord::anew`] that were answered with a cookie and that show that a client is
+    /// there, as [`ReturnedCookies::asked`]: at most 255.
+    pub asked: u8,
+    /// 1: a client has returned a cookie of this address since then.
+    pub returned: u8,
     /// Options that have been sent to clients that offered them: bits of [`super::option`]. One that was
     /// never seen is never promised.
     pub options: u32,
@@ -86,6 +89,9 @@ impl SynAckRecord {
     /// that some SYN-ACKs did not leave like the others.
     pub const FOREIGN: u32 = 1 << 31;
 
+    /// Among the options: SYNs to this address and port get no cookies, because none comes back. The agent sets it.
+    pub const WITHHELD: u32 = 1 << 29;
+
     /// The bit of an interface and a VLAN tag. Others may share it: it excludes a way, and proves none.
     #[inline(always)]
     pub const fn interface(ifindex: u32, vlan: u32) -> u32 {
@@ -116,7 +122,8 @@ impl SynAckRecord {
         let foreign_at = if seen.is_own() { self.foreign_at } else { moment };
         let (mss, mss_at) = largest_mss((self.mss, self.mss_at), seen.mss, moment);
         let interfaces = self.interfaces | seen.interfaces;
-        Self { interfaces, mss, mss_at, wscale, options, foreign_at, ..*seen }
+        let (asked, returned) = (self.asked, self.returned);
+        Self { interfaces, mss, mss_at, wscale, options, foreign_at, asked, returned, ..*seen }
     }
 
     /// Returns whether a SYN-ACK looks as those before, whatever address it is from: from as far away, and with a
@@ -129,7 +136,24 @@ impl SynAckRecord {
 
     /// Returns the record of how SYN-ACKs look, without interfaces and times.
     pub const fn looks(&self) -> Self {
-        Self { interfaces: 0, foreign_at: 0, mss_at: 0, ..*self }
+        Self { interfaces: 0, foreign_at: 0, mss_at: 0, ..self.anew() }
+    }
+
+    /// Returns the record as it is before the first cookie: none is withheld, or has come back.
+    pub const fn anew(&self) -> Self {
+        self.withheld(false)
+    }
+
+    /// Returns the record from which cookies are withheld from now on, or are no longer.
+    pub const fn withheld(&self, withheld: bool) -> Self {
+        let bit = if withheld { Self::WITHHELD } else { 0 };
+        Self { asked: 0, returned: 0, options: self.options & !Self::WITHHELD | bit, ..*self }
+    }
+
+    /// Returns whether SYNs to this address and port get no cookies, because none comes back.
+    #[inline(always)]
+    pub const fn is_withheld(&self) -> bool {
+        self.options & Self::WITHHELD != 0
     }
 
     /// Returns the record, with the mark that one SYN-ACK is not like the others, at this moment.

@@ -11,10 +11,13 @@
 //! addresses in many networks to outvote clients. On a collision, the later network takes the entry.
 //!
 //! Replies that reach no client are returned by none. They are distinguished from clients that have gone by SYNs of
-//! clients that are there, which are counted as well.
+//! clients that are there, which are counted as well. Both are also noted for the server address
+//! ([`SynAckRecord::asked`]): the replies of one address of a listener may take another way than those of the next.
 
 use super::{PacketCtx, Tables, hash};
-use crate::abi::{Addr, Config, CookieNetwork, FlowKey, ListenerEntry, ReturnedCookies};
+use crate::abi::{
+    Addr, Config, CookieNetwork, FlowKey, ListenerEntry, ListenerKey, ReturnedCookies, SynAckRecord,
+};
 
 /// Units of [`crate::abi::CookieNetwork::since`] as a power of two of nanoseconds.
 const UNIT: u32 = 20;
@@ -79,6 +82,15 @@ fn place(network: &mut CookieNetwork, content: u16) -> Option<&mut u16> {
     }
 }
 
+/// The record of the address and port that a client connects to; `None`: it has none of its own.
+#[inline(always)]
+fn record_of_server<'t, T: Tables>(
+    tables: &'t mut T,
+    flow: &FlowKey,
+) -> Option<&'t mut SynAckRecord> {
+    tables.syn_ack_record(&ListenerKey::new(flow.server, flow.server_port))
+}
+
 /// Counts the client that returned a valid cookie to this listener at `now_ns`.
 #[inline(always)]
 pub(super) fn returned<T: Tables>(
@@ -88,6 +100,11 @@ pub(super) fn returned<T: Tables>(
     flow: &FlowKey,
     now_ns: u64,
 ) {
+    if let Some(record) = record_of_server(tables, flow)
+        && record.returned == 0
+    {
+        record.returned = 1;
+    }
     let ((index, client), at) = (entry(config, &flow.client, listener), moment(now_ns));
     let mark = mark(config, flow);
     let Some(network) = tables.cookie_network(index) else {
@@ -112,6 +129,9 @@ pub(super) fn returned<T: Tables>(
 pub(super) fn asked<T: Tables>(tables: &mut T, pkt: &PacketCtx) {
     if let Some(ReturnedCookies { asked, .. }) = tables.returned_cookies(pkt.listener.id) {
         *family(asked, &pkt.segment.flow.client) += 1;
+    }
+    if let Some(record) = record_of_server(tables, &pkt.segment.flow) {
+        record.asked = record.asked.saturating_add(1);
     }
 }
 
@@ -229,6 +249,17 @@ mod tests {
         host.returned(&v4(3, 1), 20);
         host.completed(&v4(3, 1), 16);
         assert_eq!(host.counts().1, [1, 1], "the other CPU's clock is behind");
+    }
+
+    #[test]
+    fn a_cookie_that_comes_back_is_noted_at_its_server_address() {
+        let mut host = Host::new(ListenerEntry::ACCEPT);
+        let key = |last| ListenerKey::new(Addr::from_v4([192, 0, 2, last]), [1, 0xbb]);
+        for last in [1, 2] {
+            host.model.syn_acks.insert(key(last), SynAckRecord::default());
+        }
+        (0..9).for_each(|port| host.returned(&v4(1, port), 0));
+        assert_eq!([1, 2].map(|last| host.model.syn_acks[&key(last)].returned), [1, 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! returned cookies.
 
 use super::count::{count, is_bound_to_all, listener_if_own, note_misfit};
-use super::ladder::Trust;
+use super::ladder::{ANY_COOKIES, Trust};
 use super::own::is_own;
 use super::way_back::{self, NoWayBack, WayBack};
 use super::{PacketCtx, Tables, classify, cookie_networks, kernel_cookies, syn_ack_cache};
@@ -262,7 +262,8 @@ pub fn learn_record<T: Tables>(
         window: segment.window,
         ttl: segment.ttl,
         wscale: said.wscale(),
-        reserved: 0,
+        asked: 0,
+        returned: 0,
         options: said.options() | ecn | marks,
         foreign_at: if foreign { now } else { 0 },
         mss_at: now,
@@ -407,6 +408,11 @@ fn way_of_reply<F: Frame + ?Sized, T: Tables>(
     match syn_ack_cache::record_of_listener(tables, &key, pkt.now) {
         Some(record) if record.is_own() => pkt.record = *record,
         _ => return because(Unanswered::NoRecord),
+    }
+    if pkt.record.is_withheld() {
+        // The stack gets all of its SYNs, as where no cookies are sent.
+        pkt.mitigations &= !ANY_COOKIES;
+        return because(Unanswered::Withheld);
     }
     if !pkt.record.leaves_by(ifindex, wire::vlan(frame)) {
         return because(Unanswered::NoWay);

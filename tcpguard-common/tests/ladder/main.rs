@@ -93,6 +93,29 @@ fn one_family_may_have_cookies_and_the_other_none() {
     }
 }
 
+/// Cookies of one server address do not come back. As where no cookies are sent, the stack gets all SYNs to it, whatever
+/// tokens are left.
+#[test]
+fn one_server_address_may_have_cookies_and_the_other_none() {
+    let clients = [v4(198, 51, 100, 7), Addr::from_v6_words([0x2001_0db8, 7, 7, 7])];
+    for withheld in [0, 1] {
+        let mut host = host(OWN_COOKIES);
+        exhaust_stack(&mut host);
+        let key = ListenerKey::new(server(&clients[withheld]), 443u16.to_be_bytes());
+        let record = host.syn_acks.get_mut(&key).expect("a record");
+        *record = record.withheld(true);
+        for (number, client) in clients.into_iter().enumerate() {
+            let fate = if number == withheld { Reason::Syn } else { Reason::Cookie };
+            assert_eq!(
+                (0..9).map(|seq| send(&mut host, client, seq)).collect::<Vec<_>>(),
+                [fate; 9]
+            );
+        }
+        host.egress(&connections::syn_ack(clients[withheld], 1));
+        assert!(host.syn_acks[&key].is_withheld(), "whatever the stack replies");
+    }
+}
+
 /// Any number but the same each time (SplitMix64, Steele et al., 2014).
 fn mixed(number: u64) -> u64 {
     let word = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

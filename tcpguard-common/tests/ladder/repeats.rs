@@ -1,10 +1,10 @@
 //! Retransmitted SYNs: those that are evidence of a client, and those that merely are no new attempt.
 
-use tcpguard_common::abi::{Flow, FlowState, Reason};
+use tcpguard_common::abi::{Flow, FlowState, ListenerKey, Reason};
 use tcpguard_common::model::Model;
 
 use super::connections::{BOTH, syn_ack};
-use super::{MS, OWN_COOKIES, S, START, any_source, host, send, third_ack, validate};
+use super::{MS, OWN_COOKIES, S, START, any_source, host, send, server, third_ack, validate};
 
 /// The only flow that was recorded.
 fn recorded(host: &Model) -> Flow {
@@ -96,6 +96,8 @@ fn a_cookie_is_for_a_client_that_is_validated_or_retransmits_its_syn_in_time() {
         assert_eq!(asks(&mut host, 2 * S), 1, "any SYN of its");
         assert_eq!(asks(&mut host, 3 * S), 1, "one that is retransmitted counts once");
         assert_eq!(asked(&host)[1 - family], 0);
+        let key = ListenerKey::new(server(&client), 443u16.to_be_bytes());
+        assert_eq!(host.syn_acks[&key].asked, 3, "likewise of the server address");
     }
 }
 

@@ -115,22 +115,6 @@ impl Engine {
         self.withhold_cookies(now);
     }
 
-    /// Withholds cookies from the families to which they did harm, and tries them again later.
-    fn withhold_cookies(&mut self, now: Timestamp) {
-        for monitor in self.monitors.values_mut() {
-            let families: Vec<Family> = monitor.ladder.withheld(now).collect();
-            let before = std::mem::replace(&mut monitor.withheld, families);
-            if before == monitor.withheld {
-                continue;
-            }
-            for family in Family::ALL.into_iter().filter(|family| before.contains(family)) {
-                monitor.judge_anew(now, family);
-            }
-            let (listener, families) = (monitor.id, monitor.withheld.clone());
-            self.commands.push_back(Command::WithholdCookies { listener, families });
-        }
-    }
-
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
         let (Move::Take { mitigation, .. } | Move::Leave { mitigation, .. }) = &change;
         let is_alerted = self.goes_without_saying(id, *mitigation);
@@ -165,11 +149,8 @@ impl Engine {
                 monitor.ladder.fewer.forget(&mitigation);
                 self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
                 if alerted {
-                    let is_full = MitigationReason::HeldBack { by: HeldBack::AcceptQueueFull };
-                    let severity =
-                        if why == is_full { Severity::Warning } else { Severity::Notice };
                     let event = Event::MitigationStopped { listener, with_others, mitigation, why };
-                    self.alert_mitigation(now, id, severity, event);
+                    self.alert_at(now, id, Severity::Notice, event);
                 }
             }
         }
@@ -194,7 +175,7 @@ impl Engine {
             incident.record_mitigation(mitigation);
         }
         if let Some(event) = alert {
-            self.alert_mitigation(at, listener, Severity::Notice, event);
+            self.alert_at(at, listener, Severity::Notice, event);
         }
     }
 
@@ -219,18 +200,6 @@ impl Engine {
         }
     }
 
-    /// Withholds cookies from the clients of one family, where those of the other connect with them.
-    fn withhold_from(&mut self, now: Timestamp, id: ListenerId, family: Family, harm: Harm) {
-        let Some(monitor) = self.monitors.get_mut(&id) else { return };
-        let (listener, mitigation) = (monitor.listener, Mitigation::Cookies);
-        let why = MitigationReason::Harmful { harm };
-        let retry_s = Some(monitor.ladder.withhold_from(now, family, why).as_secs());
-        monitor.judge_anew(now, family);
-        let family = Some(family);
-        let event = Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s };
-        self.alert_mitigation(now, id, Severity::Warning, event);
-    }
-
     fn withdraw_mitigation(
         &mut self,
         now: Timestamp,
@@ -248,9 +217,16 @@ impl Engine {
         };
         if taken {
             self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
-            let family = None;
-            let event = Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s };
-            self.alert_mitigation(now, id, Severity::Warning, event);
+            let (family, addresses) = (None, Vec::new());
+            let event = Event::MitigationWithdrawn {
+                listener,
+                mitigation,
+                family,
+                addresses,
+                harm,
+                retry_s,
+            };
+            self.alert_at(now, id, Severity::Warning, event);
         }
     }
 
@@ -295,7 +271,7 @@ impl Engine {
         match (is_alerted, soon) {
             (true, _) => {}
             (false, true) => self.note_at(now, id, event),
-            (false, false) => self.alert_mitigation(now, id, Severity::Warning, event),
+            (false, false) => self.alert_at(now, id, Severity::Warning, event),
         }
     }
 
@@ -371,7 +347,7 @@ impl Engine {
         }
         let lifetime_s = lifetime.as_secs();
         let event = Event::MitigationOrdered { listener, mitigation, order, uid, lifetime_s };
-        self.alert_mitigation(now, id, Severity::Notice, event);
+        self.alert_at(now, id, Severity::Notice, event);
         if order == Order::Off && mitigation.is_done_by_rules() {
             self.release_forbidden(now, id, mitigation);
         }
@@ -404,7 +380,8 @@ impl Engine {
         }
     }
 
-    fn alert_mitigation(
+    /// Raises an alert about a listener, and notes it at its incident.
+    pub(super) fn alert_at(
         &mut self,
         now: Timestamp,
         id: ListenerId,

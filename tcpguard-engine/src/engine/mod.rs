@@ -27,6 +27,7 @@ mod together;
 mod unblock;
 mod upkeep;
 mod view;
+mod withhold;
 
 pub use constants::all_constants;
 
@@ -304,6 +305,7 @@ impl Engine {
         self.end_quiet_incidents(now);
         self.open_overdue(now);
         self.follow_pressure(now);
+        self.report_overload(now);
         self.follow_rolled(now);
         self.follow_host(now);
         self.follow_hints(now);

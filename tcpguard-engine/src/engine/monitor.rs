@@ -23,8 +23,8 @@ use self::trials::RateBefore;
 use crate::evidence::{EVIDENCE_WINDOW, Evidence, alarm};
 use crate::incident::{Incident, IncidentReport, Opening};
 use crate::input::{
-    Family, Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL,
-    Queues, TcpExt, Timestamp, constants,
+    Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Queues,
+    TcpExt, Timestamp, Withheld, constants,
 };
 use crate::listener::{
     Around, Baseline, BaselineContext, Clients, CounterDelta, FAST_POLLS, FLASH_CROWD_POLLS, Fast,
@@ -85,8 +85,10 @@ pub(crate) struct ListenerMonitor {
     pub residual: Option<Residual>,
     /// True if SYNs beyond the limits of replies are to pass.
     pub passes_excess: bool,
-    /// Families whose clients are to get no cookies.
-    pub withheld: Vec<Family>,
+    /// True if it has been reported that the accept queue is full.
+    pub overload_reported: bool,
+    /// Clients that are to get no cookies.
+    pub withheld: Vec<Withheld>,
     /// True if cookies are sent for no other reason than a hint.
     pub sends_ahead: bool,
     /// Effect of the rules for every listener on it.
@@ -151,6 +153,7 @@ impl ListenerMonitor {
             ladder: Ladder::default(),
             residual: None,
             passes_excess: false,
+            overload_reported: false,
             withheld: Vec::new(),
             sends_ahead: false,
             shared: Shared::default(),

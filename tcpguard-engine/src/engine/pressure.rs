@@ -6,8 +6,8 @@ use super::Engine;
 use super::host::News;
 use super::monitor::ListenerMonitor;
 use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
-use crate::evidence::{Assessment, Evidence, flash_crowd_line, overload_line};
-use crate::incident::{EndReason, IncidentReport};
+use crate::evidence::{Assessment, Evidence, Severity, flash_crowd_line, overload_line};
+use crate::incident::{EndReason, Event, IncidentReport};
 use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp};
 use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
@@ -50,6 +50,26 @@ impl Engine {
                 Some(_) => self.open(now, id, opening, &assessment),
                 None => self.roll_up(now, id, None, opening, &assessment),
             }
+        }
+    }
+
+    /// Reports the listeners with a full accept queue beside a flood, for which they have their incident.
+    pub(super) fn report_overload(&mut self, now: Timestamp) {
+        let overloaded: Vec<(ListenerId, Event)> = self
+            .monitors
+            .values_mut()
+            .filter_map(|monitor| monitor.takes_overload().then_some(&*monitor))
+            .map(|monitor| {
+                let event = Event::ListenerOverloaded {
+                    listener: monitor.listener,
+                    accept_queue: monitor.queues.map(|queues| queues.accept),
+                    accept_limit: monitor.queues.map(|queues| queues.backlog),
+                };
+                (monitor.id, event)
+            })
+            .collect();
+        for (id, event) in overloaded {
+            self.alert_at(now, id, Severity::Warning, event);
         }
     }
 

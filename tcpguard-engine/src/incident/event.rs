@@ -167,6 +167,9 @@ pub enum Event {
         /// Family of the clients from whom it is withheld, while those of the other have it; `null` where it was
         /// stopped.
         family: Option<Family>,
+        /// Server addresses whose clients it is withheld from, while those of the listener's other addresses have it;
+        /// empty where it is withheld from all addresses.
+        addresses: Vec<IpAddr>,
         /// The harm.
         harm: Harm,
         /// Seconds after which it is retried; `None`: not before the host's set-up changes.
@@ -205,6 +208,15 @@ pub enum Event {
         uid: u32,
         /// Seconds for which the order counts.
         lifetime_s: u64,
+    },
+    /// The accept queue of a listener is full beside a flood: the application keeps clients out, and no rule helps.
+    ListenerOverloaded {
+        /// The listener.
+        listener: Listener,
+        /// Connections in its accept queue; `None` where it cannot be read.
+        accept_queue: Option<u32>,
+        /// Connections that the queue has room for, likewise.
+        accept_limit: Option<u32>,
     },
     /// An operator exempted sources.
     AllowAdded {
@@ -461,6 +473,7 @@ impl Event {
             Self::MitigationFailed { .. } => "mitigation_failed",
             Self::MitigationAdvised { .. } => "mitigation_advised",
             Self::MitigationOrdered { .. } => "mitigation_ordered",
+            Self::ListenerOverloaded { .. } => "listener_overloaded",
             Self::AllowAdded { .. } => "allow_added",
             Self::AllowRemoved { .. } => "allow_removed",
             Self::ModeChanged { .. } => "mode_changed",

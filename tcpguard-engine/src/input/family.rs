@@ -1,5 +1,7 @@
 //! Address families.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +19,11 @@ impl Family {
     /// Both, in the order of all arrays by family.
     pub const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
 
+    /// The family of an address.
+    pub const fn of(addr: IpAddr) -> Self {
+        if addr.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
+    }
+
     /// The name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -32,4 +39,14 @@ impl Family {
             Self::Ipv6 => Self::Ipv4,
         }
     }
+}
+
+/// Those whom cookies do not reach, while they reach others: clients of a family, or of a server address of a
+/// listener that is bound to all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Withheld {
+    /// Clients of this family.
+    Family(Family),
+    /// Clients of this server address.
+    Address(IpAddr),
 }

@@ -24,7 +24,7 @@ pub use constants::Constant;
 pub(crate) use constants::{constants, value};
 pub use describe::describe;
 pub(crate) use drawn::{is_drawn, one_in};
-pub use family::Family;
+pub use family::{Family, Withheld};
 pub(crate) use filter::syn_filter;
 pub use fleet::{FleetAction, FleetMessage, FleetName, FleetRule, Hint};
 pub use flows::Flows;

@@ -6,11 +6,16 @@
 //! its SYN after one second and after three (RFC 6298 §2.1, §5.5). One cookie that is returned shows that replies reach
 //! clients of its family.
 //!
+//! The replies of one address of a listener that is bound to all may take another way than those of the next, as where a
+//! load balancer sends SYNs to one and health checks to the other. So each server address is judged as well, once
+//! replies of another one of its family have reached clients. Before that the family is.
+//!
 //! An attacker can send such SYNs: from an address of its own that completed a handshake before, or twice a second
 //! apart. That takes the cookies from a family for a while, if none of its clients returns one from the moment on
 //! in which cookies are sent.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::breaker::Harm;
@@ -34,6 +39,26 @@ const DELAY: Duration = Duration::from_secs(1);
 pub(crate) struct Canary {
     /// IPv4 and IPv6; `None` until cookies are sent: most listeners never do.
     families: Option<Box<[Replies; 2]>>,
+    /// Server addresses of which no cookie was returned.
+    addresses: BTreeMap<IpAddr, Unreturned>,
+}
+
+/// Replies from one address of a listener that is bound to all, since cookies are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressReplies {
+    /// The server address.
+    pub addr: IpAddr,
+    /// Replies to clients, as of [`ReturnedCookies::asked`]: at most 255.
+    pub asked: u8,
+    /// True if a cookie was returned.
+    pub returned: bool,
+}
+
+/// Replies from a server address of which none was returned, and their number at the last look.
+#[derive(Clone, Debug, Default)]
+struct Unreturned {
+    replies: Replies,
+    asked: u8,
 }
 
 /// Replies to the clients of one family.
@@ -52,7 +77,8 @@ impl Canary {
     /// Starts anew.
     pub fn start(&mut self, now: Timestamp) {
         let replies = || Replies { since: now, ..Replies::default() };
-        self.families = Some(Box::new([replies(), replies()]));
+        *self =
+            Self { families: Some(Box::new([replies(), replies()])), addresses: BTreeMap::new() };
     }
 
     /// Starts anew for one family.
@@ -71,6 +97,36 @@ impl Canary {
         let [v4, v6] = self.families.as_deref_mut()?;
         let harms = [v4.poll(now, returned[0]), v6.poll(now, returned[1])];
         Family::ALL.into_iter().zip(harms).find_map(|(family, harm)| Some((family, harm?)))
+    }
+
+    /// Adds what is known of each server address. Returns those whose clients get no replies.
+    pub fn poll_addresses(
+        &mut self,
+        now: Timestamp,
+        addresses: &[AddressReplies],
+    ) -> Vec<(IpAddr, Harm)> {
+        let Some(families) = self.families.as_deref() else { return Vec::new() };
+        let mut before = std::mem::take(&mut self.addresses);
+        let mut harmed = Vec::new();
+        for &AddressReplies { addr, asked, .. } in
+            addresses.iter().filter(|one| one.asked > 0 && !one.returned)
+        {
+            let new = || Unreturned {
+                replies: Replies { since: now, ..Replies::default() },
+                ..Unreturned::default()
+            };
+            let mut of = before.remove(&addr).unwrap_or_else(new);
+            let newly = asked.saturating_sub(of.asked).into();
+            let harm = of
+                .replies
+                .poll(now, ReturnedCookies { asked: newly, ..ReturnedCookies::default() });
+            of.asked = asked;
+            self.addresses.insert(addr, of);
+            harmed.extend(
+                harm.filter(|_| families[Family::of(addr) as usize].reach).map(|harm| (addr, harm)),
+            );
+        }
+        harmed
     }
 }
 
@@ -95,6 +151,8 @@ impl Replies {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const POLL: Duration = Duration::from_millis(250);
@@ -138,5 +196,51 @@ mod tests {
     #[test]
     fn one_returned_cookie_shows_that_replies_reach_clients() {
         assert_eq!(found(|poll| (5, u64::from(poll == 3))), None);
+    }
+
+    const HEALTHY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const BEHIND: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
+
+    /// The first harm to clients of an address, looked at each second, where health checks return cookies of another one
+    /// from the second `healthy` on. `asked` and whether one was returned are given by second.
+    fn found_at(healthy: u32, address: impl Fn(u32) -> (u8, bool)) -> Option<(u32, Harm)> {
+        let mut canary = Canary::default();
+        let start = Timestamp::from_millis(10_000);
+        canary.start(start);
+        (1..60).find_map(|second| {
+            let now = start + Duration::from_secs(second.into());
+            let valid = u64::from(second >= healthy);
+            let returned = ReturnedCookies { asked: 1, valid, ..ReturnedCookies::default() };
+            let _ = canary.poll(now, [returned, ReturnedCookies::default()]);
+            let (asked, is_returned) = address(second);
+            let harmed = canary.poll_addresses(
+                now,
+                &[
+                    AddressReplies { addr: HEALTHY, asked: u8::MAX, returned: valid > 0 },
+                    AddressReplies { addr: BEHIND, asked, returned: is_returned },
+                ],
+            );
+            let (addr, harm) = harmed.into_iter().next()?;
+            assert_eq!(addr, BEHIND, "cookies of the other one come back");
+            Some((second, harm))
+        })
+    }
+
+    #[test]
+    fn cookies_of_another_address_prove_nothing_for_this_one() {
+        let found = found_at(1, |second| (4 * second as u8, false));
+        assert_eq!(found, Some((4, Harm::None { asked: 12, for_s: 3.0 })));
+        assert_eq!(found_at(1, |second| (4 * second as u8, second > 2)), None, "one came back");
+        assert_eq!(found_at(1, |_| (7, false)), None, "few");
+        assert_eq!(found_at(1, |_| (0, false)), None, "no client comes");
+        let saturated = found_at(1, |second| (second.saturating_mul(100).min(255) as u8, false));
+        assert!(saturated.is_some_and(|(second, _)| second == 4), "{saturated:?}");
+    }
+
+    /// Where no cookie of any address comes back, it is the family that has none.
+    #[test]
+    fn an_address_is_judged_once_cookies_of_another_one_come_back() {
+        let found = found_at(20, |second| (second as u8, false));
+        assert_eq!(found.map(|(second, _)| second), Some(20));
     }
 }

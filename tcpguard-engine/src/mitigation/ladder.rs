@@ -9,7 +9,7 @@ use super::canary::Canary;
 use super::cookie_completion::CookieCompletion;
 use super::reason::{HeldBack, MitigationReason};
 use super::report::{MitigationReport, MitigationState};
-use crate::input::{Family, Matcher, Mitigation, Order, POLL, Timestamp, constants};
+use crate::input::{Matcher, Mitigation, Order, POLL, Timestamp, Withheld, constants};
 
 constants! {
     /// Time after which a mitigation that failed or did harm is tried again, doubled each time, at most
@@ -35,8 +35,8 @@ pub(crate) struct Ladder {
     entries: [LadderEntry; Mitigation::ALL.len()],
     /// Test whether clients still get in since something was added last.
     pub breaker: Breaker<Newest>,
-    /// Families whose clients get no cookies, though those of the other do.
-    withheld: Vec<(Family, Refused)>,
+    /// Those who get no cookies, though others do.
+    withheld: Vec<(Withheld, Refused)>,
     /// Test whether fewer clients get in since cookies are sent. Later additions are not judged before this test is
     /// over: if the SYN-ACKs do not arrive, nothing else is to blame.
     pub fewer: Breaker<Mitigation>,
@@ -264,25 +264,25 @@ impl Ladder {
         entry.taken.take().is_some()
     }
 
-    /// Withholds cookies from the clients of a family to which they did harm, longer each time. Returns for how long.
+    /// Withholds cookies from those to whom they did harm, longer each time. Returns for how long.
     pub fn withhold_from(
         &mut self,
         now: Timestamp,
-        family: Family,
+        whom: Withheld,
         why: MitigationReason,
     ) -> Duration {
-        let before = self.withheld.extract_if(.., |(of, _)| *of == family).next();
+        let before = self.withheld.extract_if(.., |(of, _)| *of == whom).next();
         let before = before.map(|(_, refused)| refused);
         let pause = pause(before.as_ref());
         let times = before.map_or(0, |refused| refused.times) + 1;
-        self.withheld.push((family, Refused { until: Some(now + pause), why, times }));
+        self.withheld.push((whom, Refused { until: Some(now + pause), why, times }));
         pause
     }
 
-    /// The families whose clients get no cookies, though those of the other do.
-    pub fn withheld(&self, now: Timestamp) -> impl Iterator<Item = Family> {
-        let holds = move |(_, refused): &&(Family, Refused)| refused.holds(now);
-        self.withheld.iter().filter(holds).map(|(family, _)| *family)
+    /// Those who get no cookies, though others do.
+    pub fn withheld(&self, now: Timestamp) -> impl Iterator<Item = Withheld> {
+        let holds = move |(_, refused): &&(Withheld, Refused)| refused.holds(now);
+        self.withheld.iter().filter(holds).map(|(whom, _)| *whom)
     }
 
     /// Lifts the refusals that have an end, because that flood is over.
@@ -341,16 +341,22 @@ impl Ladder {
     /// The mitigations, their states and the reasons for these.
     pub fn report(&self, now: Timestamp) -> impl Iterator<Item = MitigationReport> {
         let active = self.has(Mitigation::Cookies);
-        let holds = move |(_, refused): &&(Family, Refused)| active && refused.holds(now);
-        let withheld =
-            self.withheld.iter().filter(holds).map(|(family, refused)| MitigationReport {
+        let holds = move |(_, refused): &&(Withheld, Refused)| active && refused.holds(now);
+        let withheld = self.withheld.iter().filter(holds).map(|(whom, refused)| {
+            let (family, address) = match *whom {
+                Withheld::Family(family) => (Some(family), None),
+                Withheld::Address(address) => (None, Some(address)),
+            };
+            MitigationReport {
                 mitigation: Mitigation::Cookies,
-                family: Some(*family),
+                family,
+                address,
                 state: MitigationState::Refused,
                 since: None,
                 until: refused.until,
                 why: refused.why.clone(),
-            });
+            }
+        });
         Mitigation::ALL
             .into_iter()
             .filter_map(move |mitigation| self.entry(mitigation).report(now, mitigation))
@@ -448,7 +454,7 @@ impl LadderEntry {
             MitigationState::Refused => refused.and_then(|refused| refused.until),
             _ => None,
         });
-        Some(MitigationReport { mitigation, family: None, state, since, until, why })
+        Some(MitigationReport { mitigation, family: None, address: None, state, since, until, why })
     }
 }
 

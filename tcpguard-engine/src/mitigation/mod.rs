@@ -13,6 +13,7 @@ pub(crate) use breaker::Before;
 pub use breaker::Harm;
 pub use budget::budget;
 pub(crate) use budget::retransmit_budget;
+pub use canary::AddressReplies;
 pub(crate) use canary::CANARY;
 pub use clean_up::CleanUp;
 pub(crate) use ladder::{Ladder, MITIGATION_RETRY, Move, Need, Newest};

@@ -1,5 +1,7 @@
 //! The mitigations of a listener, as they are reported.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ pub struct MitigationReport<T = Timestamp> {
     /// Family of the clients without the mitigation, which those of the other family have; `null` for both
     /// families.
     pub family: Option<Family>,
+    /// Server address whose clients are without the mitigation, which those of the listener's other addresses have;
+    /// `null` for all addresses.
+    pub address: Option<IpAddr>,
     /// State of the mitigation.
     pub state: MitigationState,
     /// Time since which the mitigation is active; `null` while it is not.
@@ -29,10 +34,11 @@ pub struct MitigationReport<T = Timestamp> {
 impl MitigationReport {
     /// Returns the report with times in another form.
     pub fn at<T>(&self, time: impl Fn(Timestamp) -> T) -> MitigationReport<T> {
-        let Self { mitigation, family, state, since, until, why } = self.clone();
+        let Self { mitigation, family, address, state, since, until, why } = self.clone();
         MitigationReport {
             mitigation,
             family,
+            address,
             state,
             since: since.map(&time),
             until: until.map(&time),

@@ -4,7 +4,9 @@ use ipnet::IpNet;
 
 use crate::evidence::Severity;
 use crate::incident::{Event, IncidentReport};
-use crate::input::{Family, ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp};
+use crate::input::{
+    ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp, Withheld,
+};
 use crate::mitigation::CleanUp;
 use crate::rules::RemovalReason;
 
@@ -77,13 +79,13 @@ pub enum Command {
         /// True if they pass.
         pass: bool,
     },
-    /// Send no cookies to clients of these families at this listener from now on, and cookies to those of the others
-    /// where they are active. At a new listener, and at one of an earlier run, there are no such families.
+    /// Send no cookies to these clients at this listener from now on, and cookies to the others where they are active. At
+    /// a new listener, and at one of an earlier run, there are no such clients.
     WithholdCookies {
         /// Listener, which may have cookies.
         listener: ListenerId,
-        /// The families.
-        families: Vec<Family>,
+        /// The clients.
+        from: Vec<Withheld>,
     },
     /// Set the kernel's action on a rule match.
     SetMode(Mode),

@@ -232,11 +232,12 @@ fn a_full_accept_queue_has_no_cookies_not_even_by_order() {
         // 128 clients fill it, and two seconds of that are no chance.
         lab.run_until(24.5);
         assert!(!answers(&lab), "{ordered}: {}", lab.story());
-        let stopped = lab.alerts.iter().find(|alert| {
+        let stopped = lab.alerts.iter().any(|alert| {
             let why = MitigationReason::HeldBack { by: HeldBack::AcceptQueueFull };
             matches!(&alert.event, Event::MitigationStopped { why: by, .. } if *by == why)
         });
-        assert_eq!(stopped.expect("an alert").severity, Severity::Warning);
+        assert!(stopped, "{}", lab.story());
+        assert_eq!(overloads(&lab), [(23.0, Severity::Warning)], "{}", lab.story());
         lab.run_until(40.0);
         assert!(!answers(&lab), "{ordered}: {}", lab.story());
         assert_eq!(lab.listener_report(0).state, ListenerState::Overloaded);
@@ -244,6 +245,30 @@ fn a_full_accept_queue_has_no_cookies_not_even_by_order() {
         lab.run_until(46.0);
         assert!(answers(&lab), "{ordered}: {}", lab.story());
     }
+}
+
+/// The alerts of a full accept queue beside a flood: the second, and the severity.
+fn overloads(lab: &Lab) -> Vec<(f64, Severity)> {
+    let is_overload =
+        |alert: &&RaisedAlert| matches!(alert.event, Event::ListenerOverloaded { .. });
+    lab.alerts.iter().filter(is_overload).map(|alert| (alert.at.floor(), alert.severity)).collect()
+}
+
+/// A rule drops all of a flood with one fingerprint. The application hangs meanwhile, then serves, and hangs again.
+#[test]
+fn a_full_accept_queue_is_reported_beside_a_flood_that_rules_alone_stop() {
+    let mut lab = lab(Server::default(), Flood::random(5000.0, 10.1..90.1));
+    lab.run_until(20.0);
+    assert!(!lab.kernel.mitigations(0).contains(&Mitigation::Cookies), "{}", lab.story());
+    lab.kernel.set_accepting(0, false);
+    lab.run_until(40.0);
+    assert_eq!(overloads(&lab).len(), 1, "{}", lab.story());
+    assert_eq!(lab.listener_report(0).state, ListenerState::Overloaded);
+    lab.kernel.set_accepting(0, true);
+    lab.run_until(60.0);
+    lab.kernel.set_accepting(0, false);
+    lab.run_until(80.0);
+    assert_eq!(overloads(&lab).len(), 2, "{}", lab.story());
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Cookies that clients do not return, or whose handshakes the host does not complete: when they are withdrawn, and
 //! that clients that pause are no reason.
 
-use tcpguard_engine::{Event, Family, Harm, ListenerId, Mitigation, MitigationState, Mode, Order};
+use std::net::IpAddr;
+
+use tcpguard_engine::{
+    AddressReplies, Event, Family, Harm, ListenerId, Mitigation, MitigationState, Mode, Order,
+};
 
 use crate::ladder::{lab, mimicking, order, taken};
 use crate::sim::*;
@@ -153,6 +157,40 @@ fn harm_to_one_family_leaves_the_other_its_cookies() {
             [(None, MitigationState::Active), (Some(Family::Ipv6), MitigationState::Refused)]
         );
     }
+}
+
+/// Health checks of one server address return their cookies, and no client of another address does.
+#[test]
+fn an_address_whose_cookies_do_not_come_back_has_none_and_the_others_keep_theirs() {
+    let behind = IpAddr::from([192, 0, 2, 80]);
+    let mut lab = lab(Server::default(), mimicking(5000.0, 10.1, 120.1));
+    for second in 0..30 {
+        lab.run_until(20.0 + f64::from(second));
+        let checked = IpAddr::from([192, 0, 2, 1]);
+        let replies = [
+            AddressReplies { addr: checked, asked: u8::MAX, returned: true },
+            AddressReplies { addr: behind, asked: 4 * second, returned: false },
+        ];
+        lab.engine.judge_addresses(lab.kernel.now, ListenerId(0), &replies);
+    }
+    lab.run_until(50.0);
+    let withdrawn = lab.alerts.iter().filter_map(|alert| match &alert.event {
+        Event::MitigationWithdrawn { family: None, addresses, retry_s, .. } => {
+            Some((alert.at.floor(), addresses.clone(), *retry_s))
+        }
+        _ => None,
+    });
+    let expected = [(24.0, vec![behind], Some(60))];
+    assert_eq!(withdrawn.collect::<Vec<_>>(), expected, "{}", lab.story());
+    let states = |lab: &Lab| {
+        let cookies = lab.listener_report(0).mitigations.into_iter();
+        let cookies = cookies.filter(|it| it.mitigation == Mitigation::Cookies);
+        cookies.map(|it| (it.address, it.state)).collect::<Vec<_>>()
+    };
+    let active = (None, MitigationState::Active);
+    assert_eq!(states(&lab), [active, (Some(behind), MitigationState::Refused)]);
+    lab.run_until(90.0);
+    assert_eq!(states(&lab), [active], "tried again");
 }
 
 /// Clients may send many ACKs with good cookies and a wrong checksum.

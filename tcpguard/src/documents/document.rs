@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Mode, Ports, RuleReason, TcpExt};
+use tcpguard_engine::{Family, Mode, Ports, RuleReason, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
@@ -325,10 +325,12 @@ pub struct KernelRates {
 /// Availability of SYN cookies, their counters, and the number of validated clients.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cookies {
-    /// Backend that makes the cookies.
+    /// Backend that makes the cookies; at listeners of both families, where these differ.
     pub backend: BackendInUse,
     /// Reason why no better backend is in use, or why cookies are off; `null` where there is none.
     pub reason: Option<String>,
+    /// Backends at the listeners of one family only, where one of them differs; empty where none does.
+    pub by_family: Vec<CookiesOfFamily>,
     /// SYNs to which XDP replied with a cookie, over all listeners.
     pub sent: u64,
     /// Valid cookies that clients returned, over all listeners.
@@ -341,6 +343,17 @@ pub struct Cookies {
     /// Number of clients that completed a handshake, in the map `CLIENTS`; counted every few seconds,
     /// `null` before the first count.
     pub validated_clients: Option<u64>,
+}
+
+/// Backend of SYN cookies at the listeners of one family.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CookiesOfFamily {
+    /// Family of the listeners.
+    pub family: Family,
+    /// Backend that makes the cookies.
+    pub backend: BackendInUse,
+    /// Reason why no better backend is in use, or why cookies are off; `null` where there is none.
+    pub reason: Option<String>,
 }
 
 /// Backend that makes SYN cookies.

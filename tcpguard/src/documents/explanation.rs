@@ -360,6 +360,7 @@ mod tests {
         let mitigation = Mitigation {
             mitigation: name,
             family: None,
+            address: None,
             state: MitigationState::Active,
             since: Some(time("03:04:06")),
             until,

@@ -6,6 +6,8 @@
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::net::SocketAddr;
+
 use tcpguard_engine::{
     Event, Fallback, Listener, NamedRule, Order, Origin, Restored, RuleReason, RuleTerms, Target,
 };
@@ -13,6 +15,7 @@ use tcpguard_host::units::percent;
 
 use super::incident::{self, on};
 use super::incident_line::{ended, fitted, running};
+use super::mitigations::withheld_from;
 use super::reason::{
     User, harm, held_back, mitigation_noun, mitigation_reason, removal_reason, rule_obstacle,
     rule_reason, seconds, with_remedy,
@@ -129,14 +132,22 @@ pub fn event_line(event: &Event) -> String {
             place(*listener, *with_others),
             mitigation_reason(why)
         ),
-        Event::MitigationWithdrawn { listener, mitigation, family, harm, retry_s } => {
+        Event::MitigationWithdrawn { listener, mitigation, family, addresses, harm, retry_s } => {
             let noun = mitigation_noun(*mitigation);
-            let whose = family.map_or_else(String::new, |family| format!(" for {}", family.name()));
+            let whose = withheld_from(*family, None);
+            let at = match addresses.as_slice() {
+                [] => listener.to_string(),
+                [addr] => SocketAddr::new(*addr, listener.port).to_string(),
+                [addr, others @ ..] => {
+                    let first = SocketAddr::new(*addr, listener.port);
+                    format!("{first} and {} others", others.len())
+                }
+            };
             let then = match retry_s {
                 Some(after) => format!("Next attempt in {}", seconds(*after)),
                 None => "No retry. See: tcpguard doctor".to_owned(),
             };
-            format!("{noun}{whose} withdrawn on {listener}: {}. {then}", self::harm(harm))
+            format!("{noun}{whose} withdrawn on {at}: {}. {then}", self::harm(harm))
         }
         Event::MitigationFailed { listener, mitigation, error, remedy, retry_s } => {
             let then =
@@ -158,6 +169,13 @@ pub fn event_line(event: &Event) -> String {
                 Order::Auto => "left to the agent".to_owned(),
             };
             format!("{} on {listener}: {did} by {}", mitigation_noun(*mitigation), User(*uid))
+        }
+        Event::ListenerOverloaded { listener, accept_queue, accept_limit } => {
+            let queue = accept_queue.zip(*accept_limit);
+            let queue = queue.map_or_else(String::new, |(of, limit)| format!(" ({of} of {limit})"));
+            format!(
+                "Accept queue of {listener} full{queue}: the application is too slow, and new clients are lost"
+            )
         }
         Event::AllowAdded { net, uid, fleet, lifetime_s, reason } => {
             let lifetime = seconds(*lifetime_s);

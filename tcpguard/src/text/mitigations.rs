@@ -1,9 +1,9 @@
 //! Mitigations of each listener, and the available SYN cookies.
 
 use std::fmt::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use tcpguard_engine::MitigationState;
+use tcpguard_engine::{Family, MitigationState};
 use tcpguard_host::units::short;
 
 use super::details::by_count;
@@ -46,8 +46,7 @@ pub fn of_listener(out: &mut impl Write, listener: &Listener, view: &View) -> fm
 pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) -> String {
     let at = SocketAddr::new(listener.addr, listener.port);
     let (noun, why) = (mitigation_noun(mitigation.mitigation), mitigation_reason(&mitigation.why));
-    let family = mitigation.family.map(|family| format!(" for {}", family.name()));
-    let name = format!("{noun}{}", family.unwrap_or_default());
+    let name = format!("{noun}{}", withheld_from(mitigation.family, mitigation.address));
     let until =
         mitigation.until.map_or_else(String::new, |until| format!(" until {}", view.time(until)));
     match mitigation.state {
@@ -63,15 +62,36 @@ pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) ->
     }
 }
 
-fn cookies(cookies: &Cookies) -> String {
-    let who = match cookies.backend {
-        BackendInUse::Own => "by XDP",
-        BackendInUse::KernelHelper => "by the kernel, on request of XDP",
-        BackendInUse::Kernel => "by the kernel only, at a full SYN queue",
-        BackendInUse::None => "none",
-        BackendInUse::Unknown => "by a backend unknown to this command",
+/// Those from whom a mitigation is withheld, while others have it: " for IPv6", " for 192.0.2.80".
+pub(super) fn withheld_from(family: Option<Family>, address: Option<IpAddr>) -> String {
+    let family = family.map(|family| family.name().to_owned());
+    let whom = family.or_else(|| address.map(|address| address.to_string()));
+    whom.map_or_else(String::new, |whom| format!(" for {whom}"))
+}
+
+/// The backend and the reason for it, of listeners of both families and of one where it differs: "by the kernel, on request
+/// of XDP (NAT); at IPv4 listeners by XDP".
+pub fn backends(cookies: &Cookies) -> String {
+    let made = |backend: BackendInUse, reason: &Option<String>| {
+        let who = match backend {
+            BackendInUse::Own => "by XDP",
+            BackendInUse::KernelHelper => "by the kernel, on request of XDP",
+            BackendInUse::Kernel => "by the kernel only, at a full SYN queue",
+            BackendInUse::None => "none",
+            BackendInUse::Unknown => "by a backend unknown to this command",
+        };
+        let why = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        format!("{who}{why}")
     };
-    let why = cookies.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let mut all = made(cookies.backend, &cookies.reason);
+    for of in cookies.by_family.iter().filter(|of| of.backend != cookies.backend) {
+        all += &format!("; at {} listeners {}", of.family.name(), made(of.backend, &of.reason));
+    }
+    all
+}
+
+fn cookies(cookies: &Cookies) -> String {
+    let made = backends(cookies);
     let counts = match cookies.sent {
         0 => String::new(),
         sent => format!(
@@ -88,5 +108,5 @@ fn cookies(cookies: &Cookies) -> String {
     let known = cookies.validated_clients.map_or_else(String::new, |clients| {
         format!("; {} validated clients", short(clients as f64))
     });
-    format!("{who}{why}{counts}{unanswered}{known}")
+    format!("{made}{counts}{unanswered}{known}")
 }

@@ -51,7 +51,7 @@ pub use learned::learned_error;
 pub use listener::listener;
 pub use listeners::listeners;
 pub use losses::in_words as losses_in_words;
-pub use mitigations::of_listener as mitigations;
+pub use mitigations::{backends as cookie_backends, of_listener as mitigations};
 pub use mode::mode_end;
 pub use problem::health;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};

@@ -145,6 +145,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
             listener.mitigations = vec![Mitigation {
                 mitigation: *mitigation,
                 family: None,
+                address: None,
                 state: MitigationState::Forbidden,
                 since: None,
                 until: Some(status.generated_at),

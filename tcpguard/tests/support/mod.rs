@@ -140,6 +140,7 @@ pub fn calm() -> (Report, Facts) {
         cookies: Cookies {
             backend: BackendInUse::Own,
             reason: None,
+            by_family: Vec::new(),
             sent: 0,
             valid: 0,
             invalid: 0,
@@ -444,6 +445,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
             MitigationReport {
                 mitigation: Mitigation::Cookies,
                 family: None,
+                address: None,
                 state: MitigationState::Active,
                 since: Some(ago(199_250)),
                 until: None,
@@ -452,6 +454,7 @@ pub fn flooded(mode: Mode) -> (Report, Facts) {
             MitigationReport {
                 mitigation: Mitigation::Budget,
                 family: None,
+                address: None,
                 state: MitigationState::Refused,
                 since: None,
                 until: Some(ago(0) + Duration::from_secs(30)),

@@ -66,6 +66,16 @@ impl ListenerMonitor {
         is_full.then_some(HeldBack::AcceptQueueFull)
     }
 
+    /// Returns whether it is to be reported that the accept queue is full beside a flood. An incident of another class is
+    /// about the queue itself, or becomes it.
+    pub fn takes_overload(&mut self) -> bool {
+        let Some(class) = self.class().filter(|_| self.overloaded()) else {
+            self.overload_reported &= self.pressure.is_full();
+            return false;
+        };
+        !std::mem::replace(&mut self.overload_reported, true) && class.is_flood()
+    }
+
     /// Returns whether a full SYN queue, and no full accept queue, turns clients away.
     pub fn turns_clients_away(&self, now: Timestamp) -> bool {
         self.is_turning_away(now) && !self.pressure.is_full()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ListenerMonitor;
-use crate::input::{Family, Mitigation, POLL, ReturnedCookies, Timestamp};
+use crate::input::{Family, Mitigation, POLL, ReturnedCookies, Timestamp, Withheld};
 use crate::listener::Sums;
 use crate::mitigation::{Before, Harm, Newest};
 use crate::policy::clean_age;
@@ -80,7 +80,7 @@ impl ListenerMonitor {
     pub fn has_cookies(&self, family: Family) -> bool {
         self.ladder.has(Mitigation::Cookies)
             && self.ladder.cookie_completion.works(family)
-            && !self.withheld.contains(&family)
+            && !self.withheld.contains(&Withheld::Family(family))
     }
 
     /// Judges cookies for a family anew.
@@ -137,8 +137,10 @@ impl ListenerMonitor {
         }
         // A family whose clients get no cookies may return old ones.
         let mut returned = self.window.last(elapsed).returned_cookies;
-        for family in &self.withheld {
-            returned[*family as usize] = ReturnedCookies::default();
+        for whom in &self.withheld {
+            if let Withheld::Family(family) = *whom {
+                returned[family as usize] = ReturnedCookies::default();
+            }
         }
         cookie_completion.poll(now, returned, self.wrong_checksums)
     }

@@ -7,7 +7,8 @@ use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::{Layout, Usage};
 use crate::documents::selftest::CookieBackend;
-use crate::documents::{BackendInUse, Status};
+use crate::documents::{BackendInUse, Cookies, Status};
+use crate::text;
 
 fn status(facts: &Facts) -> Option<&Status> {
     match &facts.agent {
@@ -209,13 +210,20 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     }];
     if let Some(status) = status(facts)
         && findings[0].status == CheckStatus::Passed
-        && status.cookies.backend == BackendInUse::None
     {
-        let why = status.cookies.reason.as_deref().unwrap_or("no reason given");
-        findings.push(
-            Checked::warning(CODE, format!("the agent uses none: {why}"))
-                .hint("systemctl restart tcpguard"),
-        );
+        findings.extend(in_use(&status.cookies));
     }
     findings
+}
+
+/// What keeps the agent from SYN cookies, or has it make those of one family otherwise.
+fn in_use(cookies: &Cookies) -> Option<Checked> {
+    const CODE: &str = "cookies";
+    let of = cookies.by_family.iter().map(|of| of.backend).chain([cookies.backend]);
+    let text = format!("SYN cookies {}", text::cookie_backends(cookies));
+    match of.clone().any(|backend| backend == BackendInUse::None) {
+        true => Some(Checked::warning(CODE, text).hint("systemctl restart tcpguard")),
+        false if cookies.by_family.is_empty() => None,
+        false => Some(Checked::notice(CODE, text).hint("tcpguard status --full")),
+    }
 }

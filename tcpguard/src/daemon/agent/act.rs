@@ -90,8 +90,8 @@ impl Agent {
                 executor.exempt_listener(listener, exempt)
             }
             Command::PassExcess { listener, pass } => executor.pass_excess(listener, pass),
-            Command::WithholdCookies { listener, families } => {
-                executor.withhold_cookies(listener, &families)
+            Command::WithholdCookies { listener, from } => {
+                executor.withhold_cookies(listener, &from)
             }
             Command::LimitClosedPorts { per_second, unseen } => {
                 executor.limit_closed_ports(per_second, unseen)

@@ -46,13 +46,17 @@ impl Agent {
         if self.listening.is_due(now) {
             self.follow_listeners(now)?;
         }
-        self.housekeeping(now)?;
+        let each_second = due(&mut self.last_second, now, SECOND);
+        self.housekeeping(now, each_second)?;
         let mut received = self.interfaces.received(&self.executor.dataplane)?;
         received.losses.softnet = self.host.softnet(now).to_vec();
         let before = self.snapshots.back().map(|before| &before.received);
         share_replies(&mut self.executor.config, &self.config, received.cpus_since(before));
         let sample = self.sample(now, &received)?;
         self.executor.submit(&mut self.engine, &sample)?;
+        if each_second {
+            self.check_answers(now, &sample.listeners)?;
+        }
         self.incidents.note(&sample, &self.engine);
         self.act(now)?;
         self.store(now);
@@ -104,8 +108,7 @@ impl Agent {
         Ok(())
     }
 
-    fn housekeeping(&mut self, now: Timestamp) -> anyhow::Result<()> {
-        let each_second = due(&mut self.last_second, now, SECOND);
+    fn housekeeping(&mut self, now: Timestamp, each_second: bool) -> anyhow::Result<()> {
         if each_second {
             self.check_interfaces();
             self.repair_hooks();
@@ -138,19 +141,40 @@ impl Agent {
             error: "an administrator has changed net.ipv4.tcp_syncookies".to_owned(),
             ..Setback::default()
         };
-        let mut failed: Vec<_> = unkept.map(|id| (id, changed())).collect();
-        if each_second {
-            let unanswered = mitigations.without_answers(now, context.executor)?;
-            failed.extend(unanswered.into_iter().map(|(id, why)| (id, why.setback())));
-        }
-        for (id, _) in &failed {
-            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
-        }
-        for (id, why) in failed {
-            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why);
-        }
+        let failed = unkept.map(|id| (id, changed())).collect();
+        self.stop_cookies(now, failed)?;
         if slow {
             self.foresee(now);
+        }
+        Ok(())
+    }
+
+    /// Looks whether SYNs get cookies where they are sent, and clients the cookies of each server address.
+    fn check_answers(
+        &mut self,
+        now: Timestamp,
+        listeners: &[ListenerSample],
+    ) -> anyhow::Result<()> {
+        let unanswered = self.mitigations.without_answers(now, &self.executor, listeners)?;
+        let failed = unanswered.into_iter().map(|(id, why)| (id, why.setback())).collect();
+        self.stop_cookies(now, failed)?;
+        for (id, replies) in self.executor.replies()? {
+            self.engine.judge_addresses(now, id, &replies);
+        }
+        Ok(())
+    }
+
+    /// Stops cookies at listeners, for these reasons.
+    fn stop_cookies(
+        &mut self,
+        now: Timestamp,
+        failed: Vec<(ListenerId, Setback)>,
+    ) -> anyhow::Result<()> {
+        let attached = self.interfaces.attached();
+        for (id, why) in failed {
+            let (mitigations, mut context) = self.context(&attached);
+            mitigations.leave(now, id, Mitigation::Cookies, &mut context)?;
+            self.engine.mitigation_failed(now, id, Mitigation::Cookies, why);
         }
         Ok(())
     }

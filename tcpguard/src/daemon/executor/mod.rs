@@ -7,12 +7,13 @@ mod exemptions;
 mod removals;
 mod repair;
 mod replacement;
+mod withheld;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use tcpguard_common::abi::{Config, FlowKey, ListenerEntry, Rate, RuleRef};
-use tcpguard_engine::{CleanUp, Family, ListenerId, ListenerKind, Matcher, Rule, Timestamp};
+use tcpguard_engine::{CleanUp, ListenerId, ListenerKind, Matcher, Rule, Timestamp};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{self, HalfOpen, SockDiag};
 use tcpguard_host::units::counted;
@@ -45,20 +46,6 @@ impl Executor {
     pub fn pass_excess(&mut self, listener: ListenerId, pass: bool) -> Result<(), KernelError> {
         let (set, clear) = if pass { (PASS_EXCESS, 0) } else { (0, PASS_EXCESS) };
         self.change_mitigations(listener, set, clear)
-    }
-
-    /// Answers no SYNs of these families with cookies at a listener, and those of the others again.
-    pub fn withhold_cookies(
-        &mut self,
-        listener: ListenerId,
-        families: &[Family],
-    ) -> Result<(), KernelError> {
-        let bit = |family: &Family| match family {
-            Family::Ipv4 => ListenerEntry::NO_V4,
-            Family::Ipv6 => ListenerEntry::NO_V6,
-        };
-        let withheld = families.iter().map(bit).fold(0, |bits, bit| bits | bit);
-        self.listeners.change(listener, |one| one.withheld = withheld, &mut self.dataplane)
     }
 
     /// Sets some of a listener's [`ListenerEntry::mitigations`] and clears others.

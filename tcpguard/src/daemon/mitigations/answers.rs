@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{ListenerCounters, UNANSWERED_SLOTS, Unanswered};
-use tcpguard_engine::{ListenerId, Timestamp};
+use tcpguard_common::abi::{UNANSWERED_SLOTS, Unanswered};
+use tcpguard_engine::{ListenerCounters, ListenerId, Timestamp};
 use tcpguard_host::obstacle::Obstacle;
 
 /// Time without a cookie after which the reason counts.
@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn what_any_sender_can_do_to_its_own_syns_is_no_obstacle() {
-        for why in [Unanswered::Fragment, Unanswered::Signed, Unanswered::NoReply] {
+        for why in
+            [Unanswered::Fragment, Unanswered::Signed, Unanswered::NoReply, Unanswered::Withheld]
+        {
             assert_eq!(reported(|_| 0, |second| (why, 1000 * second)), None, "{why:?}");
         }
     }

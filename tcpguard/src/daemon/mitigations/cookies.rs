@@ -148,8 +148,9 @@ impl Cookies {
         candidate: &Candidate<'_>,
         object: &mut Object,
     ) -> Result<(), Refusal> {
-        let own = self.records_of_own(now, candidate)?;
+        let mut own = self.records_of_own(now, candidate)?;
         let Candidate { monitored, backend, executor, .. } = *candidate;
+        executor.count_replies_anew(&mut own)?;
         let settings = self.syn_ack_records.settings;
         let mut refusal = None;
         let mut ready = 0;

@@ -211,6 +211,11 @@ impl Firewall {
         nat4.as_ref().filter(|_| ipv4).or(nat6.as_ref().filter(|_| ipv6))
     }
 
+    /// Returns the NAT of a family.
+    pub fn nat_of(&self, family: tcpguard_engine::Family) -> Option<&Nat> {
+        self.nat[family as usize].as_ref()
+    }
+
     /// Returns the MSS to which the rules lower that of a listener's clients, in the poll of `now`. `own`: its cookies
     /// are made by the XDP program, which can mark them.
     ///

@@ -17,7 +17,7 @@ use answers::Answers;
 use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
-use tcpguard_engine::{ListenerId, ListenerKind, Mitigation, Setback, Timestamp};
+use tcpguard_engine::{ListenerId, ListenerKind, ListenerSample, Mitigation, Setback, Timestamp};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Interface, Sysctls};
 use tcpguard_host::obstacle::Obstacle;
@@ -151,6 +151,8 @@ impl Mitigations {
             return Err(Refusal::Obstacle(Obstacle::NoBackend(others)));
         }
         context.executor.limit_mss(id, mss_limit)?;
+        // This agent knows of none.
+        context.executor.withhold_cookies(id, &[])?;
         self.accept(id, made_by, context)
     }
 
@@ -433,14 +435,16 @@ impl Mitigations {
         Ok(context.executor.listeners.iter().filter(helped).map(|monitored| monitored.id).collect())
     }
 
-    /// Returns the listeners at which cookies are sent, but no SYN has got one for a while, and the obstacle.
+    /// Returns the listeners at which cookies are sent, but no SYN has got one for a while, and the obstacle, given the
+    /// readings of this poll.
     ///
     /// # Errors
-    /// When the counters cannot be read.
+    /// When the counters of the host cannot be read.
     pub fn without_answers(
         &mut self,
         now: Timestamp,
         executor: &Executor,
+        listeners: &[ListenerSample],
     ) -> Result<Vec<(ListenerId, Obstacle)>, KernelError> {
         let is_armed = |id| executor.listeners.get(id).is_some_and(is_armed);
         self.answers.retain(is_armed);
@@ -449,11 +453,10 @@ impl Mitigations {
         }
         let mut found = Vec::new();
         let reasons = executor.dataplane.host_counters()?.unanswered;
-        for monitored in executor.listeners.iter().filter(|monitored| is_armed(monitored.id)) {
-            let id = monitored.id;
-            let slot = crate::driver::listeners::slot(id);
-            let counters = executor.dataplane.listener_counters(slot)?;
-            let obstacle = self.answers.note(now, id, &counters, reasons);
+        for &ListenerSample { id, ref counters, .. } in
+            listeners.iter().filter(|one| is_armed(one.id))
+        {
+            let obstacle = self.answers.note(now, id, counters, reasons);
             found.extend(obstacle.map(|obstacle| (id, obstacle)));
         }
         Ok(found)
@@ -512,7 +515,8 @@ fn write_kernel_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
     Ok(executor.dataplane.set_config(&executor.config)?)
 }
 
-fn is_armed(monitored: &MonitoredListener) -> bool {
+/// Returns whether a listener's SYNs are answered.
+pub fn is_armed(monitored: &MonitoredListener) -> bool {
     monitored.mitigations & COOKIES != 0
 }
 

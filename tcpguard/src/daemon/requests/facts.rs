@@ -3,9 +3,10 @@
 use std::net::Ipv6Addr;
 
 use tcpguard_common::abi::{PacketCounters, Unanswered, maps};
-use tcpguard_engine::{POLL, TcpExt};
+use tcpguard_engine::{Family, POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
+use tcpguard_host::firewall::Nat;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 
@@ -15,8 +16,8 @@ use crate::daemon::agent::{Agent, Snapshot, clock};
 use crate::daemon::heap;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
-    Allowed, BackendInUse, Cookies, Facts, LossCounters, Map, PAST_LISTED, Program, Reading, Rule,
-    Status,
+    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, LossCounters, Map, PAST_LISTED,
+    Program, Reading, Rule, Status,
 };
 use crate::telemetry::stderr;
 use crate::text;
@@ -127,9 +128,7 @@ impl Agent {
     fn cookies(&self, maps: &[Map]) -> Cookies {
         let syncookies = Sysctls::default().read_number("net.ipv4.tcp_syncookies").ok().flatten();
         let cookies = &self.mitigations.cookies;
-        // Of whichever IP version: most listeners take both.
-        let nat = self.firewall.nat(Ipv6Addr::UNSPECIFIED.into());
-        let (backend, reason) = match (syncookies, cookies.backend(nat, false)) {
+        let at = |nat: Option<&Nat>| match (syncookies, cookies.backend(nat, false)) {
             (Some(0), _) => {
                 let obstacle = Obstacle::NoCookies { switched_off: true };
                 (BackendInUse::None, Some(obstacle.to_string()))
@@ -141,6 +140,17 @@ impl Agent {
                 (backend.into(), nat.or_else(|| cookies.reason().map(str::to_owned)))
             }
         };
+        // Of whichever IP version: most listeners take both.
+        let (backend, reason) = at(self.firewall.nat(Ipv6Addr::UNSPECIFIED.into()));
+        let mut by_family: Vec<CookiesOfFamily> = Family::ALL
+            .map(|family| {
+                let (backend, reason) = at(self.firewall.nat_of(family));
+                CookiesOfFamily { family, backend, reason }
+            })
+            .into();
+        if by_family.iter().all(|of| of.backend == backend) {
+            by_family.clear();
+        }
         let slots = self.executor.listeners.iter().map(|monitored| monitored.slot());
         let failed = |slot| self.executor.dataplane.returned_cookies(slot).unwrap_or_default();
         let invalid = slots.map(|slot| failed(slot).invalid).sum();
@@ -152,7 +162,7 @@ impl Agent {
             .filter(|(_, count)| *count != 0)
             .collect();
         let (sent, valid, validated_clients) = (0, 0, clients);
-        Cookies { backend, reason, sent, valid, invalid, unanswered, validated_clients }
+        Cookies { backend, reason, by_family, sent, valid, invalid, unanswered, validated_clients }
     }
 
     /// Losses over the longest time that is remembered, because losses come in bursts.

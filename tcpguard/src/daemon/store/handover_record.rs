@@ -259,7 +259,7 @@ impl RecordedListener {
 
 impl SynAckParams {
     fn of(key: &ListenerKey, record: &SynAckRecord) -> Self {
-        let SynAckRecord { interfaces, mss, window, ttl, wscale, options, .. } = *record;
+        let SynAckRecord { interfaces, mss, window, ttl, wscale, options, .. } = record.anew();
         Self { addr: ip(&key.addr), interfaces, mss, window, ttl, wscale, options }
     }
 
@@ -274,10 +274,10 @@ impl SynAckParams {
             window,
             ttl,
             wscale,
-            reserved: 0,
             options,
             foreign_at,
             mss_at: now,
+            ..SynAckRecord::default()
         };
         (ListenerKey::new(addr(local), port.to_be_bytes()), record)
     }

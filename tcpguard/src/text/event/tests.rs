@@ -281,11 +281,15 @@ fn mitigations() -> Vec<Event> {
         for harm in harms() {
             let retry_s = (!harm.is_lasting()).then_some(60);
             let family = (mitigation == Mitigation::Cookies).then_some(Family::Ipv6);
-            for family in [None, family] {
+            // Only those that do not come back are withheld from an address.
+            let is_of_address = family.is_some() && matches!(harm, Harm::None { .. });
+            let addresses = if is_of_address { vec![listener.addr; 3] } else { Vec::new() };
+            for (family, addresses) in [(None, vec![]), (family, vec![]), (None, addresses)] {
                 all.push(Event::MitigationWithdrawn {
                     listener,
                     mitigation,
                     family,
+                    addresses,
                     harm,
                     retry_s,
                 });
@@ -315,6 +319,11 @@ fn others() -> Vec<Event> {
         Event::ModeChanged { uid: None, from: Mode::Observe, to: Mode::Off },
         Event::ListenersCounted { listeners: 4096 },
         Event::ListenerExempted { listener: listener() },
+        Event::ListenerOverloaded {
+            listener: listener(),
+            accept_queue: Some(u32::MAX),
+            accept_limit: Some(u32::MAX),
+        },
         Event::BaselineRaised { share: 0.4 },
         Event::AgentRestarted,
         Event::AgentEnded,

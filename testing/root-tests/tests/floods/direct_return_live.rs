@@ -1,10 +1,11 @@
 //! A server behind a load balancer with direct return: SYNs come by the balancer, and the host replies past it.
 //! Cookies go where the host's own replies go. Needs root and `TCPGUARD_BIN`.
 
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use tcpguard_kit::daemon::agent::{Agent, Mode};
+use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{TIMEOUT, after, boot_ns};
 use tcpguard_kit::net::lab::{
@@ -82,4 +83,52 @@ fn cookies_go_past_the_balancer_as_the_hosts_own_replies_do() {
     for attempts in attempts {
         control.assert_served(&attempts.begun(after(since, SECOND), flood.ended));
     }
+}
+
+/// The host has two addresses, and SYN-ACKs from the first get lost on the way. Health checks use the second.
+#[test]
+fn an_address_whose_cookies_get_lost_has_none_and_the_others_keep_theirs() {
+    const LOST: &str = "add table ip lost; add chain ip lost in { type filter hook prerouting priority -300; }; \
+         add rule ip lost in ip saddr 10.77.0.1 tcp flags & (syn | ack) == syn | ack drop\n";
+    let control = Control::start().unwrap();
+    let lab = Lab::new(LabOptions { syncookies: 1, ..LabOptions::default() }).unwrap();
+    lab.edge.ip(&[&format!("address add 10.77.0.9/24 dev {INTERFACE}")]).unwrap();
+    let services = [Family::V4.service(), SocketAddr::from(([10, 77, 0, 9], PORT))];
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let loads = |rates: [u32; 2]| {
+        [0, 1].map(|which| {
+            let visitors = Visitors { rate: rates[which], home: Home::One, patience: 5 * SECOND };
+            Load::of(&lab.client, services[which], visitors).unwrap()
+        })
+    };
+    // Both validate the client, and show how the listener replies.
+    let before = loads([10, 10]);
+    sleep(2 * SECOND);
+    before.map(|load| load.finish().unwrap());
+    lab.client.write("/run/lost.nft", LOST).unwrap();
+    lab.client.exec("nft -f /run/lost.nft").unwrap();
+    cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
+    let [lost, checks] = loads([5, 5]);
+    let withheld = |status: &Status| {
+        let listeners = status.document()["listeners"].as_array().cloned().unwrap_or_default();
+        let mitigations =
+            listeners.iter().filter_map(|one| one["mitigations"].as_array()).flatten();
+        let refused = mitigations.filter(|one| one["state"] == "refused");
+        refused.map(|one| one["address"].clone()).collect::<Vec<_>>()
+    };
+    let is_withheld = |status: &Status| withheld(status) == ["10.77.0.1"];
+    let status = agent.wait_until("withheld from the address", TIMEOUT, is_withheld).unwrap();
+    assert_eq!(status.mitigation("cookies"), Some("active"), "{}", agent.log());
+    lab.client.exec("nft delete table ip lost").unwrap();
+    let since = boot_ns();
+    let sent = status.listener_total(PORT, "cookies_sent");
+    sleep(4 * SECOND);
+    let status = agent.status().unwrap();
+    let ended = boot_ns();
+    let _ = lost.finish().unwrap();
+    control.assert_served(&checks.finish().unwrap().begun(since, ended));
+    let sent = status.listener_total(PORT, "cookies_sent") - sent;
+    assert!((10..=25).contains(&sent), "{sent}: those of the other address alone");
+    assert_eq!(status.alerts("mitigation_withdrawn"), 1, "{}", agent.log());
 }

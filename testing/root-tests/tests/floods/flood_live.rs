@@ -495,3 +495,23 @@ fn generic_mode_stops_a_flood_too() {
     let story = moderate_flood_is_stopped(Family::V4, Shape::Bare, &["--xdp-mode", "generic"]);
     assert_eq!(story.status.xdp_mode(), "generic");
 }
+
+/// A rule drops the flood and no cookie is needed, and the application hangs: clients are lost for another reason.
+#[test]
+fn a_full_accept_queue_is_reported_beside_a_flood_that_a_rule_drops() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, 128).unwrap();
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = Family::V4.service();
+    let _load = Load::start(&lab.client, service, CLIENT_RATE).unwrap();
+    sleep(2 * SECOND);
+    let flood = Flood { rate: MODERATE, ..Flood::random(service, 20 * SECOND) };
+    let _flood = flood.start(&lab).unwrap();
+    let ruled = |status: &Status| status.alerts("rule_installed") > 0;
+    agent.wait_until("a rule", TIMEOUT, ruled).unwrap();
+    server.behave(Behaviour::Hang);
+    let overloaded = |status: &Status| status.alerts("listener_overloaded") > 0;
+    let status = agent.wait_until("the overload is reported", TIMEOUT, overloaded).unwrap();
+    assert!(status.health().iter().any(|(code, _)| code == "accept_queue_full"));
+    assert_eq!(status.alerts("listener_overloaded"), 1, "{}", agent.log());
+}

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tcpguard_engine::{
-    Family, Flow, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Queues,
-    Rule, RuleCounters, RuleId, Sample, Timestamp, ValidatedClients,
+    Flow, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, Queues, Rule,
+    RuleCounters, RuleId, Sample, Timestamp, ValidatedClients, Withheld,
 };
 
 use super::{HalfOpen, InKernel, Kernel, Wire, address};
@@ -138,11 +138,11 @@ impl Kernel {
         }
     }
 
-    /// Answers SYNs of these families with no cookie.
-    pub(crate) fn withhold_cookies(&mut self, listener: ListenerId, families: Vec<Family>) {
+    /// Answers SYNs of these clients with no cookie.
+    pub(crate) fn withhold_cookies(&mut self, listener: ListenerId, from: Vec<Withheld>) {
         if let Some(socket) = self.sockets.get_mut(listener.0 as usize) {
-            assert_ne!(socket.withheld, families, "said twice");
-            socket.withheld = families;
+            assert_ne!(socket.withheld, from, "said twice");
+            socket.withheld = from;
         }
     }
 

@@ -18,7 +18,7 @@ use tcpguard_common::abi::{Fingerprint, LATE_POLLS, Pace};
 use tcpguard_common::fastpath::{clients, dropped_shift};
 use tcpguard_engine::{
     ClosedPortSource, Family, Flow, FlowState, HostCounters, Listener, ListenerCounters,
-    ListenerId, Mitigation, Mode, Route, Rule, RuleId, TcpExt, Timestamp,
+    ListenerId, Mitigation, Mode, Route, Rule, RuleId, TcpExt, Timestamp, Withheld,
 };
 
 use self::closed::Closed;
@@ -135,7 +135,7 @@ struct Socket {
     /// True if SYNs beyond the limits of replies go to the stack.
     passes_excess: bool,
     /// Families whose SYNs get no cookie.
-    withheld: Vec<Family>,
+    withheld: Vec<Withheld>,
 }
 
 #[derive(Clone)]
@@ -491,10 +491,10 @@ impl Kernel {
         let validated = self.is_validated(syn.client);
         let timed = self.flows.get(syn.key).is_some_and(|flow| flow.syn_retransmits > 0);
         let socket = &mut self.sockets[syn.to];
-        let family = if syn.client.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let family = Family::of(syn.client);
         if self.mode != Mode::Enforce
             || !socket.mitigations.contains_key(&Mitigation::Cookies)
-            || socket.withheld.contains(&family)
+            || socket.withheld.contains(&Withheld::Family(family))
         {
             return false;
         }

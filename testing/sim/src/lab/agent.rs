@@ -91,8 +91,8 @@ impl Lab {
                     self.kernel.exempt_listener(listener, exempt);
                 }
                 Command::PassExcess { listener, pass } => self.kernel.pass_excess(listener, pass),
-                Command::WithholdCookies { listener, families } => {
-                    self.kernel.withhold_cookies(listener, families);
+                Command::WithholdCookies { listener, from } => {
+                    self.kernel.withhold_cookies(listener, from);
                 }
                 Command::SetMode(mode) => self.kernel.mode = mode,
                 Command::LimitClosedPorts { per_second, unseen } => {

@@ -107,7 +107,7 @@ fn status() -> Status {
         }],
         "listeners": [],
         "cookies": {
-            "backend": "own", "reason": null, "sent": 0, "valid": 0, "invalid": 0,
+            "backend": "own", "reason": null, "by_family": [], "sent": 0, "valid": 0, "invalid": 0,
             "validated_clients": null, "unanswered": {}
         },
         "kernel": {
