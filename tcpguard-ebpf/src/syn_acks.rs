@@ -15,7 +15,10 @@ pub fn learn(ctx: &TcContext) {
     let skb = ctx.skb.skb;
     let marks = Origin::from_code(syn_ack_origin(skb)).marks();
     let said = syn_ack_options(skb);
-    syn_ack_record(said, marks, syn_ack_way(skb, said, marks));
+    let interfaces = syn_ack_way(skb, said, marks);
+    if syn_ack_listener(marks) != 0 {
+        syn_ack_record(said, marks, interfaces);
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -68,6 +71,15 @@ extern "C" fn syn_ack_way(skb: *mut __sk_buff, said: u64, marks: u32) -> u32 {
     let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
     let departure = Departure { ifindex: maps::path(ifindex), vlan, marks };
     fastpath::learn_way(&frame, sent, &departure, Said(said), &mut tables)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn syn_ack_listener(marks: u32) -> u32 {
+    let Some(mut tables) = KernelTables::new() else { return 0 };
+    // SAFETY: this CPU's state, of which the tables use other fields.
+    let sent = unsafe { &*tables.sent() };
+    fastpath::learn_listener(sent, marks, &mut tables).into()
 }
 
 #[unsafe(no_mangle)]

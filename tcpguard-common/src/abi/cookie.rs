@@ -89,7 +89,7 @@ impl SynAckRecord {
     /// that some SYN-ACKs did not leave like the others.
     pub const FOREIGN: u32 = 1 << 31;
 
-    /// Among the options: SYNs to this address and port get no cookies, because none comes back. The agent sets it.
+    /// Among the options: SYNs to this address and port get no cookies, because none is returned. The agent sets it.
     pub const WITHHELD: u32 = 1 << 29;
 
     /// The bit of an interface and a VLAN tag. Others may share it: it excludes a way, and proves none.
@@ -150,7 +150,7 @@ impl SynAckRecord {
         Self { asked: 0, returned: 0, options: self.options & !Self::WITHHELD | bit, ..*self }
     }
 
-    /// Returns whether SYNs to this address and port get no cookies, because none comes back.
+    /// Returns whether SYNs to this address and port get no cookies, because none is returned.
     #[inline(always)]
     pub const fn is_withheld(&self) -> bool {
         self.options & Self::WITHHELD != 0

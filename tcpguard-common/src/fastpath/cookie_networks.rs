@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_comes_back_is_noted_at_its_server_address() {
+    fn a_returned_cookie_is_noted_at_its_server_address() {
         let mut host = Host::new(ListenerEntry::ACCEPT);
         let key = |last| ListenerKey::new(Addr::from_v4([192, 0, 2, last]), [1, 0xbb]);
         for last in [1, 2] {

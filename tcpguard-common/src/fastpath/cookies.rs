@@ -1,7 +1,7 @@
 //! SYN cookies in the decision: learning how a listener replies, replying on its behalf, and recognising
 //! returned cookies.
 
-use super::count::{count, is_bound_to_all, listener_if_own, note_misfit};
+use super::count::{count, is_bound_to_all, learn_listener, listener_if_own};
 use super::ladder::{ANY_COOKIES, Trust};
 use super::own::is_own;
 use super::way_back::{self, NoWayBack, WayBack};
@@ -172,7 +172,7 @@ pub struct Accepted {
 }
 
 /// Records the properties of a SYN-ACK, whether it is the host's own, and which way it goes. `segment` is the
-/// segment that [`super::egress`] has read in `frame`. In the kernel, its three parts are BPF functions.
+/// segment that [`super::egress`] has read in `frame`. In the kernel, its four parts are BPF functions.
 #[inline(always)]
 pub fn learn<F: Frame + ?Sized, T: Tables>(
     frame: &F,
@@ -182,7 +182,9 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
 ) {
     let said = learn_options(frame, segment);
     let interfaces = learn_way(frame, segment, departure, said, tables);
-    learn_record(segment, said, departure.marks, interfaces, tables);
+    if learn_listener(segment, departure.marks, tables) {
+        learn_record(segment, said, departure.marks, interfaces, tables);
+    }
 }
 
 /// The options of a SYN-ACK that leaves, in one number, as the parts of [`learn`] hand them to each other.
@@ -245,9 +247,6 @@ pub fn learn_record<T: Tables>(
     let ecn = if segment.flags & flag::ECE != 0 { option::ECN } else { 0 };
     let now = moment(tables.now_ns());
     let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
-    if !note_misfit(tables, segment, &key, marks) {
-        return;
-    }
     if !known {
         if let Some(record) = tables.syn_ack_record(&key)
             && record.interfaces & interfaces == 0

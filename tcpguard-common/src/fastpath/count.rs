@@ -76,12 +76,7 @@ pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool 
 /// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, or it answers
 /// from elsewhere. Returns whether there is one.
 #[inline(always)]
-pub(super) fn note_misfit<T: Tables>(
-    tables: &mut T,
-    segment: &Segment,
-    key: &ListenerKey,
-    marks: u32,
-) -> bool {
+pub fn learn_listener<T: Tables>(segment: &Segment, marks: u32, tables: &mut T) -> bool {
     let listener = find_listener(tables, &segment.flow.reversed());
     let fits = match listener {
         Some(listener) if listener.kind == ListenerKind::Local as u8 => {
@@ -91,7 +86,8 @@ pub(super) fn note_misfit<T: Tables>(
         None => false,
     };
     if !fits {
-        tables.note_syn_ack(key, Origin::of_marks(marks).bit());
+        let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
+        tables.note_syn_ack(&key, Origin::of_marks(marks).bit());
     }
     listener.is_some()
 }

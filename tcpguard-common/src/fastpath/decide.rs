@@ -313,16 +313,57 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
         return false;
     }
     match classify(sent.flags) {
-        Class::SynAck => return syn_ack_sent(config, tables, sent, made_here),
+        Class::SynAck => match Replying::find(tables, sent) {
+            Some(listener) => return syn_ack_sent(config, tables, sent, listener),
+            None if made_here => return true,
+            None => {
+                let key = ListenerKey::new(sent.flow.client, sent.flow.client_port);
+                tables.note_syn_ack(&key, Origin::Foreign.bit());
+            }
+        },
         Class::Syn => own_syn(config, tables, sent),
-        Class::Rst => match find_listener(tables, &sent.flow.reversed()) {
-            Some(listener) => count(tables, listener.id, |counters| counters.refused += 1),
+        Class::Rst => match Replying::find(tables, sent) {
+            Some(listener) => count(tables, listener.id(), |counters| counters.refused += 1),
             None if made_here => closed::note(config, tables, sent),
             None => {}
         },
         _ => {}
     }
     false
+}
+
+/// The listener that sent a segment: its id, and its active mitigations in the high half. In a register, so that
+/// neither the look-up nor what follows it holds an entry on the stack.
+#[derive(Clone, Copy)]
+struct Replying(u64);
+
+impl Replying {
+    #[inline(always)]
+    fn find<T: Tables>(tables: &T, sent: &Segment) -> Option<Self> {
+        let found = listener_sending(tables, sent);
+        if found == NOBODY { None } else { Some(Self(found)) }
+    }
+
+    #[inline(always)]
+    const fn id(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    const fn mitigations(self) -> u8 {
+        (self.0 >> 32) as u8
+    }
+}
+
+/// No [`Replying`].
+const NOBODY: u64 = u64::MAX;
+
+#[inline(never)]
+fn listener_sending<T: Tables>(tables: &T, sent: &Segment) -> u64 {
+    match find_listener(tables, &sent.flow.reversed()) {
+        Some(listener) => u64::from(listener.id) | u64::from(listener.mitigations) << 32,
+        None => NOBODY,
+    }
 }
 
 /// Index of the loopback interface in every network namespace: `LOOPBACK_IFINDEX` of include/net/flow.h.
@@ -415,24 +456,22 @@ fn complete_flow<T: Tables>(config: &Config, tables: &mut T, hash: u64, key: &Fl
     count_acknowledged(config, tables, listener, weight, syn_ns);
 }
 
-/// Returns whether there is something to learn from it: it belongs to a known listener and, unless mitigations are
-/// active there, to the sample, or this host has `made` it and no listener is known.
+/// Returns whether there is something to learn from it: its flow belongs to the sample, or mitigations are active at its
+/// listener.
 #[inline(never)]
-fn syn_ack_sent<T: Tables>(config: &Config, tables: &mut T, segment: &Segment, made: bool) -> bool {
+fn syn_ack_sent<T: Tables>(
+    config: &Config,
+    tables: &mut T,
+    segment: &Segment,
+    listener: Replying,
+) -> bool {
     let key = segment.flow.reversed();
-    let Some(listener) = find_listener(tables, &key) else {
-        if !made {
-            let key = ListenerKey::new(key.server, key.server_port);
-            tables.note_syn_ack(&key, Origin::Foreign.bit());
-        }
-        return made;
-    };
-    count(tables, listener.id, |counters| counters.syn_ack += 1);
+    count(tables, listener.id(), |counters| counters.syn_ack += 1);
     let hash = hash::flow(&config.hash_key, &key);
     if !hash::sampled(hash, config.sample_shift) {
-        return listener.mitigations != 0;
+        return listener.mitigations() != 0;
     }
-    syn_ack_of_sample(config, tables, segment, hash, &listener);
+    syn_ack_of_sample(config, tables, segment, hash, listener.id());
     true
 }
 
@@ -442,7 +481,7 @@ fn syn_ack_of_sample<T: Tables>(
     tables: &mut T,
     segment: &Segment,
     hash: u64,
-    listener: &ListenerEntry,
+    listener: u32,
 ) {
     let now = tables.now_ns();
     let key = segment.flow.reversed();
@@ -474,7 +513,7 @@ fn syn_ack_of_sample<T: Tables>(
             // A handshake counts once, however often it is answered again.
             flow.isn = !isn;
             let weight = weight(config, flow.sample_shift);
-            count(tables, listener.id, |counters| counters.ack_ignored += weight);
+            count(tables, listener, |counters| counters.ack_ignored += weight);
             return;
         }
         (flow.state, flow.done_ns) = (FlowState::SynAck as u8, 0);
@@ -483,7 +522,7 @@ fn syn_ack_of_sample<T: Tables>(
     flow.isn = isn;
     if flow.state == FlowState::SynAck as u8 {
         let weight = weight(config, flow.sample_shift);
-        count(tables, listener.id, |counters| counters.syn_ack_retransmit += weight);
+        count(tables, listener, |counters| counters.syn_ack_retransmit += weight);
         return;
     }
     flow.state = FlowState::SynAck as u8;

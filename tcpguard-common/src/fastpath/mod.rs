@@ -38,6 +38,7 @@ pub use cookies::{
     learn, learn_options, learn_record, learn_way, redeem, redeem_check, redeem_read, redeem_times,
     redeemed,
 };
+pub use count::learn_listener;
 pub use decide::{
     Disposition, HANDSHAKE_NS, PacketCtx, Stages, SynPlan, VALIDATED_RATE, came_by, egress,
     established, established_elsewhere, ingress,

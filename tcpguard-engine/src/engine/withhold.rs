@@ -26,8 +26,8 @@ impl Engine {
         }
     }
 
-    /// Withholds cookies from the clients of those addresses of a listener that none comes back from, while cookies of
-    /// its other addresses do.
+    /// Withholds cookies from the clients of those addresses of a listener to which none is returned, while cookies of
+    /// its other addresses are.
     pub fn judge_addresses(
         &mut self,
         now: Timestamp,

@@ -237,7 +237,7 @@ mod tests {
         assert!(saturated.is_some_and(|(second, _)| second == 4), "{saturated:?}");
     }
 
-    /// Where no cookie of any address comes back, it is the family that has none.
+    /// No cookie of any address is returned: it is the family that has none.
     #[test]
     fn an_address_is_judged_once_cookies_of_another_one_come_back() {
         let found = found_at(20, |second| (second as u8, false));

@@ -216,7 +216,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
     findings
 }
 
-/// What keeps the agent from SYN cookies, or has it make those of one family otherwise.
+/// The obstacle to SYN cookies, or the families whose cookies another backend makes.
 fn in_use(cookies: &Cookies) -> Option<Checked> {
     const CODE: &str = "cookies";
     let of = cookies.by_family.iter().map(|of| of.backend).chain([cookies.backend]);
