@@ -37,7 +37,7 @@ pub use evidence::{
 pub use incident::{
     ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
     IncidentReport, NamedRule, PendingClass, Record, RemovedRule, Restored, Restraint,
-    RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target,
+    RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target, Worth, retained,
 };
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Family, FleetAction, FleetMessage, FleetName,

@@ -13,7 +13,7 @@ use crate::evidence::{
     AlarmTest, Assessment, Background, Checks, Cohort, DISTINCT_MIN, EVIDENCE_FLOWS, Failing,
     FailingClients, IncidentClass, Missing, Novelty, Outcomes, Reach, Surge, assess, overload_line,
 };
-use crate::incident::{EndReason, Incident, IncidentReport, Opening, RestraintReason};
+use crate::incident::{EndReason, Incident, IncidentReport, Opening, RestraintReason, retained};
 use crate::input::{
     Flow, FlowState, ListenerId, Matcher, Mitigation, POLL, Sample, Timestamp, ValidatedClients,
     constants,
@@ -489,7 +489,9 @@ impl Engine {
     pub(super) fn keep(&mut self, report: IncidentReport) {
         if self.keeps_past {
             self.past.push_front(report);
-            self.past.truncate(Limits::PAST_INCIDENTS);
+            let kept =
+                retained(self.past.iter().map(IncidentReport::worth), Limits::PAST_INCIDENTS);
+            self.past.retain(|past| kept.contains(&past.id));
         }
     }
 

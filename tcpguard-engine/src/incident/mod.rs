@@ -6,6 +6,7 @@ mod facts;
 mod record;
 mod report;
 mod restraint;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
 pub use report::{ActionReport, IncidentReport};
 pub(crate) use restraint::without_rule;
 pub use restraint::{Restraint, RestraintReason};
+pub use retention::{Worth, retained};
 
 /// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
 /// its tools change every few seconds. An alert about another class or size is sent at once.

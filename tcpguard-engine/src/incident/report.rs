@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use super::record::Record;
+use super::retention::Worth;
 use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
 use crate::input::{Listener, ListenerId, RuleId, Timestamp};
 use crate::listener::Signal;
@@ -69,6 +70,11 @@ pub struct IncidentReport {
 const DOMINATES: f64 = 0.5;
 
 impl IncidentReport {
+    /// Its worth in a record with a limit.
+    pub const fn worth(&self) -> Worth {
+        Worth::new(self.id, self.class, self.syns)
+    }
+
     /// The source of most SYNs of failed handshakes at present. The class may say so for a moment longer.
     pub fn dominating_source(&self) -> Option<&SourceShare> {
         self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)

@@ -16,7 +16,7 @@ pub struct Report {
     pub mode: Mode,
     /// Open incidents, oldest first.
     pub incidents: Vec<IncidentReport>,
-    /// Recently closed incidents, newest first (at most 64). None where [`crate::Engine::leave_past`] leaves
+    /// Closed incidents that are kept, the latest to end first (at most 64). None where [`crate::Engine::leave_past`] leaves
     /// them to the caller.
     pub past: Vec<IncidentReport>,
     /// Every listener monitored.

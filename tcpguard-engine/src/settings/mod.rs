@@ -95,7 +95,7 @@ impl Limits {
     pub const MIN_PREFIX_V6: u8 = 32;
     /// Signature rules.
     pub const SIGNATURES: u32 = maps::MAX_SIGNATURES;
-    /// Closed incidents kept for [`crate::Report::past`].
+    /// Closed incidents kept, those of most worth ([`crate::retained`]).
     pub const PAST_INCIDENTS: usize = 64;
     /// Entries of an incident's list of actions; further ones are not noted.
     pub const ACTIONS: usize = 64;

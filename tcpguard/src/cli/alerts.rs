@@ -14,10 +14,10 @@ use crate::control::{ClientError, RefusalKind, Request, Response};
 use crate::documents::{AlertEntry, Alerts, Event};
 use crate::text;
 
-/// Pause between two requests of `events`: as short as the default interval of the agent's polls.
-const STEP: Duration = Duration::from_millis(250);
-/// `events` waits so long for an agent that has gone: longer than any restart.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two requests of `events` and `capture`: as short as the default interval of the agent's polls.
+pub(super) const STEP: Duration = Duration::from_millis(250);
+/// `events` and `capture` wait so long for an agent that has gone: longer than any restart.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl EventKind {
     /// Of an event, by its name; `None` for one that this version does not know.
@@ -99,7 +99,7 @@ fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
 }
 
 /// Returns whether the agent may be there again in a moment.
-fn is_away(error: &ClientError) -> bool {
+pub(super) fn is_away(error: &ClientError) -> bool {
     match error {
         ClientError::NotRunning { .. } | ClientError::Broken { .. } => true,
         ClientError::Refused(refusal) => refusal.kind == RefusalKind::Stopping,
@@ -165,7 +165,7 @@ impl From<&Page> for Follower {
 
 impl Follower {
     /// The new alerts in the response to a request for those after `known`, and the number of alerts
-    /// before them that were forgotten. `None`: `known` has changed, ask again.
+    /// among them that were forgotten. `None`: `known` has changed, ask again.
     fn see(&mut self, page: Page) -> Option<(Vec<AlertEntry>, u64)> {
         if page.run != self.run {
             self.run = page.run;
@@ -176,8 +176,8 @@ impl Follower {
                 return None;
             }
         }
-        let expected = self.known.saturating_add(1);
-        let forgotten = page.alerts.first().map_or(0, |first| first.seq.saturating_sub(expected));
+        let raised = page.last.saturating_sub(self.known);
+        let forgotten = raised.saturating_sub(page.alerts.len() as u64);
         self.known = page.last;
         Some((page.alerts, forgotten))
     }

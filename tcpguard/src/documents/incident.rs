@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal};
+use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal, Worth};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -146,6 +146,11 @@ pub enum Advised {
 }
 
 impl Incident {
+    /// Its worth in a record with a limit.
+    pub(crate) const fn worth(&self) -> Worth {
+        Worth::new(self.id, self.class, self.syns)
+    }
+
     /// Its target: the listener, the number of listeners that are reported together, or the address, port or
     /// host that it concerns.
     pub fn place(&self) -> String {

@@ -10,7 +10,8 @@ pub const REMEMBERED: usize = 1000;
 /// The time over which the status counts alerts.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The latest alerts, of earlier runs of the agent too.
+/// The latest alerts, of earlier runs of the agent too. Beyond the latest half, severe ones are kept for longer: alerts
+/// about scans do not push out those about an attack.
 #[derive(Clone, Debug)]
 pub struct History {
     alerts: VecDeque<AlertEntry>,
@@ -29,19 +30,26 @@ impl History {
     pub fn after(mut earlier: Vec<AlertEntry>) -> Self {
         earlier.sort_by_key(|alert| alert.seq);
         earlier.dedup_by_key(|alert| alert.seq);
-        let surplus = earlier.len().saturating_sub(REMEMBERED);
-        let alerts: VecDeque<_> = earlier.into_iter().skip(surplus).collect();
-        let last = alerts.back().map_or(0, |alert| alert.seq);
-        Self { alerts, first: last.saturating_add(1), last }
+        let last = earlier.last().map_or(0, |alert| alert.seq);
+        let mut new = Self { alerts: earlier.into(), first: last.saturating_add(1), last };
+        new.forget();
+        new
     }
 
     /// Adds one under the next number.
     pub fn add(&mut self, alert: AlertEntry) {
         self.last = self.last.saturating_add(1);
-        if self.alerts.len() >= REMEMBERED {
-            self.alerts.pop_front();
-        }
         self.alerts.push_back(AlertEntry { seq: self.last, ..alert });
+        self.forget();
+    }
+
+    /// Drops those that are too many: of the older half the least severe, the oldest first.
+    fn forget(&mut self) {
+        while self.alerts.len() > REMEMBERED {
+            let older = self.alerts.iter().take(self.alerts.len() - REMEMBERED / 2).enumerate();
+            let least = older.min_by_key(|(_, alert)| alert.severity).map(|(place, _)| place);
+            self.alerts.remove(least.unwrap_or_default());
+        }
     }
 
     /// Number of the first alert of this run, even before that alert is raised.
@@ -107,6 +115,24 @@ mod tests {
         assert_eq!(history.of_a_day(at(1500)).len(), REMEMBERED);
         assert_eq!(history.of_a_day(at(day + 1400)).len(), 100);
         assert_eq!(history.of_a_day(at(2 * day)), []);
+    }
+
+    #[test]
+    fn the_alerts_about_an_attack_outlive_those_about_scans() {
+        let mut history = History::default();
+        let about = |severity| AlertEntry { severity, ..alert(0, 0) };
+        history.add(about(Severity::Warning));
+        history.add(about(Severity::Critical));
+        (0..5000).for_each(|_| history.add(about(Severity::Notice)));
+        assert_eq!(numbers(&history.since(0))[..3], [1, 2, 5002 - 997]);
+        (0..5000).for_each(|_| history.add(about(Severity::Critical)));
+        let numbers = numbers(&history.since(0));
+        assert_eq!((numbers[0], numbers.len()), (9003, REMEMBERED), "nor the new ones");
+        (0..5000).for_each(|_| history.add(about(Severity::Notice)));
+        let left = history.since(0);
+        assert_eq!(left.iter().filter(|one| one.severity == Severity::Critical).count(), 500);
+        let again = History::after(left.clone()).since(0);
+        assert_eq!(again, left, "the same over a restart");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub struct AlertsArgs {
 }
 
 const ALERTS: &str = "\
-The agent keeps the last 1,000 alerts, also of earlier runs. All of them: journalctl -t tcpguard
+The agent keeps 1,000 alerts, also of earlier runs: the last 500, and the most severe of those
+before. All of them: journalctl -t tcpguard
 
 Examples:
   tcpguard alerts                                 # of the last 24 hours

@@ -136,7 +136,7 @@ impl Agent {
             None => Response::refused(
                 RefusalKind::NotFound,
                 format!(
-                    "no incident #{id} among the last {}",
+                    "no incident #{id} among the {} on record",
                     tcpguard_engine::Limits::PAST_INCIDENTS
                 ),
                 format!("journalctl -t tcpguard TCPGUARD_INCIDENT_ID={id}"),

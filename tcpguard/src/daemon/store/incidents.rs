@@ -1,18 +1,19 @@
 //! Incidents on the disk: the evidence of past ones outlives the agent. One line of JSON each, the oldest first. The
-//! file is replaced as a whole.
+//! file is replaced as a whole. Of more than there is room for, those of most worth are kept, in memory as on the disk,
+//! and the timelines of the first of these.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp};
+use tcpguard_engine::{Engine, Event, IncidentReport, Limits, Sample, Timestamp, retained};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Clock;
 
 use super::jsonl::{self, Line};
-use super::kept_timelines::Timelines;
+use super::kept_timelines::{self, Timelines};
 use super::writer::Writer;
 use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
@@ -46,10 +47,10 @@ impl Incidents {
     /// `going_on` are past only if their listeners have gone.
     pub fn load(dir: &Path, going_on: Vec<u64>) -> io::Result<Self> {
         let mut past: VecDeque<_> = load(dir).into_iter().map(Arc::new).collect();
-        past.truncate(KEPT);
+        let kept = best(&past, KEPT);
+        past.retain(|attack| kept.contains(&attack.incident.id));
         let lost = "past incidents";
-        let known = |id| past.iter().any(|attack| attack.incident.id == id);
-        let timelines = Timelines::load(dir, known)?;
+        let timelines = Timelines::load(dir, &best(&past, kept_timelines::KEPT))?;
         Ok(Self {
             past,
             writer: Writer::start(
@@ -106,7 +107,9 @@ impl Incidents {
         let report = engine.report(clock.now);
         self.past.retain(|past| past.incident.id != incident.id);
         self.past.push_front(Arc::new(FullIncident::build(incident, &report, clock)));
-        self.past.truncate(KEPT);
+        let kept = best(&self.past, KEPT);
+        self.past.retain(|past| kept.contains(&past.incident.id));
+        self.timelines.retain(&best(&self.past, kept_timelines::KEPT));
     }
 
     /// Has them written if it is time for it.
@@ -148,9 +151,18 @@ impl Incidents {
             .chain(open)
             .map(|attack| (attack.incident.id, attack))
             .collect();
-        let surplus = by_number.len().saturating_sub(KEPT);
-        self.writer.write(by_number.into_values().skip(surplus).collect());
+        let kept = best(by_number.values(), KEPT);
+        let kept = by_number.into_values().filter(|attack| kept.contains(&attack.incident.id));
+        self.writer.write(kept.collect());
     }
+}
+
+/// The numbers of the incidents that are kept of these, where there is room for `most`.
+fn best<'a>(
+    incidents: impl IntoIterator<Item = &'a Arc<FullIncident>>,
+    most: usize,
+) -> BTreeSet<u64> {
+    retained(incidents.into_iter().map(|attack| attack.incident.worth()), most)
 }
 
 /// Replaces the file in `dir`.
@@ -298,6 +310,33 @@ pub(in crate::daemon) mod tests {
         fs::create_dir(dir.path().join(NAME)).unwrap();
         assert_eq!(load(dir.path()), []);
         assert!(dir.path().join(NAME).exists());
+    }
+
+    /// A host on the Internet: one attack, and then scans.
+    #[test]
+    fn the_record_of_an_attack_and_its_timeline_outlive_scans_over_restarts() {
+        use tcpguard_engine::IncidentClass::Scan;
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut incidents = vec![full(1, ENDED)];
+        incidents.extend((2..=200).map(|id| {
+            let mut scan = full(id, ENDED);
+            (scan.incident.class, scan.incident.severity) = (Scan, Scan.severity());
+            scan.incident.syns = 1_000_000;
+            scan
+        }));
+        let incidents: Vec<_> = incidents.into_iter().map(Arc::new).collect();
+        store(dir.path(), &incidents).unwrap();
+        kept_timelines::tests::stored(&dir.path().join(kept_timelines::DIRECTORY), 1);
+        for _ in 0..2 {
+            let mut incidents = Incidents::load(dir.path(), Vec::new()).unwrap();
+            assert_eq!((incidents.past().count(), incidents.last_number()), (KEPT, 200));
+            assert_eq!(incidents.find(1), Some(&full(1, ENDED)));
+            assert!(incidents.timeline(1, at(1)).is_some());
+            assert!(incidents.find(138).is_some() && incidents.find(137).is_none());
+            incidents.keep(&engine(), at(1));
+        }
+        assert!(numbers(&load(dir.path())).contains(&1), "for those who read the file");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::driver::timeline::Recorder;
 /// The directory of the files, in the state directory.
 pub(in crate::daemon) const DIRECTORY: &str = "timelines";
 /// Lines kept of incidents that are over.
-const KEPT: usize = 32;
+pub(super) const KEPT: usize = 32;
 /// Far longer than the file of any line: 480 steps of at most 250 bytes.
 const MAX_BYTES: u64 = 256 << 10;
 /// Interval of writes of the timelines of open incidents: a crash loses at most this much of them.
@@ -49,24 +49,22 @@ struct Files {
 }
 
 impl Timelines {
-    /// Loads the timelines that earlier agents left in the state directory `dir`, for the incidents that
-    /// `known` says are on record. The others are obsolete.
-    pub fn load(dir: &Path, known: impl Fn(u64) -> bool) -> io::Result<Self> {
+    /// Loads the timelines that earlier agents left in the state directory `dir`, of the incidents `kept`. The others
+    /// are obsolete.
+    pub fn load(dir: &Path, kept: &BTreeSet<u64>) -> io::Result<Self> {
         let dir = dir.join(DIRECTORY);
         let mut past = load(&dir);
-        past.retain(|id, _| known(*id));
+        past.retain(|id, _| kept.contains(id));
         let writer = Writer::start("timelines", dir, store, "time series of past incidents")?;
         let recorder = Recorder::default();
-        let mut new = Self {
+        Ok(Self {
             recorder,
             past,
             earlier: BTreeMap::new(),
             writer,
             changed: false,
             written: Timestamp::default(),
-        };
-        new.forget();
-        Ok(new)
+        })
     }
 
     /// See [`Recorder::note`].
@@ -83,7 +81,6 @@ impl Timelines {
             let line = self.joined(id, line.document(id, |at| clock.time_at(at)));
             self.earlier.remove(&id);
             self.past.insert(id, Arc::new(line));
-            self.forget();
             self.changed = true;
         }
     }
@@ -135,11 +132,9 @@ impl Timelines {
         self.writer.write(Files { past: past.collect(), open: open.collect() });
     }
 
-    /// Leaves only the newest.
-    fn forget(&mut self) {
-        while self.past.len() > KEPT {
-            self.past.pop_first();
-        }
+    /// Drops the lines of all past incidents but these.
+    pub fn retain(&mut self, kept: &BTreeSet<u64>) {
+        self.past.retain(|id, _| kept.contains(id));
     }
 }
 
@@ -325,18 +320,19 @@ pub(in crate::daemon) mod tests {
     }
 
     #[test]
-    fn the_newest_of_the_incidents_on_record_are_kept_over_restarts() {
+    fn those_of_the_incidents_that_are_kept_are_kept_over_restarts() {
         let dir = tempfile::tempdir().unwrap();
         let ids: Vec<u64> = (1..=50).collect();
         store(&dir.path().join(DIRECTORY), &files(&ids, &[])).unwrap();
         let now = Timestamp::from_millis(60_000);
         let clock = Clock { now, wall: "2026-11-20T14:05:31.204Z".parse().unwrap() };
-        let mut lines = Timelines::load(dir.path(), |id| id != 45).unwrap();
-        assert!(lines.find(50, clock).is_some() && lines.find(18, clock).is_some());
-        assert!(lines.find(45, clock).is_none() && lines.find(17, clock).is_none());
+        let mut lines = Timelines::load(dir.path(), &BTreeSet::from([1, 49, 50, 51])).unwrap();
+        assert!(lines.find(50, clock).is_some() && lines.find(1, clock).is_some());
+        assert!(lines.find(48, clock).is_none() && lines.find(51, clock).is_none());
+        lines.retain(&BTreeSet::from([1, 50]));
         lines.keep(clock);
         drop(lines);
         let kept: Vec<u64> = load(&dir.path().join(DIRECTORY)).into_keys().collect();
-        assert_eq!(kept, (18..=50).filter(|id| *id != 45).collect::<Vec<_>>());
+        assert_eq!(kept, [1, 50]);
     }
 }
