@@ -13,10 +13,12 @@ use super::local_routes::RT_TABLE_LOCAL;
 use super::netlink::{Message, Netlink, attributes, field};
 use super::routes::{RTA_DST, RTA_OIF};
 use super::rtnetlink::{
-    ROUTES, RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTM_GETROUTE, RTMSG_LEN, RTN_UNICAST, address,
+    RTA_GATEWAY, RTA_MULTIPATH, RTA_VIA, RTM_GETROUTE, RTMSG_LEN, RTN_UNICAST, address,
     each_next_hop,
 };
 
+/// Routes of a family that are read at most.
+const ROUTES: usize = 16_384;
 const RTA_NH_ID: u16 = 30;
 /// `RTN_BLACKHOLE`, `RTN_UNREACHABLE` and `RTN_PROHIBIT`: routes of packets that are not sent.
 const UNSENT: std::ops::RangeInclusive<u8> = 6..=8;
@@ -45,8 +47,8 @@ pub struct ClientRoute {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClientRoutes(pub BTreeMap<IpNet, ClientRoute>);
 
-/// Reads the routes, the first 16,384 of each family from the shortest prefix on, and the addresses that are
-/// delivered to this host or to a group.
+/// Reads the routes, the first 16,384 that the kernel lists of each family, and the addresses that are delivered to
+/// this host or to a group.
 ///
 /// # Errors
 /// [`Error::Open`] where netlink is not allowed, otherwise netlink's error.

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tcpguard_engine::Timestamp;
 
 use super::ssh_sessions::{LOGIND, SshSessions, logged_in};
-use super::{Error, SockDiag, local_routes, rtnetlink};
+use super::{Error, SockDiag, default_gateways, local_routes, rtnetlink};
 
 /// Capacity for protected prefixes of each family: half of the XDP program's slots. The allowlist has the
 /// other half.
@@ -80,7 +80,7 @@ impl Addresses {
         mut take: impl FnMut(&'static str, Result<Vec<IpAddr>, Error>, &mut Vec<IpAddr>),
     ) {
         take("own addresses", rtnetlink::own_addresses(), &mut self.own);
-        take("default gateways", rtnetlink::default_gateways(), &mut self.gateways);
+        take("default gateways", default_gateways(), &mut self.gateways);
         for (path, last) in RESOLV_CONF.iter().zip(&mut self.resolvers) {
             take(path, resolvers(Path::new(path)), last);
         }

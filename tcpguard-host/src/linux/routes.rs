@@ -21,7 +21,7 @@ const NDA_DST: u16 = 1;
 const NUD_VALID: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80;
 
 pub(super) const RTA_DST: u16 = 1;
-const RTA_SRC: u16 = 2;
+pub(super) const RTA_SRC: u16 = 2;
 const RTA_IIF: u16 = 3;
 pub(super) const RTA_OIF: u16 = 4;
 const RTA_IP_PROTO: u16 = 27;
@@ -173,7 +173,7 @@ fn route_request(to: IpAddr) -> Vec<u8> {
     request
 }
 
-fn put(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn put(request: &mut Vec<u8>, kind: u16, value: &[u8]) {
     request.extend(((4 + value.len()) as u16).to_ne_bytes());
     request.extend(kind.to_ne_bytes());
     request.extend(value);

@@ -11,9 +11,7 @@ use super::catalogue::CATALOGUE;
 use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
 use crate::linux::interfaces::{self, OperState};
-use crate::linux::{
-    self, Connection, Interface, SockDiag, Sysctls, TcpState, device_queues, rtnetlink,
-};
+use crate::linux::{self, Connection, Interface, SockDiag, Sysctls, TcpState, device_queues};
 
 /// States in which a connection keeps its port.
 const OWN: [TcpState; 8] = [
@@ -184,7 +182,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
         },
         listeners,
         devices: devices(&links),
-        default_routes: rtnetlink::default_gateways().map_or(0, |gateways| gateways.len()),
+        default_routes: linux::default_gateways().map_or(0, |gateways| gateways.len()),
         rp_filter: links
             .iter()
             .filter(|link| !link.loopback && link.state != OperState::Down)
