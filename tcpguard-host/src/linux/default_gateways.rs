@@ -51,10 +51,12 @@ const FIB_MATCH: u32 = 0x2000;
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN`: the tables of a kernel without rules.
 const WITHOUT_RULES: [u32; 2] = [253, 254];
 
-/// Routes of a table that are looked at. Those of IPv4 come by address, so that more default routes than that would be
-/// needed to hide one.
-const LISTED: usize = 4096;
-/// Tables that are listed, and questions about IPv6, of each family at most: at some 30 µs each, 1 % of a CPU's time.
+/// Routes of a table that are read at least. Those of IPv4 come by address, so that only so many default routes could
+/// hide one.
+const LISTED: usize = 256;
+/// Routes of all IPv6 tables together that are read, if that is more.
+const OF_IPV6: usize = 16_384;
+/// Tables that are listed, and questions about IPv6, of each family at most: at some 50 µs each, 1 % of a CPU's time.
 const TABLES: usize = 1024;
 
 /// The gateways of all default routes of both families.
@@ -65,11 +67,13 @@ pub fn default_gateways() -> Result<Vec<IpAddr>, Error> {
     let mut gateways = BTreeSet::new();
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         let (tables, questions) = tables(family)?;
-        for table in tables.into_iter().take(TABLES) {
-            gateways.extend(listed(family, table)?);
-        }
+        let mut most = LISTED;
         if family == libc::AF_INET6 as u8 {
+            most = most.max(OF_IPV6 / tables.len().max(1));
             gateways.extend(asked(questions)?);
+        }
+        for table in tables.into_iter().take(TABLES) {
+            gateways.extend(listed(family, table, most)?);
         }
     }
     Ok(gateways.into_iter().collect())
@@ -178,15 +182,15 @@ fn vrf(message: &Message) -> Result<Option<(u32, u32)>, DecodeError> {
     Ok(table.map(|table| (index, table)))
 }
 
-/// The gateways of the default routes among the first of a table.
-fn listed(family: u8, table: u32) -> Result<Vec<IpAddr>, Error> {
+/// The gateways of the default routes among the first of a table, so many at most.
+fn listed(family: u8, table: u32, most: usize) -> Result<Vec<IpAddr>, Error> {
     let mut request = vec![0; RTMSG_LEN];
     (request[0], request[7]) = (family, RTN_UNICAST);
     put(&mut request, RTA_TABLE, &table.to_ne_bytes());
     let mut netlink = Netlink::open(NETLINK_ROUTE)?;
     netlink.strict()?;
     let what = "list default routes";
-    match netlink.dump_first(what, RTM_GETROUTE, &request, LISTED, default_route) {
+    match netlink.dump_first(what, RTM_GETROUTE, &request, most, default_route) {
         Ok(found) => Ok(found.into_iter().flatten().collect()),
         // A rule may lead to a table that has no route yet.
         Err(error) if error.os_error() == Some(libc::ENOENT) => Ok(Vec::new()),

@@ -3,6 +3,7 @@
 mod coexistence;
 mod containers;
 mod doctor;
+mod gateways;
 mod interfaces;
 mod kinds;
 mod listeners;
