@@ -42,9 +42,8 @@ pub(crate) const NOTIFY_GROWTH: f64 = 4.0;
 /// Refinements that must agree on another class before the first change.
 const FIRST_REQUIRED: u32 = 2;
 
-/// Time for which the class that an earlier run found stays. At the first inspections after a start no flow
-/// is older than a client's first retransmission (1 s, RFC 6298 §2.1). Until then a mimicking flood passes
-/// for a broken path.
+/// Time for which the class that an earlier run found stays. After a start no flow is older than a client's first
+/// retransmission (1 s, RFC 6298 §2.1), so a mimicking flood would pass for a broken path.
 const RELEARNING: Duration = Duration::from_secs(5);
 
 /// An incident that is open.

@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn scans_push_out_neither_an_attack_nor_a_warning() {
         let scans = many(Scan, 1_000_000, 500);
-        let told = [(RandomSpoofed, 100), (HandshakeDegraded, 50)].into_iter().chain(scans);
-        let left = left(told);
+        let all = [(RandomSpoofed, 100), (HandshakeDegraded, 50)].into_iter().chain(scans);
+        let left = left(all);
         assert_eq!(left[..2], [1, 2]);
         assert_eq!((left.len(), left[15]), (16, 502));
     }

@@ -105,7 +105,9 @@ fn an_address_whose_cookies_get_lost_has_none_and_the_others_keep_theirs() {
     // Both validate the client, and show how the listener replies.
     let before = loads([10, 10]);
     sleep(2 * SECOND);
-    before.map(|load| load.finish().unwrap());
+    for load in before {
+        load.finish().unwrap();
+    }
     lab.client.write("/run/lost.nft", LOST).unwrap();
     lab.client.exec("nft -f /run/lost.nft").unwrap();
     cli(&lab.edge, &["mitigation", ":443", "cookies", "on", "--for", "10m"]).unwrap();
