@@ -584,7 +584,7 @@ mod tests {
 
     /// There may be thousands of them.
     #[test]
-    fn a_listener_without_clients_takes_three_kilobytes() {
-        assert!(size_of::<ListenerMonitor>() <= 3072, "{}", size_of::<ListenerMonitor>());
+    fn a_listener_without_clients_takes_little_more_than_three_kilobytes() {
+        assert!(size_of::<ListenerMonitor>() <= 3328, "{}", size_of::<ListenerMonitor>());
     }
 }

@@ -425,8 +425,8 @@ mod tests {
         let params = taken.syn_ack_params[0].clone();
         assert_eq!(of(vec![taken.clone(); 4097]), "it has 4097 listeners of 4096");
         assert_eq!(
-            syn_ack_params(vec![params.clone(); 3001]),
-            "it has 3001 SYN-ACK parameters of 3000"
+            syn_ack_params(vec![params.clone(); 2601]),
+            "it has 2601 SYN-ACK parameters of 2600"
         );
         let unscaled = SynAckParams {
             wscale: 255,
