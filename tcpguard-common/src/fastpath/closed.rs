@@ -26,7 +26,7 @@
 //! among words 0.03. At 4 such addresses it is a fourth. A port that is wrongly taken for closed has no tracked
 //! listener, and shares the limit for a minute.
 
-use super::count::listener_if_own;
+use super::count::listener_at;
 use super::rules::agent_gone;
 use super::{PacketCtx, Tables, clients, hash, pending};
 use crate::abi::{Addr, Config, FlowKey, HashKey, Mode, Reason};
@@ -126,7 +126,7 @@ pub(super) fn count<T: Tables>(tables: &mut T, own: bool) {
 #[inline(always)]
 pub(super) fn acknowledged<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) {
     let flow = &pkt.segment.flow;
-    if listener_if_own(tables, flow).is_some() {
+    if listener_at(tables, flow, true).is_some() {
         return;
     }
     let (now, place) = (tables.now_ns(), pending::place(hash::flow(&config.hash_key, flow)));

@@ -1,7 +1,7 @@
 //! SYN cookies in the decision: learning how a listener replies, replying on its behalf, and recognising
 //! returned cookies.
 
-use super::count::{count, is_bound_to_all, learn_listener, listener_if_own};
+use super::count::{count, is_bound_to_all, learn_listener, listener_at};
 use super::ladder::{ANY_COOKIES, Trust};
 use super::own::is_own;
 use super::way_back::{self, NoWayBack, WayBack};
@@ -508,7 +508,7 @@ pub fn redeem_read<F: Frame + ?Sized, T: Tables>(
     if !matches!(classify(segment.flags), Class::Ack | Class::Fin) || segment.fragment {
         return false;
     }
-    let Some(listener) = listener_if_own(tables, &segment.flow) else {
+    let Some(listener) = listener_at(tables, &segment.flow, true) else {
         return false;
     };
     pkt.listener = listener;

@@ -33,35 +33,37 @@ pub(super) const fn follows(flow: &Flow, next: u32) -> bool {
 /// whose addresses are the host's own. (A dual-stack socket has an entry for each.)
 #[inline(always)]
 pub(super) fn find_listener<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
-    listener_of(tables, flow, |tables| is_own(tables, &flow.server))
+    let (listener, own_only) = nearest(tables, flow)?;
+    if !own_only || is_own(tables, &flow.server) { Some(listener) } else { None }
 }
 
-/// The listener that a flow belongs to, if packets to its address are the host's own.
+/// The listener that a flow belongs to, where it is known whether its address is the host's `own`.
 #[inline(always)]
-pub(super) fn listener_if_own<T: Tables>(tables: &T, flow: &FlowKey) -> Option<ListenerEntry> {
-    listener_of(tables, flow, |_| true)
-}
-
-/// The listener that a flow belongs to. `own` states whether its address is the host's own.
-#[inline(always)]
-pub(super) fn listener_of<T: Tables>(
+pub(super) fn listener_at<T: Tables>(
     tables: &T,
     flow: &FlowKey,
-    own: impl FnOnce(&T) -> bool,
+    own: bool,
 ) -> Option<ListenerEntry> {
+    let (listener, own_only) = nearest(tables, flow)?;
+    if !own_only || own { Some(listener) } else { None }
+}
+
+/// The listener at a flow's address and port, and whether it is one for the host's own addresses alone.
+#[inline(always)]
+fn nearest<T: Tables>(tables: &T, flow: &FlowKey) -> Option<(ListenerEntry, bool)> {
     let port = tables.port(flow.server_port);
     if port.exact != 0
         && let Some(id) = tables.listener_at(&ListenerKey::new(flow.server, flow.server_port))
     {
-        return tables.listener(id);
+        return Some((tables.listener(id)?, false));
     }
     let any = if flow.server.as_v4().is_some() { port.any_v4 } else { port.any_v6 };
     if any == 0 {
         return None;
     }
     let listener = tables.listener(u32::from(any) - 1)?;
-    let is_its = listener.own_only == 0 || own(tables) || flow.server.is_loopback();
-    if is_its { Some(listener) } else { None }
+    let own_only = listener.own_only != 0 && !flow.server.is_loopback();
+    Some((listener, own_only))
 }
 
 /// Returns whether packets to an address and port belong to a listener that is bound to all addresses of the

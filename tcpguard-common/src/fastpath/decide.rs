@@ -2,7 +2,7 @@
 
 use super::clients::{ClientStatus, validate};
 use super::count::{
-    SourceDelta, count, count_acknowledged, count_source, find_listener, follows, listener_if_own,
+    SourceDelta, count, count_acknowledged, count_source, find_listener, follows, listener_at,
     weight,
 };
 use super::kernel_cookies::Given;
@@ -395,7 +395,7 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     if config.abi_version != ABI_VERSION {
         return;
     }
-    let Some(listener) = listener_if_own(tables, key) else {
+    let Some(listener) = listener_at(tables, key, true) else {
         // A socket elsewhere took the connection: the SYN-ACK was the host's own, even if it left unseen.
         tables.note_syn_ack(&ListenerKey::new(key.server, key.server_port), Origin::Own.bit());
         return;

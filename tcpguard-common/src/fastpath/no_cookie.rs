@@ -6,7 +6,7 @@
 //!
 //! A packet that lost its mark on the way, or for whose mark the driver leaves no room, is checked at tc.
 
-use super::count::listener_if_own;
+use super::count::listener_at;
 use super::{PacketCtx, Tables, cookies};
 use crate::abi::{Config, ListenerEntry};
 use crate::wire::{self, Frame};
@@ -21,7 +21,7 @@ pub fn is_known<F: Frame + ?Sized, T: Tables>(
 ) -> bool {
     let segment = &pkt.segment;
     let accepts = |listener: ListenerEntry| listener.mitigations & ListenerEntry::ACCEPT != 0;
-    if segment.fragment || !listener_if_own(tables, &segment.flow).is_some_and(accepts) {
+    if segment.fragment || !listener_at(tables, &segment.flow, true).is_some_and(accepts) {
         return false;
     }
     let Some(times) = wire::recommended_timestamps(frame, segment) else {

@@ -11,7 +11,7 @@
 //! ([`super::learn`]). Out-of-state segments are looked for only at addresses and ports of which
 //! every SYN-ACK was found to be of a connection in the table.
 
-use super::count::{count, listener_if_own};
+use super::count::{count, listener_at};
 use super::exempt::is_exempt;
 use super::rules::agent_gone;
 use super::{
@@ -103,7 +103,7 @@ pub fn watched<F: Frame + ?Sized, T: Tables>(
     completes: bool,
 ) -> bool {
     let flow = &pkt.segment.flow;
-    let Some(listener) = listener_if_own(tables, flow) else {
+    let Some(listener) = listener_at(tables, flow, true) else {
         return false;
     };
     if listener.mitigations & ListenerEntry::OUT_OF_STATE == 0

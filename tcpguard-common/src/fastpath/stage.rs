@@ -2,7 +2,7 @@
 
 use super::clients::validate;
 use super::count::{
-    SourceDelta, count, count_acknowledged, count_listener, count_source, follows, listener_of,
+    SourceDelta, count, count_acknowledged, count_listener, count_source, follows, listener_at,
     weight,
 };
 use super::decide::completed;
@@ -94,7 +94,7 @@ pub fn count_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx
     pkt.mitigations = 0;
     let judged = config.mode != Mode::Off as u8;
     let sources = judged && (config.source_rules != 0 || config.port_rules != 0);
-    let Some(listener) = listener_of(tables, flow, |_| pkt.own) else {
+    let Some(listener) = listener_at(tables, flow, pkt.own) else {
         pkt.has_listener = false;
         return SynPlan { sources, ..SynPlan::default() };
     };

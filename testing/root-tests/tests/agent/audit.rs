@@ -116,7 +116,9 @@ fn audit_one_rule_deleted_and_one_added_is_repaired_although_their_number_is_the
     }
     let status = agent.status().unwrap();
     assert_eq!((status.rules_in_kernel(), status.rules().len()), (Some(3), 3));
-    assert_eq!(status.health(), []);
+    // A veth without a program at its other end gets no cookies, which is no matter of rules.
+    let health = status.health().into_iter().filter(|(code, _)| code != "other_end");
+    assert_eq!(health.collect::<Vec<_>>(), []);
     row.result(times, format!("all reported and repaired within {longest:.1?}"), longest < LIMIT)
         .naive(
             times,

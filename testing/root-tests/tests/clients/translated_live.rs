@@ -200,7 +200,7 @@ fn what_is_set_on_syns_alone_is_an_obstacle_with_its_remedy() {
     };
     load(&lab.edge, &marks("tcp flags & (fin|syn|rst|ack) == syn"));
     with_agent(&lab, &config("own", ""), |agent| {
-        refused(&lab, agent, "by flags", "Let it match connections (ct state new)");
+        refused(&lab, agent, "by flags", "let it match connections (ct state new)");
         load(&lab.edge, &marks("ct state new"));
         sleep(NOTICED);
         taken(&lab, agent, "by state");

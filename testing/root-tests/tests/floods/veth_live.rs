@@ -24,7 +24,7 @@ const CLIENTS: u32 = 50;
 const SERVED: f64 = 0.99;
 /// Most of the clients that the naive variant may serve. On a busy machine a few are.
 const NAIVE_SERVED: f64 = 0.5;
-const NO_PROGRAM: &str = "frames sent by XDP_TX are lost if its peer has no native XDP";
+const NO_PROGRAM: &str = "its peer has no native XDP program: frames sent by XDP_TX are lost";
 
 /// A mimicking flood, while a validated client and new clients come on schedule; the last status of it.
 fn flooded(lab: &Lab, agent: &Agent<'_>, family: Family) -> (Status, [Attempts; 2]) {
