@@ -14,7 +14,7 @@ use tcpguard::documents::{Advised, NextProgramFacts, State, Status};
 use tcpguard::text::{self, View};
 use tcpguard_common::abi::Reason;
 use tcpguard_common::abi::maps::MAX_LISTENERS;
-use tcpguard_engine::{Egress, ListenerState, Mode};
+use tcpguard_engine::{Egress, ListenerKind, ListenerState, Mode};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::Conntrack;
@@ -573,4 +573,23 @@ fn the_schema_check_finds_what_is_wrong() {
         *bad.pointer_mut(pointer).expect(pointer) = wrong;
         assert!(!faults("status", &bad).is_empty(), "{pointer}");
     }
+}
+
+#[test]
+fn listeners_of_this_host_come_before_those_behind_it_and_unused_ones_last() {
+    let mut calm = status(calm());
+    let of = |addr: &str, kind, syn_pps| {
+        let mut listener = calm.listeners[0].clone();
+        (listener.addr, listener.kind, listener.syn_pps) = (addr.parse().unwrap(), kind, syn_pps);
+        listener
+    };
+    let (local, behind) = (ListenerKind::Local, ListenerKind::Forwarded);
+    let guest = of("10.60.0.2", behind, 100.0);
+    calm.listeners = vec![of("0.0.0.0", local, 0.0), guest, of("192.0.2.1", local, 20.0)];
+    let order = |status: &Status| -> Vec<String> {
+        text::worst_first(&status.listeners).iter().map(|one| one.addr.to_string()).collect()
+    };
+    assert_eq!(order(&calm), ["192.0.2.1", "10.60.0.2", "0.0.0.0"]);
+    calm.listeners[1].state = ListenerState::Attacked;
+    assert_eq!(order(&calm)[0], "10.60.0.2");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::{ListenerState, Mode};
+use tcpguard_engine::{ListenerKind, ListenerState, Mode};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::units::{percent, short, span, whole};
@@ -430,12 +430,19 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     ]
 }
 
-/// Returns the listeners, those that are not `ok` first, then those with the most SYNs.
+/// Returns the listeners, those that are not `ok` first, then those of this host that clients use, then those behind it.
+/// Of each the one with the most SYNs comes first.
 pub fn worst_first(listeners: &[Listener]) -> Vec<&Listener> {
+    let group = |listener: &Listener| match (listener.state, listener.kind) {
+        (ListenerState::Ok, _) if listener.syn_pps == 0.0 => 3,
+        (ListenerState::Ok, ListenerKind::Forwarded) => 2,
+        (ListenerState::Ok, ListenerKind::Local) => 1,
+        _ => 0,
+    };
     let mut sorted: Vec<&Listener> = listeners.iter().collect();
     sorted.sort_by(|a, b| {
-        let calm = |listener: &Listener| listener.state == ListenerState::Ok;
-        calm(a).cmp(&calm(b)).then(b.syn_pps.total_cmp(&a.syn_pps)).then(a.port.cmp(&b.port))
+        let by_rate = b.syn_pps.total_cmp(&a.syn_pps);
+        group(a).cmp(&group(b)).then(by_rate).then(a.port.cmp(&b.port))
     });
     sorted
 }
