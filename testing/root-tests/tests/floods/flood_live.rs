@@ -504,8 +504,8 @@ fn a_full_accept_queue_is_reported_beside_a_flood_that_a_rule_drops() {
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let service = Family::V4.service();
     let _load = Load::start(&lab.client, service, CLIENT_RATE).unwrap();
-    sleep(2 * SECOND);
-    let flood = Flood { rate: MODERATE, ..Flood::random(service, 20 * SECOND) };
+    agent.wait_until("a baseline", TIMEOUT, Status::knows_baseline).unwrap();
+    let flood = Flood { rate: MODERATE, ..Flood::random(service, 40 * SECOND) };
     let _flood = flood.start(&lab).unwrap();
     let ruled = |status: &Status| status.alerts("rule_installed") > 0;
     agent.wait_until("a rule", TIMEOUT, ruled).unwrap();
