@@ -1,10 +1,8 @@
 //! A host with more addresses of its own than it has records of SYN-ACKs.
 
-use tcpguard_common::abi::{
-    ABI_VERSION, Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason,
-};
+use tcpguard_common::abi::{Action, Addr, ExemptEntry, ListenerEntry, ListenerKey, Reason};
 use tcpguard_common::fastpath::{self, Departure, Origin};
-use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
+use tcpguard_common::model::{Model, Packet, cookie_secret, enforcing};
 
 const S: u64 = 1_000_000_000;
 const START: u64 = 5_000 * S;
@@ -46,14 +44,7 @@ fn key(addr: Addr) -> ListenerKey {
 
 /// A host that has a /17 for its own, answers SYNs at a port of all addresses, and was seen to reply from one.
 fn host() -> Model {
-    let mut host = Model::new(Config {
-        abi_version: ABI_VERSION,
-        mode: Mode::Enforce as u8,
-        heartbeat_ns: START,
-        heartbeat_limit_ns: 30 * S,
-        hash_key: hash_key(1),
-        ..Config::default()
-    });
+    let mut host = Model::new(enforcing(START));
     host.now_ns = START;
     host.cookie_secret = cookie_secret(1);
     host.exempt.push(((own(0), 96 + 17), ExemptEntry::OWN));

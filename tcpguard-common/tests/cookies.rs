@@ -4,12 +4,11 @@
 use proptest::prelude::*;
 use tcpguard_common::abi::option::{ECN, SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    ABI_VERSION, Action, Addr, Config, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason,
-    SynAckRecord, moment,
+    Action, Addr, ExemptEntry, ListenerEntry, ListenerKey, Mode, Reason, SynAckRecord, moment,
 };
 use tcpguard_common::cookie;
 use tcpguard_common::fastpath::{Accepted, COOKIE_HEARTBEAT_NS, HandedOver, Tables};
-use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
+use tcpguard_common::model::{Model, Packet, cookie_secret, enforcing};
 use tcpguard_common::wire::TAGGED;
 
 const S: u64 = 1_000_000_000;
@@ -129,14 +128,7 @@ fn record(options: u32) -> SynAckRecord {
 }
 
 fn host(options: u32) -> Model {
-    let mut host = Model::new(Config {
-        abi_version: ABI_VERSION,
-        mode: Mode::Enforce as u8,
-        heartbeat_ns: NOW,
-        heartbeat_limit_ns: 30 * S,
-        hash_key: hash_key(1),
-        ..Config::default()
-    });
+    let mut host = Model::new(enforcing(NOW));
     host.now_ns = NOW;
     host.cookie_secret = cookie_secret(1);
     let cookies = ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT;

@@ -1,11 +1,11 @@
 //! Out-of-state segments: those that are counted and dropped, and those that never are.
 
 use tcpguard_common::abi::{
-    ABI_VERSION, Action, Addr, Client, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind,
-    Mode, Reason, SynAckRecord,
+    Action, Addr, Client, Config, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Mode, Reason,
+    SynAckRecord,
 };
 use tcpguard_common::fastpath::{FAILED_COOKIE_NS, KernelCookie, Origin};
-use tcpguard_common::model::{Model, Packet, cookie_secret, hash_key};
+use tcpguard_common::model::{Model, Packet, cookie_secret, enforcing};
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 5_000 * S;
@@ -59,15 +59,10 @@ struct Host(Model);
 impl Host {
     fn new(mitigations: u8) -> Self {
         let mut host = Model::new(Config {
-            abi_version: ABI_VERSION,
-            mode: Mode::Enforce as u8,
-            heartbeat_ns: NOW,
-            heartbeat_limit_ns: 30 * S,
-            hash_key: hash_key(1),
             out_of_state: 1,
             drop_out_of_state: 1,
             failed_cookie_ns: FAILED_COOKIE_NS,
-            ..Config::default()
+            ..enforcing(NOW)
         });
         host.now_ns = NOW;
         host.cookie_secret = cookie_secret(1);

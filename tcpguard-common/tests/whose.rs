@@ -2,11 +2,10 @@
 //! elsewhere is noted for the agent.
 
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, Config, ExemptEntry, FlowKey, ListenerEntry, ListenerKey, ListenerKind,
-    Mode, Reason,
+    Addr, Config, ExemptEntry, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Reason,
 };
 use tcpguard_common::fastpath::{self, Origin};
-use tcpguard_common::model::{Model, hash_key};
+use tcpguard_common::model::{Model, enforcing};
 
 const S: u64 = 1_000_000_000;
 const START: u64 = 5_000 * S;
@@ -57,15 +56,7 @@ fn key(addr: Addr) -> ListenerKey {
 
 /// A host with a socket at a port of all addresses, of both families.
 fn host() -> Model {
-    let mut host = Model::new(Config {
-        abi_version: ABI_VERSION,
-        mode: Mode::Enforce as u8,
-        heartbeat_ns: START,
-        heartbeat_limit_ns: 30 * S,
-        established_seen: 1,
-        hash_key: hash_key(1),
-        ..Config::default()
-    });
+    let mut host = Model::new(Config { established_seen: 1, ..enforcing(START) });
     host.now_ns = START;
     for (id, any) in [(0, Addr::ANY_V4), (1, Addr::ANY_V6)] {
         host.add_listener(key(any), ListenerEntry { id, own_only: 1, ..ListenerEntry::default() });

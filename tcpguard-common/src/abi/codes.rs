@@ -116,7 +116,7 @@ codes! {
         Signed = 5, "signed";
         /// There is no cookie: no secret is drawn, or the kernel made none.
         NoCookie = 6, "no_cookie";
-        /// No cookie came back that was sent from the address to which it was sent.
+        /// Cookies are withheld at its server address: none that was sent from there was returned.
         Withheld = 7, "withheld";
     }
 }

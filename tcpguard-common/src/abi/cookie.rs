@@ -139,7 +139,7 @@ impl SynAckRecord {
         Self { interfaces: 0, foreign_at: 0, mss_at: 0, ..self.anew() }
     }
 
-    /// Returns the record as it is before the first cookie: none is withheld, or has come back.
+    /// Returns the record as it is before the first cookie: none is withheld, and none was returned.
     pub const fn anew(&self) -> Self {
         self.withheld(false)
     }

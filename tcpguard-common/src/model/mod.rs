@@ -29,11 +29,11 @@ use crate::abi::maps::{
     PENDING_MARKS, REPLY_LIMIT_BUCKETS, SIG_CACHE, SOURCE_SETS, SYN_ACK_CACHE, TEMPLATES,
 };
 use crate::abi::{
-    Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
-    DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late, LetThrough,
-    ListenerCounters, ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters,
-    PortEntry, Reason, ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceSet,
-    SynAckRecord, SynSamples,
+    ABI_VERSION, Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork,
+    CookieSecret, DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late,
+    LetThrough, ListenerCounters, ListenerEntry, ListenerKey, Mode, NextHop, NextHops, Pace,
+    PacketCounters, PortEntry, Reason, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
+    SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, Origin,
@@ -147,6 +147,18 @@ pub struct Model {
     segments: Pace,
     segments_so_far: u64,
     pkt: PacketCtx,
+}
+
+/// The configuration of a host in mode enforce, with an agent that was alive at `now_ns`.
+pub fn enforcing(now_ns: u64) -> Config {
+    Config {
+        abi_version: ABI_VERSION,
+        mode: Mode::Enforce as u8,
+        heartbeat_ns: now_ns,
+        heartbeat_limit_ns: 30_000_000_000,
+        hash_key: hash_key(1),
+        ..Config::default()
+    }
 }
 
 impl Model {

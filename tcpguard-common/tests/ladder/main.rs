@@ -10,12 +10,11 @@ mod unanswerable;
 
 use tcpguard_common::abi::option::{SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    ABI_VERSION, Action, Addr, Client, Config, EVERY_PORT, FlowKey, FlowState, ListenerCounters,
-    ListenerEntry, ListenerKey, Mask, Mode, Rate, Reason, ReplyRate, RuleRef, SignatureKey,
-    SynAckRecord, maps,
+    Action, Addr, Client, Config, EVERY_PORT, FlowKey, FlowState, ListenerCounters, ListenerEntry,
+    ListenerKey, Mask, Mode, Rate, Reason, ReplyRate, RuleRef, SignatureKey, SynAckRecord, maps,
 };
 use tcpguard_common::fastpath::{self, COOKIE_HEARTBEAT_NS, hash};
-use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, hash_key};
+use tcpguard_common::model::{Model, Packet, Recent, cookie_secret, enforcing, hash_key};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -93,7 +92,7 @@ fn one_family_may_have_cookies_and_the_other_none() {
     }
 }
 
-/// Cookies of one server address do not come back. As where no cookies are sent, the stack gets all SYNs to it, whatever
+/// Cookies of one server address are not returned. As where no cookies are sent, the stack gets all SYNs to it, whatever
 /// tokens are left.
 #[test]
 fn one_server_address_may_have_cookies_and_the_other_none() {
@@ -133,14 +132,9 @@ fn any_source(number: u64) -> Addr {
 /// A host with these mitigations for its listeners on port 443.
 fn host(mitigations: u8) -> Model {
     let mut host = Model::new(Config {
-        abi_version: ABI_VERSION,
-        mode: Mode::Enforce as u8,
-        heartbeat_ns: START,
-        heartbeat_limit_ns: 30 * S,
         established_seen: 1,
-        hash_key: hash_key(1),
         tracked_bits: Config::tracked_bits(20_000),
-        ..Config::default()
+        ..enforcing(START)
     });
     host.now_ns = START;
     host.cookie_secret = cookie_secret(1);

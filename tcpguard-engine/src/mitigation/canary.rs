@@ -221,7 +221,7 @@ mod tests {
                 ],
             );
             let (addr, harm) = harmed.into_iter().next()?;
-            assert_eq!(addr, BEHIND, "cookies of the other one come back");
+            assert_eq!(addr, BEHIND, "cookies of the other one are returned");
             Some((second, harm))
         })
     }
@@ -230,7 +230,7 @@ mod tests {
     fn cookies_of_another_address_prove_nothing_for_this_one() {
         let found = found_at(1, |second| (4 * second as u8, false));
         assert_eq!(found, Some((4, Harm::None { asked: 12, for_s: 3.0 })));
-        assert_eq!(found_at(1, |second| (4 * second as u8, second > 2)), None, "one came back");
+        assert_eq!(found_at(1, |second| (4 * second as u8, second > 2)), None, "one was returned");
         assert_eq!(found_at(1, |_| (7, false)), None, "few");
         assert_eq!(found_at(1, |_| (0, false)), None, "no client comes");
         let saturated = found_at(1, |second| (second.saturating_mul(100).min(255) as u8, false));
@@ -239,7 +239,7 @@ mod tests {
 
     /// No cookie of any address is returned: it is the family that has none.
     #[test]
-    fn an_address_is_judged_once_cookies_of_another_one_come_back() {
+    fn an_address_is_judged_once_cookies_of_another_one_are_returned() {
         let found = found_at(20, |second| (second as u8, false));
         assert_eq!(found.map(|(second, _)| second), Some(20));
     }

@@ -218,16 +218,8 @@ fn text(value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::interfaces;
-    use super::super::netlink::messages;
-    use super::super::netlink::tests::{attribute, message};
+    use super::super::netlink::tests::{attribute, message, parsed};
     use super::*;
-
-    fn parse_one<T>(
-        datagram: &[u8],
-        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<T>, DecodeError> {
-        messages(datagram).next().expect("one message").and_then(|message| parse(&message))
-    }
 
     fn link(attributes: &[Vec<u8>]) -> Vec<u8> {
         message(RTM_NEWLINK, &[&[0; IFINFOMSG_LEN][..], &attributes.concat()].concat())
@@ -259,7 +251,7 @@ mod tests {
             (&nothing, none),
         ] {
             let datagram = link(&[attribute(ifla::XDP, &xdp.concat()), number(ifla::MASTER, 3)]);
-            let found = parse_one(&datagram, parse_place).expect("well formed").expect("a place");
+            let found = parsed(&datagram, parse_place).expect("well formed").expect("a place");
             assert_eq!(found, Place { master: Some(3), xdp: expected, ..Place::default() });
         }
     }
@@ -269,12 +261,12 @@ mod tests {
         let options = [attribute(tca::BPF_NAME, b"guard.o\0"), number(tca::BPF_ID, 9)].concat();
         let kind = attribute(tca::KIND, b"bpf\0");
         let whole = filter(&[kind.clone(), attribute(tca::OPTIONS, &options)]);
-        let found = parse_one(&whole, parse_filter).expect("well formed");
+        let found = parsed(&whole, parse_filter).expect("well formed");
         let expected = Filter { kind: "bpf".into(), name: Some("guard.o".into()), id: Some(9) };
         assert_eq!(found, Some(expected));
-        assert_eq!(parse_one(&filter(&[kind]), parse_filter).expect("well formed"), None);
+        assert_eq!(parsed(&filter(&[kind]), parse_filter).expect("well formed"), None);
         let flower = [attribute(tca::KIND, b"flower\0"), attribute(tca::OPTIONS, &[1; 4])];
-        let found = parse_one(&filter(&flower), parse_filter).expect("well formed");
+        let found = parsed(&filter(&flower), parse_filter).expect("well formed");
         assert_eq!(found, Some(Filter { kind: "flower".into(), name: None, id: None }));
     }
 
@@ -285,12 +277,12 @@ mod tests {
         let options = [attribute(tca::BPF_NAME, b"guard.o\0"), number(tca::BPF_ID, 9)].concat();
         let filter = filter(&[attribute(tca::KIND, b"bpf\0"), attribute(tca::OPTIONS, &options)]);
         for cut in 16..link.len() {
-            let found = parse_one(&message(RTM_NEWLINK, &link[16..cut]), parse_place);
+            let found = parsed(&message(RTM_NEWLINK, &link[16..cut]), parse_place);
             let master = found.ok().flatten().and_then(|place| place.master);
             assert!(master.is_none_or(|master| master == 3), "cut at {cut}");
         }
         for cut in 16..filter.len() {
-            let found = parse_one(&message(RTM_NEWTFILTER, &filter[16..cut]), parse_filter);
+            let found = parsed(&message(RTM_NEWTFILTER, &filter[16..cut]), parse_filter);
             let id = found.ok().flatten().and_then(|filter| filter.id);
             assert!(id.is_none_or(|id| id == 9), "cut at {cut}");
         }

@@ -255,23 +255,13 @@ fn default_route(message: &Message) -> Result<Option<Vec<IpAddr>>, DecodeError> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::messages;
-    use super::super::netlink::tests::{attribute, message};
+    use super::super::netlink::tests::{attribute, parsed_payload};
     use super::super::rtnetlink::tests::next_hop;
     use super::super::rtnetlink::{RTA_GATEWAY, RTA_VIA};
     use super::*;
 
     const INET: u8 = libc::AF_INET as u8;
     const INET6: u8 = libc::AF_INET6 as u8;
-
-    fn parse_one<T>(
-        payload: &[u8],
-        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<T>, DecodeError> {
-        let datagram = message(0x18, payload);
-        let message = messages(&datagram).next().expect("one message");
-        message.and_then(|message| parse(&message))
-    }
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().expect("an address")).collect()
@@ -311,7 +301,7 @@ mod tests {
             (route(INET, 8, RTN_UNICAST, std::slice::from_ref(&gateway)), None),
             (route(INET, 0, 7, &[gateway]), None),
         ] {
-            let found = parse_one(&payload, default_route).expect("well formed");
+            let found = parsed_payload(&payload, default_route).expect("well formed");
             assert_eq!(found, expected.map(|texts| addresses(&texts)));
         }
     }
@@ -322,7 +312,7 @@ mod tests {
         let multipath = attribute(RTA_MULTIPATH, &[hop.clone(), hop].concat());
         let whole = route(INET, 0, RTN_UNICAST, &[multipath]);
         for cut in 0..whole.len() {
-            let found = parse_one(&whole[..cut], default_route);
+            let found = parsed_payload(&whole[..cut], default_route);
             let gateways = found.ok().flatten().unwrap_or_default();
             assert_eq!(gateways, [] as [IpAddr; 0], "cut at {cut}");
         }
@@ -346,7 +336,7 @@ mod tests {
             (rule_message(0, TO_TABLE, 0, &[attribute(fra::L3MDEV, &[1]), table]), of(None, all())),
             (rule_message(0, 7, 0, &[]), None),
         ] {
-            assert_eq!(parse_one(&payload, rule).expect("well formed"), expected);
+            assert_eq!(parsed_payload(&payload, rule).expect("well formed"), expected);
         }
     }
 
@@ -359,7 +349,7 @@ mod tests {
             let info =
                 [attribute(ifla::INFO_KIND, kind), attribute(ifla::INFO_DATA, &data)].concat();
             payload.extend(attribute(ifla::LINKINFO, &info));
-            parse_one(&payload, vrf).expect("well formed")
+            parsed_payload(&payload, vrf).expect("well formed")
         };
         assert_eq!(link(b"vrf\0", 1001), Some((9, 1001)));
         assert_eq!(link(b"vlan\0", 1001), None);

@@ -190,8 +190,7 @@ pub(super) fn ethtool<const N: usize>(name: &str, mut words: [u32; N]) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::super::interfaces;
-    use super::super::netlink::messages;
-    use super::super::netlink::tests::{attribute, message};
+    use super::super::netlink::tests::{attribute, parsed_payload};
     use super::*;
 
     fn parse_one<T>(
@@ -199,8 +198,7 @@ mod tests {
         parse: fn(&Message) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
         let payload = [&[0; GENLMSGHDR_LEN][..], &attributes.concat()].concat();
-        let datagram = message(0x18, &payload);
-        messages(&datagram).next().expect("one message").and_then(|message| parse(&message))
+        parsed_payload(&payload, parse)
     }
 
     #[test]

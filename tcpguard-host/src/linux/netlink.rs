@@ -359,6 +359,22 @@ pub(super) mod tests {
         bytes
     }
 
+    /// The result of `parse` for the only message of a datagram.
+    pub(in crate::linux) fn parsed<T>(
+        datagram: &[u8],
+        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        messages(datagram).next().expect("one message").and_then(|message| parse(&message))
+    }
+
+    /// The same for a message with this payload, of a kind that does not matter.
+    pub(in crate::linux) fn parsed_payload<T>(
+        payload: &[u8],
+        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        parsed(&message(0x18, payload), parse)
+    }
+
     #[test]
     fn the_words_of_an_error_are_behind_the_request() {
         let says = attribute(NLMSGERR_ATTR_MSG, b"Peer MTU is too large to set XDP\0");

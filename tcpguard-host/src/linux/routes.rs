@@ -223,18 +223,8 @@ fn is_valid(message: &Message) -> Result<Option<bool>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::super::interfaces;
-    use super::super::netlink::messages;
-    use super::super::netlink::tests::{attribute, message};
+    use super::super::netlink::tests::{attribute, parsed_payload};
     use super::*;
-
-    fn parse<T>(
-        payload: &[u8],
-        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<T>, DecodeError> {
-        let datagram = message(0x18, payload);
-        let message = messages(&datagram).next().expect("one message");
-        message.and_then(|message| parse(&message))
-    }
 
     fn route(kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
         let mut payload = vec![0; RTMSG_LEN];
@@ -254,9 +244,9 @@ mod tests {
             (route(RTN_UNICAST, &[out.clone(), via]), Way::Gateway(7)),
             (route(RTN_LOCAL, std::slice::from_ref(&out)), Way::NoHost),
         ] {
-            assert_eq!(parse(&payload, way).expect("well formed"), Some(expected));
+            assert_eq!(parsed_payload(&payload, way).expect("well formed"), Some(expected));
         }
-        assert!(parse(&route(RTN_UNICAST, &[]), way).is_err());
+        assert!(parsed_payload(&route(RTN_UNICAST, &[]), way).is_err());
     }
 
     #[test]
@@ -264,10 +254,10 @@ mod tests {
         let out = attribute(RTA_OIF, &7u32.to_ne_bytes());
         let whole = route(RTN_UNICAST, &[out, attribute(RTA_GATEWAY, &[192, 0, 2, 1])]);
         for cut in 0..whole.len() {
-            let found = parse(&whole[..cut], way);
+            let found = parsed_payload(&whole[..cut], way);
             assert!(!matches!(found, Ok(Some(Way::Gateway(_)))), "cut at {cut}: {found:?}");
         }
-        assert!((0..10).all(|length| parse(&vec![0; length], is_valid).is_err()));
+        assert!((0..10).all(|length| parsed_payload(&vec![0; length], is_valid).is_err()));
     }
 
     #[test]
@@ -275,7 +265,7 @@ mod tests {
         let state = |state: u16| {
             let mut payload = vec![0; NDMSG_LEN];
             payload[8..10].copy_from_slice(&state.to_ne_bytes());
-            parse(&payload, is_valid).expect("well formed")
+            parsed_payload(&payload, is_valid).expect("well formed")
         };
         for valid in [0x02, 0x04, 0x08, 0x10, 0x40, 0x80] {
             assert_eq!(state(valid), Some(true), "{valid:#x}");

@@ -94,20 +94,10 @@ pub(super) fn address(family: u8, value: &[u8]) -> Result<Option<IpAddr>, Decode
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::netlink::messages;
-    use super::super::netlink::tests::{attribute, message};
+    use super::super::netlink::tests::{attribute, parsed_payload};
     use super::*;
 
     const INET: u8 = libc::AF_INET as u8;
-
-    fn parse_one<T>(
-        payload: &[u8],
-        parse: fn(&Message) -> Result<Option<T>, DecodeError>,
-    ) -> Result<Option<T>, DecodeError> {
-        let datagram = message(0x18, payload);
-        let message = messages(&datagram).next().expect("one message");
-        message.and_then(|message| parse(&message))
-    }
 
     pub(in crate::linux) fn next_hop(attributes: &[Vec<u8>]) -> Vec<u8> {
         let attributes = attributes.concat();
@@ -120,7 +110,7 @@ pub(super) mod tests {
         let mut payload = vec![INET, 32, 0, 0, 7, 0, 0, 0];
         payload.extend(attribute(IFA_ADDRESS, &[10, 0, 0, 2]));
         payload.extend(attribute(IFA_LOCAL, &[10, 0, 0, 1]));
-        let found = parse_one(&payload, own_address).expect("well formed");
+        let found = parsed_payload(&payload, own_address).expect("well formed");
         assert_eq!(found, Some(IpAddr::from([10, 0, 0, 1])));
     }
 

@@ -28,8 +28,8 @@ impl Obstacle {
                 "this kernel was built without CONFIG_SYN_COOKIES and accepts no SYN cookie"
             }
             Self::AlwaysCookies => {
-                "net.ipv4.tcp_syncookies is 2: the kernel answers every SYN with a cookie, and such SYN-ACKs do not \
-                 show how the listener replies"
+                "net.ipv4.tcp_syncookies is 2: the kernel answers SYNs with cookies, and such SYN-ACKs do not show how \
+                 the listener replies"
             }
             Self::NoBackend(why) => why,
             Self::Barred => "the configuration forbids them ([[listener]] cookies = false)",

@@ -7,9 +7,9 @@
 
 use tcpguard_common::abi::option::{SACK, TIMESTAMPS, WSCALE};
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, Mode, Reason, ReplyRate, SynAckRecord,
+    Addr, Config, ListenerEntry, ListenerKey, Reason, ReplyRate, SynAckRecord,
 };
-use tcpguard_common::model::{Model, cookie_secret, hash_key};
+use tcpguard_common::model::{Model, cookie_secret, enforcing};
 use tcpguard_sim::Random;
 
 use crate::table::{Block, percent, rate};
@@ -78,15 +78,10 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let mut model = Model::new(Config {
-            abi_version: ABI_VERSION,
-            mode: Mode::Enforce as u8,
-            heartbeat_ns: START,
-            heartbeat_limit_ns: 30 * SECOND,
             established_seen: 1,
-            hash_key: hash_key(1),
             tracked_bits: Config::tracked_bits(20_000),
             replies_per_network: ReplyRate::share(256, 1),
-            ..Config::default()
+            ..enforcing(START)
         });
         model.now_ns = START;
         model.cookie_secret = cookie_secret(1);

@@ -22,6 +22,7 @@ use crate::driver::{ListenerTable, Monitored, Tables};
 /// A listener whose sockets are gone is monitored for this much longer: an application that restarts
 /// under a flood must neither end the incident nor lose the state about its clients.
 const GONE: Duration = Duration::from_secs(60);
+
 /// The state of a monitored listener that its host shows.
 #[derive(Debug, Default)]
 pub struct Observed {

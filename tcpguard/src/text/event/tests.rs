@@ -281,7 +281,7 @@ fn mitigations() -> Vec<Event> {
         for harm in harms() {
             let retry_s = (!harm.is_lasting()).then_some(60);
             let family = (mitigation == Mitigation::Cookies).then_some(Family::Ipv6);
-            // Only those that do not come back are withheld from an address.
+            // Only those that are not returned are withheld from an address.
             let is_of_address = family.is_some() && matches!(harm, Harm::None { .. });
             let addresses = if is_of_address { vec![listener.addr; 3] } else { Vec::new() };
             for (family, addresses) in [(None, vec![]), (family, vec![]), (None, addresses)] {

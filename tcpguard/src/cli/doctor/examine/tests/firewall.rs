@@ -1,8 +1,10 @@
 //! Packet filters that SYN cookies suit, and that they do not.
 
+use tcpguard_engine::Family;
 use tcpguard_host::firewall::recorded::{FIREWALLD, MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
 
 use super::*;
+use crate::documents::{BackendInUse, CookiesOfFamily};
 
 fn with(rules: &str, change: impl FnOnce(&mut FirewallFacts)) -> Vec<Checked> {
     let mut facts = healthy();
@@ -79,6 +81,25 @@ fn nat_is_said_with_the_back_end_that_makes_the_cookies() {
     let cookies = found(&facts, "cookies");
     let text = &cookies[0].finding.text;
     assert!(text.contains("own cookies work (native); not beside NAT: the kernel's"), "{text}");
+}
+
+#[test]
+fn each_family_is_named_with_its_back_end_where_nat_makes_them_differ() {
+    let mut facts = healthy();
+    let Agent::Running(status) = &mut facts.agent else { panic!("an agent") };
+    let of = |family, backend, reason: Option<&str>| CookiesOfFamily {
+        family,
+        backend,
+        reason: reason.map(str::to_owned),
+    };
+    status.cookies.backend = BackendInUse::KernelHelper;
+    status.cookies.by_family = vec![
+        of(Family::Ipv4, BackendInUse::Own, None),
+        of(Family::Ipv6, BackendInUse::KernelHelper, Some("NAT")),
+    ];
+    let texts = |facts| found(facts, "cookies").into_iter().map(|one| one.finding.text);
+    let expected = "SYN cookies by the kernel, on request of XDP; at IPv4 listeners by XDP";
+    assert!(texts(&facts).any(|text| text == expected), "{:?}", texts(&facts).collect::<Vec<_>>());
 }
 
 #[test]
