@@ -48,7 +48,8 @@ fn joined(all: &[&Incident]) -> Incident {
         since: all.iter().map(|one| one.since).min_by_key(|at| at.0).unwrap_or(largest.since),
         listeners: all.iter().map(|one| one.listeners.max(1)).sum(),
         syn_pps,
-        peak_syn_pps: rate(|one| one.peak_syn_pps),
+        // They had their peaks at different times, so the sum of these was never reached.
+        peak_syn_pps: all.iter().map(|one| one.peak_syn_pps).fold(syn_pps, f64::max),
         baseline_pps: baselines.reduce(|sum, one| sum + one),
         syns: count(|one| one.syns),
         matched: count(|one| one.matched),
