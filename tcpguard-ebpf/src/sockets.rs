@@ -115,6 +115,16 @@ pub unsafe fn is_of(socket: *mut bpf_sock, flow: &FlowKey) -> bool {
     own && remote && ports
 }
 
+/// The port of a socket at this host.
+///
+/// # Safety
+/// `socket` must be one that the kernel gave this program, and not null.
+#[inline(always)]
+pub unsafe fn port(socket: *mut bpf_sock) -> u32 {
+    // SAFETY: by the caller; the kernel lets a program read this field of a socket in any state.
+    unsafe { (*socket).src_port }
+}
+
 /// The socket that a segment finds, see `Tables::socket`.
 ///
 /// # Safety

@@ -13,14 +13,16 @@ use crate::{maps, sockets};
 #[inline(always)]
 pub fn learn(ctx: &TcContext) {
     let skb = ctx.skb.skb;
-    let marks = Origin::from_code(syn_ack_origin(skb)).marks();
+    let sent_by = syn_ack_origin(skb);
+    let marks = Origin::from_code(sent_by & 0xffff).marks();
     let said = syn_ack_options(skb);
     let interfaces = syn_ack_way(skb, said, marks);
-    if syn_ack_listener(marks) != 0 {
+    if syn_ack_listener(marks, sent_by >> 16) != 0 {
         syn_ack_record(said, marks, interfaces);
     }
 }
 
+/// The [`Origin`], and in the upper half the [`Departure::port`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
@@ -42,7 +44,8 @@ extern "C" fn syn_ack_origin(skb: *mut __sk_buff) -> u32 {
     } else if sender.is_null() || unsafe { sockets::is_of(sender, &sent.flow) } {
         Origin::Unknown
     } else {
-        Origin::Foreign
+        // SAFETY: as above.
+        return Origin::Foreign as u32 | unsafe { sockets::port(sender) } << 16;
     };
     origin as u32
 }
@@ -69,17 +72,17 @@ extern "C" fn syn_ack_way(skb: *mut __sk_buff, said: u64, marks: u32) -> u32 {
     let (ifindex, tagged_later, control, sent) =
         unsafe { ((*skb).ifindex, (*skb).vlan_present, (*skb).vlan_tci, &*tables.sent()) };
     let vlan = if tagged_later != 0 { tagged(control as u16) } else { 0 };
-    let departure = Departure { ifindex: maps::path(ifindex), vlan, marks };
+    let departure = Departure { ifindex: maps::path(ifindex), vlan, marks, port: 0 };
     fastpath::learn_way(&frame, sent, &departure, Said(said), &mut tables)
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn syn_ack_listener(marks: u32) -> u32 {
+extern "C" fn syn_ack_listener(marks: u32, port: u32) -> u32 {
     let Some(mut tables) = KernelTables::new() else { return 0 };
     // SAFETY: this CPU's state, of which the tables use other fields.
     let sent = unsafe { &*tables.sent() };
-    fastpath::learn_listener(sent, marks, &mut tables).into()
+    fastpath::learn_listener(sent, marks, port as u16, &mut tables).into()
 }
 
 #[unsafe(no_mangle)]

@@ -17,8 +17,8 @@ use tcpguard_common::abi::{
     RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
-    Allowance, CachedSynAck, HandedOver, KernelCookie, OwnAddress, SigCacheEntry, Socket, Tables,
-    Template,
+    Allowance, CachedSynAck, HandedOver, KernelCookie, Note, OwnAddress, SigCacheEntry, Socket,
+    Tables, Template,
 };
 use tcpguard_common::wire::Segment;
 
@@ -192,13 +192,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64) {
-        if let Some(origins) = maps::UNKNOWN_LISTENERS.get_ptr_mut(key) {
+    fn note_syn_ack(&mut self, key: &ListenerKey, note: Note) {
+        if let Some(noted) = maps::UNKNOWN_LISTENERS.get_ptr_mut(key) {
             // SAFETY: a value looked up in this run.
-            unsafe { *origins |= origin };
+            unsafe { *noted = Note(*noted).joined(note).0 };
         } else {
             // A full table loses the oldest, which is noted again with its next SYN-ACK.
-            let _ = maps::UNKNOWN_LISTENERS.insert(key, origin, ANY);
+            let _ = maps::UNKNOWN_LISTENERS.insert(key, note.0, ANY);
         }
     }
 

@@ -181,7 +181,7 @@ pub const CLOSED_PORT_SOURCES: &str = "CLOSED_PORT_SOURCES";
 /// Array by keyed hash of a local address and port: a word (u64) of the filter of closed ports; see
 /// [`crate::fastpath::closed`].
 pub const CLOSED: &str = "CLOSED";
-/// LRU hash: [`super::ListenerKey`] to the origins of its SYN-ACKs (u64), bits of [`crate::fastpath::Origin::bit`].
+/// LRU hash: [`super::ListenerKey`] to the origins of its SYN-ACKs (u64), a [`crate::fastpath::Note`].
 pub const UNKNOWN_LISTENERS: &str = "UNKNOWN_LISTENERS";
 /// Array of 1: [`super::CookieSecret`].
 pub const COOKIE_SECRET: &str = "COOKIE_SECRET";

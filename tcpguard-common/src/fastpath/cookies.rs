@@ -64,6 +64,8 @@ pub struct Departure {
     pub vlan: u32,
     /// The value of its [`Origin::marks`].
     pub marks: u32,
+    /// Port of the host's own socket that sent it, where NAT gave the packet another address or port; 0 otherwise.
+    pub port: u16,
 }
 
 /// The origin of a SYN-ACK that leaves.
@@ -94,7 +96,7 @@ impl Origin {
         }
     }
 
-    /// Its bit in `UNKNOWN_LISTENERS`.
+    /// Its bit in a [`Note`].
     #[inline(always)]
     pub const fn bit(self) -> u64 {
         1 << self as u8
@@ -120,6 +122,42 @@ impl Origin {
             UNKNOWN => Self::Unknown,
             _ => Self::Foreign,
         }
+    }
+}
+
+/// What the SYN-ACKs of an address and port show of who sends them: a value of `UNKNOWN_LISTENERS`. Bits 0 to 2 are
+/// [`Origin::bit`], bits 16 to 31 are the last [`Departure::port`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Note(pub u64);
+
+impl Note {
+    const PORT: u32 = 16;
+
+    /// The note of one SYN-ACK.
+    #[inline(always)]
+    pub const fn new(origin: Origin, port: u16) -> Self {
+        Self(origin.bit() | (port as u64) << Self::PORT)
+    }
+
+    /// The note of an earlier SYN-ACK, and of this one.
+    #[inline(always)]
+    pub const fn joined(self, next: Self) -> Self {
+        match next.port() {
+            0 => Self(self.0 | next.0),
+            _ => Self(self.0 & ((1 << Self::PORT) - 1) | next.0),
+        }
+    }
+
+    /// Port of the host's own socket behind them, 0 where none is known.
+    #[inline(always)]
+    pub const fn port(self) -> u16 {
+        (self.0 >> Self::PORT) as u16
+    }
+
+    /// Returns whether a SYN-ACK had this origin.
+    #[inline(always)]
+    pub const fn has(self, origin: Origin) -> bool {
+        self.0 & origin.bit() != 0
     }
 }
 
@@ -182,7 +220,7 @@ pub fn learn<F: Frame + ?Sized, T: Tables>(
 ) {
     let said = learn_options(frame, segment);
     let interfaces = learn_way(frame, segment, departure, said, tables);
-    if learn_listener(segment, departure.marks, tables) {
+    if learn_listener(segment, departure.marks, departure.port, tables) {
         learn_record(segment, said, departure.marks, interfaces, tables);
     }
 }
@@ -224,7 +262,7 @@ pub fn learn_way<F: Frame + ?Sized, T: Tables>(
     said: Said,
     tables: &mut T,
 ) -> u32 {
-    let &Departure { ifindex, vlan, marks } = departure;
+    let &Departure { ifindex, vlan, marks, .. } = departure;
     let vlan = if vlan != 0 { vlan } else { wire::vlan(frame) };
     if marks & SynAckRecord::FOREIGN == 0 {
         let now = moment(tables.now_ns());

@@ -1,7 +1,7 @@
 //! Attribution of packets to listeners and sources, and their counters.
 
 use super::own::is_own;
-use super::{Origin, PacketCtx, Tables, clients, hash, sets};
+use super::{Note, Origin, PacketCtx, Tables, clients, hash, sets};
 use crate::abi::{
     Addr, Config, Flow, FlowKey, ListenerCounters, ListenerEntry, ListenerKey, ListenerKind,
     SourceCounters, SynAckRecord, quirk,
@@ -75,21 +75,21 @@ pub(super) fn is_bound_to_all<T: Tables>(tables: &T, key: &ListenerKey) -> bool 
     any != 0 && (port.exact == 0 || tables.listener_at(key).is_none())
 }
 
-/// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, or it answers
-/// from elsewhere. Returns whether there is one.
+/// Notes for the agent a SYN-ACK that does not fit the listener at its address and port: there is none, it answers
+/// from elsewhere, or by a socket at another `port` (see [`super::Departure`]). Returns whether there is one.
 #[inline(always)]
-pub fn learn_listener<T: Tables>(segment: &Segment, marks: u32, tables: &mut T) -> bool {
+pub fn learn_listener<T: Tables>(segment: &Segment, marks: u32, port: u16, tables: &mut T) -> bool {
     let listener = find_listener(tables, &segment.flow.reversed());
     let fits = match listener {
         Some(listener) if listener.kind == ListenerKind::Local as u8 => {
             marks & SynAckRecord::FOREIGN == 0
         }
-        Some(_) => marks != Origin::Own.marks(),
+        Some(_) => marks != Origin::Own.marks() && port == 0,
         None => false,
     };
     if !fits {
         let key = ListenerKey::new(segment.flow.client, segment.flow.client_port);
-        tables.note_syn_ack(&key, Origin::of_marks(marks).bit());
+        tables.note_syn_ack(&key, Note::new(Origin::of_marks(marks), port));
     }
     listener.is_some()
 }

@@ -8,8 +8,8 @@ use super::count::{
 use super::kernel_cookies::Given;
 use super::ladder::{BY_TRUST, Trust};
 use super::{
-    Accepted, Origin, OutOfStateStages, Reply, Socket, Tables, classify, closed, cookie_networks,
-    hash, let_through, out_of_state, sets,
+    Accepted, Note, Origin, OutOfStateStages, Reply, Socket, Tables, classify, closed,
+    cookie_networks, hash, let_through, out_of_state, sets,
 };
 use crate::abi::{
     ABI_VERSION, Action, Class, Config, Fingerprint, Flow, FlowKey, FlowState, ListenerEntry,
@@ -318,7 +318,7 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
             None if made_here => return true,
             None => {
                 let key = ListenerKey::new(sent.flow.client, sent.flow.client_port);
-                tables.note_syn_ack(&key, Origin::Foreign.bit());
+                tables.note_syn_ack(&key, Note::new(Origin::Foreign, 0));
             }
         },
         Class::Syn => own_syn(config, tables, sent),
@@ -397,7 +397,8 @@ pub fn established<T: Tables>(config: &Config, tables: &mut T, key: &FlowKey) {
     }
     let Some(listener) = listener_at(tables, key, true) else {
         // A socket elsewhere took the connection: the SYN-ACK was the host's own, even if it left unseen.
-        tables.note_syn_ack(&ListenerKey::new(key.server, key.server_port), Origin::Own.bit());
+        let key = ListenerKey::new(key.server, key.server_port);
+        tables.note_syn_ack(&key, Note::new(Origin::Own, 0));
         return;
     };
     count(tables, listener.id, |counters| counters.established += 1);

@@ -34,9 +34,9 @@ mod way_back;
 
 pub use classify::classify;
 pub use cookies::{
-    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Origin, RedeemStages, Reply, Said,
-    learn, learn_options, learn_record, learn_way, redeem, redeem_check, redeem_read, redeem_times,
-    redeemed,
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Note, Origin, RedeemStages, Reply,
+    Said, learn, learn_options, learn_record, learn_way, redeem, redeem_check, redeem_read,
+    redeem_times, redeemed,
 };
 pub use count::learn_listener;
 pub use decide::{

@@ -1,7 +1,8 @@
 //! The tables that the decision reads and writes beside the frame.
 
 use super::{
-    Allowance, CachedSynAck, HandedOver, KernelCookie, OwnAddress, SigCacheEntry, Socket, Template,
+    Allowance, CachedSynAck, HandedOver, KernelCookie, Note, OwnAddress, SigCacheEntry, Socket,
+    Template,
 };
 use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
@@ -54,7 +55,7 @@ pub trait Tables {
     fn distinct_sources(&mut self, id: u32) -> Option<&mut [u8; HLL_REGISTERS]>;
     /// Notes for the agent a SYN-ACK that does not fit what it knows of an address and port. `origin`: its
     /// [`Origin::bit`](super::Origin::bit).
-    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64);
+    fn note_syn_ack(&mut self, key: &ListenerKey, note: Note);
     /// This CPU's memory of whether an address is the host's own; `place` is taken modulo the size.
     fn own_address(&mut self, place: usize) -> Option<&mut OwnAddress>;
 

@@ -36,8 +36,8 @@ use crate::abi::{
     SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
-    self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, Origin,
-    OwnAddress, PacketCtx, SigCacheEntry, Socket, Tables, Template, exempt,
+    self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, Note,
+    Origin, OwnAddress, PacketCtx, SigCacheEntry, Socket, Tables, Template, exempt,
 };
 use crate::wire::Segment;
 
@@ -163,7 +163,7 @@ pub fn enforcing(now_ns: u64) -> Config {
 
 impl Model {
     /// Departure of everything that leaves. The interface is the one that test runs in the kernel have: `lo`.
-    pub const DEPARTURE: Departure = Departure { ifindex: 1, vlan: 0, marks: 0 };
+    pub const DEPARTURE: Departure = Departure { ifindex: 1, vlan: 0, marks: 0, port: 0 };
 
     /// Empty tables under this configuration.
     pub fn new(config: Config) -> Self {
@@ -336,11 +336,12 @@ impl Tables for Model {
         Some(self.distinct_sources.entry(id).or_insert_with(|| Box::new([0; HLL_REGISTERS])))
     }
 
-    fn note_syn_ack(&mut self, key: &ListenerKey, origin: u64) {
+    fn note_syn_ack(&mut self, key: &ListenerKey, note: Note) {
         if self.unknown_listeners.len() < MAX_UNKNOWN as usize
             || self.unknown_listeners.contains_key(key)
         {
-            *self.unknown_listeners.entry(*key).or_default() |= origin;
+            let noted = self.unknown_listeners.entry(*key).or_default();
+            *noted = Note(*noted).joined(note).0;
         }
     }
 

@@ -8,7 +8,7 @@ use super::monitor::ListenerMonitor;
 use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
 use crate::evidence::{Assessment, Evidence, Severity, flash_crowd_line, overload_line};
 use crate::incident::{EndReason, Event, IncidentReport};
-use crate::input::{ListenerId, ListenerKind, Mode, POLL, Timestamp};
+use crate::input::{ListenerId, Mode, POLL, Timestamp};
 use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
 use crate::output::Command;
@@ -128,7 +128,7 @@ impl Engine {
             return;
         }
         let is_full = |monitor: &&ListenerMonitor| {
-            monitor.kind == ListenerKind::Local
+            monitor.queues_here()
                 && monitor.is_queue_full(now)
                 && due(now, monitor.cleaned, POLL * 2, POLL)
         };

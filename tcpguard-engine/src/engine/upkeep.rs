@@ -11,9 +11,7 @@ use crate::evidence::Severity;
 use crate::incident::{
     Event, Fallback, Incident, IncidentReport, Instead, NamedRule, RuleObstacle, Target,
 };
-use crate::input::{
-    ListenerId, ListenerKind, Matcher, Mitigation, Mode, Origin, POLL, RuleId, Timestamp,
-};
+use crate::input::{ListenerId, Matcher, Mitigation, Mode, Origin, POLL, RuleId, Timestamp};
 use crate::mitigation::{CleanUp, MITIGATION_RETRY, Newest};
 use crate::output::Command;
 use crate::policy::clean_age;
@@ -408,7 +406,7 @@ impl Engine {
 
     /// Returns whether it is time to remove the entries that keep clients out of a listener's queue.
     fn is_to_be_cleaned(&self, now: Timestamp, monitor: &ListenerMonitor) -> bool {
-        if monitor.kind != ListenerKind::Local {
+        if !monitor.queues_here() {
             return false;
         }
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
@@ -424,7 +422,7 @@ impl Engine {
 
     /// Asks for the length of SYN queues.
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
-        let local = self.monitors.values().filter(|monitor| monitor.kind == ListenerKind::Local);
+        let local = self.monitors.values().filter(|monitor| monitor.queues_here());
         let pace = |monitor: &ListenerMonitor| match monitor.asks_for_count() {
             true => BUSY.min(self.pace(now, monitor)),
             false => self.pace(now, monitor),

@@ -11,7 +11,7 @@ use tcpguard_common::abi::{
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
-use tcpguard_common::fastpath::{clients, hash};
+use tcpguard_common::fastpath::{Note, clients, hash};
 
 use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
@@ -436,12 +436,12 @@ impl Dataplane {
         self.client_filters.set(&filter, marks)
     }
 
-    /// Returns the addresses and ports with SYN-ACKs that did not fit what the programs know of them, with the bits
-    /// of their origins, and forgets them.
-    pub fn take_unknown_listeners(&self) -> Result<Vec<(ListenerKey, u64)>, KernelError> {
+    /// Returns the addresses and ports with SYN-ACKs that did not fit what the programs know of them, and forgets
+    /// them.
+    pub fn take_unknown_listeners(&self) -> Result<Vec<(ListenerKey, Note)>, KernelError> {
         let seen = self.unknown_listeners.entries()?;
         seen.iter().try_for_each(|(key, _)| self.unknown_listeners.remove(key).map(drop))?;
-        Ok(seen)
+        Ok(seen.into_iter().map(|(key, note)| (key, Note(note))).collect())
     }
 
     /// Empties every table that packets write, for tests that start afresh.

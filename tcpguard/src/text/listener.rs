@@ -17,9 +17,10 @@ use crate::documents::Listener;
 pub fn listener(out: &mut impl Write, listener: &Listener, mode: Mode, view: &View) -> fmt::Result {
     let at = SocketAddr::new(listener.addr, listener.port);
     let (state, _) = listener_state(listener.state);
-    let place = match listener.kind {
-        ListenerKind::Local => "",
-        ListenerKind::Forwarded => " (no socket here)",
+    let place = match (listener.kind, listener.accept_limit) {
+        (ListenerKind::Local, _) => "",
+        (ListenerKind::Forwarded, None) => " (no socket here)",
+        (ListenerKind::Forwarded, Some(_)) => " (translated to another port of this host)",
     };
     let dropped = if mode == Mode::Enforce { "dropped" } else { "matched, not dropped" };
     let rate = format!(

@@ -66,6 +66,12 @@ impl ListenerMonitor {
         self.counter_delta.egress_check().routes(now)
     }
 
+    /// Returns whether handshakes with its clients wait in a queue of this host: its own, or that of a socket to which
+    /// NAT translates.
+    pub fn queues_here(&self) -> bool {
+        self.kind == ListenerKind::Local || self.queues.is_some()
+    }
+
     /// Returns whether a socket of this host answers that is known, so that its routes are the answers'.
     fn is_answered_here(&self) -> bool {
         self.kind == ListenerKind::Local && self.queues.is_some()

@@ -239,12 +239,19 @@ impl Agent {
         self.executor.dataplane.set_config(&self.executor.config)?;
         self.handshakes.note(&received.syns_by_cpu);
         let entries = half_open.as_deref().map(|entries| self.by_listener(entries));
+        let of_port = |port| {
+            let waits = |entry: &&HalfOpen| entry.server.port() == port;
+            half_open.iter().flatten().filter(waits).count() as u32
+        };
         let mut listeners = Vec::new();
         let Executor { listeners: monitored, dataplane, estimates, .. } = &mut self.executor;
         for monitored in monitored.iter() {
-            let mut queues = monitored.own.queues;
+            let mut queues = monitored.judged_queues();
             if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
-                queues.half_open = Some(entries.get(&monitored.id).copied().unwrap_or(0));
+                queues.half_open = Some(match monitored.kind {
+                    ListenerKind::Local => entries.get(&monitored.id).copied().unwrap_or(0),
+                    ListenerKind::Forwarded => of_port(monitored.socket_port()),
+                });
             }
             // The kernel completes no handshake of a listener behind this host.
             let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;

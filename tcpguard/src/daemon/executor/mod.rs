@@ -20,7 +20,7 @@ use tcpguard_host::units::counted;
 
 pub use self::exemptions::Exemptions;
 pub use self::removals::Removals;
-use super::listeners::{Observed, per_second_of};
+use super::listeners::{MonitoredListener, Observed, per_second_of};
 use crate::bpf::{Dataplane, KernelError, addr, recorded_flow, source_table};
 use crate::driver::{self, Wanted};
 
@@ -120,7 +120,7 @@ impl Executor {
         self.write_lookups(self.lookups.in_use())
     }
 
-    /// Removes a flood's half-open entries from the SYN queue of a local listener. An entry that an active rule
+    /// Removes a flood's half-open entries from the SYN queue of a listener's sockets. An entry that an active rule
     /// matches, by its source or the signature of its recorded SYN, and that was answered before that rule, belongs to
     /// the flood and is removed at once. An entry without a record is removed when it is old.
     pub fn clean(
@@ -132,11 +132,11 @@ impl Executor {
         removals: &mut Removals,
     ) {
         let Some(monitored) = self.listeners.get(id) else { return };
-        if monitored.kind != ListenerKind::Local {
+        if !monitored.queues_here() {
             return;
         }
         let listener = entry_name(monitored.listener);
-        let entries = match sockets.half_open(Some(monitored.listener.port)) {
+        let entries = match sockets.half_open(Some(monitored.socket_port())) {
             Ok(entries) => entries,
             Err(error) => {
                 log::warn!("{}", not_removed(listener, &error));
@@ -145,8 +145,15 @@ impl Executor {
         };
         let floods = entries
             .iter()
-            .filter(|entry| self.listeners.of(entry.server.ip(), entry.server.port()) == Some(id))
-            .filter(|entry| self.is_floods(entry, clean_up))
+            .filter(|entry| match monitored.kind {
+                ListenerKind::Local => {
+                    self.listeners.of(entry.server.ip(), entry.server.port()) == Some(id)
+                }
+                ListenerKind::Forwarded => {
+                    entry.server.is_ipv4() == monitored.listener.addr.is_ipv4()
+                }
+            })
+            .filter(|entry| self.is_floods(entry, monitored, clean_up))
             .take(limit as usize);
         let mut removed = 0;
         for entry in floods {
@@ -165,8 +172,18 @@ impl Executor {
         }
     }
 
-    fn is_floods(&self, entry: &HalfOpen, clean_up: &CleanUp) -> bool {
-        let (age, key) = (entry.age_at_least(), flow_key(entry));
+    fn is_floods(
+        &self,
+        entry: &HalfOpen,
+        monitored: &MonitoredListener,
+        clean_up: &CleanUp,
+    ) -> bool {
+        let (age, mut key) = (entry.age_at_least(), flow_key(entry));
+        if monitored.kind == ListenerKind::Forwarded {
+            // The packets have the address and port that clients use.
+            key.server = addr(monitored.listener.addr);
+            key.server_port = monitored.listener.port.to_be_bytes();
+        }
         let recorded = self.dataplane.flow(&self.config.hash_key, &key);
         recorded.is_ok_and(|found| {
             let flow = found.and_then(|found| recorded_flow(&self.config, &key, &found));

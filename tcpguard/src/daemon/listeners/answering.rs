@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tcpguard_common::abi::{ListenerKey, maps};
-use tcpguard_common::fastpath::Origin;
+use tcpguard_common::fastpath::{Note, Origin};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
 use super::{Listeners, MonitoredListener, Observed, Selection, ShownBy};
@@ -48,14 +48,14 @@ pub struct Strange {
 
 impl Selection {
     /// Monitors the services in `seen`: addresses and ports with SYN-ACKs that did not fit what the programs know of
-    /// them, and the bits of their origins. Returns the listeners that answered at further addresses.
+    /// them. Returns the listeners that answered at further addresses.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
     pub fn follow_answers(
         &mut self,
         now: Timestamp,
-        seen: &[(ListenerKey, u64)],
+        seen: &[(ListenerKey, Note)],
         ignored: impl Fn(&Listener) -> bool,
         listeners: &mut Listeners,
         tables: &mut impl Tables,
@@ -70,12 +70,12 @@ impl Selection {
             }
         }
         let mut strange = Vec::new();
-        for (key, origins) in seen {
+        for &(ref key, note) in seen {
             let listener = Listener { addr: ip(&key.addr), port: u16::from_be_bytes(key.port) };
             if ignored(&listener) {
                 continue;
             }
-            let shown_by = self.judge(now, listener, *origins, listeners.under(key), listeners);
+            let shown_by = self.judge(now, listener, note, listeners.under(key), listeners);
             match (listeners.under(key), listeners.under(&key.of_all())) {
                 (Some(known), of_all) => {
                     let is_covered = of_all.is_some();
@@ -83,21 +83,25 @@ impl Selection {
                         listeners.forget(|monitored| monitored.id == known);
                     } else if let Some(monitored) = listeners.get_mut(known) {
                         monitored.is_shown_by(now, shown_by);
+                        monitored.is_served_by(note.port());
                     }
                 }
                 (None, Some(all)) if shown_by != ShownBy::ForeignSynAcks => {
-                    if *origins != Origin::Foreign.bit() {
+                    if note.has(Origin::Own) || note.has(Origin::Unknown) {
                         strange.push(Strange { listener: all, addr: listener.addr });
                     }
                 }
                 (None, _) if count < MOST => {
                     let own = Observed { shown_by, ..Observed::at(now) };
-                    let new = listeners.insert(listener, shown_by.kind(), own, tables)?;
-                    count += usize::from(new.is_some());
+                    if let Some(new) = listeners.insert(listener, shown_by.kind(), own, tables)? {
+                        new.is_served_by(note.port());
+                        count += 1;
+                    }
                 }
                 (None, _) => {}
             }
         }
+        Self::follow_translated(now, listeners, tables)?;
         listeners.write(tables)?;
         Ok(strange)
     }
@@ -107,11 +111,11 @@ impl Selection {
         &mut self,
         now: Timestamp,
         listener: Listener,
-        origins: u64,
+        note: Note,
         known: Option<ListenerId>,
         listeners: &Listeners,
     ) -> ShownBy {
-        let has = |origin: Origin| origins & origin.bit() != 0;
+        let has = |origin| note.has(origin);
         let before = known.and_then(|id| listeners.get(id)).map(|known| known.own.shown_by);
         let foreign = has(Origin::Foreign) || before == Some(ShownBy::ForeignSynAcks);
         if has(Origin::Own) && foreign {
@@ -147,6 +151,13 @@ impl MonitoredListener {
             self.own.queues = None;
         }
     }
+
+    /// Takes note of the `port` at which the host's own socket answered for it; 0: none did.
+    fn is_served_by(&mut self, port: u16) {
+        if port != 0 && self.kind == ListenerKind::Forwarded {
+            self.own.served_by = Some(port);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -159,8 +170,10 @@ mod tests {
     use crate::bpf::addr;
 
     const PORT: u16 = 8080;
-    const OWN: u64 = Origin::Own.bit();
-    const FOREIGN: u64 = Origin::Foreign.bit();
+    const OWN: Note = Note::new(Origin::Own, 0);
+    const FOREIGN: Note = Note::new(Origin::Foreign, 0);
+    /// By the socket of this host at the port.
+    const TRANSLATED: Note = Note::new(Origin::Foreign, PORT);
 
     /// A selection, its listeners, and the programs' tables, at a time in seconds.
     #[derive(Default)]
@@ -200,7 +213,7 @@ mod tests {
         }
 
         /// SYN-ACKs were seen, and a second passes. Returns the addresses that are strange to listeners.
-        fn sees(&mut self, seen: &[(&str, u64)]) -> Vec<String> {
+        fn sees(&mut self, seen: &[(&str, Note)]) -> Vec<String> {
             self.now += 1;
             let key = |at: &str| ListenerKey::new(addr(listener(at).addr), PORT.to_be_bytes());
             let seen: Vec<_> = seen.iter().map(|(at, origins)| (key(at), *origins)).collect();
@@ -275,7 +288,7 @@ mod tests {
     #[test]
     fn what_the_host_answers_without_a_socket_there_is_local_without_a_known_queue() {
         let mut host = Host::with_sockets(&[]);
-        host.sees(&[("192.0.2.1", OWN), ("192.0.2.2", Origin::Unknown.bit())]);
+        host.sees(&[("192.0.2.1", OWN), ("192.0.2.2", Note::new(Origin::Unknown, 0))]);
         assert_eq!((host.kind("192.0.2.1"), host.kind("192.0.2.2")), (STEERED, BEHIND));
         // The kernel's cookie proved nothing, but a connection does.
         host.sees(&[("192.0.2.2", OWN)]);
@@ -291,6 +304,35 @@ mod tests {
         let mut host = Host::with_sockets(&["0.0.0.0"]);
         assert_eq!(host.sees(&[("203.0.113.9", OWN)]), ["203.0.113.9"]);
         assert_eq!(host.kinds().len(), 1);
+    }
+
+    #[test]
+    fn a_translated_port_has_the_queue_of_its_socket_which_has_no_row_while_no_syn_comes_to_it() {
+        for (any, at) in [("0.0.0.0", "192.0.2.1"), ("::", "2001:db8::1")] {
+            let mut host = Host::with_sockets(&[any]);
+            host.sees(&[(at, FOREIGN)]);
+            assert_eq!(host.kind(at), BEHIND);
+            host.sees(&[(at, TRANSLATED)]);
+            assert_eq!(host.kind(at), Some((ListenerKind::Forwarded, true)));
+            let socket = |host: &Host| {
+                let one =
+                    host.listeners.iter().find(|one| one.kind == ListenerKind::Local).unwrap();
+                (host.listeners.is_idle(one.id), one.judged_queues().is_some(), one.slot())
+            };
+            (0..9).for_each(|_| drop(host.sees(&[])));
+            let (idle, has_queue, slot) = socket(&host);
+            assert_eq!((idle, has_queue), (false, true));
+            host.sees(&[]);
+            assert_eq!(socket(&host), (true, false, slot));
+            host.tables.listener_counters.entry(slot).or_default().syn += 1;
+            host.sees(&[]);
+            assert_eq!(socket(&host), (false, true, slot));
+            // Two sockets, and nothing says whose the handshakes are.
+            let twin = ListenerGroup { listener: listener(at), ..host.sockets[0] };
+            host.sockets.push(twin);
+            host.list();
+            assert_eq!(host.kind(at), BEHIND);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answering;
 mod inherited;
 pub mod priority;
+mod translated;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ pub use self::answering::Strange;
 use self::answering::{Answering, IDLE};
 pub use self::inherited::Inherited;
 use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unmonitored};
+use self::translated::OwnPort;
 use crate::bpf::KernelError;
 use crate::driver::{ListenerTable, Monitored, Tables};
 
@@ -26,7 +28,7 @@ const GONE: Duration = Duration::from_secs(60);
 /// The state of a monitored listener that its host shows.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// Its queues, for local ones that have sockets now.
+    /// Its queues, for local ones that have sockets now, and for translated ones.
     pub queues: Option<Queues>,
     /// True if one of its sockets speaks MPTCP.
     pub mptcp: bool,
@@ -38,6 +40,10 @@ pub struct Observed {
     seen: Timestamp,
     /// Its SYN-ACKs when that was looked at last.
     syn_acks: u64,
+    /// Port of the host's own sockets that answer for it, where NAT translates to them.
+    served_by: Option<u16>,
+    /// What comes to its own port, where others are translated to it.
+    own_port: OwnPort,
 }
 
 impl Observed {
@@ -119,6 +125,7 @@ impl Selection {
                 }
             }
         }
+        listeners.share_queues(groups);
         let covered = |listener: &Listener| {
             // A service that answered before its socket was listed.
             wanted.contains_key(listener)

@@ -29,7 +29,8 @@ impl Agent {
     /// Answers a request that changes nothing.
     pub(in crate::daemon) fn read(&self, request: &Request) -> Response {
         let clock = clock();
-        let report = self.engine.report(clock.now);
+        let mut report = self.engine.report(clock.now);
+        report.listeners.retain(|one| !self.executor.listeners.is_idle(one.id));
         match request {
             Request::Rules => Response::Rules {
                 rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),

@@ -83,6 +83,19 @@ fn is_forwarded(status: &Status, addr: IpAddr) -> bool {
     row(status, addr, PORT).is_some_and(|row| row["kind"] == "forwarded")
 }
 
+/// Has clients of `port` get to the service.
+fn redirect(lab: &Lab, port: u16) {
+    let rules = format!(
+        "table ip nat {{\n chain pre {{\n  type nat hook prerouting priority -100\n  \
+         tcp dport {port} redirect to :{PORT}\n }}\n}}\n"
+    );
+    lab.edge.write("/run/rules.nft", &rules).unwrap();
+    lab.edge.exec("nft -f /run/rules.nft").unwrap();
+}
+
+/// Port that is redirected.
+const REDIRECTED: u16 = 8443;
+
 /// The address of a dual-stack socket.
 const ANY: IpAddr = IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
 
@@ -190,16 +203,10 @@ fn an_address_that_comes_is_the_listeners_within_a_second() {
 /// The resets of the host, and the replies of the service, leave by an interface that is not attached.
 #[test]
 fn clients_of_a_redirected_port_get_in_while_another_port_is_flooded_and_replies_leave_unseen() {
-    const REDIRECTED: u16 = 8443;
     let control = Control::start().unwrap();
     let lab = Lab::new(LabOptions { asymmetric: true, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-    let rules = format!(
-        "table ip nat {{\n chain pre {{\n  type nat hook prerouting priority -100\n  \
-         tcp dport {REDIRECTED} redirect to :{PORT}\n }}\n}}\n"
-    );
-    lab.edge.write("/run/rules.nft", &rules).unwrap();
-    lab.edge.exec("nft -f /run/rules.nft").unwrap();
+    redirect(&lab, REDIRECTED);
     let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
     let service = SocketAddr::new(Family::V4.edge(), REDIRECTED);
     // No validated ones, which are exempt.
@@ -220,4 +227,32 @@ fn clients_of_a_redirected_port_get_in_while_another_port_is_flooded_and_replies
     let attempts = load.finish().unwrap().begun(begun, flood.ended);
     println!("{}", attempts.summary());
     control.assert_served(&attempts);
+}
+
+/// No cookies: the flood's half-open handshakes wait in the queue of the socket, and clients use another port.
+#[test]
+fn a_redirected_port_has_one_row_with_the_queue_of_its_socket() {
+    let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    redirect(&lab, REDIRECTED);
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = SocketAddr::new(Family::V4.edge(), REDIRECTED);
+    let load = Load::start(&lab.client, service, CLIENTS).unwrap();
+    let queue = |status: &Status| row(status, service.ip(), REDIRECTED)?["half_open"].as_u64();
+    let alone = |status: &Status| queue(status).is_some() && row(status, ANY, PORT).is_none();
+    agent.wait_until("one row", TIMEOUT, alone).unwrap();
+    let flood = Flood { rate: COPIES, ..Flood::random(service, LASTS) }.start(&lab).unwrap();
+    let is_dropped = |status: &Status| status.total("drop_total") >= 4 * u64::from(COPIES);
+    agent.wait_until("the flood is dropped", TIMEOUT, is_dropped).unwrap();
+    let cleaned = |status: &Status| queue(status).is_some_and(|half_open| half_open < 64);
+    agent.wait_until("room in the queue", TIMEOUT, cleaned).unwrap();
+    let begun = boot_ns();
+    let enough = |status: &Status| status.total("drop_total") >= 12 * u64::from(COPIES);
+    let status = agent.wait_until("more of the flood", TIMEOUT, enough).unwrap();
+    let flood = flood.stop().unwrap();
+    let attempts = load.finish().unwrap().begun(begun, flood.ended);
+    println!("{}", attempts.summary());
+    assert!(attempts.share_within(SECOND) >= 0.95, "{}", attempts.summary());
+    assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
+    assert_eq!(row(&status, ANY, PORT), None);
 }
