@@ -4,8 +4,9 @@
 use tcpguard_common::abi::{
     Addr, Config, ExemptEntry, FlowKey, ListenerEntry, ListenerKey, ListenerKind, Reason,
 };
-use tcpguard_common::fastpath::{self, Origin};
+use tcpguard_common::fastpath::{self, Departure, Note, Origin};
 use tcpguard_common::model::{Model, enforcing};
+use tcpguard_common::wire::{self, Segment};
 
 const S: u64 = 1_000_000_000;
 const START: u64 = 5_000 * S;
@@ -78,7 +79,7 @@ fn forwarded(host: &mut Model, addr: Addr, id: u32) {
 
 /// The origins that were noted for an address, which are forgotten.
 fn noted(host: &mut Model, addr: Addr) -> u64 {
-    host.unknown_listeners.remove(&key(addr)).unwrap_or(0)
+    host.unknown_listeners.remove(&key(addr)).unwrap_or_default().0
 }
 
 fn total(host: &Model) -> (u64, u64, u64) {
@@ -195,7 +196,7 @@ fn an_own_answer_without_a_listener_is_noted_and_so_is_a_handshake_that_the_kern
         for origin in [Origin::Own, Origin::Unknown] {
             host.sockets.origin = origin;
             host.egress(&answer);
-            assert_eq!(host.unknown_listeners.remove(&steered), Some(origin.bit()));
+            assert_eq!(host.unknown_listeners.remove(&steered), Some(Note::new(origin, 0)));
             assert!(host.syn_acks.is_empty(), "records are those of listeners");
         }
         let flow = FlowKey {
@@ -206,6 +207,35 @@ fn an_own_answer_without_a_listener_is_noted_and_so_is_a_handshake_that_the_kern
         };
         let config = host.config;
         fastpath::established(&config, &mut host, &flow);
-        assert_eq!(host.unknown_listeners.remove(&steered), Some(Origin::Own.bit()));
+        assert_eq!(host.unknown_listeners.remove(&steered), Some(Note::new(Origin::Own, 0)));
+    }
+}
+
+/// NAT has given the SYN-ACK another port than its socket has.
+#[test]
+fn the_port_of_the_socket_behind_a_translated_port_is_noted_each_time_it_is_seen() {
+    const SOCKETS: [u16; 2] = [8080, 8443];
+    for net in [V4, V6] {
+        let mut host = host();
+        forwarded(&mut host, net.guest, 9);
+        let answer = segment((net.guest, PORT), (net.client, 4000), SYN_ACK);
+        let mut sent = Segment::default();
+        wire::parse_into(answer.as_slice(), &mut sent).unwrap();
+        let leave = |host: &mut Model, port| {
+            let marks = Origin::Foreign.marks();
+            let departure = Departure { marks, port, ..Model::DEPARTURE };
+            fastpath::learn(answer.as_slice(), &sent, &departure, host);
+            host.unknown_listeners.get(&key(net.guest)).copied()
+        };
+        assert_eq!(leave(&mut host, 0), None, "nothing new");
+        for port in SOCKETS {
+            assert_eq!(leave(&mut host, port), Some(Note::new(Origin::Foreign, port)));
+        }
+        // The kernel's cookie has no socket.
+        host.sockets.origin = Origin::Unknown;
+        host.unknown_listeners.insert(key(net.guest), Note::new(Origin::Foreign, SOCKETS[0]));
+        host.egress(&answer);
+        let noted = host.unknown_listeners[&key(net.guest)];
+        assert_eq!((noted.port(), noted.has(Origin::Own)), (SOCKETS[0], false));
     }
 }

@@ -111,7 +111,7 @@ pub struct Model {
     /// SYN budgets by listener id, and behind them those of retransmitted SYNs and of exempt senders.
     pub budgets: BTreeMap<u32, Bucket>,
     /// Origins of SYN-ACKs that do not fit what is known of their address and port.
-    pub unknown_listeners: BTreeMap<ListenerKey, u64>,
+    pub unknown_listeners: BTreeMap<ListenerKey, Note>,
     /// Keys of cookies.
     pub cookie_secret: CookieSecret,
     /// The properties of SYN-ACKs.
@@ -341,7 +341,7 @@ impl Tables for Model {
             || self.unknown_listeners.contains_key(key)
         {
             let noted = self.unknown_listeners.entry(*key).or_default();
-            *noted = Note(*noted).joined(note).0;
+            *noted = noted.joined(note);
         }
     }
 
