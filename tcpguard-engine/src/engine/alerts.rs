@@ -9,13 +9,13 @@ use crate::output::Command;
 impl Engine {
     /// Reports incidents that have changed.
     pub(super) fn alert_news(&mut self, now: Timestamp) {
-        let changed: Vec<(ListenerId, IncidentClass)> = self
+        let changed: Vec<(ListenerId, Option<IncidentClass>)> = self
             .monitors
             .values_mut()
             .filter_map(|monitor| Some((monitor.id, monitor.incident.as_deref_mut()?.news(now)?)))
             .collect();
         for (id, before) in changed {
-            self.alert_incident(id, Some(before));
+            self.alert_incident(id, before);
         }
     }
 

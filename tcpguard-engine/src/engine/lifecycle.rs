@@ -434,8 +434,12 @@ impl Engine {
         assessment: &Assessment,
     ) {
         if let Some(monitor) = self.monitors.get_mut(&id) {
-            monitor.incident = Some(Box::new(Incident::open(now, opening, assessment)));
-            self.alert_incident(id, None);
+            let mut incident = Incident::open(now, opening, assessment);
+            let waits = incident.withholds_opening();
+            monitor.incident = Some(Box::new(incident));
+            if !waits {
+                self.alert_incident(id, None);
+            }
         }
     }
 
@@ -481,6 +485,9 @@ impl Engine {
         monitor.residual = None;
         incident.release_rules(&RemovalReason::IncidentOver);
         self.removal_reasons.append(&mut incident.removal_reasons);
+        if incident.takes_unreported() {
+            self.alert_with(report.clone(), None);
+        }
         self.alert_end(&report, why);
         self.keep(report);
     }

@@ -100,6 +100,9 @@ impl Engine {
                 self.removal_reasons.insert(matcher, RemovalReason::Merged);
             }
         }
+        if incident.takes_unreported() {
+            self.alert_with(report.clone(), None);
+        }
         self.alert_end(&report, EndReason::Merged { into: number, by });
         self.keep(report);
     }

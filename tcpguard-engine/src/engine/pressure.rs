@@ -168,7 +168,7 @@ fn unread_age(monitor: &ListenerMonitor, sample_shift: u8) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{Listener, ListenerCounters, ListenerSample, Mitigation};
+    use crate::input::{Listener, ListenerCounters, ListenerKind, ListenerSample, Mitigation};
     use crate::listener::Tick;
 
     /// The naive way asks the sample alone, and resets distant clients of which the SYN was not recorded.

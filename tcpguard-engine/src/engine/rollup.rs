@@ -154,7 +154,7 @@ impl Engine {
         if let Some(before) = news
             && let Some(report) = self.rolled_report(None)
         {
-            self.alert_with(report, Some(before));
+            self.alert_with(report, before);
         }
         if is_over {
             self.end_rolled(now, EndReason::Quiet { for_s: quiet.as_secs() });
