@@ -69,6 +69,20 @@ fn a_flood_that_copies_a_tenth_of_the_clients_is_named() {
     }
 }
 
+/// The flood begins with the agent, so that nothing but the number of its sources shows what it is.
+#[test]
+fn the_first_alert_about_a_flood_does_not_say_that_it_is_none() {
+    let population = Population::new(1);
+    for rate in [2_000.0, 5_000.0, 20_000.0] {
+        let flood = mimicking(rate, 0.6..20.0);
+        let mut lab = lab().clients(clients(50.0, &population)).flood(flood);
+        lab.run_until(10.0);
+        assert_eq!(lab.incident().class, IncidentClass::RandomSpoofed, "{rate}: {}", lab.story());
+        assert_eq!(lab.times("handshakes_degraded"), [0.0; 0], "{rate}: {}", lab.story());
+        assert_eq!(lab.times("attack_started").len(), 1, "{rate}: {}", lab.story());
+    }
+}
+
 #[test]
 fn without_memory_it_is_only_a_broken_path() {
     let population = Population::new(1);
