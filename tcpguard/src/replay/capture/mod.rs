@@ -24,6 +24,9 @@ pub struct Packet {
     pub at_ns: Option<u64>,
     /// Link type, as registered at <https://www.tcpdump.org/linktypes.html>.
     pub link: u16,
+    /// Number of the interface that recorded it, which differs in each section of the capture; `None` in formats that
+    /// name no interface.
+    pub interface: Option<u32>,
     /// Its length on the wire, in bytes.
     pub length: u32,
     /// The captured bytes of it, from its link-layer header on.
@@ -180,6 +183,14 @@ impl Capture {
         match self.format {
             Format::Pcap(_) => "pcap",
             Format::PcapNg(_) => "pcapng",
+        }
+    }
+
+    /// The name of an interface, if the capture states it.
+    pub fn interface_name(&self, number: u32) -> Option<&str> {
+        match &self.format {
+            Format::Pcap(_) => None,
+            Format::PcapNg(reader) => reader.interface_name(number),
         }
     }
 

@@ -51,6 +51,7 @@ impl Reader {
         // At most 2^32 * 10^9 + 2^32 * 1000: no overflow, whatever the fraction says.
         packet.at_ns = Some(u64::from(seconds) * 1_000_000_000 + u64::from(fraction) * self.unit);
         packet.link = self.link;
+        packet.interface = None;
         packet.length = length.max(captured);
         Ok(true)
     }

@@ -18,9 +18,13 @@ const FRAME: u32 = 12;
 const MAX_INTERFACES: usize = 65_536;
 /// An interface description with more options than this is no description.
 const MAX_DESCRIPTION: u32 = 1 << 20;
+/// Names of interfaces that are kept, those of the first ones, and the length of each in bytes.
+const NAMES: usize = 64;
+const LONGEST_NAME: usize = 64;
 
 /// Option codes of an interface description.
 const END_OF_OPTIONS: u16 = 0;
+const NAME: u16 = 2;
 const RESOLUTION: u16 = 9;
 const OFFSET: u16 = 14;
 
@@ -40,6 +44,10 @@ struct Interface {
 pub(super) struct Reader {
     order: Order,
     interfaces: Vec<Interface>,
+    /// Number of the section's first interface: that of all interfaces in the sections before.
+    first: u32,
+    /// The names of the first interfaces of the capture; empty where none is stated.
+    names: Vec<String>,
     block_at: u64,
     description: Vec<u8>,
 }
@@ -50,6 +58,8 @@ impl Reader {
         let mut reader = Self {
             order: Order::Little,
             interfaces: Vec::new(),
+            first: 0,
+            names: Vec::new(),
             block_at: 0,
             description: Vec::new(),
         };
@@ -60,6 +70,11 @@ impl Reader {
     /// Returns the offset of the block that was read last, in bytes.
     pub const fn block_at(&self) -> u64 {
         self.block_at
+    }
+
+    /// The name of an interface by its number in the capture.
+    pub fn interface_name(&self, number: u32) -> Option<&str> {
+        self.names.get(number as usize).map(String::as_str).filter(|name| !name.is_empty())
     }
 
     /// Reads on to the next packet; `false` at the end.
@@ -122,6 +137,7 @@ impl Reader {
         if self.order.u32(input.array()?) != length {
             return nonsense("a section header whose two lengths differ");
         }
+        self.first = self.first.wrapping_add(self.interfaces.len() as u32);
         self.interfaces.clear();
         Ok(())
     }
@@ -139,8 +155,13 @@ impl Reader {
         let snap = self.order.u32(input.array()?);
         input.replace(&mut self.description, body as usize - 8)?;
         let mut interface = Interface { link, snap, units: Some(1_000_000), offset_s: 0 };
+        let mut name = String::new();
         for (code, value) in options(self.order, &self.description) {
             match (code, value) {
+                (NAME, bytes) => {
+                    let bytes = &bytes[..bytes.len().min(LONGEST_NAME)];
+                    name = String::from_utf8_lossy(bytes).into_owned();
+                }
                 (RESOLUTION, [exponent, ..]) => interface.units = units(*exponent),
                 (OFFSET, [a, b, c, d, e, f, g, h]) => {
                     let bytes = [*a, *b, *c, *d, *e, *f, *g, *h];
@@ -153,6 +174,9 @@ impl Reader {
             }
         }
         self.interfaces.push(interface);
+        if self.names.len() < NAMES {
+            self.names.push(name);
+        }
         Ok(0)
     }
 
@@ -182,6 +206,7 @@ impl Reader {
         let interface = self.interface_of(number)?;
         packet.at_ns = Some(interface.time(u64::from(high) << 32 | u64::from(low)));
         packet.link = interface.link;
+        packet.interface = Some(self.first.wrapping_add(number));
         packet.length = length.max(captured);
         take(input, captured, body - 20, packet)
     }
@@ -202,6 +227,7 @@ impl Reader {
         let snap = if interface.snap == 0 { u32::MAX } else { interface.snap };
         packet.at_ns = None;
         packet.link = interface.link;
+        packet.interface = Some(self.first);
         packet.length = length;
         take(input, length.min(snap).min(body - 4), body - 4, packet)
     }
