@@ -20,6 +20,8 @@ pub const SCHEMA: &str = "tcpguard.replay/1";
 pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 /// Reason for the record within which a capture ends.
 pub const CUT_OFF: &str = "cut_off";
+/// Reason for a packet that was recorded before.
+pub const COPY: &str = "copy";
 
 /// Verdicts and actions that tcpguard would have produced for a capture.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
@@ -30,8 +32,9 @@ pub struct Replay {
     pub file: String,
     /// Number of packets that were read.
     pub packets: u64,
-    /// Numbers of packets that were not judged, by reason. Reason `cut_off` is the unfinished packet at the
-    /// end of a capture, which `packets` does not count.
+    /// Numbers of packets that were not judged, by reason. Reason `copy` is a packet that was recorded before,
+    /// on another interface. Reason `cut_off` is the unfinished packet at the end of a capture, which `packets`
+    /// does not count.
     pub skipped: BTreeMap<String, u64>,
     /// Number of SYNs, retransmissions included.
     pub syns: u64,
@@ -52,8 +55,8 @@ pub struct Replay {
 }
 
 /// Reasons of skipped packets in which no TCP segment is hidden: they hold none, the host's stack refuses
-/// them too, or they are not whole packets.
-const HIDES_NOTHING: [&str; 3] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF];
+/// them too, they are not whole packets, or they were judged before.
+const HIDES_NOTHING: [&str; 4] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF, COPY];
 
 /// Packets of a capture that could not be read, where they are most of it.
 #[derive(Clone, Copy, Debug, PartialEq)]

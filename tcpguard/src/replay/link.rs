@@ -3,6 +3,7 @@
 use tcpguard_common::abi::Reason;
 
 use super::capture::Packet;
+use super::copies::Interface;
 use super::encapsulation;
 
 /// Longest frame made, in bytes: the largest IPv6 packet without a jumbo option, behind an Ethernet
@@ -78,6 +79,16 @@ pub fn to_ethernet(packet: &Packet, frame: &mut Vec<u8>) -> Result<usize, Unread
     // Loopback captures can hold less of a frame than an Ethernet header.
     frame.resize(length.clamp(captured, MAX_FRAME).max(ETHERNET_HEADER), 0);
     encapsulation::strip(frame, captured)
+}
+
+/// The interface that recorded a packet, where the capture names it.
+pub fn interface(packet: &Packet) -> Option<Interface> {
+    // A cooked capture of any interface is one interface to pcapng.
+    if packet.link == linktype::LINUX_SLL2 {
+        let index = packet.bytes.get(4..)?.first_chunk()?;
+        return Some(Interface::Index(u32::from_be_bytes(*index)));
+    }
+    packet.interface.map(Interface::Described)
 }
 
 /// The EtherType of a packet and the length of its link-layer header.

@@ -9,6 +9,7 @@ mod ahead;
 mod backend;
 pub mod capture;
 mod clock;
+mod copies;
 mod encapsulation;
 mod handshakes;
 mod link;
@@ -24,12 +25,13 @@ use tcpguard_common::abi::{Class, FlowKey, Reason};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
+use tcpguard_host::escape;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::time::{self, Time};
 
 use crate::bpf::KernelError;
 use crate::documents::FullIncident;
-use crate::documents::replay::{CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
+use crate::documents::replay::{COPY, CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
 use crate::documents::timeline::Timeline;
 use crate::driver::listeners::CAPACITY;
 use crate::driver::timeline::Line;
@@ -40,6 +42,7 @@ use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel, OnHost};
 use capture::{Capture, CaptureError, Packet};
 use clock::Clock;
+use copies::{Copies, Interface};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
 use link::Unreadable;
@@ -138,6 +141,7 @@ pub fn replay_beside(
         capture: Capture::new(source)?,
         packet: Packet::default(),
         clock: Clock::default(),
+        copies: Copies::default(),
         handshakes: Handshakes::default(),
         ahead: Ahead::default(),
         packets: 0,
@@ -196,6 +200,7 @@ struct Reading {
     capture: Capture,
     packet: Packet,
     clock: Clock,
+    copies: Copies,
     handshakes: Handshakes,
     ahead: Ahead,
     packets: u64,
@@ -234,6 +239,12 @@ impl Reading {
         };
         let mut frame = self.ahead.buffer();
         match segment(&self.packet, &mut frame) {
+            Ok(segment)
+                if self.copies.note(at, &frame, &segment, link::interface(&self.packet)) =>
+            {
+                self.skip(COPY);
+                self.ahead.give_back(frame);
+            }
             Ok(segment) => {
                 let class = classify(segment.flags);
                 self.wait(agent, at, class, segment, frame)?;
@@ -269,6 +280,16 @@ impl Reading {
         *self.skipped.entry(why).or_default() += 1;
     }
 
+    fn name(&self, interface: Interface) -> String {
+        match interface {
+            Interface::Described(number) => match self.capture.interface_name(number) {
+                Some(name) => escape::shown(name).to_string(),
+                None => format!("interface {number}"),
+            },
+            Interface::Index(index) => format!("interface {index}"),
+        }
+    }
+
     fn notes(&self, agent: &Agent<impl Backend>) -> Vec<String> {
         let (listeners, too_many) = agent.listeners();
         let mut notes = vec![if self.handshakes.one_sided() && self.handshakes.syns > 0 {
@@ -280,6 +301,7 @@ impl Reading {
         } else {
             format!("It holds both directions. Who answers SYNs is a listener: {listeners} found.")
         }];
+        notes.extend(self.copies.sentence(|interface| self.name(interface)));
         if too_many {
             notes.push(format!(
                 "More than {CAPACITY} listeners were in use at a time: the others were left out."

@@ -137,13 +137,23 @@ impl PcapNg {
     }
 
     pub fn interface(&mut self, link: u16, snap: u32, resolution: Option<u8>) {
+        self.described("wlan0", link, snap, resolution);
+    }
+
+    /// An interface with this name, and timestamps in microseconds.
+    pub fn named(&mut self, link: u16, name: &str) {
+        self.described(name, link, 0, None);
+    }
+
+    fn described(&mut self, name: &str, link: u16, snap: u32, resolution: Option<u8>) {
         let mut body = self.order.u16(link).to_vec();
         body.extend_from_slice(&[0; 2]);
         body.extend_from_slice(&self.order.u32(snap));
-        // A name before the option in question, of a length that needs padding.
+        // A name before the option in question, mostly of a length that needs padding.
         body.extend_from_slice(&self.order.u16(2));
-        body.extend_from_slice(&self.order.u16(5));
-        body.extend_from_slice(b"wlan0\0\0\0");
+        body.extend_from_slice(&self.order.u16(name.len() as u16));
+        body.extend_from_slice(name.as_bytes());
+        body.resize(body.len().next_multiple_of(4), 0);
         if let Some(resolution) = resolution {
             body.extend_from_slice(&self.order.u16(9));
             body.extend_from_slice(&self.order.u16(1));

@@ -94,6 +94,7 @@ pub fn in_gre((at, packet): &Stamped) -> Stamped {
 }
 
 /// A generator of numbers that are always the same (SplitMix64).
+#[derive(Clone)]
 pub struct Dice(pub u64);
 
 impl Dice {

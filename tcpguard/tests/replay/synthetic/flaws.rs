@@ -1,32 +1,66 @@
 //! Captures with flaws: packets that are in them twice, and packets that are not.
 
+use super::super::files::{ETHERNET, Order, PCAP, PcapNg, on_link};
 use super::super::packets::*;
 use super::*;
 
 /// Delay of the copy of a packet, in ns, and whether a router is between, as mirror ports make them.
-const COPIES: [(u64, bool); 2] = [(MS / 50, false), (MS / 2, true)];
+const COPIES: [(u64, bool); 3] = [(MS / 333, false), (MS / 50, false), (MS / 2, true)];
+/// The sentence about them.
+const TWICE: &str = "Each packet was recorded twice: the copies are left out.";
 /// Share of the packets that are missing from the capture of a host that could not keep up.
 const LOST: f64 = 0.2;
 
-/// Each of its SYNs is captured again at once; no client retransmits so soon.
+/// A flood of which each packet was captured twice is the flood that was captured once.
 #[test]
 fn a_flood_of_which_each_packet_was_captured_twice() {
     let mut jury = Jury::default();
     for family in FAMILIES {
         for shape in [Shape::Bare, Shape::Mix] {
-            for rate in [300.0, 1000.0] {
+            for (rate, answered) in [(300.0, 1.0), (1000.0, 1.0), (300.0, 0.0), (1500.0, 0.0)] {
+                let mut scene = Scene::new(71, family, 24);
+                scene.clients(0.0, 24.0, 15.0);
+                let flood = Flood::new(8.0, 18.0, rate, From::Random, shape);
+                scene.flood(&Flood { answered, ..flood });
+                let once = observe(&scene.capture(View::Both));
                 for (after, routed) in COPIES {
-                    let mut scene = Scene::new(71, family, 24);
-                    scene.clients(0.0, 24.0, 30.0);
-                    scene.flood(&Flood::new(8.0, 18.0, rate, From::Random, shape));
+                    let mut scene = scene.clone();
                     scene.mirror(after, routed);
-                    let name = format!("{shape:?} {rate}/s twice, routed: {routed}");
+                    let name = format!("{shape:?} {rate}/s twice, {answered}, routed: {routed}");
                     jury.verdict(&name, &scene, &["random_spoofed"]);
+                    let twice = observe(&scene.capture(View::Both));
+                    assert_eq!(twice.skipped["copy"], once.packets, "{name}");
+                    assert_eq!(twice.incidents, once.incidents, "{name}");
+                    assert!(twice.notes.iter().any(|note| note == TWICE), "{:?}", twice.notes);
                 }
             }
         }
     }
     jury.dismiss();
+}
+
+/// An attacker that sends each SYN twice is seen as one that sends it once, on one interface and on several.
+#[test]
+fn a_flood_that_sends_each_syn_twice_at_once_is_no_less_a_flood() {
+    let flood = flood(BEGIN, 6, 1000, Shows::Arriving, any_address);
+    let twice: Vec<Stamped> =
+        flood.iter().flat_map(|(at, syn)| [(*at, syn.clone()), (at + MS, syn.clone())]).collect();
+    let replay = observe(&PCAP.write(&in_order(twice.clone())));
+    assert_eq!((replay.syns, replay.incidents[0].class.name()), (6000, "random_spoofed"));
+    // A bridge, of which each port and the bridge itself records both.
+    let mut file = PcapNg::new(Order::Little);
+    file.named(ETHERNET, "eth0");
+    file.named(ETHERNET, "br0");
+    for (at, syn) in &twice {
+        for (interface, later) in [(0, 0), (1, 3)] {
+            file.enhanced(interface, at / 1000 + later, &on_link(ETHERNET, Order::Little, syn));
+        }
+    }
+    let replay = observe(&file.bytes);
+    assert_eq!((replay.syns, replay.skipped["copy"]), (12_000, 12_000));
+    assert_eq!(replay.incidents[0].class.name(), "random_spoofed");
+    let on = "Each packet was recorded twice, on br0 and eth0: the copies are left out.";
+    assert!(replay.notes.iter().any(|note| note == on), "{:?}", replay.notes);
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub struct Attempt {
 }
 
 /// The traffic of one host.
+#[derive(Clone)]
 pub struct Scene {
     pub family: Family,
     pub server: SocketAddr,
@@ -57,6 +58,8 @@ pub struct Scene {
     /// Time at which the capture ends, in ns since 1970.
     pub until: u64,
     packets: Vec<(u64, View, Vec<u8>)>,
+    /// Records of each packet.
+    records: u64,
     /// Slots for half-open handshakes with a retransmitted SYN-ACK. The others get a SYN cookie.
     queue: usize,
 }
@@ -74,6 +77,7 @@ impl Scene {
             dice: Dice(seed),
             until: BEGIN + seconds * SECOND,
             packets: Vec::new(),
+            records: 1,
             queue: 1024,
         }
     }
@@ -150,6 +154,7 @@ impl Scene {
         };
         let copies: Vec<_> = self.packets.iter().map(copy).collect();
         self.packets.extend(copies);
+        self.records += 1;
     }
 
     /// A SYN to a port where nothing listens, which the host refuses (RFC 9293 §3.10.7.1).
@@ -162,12 +167,12 @@ impl Scene {
         self.leaves(at + 50_000, &no);
     }
 
-    /// SYNs that can be seen from `view`, retransmissions included.
+    /// SYNs that can be seen from `view`, retransmissions included and each once.
     pub fn syns(&self, view: View) -> u64 {
         let flags_at = if self.family == Family::V4 { 33 } else { 53 };
         let is_syn = |packet: &[u8]| packet[flags_at] & (SYN | ACK | RST | FIN) == SYN;
         let seen = self.packets.iter().filter(|(_, way, _)| view == View::Both || *way == view);
-        seen.filter(|(.., packet)| is_syn(packet)).count() as u64
+        seen.filter(|(.., packet)| is_syn(packet)).count() as u64 / self.records
     }
 
     /// A port that a client's system would choose.
