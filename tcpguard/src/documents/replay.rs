@@ -36,6 +36,10 @@ pub struct Replay {
     /// on another interface. Reason `cut_off` is the unfinished packet at the end of a capture, which `packets`
     /// does not count.
     pub skipped: BTreeMap<String, u64>,
+    /// Kinds of the packets that were not judged, as in "EtherType 0x0806 (ARP)", and how many of each
+    /// there were, the most frequent ones first.
+    #[serde(skip)]
+    pub kinds: Vec<(String, u64)>,
     /// Number of SYNs, retransmissions included.
     pub syns: u64,
     /// Number of SYN-ACKs that answer one of these SYNs, retransmissions included.
@@ -58,25 +62,31 @@ pub struct Replay {
 /// them too, they are not whole packets, or they were judged before.
 const HIDES_NOTHING: [&str; 4] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF, COPY];
 
-/// Packets of a capture that could not be read, where they are most of it.
+/// Packets of a capture that could not be judged, where they are most of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Unread<'a> {
-    /// Packets in which there may be TCP segments that were not read.
+    /// Packets in which there may be TCP segments that were not read; all where none was read.
     pub packets: u64,
     pub of: u64,
-    /// Reason of most of them, as in [`Replay::skipped`].
-    pub why: &'a str,
+    /// Reason of most of them, as in [`Replay::skipped`]; `None` where there is no packet.
+    pub why: Option<&'a str>,
+    /// As in [`Replay::kinds`].
+    pub kinds: &'a [(String, u64)],
 }
 
 impl Replay {
     /// Returns the packets that could not be read although TCP may be in them, if they are most of the
-    /// capture. An empty list of incidents then means nothing.
+    /// capture, and all packets if no TCP was in any. An empty list of incidents then means nothing.
     pub fn unread(&self) -> Option<Unread<'_>> {
-        let hide = |(why, _): &(&String, &u64)| !HIDES_NOTHING.contains(&why.as_str());
-        let hiding = || self.skipped.iter().filter(hide);
-        let packets: u64 = hiding().map(|(_, count)| count).sum();
-        let (why, _) = hiding().max_by_key(|(_, count)| **count)?;
-        (2 * packets > self.packets).then_some(Unread { packets, of: self.packets, why })
+        let skipped = || self.skipped.iter().filter(|(why, _)| *why != CUT_OFF);
+        let none_judged = skipped().map(|(_, count)| count).sum::<u64>() == self.packets;
+        let hide =
+            |(why, _): &(&String, &u64)| none_judged || !HIDES_NOTHING.contains(&why.as_str());
+        let packets: u64 = skipped().filter(hide).map(|(_, count)| count).sum();
+        let why = skipped().filter(hide).max_by_key(|(_, count)| **count);
+        let why = why.map(|(why, _)| why.as_str());
+        let unread = Unread { packets, of: self.packets, why, kinds: &self.kinds };
+        (none_judged || 2 * packets > self.packets).then_some(unread)
     }
 }
 

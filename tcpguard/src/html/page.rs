@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tcpguard_host::units::{percent, short, span, whole};
+use tcpguard_host::units::{short, span, whole};
 
 use super::{Chapter, Story, chapter};
 use crate::documents::replay::Replay;
@@ -95,9 +95,7 @@ fn incidents(count: usize) -> String {
 /// The findings in a capture, or that most of it was not read.
 fn found_in(replay: &Replay, chapters: usize) -> String {
     match replay.unread() {
-        Some(unread) if chapters == 0 => {
-            format!("{} of the packets could not be read ({})", percent(unread.share()), unread.why)
-        }
+        Some(unread) if chapters == 0 => text::unread(&unread),
         _ => incidents(chapters),
     }
 }

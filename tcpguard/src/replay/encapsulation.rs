@@ -1,256 +1,275 @@
-//! Decapsulation of captured packets. PPPoE and MPLS headers are removed, as the devices in front
-//! of a host do (`ppp0` has raw IP, a router pops labels). Only captures are treated this way. To
-//! the BPF programs such a frame is no TCP: each further header that they walk costs the verifier,
-//! and they could not reply behind it. A packet in a tunnel belongs to a connection of another host
-//! until the tunnel's end and cannot be judged here. Its tunnel is named instead.
+//! Decapsulation of captured packets: from the first header down to the innermost IP packet.
+//!
+//! Tunnels are looked into without an option. A mirror port has no "tunnel's own interface" to record on,
+//! and the outer packet of a tunnel has no TCP that would be judged in its place. A packet that a host's
+//! capture holds outside and inside of a tunnel is a copy like any other. Only captures are treated this
+//! way: to the BPF programs such a frame is no TCP, since each further header that they walk costs the
+//! verifier, and they could not reply behind it.
 
-use tcpguard_common::wire::MAX_VLAN_TAGS;
+use super::unreadable::{Kind, Unreadable};
 
-use super::link::{IPV4, IPV6, Unreadable};
+/// Headers walked at most: those of three nested tunnels of tagged Ethernet frames. Each label and tag is one.
+const MAX_HEADERS: usize = 32;
 
-/// MPLS labels followed (RFC 3032 §2.1): a transport label, a VPN label and an entropy label.
-const MPLS_LABELS: usize = 3;
-/// Bytes of a label.
-const LABEL: usize = 4;
-/// Bytes of the headers of PPPoE (RFC 2516 §4) and PPP.
-const PPPOE: usize = 8;
-
-/// EtherTypes of VLAN tags, PPPoE sessions and MPLS.
+/// EtherTypes (<https://www.iana.org/assignments/ieee-802-numbers>).
 mod ethertype {
-    pub const VLAN: [u8; 2] = [0x81, 0x00];
-    pub const SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
-    pub const PPPOE_SESSION: [u8; 2] = [0x88, 0x64];
-    pub const MPLS: [u8; 2] = [0x88, 0x47];
-    pub const MPLS_MULTICAST: [u8; 2] = [0x88, 0x48];
+    /// Smaller numbers are the length of a frame of LLC (IEEE 802.3 §3.2.6).
+    pub const FIRST: u16 = 0x0600;
+    pub const IPV4: u16 = 0x0800;
+    pub const IPV6: u16 = 0x86dd;
+    /// Customer and service tags, and service tags from before IEEE 802.1ad.
+    pub const VLAN: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
+    /// Ethernet in a tunnel.
+    pub const BRIDGED: u16 = 0x6558;
+    pub const PPP: u16 = 0x880b;
+    pub const MPLS: u16 = 0x8847;
+    pub const MPLS_MULTICAST: u16 = 0x8848;
+    pub const PPPOE_SESSION: u16 = 0x8864;
+    pub const ERSPAN: u16 = 0x88be;
+    pub const ERSPAN_III: u16 = 0x22eb;
+    pub const MACSEC: u16 = 0x88e5;
+    pub const NSH: u16 = 0x894f;
 }
 
 /// IP protocol numbers (<https://www.iana.org/assignments/protocol-numbers>).
 mod protocol {
+    pub const HOP_BY_HOP: u8 = 0;
     pub const IPV4: u8 = 4;
+    pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const IPV6: u8 = 41;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
     pub const GRE: u8 = 47;
     pub const ESP: u8 = 50;
+    pub const DESTINATION: u8 = 60;
     pub const ETHERIP: u8 = 97;
     pub const L2TP: u8 = 115;
+    pub const MPLS: u8 = 137;
 }
 
 /// UDP ports of tunnels.
 mod port {
     pub const GTP_U: u16 = 2152;
+    pub const IPSEC: u16 = 4500;
     pub const VXLAN: u16 = 4789;
+    pub const VXLAN_GPE: u16 = 4790;
+    pub const GUE: u16 = 6080;
     pub const GENEVE: u16 = 6081;
     /// VXLAN as Linux sends it by default.
     pub const VXLAN_LINUX: u16 = 8472;
 }
 
-/// Removes PPPoE and MPLS headers from an Ethernet frame, of which `captured` bytes were captured.
-/// Returns how many captured bytes remain.
-pub fn strip(frame: &mut Vec<u8>, captured: usize) -> Result<usize, Unreadable> {
-    let Some((protocol, at)) = network(&frame[..captured]) else { return Ok(captured) };
-    let inner = &frame[at..captured];
-    let (protocol, header) = match protocol {
-        ethertype::PPPOE_SESSION => pppoe(inner)?,
-        ethertype::MPLS | ethertype::MPLS_MULTICAST => mpls(inner)?,
-        _ => return Ok(captured),
-    };
-    frame.drain(at..at + header);
-    frame[at - 2..at].copy_from_slice(&protocol);
-    Ok(captured - header)
+/// What begins at a place in a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Header {
+    /// The addresses of an Ethernet frame.
+    Ethernet,
+    /// The header that this EtherType announces.
+    Type(u16),
+    Ppp,
+    /// IP of this version.
+    Ip(u8),
+    /// IP of the version that it states itself.
+    AnyIp,
+    /// What an IP packet with this protocol number carries.
+    Carried(u8),
 }
 
-/// The tunnel of which an Ethernet frame without TCP is a packet, if it is one.
-pub fn tunnel(frame: &[u8]) -> Option<&'static str> {
-    let (protocol, at) = network(frame)?;
-    let ip = &frame[at..];
-    let (embedded, header) = match protocol {
+pub const MPLS: Header = Header::Type(ethertype::MPLS);
+pub const PPPOE: Header = Header::Type(ethertype::PPPOE_SESSION);
+
+/// The header after another one, and the length of that other one in bytes.
+type Step = Result<(Header, usize), Unreadable>;
+
+/// The EtherType and the offset of the innermost IP packet in `bytes`, whose first header is `header`. It
+/// carries TCP, is a fragment, or is malformed.
+pub fn innermost(bytes: &[u8], mut header: Header) -> Result<([u8; 2], usize), Unreadable> {
+    let (mut at, mut ip) = (0, None);
+    for _ in 0..MAX_HEADERS {
+        let rest = bytes.get(at..).ok_or(Unreadable::CUT_SHORT)?;
+        let (next, length) = match header {
+            Header::Ethernet => (Header::Type(field(rest, 12)?), 14),
+            Header::Type(kind) => behind_type(kind, rest)?,
+            Header::Ppp => behind_ppp(rest)?,
+            Header::AnyIp => (Header::Ip(byte(rest, 0)? >> 4), 0),
+            Header::Ip(version) => {
+                let kind = if version == 4 { ethertype::IPV4 } else { ethertype::IPV6 };
+                ip = Some((kind.to_be_bytes(), at));
+                behind_ip(version, rest)?
+            }
+            Header::Carried(protocol::TCP | protocol::FRAGMENT) => {
+                return ip.ok_or(Unreadable::TOO_DEEP);
+            }
+            Header::Carried(protocol) => behind_carried(protocol, rest)?,
+        };
+        (header, at) = (next, at + length);
+    }
+    Err(Unreadable::TOO_DEEP)
+}
+
+fn behind_type(kind: u16, rest: &[u8]) -> Step {
+    let unread = Err(Unreadable::not_tcp(Kind::EtherType(kind)));
+    Ok(match kind {
+        ethertype::IPV4 => (Header::Ip(4), 0),
+        ethertype::IPV6 => (Header::Ip(6), 0),
+        _ if ethertype::VLAN.contains(&kind) => (Header::Type(field(rest, 2)?), 4),
+        ethertype::BRIDGED => (Header::Ethernet, 0),
+        ethertype::PPP => (Header::Ppp, 0),
+        // Version 1, type 1, session data (RFC 2516 §4).
+        ethertype::PPPOE_SESSION => match (byte(rest, 0)?, byte(rest, 1)?) {
+            (0x11, 0) => (Header::Ppp, 6),
+            _ => return unread,
+        },
+        // Labels do not name what is behind them (RFC 3032 §2.1). Its first four bits identify IP.
+        ethertype::MPLS | ethertype::MPLS_MULTICAST => match byte(rest, 2)? & 1 {
+            0 => (Header::Type(kind), 4),
+            _ if matches!(byte(rest, 4)? >> 4, 4 | 6) => (Header::AnyIp, 4),
+            _ => return Err(Unreadable::hidden("mpls", Kind::EtherType(kind))),
+        },
+        // The length in words, and the next protocol (RFC 8300 §2.2).
+        ethertype::NSH => (behind_shim(byte(rest, 3)?), usize::from(byte(rest, 1)? & 0x3f) * 4),
+        // Integrity only, with or without an SCI (IEEE 802.1AE §9).
+        ethertype::MACSEC => match byte(rest, 0)? {
+            control if control & 0x0c != 0 => {
+                return Err(Unreadable::hidden("macsec", Kind::EtherType(kind)));
+            }
+            control => {
+                let tag = if control & 0x20 == 0 { 6 } else { 14 };
+                (Header::Type(field(rest, tag)?), tag + 2)
+            }
+        },
+        ..ethertype::FIRST => match rest {
+            // SNAP (RFC 1042), and bridged as IEEE 802.1H has it.
+            [0xaa, 0xaa, 3, 0, 0, 0 | 0xf8, _, _, ..] => (Header::Type(field(rest, 6)?), 8),
+            _ => return Err(Unreadable::not_tcp(Kind::Llc(byte(rest, 0)?))),
+        },
+        _ => return unread,
+    })
+}
+
+/// What NSH and VXLAN-GPE number as the next protocol.
+fn behind_shim(number: u8) -> Header {
+    match number {
+        1 => Header::Ip(4),
+        2 => Header::Ip(6),
+        3 => Header::Ethernet,
+        4 => Header::Type(ethertype::NSH),
+        5 => MPLS,
+        other => Header::Type(other.into()),
+    }
+}
+
+/// PPP (RFC 1661 §2), with or without address and control, and with a protocol field of one byte or two.
+fn behind_ppp(rest: &[u8]) -> Step {
+    let start = if rest.starts_with(&[0xff, 3]) { 2 } else { 0 };
+    let (protocol, length) = match byte(rest, start)? {
+        short if short & 1 == 1 => (short.into(), start + 1),
+        _ => (field(rest, start)?, start + 2),
+    };
+    match protocol {
+        0x21 => Ok((Header::Ip(4), length)),
+        0x57 => Ok((Header::Ip(6), length)),
+        0x281 | 0x283 => Ok((MPLS, length)),
+        other => Err(Unreadable::not_tcp(Kind::Ppp(other))),
+    }
+}
+
+fn behind_ip(version: u8, rest: &[u8]) -> Step {
+    match version {
         // Only the first fragment begins with the header of the carried protocol.
-        IPV4 if field(ip, 6)? & 0x1fff != 0 => return None,
-        IPV4 => (*ip.get(9)?, usize::from(ip[0] & 0x0f) * 4),
-        IPV6 => (*ip.get(6)?, 40),
-        _ => return None,
-    };
-    match embedded {
-        protocol::IPV4 | protocol::IPV6 => Some("ip_in_ip"),
-        protocol::GRE => Some("gre"),
-        protocol::ESP => Some("esp"),
-        protocol::ETHERIP => Some("etherip"),
-        protocol::L2TP => Some("l2tp"),
-        protocol::UDP => over_udp(ip.get(header..)?),
-        _ => None,
+        4 if field(rest, 6)? & 0x1fff != 0 => Ok((Header::Carried(protocol::FRAGMENT), 0)),
+        4 => match byte(rest, 0)? & 0x0f {
+            ..5 => Ok((Header::Carried(protocol::FRAGMENT), 0)),
+            words => Ok((Header::Carried(byte(rest, 9)?), usize::from(words) * 4)),
+        },
+        6 => Ok((Header::Carried(byte(rest, 6)?), 40)),
+        _ => Err(Unreadable::not_tcp(Kind::IpVersion(version))),
     }
 }
 
-/// The tunnel of a UDP datagram, by its port and the fixed fields of the tunnel header.
-fn over_udp(udp: &[u8]) -> Option<&'static str> {
-    match (field(udp, 2)?, udp.get(8..)?) {
+fn behind_carried(number: u8, rest: &[u8]) -> Step {
+    Ok(match number {
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION => {
+            (Header::Carried(byte(rest, 0)?), (usize::from(byte(rest, 1)?) + 1) * 8)
+        }
+        protocol::IPV4 => (Header::Ip(4), 0),
+        protocol::IPV6 => (Header::Ip(6), 0),
+        protocol::UDP => return behind_udp(rest),
+        protocol::GRE => return behind_gre(rest),
+        protocol::ETHERIP => (Header::Ethernet, 2),
+        protocol::MPLS => (MPLS, 0),
+        protocol::ESP => return Err(Unreadable::hidden("esp", Kind::Protocol(number))),
+        protocol::L2TP => return Err(Unreadable::hidden("l2tp", Kind::Protocol(number))),
+        _ => return Err(Unreadable::not_tcp(Kind::Protocol(number))),
+    })
+}
+
+/// GRE (RFC 2784, with key and number of RFC 2890; RFC 2637), and ERSPAN in it.
+fn behind_gre(rest: &[u8]) -> Step {
+    let (flags, kind) = (field(rest, 0)?, field(rest, 2)?);
+    let routed = flags & 0x4000 != 0;
+    if routed {
+        return Err(Unreadable::hidden("gre", Kind::Protocol(protocol::GRE)));
+    }
+    // Checksum, key, sequence number, and acknowledgement.
+    let fields = [0x8000, 0x2000, 0x1000, 0x0080].into_iter().filter(|bit| flags & bit != 0);
+    let length = 4 + 4 * fields.count();
+    let numbered = flags & 0x1000 != 0;
+    match kind {
+        // Type I has no header of its own, and GRE no number.
+        ethertype::ERSPAN => Ok((Header::Ethernet, length + if numbered { 8 } else { 0 })),
+        ethertype::ERSPAN_III => {
+            let last = field(rest, length + 10)?;
+            let inner = if last >> 10 & 0x1f == 2 { Header::AnyIp } else { Header::Ethernet };
+            Ok((inner, length + if last & 1 == 1 { 20 } else { 12 }))
+        }
+        _ => Ok((Header::Type(kind), length)),
+    }
+}
+
+/// A tunnel over UDP, by its port and the fixed fields of its header.
+fn behind_udp(rest: &[u8]) -> Step {
+    let no_tcp = Unreadable::not_tcp(Kind::Protocol(protocol::UDP));
+    let Some((udp, inner)) = rest.split_first_chunk::<8>() else { return Err(no_tcp) };
+    let hidden = |reason| Err(Unreadable::hidden(reason, Kind::Protocol(protocol::UDP)));
+    match (u16::from_be_bytes([udp[2], udp[3]]), inner) {
         // The VNI is valid (RFC 7348 §5).
-        (port::VXLAN | port::VXLAN_LINUX, [flags, ..]) if flags & 0x08 != 0 => Some("vxlan"),
-        // Version 0, Ethernet inside (RFC 8926 §3.4).
-        (port::GENEVE, [version, _, 0x65, 0x58, ..]) if version >> 6 == 0 => Some("geneve"),
-        // Version 1, a G-PDU (3GPP TS 29.281 §5.1).
-        (port::GTP_U, [version, 0xff, ..]) if version >> 5 == 1 => Some("gtp_u"),
-        _ => None,
-    }
-}
-
-/// The network protocol of a frame behind its VLAN tags, and the offset of its header in bytes.
-fn network(frame: &[u8]) -> Option<([u8; 2], usize)> {
-    let mut at = 12;
-    let mut protocol = field(frame, at)?.to_be_bytes();
-    for _ in 0..MAX_VLAN_TAGS {
-        if protocol != ethertype::VLAN && protocol != ethertype::SERVICE_VLAN {
-            break;
+        (port::VXLAN | port::VXLAN_LINUX, [flags, ..]) if flags & 0x08 != 0 => {
+            Ok((Header::Ethernet, 16))
         }
-        at += 4;
-        protocol = field(frame, at)?.to_be_bytes();
-    }
-    Some((protocol, at + 2))
-}
-
-fn pppoe(bytes: &[u8]) -> Result<([u8; 2], usize), Unreadable> {
-    match bytes.first_chunk::<PPPOE>().ok_or(Unreadable::CutShort)? {
-        // Version 1, type 1, session data, and IPv4 or IPv6 in PPP (RFC 1332, RFC 5072).
-        [0x11, 0, .., 0x00, 0x21] => Ok((IPV4, PPPOE)),
-        [0x11, 0, .., 0x00, 0x57] => Ok((IPV6, PPPOE)),
-        _ => Err(Unreadable::NotIp),
-    }
-}
-
-/// The protocol behind MPLS labels, and the length of the labels in bytes. Labels do not name the
-/// protocol. Its first four bits identify IPv4 and IPv6.
-fn mpls(bytes: &[u8]) -> Result<([u8; 2], usize), Unreadable> {
-    for number in 0..MPLS_LABELS {
-        let label = bytes.get(number * LABEL..(number + 1) * LABEL).ok_or(Unreadable::CutShort)?;
-        let is_bottom_of_stack = label[2] & 1 == 1;
-        if is_bottom_of_stack {
-            let header = (number + 1) * LABEL;
-            return match bytes.get(header).ok_or(Unreadable::CutShort)? >> 4 {
-                4 => Ok((IPV4, header)),
-                6 => Ok((IPV6, header)),
-                _ => Err(Unreadable::Mpls),
-            };
+        // So is the next protocol (draft-ietf-nvo3-vxlan-gpe).
+        (port::VXLAN_GPE, [flags, _, _, next, ..]) if flags & 0x0c == 0x0c => {
+            Ok((behind_shim(*next), 16))
         }
+        // Version 0 (RFC 8926 §3.4).
+        (port::GENEVE, [options, _, high, low, ..]) if options >> 6 == 0 => {
+            let length = 16 + usize::from(options & 0x3f) * 4;
+            Ok((Header::Type(u16::from_be_bytes([*high, *low])), length))
+        }
+        // Version 0, data (draft-ietf-intarea-gue).
+        (port::GUE, [length, carried, ..]) if length >> 5 == 0 => {
+            Ok((Header::Carried(*carried), 12 + usize::from(length & 0x1f) * 4))
+        }
+        // Version 1, a G-PDU, without optional fields (3GPP TS 29.281 §5.1).
+        (port::GTP_U, [0x30, 0xff, ..]) => Ok((Header::AnyIp, 16)),
+        (port::GTP_U, [version, 0xff, ..]) if version >> 5 == 1 => hidden("gtp_u"),
+        // The SPI of ESP is not 0 (RFC 3948 §2.2).
+        (port::IPSEC, [0, 0, 0, 0, ..]) => Err(no_tcp),
+        (port::IPSEC, [_, _, _, _, ..]) => hidden("esp"),
+        // Data of WireGuard, on any port: type 4, and padded to 16 bytes.
+        (_, [4, 0, 0, 0, ..]) if udp[5] & 0x0f == 8 => hidden("wireguard"),
+        _ => Err(no_tcp),
     }
-    Err(Unreadable::Mpls)
+}
+
+/// The byte at `at`.
+pub fn byte(bytes: &[u8], at: usize) -> Result<u8, Unreadable> {
+    bytes.get(at).copied().ok_or(Unreadable::CUT_SHORT)
 }
 
 /// Two bytes at `at`.
-fn field(bytes: &[u8], at: usize) -> Option<u16> {
-    let pair = bytes.get(at..at + 2)?;
-    Some(u16::from_be_bytes([pair[0], pair[1]]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An Ethernet frame of these layers.
-    fn frame(layers: &[&[u8]]) -> Vec<u8> {
-        [&[0_u8; 12][..], &layers.concat()].concat()
-    }
-
-    const V4: &[u8] = &[0x45, 0, 0, 40];
-    const V6: &[u8] = &[0x60, 0, 0, 0];
-    const VLAN: &[u8] = &[0x81, 0, 0, 7];
-
-    #[test]
-    fn pppoe_and_mpls_are_stripped_behind_vlan_tags_too() {
-        let session = |protocol: u8| [0x88, 0x64, 0x11, 0, 0, 1, 0, 6, 0, protocol];
-        let labels = |count: u8| {
-            let stack = (1..=count).flat_map(|number| [0, 1, u8::from(number == count), 64]);
-            [0x88, 0x47].into_iter().chain(stack).collect::<Vec<u8>>()
-        };
-        for (header, ip, protocol) in [
-            (session(0x21).to_vec(), V4, IPV4),
-            (session(0x57).to_vec(), V6, IPV6),
-            (labels(1), V4, IPV4),
-            (labels(2), V6, IPV6),
-            (labels(3), V4, IPV4),
-        ] {
-            for tags in 0..=MAX_VLAN_TAGS {
-                let tags = VLAN.repeat(tags);
-                let mut walked = frame(&[&tags, &header, ip]);
-                let captured = walked.len();
-                let left = strip(&mut walked, captured);
-                assert_eq!(walked, frame(&[&tags, &protocol, ip]));
-                assert_eq!(left, Ok(walked.len()));
-            }
-        }
-        let mut deep = frame(&[&labels(4), V4]);
-        let captured = deep.len();
-        assert_eq!(strip(&mut deep, captured), Err(Unreadable::Mpls));
-    }
-
-    #[test]
-    fn what_is_no_ip_or_was_cut_off_is_said() {
-        for (layers, why) in [
-            (&[0x88, 0x64, 0x11, 0, 0, 1, 0, 6, 0xc0, 0x21][..], Unreadable::NotIp),
-            (&[0x88, 0x64, 0x11, 0xa7, 0, 1, 0, 6, 0, 0x21], Unreadable::NotIp),
-            (&[0x88, 0x64, 0x11, 0, 0], Unreadable::CutShort),
-            (&[0x88, 0x47, 0, 1, 1, 64], Unreadable::CutShort),
-            (&[0x88, 0x47, 0, 1, 0, 64, 0], Unreadable::CutShort),
-            // A pseudowire's control word (RFC 4385).
-            (&[0x88, 0x47, 0, 1, 1, 64, 0, 0, 0, 0], Unreadable::Mpls),
-        ] {
-            let mut frame = frame(&[layers]);
-            let captured = frame.len();
-            assert_eq!(strip(&mut frame, captured), Err(why), "{layers:x?}");
-        }
-        for length in 0..18 {
-            let mut plain = frame(&[VLAN, &IPV4])[..length].to_vec();
-            assert_eq!(strip(&mut plain, length), Ok(length));
-        }
-    }
-
-    #[test]
-    fn tunnels_are_named() {
-        let v4 = |protocol: u8, inner: &[u8]| {
-            let mut ip = vec![0x45, 0, 0, 60, 0, 0, 0, 0, 64, protocol];
-            ip.resize(20, 0);
-            frame(&[&IPV4, &ip, inner])
-        };
-        let v6 = |protocol: u8, inner: &[u8]| {
-            let mut ip = vec![0x60, 0, 0, 0, 0, 20, protocol];
-            ip.resize(40, 0);
-            frame(&[VLAN, &IPV6, &ip, inner])
-        };
-        let udp = |port: u16, inner: &[u8]| {
-            let [high, low] = port.to_be_bytes();
-            [&[0, 9, high, low, 0, 8, 0, 0][..], inner].concat()
-        };
-        for (protocol, name) in [
-            (4, Some("ip_in_ip")),
-            (41, Some("ip_in_ip")),
-            (47, Some("gre")),
-            (50, Some("esp")),
-            (97, Some("etherip")),
-            (115, Some("l2tp")),
-            (1, None),
-            (6, None),
-        ] {
-            assert_eq!(tunnel(&v4(protocol, &[])), name, "{protocol}");
-            assert_eq!(tunnel(&v6(protocol, &[])), name, "{protocol}");
-        }
-        for (port, inner, name) in [
-            (4789, &[8, 0, 0, 0][..], Some("vxlan")),
-            (8472, &[8, 0, 0, 0], Some("vxlan")),
-            (4789, &[0, 0, 0, 0], None),
-            (6081, &[0, 0, 0x65, 0x58], Some("geneve")),
-            (6081, b"text", None),
-            (2152, &[0x30, 0xff, 0, 8], Some("gtp_u")),
-            (2152, &[0x32, 1, 0, 8], None),
-            (443, &[8, 0, 0, 0], None),
-            (4789, &[], None),
-        ] {
-            assert_eq!(tunnel(&v4(17, &udp(port, inner))), name, "{port}");
-            assert_eq!(tunnel(&v6(17, &udp(port, inner))), name, "{port}");
-        }
-        let mut later = v4(47, &[]);
-        later[14 + 7] = 1;
-        assert_eq!(tunnel(&later), None, "a later fragment");
-        for length in 0..40 {
-            tunnel(&v4(17, &udp(4789, &[8]))[..length]);
-        }
-    }
+pub fn field(bytes: &[u8], at: usize) -> Result<u16, Unreadable> {
+    let pair = bytes.get(at..at + 2).ok_or(Unreadable::CUT_SHORT)?;
+    Ok(u16::from_be_bytes([pair[0], pair[1]]))
 }

@@ -16,12 +16,14 @@ mod link;
 mod listeners;
 mod silence;
 mod sources;
+mod unreadable;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
-use tcpguard_common::abi::{Class, FlowKey, Reason};
+use tcpguard_common::abi::{Class, FlowKey};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
 use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
@@ -45,7 +47,7 @@ use clock::Clock;
 use copies::{Copies, Interface};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
-use link::Unreadable;
+use unreadable::{Kind, Unreadable};
 
 /// A replay, and the damage that ended it before the capture's end.
 #[derive(Debug)]
@@ -146,6 +148,7 @@ pub fn replay_beside(
         ahead: Ahead::default(),
         packets: 0,
         skipped: BTreeMap::new(),
+        kinds: BTreeMap::new(),
         began_ns: None,
         end: None,
     };
@@ -177,6 +180,7 @@ pub fn replay_beside(
         file: file.to_owned(),
         packets: reading.packets,
         skipped: reading.skipped.into_iter().map(|(why, n)| (why.to_owned(), n)).collect(),
+        kinds: by_number(&reading.kinds),
         syns: reading.handshakes.syns,
         syn_acks: reading.handshakes.answers,
         handshakes: reading.handshakes.completed(),
@@ -205,6 +209,8 @@ struct Reading {
     ahead: Ahead,
     packets: u64,
     skipped: BTreeMap<&'static str, u64>,
+    /// The kinds of the skipped packets: as many as numbers of 16 bits have room for.
+    kinds: BTreeMap<Kind, u64>,
     began_ns: Option<u64>,
     /// Outcome of reading; `None` until it has ended.
     end: Option<Result<(), CaptureError>>,
@@ -250,7 +256,10 @@ impl Reading {
                 self.wait(agent, at, class, segment, frame)?;
             }
             Err(why) => {
-                self.skip(why);
+                self.skip(why.reason);
+                if let Some(kind) = why.kind {
+                    *self.kinds.entry(kind).or_default() += 1;
+                }
                 self.ahead.give_back(frame);
             }
         }
@@ -292,15 +301,18 @@ impl Reading {
 
     fn notes(&self, agent: &Agent<impl Backend>) -> Vec<String> {
         let (listeners, too_many) = agent.listeners();
-        let mut notes = vec![if self.handshakes.one_sided() && self.handshakes.syns > 0 {
-            format!(
+        let mut notes = Vec::new();
+        if self.handshakes.one_sided() && self.handshakes.syns > 0 {
+            notes.push(format!(
                 "It holds one direction only, because next to no SYN is answered: every SYN counts \
                  as answered, and a handshake as completed when its client goes on. Who got many \
                  SYNs, or whose clients go on, counts as a listener: {listeners} found."
-            )
-        } else {
-            format!("It holds both directions. Who answers SYNs is a listener: {listeners} found.")
-        }];
+            ));
+        } else if self.packets > self.skipped.values().sum() {
+            notes.push(format!(
+                "It holds both directions. Who answers SYNs is a listener: {listeners} found."
+            ));
+        }
         notes.extend(self.copies.sentence(|interface| self.name(interface)));
         if too_many {
             notes.push(format!(
@@ -317,22 +329,23 @@ impl Reading {
     }
 }
 
+/// The kinds of packets by their names, the most frequent ones first.
+fn by_number(kinds: &BTreeMap<Kind, u64>) -> Vec<(String, u64)> {
+    let mut kinds: Vec<_> = kinds.iter().map(|(kind, count)| (kind.to_string(), *count)).collect();
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    kinds
+}
+
 /// The TCP segment of a packet, or the reason why there is none. The packet's frame is written to
 /// `frame`.
-fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, &'static str> {
-    let captured = match link::to_ethernet(packet, frame) {
-        Ok(captured) => captured,
-        Err(why) => return Err(why.name()),
-    };
+fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, Unreadable> {
+    let captured = link::to_ethernet(packet, frame)?;
     let whole = captured == frame.len();
     match wire::parse(frame.as_slice()) {
         Ok(segment) if usize::from(segment.options_end) <= captured => Ok(segment),
-        Ok(_) => Err(Unreadable::CutShort.name()),
+        Ok(_) => Err(Unreadable::CUT_SHORT),
         // Bytes that were not captured read as zeros, which no header consists of.
-        Err(wire::Skip::Malformed) if !whole => Err(Unreadable::CutShort.name()),
-        Err(wire::Skip::NotTcp) => {
-            Err(encapsulation::tunnel(&frame[..captured]).unwrap_or(Reason::NotTcp.name()))
-        }
-        Err(skip) => Err(Reason::from(skip).name()),
+        Err(wire::Skip::Malformed) if !whole => Err(Unreadable::CUT_SHORT),
+        Err(skip) => Err(skip.into()),
     }
 }

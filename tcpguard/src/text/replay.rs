@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use tcpguard_common::abi::Reason;
 use tcpguard_host::escape;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{counted, elapsed, percent, span, whole};
@@ -21,9 +22,7 @@ pub fn replay(
     began: Time,
     view: &View,
 ) -> fmt::Result {
-    let unread = replay.unread().map(|unread| {
-        format!("{} of the packets could not be read ({})", percent(unread.share()), unread.why)
-    });
+    let unread = replay.unread().as_ref().map(unread);
     let found = match replay.incidents.len() {
         0 => None,
         1 => Some("1 incident".to_owned()),
@@ -52,44 +51,65 @@ pub fn replay(
     Ok(())
 }
 
-/// A sentence about the packets of a capture that could not be read, their reason and the remedy.
+/// A phrase for the packets of a capture that could not be judged.
+pub fn unread(unread: &Unread<'_>) -> String {
+    match unread.why {
+        None => "not judged: no packet".to_owned(),
+        Some(NOT_TCP) => "not judged: no TCP".to_owned(),
+        Some(why) => {
+            format!("{} of the packets could not be read ({why})", percent(unread.share()))
+        }
+    }
+}
+
+const NOT_TCP: &str = Reason::NotTcp.name();
+
+/// A sentence about the packets of a capture that could not be judged, their reason and the remedy.
 pub fn unread_packets(unread: &Unread<'_>) -> String {
-    const TUNNEL: &str =
-        ". Record them on the tunnel's own interface: tcpdump -i INTERFACE -w FILE";
-    let (why, then) = match unread.why {
-        "gre" => ("they are in a GRE tunnel", TUNNEL),
-        "ip_in_ip" => ("they are in an IP-in-IP tunnel", TUNNEL),
-        "etherip" => ("they are in an EtherIP tunnel", TUNNEL),
-        "l2tp" => ("they are in an L2TP tunnel", TUNNEL),
-        "vxlan" => ("they are in a VXLAN tunnel", TUNNEL),
-        "geneve" => ("they are in a Geneve tunnel", TUNNEL),
-        "gtp_u" => ("they are in a GTP tunnel", TUNNEL),
-        "esp" => ("they are encrypted (IPsec ESP)", TUNNEL),
+    let Some(reason) = unread.why else {
+        return "There is no packet in it. Record again, and see that tcpdump counts packets: \
+                tcpdump -i INTERFACE -w FILE tcp"
+            .to_owned();
+    };
+    let (why, then) = match reason {
+        NOT_TCP => ("there is no TCP in them", "the interface on which the clients arrive"),
+        "esp" | "macsec" | "wireguard" => ("they are encrypted", "the tunnel's own interface"),
+        "gre" | "gtp_u" | "l2tp" => {
+            ("they are in a tunnel that is not looked into", "the tunnel's own interface")
+        }
         "mpls" => (
-            "they carry more than 3 MPLS labels, or something else than IP behind them",
-            ". Record them on an interface behind the MPLS network: tcpdump -i INTERFACE -w FILE",
+            "they carry something else than IP behind MPLS labels",
+            "an interface behind the MPLS network",
         ),
-        "vlan_depth" => (
-            "they carry more than 2 VLAN tags",
-            ". Record them on the VLAN's own interface: tcpdump -i INTERFACE -w FILE",
-        ),
-        "link_type" => (
-            "their link type is not known",
-            ". Record them on an Ethernet or IP interface: tcpdump -i INTERFACE -w FILE",
-        ),
-        "cut_short" => (
-            "too little of each was recorded",
-            ". Record the whole headers: tcpdump -s 262144 -w FILE",
-        ),
-        _ => ("they are fragments, or have longer headers than are followed", "."),
+        "link_type" => ("their link type is not read", "an Ethernet or IP interface"),
+        "cut_short" => ("too little of each was recorded", ""),
+        _ => ("they are fragments, or have longer headers than are followed", ""),
+    };
+    let then = match (reason, then) {
+        ("cut_short", _) => ". Record the whole headers: tcpdump -s 262144 -w FILE".to_owned(),
+        (_, "") => ".".to_owned(),
+        _ => format!(". Record on {then}: tcpdump -i INTERFACE -w FILE tcp"),
     };
     format!(
-        "{} of {} packets ({}) were not judged, most of them because {why} ({}){then}",
+        "{} of {} packets ({}) were not judged, most of them because {why} ({reason}){}{then}",
         whole(unread.packets),
         whole(unread.of),
         percent(unread.share()),
-        unread.why,
+        kinds(unread.kinds),
     )
+}
+
+/// The kinds of the packets, as far as a sentence has room for them.
+fn kinds(kinds: &[(String, u64)]) -> String {
+    const SHOWN: usize = 3;
+    let shown = kinds.iter().take(SHOWN);
+    let mut all: Vec<_> =
+        shown.map(|(kind, count)| format!("{} of {kind}", whole(*count))).collect();
+    match kinds.iter().skip(SHOWN).map(|(_, count)| count).sum() {
+        0 => {}
+        others => all.push(format!("{} others", whole(others))),
+    }
+    if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
 }
 
 fn volume(replay: &Replay, view: &View) -> String {

@@ -1,14 +1,13 @@
 //! Every format and link type says the same.
 
 use tcpguard::documents::replay::Replay;
-use tcpguard::text;
 
 use super::files::*;
 use super::packets::*;
 use super::{observe, verdicts};
 
 /// Three IPv4 connections and one IPv6 connection within 3.021 s: 20 packets.
-fn visits() -> Vec<Stamped> {
+pub fn visits() -> Vec<Stamped> {
     let mut packets = Vec::new();
     for number in 0..3 {
         let at = BEGIN + u64::from(number) * SECOND;
@@ -19,7 +18,7 @@ fn visits() -> Vec<Stamped> {
     packets
 }
 
-fn assert_visits(replay: &Replay, what: &str) {
+pub fn assert_visits(replay: &Replay, what: &str) {
     assert_eq!((replay.packets, replay.skipped.len()), (20, 0), "{what}: {:?}", replay.skipped);
     assert_eq!((replay.syns, replay.syn_acks, replay.handshakes), (4, 4, 4), "{what}");
     assert_eq!(verdicts(replay), [], "{what}");
@@ -104,16 +103,6 @@ fn every_link_type() {
 }
 
 #[test]
-fn an_unknown_link_type_is_skipped_and_counted() {
-    let replay = observe(&{
-        let mut file = PCAP.write(&visits());
-        file[20] = 147;
-        file
-    });
-    assert_eq!((replay.packets, replay.skipped["link_type"], replay.syns), (20, 20, 0));
-}
-
-#[test]
 fn interfaces_of_several_sections_have_their_own_links_and_units() {
     let mut file = PcapNg::new(Order::Little);
     file.interface(ETHERNET, 0, None);
@@ -141,87 +130,6 @@ fn interfaces_of_several_sections_have_their_own_links_and_units() {
     let replay = observe(&file.bytes);
     assert_visits(&replay, "two sections");
     assert_eq!(replay.duration_s, 3.021);
-}
-
-#[test]
-fn vlan_tags_are_followed() {
-    let mut file = PcapNg::new(Order::Little);
-    file.interface(ETHERNET, 0, None);
-    for (at, packet) in visits() {
-        let mut frame = on_link(ETHERNET, Order::Little, &packet);
-        frame.splice(12..12, [0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 8]);
-        file.enhanced(0, in_units(None, at), &frame);
-    }
-    assert_visits(&observe(&file.bytes), "tagged frames");
-}
-
-fn pppoe(v6: bool) -> Vec<u8> {
-    vec![0x88, 0x64, 0x11, 0, 0, 7, 0, 0, 0, if v6 { 0x57 } else { 0x21 }]
-}
-
-fn mpls(labels: u8) -> Vec<u8> {
-    let stack = (1..=labels).flat_map(|number| [0, 1, u8::from(number == labels), 64]);
-    [0x88, 0x47].into_iter().chain(stack).collect()
-}
-
-/// Visits in frames of which `frame` makes one of an IP packet, given whether that is IPv6.
-fn framed(link: u16, frame: impl Fn(&[u8], bool) -> Vec<u8>) -> Replay {
-    let mut file = PcapNg::new(Order::Little);
-    file.interface(link, 0, None);
-    for (at, packet) in visits() {
-        let v6 = packet[0] >> 4 == 6;
-        file.enhanced(0, in_units(None, at), &frame(&packet, v6));
-    }
-    observe(&file.bytes)
-}
-
-#[test]
-fn pppoe_and_mpls_are_stripped() {
-    for tags in 0..=2 {
-        for labels in 0..=3 {
-            let replay = framed(ETHERNET, |packet, v6| {
-                let header = if labels == 0 { pppoe(v6) } else { mpls(labels) };
-                let tags = [0x81_u8, 0, 0, 7].repeat(tags);
-                [&[0_u8; 12][..], &tags, &header, packet].concat()
-            });
-            assert_visits(&replay, &format!("{labels} labels behind {tags} tags"));
-        }
-    }
-    // As a "cooked" capture of any interface has it.
-    let replay = framed(113, |packet, v6| [&[0_u8; 14][..], &pppoe(v6), packet].concat());
-    assert_visits(&replay, "PPPoE in a cooked capture");
-}
-
-#[test]
-fn what_is_beyond_a_bound_or_in_a_tunnel_is_said_where_it_is_most() {
-    let udp = [0xc0, 0, 0x12, 0xb5, 0, 0, 0, 0];
-    let vxlan = [&udp[..], &[8, 0, 0, 0, 0, 0, 7, 0], &[0; 12], &[8, 0]].concat();
-    let in_ip = |protocol: u8, header: &[u8]| {
-        framed(ETHERNET, |packet, _| {
-            on_link(ETHERNET, Order::Little, &tunnelled(protocol, header, packet))
-        })
-    };
-    let behind =
-        |header: &[u8]| framed(ETHERNET, |packet, _| [&[0_u8; 12][..], header, packet].concat());
-    for (why, replay) in [
-        ("gre", in_ip(47, &[0, 0, 8, 0])),
-        ("ip_in_ip", in_ip(4, &[])),
-        ("vxlan", in_ip(17, &vxlan)),
-        ("mpls", behind(&mpls(4))),
-        ("vlan_depth", behind(&[0x81_u8, 0, 0, 7].repeat(3))),
-    ] {
-        assert_eq!((replay.skipped[why], replay.syns), (20, 0), "{why}: {:?}", replay.skipped);
-        let unread = replay.unread().expect("most of it");
-        assert_eq!((unread.why, unread.packets, unread.share()), (why, 20, 1.0));
-        let note = text::unread_packets(&unread);
-        assert!(replay.notes.contains(&note) && note.contains(&format!("({why})")), "{note}");
-    }
-    // Less than half of the packets, and packets without TCP, hide nothing that would matter.
-    let hidden = visits().iter().map(in_gre).collect::<Vec<_>>();
-    let some = observe(&PCAP.write(&in_order([&visits()[..], &hidden].concat())));
-    assert_eq!((some.skipped["gre"], some.unread()), (20, None));
-    let datagrams = in_ip(17, &[0xc0, 0, 0, 53, 0, 0, 0, 0]);
-    assert_eq!((datagrams.skipped["not_tcp"], datagrams.unread()), (20, None));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `tcpguard replay` on captures that are made here, byte by byte.
 
 mod damage;
+mod encapsulations;
 mod files;
 mod formats;
 #[path = "../support/markup.rs"]

@@ -129,25 +129,30 @@ fn the_exit_code_distinguishes_calm_trouble_and_no_capture() {
     assert!(line(&output.stderr).contains("at byte 0"), "{}", line(&output.stderr));
 }
 
-/// Everything in a GRE tunnel: a flood in it would not be seen.
+/// Everything encrypted: a flood in it would not be seen.
 #[test]
 fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
     let flood = flood(BEGIN, 3, 1000, Shows::Both, any_address);
-    let hidden: Vec<Stamped> = flood.iter().map(in_gre).collect();
+    let hidden: Vec<Stamped> = flood.iter().map(in_esp).collect();
     let capture = PCAP.write(&hidden);
     for arguments in [&["-"][..], &["-", "--fail-on", "never"]] {
         let output = tcpguard(arguments, &capture);
         assert_eq!(output.status.code(), Some(3));
         let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains("100% of the packets could not be read (gre) in -"), "{words}");
-        assert!(words.contains("because they are in a GRE tunnel (gre)"), "{words}");
+        assert!(words.contains("100% of the packets could not be read (esp) in -"), "{words}");
+        assert!(
+            words.contains(
+                "because they are encrypted (esp): 6000 of IP protocol 50 (ESP). Record on the"
+            ),
+            "{words}"
+        );
         assert!(!words.contains("no incident"), "{words}");
     }
     let output = tcpguard(&["-", "--json"], &capture);
     assert_eq!(output.status.code(), Some(3));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(document["skipped"]["gre"], 6000);
-    assert!(line(&output.stderr).contains("GRE tunnel"), "{}", line(&output.stderr));
+    assert_eq!(document["skipped"]["esp"], 6000);
+    assert!(line(&output.stderr).contains("ESP"), "{}", line(&output.stderr));
 
     // The findings in the rest come first.
     let hidden = hidden.iter().flat_map(|packet| [packet.clone(), packet.clone()]);
@@ -155,7 +160,33 @@ fn a_capture_of_which_most_could_not_be_read_is_not_called_calm() {
     let output = tcpguard(&["-"], &PCAP.write(&packets));
     assert_eq!(output.status.code(), Some(1));
     let shown = line(&output.stdout);
-    assert!(shown.contains("1 incident, 66.7% of the packets could not be read (gre)"), "{shown}");
+    assert!(shown.contains("1 incident, 66.7% of the packets could not be read (esp)"), "{shown}");
+}
+
+/// Neither a capture without TCP nor one without packets is calm.
+#[test]
+fn a_capture_in_which_nothing_could_be_judged_says_what_it_holds() {
+    let icmp: Vec<Stamped> =
+        (0..1000).map(|n| (BEGIN + n * MS, tunnelled(1, &[8, 0], &[0; 40]))).collect();
+    for (capture, verdict, why) in [
+        (&PCAP.write(&[])[..], "✗ not judged: no packet in -", "There is no packet in it."),
+        (
+            &PCAP.write(&icmp),
+            "✗ not judged: no TCP in -",
+            "1000 of 1000 packets (100%) were not judged, most of them because there is no TCP in them \
+             (not_tcp): 1000 of IP protocol 1 (ICMP). Record on the interface on which the clients \
+             arrive: tcpdump -i INTERFACE -w FILE tcp",
+        ),
+    ] {
+        let output = tcpguard(&["-"], capture);
+        assert_eq!(output.status.code(), Some(3));
+        let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.starts_with(verdict) && words.contains(why), "{words}");
+        assert!(!words.contains("It holds"), "{words}");
+        let output = tcpguard(&["-", "--json"], capture);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(line(&output.stderr).contains(why), "{}", line(&output.stderr));
+    }
 }
 
 #[test]

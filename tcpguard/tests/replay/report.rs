@@ -61,12 +61,12 @@ fn every_incident_has_its_line_and_its_chapter() {
 #[test]
 fn a_page_says_that_most_of_a_capture_was_not_read() {
     let visits = connection(BEGIN, client(1), addr(SERVER), Shows::Both);
-    let hidden: Vec<Stamped> = visits.iter().map(in_gre).collect();
+    let hidden: Vec<Stamped> = visits.iter().map(in_esp).collect();
     let outcome = run(&PCAP.write(&hidden), Mode::Observe).expect("a capture");
     let page = page(&Story::of_capture(&outcome));
     let markup = Markup::read(&page).unwrap_or_else(|why| panic!("{why} in {page}"));
     let text = markup.text();
-    for expected in ["100% of the packets could not be read (gre)", "they are in a GRE tunnel"] {
+    for expected in ["100% of the packets could not be read (esp)", "they are encrypted"] {
         assert!(text.contains(expected), "{expected:?} is missing in {text}");
     }
     assert!(!text.to_lowercase().contains("no incident"), "{text}");
