@@ -207,7 +207,9 @@ fn of_capture(error: &CaptureError) -> Exit {
             Exit::Failed => Exit::Unavailable,
             exit => exit,
         },
-        CaptureError::Cut { .. } | CaptureError::Damaged { .. } => Exit::Unavailable,
+        CaptureError::Foreign { .. } | CaptureError::Cut { .. } | CaptureError::Damaged { .. } => {
+            Exit::Unavailable
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `tcpguard replay`
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,13 @@ use super::report::write_page;
 use super::session::Session;
 use crate::config::{self, ConfigError, Overrides};
 use crate::html::Story;
-use crate::replay::capture::CaptureError;
+use crate::replay::capture::{CaptureError, Source};
 use crate::replay::{Kernel, OnHost, ReplayEvent, replay_beside};
 use crate::text;
 
 pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     let settings = settings(args.config.as_deref())?;
-    let file = args.file.display().to_string();
-    let source = open(&args.file)?;
+    let sources = args.files.iter().map(|file| open(file)).collect::<Result<_, _>>()?;
     let begun = Instant::now();
     let watch = &mut |mitigation: ReplayEvent<'_>| {
         let Speed::Times(times) = args.speed else { return };
@@ -36,9 +34,9 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
         }
     };
     let outcome = match args.backend {
-        ReplayBackend::Host => replay_beside(&file, source, OnHost, args.mode, settings, watch)?,
+        ReplayBackend::Host => replay_beside(sources, OnHost, args.mode, settings, watch)?,
         ReplayBackend::Kernel => {
-            replay_beside(&file, source, Kernel::load()?, args.mode, settings, watch)?
+            replay_beside(sources, Kernel::load()?, args.mode, settings, watch)?
         }
     };
     if session.json {
@@ -89,16 +87,19 @@ fn settings(file: Option<&Path>) -> Result<Tuning, ConfigError> {
 }
 
 /// The file, or standard input for `-`.
-fn open(file: &Path) -> Result<Box<dyn Read>, CaptureError> {
-    if file == Path::new("-") {
-        return Ok(Box::new(std::io::stdin()));
+fn open(path: &Path) -> Result<Source, CaptureError> {
+    let file = path.display().to_string();
+    if path == Path::new("-") {
+        return Ok((file, Box::new(std::io::stdin())));
     }
-    let refused = |error| CaptureError::Open { file: file.display().to_string(), error };
-    let opened = File::open(file).map_err(refused)?;
-    if opened.metadata().map_err(refused)?.is_dir() {
-        return Err(refused(std::io::ErrorKind::IsADirectory.into()));
+    let opened = File::open(path).and_then(|opened| match opened.metadata()?.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => Ok(opened),
+    });
+    match opened {
+        Ok(opened) => Ok((file, Box::new(opened))),
+        Err(error) => Err(CaptureError::Open { file, error }),
     }
-    Ok(Box::new(opened))
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub const COPY: &str = "copy";
 pub struct Replay {
     /// Name and version of this document: `tcpguard.replay/1`.
     pub schema: &'static str,
-    /// Name of the capture as it was given; `-` for standard input.
+    /// Name of the capture as it was given; `-` for standard input. Of several captures the names of the first
+    /// three, and the number of the others.
     pub file: String,
     /// Number of packets that were read.
     pub packets: u64,

@@ -79,9 +79,9 @@ fn title(story: &Story) -> String {
 }
 
 /// The capture's file name. The folders that it is in are left out: the page is read on other hosts, too.
-fn name(replay: &Replay) -> &str {
-    let name = Path::new(&replay.file).file_name().and_then(OsStr::to_str);
-    name.unwrap_or(&replay.file)
+fn name(replay: &Replay) -> String {
+    let name = |file| Path::new(file).file_name().and_then(OsStr::to_str).unwrap_or(file);
+    replay.file.split(", ").map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn incidents(count: usize) -> String {
@@ -107,7 +107,7 @@ fn capture(out: &mut impl Write, replay: &Replay, story: &Story) -> fmt::Result 
         out,
         "<header>\n<h1>{} <span class=\"place\">in {}</span></h1>",
         escaped(&found),
-        escaped(name(replay))
+        escaped(&name(replay))
     )?;
     writeln!(out, "<p>{}</p>", escaped(&volume(replay)))?;
     for note in &replay.notes {

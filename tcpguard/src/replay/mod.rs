@@ -42,7 +42,7 @@ use agent::Agent;
 pub use agent::{Alert, Detection};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel, OnHost};
-use capture::{Capture, CaptureError, Packet};
+use capture::{CaptureError, Packet, Recording, Source};
 use clock::Clock;
 use copies::{Copies, Interface};
 pub use handshakes::Direction;
@@ -126,21 +126,22 @@ pub fn replay(
     backend: impl Backend,
     mode: Mode,
 ) -> anyhow::Result<Outcome> {
-    replay_beside(file, source, backend, mode, Tuning::default(), &mut |_| {})
+    let sources = vec![(file.to_owned(), source)];
+    replay_beside(sources, backend, mode, Tuning::default(), &mut |_| {})
 }
 
-/// The same with other thresholds, also those of single listeners, and with every event of it shown to `beside`: to
+/// The same of several captures, as one recording, with other thresholds, also those of single listeners, and with every event of it shown to `beside`: to
 /// another detector over the same reading, or to a live display.
 pub fn replay_beside(
-    file: &str,
-    source: Box<dyn Read>,
+    sources: Vec<Source>,
     backend: impl Backend,
     mode: Mode,
     tuning: impl Into<Tuning>,
     beside: &mut dyn FnMut(ReplayEvent<'_>),
 ) -> anyhow::Result<Outcome> {
+    let file = named(sources.iter().map(|(file, _)| file.as_str()));
     let mut reading = Reading {
-        capture: Capture::new(source)?,
+        recording: Recording::new(sources)?,
         packet: Packet::default(),
         clock: Clock::default(),
         copies: Copies::default(),
@@ -150,7 +151,8 @@ pub fn replay_beside(
         skipped: BTreeMap::new(),
         kinds: BTreeMap::new(),
         began_ns: None,
-        end: None,
+        is_over: false,
+        faults: Vec::new(),
     };
     let mut agent = Agent::new(backend, tuning.into(), mode)?;
     reading.read_ahead(&mut agent)?;
@@ -171,13 +173,11 @@ pub fn replay_beside(
         }
     }
     let notes = reading.notes(&agent);
-    let damage = match reading.end.take() {
-        Some(Err(damage)) if !matches!(damage, CaptureError::Cut { .. }) => Some(damage),
-        _ => None,
-    };
+    let mut faults = reading.faults.into_iter();
+    let damage = faults.find(|fault| !matches!(fault, CaptureError::Cut { .. }));
     let mut replay = Replay {
         schema: SCHEMA,
-        file: file.to_owned(),
+        file,
         packets: reading.packets,
         skipped: reading.skipped.into_iter().map(|(why, n)| (why.to_owned(), n)).collect(),
         kinds: by_number(&reading.kinds),
@@ -201,7 +201,7 @@ pub fn replay_beside(
 
 /// The capture as it is read.
 struct Reading {
-    capture: Capture,
+    recording: Recording,
     packet: Packet,
     clock: Clock,
     copies: Copies,
@@ -212,22 +212,23 @@ struct Reading {
     /// The kinds of the skipped packets: as many as numbers of 16 bits have room for.
     kinds: BTreeMap<Kind, u64>,
     began_ns: Option<u64>,
-    /// Outcome of reading; `None` until it has ended.
-    end: Option<Result<(), CaptureError>>,
+    is_over: bool,
+    /// Reasons why captures could not be read to their ends.
+    faults: Vec<CaptureError>,
 }
 
 impl Reading {
     /// Reads until enough packets wait or there are no more.
     fn read_ahead(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
-        while self.end.is_none() && !self.ahead.is_full() {
-            match self.capture.next(&mut self.packet) {
+        while !self.is_over && !self.ahead.is_full() {
+            match self.recording.next(&mut self.packet) {
                 Ok(true) => self.read(agent)?,
-                Ok(false) => self.end = Some(Ok(())),
+                Ok(false) => self.is_over = true,
                 Err(error) => {
                     if matches!(error, CaptureError::Cut { .. }) {
                         self.skip(CUT_OFF);
                     }
-                    self.end = Some(Err(error));
+                    self.faults.push(error);
                 }
             }
         }
@@ -291,7 +292,7 @@ impl Reading {
 
     fn name(&self, interface: Interface) -> String {
         match interface {
-            Interface::Described(number) => match self.capture.interface_name(number) {
+            Interface::Described(number) => match self.recording.interface_name(number) {
                 Some(name) => escape::shown(name).to_string(),
                 None => format!("interface {number}"),
             },
@@ -322,11 +323,19 @@ impl Reading {
         if agent.left_out > 0 {
             notes.push(format!("{} further reports of incidents are left out.", agent.left_out));
         }
-        if let Some(Err(cut @ CaptureError::Cut { .. })) = &self.end {
-            notes.push(cut.with_hint());
-        }
+        let cuts = self.faults.iter().filter(|fault| matches!(fault, CaptureError::Cut { .. }));
+        notes.extend(cuts.map(|cut| cut.with_hint()));
         notes
     }
+}
+
+/// The names of captures that are read together.
+fn named<'a>(files: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 3;
+    let more = files.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("{more} more"));
+    let shown = files.take(SHOWN).map(str::to_owned);
+    shown.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// The kinds of packets by their names, the most frequent ones first.

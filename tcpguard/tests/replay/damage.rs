@@ -2,6 +2,7 @@
 
 use tcpguard::replay::capture::CaptureError;
 use tcpguard_engine::Mode;
+use tcpguard_host::hint::Hint;
 
 use super::files::*;
 use super::packets::*;
@@ -83,15 +84,19 @@ fn ends_with_a_record(file: &[u8], header: usize, length: usize) -> bool {
 
 #[test]
 fn cut_at_every_byte_a_compressed_capture_shows_what_it_held() {
-    let file = gzip(&PCAP.write(&two_visits()));
-    let mut read = 0;
-    for length in 0..file.len() {
-        if let Ok(outcome) = run(&file[..length], Mode::Observe) {
-            assert!(outcome.damage.is_none(), "{length}: {:?}", outcome.damage);
-            read += outcome.replay.packets;
+    // In two frames, as a parallel compressor writes them.
+    let file = PCAP.write(&two_visits());
+    for compress in COMPRESSIONS {
+        let file = file.chunks(700).map(compress).collect::<Vec<_>>().concat();
+        let mut read = 0;
+        for length in 0..file.len() {
+            if let Ok(outcome) = run(&file[..length], Mode::Observe) {
+                assert!(outcome.damage.is_none(), "{length}: {:?}", outcome.damage);
+                read += outcome.replay.packets;
+            }
         }
+        assert!(read > 0, "some packets could be read");
     }
-    assert!(read > 0, "some packets could be read");
 }
 
 #[test]
@@ -115,6 +120,28 @@ fn what_is_no_capture_is_refused_with_the_reason() {
         let reason = refused(file);
         assert!(reason.contains(expected), "{reason}");
         assert_eq!(reason.lines().count(), 1);
+    }
+}
+
+#[test]
+fn another_format_is_named_with_what_converts_it() {
+    let editcap = "convert it: editcap -F pcapng FILE OUT";
+    for (start, format, command) in [
+        (&b"\xfd7zXZ\0"[..], "compressed with xz", "xz -dc FILE | tcpguard replay -"),
+        (b"BZh91AY", "compressed with bzip2", "bzip2 -dc FILE | tcpguard replay -"),
+        (b"PK\x03\x04", "a zip archive", "unzip -p FILE | tcpguard replay -"),
+        (b"snoop\0\0\0", "a capture of snoop", editcap),
+        (b"\x34\xcd\xb2\xa1", "pcap as modified by Kuznetzov (0xa1b2cd34)", editcap),
+        (b"GMBU", "a capture of Network Monitor", editcap),
+        (b"TRSNIFF data", "a capture of Sniffer", editcap),
+        (b"text", "neither pcap nor pcapng, plain or in gzip, zstd or lz4", editcap),
+    ] {
+        for file in [start.to_vec(), gzip(start)] {
+            let error = run(&file, Mode::Observe).expect_err("no capture");
+            let error: CaptureError = error.downcast().unwrap();
+            assert_eq!(error.to_string(), format!("cannot read capture: it is {format}"));
+            assert_eq!(error.hint(), command);
+        }
     }
 }
 
@@ -188,7 +215,8 @@ fn interfaces_without_number_take_no_memory_without_bound() {
 
 #[test]
 fn any_byte_may_be_wrong() {
-    for file in [PCAP.write(&two_visits()), pcapng(), gzip(&pcapng())] {
+    let compressed = COMPRESSIONS.map(|compress| compress(&pcapng()));
+    for file in [PCAP.write(&two_visits()), pcapng()].into_iter().chain(compressed) {
         for at in 0..file.len() {
             for wrong in [0, 1, 0x7f, 0xff] {
                 let mut file = file.clone();

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lz4_flex::frame::FrameEncoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::packets::{SECOND, Stamped};
 
@@ -195,6 +197,23 @@ impl PcapNg {
         body.extend_from_slice(&frame[..frame.len().min(snap)]);
         self.block(3, &body);
     }
+}
+
+type Compression = fn(&[u8]) -> Vec<u8>;
+
+/// What compresses a capture that is read as it is.
+pub const COMPRESSIONS: [Compression; 3] = [gzip, zstd, lz4];
+
+/// A frame that is passed over, as pzstd writes it, and a frame.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+    [&skipped[..], &compress_to_vec(bytes, CompressionLevel::Fastest)].concat()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -24,17 +24,17 @@ pub fn assert_visits(replay: &Replay, what: &str) {
     assert_eq!(verdicts(replay), [], "{what}");
 }
 
-fn with_gzip(file: Vec<u8>) -> [Vec<u8>; 2] {
-    let compressed = gzip(&file);
-    assert!(compressed.len() < file.len());
-    [file, compressed]
+/// The file, and what each compression makes of it.
+fn plain_and_compressed(file: Vec<u8>) -> Vec<Vec<u8>> {
+    let compressed = COMPRESSIONS.map(|compress| compress(&file));
+    [file].into_iter().chain(compressed).collect()
 }
 
 #[test]
 fn pcap_of_either_order_and_unit() {
     for order in Order::BOTH {
         for nanoseconds in [false, true] {
-            for file in with_gzip(Pcap { order, nanoseconds, ..PCAP }.write(&visits())) {
+            for file in plain_and_compressed(Pcap { order, nanoseconds, ..PCAP }.write(&visits())) {
                 let replay = observe(&file);
                 assert_visits(&replay, &format!("{order:?}, nanoseconds: {nanoseconds}"));
                 assert_eq!(replay.duration_s, 3.021);
@@ -42,6 +42,28 @@ fn pcap_of_either_order_and_unit() {
             }
         }
     }
+}
+
+/// By `cat`, each with its own header.
+#[test]
+fn captures_that_were_joined_are_one() {
+    let visits = visits();
+    let orders = Order::BOTH.into_iter().flat_map(|order| [(order, 0), (order, 101)]);
+    let parts = orders.zip(visits.chunks(5)).map(|((order, link), part)| {
+        Pcap { order, link, nanoseconds: link == 0, ..PCAP }.write(part)
+    });
+    for file in plain_and_compressed(parts.collect::<Vec<_>>().concat()) {
+        let replay = observe(&file);
+        assert_visits(&replay, "joined");
+        assert_eq!(replay.duration_s, 3.021);
+    }
+    let blocks = |part: &[Stamped]| {
+        let mut file = PcapNg::new(Order::Little);
+        file.interface(101, 0, Some(NANOSECONDS));
+        part.iter().for_each(|(at, packet)| file.enhanced(0, *at, packet));
+        file.bytes
+    };
+    assert_visits(&observe(&visits.chunks(7).map(blocks).collect::<Vec<_>>().concat()), "pcapng");
 }
 
 #[test]
@@ -63,7 +85,7 @@ fn pcapng_with_packets_of_every_kind_and_unit() {
                     file.block(5, &[0; 12]);
                     file.block(0x0bad_beef, b"whatever");
                 }
-                for file in with_gzip(file.bytes) {
+                for file in plain_and_compressed(file.bytes) {
                     let what = format!("{order:?}, resolution {resolution:?}, {obsolete}");
                     let replay = observe(&file);
                     assert_visits(&replay, &what);

@@ -10,6 +10,7 @@ mod others;
 mod output;
 mod packets;
 mod report;
+mod several;
 mod synthetic;
 mod verdicts;
 

@@ -247,15 +247,14 @@ fn parse(text: &str) -> Result<Vec<Listed>> {
 /// Judges a capture by our detector and by the other methods.
 fn judge(path: &Path) -> Result<Judged> {
     let mut watched = Watched::default();
-    let file = Box::new(File::open(path)?);
-    let name = path.display().to_string();
+    let file = (path.display().to_string(), Box::new(File::open(path)?) as Box<_>);
     let see = &mut |step: ReplayEvent<'_>| {
         if let ReplayEvent::Segment(seen) = step {
             watched.see(seen);
         }
     };
     let Outcome { replay, damage, detections, .. } =
-        replay_beside(&name, file, OnHost, Mode::Observe, Settings::default(), see)?;
+        replay_beside(vec![file], OnHost, Mode::Observe, Settings::default(), see)?;
     if let Some(damage) = damage {
         return Err(damage.into());
     }

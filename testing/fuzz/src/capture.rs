@@ -5,7 +5,7 @@ use std::io::Cursor;
 use tcpguard::replay::{OnHost, replay};
 use tcpguard_engine::Mode;
 
-/// The input is the file: pcap or pcapng, plain or in gzip.
+/// The input is the file: pcap or pcapng, plain or compressed.
 ///
 /// # Panics
 /// When its packets do not add up, or the result cannot be serialised.

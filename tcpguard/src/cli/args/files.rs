@@ -14,9 +14,9 @@ use crate::config::DEFAULT_PATH;
 #[derive(Debug, clap::Args)]
 #[command(after_help = with_exit_status("replay", REPLAY))]
 pub struct ReplayArgs {
-    /// Capture: pcap or pcapng, also gzip; - for standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// Captures: pcap or pcapng, also in gzip, zstd or lz4; - for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
     /// Replay in this mode
     #[arg(long, default_value = "observe", value_parser = capture_mode_parser())]
     pub mode: Mode,
@@ -39,10 +39,12 @@ pub struct ReplayArgs {
 
 const REPLAY: &str = "\
 Runs detection and mitigation on a capture, with the default thresholds unless -c names a file. No
-agent is required, and no packet is sent.
+agent is required, and no packet is sent. Several captures are one recording, in the order of their
+times.
 
 Examples:
   tcpguard replay flood.pcap.gz
+  tcpguard replay eth0.pcap eth1.pcapng           # both at once, or parts of tcpdump -C
   tcpguard replay flood.pcap --mode enforce -c /etc/tcpguard/tcpguard.toml
   tcpguard replay flood.pcap --html flood.html    # also a page with plots
   tcpguard replay flood.pcap --speed 1x           # alerts in real time

@@ -1,19 +1,21 @@
-//! Captures as a stream of packets: pcap and pcapng, plain or compressed with gzip.
+//! Captures as a stream of packets: pcap and pcapng, plain or compressed, one or several.
 //!
 //! No statement of a file about itself is trusted: every length is bounded before memory is taken for
 //! it, and unneeded parts are skipped as they stream by. So a capture of any size is read in the memory
 //! of one packet, and a damaged one ends in an error that names the position.
 
+mod compressed;
 mod input;
 mod pcap;
 mod pcapng;
+mod recording;
 
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, Read};
 
-use flate2::bufread::MultiGzDecoder;
 use tcpguard_host::hint::Hint;
 
 use input::Input;
+pub use recording::{Recording, Source};
 
 /// Longest packet taken from a capture, in bytes: libpcap's own limit (`MAXIMUM_SNAPLEN`).
 pub const MAX_CAPTURED: u32 = 262_144;
@@ -44,9 +46,20 @@ pub enum CaptureError {
         /// Error of the system.
         error: io::Error,
     },
+    /// The file is of a format that is not read.
+    #[error("cannot read {file}: it is {format}")]
+    Foreign {
+        /// Name of the capture.
+        file: String,
+        format: &'static str,
+        /// A command that makes a capture of it.
+        command: &'static str,
+    },
     /// The capture ends within a record. The records before it have been read.
-    #[error("capture truncated at byte {end}{of}, in the record at byte {record}")]
+    #[error("{file} is truncated at byte {end}{of}, in the record at byte {record}")]
     Cut {
+        /// Name of the capture.
+        file: String,
         /// Offset of the record, in bytes.
         record: u64,
         /// Offset of the end of the capture, in bytes.
@@ -55,8 +68,10 @@ pub enum CaptureError {
         of: &'static str,
     },
     /// The capture contradicts its format.
-    #[error("cannot read the capture at byte {record}{of}: {reason}")]
+    #[error("cannot read {file} at byte {record}{of}: {reason}")]
     Damaged {
+        /// Name of the capture.
+        file: String,
         /// Offset of the record, in bytes.
         record: u64,
         /// The unit of the byte counts: the file, or its decompressed content.
@@ -72,6 +87,7 @@ impl Hint for CaptureError {
             Self::Open { .. } | Self::Damaged { .. } => {
                 "name another capture: tcpguard replay FILE"
             }
+            Self::Foreign { command, .. } => command,
             Self::Cut { .. } => "record it again: tcpdump -w FILE",
         };
         hint.to_owned()
@@ -84,6 +100,8 @@ enum Fault {
     End,
     /// The content of the record is impossible.
     Nonsense(String),
+    /// Another format, and a command that converts it.
+    Foreign(&'static str, &'static str),
     /// The record could not be read.
     Io(io::Error),
 }
@@ -131,36 +149,30 @@ enum Format {
 
 /// A capture that is being read.
 pub struct Capture {
+    file: String,
     input: Input,
     format: Format,
     of: &'static str,
 }
 
 impl Capture {
-    /// Starts to read a capture.
-    pub fn new(mut source: Box<dyn Read>) -> Result<Self, CaptureError> {
-        let mut head = Vec::new();
-        let read = source.by_ref().take(GZIP.len() as u64).read_to_end(&mut head);
-        let compressed = head == GZIP;
-        let whole = Cursor::new(head).chain(source);
-        let (mut input, of) = if compressed {
-            let inner = MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole));
-            (Input::new(Box::new(inner)), " of the uncompressed capture")
-        } else {
-            (Input::new(Box::new(whole)), "")
+    /// Starts to read a capture, which is called `file`.
+    pub fn new(file: String, source: Box<dyn Read>) -> Result<Self, CaptureError> {
+        let (stream, of) = match compressed::content(source) {
+            Ok(content) => content,
+            Err(error) => return Err(Fault::Io(error).at(&file, 0, 0, "")),
         };
-        let format = read.map_err(Fault::Io).and_then(|_| Self::recognise(&mut input));
-        match format {
-            Ok(format) => Ok(Self { input, format, of }),
-            Err(Fault::End) if input.offset() == 0 => {
-                Err(CaptureError::Damaged { record: 0, of, reason: "it is empty".to_owned() })
+        let mut input = Input::new(stream);
+        match Self::recognise(&mut input) {
+            Ok(format) => Ok(Self { file, input, format, of }),
+            Err(Fault::End) => {
+                let reason = match input.offset() {
+                    0 => "it is empty".to_owned(),
+                    bytes => format!("it ends within its header, after {bytes} bytes"),
+                };
+                Err(CaptureError::Damaged { file, record: 0, of, reason })
             }
-            Err(Fault::End) => Err(CaptureError::Damaged {
-                record: 0,
-                of,
-                reason: format!("it ends within its header, after {} bytes", input.offset()),
-            }),
-            Err(fault) => Err(fault.at(0, input.offset(), of)),
+            Err(fault) => Err(fault.at(&file, 0, input.offset(), of)),
         }
     }
 
@@ -171,10 +183,11 @@ impl Capture {
         }
         match pcap::Reader::start(magic, input)? {
             Some(reader) => Ok(Format::Pcap(reader)),
-            None => nonsense(
-                "it is neither pcap nor pcapng nor either of these in gzip; \
-                 convert it: editcap -F pcapng IN OUT",
-            ),
+            None => {
+                let known = FOREIGN.iter().find(|(start, ..)| magic.starts_with(start));
+                let (_, format, command) = known.unwrap_or(&UNKNOWN);
+                Err(Fault::Foreign(format, command))
+            }
         }
     }
 
@@ -206,22 +219,40 @@ impl Capture {
                 Format::Pcap(_) => record,
                 Format::PcapNg(reader) => reader.block_at().max(record),
             };
-            fault.at(record, self.input.offset(), self.of)
+            fault.at(&self.file, record, self.input.offset(), self.of)
         })
     }
 }
 
-/// The first bytes of a gzip member with its only compression method (RFC 1952 §2.3.1).
-const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+/// Formats by their first bytes, and what converts them.
+const FOREIGN: [(&[u8], &str, &str); 9] = [
+    (b"\xfd7zX", "compressed with xz", "xz -dc FILE | tcpguard replay -"),
+    (b"BZh", "compressed with bzip2", "bzip2 -dc FILE | tcpguard replay -"),
+    (b"PK\x03\x04", "a zip archive", "unzip -p FILE | tcpguard replay -"),
+    (b"snoo", "a capture of snoop", EDITCAP),
+    (b"\x34\xcd\xb2\xa1", MODIFIED, EDITCAP),
+    (b"\xa1\xb2\xcd\x34", MODIFIED, EDITCAP),
+    (b"GMBU", "a capture of Network Monitor", EDITCAP),
+    (b"RTSS", "a capture of Network Monitor", EDITCAP),
+    (b"TRSN", "a capture of Sniffer", EDITCAP),
+];
+const MODIFIED: &str = "pcap as modified by Kuznetzov (0xa1b2cd34)";
+const UNKNOWN: (&[u8], &str, &str) =
+    (b"", "neither pcap nor pcapng, plain or in gzip, zstd or lz4", EDITCAP);
+const EDITCAP: &str = "convert it: editcap -F pcapng FILE OUT";
 
 impl Fault {
-    fn at(self, record: u64, end: u64, of: &'static str) -> CaptureError {
+    fn at(self, file: &str, record: u64, end: u64, of: &'static str) -> CaptureError {
+        let file = file.to_owned();
         let reason = match self {
-            Self::End => return CaptureError::Cut { record, end, of },
+            Self::End => return CaptureError::Cut { file, record, end, of },
+            Self::Foreign(format, command) => {
+                return CaptureError::Foreign { file, format, command };
+            }
             Self::Nonsense(reason) => reason,
             Self::Io(error) => error.to_string(),
         };
-        CaptureError::Damaged { record, of, reason }
+        CaptureError::Damaged { file, record, of, reason }
     }
 }
 
@@ -233,18 +264,24 @@ mod tests {
     #[test]
     fn every_error_has_a_hint() {
         let of = " of what is compressed";
-        for error in [
-            CaptureError::Open {
-                file: "none.pcap".to_owned(),
-                error: io::ErrorKind::NotFound.into(),
-            },
-            CaptureError::Cut { record: 24, end: 30, of },
-            CaptureError::Damaged { record: 24, of, reason: "a packet of 4 GiB".to_owned() },
-        ] {
+        let file = || "none.pcap".to_owned();
+        let foreign = FOREIGN.iter().chain([&UNKNOWN]);
+        let foreign = foreign.map(|(_, format, command)| CaptureError::Foreign {
+            file: file(),
+            format,
+            command,
+        });
+        let others = [
+            CaptureError::Open { file: file(), error: io::ErrorKind::NotFound.into() },
+            CaptureError::Cut { file: file(), record: 24, end: 30, of },
+            CaptureError::Damaged { file: file(), record: 24, of, reason: "4 GiB".to_owned() },
+        ];
+        for error in foreign.chain(others) {
             assert!(hint_check::is_named(&error.hint()), "{error}");
             // Every one there is stands above.
             match error {
                 CaptureError::Open { .. }
+                | CaptureError::Foreign { .. }
                 | CaptureError::Cut { .. }
                 | CaptureError::Damaged { .. } => {}
             }
