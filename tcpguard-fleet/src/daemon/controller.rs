@@ -302,7 +302,7 @@ impl<B: Bus> Process<B> {
     }
 
     fn note(&mut self, step: Step) {
-        let Step { event, change, failure } = step;
+        let Step { event, change, refusal, failure } = step;
         match event {
             Some(Event::Established) => log::info!("BGP session established"),
             Some(Event::SessionLost) => log::error!("BGP session lost, and its routes with it"),
@@ -314,6 +314,9 @@ impl<B: Bus> Process<B> {
         let mode = if self.dry_run { " (dry run)" } else { "" };
         if let Some(change) = change {
             log::warn!("{}{mode}", describe(&change));
+        }
+        if let Some(refusal) = refusal {
+            log::error!("route not changed: {refusal}");
         }
         if let Some(failure) = failure {
             log::error!("BGP speaker ended: {failure}");

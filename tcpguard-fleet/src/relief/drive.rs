@@ -26,6 +26,8 @@ pub struct Step {
     pub event: Option<Event>,
     /// Change of the table.
     pub change: Option<Change>,
+    /// Refusal of a change. The controller tries it again.
+    pub refusal: Option<SpeakerError>,
     /// Reason for which the speaker has to be started anew; it is dropped.
     pub failure: Option<Failure>,
 }
@@ -92,8 +94,12 @@ impl<S: Speaker> Drive<S> {
             self.read_at = Some(now);
         }
         if let Some(change) = self.controller.next_change(now) {
-            speaker.apply(&change).await?;
-            step.change = Some(change);
+            match speaker.apply(&change).await {
+                Ok(()) => step.change = Some(change),
+                // The routes of other hosts are no part of it.
+                Err(refusal @ SpeakerError::Refused(_)) => step.refusal = Some(refusal),
+                Err(error) => return Err(error.into()),
+            }
             // Speakers have lost changes and reported success.
             let table = speaker.table().await?;
             self.controller.read(now, table);
@@ -122,6 +128,7 @@ mod tests {
         table: DryRun,
         loses_withdrawals: bool,
         refuses: bool,
+        is_dead: bool,
         is_down: bool,
     }
 
@@ -129,6 +136,9 @@ mod tests {
         async fn apply(&mut self, change: &Change) -> Result<(), SpeakerError> {
             if self.refuses {
                 return Err(SpeakerError::Refused("it".to_owned()));
+            }
+            if self.is_dead {
+                return Err(SpeakerError::Disconnected("it has ended".to_owned()));
             }
             match (change, self.loses_withdrawals) {
                 (Change::Withdraw(_), true) => Ok(()),
@@ -163,9 +173,13 @@ mod tests {
     }
 
     fn rule() -> ReliefRoute {
+        rule_for(443)
+    }
+
+    fn rule_for(port: u16) -> ReliefRoute {
         ReliefRoute::Flowspec {
             destination: "192.0.2.10/32".parse().unwrap(),
-            port: 443,
+            port,
             length: Some([40, 40]),
             rate_bytes_per_s: Some(12_500),
         }
@@ -211,11 +225,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_speaker_that_refuses_is_dropped_and_a_new_one_is_filled() {
-        let mut drive = drive(Faulty { refuses: true, ..Faulty::default() });
+    async fn a_route_that_is_refused_costs_no_other_route() {
+        let mut drive = drive(Faulty::default());
+        drive.controller().hear(at(0), &relief(vec![rule()]));
+        drive.step(at(0)).await;
+        if let Some(speaker) = &mut drive.speaker {
+            speaker.refuses = true;
+        }
+        drive.controller().hear(at(1), &relief(vec![rule(), rule_for(80)]));
+        let step = drive.step(at(1)).await;
+        assert!(step.refusal.is_some() && step.failure.is_none(), "{step:?}");
+        assert!(drive.step(at(2)).await.refusal.is_none(), "it is tried again after a while");
+        assert!(drive.step(at(6)).await.refusal.is_some());
+        assert_eq!(drive.controller().table().count(), 1, "the first route is still there");
+        assert!(!drive.needs_speaker());
+    }
+
+    #[tokio::test]
+    async fn a_speaker_that_dies_is_dropped_and_a_new_one_is_filled() {
+        let mut drive = drive(Faulty { is_dead: true, ..Faulty::default() });
         drive.controller().hear(at(0), &relief(vec![rule()]));
         let step = drive.step(at(0)).await;
-        assert!(matches!(step.failure, Some(Failure::Speaker(SpeakerError::Refused(_)))));
+        assert!(matches!(step.failure, Some(Failure::Speaker(SpeakerError::Disconnected(_)))));
         assert_eq!(step.event, Some(Event::SessionLost));
         assert!(drive.needs_speaker());
         assert!(drive.step(at(1)).await.change.is_none());

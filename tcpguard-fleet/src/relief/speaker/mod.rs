@@ -33,7 +33,7 @@ pub trait Speaker {
     /// Reads the routes that it announces.
     ///
     /// # Errors
-    /// When the speaker does not reply in time, or its reply cannot be read.
+    /// When the speaker does not reply in time, or refuses the request.
     fn table(&mut self) -> impl Future<Output = Result<Vec<Entry>, SpeakerError>> + Send;
 
     /// Reads whether the session to the router is established.
@@ -43,7 +43,8 @@ pub trait Speaker {
     fn is_established(&mut self) -> impl Future<Output = Result<bool, SpeakerError>> + Send;
 }
 
-/// An error of a speaker. After any of them it is started anew: its end withdraws its routes for certain.
+/// An error of a speaker. A change that is refused concerns one route. After any other error the speaker is started anew:
+/// its end withdraws its routes for certain.
 #[derive(Debug, thiserror::Error)]
 pub enum SpeakerError {
     /// The speaker cannot be started, or its files cannot be written.
@@ -63,9 +64,6 @@ pub enum SpeakerError {
     /// The speaker refused a request.
     #[error("the BGP speaker refused {0}")]
     Refused(String),
-    /// A reply cannot be read.
-    #[error("the BGP speaker sent a reply that cannot be read: {0}")]
-    Unreadable(String),
     /// The speaker would keep routes after its end.
     #[error("graceful restart is on for {0}: routes would stay when the BGP speaker dies")]
     GracefulRestart(String),

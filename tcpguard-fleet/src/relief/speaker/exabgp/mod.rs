@@ -4,8 +4,10 @@
 //! lines to a socket of the controller. Every reply is read: ExaBGP stops when a pipe is full.
 
 pub mod relay;
+mod table;
 pub mod text;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -18,6 +20,7 @@ use tokio::io::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
+use self::table::Table;
 use super::child::Child;
 use super::peering::Peering;
 use super::{START, Speaker, SpeakerError, in_time};
@@ -34,6 +37,7 @@ const VARIABLES: [(&str, &str); 2] = [("exabgp.api.cli", "false"), ("exabgp.daem
 #[derive(Debug)]
 pub struct ExaBgp {
     pipe: Pipe<UnixStream>,
+    table: Table,
     neighbor: IpAddr,
     /// The process, which is killed with this.
     _child: Child,
@@ -61,17 +65,20 @@ impl ExaBgp {
         let accepted = in_time(START, async { listener.accept().await.map_err(failed) });
         let (stream, _) = accepted.await?;
         let pipe = Pipe::new(stream);
-        Ok(Self { pipe, neighbor: peering.neighbor, _child: child })
+        let table = Table::default();
+        Ok(Self { pipe, table, neighbor: peering.neighbor, _child: child })
     }
 }
 
 impl Speaker for ExaBgp {
     async fn apply(&mut self, change: &Change) -> Result<(), SpeakerError> {
-        in_time(TIMEOUT, self.pipe.apply(change)).await
+        in_time(TIMEOUT, self.pipe.apply(change)).await?;
+        self.table.acknowledge(change);
+        Ok(())
     }
 
     async fn table(&mut self) -> Result<Vec<Entry>, SpeakerError> {
-        in_time(TIMEOUT, self.pipe.table()).await
+        Ok(self.table.read(in_time(TIMEOUT, self.pipe.routes()).await?))
     }
 
     async fn is_established(&mut self) -> Result<bool, SpeakerError> {
@@ -98,15 +105,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Pipe<S> {
 
     async fn apply(&mut self, change: &Change) -> Result<(), SpeakerError> {
         let command = text::command(change);
-        let command = command.ok_or_else(|| SpeakerError::Unreadable("a route".to_owned()))?;
+        let command = command.ok_or_else(|| SpeakerError::Refused("a route".to_owned()))?;
         self.request(&command).await.map(drop)
     }
 
-    async fn table(&mut self) -> Result<Vec<Entry>, SpeakerError> {
-        let lines = self.request("show adj-rib out extensive").await?;
-        let entries =
-            lines.into_iter().map(|line| text::entry(&line).ok_or(SpeakerError::Unreadable(line)));
-        entries.collect()
+    /// The routes that it announces, a line each.
+    async fn routes(&mut self) -> Result<BTreeSet<String>, SpeakerError> {
+        Ok(self.request("show adj-rib out extensive").await?.into_iter().collect())
     }
 
     async fn is_established(&mut self, neighbor: IpAddr) -> Result<bool, SpeakerError> {
@@ -122,11 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Pipe<S> {
         let mut reply = (&mut self.0).take(LONGEST_REPLY);
         let mut lines = Vec::new();
         loop {
-            let mut line = String::new();
-            if reply.read_line(&mut line).await.map_err(broken)? == 0 {
+            let mut line = Vec::new();
+            if reply.read_until(b'\n', &mut line).await.map_err(broken)? == 0 {
                 return Err(SpeakerError::Disconnected("the API has ended".to_owned()));
             }
-            match line.trim_end() {
+            match String::from_utf8_lossy(&line).trim_end() {
                 "done" => return Ok(lines),
                 "error" => return Err(SpeakerError::Refused(command.to_owned())),
                 // A message about the session, in JSON.
@@ -186,20 +191,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_table_is_read_past_messages_about_the_session() {
-        let (mut pipe, _api) = api(&[
-            "{ \"type\": \"state\" }\n\
-             neighbor 10.99.0.2 ipv4 flow flow destination-ipv4 192.0.2.10/32 protocol =tcp \
-             destination-port =443 tcp-flags [ syn&!ack ] packet-length =40 \
-             extended-community rate-limit:9600\ndone\n",
-            "done\n",
-            "neighbor 10.99.0.2 ipv4 flow flow protocol =tcp\ndone\n",
-        ]);
-        let entry = Entry { key: route().key(), route: Some(route()) };
-        assert_eq!(pipe.table().await.unwrap(), [entry]);
-        assert_eq!(pipe.table().await.unwrap(), []);
-        let unreadable = pipe.table().await.unwrap_err();
-        assert!(matches!(unreadable, SpeakerError::Unreadable(_)), "{unreadable}");
+    async fn the_routes_are_read_past_messages_about_the_session_and_what_is_no_text() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let mut pipe = Pipe::new(near);
+        let reply = b"{ \"type\": \"state\" }\n10.99.0.2 ipv4 flow flow\nnot \xff text\ndone\n";
+        far.write_all(reply).await.unwrap();
+        let lines = ["10.99.0.2 ipv4 flow flow", "not \u{fffd} text"].map(str::to_owned);
+        assert_eq!(pipe.routes().await.unwrap(), BTreeSet::from(lines));
+        far.write_all(b"done\n").await.unwrap();
+        assert_eq!(pipe.routes().await.unwrap(), BTreeSet::new());
     }
 
     #[tokio::test]
@@ -217,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn an_api_that_ends_is_an_error() {
         let (mut pipe, _api) = api(&["neighbor 10.99.0.2 ipv4"]);
-        let ended = pipe.table().await.unwrap_err();
+        let ended = pipe.routes().await.unwrap_err();
         assert!(matches!(ended, SpeakerError::Disconnected(_)), "{ended}");
     }
 
@@ -225,7 +225,7 @@ mod tests {
     async fn an_api_that_does_not_reply_is_not_waited_for() {
         let (near, _far) = tokio::io::duplex(64);
         let mut pipe = Pipe::new(near);
-        let late = in_time(TIMEOUT, pipe.table()).await.unwrap_err();
+        let late = in_time(TIMEOUT, pipe.routes()).await.unwrap_err();
         assert_eq!(late.to_string(), "the BGP speaker did not reply within 5s");
     }
 }
