@@ -10,7 +10,7 @@ use crate::{
     environment,
     platform::Platform,
     process,
-    pypi::NATS,
+    pypi::{EXABGP, NATS},
     setup,
     setup::Purpose,
     test::Durations,
@@ -103,6 +103,7 @@ pub fn for_tests(command: &mut Command, workspace: &Workspace, profile: Profile)
         .env("TCPGUARD_BIN", workspace.program(&contents::AGENT, profile))
         .env("TCPGUARD_FLEET_BIN", workspace.program(&contents::FLEET, profile))
         .env("TCPGUARD_NATS_SERVER", NATS.program())
+        .env("TCPGUARD_EXABGP", EXABGP.directory())
         .env("TCPGUARD_BPF_DIR", workspace.bpf_objects())
         .env("TCPGUARD_DIST", workspace.packages(Platform::OWN));
     if let Profile::Packaged(_) = profile {

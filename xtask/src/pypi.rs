@@ -28,6 +28,11 @@ pub const NATS: Tools = Tools {
     program: "nats-server",
 };
 
+/// A BGP speaker, in the version that docs/fleet.md names beside that of Debian. Its program finds its own modules only
+/// by `PYTHONPATH`.
+pub const EXABGP: Tools =
+    Tools { directory: "tcpguard-tools/exabgp", packages: &["exabgp==5.0.15"], program: "exabgp" };
+
 impl Tools {
     /// The directory in which pip puts them.
     pub fn directory(&self) -> PathBuf {

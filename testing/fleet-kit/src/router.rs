@@ -1,5 +1,5 @@
 //! A router that takes routes from one BGP speaker, with the filters and limits that its owner should set: BIRD on a
-//! machine of its own, connected to the controller's.
+//! machine of its own, connected to the controller's. GoBGP can take its place, without them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Child, Stdio};
@@ -21,6 +21,8 @@ pub const LIMIT: u32 = 12;
 const CONFIG: &str = "/run/bird.conf";
 const SOCKET: &str = "/run/bird.ctl";
 const LOG: &str = "/run/bird.log";
+/// The API of GoBGP in its place.
+const GOBGP: &str = "unix:///run/router-gobgp.sock";
 
 /// A router. It ends when dropped.
 #[derive(Debug)]
@@ -164,6 +166,39 @@ impl Router {
     /// The log so far.
     pub fn log(&self) -> String {
         self.host.read(LOG).unwrap_or_default()
+    }
+
+    /// Ends BIRD and has GoBGP take its place.
+    ///
+    /// # Errors
+    /// Without gobgpd, or when it does not reply within 10 s.
+    pub fn become_gobgp(&mut self) -> Result<()> {
+        end(&mut self.bird);
+        let families: String = ["ipv4-unicast", "ipv6-unicast", "ipv4-flowspec", "ipv6-flowspec"]
+            .map(|name| {
+                format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n")
+            })
+            .concat();
+        let (own, other) = (self.address(), self.speaker());
+        let config = format!(
+            "[global.config]\nas = {ROUTER_AS}\nrouter-id = \"{own}\"\n[[neighbors]]\n[neighbors.config]\n\
+             neighbor-address = \"{other}\"\npeer-as = {SPEAKER_AS}\n[neighbors.transport.config]\n\
+             passive-mode = true\n[neighbors.timers.config]\nhold-time = 9\n{families}"
+        );
+        self.host.write("/run/router-gobgp.toml", &config)?;
+        let mut gobgp = self.host.command("gobgpd")?;
+        gobgp.args(["-f", "/run/router-gobgp.toml", "--api-hosts", GOBGP, "--pprof-disable"]);
+        self.bird = gobgp.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let limit = Duration::from_secs(10);
+        wait_for("a reply of GoBGP", limit, || Ok(self.gobgp_routes().ok())).map(drop)
+    }
+
+    /// The routes that GoBGP has in place of BIRD, as it shows them.
+    pub fn gobgp_routes(&self) -> Result<String> {
+        let of = |family| self.host.exec(&format!("gobgp --target {GOBGP} global rib -a {family}"));
+        let shown: Result<Vec<String>> =
+            ["ipv4", "ipv6", "ipv4-flowspec", "ipv6-flowspec"].into_iter().map(of).collect();
+        Ok(shown?.concat())
     }
 
     /// Types a command of its operator.

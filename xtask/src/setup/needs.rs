@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{DEBIAN_KEYS, Need, Purpose, Repair, installed, is_root};
 use crate::compiler;
-use crate::pypi::{NATS, ZIG};
+use crate::pypi::{EXABGP, NATS, ZIG};
 use crate::toolchain::{self, BpfToolchain};
 
 pub(super) const NEEDS: &[Need] = &[
@@ -274,7 +274,16 @@ pub(super) const NEEDS: &[Need] = &[
         why: "announces routes for tcpguard-fleet too",
         present: || installed("exabgp"),
         debian: Repair::Packages(&["exabgp"]),
-        elsewhere: "install ExaBGP",
+        elsewhere: "install ExaBGP 4.2",
+    },
+    Need {
+        purpose: Purpose::Fleet,
+        what: "exabgp 5",
+        why: "replies in other words than exabgp 4.2 of Debian",
+        present: || EXABGP.are_installed(),
+        debian: Repair::Python { packages: &["python3-pip"], tools: &EXABGP },
+        elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools/exabgp\" \
+                    exabgp==5.0.15",
     },
     Need {
         purpose: Purpose::Fleet,

@@ -1,5 +1,6 @@
 //! Fleets: hosts that share evidence and rules over a real message bus, and routers that take routes from real BGP
-//! speakers. Need root, bird, gobgpd, exabgp, `TCPGUARD_NATS_SERVER` and `TCPGUARD_FLEET_BIN`.
+//! speakers. Need root, bird, gobgpd, exabgp, `TCPGUARD_EXABGP`, `TCPGUARD_NATS_SERVER` and
+//! `TCPGUARD_FLEET_BIN`.
 
 mod agent_live;
 mod bus_live;

@@ -102,10 +102,19 @@ impl Asking {
 fn one_of_each() -> Vec<ReliefRoute> {
     vec![
         flowspec("192.0.2.10/32", 40).unwrap(),
-        flowspec("2001:db8::10/128", 60).unwrap(),
+        rule("2001:db8::10/128", 22, Some(60)),
         blackhole("192.0.2.11/32").unwrap(),
         blackhole("2001:db8::11/128").unwrap(),
     ]
+}
+
+fn rule(destination: &str, port: u16, length: Option<u16>) -> ReliefRoute {
+    ReliefRoute::Flowspec {
+        destination: destination.parse().unwrap(),
+        port,
+        length: length.map(|length| [length, length]),
+        rate_bytes_per_s: Some(12_500),
+    }
 }
 
 fn has_routes(router: &Router, routes: usize) -> bool {
@@ -119,7 +128,7 @@ fn shows_one_of_each(router: &Router) {
     {
         assert!(rules4[0].contains(part), "{part}: {rules4:?}");
     }
-    for part in ["dst 2001:db8::10/128;", "dport 443;", "length 60;"] {
+    for part in ["dst 2001:db8::10/128;", "dport 22;", "length 60;"] {
         assert!(rules6[0].contains(part), "{part}: {rules6:?}");
     }
     let rate = format!("0x{:x}", 12_500_f32.to_bits());
@@ -178,6 +187,68 @@ fn routes_of_exabgp_come_and_go_with_what_is_asked() {
     routes_come_and_go("exabgp");
 }
 
+/// The speaker of PyPI on this machine, as keys of `[relief]`. Debian's is the default.
+fn exabgp_5(machine: &Netns) -> String {
+    let modules =
+        std::env::var("TCPGUARD_EXABGP").expect("`cargo xtask test` sets TCPGUARD_EXABGP");
+    let (program, run) = ("/run/exabgp", format!("PYTHONPATH={modules} exec {modules}/bin/exabgp"));
+    machine.write(program, &format!("#!/bin/sh\n{run} \"$@\"\n")).unwrap();
+    machine.exec(&format!("chmod 755 {program}")).unwrap();
+    assert!(machine.exec(&format!("{program} version")).unwrap().contains("ExaBGP : 5."));
+    format!("program = \"{program}\"\n")
+}
+
+/// ExaBGP 5 replies `=https` where 4.2 replies `=443`.
+#[test]
+fn routes_of_exabgp_5_are_announced_kept_and_withdrawn() {
+    let mut scene = Scene::new();
+    let mut host = Asking::new(&scene.fleet, HOST);
+    let mut wanted = one_of_each();
+    wanted.push(rule("192.0.2.10/32", 80, Some(40)));
+    {
+        let router = &scene.router;
+        let controller = scene.controller("exabgp", &exabgp_5(&scene.machine));
+        host.ask_until(&wanted, ANNOUNCED_WITHIN, || has_routes(router, 5));
+        shows_one_of_each(router);
+
+        // Each rule with the time since which it is there.
+        let shown = || -> Vec<String> {
+            let rules = Family::BOTH.map(|family| router.rules_in_full(family).unwrap()).concat();
+            rules.lines().filter(|line| line.contains("dport")).map(str::to_owned).collect()
+        };
+        let announced = shown();
+        for _ in 0..3 {
+            sleep(4 * SECOND);
+            host.ask(&wanted);
+        }
+        assert_eq!(shown(), announced, "no route comes and goes");
+        let answers = answers(&controller.status().unwrap(), HOST);
+        assert!(answers.iter().all(|(state, _)| state == "announced"), "{answers:?}");
+
+        // The first of them is for port 443.
+        host.ask_until(&wanted[1..], ANNOUNCED_WITHIN, || has_routes(router, 4));
+        let is_left = |line: &String| !line.contains("dport 443;");
+        let left: Vec<String> = announced.into_iter().filter(is_left).collect();
+        assert_eq!(shown(), left, "the withdrawal of a route leaves the others");
+        host.ask_until(&[], ANNOUNCED_WITHIN, || has_routes(router, 0));
+        assert!(router.is_established().unwrap());
+    }
+
+    // GoBGP as the router shows the same routes.
+    scene.router.become_gobgp().unwrap();
+    let router = &scene.router;
+    let _controller = scene.controller("exabgp", &exabgp_5(&scene.machine));
+    let is_complete = || router.gobgp_routes().unwrap().matches("*>").count() == wanted.len();
+    host.ask_until(&wanted, ANNOUNCED_WITHIN, is_complete);
+    let shown = router.gobgp_routes().unwrap();
+    for port in ["10/32][protocol: ==tcp][destination-port: ==443]", "==80]", "==22]"] {
+        assert!(shown.contains(port), "{port}: {shown}");
+    }
+    assert_eq!(shown.matches("[tcp-flags: =S&!A]").count(), 3, "{shown}");
+    assert_eq!(shown.matches("Communities: blackhole").count(), 2, "{shown}");
+    host.ask_until(&[], ANNOUNCED_WITHIN, || !router.gobgp_routes().unwrap().contains("*>"));
+}
+
 /// Without a parent to die with, a speaker keeps its routes: the kill above proves something.
 #[test]
 fn a_speaker_that_outlives_its_controller_keeps_its_routes() {
@@ -234,12 +305,7 @@ fn bounds_hold(speaker: &str) {
     wanted.push(blackhole("2001:db8::1/128").unwrap());
     wanted.push(flowspec("8.8.8.8/32", 40).unwrap());
     for (port, destination) in [(179, "192.0.2.10/32"), (4222, "192.0.2.10/32")] {
-        wanted.push(ReliefRoute::Flowspec {
-            destination: destination.parse().unwrap(),
-            port,
-            length: None,
-            rate_bytes_per_s: Some(12_500),
-        });
+        wanted.push(rule(destination, port, None));
     }
     // Eight rules and two blackholes of one host, and ten rules in all.
     host.ask_until(&wanted, ANNOUNCED_WITHIN, || has_routes(router, 10));

@@ -30,8 +30,9 @@ use crate::relief::controller::{Change, Entry};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest reply, in bytes: far more than the routes of a controller take.
 const LONGEST_REPLY: u64 = 4 << 20;
-/// Variables of its settings: no second API, and no change of the user.
-const VARIABLES: [(&str, &str); 2] = [("exabgp.api.cli", "false"), ("exabgp.daemon.drop", "false")];
+/// Variables of its settings: no second API, and no change of the user. Both versions take these names and those with
+/// dots, which a shell that starts ExaBGP would drop.
+const VARIABLES: [(&str, &str); 2] = [("exabgp_api_cli", "false"), ("exabgp_daemon_drop", "false")];
 
 /// ExaBGP as a child of this process.
 #[derive(Debug)]
