@@ -1,4 +1,17 @@
 //! The decision about one packet, and the parts it is made of.
+//!
+//! Counting comes before dropping, so a flood is still measured while it is dropped. `parse`, `count_syn` and
+//! `is_tracked`, which every packet takes, are part of the program itself. Each other stage is a global BPF function
+//! (decisions 1 and 23 in `docs/decisions`).
+//!
+//! *Sampling.* A keyed hash of the 4-tuple chooses one flow in `2^shift` ([`hash`]), the same in both directions. The
+//! agent sets the shift four times a second: 0 below 20,000 SYN/s, and above so that at most 20,000 flows/s are
+//! tracked. A CPU that sees more than 30,500 SYN/s (20,000, rounded up to a power of two in a tick of 16.8 ms) tracks
+//! a smaller sample at once (`pace`). Of dropped SYNs, and of all SYNs to a listener with cookies, it then tracks one
+//! flow in 64 at most. Each flow stores the number of flows that it stands for. Counters of listeners, reasons and
+//! rule hits are exact at any rate.
+//!
+//! Flows and sources are in arrays of sets, which forget entries that were not used recently ([`sets`], decision 22).
 
 mod classify;
 pub mod clients;

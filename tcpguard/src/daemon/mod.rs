@@ -1,4 +1,31 @@
 //! The agent: one loop that owns the engine, polls the kernel, and carries out the engine's decisions.
+//!
+//! *Listeners.* A SYN never makes a listener. `listeners/priority.rs` decides which sockets get a slot,
+//! `listeners/answering.rs` which services are known by their SYN-ACKs, `reading/pace.rs` how often the sockets are
+//! read.
+//!
+//! *Interfaces.* `interfaces` tracks each interface by its index, which it keeps when it is renamed, and looks for a
+//! missing one by the operator's name. The pins bear that name, so the next agent finds it too. An interface counts
+//! as attached when the link and the interface both report the program of the link. The pin of a next program is
+//! opened once a second (decision 31 in `docs/decisions`).
+//!
+//! *Audit.* `executor/audit.rs` compares every rule in the kernel with the rules that the executor wants there, a
+//! part in each poll. `agent/repair.rs` checks listeners, exemptions, slots, configuration and the other hooks.
+//! Differences are repaired and reported.
+//!
+//! *Reads and heartbeat.* A source of the host that cannot be read keeps its last value (`reading/host_view.rs`). The
+//! heartbeat is written last, and only by a poll that did its work.
+//!
+//! *Mitigations.* A mitigation is a bit of the listener's entry. Before cookies are armed, `mitigations/cookies.rs`
+//! determines which kind this host supports, `mitigations/obstacles.rs` looks for obstacles at this listener, every
+//! five seconds in calm too, and the programs reply to a test SYN in the way of this listener. A mitigation that is
+//! unavailable is returned to the engine with its reason (decision 9).
+//!
+//! *Rules.* A change of a single rule adds or removes its keys. A whole set is written beside the effective one under
+//! the next number, and takes effect when `Config::rule_set` names it (`executor/replacement.rs`, decision 6).
+//!
+//! *Fleet.* `fleet/server.rs` reads lines of `tcpguard-fleet` into a bounded queue, which the loop takes last, and
+//! writes the newest report. The engine trusts none of it.
 
 mod agent;
 mod configuration;
