@@ -42,7 +42,7 @@
 
 pub mod alerts;
 #[cfg(test)]
-pub mod damage;
+pub mod damage_tests;
 pub mod handover_record;
 mod handover_ways;
 pub mod incidents;

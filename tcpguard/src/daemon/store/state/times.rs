@@ -57,7 +57,7 @@ mod tests {
     use tcpguard_goals::{Goal, Row, seed, size};
 
     use super::*;
-    use crate::daemon::store::damage::Random;
+    use crate::daemon::store::damage_tests::Random;
 
     const YEAR: i64 = 365 * 86_400;
     /// Time of the write in the writer's boot, in s.
