@@ -7,9 +7,10 @@
 #[path = "../../../../tcpguard-ebpf/src/sockets.rs"]
 mod sockets;
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
-use aya_ebpf::macros::{classifier, xdp};
-use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, sk_action, xdp_action};
+use aya_ebpf::macros::{classifier, map, sk_lookup, xdp};
+use aya_ebpf::maps::SockMap;
+use aya_ebpf::programs::{SkLookupContext, TcContext, XdpContext};
 use tcpguard_common::abi::{Addr, FlowKey};
 
 const ETHERTYPE: usize = 12;
@@ -24,6 +25,24 @@ const IPV4_PORTS: usize = 14 + 20;
 const IPV4_FLAGS: usize = IPV4_PORTS + 13;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
+
+/// Port of which [`steer`] steers the connections.
+const STEERED_PORT: u32 = 7000;
+
+/// The socket that gets them.
+#[map]
+static STEERED: SockMap = SockMap::with_max_entries(1, 0);
+
+/// Steers connections to a port on which nothing listens to a socket elsewhere.
+#[sk_lookup]
+pub fn steer(ctx: SkLookupContext) -> u32 {
+    // SAFETY: the context that the kernel passed to this program.
+    if unsafe { (*ctx.lookup).local_port } == STEERED_PORT {
+        // Without a socket the packet is refused, as it was before.
+        let _ = STEERED.redirect_sk_lookup(&ctx, 0, 0);
+    }
+    sk_action::SK_PASS
+}
 
 /// Recognises the lab's clients by their networks (10.78.0.0/15, fd78::/15) and drops every other packet. No
 /// real host could have this rule. It is the least work that keeps a flood out.

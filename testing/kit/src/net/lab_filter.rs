@@ -1,9 +1,13 @@
 //! Programs of the lab's own, on its interfaces until dropped.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
 use anyhow::{Context, Result};
 use aya::Ebpf;
+use aya::maps::SockMap;
 use aya::programs::tc::{NlOptions, TcAttachOptions};
-use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{SchedClassifier, SkLookup, TcAttachType, Xdp, XdpMode};
 
 use crate::net::live_frames::object;
 use crate::net::netns::Netns;
@@ -46,6 +50,23 @@ impl LabFilter {
         })?;
         Ok(Self { _object: object })
     }
+}
+
+/// Port of which [`steer`] steers the connections; as in `testing/bpf/src/bin/lab.rs`.
+pub const STEERED_PORT: u16 = 7000;
+
+/// Steers connections to [`STEERED_PORT`] of the calling thread's network namespace to a socket, until dropped.
+///
+/// # Errors
+/// Without CAP_BPF and CAP_NET_ADMIN, or without `TCPGUARD_BPF_DIR`.
+pub fn steer(to: &impl AsRawFd) -> Result<LabFilter> {
+    let mut object = Ebpf::load_file(object("lab")?).context("cannot load the lab's filters")?;
+    let mut map = SockMap::try_from(object.map_mut("STEERED").context("no STEERED")?)?;
+    map.set(0, to, 0).context("cannot name the socket")?;
+    let program: &mut SkLookup = object.program_mut("steer").context("no steer")?.try_into()?;
+    program.load()?;
+    program.attach(File::open("/proc/thread-self/ns/net")?).context("cannot steer")?;
+    Ok(LabFilter { _object: object })
 }
 
 /// Puts a firewall behind the XDP program that drops ACKs of connections for which it has seen no SYN (IPv4),

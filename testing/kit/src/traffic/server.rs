@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::daemon::service::Service;
 use crate::net::lab::BACKLOG;
+use crate::net::lab_filter::steer;
 use crate::net::netns::Netns;
 use crate::traffic::transfer;
 
@@ -64,6 +65,18 @@ impl Server {
         let hangs = Arc::new(AtomicBool::new(false));
         let (counter, hanging) = (Arc::clone(&served), Arc::clone(&hangs));
         let service = Service::start_mptcp(host, port, BACKLOG, move |listener, stop| {
+            answer(listener, stop, &hanging, &counter)
+        })?;
+        Ok(Self { served, hangs, _service: service })
+    }
+
+    /// A service that answers, and gets the connections to [`crate::net::lab_filter::STEERED_PORT`] as well, by an sk_lookup program.
+    pub fn steered(host: &Netns, port: u16) -> Result<Self> {
+        let served = Arc::new(AtomicU64::new(0));
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (counter, hanging) = (Arc::clone(&served), Arc::clone(&hangs));
+        let service = Service::start(host, port, BACKLOG, move |listener, stop| {
+            let _steering = steer(listener)?;
             answer(listener, stop, &hanging, &counter)
         })?;
         Ok(Self { served, hangs, _service: service })

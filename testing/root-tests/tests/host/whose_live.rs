@@ -10,6 +10,7 @@ use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{TIMEOUT, boot_ns};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
+use tcpguard_kit::net::lab_filter::STEERED_PORT;
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::clients::{Home, Load, PATIENCE, Visitors};
 use tcpguard_kit::traffic::control::Control;
@@ -255,4 +256,32 @@ fn a_redirected_port_has_one_row_with_the_queue_of_its_socket() {
     assert!(attempts.share_within(SECOND) >= 0.95, "{}", attempts.summary());
     assert_eq!(status.incidents().len(), 1, "{:#?}", status.incidents());
     assert_eq!(row(&status, ANY, PORT), None);
+}
+
+/// A socket at another port serves this one, by sk_lookup. No cookies: the flood's half-open handshakes are removed from
+/// the queue of that socket.
+#[test]
+fn clients_of_a_steered_port_get_in_through_a_flood() {
+    for family in Family::BOTH {
+        let control = Control::start().unwrap();
+        let lab = Lab::new(LabOptions { syncookies: 0, ..LabOptions::default() }).unwrap();
+        let server = Server::steered(&lab.edge, PORT).unwrap();
+        let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+        let service = SocketAddr::new(family.edge(), STEERED_PORT);
+        let load = Load::start(&lab.client, service, CLIENTS).unwrap();
+        let syns = |status: &Status| count(status, service.ip(), STEERED_PORT, "syn");
+        let calm = agent.wait_until("clients", TIMEOUT, |status| syns(status) >= 100).unwrap();
+        assert_eq!(row(&calm, service.ip(), STEERED_PORT).unwrap()["kind"], "local");
+        let flood = Flood { rate: COPIES, ..Flood::random(service, LASTS) }.start(&lab).unwrap();
+        let dropped = |status: &Status| status.total("drop_total");
+        let enough = 4 * u64::from(COPIES);
+        agent.wait_until("a rule", TIMEOUT, |status| dropped(status) >= enough).unwrap();
+        let begun = boot_ns();
+        agent.wait_until("the flood", TIMEOUT, |it| dropped(it) >= 3 * enough).unwrap();
+        let flood = flood.stop().unwrap();
+        let attempts = load.finish().unwrap().begun(begun, flood.ended);
+        println!("{family:?}: {}", attempts.summary());
+        control.assert_served(&attempts);
+        assert!(server.served() > 0);
+    }
 }
