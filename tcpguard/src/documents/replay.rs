@@ -20,6 +20,8 @@ pub const SCHEMA: &str = "tcpguard.replay/1";
 pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 /// Reason for the record within which a capture ends.
 pub const CUT_OFF: &str = "cut_off";
+/// Reason for a packet without TCP.
+pub const NOT_TCP: &str = Reason::NotTcp.name();
 /// Reason for a packet that was recorded before.
 pub const COPY: &str = "copy";
 
@@ -61,7 +63,7 @@ pub struct Replay {
 
 /// Reasons of skipped packets in which no TCP segment is hidden: they hold none, the host's stack refuses
 /// them too, they are not whole packets, or they were judged before.
-const HIDES_NOTHING: [&str; 4] = [Reason::NotTcp.name(), Reason::Malformed.name(), CUT_OFF, COPY];
+const HIDES_NOTHING: [&str; 4] = [NOT_TCP, Reason::Malformed.name(), CUT_OFF, COPY];
 
 /// Packets of a capture that could not be judged, where they are most of it.
 #[derive(Clone, Copy, Debug, PartialEq)]

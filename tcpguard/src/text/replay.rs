@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_common::abi::Reason;
 use tcpguard_host::escape;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{counted, elapsed, percent, span, whole};
@@ -12,7 +11,7 @@ use super::incident::{self, Section, write};
 use super::incidents::{between, paragraph};
 use super::view::{Tone, View};
 use crate::documents::FullIncident;
-use crate::documents::replay::{Replay, Unread};
+use crate::documents::replay::{NOT_TCP, Replay, Unread};
 
 /// A capture in one line, how it was read, and its incidents. Times count from `began`, that of its first packet.
 pub fn replay(
@@ -61,8 +60,6 @@ pub fn unread(unread: &Unread<'_>) -> String {
         }
     }
 }
-
-const NOT_TCP: &str = Reason::NotTcp.name();
 
 /// A sentence about the packets of a capture that could not be judged, their reason and the remedy.
 pub fn unread_packets(unread: &Unread<'_>) -> String {

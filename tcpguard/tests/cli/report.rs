@@ -76,10 +76,10 @@ fn the_page_of_a_capture_is_written_beside_its_text_or_alone() {
     std::fs::write(&capture, EMPTY).unwrap();
     let [capture, name] = [&capture, &file].map(|path| path.to_str().unwrap());
     let text = host.run(&["replay", capture]).stdout;
-    host.run(&["replay", capture, "--html", name]).is(0, &text, &format!("wrote {name}\n"));
+    host.run(&["replay", capture, "--html", name]).is(3, &text, &format!("wrote {name}\n"));
     let page = std::fs::read_to_string(&file).unwrap();
-    assert!(page.contains("<h1>no incident <span"), "{page}");
-    host.run(&["replay", capture, "--html", "-"]).is(0, &page, "");
+    assert!(page.contains("<h1>not judged: no packet <span"), "{page}");
+    host.run(&["replay", capture, "--html", "-"]).is(3, &page, "");
     let missing = host.run(&["replay", "none.pcap", "--html", name]);
     assert_eq!(missing.code, Some(5), "{missing:#?}");
     assert!(missing.stderr.contains("cannot open none.pcap"), "{missing:#?}");

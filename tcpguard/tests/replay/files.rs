@@ -199,10 +199,10 @@ impl PcapNg {
     }
 }
 
-type Compression = fn(&[u8]) -> Vec<u8>;
+type Compressor = fn(&[u8]) -> Vec<u8>;
 
 /// What compresses a capture that is read as it is.
-pub const COMPRESSIONS: [Compression; 3] = [gzip, zstd, lz4];
+pub const COMPRESSIONS: [Compressor; 3] = [gzip, zstd, lz4];
 
 /// A frame that is passed over, as pzstd writes it, and a frame.
 fn zstd(bytes: &[u8]) -> Vec<u8> {

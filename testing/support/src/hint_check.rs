@@ -40,10 +40,11 @@ pub const VERBS: [&str; 33] = [
 ];
 
 /// Programs that are named besides tcpguard's own verbs.
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 19] = [
     "bpftool",
     "cargo",
     "df",
+    "editcap",
     "ethtool",
     "groupadd",
     "ip",

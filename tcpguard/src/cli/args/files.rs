@@ -14,7 +14,7 @@ use crate::config::DEFAULT_PATH;
 #[derive(Debug, clap::Args)]
 #[command(after_help = with_exit_status("replay", REPLAY))]
 pub struct ReplayArgs {
-    /// Captures: pcap or pcapng, also in gzip, zstd or lz4; - for standard input
+    /// Captures: pcap or pcapng, also compressed; - for standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Replay in this mode
