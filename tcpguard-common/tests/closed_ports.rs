@@ -319,3 +319,33 @@ fn a_listener_that_opens_at_a_closed_port_is_found_at_once() {
     host.egress(&segment((HOST, CLOSED), (any_source(1), 4000), RST_ACK, 0));
     assert_eq!((host.host.refused, host.listener_counters[&1].refused), (before, 1));
 }
+
+/// FIN, NULL and XMAS scans: closed ports answer segments without ACK as they answer a SYN (RFC 9293 §3.10.7.1).
+#[test]
+fn segments_without_syn_and_ack_are_a_scanners_and_their_refusals_are_asked_for() {
+    const SCANNER: Addr = Addr::from_v4([198, 51, 100, 7]);
+    for (flags, is_probe) in [
+        (0, true),
+        (0x01, true),
+        (0x29, true),
+        (0x08, true),
+        (0x03, true),
+        (0x04, false),
+        (0x11, false),
+    ] {
+        let mut host = host(Mode::Observe);
+        for port in 1..=20 {
+            host.ingress(&segment((SCANNER, 4000), (HOST, port), flags, 7));
+        }
+        let ports = host.closed_port_sources.values().map(|cell| cell.ports.count_ones());
+        assert_eq!(ports.max().unwrap_or(0) > 8, is_probe, "{flags:#x}");
+    }
+    // Those of this host itself, and one that it did not send.
+    let mut host = host(Mode::Observe);
+    for flags in [SYN, 0, 0x01, 0x29] {
+        host.egress(&segment((HOST, 4000), (SCANNER, u16::from(flags) + 1), flags, 7));
+        host.ingress(&segment((SCANNER, u16::from(flags) + 1), (HOST, 4000), RST_ACK, 0));
+    }
+    host.ingress(&segment((SCANNER, 9), (HOST, 4000), RST_ACK, 0));
+    assert_eq!((host.host.reply_seen, host.host.unsolicited), (5, 1));
+}

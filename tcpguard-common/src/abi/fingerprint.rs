@@ -53,6 +53,10 @@ pub mod quirk {
     pub const BAD_OPTIONS: u16 = 1 << 12;
     /// More options than the parser reads; the rest is unknown.
     pub const MANY_OPTIONS: u16 = 1 << 13;
+    /// The options are not known, because a capture holds only the bytes before them.
+    pub const CUT: u16 = 1 << 14;
+    /// Those that the options show.
+    pub(super) const OF_OPTIONS: u16 = TS_ECHO | TS_ZERO | BAD_OPTIONS | MANY_OPTIONS;
 }
 
 /// The fields of one SYN, in host byte order.
@@ -183,6 +187,18 @@ impl Mask {
 impl Fingerprint {
     /// A fingerprint with every field zero.
     pub(crate) const NONE: Self = Self::from_words([0; 3]);
+
+    /// The fingerprint of a SYN that was cut in its options.
+    #[must_use]
+    pub const fn without_options(self) -> Self {
+        let quirks = self.quirks & !quirk::OF_OPTIONS | quirk::CUT;
+        Self { options: 0, mss: 0, wscale: u8::MAX, quirks, ..self }
+    }
+
+    /// Returns whether its options are not known.
+    pub const fn is_cut(&self) -> bool {
+        self.quirks & quirk::CUT != 0
+    }
 
     /// The fields packed for a map key, so that a mask is three ANDs.
     #[inline(always)]

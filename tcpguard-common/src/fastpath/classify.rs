@@ -42,6 +42,10 @@ pub const fn classify(flags: u16) -> Class {
 }
 
 impl Class {
+    /// Classes of segments that no stack sends and that a closed port refuses like a SYN: those of scanners.
+    pub const PROBES: [Self; 5] =
+        [Self::Null, Self::NoAck, Self::FinNoAck, Self::Xmas, Self::SynFin];
+
     /// Returns whether any TCP may send it.
     #[inline(always)]
     pub const fn is_legal(self) -> bool {

@@ -321,7 +321,9 @@ pub fn egress<F: Frame + ?Sized, T: Tables>(
                 tables.note_syn_ack(&key, Note::new(Origin::Foreign, 0));
             }
         },
-        Class::Syn => own_syn(config, tables, sent),
+        Class::Syn | Class::Null | Class::NoAck | Class::FinNoAck | Class::Xmas => {
+            own_syn(config, tables, sent);
+        }
         Class::Rst => match Replying::find(tables, sent) {
             Some(listener) => count(tables, listener.id(), |counters| counters.refused += 1),
             None if made_here => closed::note(config, tables, sent),
@@ -530,8 +532,8 @@ fn syn_ack_of_sample<T: Tables>(
     flow.syn_ack_ns = now;
 }
 
-/// Counts a SYN of this host, and records it if its flow is in the sample, so that a reply to it is
-/// not unsolicited.
+/// Counts a SYN of this host, or what a scanner on it sends instead, and records it if its flow is in the sample, so
+/// that a reply to it is not unsolicited.
 #[inline(never)]
 fn own_syn<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     if let Some(counters) = tables.host_counters() {

@@ -15,7 +15,8 @@ use super::{
     let_through, own, pace, pending, retransmit_timing, samples, sets, signatures, templates,
 };
 use crate::abi::{
-    CLASS_SLOTS, Class, Config, Flow, FlowState, ListenerEntry, ListenerKind, Mode, Reason, RuleRef,
+    CLASS_SLOTS, Class, Config, Flow, FlowKey, FlowState, ListenerEntry, ListenerKind, Mode,
+    Reason, RuleRef,
 };
 use crate::wire::{self, Frame, FrameMut, Segment, flag};
 
@@ -138,11 +139,16 @@ pub fn unwanted<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx)
         count_syn_source(config, tables, pkt, config.sample_shift);
     }
     closed::count(tables, pkt.own);
-    let flow = &pkt.segment.flow;
+    note_probe(config, tables, &pkt.segment.flow, pkt.now);
+}
+
+/// Counts a segment that a scanner may have sent, for its source.
+#[inline(always)]
+fn note_probe<T: Tables>(config: &Config, tables: &mut T, flow: &FlowKey, now: u64) {
     if let Some(cell) =
         tables.closed_port_source(hash::source(&config.hash_key, &flow.client.client()))
     {
-        closed_port_sources::note(cell, &config.hash_key, flow, pkt.now);
+        closed_port_sources::note(cell, &config.hash_key, flow, now);
     }
 }
 
@@ -410,9 +416,9 @@ pub fn send_cookie<F: FrameMut + ?Sized, T: Tables>(
     cookies::send_cookie(frame, tables, pkt)
 }
 
-/// Counts a segment that only ever answers a SYN, and whether this host asked for it: a SYN-ACK, or
+/// Counts a segment that only ever answers a segment without ACK, and whether this host asked for it: a SYN-ACK, or
 /// a reset with sequence number zero and ACK, which RFC 9293 §3.10.7.1 prescribes for a SYN to a
-/// closed port and for nothing else.
+/// closed port, and for a scanner's segment to one.
 #[inline(always)]
 pub fn reply_seen<T: Tables>(config: &Config, tables: &mut T, segment: &Segment) {
     if segment.flags & flag::SYN == 0 && (segment.flags & flag::ACK == 0 || segment.seq != 0) {
@@ -528,6 +534,11 @@ pub fn acknowledged<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx)
 /// A flag combination that no TCP sends.
 #[inline(always)]
 pub fn illegal<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx) -> Reason {
+    // Without ACK and RST it is a scanner's: closed ports refuse it as they refuse a SYN (RFC 9293 §3.10.7.1).
+    if pkt.segment.flags & (flag::ACK | flag::RST) == 0 {
+        let now = tables.now_ns();
+        note_probe(config, tables, &pkt.segment.flow, now);
+    }
     if config.drop_illegal == 0 || config.mode != Mode::Enforce as u8 {
         return Reason::Illegal;
     }

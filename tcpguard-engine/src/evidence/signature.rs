@@ -121,12 +121,14 @@ impl Candidate {
     /// Returns whether this may be dropped tentatively: where a full queue sends no SYN-ACK, nothing more can be known,
     /// and a real client that is hit retransmits and is let in.
     pub fn may_be_tried(&self) -> bool {
-        self.covers_enough() && !self.is_of_clients()
+        self.covers_enough() && !self.is_of_clients() && !self.print.is_cut()
     }
 
     /// Returns whether the fingerprints of failed and completing handshakes differ enough to speak of a tool.
     pub fn is_a_tools(&self) -> bool {
         self.coverage >= FINGERPRINT_SHARE
+            // The SYNs of many systems differ in their options only.
+            && !self.print.is_cut()
             && self.completion <= FINGERPRINT_COMPLETION
             && self.recorded_share <= FINGERPRINT_COMPLETION
     }
@@ -296,7 +298,8 @@ fn a_few<'a>(
         let candidates = often.map(|alike| Candidate::of(alike, mask, fingerprints, clients));
         let telling = |tool: &Candidate| mask != Mask::IpId || tool.print.ip_id != 0;
         let tools = candidates
-            .filter(|tool| tool.coverage >= TOOL && !tool.is_of_clients() && telling(tool));
+            .filter(|tool| tool.coverage >= TOOL && !tool.is_of_clients() && telling(tool))
+            .filter(|tool| !tool.print.is_cut());
         let tools: Vec<Candidate> = tools.collect();
         let together = tools.iter().map(|tool| tool.coverage).sum();
         Some(Candidate { together, ..*tools.first()? })
@@ -365,6 +368,17 @@ mod tests {
         assert_eq!(mask(&cohort((0..100).map(scaled))), Mask::Shape);
         let constant_id = |n: u16| Fingerprint { ip_id: 54321, ..scaled(n) };
         assert_eq!(mask(&cohort((0..100).map(constant_id))), Mask::IpId);
+    }
+
+    /// The SYNs of a capture that holds 68 bytes of each.
+    #[test]
+    fn syns_that_were_cut_in_their_options_are_no_tools_and_get_no_rule() {
+        let (all, none) = ((0..2000).map(|n| bare(512, 64, n)), Clients::default());
+        let whole = chosen(&cohort(all.clone()), &none);
+        assert!(whole.may_be_dropped(&none) && whole.is_a_tools());
+        let cut = chosen(&cohort(all.map(Fingerprint::without_options)), &none);
+        assert!(cut.covers_enough() && !cut.may_be_dropped(&none) && !cut.is_a_tools());
+        assert_eq!(describe(cut.mask, &cut.print), "opts=unknown win=512 ttl=64 cut");
     }
 
     #[test]

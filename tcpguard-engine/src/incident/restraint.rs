@@ -32,6 +32,8 @@ pub enum RestraintReason {
     NoFailedHandshake,
     /// The top signature covers too few of the failed handshakes.
     LowCoverage,
+    /// The options of its SYNs were not captured.
+    OptionsCut,
     /// Clients have the top signature.
     ClientsSignature,
     /// Too little is known of the clients' signatures.
@@ -91,6 +93,9 @@ pub(crate) fn without_rule(
     let Some(candidate) = candidate else {
         return Some(RestraintReason::NoFailedHandshake.into());
     };
+    if candidate.print.is_cut() {
+        return Some(RestraintReason::OptionsCut.into());
+    }
     if !candidate.covers_enough() {
         let covers = Quantity::SignatureShare.is(candidate.coverage).at_least(SIGNATURE_COVERAGE);
         return Some(RestraintReason::LowCoverage.with(vec![covers]));

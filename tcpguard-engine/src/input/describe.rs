@@ -10,6 +10,7 @@ pub fn describe(mask: Mask, fingerprint: &Fingerprint) -> String {
     let compared = compared(mask);
     let kinds = kinds(print.options);
     let mut words = vec![match kinds.as_slice() {
+        [] if print.is_cut() => "opts=unknown".to_owned(),
         [] => "opts=none".to_owned(),
         kinds => format!("opts={}", kinds.join(",")),
     }];
@@ -37,7 +38,7 @@ pub(super) fn compared(mask: Mask) -> Fingerprint {
         .masked(mask)
 }
 
-const QUIRKS: [(u16, &str); 14] = [
+const QUIRKS: [(u16, &str); 15] = [
     (quirk::IPV6, "ipv6"),
     (quirk::DF, "df"),
     (quirk::IP_OPTIONS, "ip-options"),
@@ -52,6 +53,7 @@ const QUIRKS: [(u16, &str); 14] = [
     (quirk::SEQ_ZERO, "seq-zero"),
     (quirk::BAD_OPTIONS, "bad-options"),
     (quirk::MANY_OPTIONS, "many-options"),
+    (quirk::CUT, "cut"),
 ];
 
 /// The kinds of TCP options in the layout of a fingerprint. A kind that is not here is one of the last.

@@ -42,7 +42,7 @@ pub fn syn_filter(mask: Mask, fingerprint: &Fingerprint) -> String {
         (quirk::SEQ_ZERO, format!("{} = 0", tcp.at(4, 4))),
     ];
     terms.extend(quirks.into_iter().filter(|(bit, _)| has(*bit)).map(|(_, term)| term));
-    if !has(quirk::BAD_OPTIONS) && !has(quirk::MANY_OPTIONS) {
+    if !has(quirk::BAD_OPTIONS) && !has(quirk::MANY_OPTIONS) && !print.is_cut() {
         options(&print, compared.mss != 0, compared.wscale != 0, &tcp, &mut terms);
     }
     terms.join(" and ")

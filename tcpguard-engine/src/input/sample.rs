@@ -157,6 +157,11 @@ pub struct ClosedPortSource {
     pub last: Timestamp,
 }
 
+impl ClosedPortSource {
+    /// The largest estimate of distinct ports or addresses: that of 64 bits of which one is unset. There may be more.
+    pub const MOST: u32 = 266;
+}
+
 /// One listener in a [`Sample`].
 #[derive(Clone, Debug)]
 pub struct ListenerSample {

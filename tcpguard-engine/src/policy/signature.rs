@@ -98,6 +98,9 @@ fn verdict(
     if incident.has_refused(grounds.now, &rule) {
         return Err(Some(RuleObstacle::Refused));
     }
+    if candidate.print.is_cut() {
+        return Err(None);
+    }
     if !candidate.covers_enough() {
         return Err(Some(RuleObstacle::SmallCoverage { coverage: share(candidate.coverage) }));
     }

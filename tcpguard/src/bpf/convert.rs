@@ -156,8 +156,8 @@ pub const fn signature_scope(listener: engine::ListenerId) -> u32 {
     listener.0 % maps::MAX_LISTENERS
 }
 
-/// Number of ports below which a source is no scanner, whatever else it did. Bits may coincide.
-const SEVERAL_PORTS: u32 = 4;
+/// Number of ports and of addresses below which a source is no scanner, whatever else it did. Bits may coincide.
+const SEVERAL: u32 = 4;
 /// Time for which a completed handshake counts as recent (`docs/detection.md`).
 pub const RECENT: Duration = Duration::from_secs(600);
 
@@ -241,6 +241,7 @@ pub fn closed_port_source(
         now.since(engine::Timestamp::from_nanos(client.completed_ns)) <= RECENT
     };
     let completed = || client(source).filter(recent).map_or(0, |client| client.counters.completed);
+    let several = cell.ports.count_ones().max(cell.servers.count_ones()) >= SEVERAL;
     (cell.syns != 0).then(|| engine::ClosedPortSource {
         source,
         server: ip(&cell.server),
@@ -248,7 +249,7 @@ pub fn closed_port_source(
         ports: distinct_bits(cell.ports),
         servers: distinct_bits(cell.servers),
         syns: cell.syns,
-        completed: if cell.ports.count_ones() < SEVERAL_PORTS { 0 } else { completed() },
+        completed: if several { completed() } else { 0 },
         since: time(cell.since_s),
         last: time(cell.last_s),
     })

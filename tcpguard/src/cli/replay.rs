@@ -58,7 +58,7 @@ pub(super) fn run(args: &ReplayArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(match (outcome.worst(), least(args.fail_on)) {
         (Some(worst), Some(least)) if worst >= least => Exit::Failed,
         // An incomplete replay must not be taken for one without attacks.
-        _ if outcome.replay.unread().is_some() => Exit::Unavailable,
+        _ if !outcome.replay.is_judged() => Exit::Unavailable,
         _ => Exit::Done,
     })
 }

@@ -74,6 +74,9 @@ pub struct Incident {
     pub rules: Vec<u32>,
     /// Advice for the operator; `null` where nothing is to be done.
     pub advice: Option<Advice>,
+    /// True if it is of a capture and not of this host.
+    #[serde(skip)]
+    pub of_capture: bool,
 }
 
 /// One action about an incident.
@@ -103,6 +106,13 @@ impl Advice {
     }
 }
 
+impl Advice {
+    /// Advice about a scan that comes from this host itself, which no block would stop.
+    pub(crate) const fn to_find_scanner() -> Self {
+        Self { action: Advised::FindScanner, command: None }
+    }
+}
+
 impl Advised {
     /// Command of [`Advised::Enforce`], so that rules drop: the mode reverts by itself, in case the operator is locked
     /// out.
@@ -121,6 +131,8 @@ pub enum Advised {
     CheckApplication,
     /// Block the scanner.
     BlockScanner,
+    /// Find the program on this host that scans.
+    FindScanner,
     /// Ask the provider to filter the replies.
     AskProvider,
     /// Have the rule made again that an operator removed.
@@ -151,11 +163,21 @@ impl Incident {
         Worth::new(self.id, self.class, self.syns)
     }
 
+    /// Returns whether there are rules because of it, or were.
+    pub fn is_matched(&self) -> bool {
+        !self.rules.is_empty() || self.matched > 0
+    }
+
     /// Its target: the listener, the number of listeners that are reported together, or the address, port or
     /// host that it concerns.
     pub fn place(&self) -> String {
         target(Listener { addr: self.dst, port: self.port }, self.listeners)
     }
+}
+
+/// Returns whether an address, or the /64 that stands for it, is that of the host itself, whichever host that is.
+pub(crate) const fn is_this_host(addr: IpAddr) -> bool {
+    addr.is_loopback() || addr.is_unspecified()
 }
 
 /// The target of an incident at `listener`, or of one of `listeners` that are reported together.

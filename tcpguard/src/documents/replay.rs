@@ -56,10 +56,16 @@ pub struct Replay {
     /// Capture time of the first packet; `None` where the capture does not state it.
     #[serde(skip)]
     pub began: Option<Time>,
+    /// What is wrong with the times of its packets.
+    #[serde(skip)]
+    pub untimely: Option<Untimely>,
     /// Remarks about the capture and its contents, in sentences.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
+
+/// Reason for a packet that was captured up to a place before its TCP flags.
+pub const CUT_SHORT: &str = "cut_short";
 
 /// Reasons of skipped packets in which no TCP segment is hidden: they hold none, the host's stack refuses
 /// them too, they are not whole packets, or they were judged before.
@@ -77,9 +83,46 @@ pub struct Unread<'a> {
     pub kinds: &'a [(String, u64)],
 }
 
+/// Times by which no rate can be judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Untimely {
+    /// The packets have no times, or invented ones.
+    Missing,
+    /// Time goes back.
+    SetBack {
+        /// Number of times that it does.
+        times: u64,
+        /// Time that all packets together take.
+        read: Duration,
+        /// Time from the earliest to the latest packet.
+        span: Duration,
+        /// True if the former is so much longer that rates are too low.
+        longer: bool,
+    },
+}
+
+impl Untimely {
+    /// Returns whether an empty list of incidents means nothing.
+    pub const fn is_decisive(&self) -> bool {
+        matches!(self, Self::Missing | Self::SetBack { longer: true, .. })
+    }
+}
+
 impl Replay {
+    /// Returns whether the capture could be judged: an empty list of incidents means that there is none.
+    pub fn is_judged(&self) -> bool {
+        self.unread().is_none() && !self.untimely.is_some_and(|times| times.is_decisive())
+    }
+
+    /// Returns whether an incident is about SYNs to ports where nothing listens.
+    pub fn tells_of_closed_ports(&self) -> bool {
+        let mut classes = self.incidents.iter().map(|incident| incident.class);
+        classes.any(|class| matches!(class, IncidentClass::Scan | IncidentClass::ClosedPorts))
+    }
+
     /// Returns the packets that could not be read although TCP may be in them, if they are most of the
-    /// capture, and all packets if no TCP was in any. An empty list of incidents then means nothing.
+    /// capture or may hold more SYNs than were read, and all packets if no TCP was in any. An empty list of incidents then
+    /// means nothing.
     pub fn unread(&self) -> Option<Unread<'_>> {
         let skipped = || self.skipped.iter().filter(|(why, _)| *why != CUT_OFF);
         let none_judged = skipped().map(|(_, count)| count).sum::<u64>() == self.packets;
@@ -88,8 +131,10 @@ impl Replay {
         let packets: u64 = skipped().filter(hide).map(|(_, count)| count).sum();
         let why = skipped().filter(hide).max_by_key(|(_, count)| **count);
         let why = why.map(|(why, _)| why.as_str());
+        // Of packets that were cut before their flags any may be a SYN.
+        let cut = self.skipped.get(CUT_SHORT).copied().unwrap_or(0);
         let unread = Unread { packets, of: self.packets, why, kinds: &self.kinds };
-        (none_judged || 2 * packets > self.packets).then_some(unread)
+        (none_judged || 2 * packets > self.packets || cut > self.syns).then_some(unread)
     }
 }
 

@@ -96,6 +96,9 @@ fn incidents(count: usize) -> String {
 fn found_in(replay: &Replay, chapters: usize) -> String {
     match replay.unread() {
         Some(unread) if chapters == 0 => text::unread(&unread),
+        None if chapters == 0 => {
+            text::untimely_phrase(replay).map_or_else(|| incidents(0), str::to_owned)
+        }
         _ => incidents(chapters),
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_common::abi::{ABI_VERSION, Action, Class, Config, FlowKey, ListenerKey};
+use tcpguard_common::abi::{ABI_VERSION, Action, Class, Config, FlowKey, ListenerKey, maps};
 use tcpguard_common::fastpath::{HANDSHAKE_NS, hash};
 use tcpguard_common::model::{Recent, hash_key};
+use tcpguard_common::wire;
 use tcpguard_engine::{
     Command, Engine, Flows, HostCounters, IncidentClass, IncidentReport, Listener,
     ListenerCounters, ListenerState, Mode, POLL, Sample, Severity, TRACKED_PER_SECOND, TcpExt,
@@ -37,6 +38,8 @@ const FOLLOWED: Duration =
 const INSPECTED: usize = 16_384;
 /// Capacity for dropped SYNs. Replies to them are left out of the replay.
 const DROPPED: usize = 65_536;
+/// Capacity for SYNs that were cut: as many as the table of flows holds.
+const CUT: usize = 2 * maps::MAX_FLOWS as usize;
 /// Incidents kept at most.
 const INCIDENTS: usize = 4096;
 /// Incidents with a timeline, the first ones of those kept.
@@ -79,6 +82,8 @@ pub struct Agent<B: Backend> {
     packets: u64,
     admission: Admission,
     dropped: Recent<FlowKey, (), DROPPED>,
+    /// Flows with a SYN that was cut in its options, with the number of bytes captured of it.
+    cut: Recent<FlowKey, u16, CUT>,
     incidents: BTreeMap<u64, IncidentReport>,
     /// Every verdict as it was reported, oldest first.
     pub detections: Vec<Detection>,
@@ -119,6 +124,7 @@ impl<B: Backend> Agent<B> {
             packets: 0,
             admission: Admission::default(),
             dropped: Recent::default(),
+            cut: Recent::default(),
             incidents: BTreeMap::new(),
             detections: Vec::new(),
             alerts: Vec::new(),
@@ -142,6 +148,11 @@ impl<B: Backend> Agent<B> {
         (self.executor.listeners.iter().count(), self.admission.left_out > 0)
     }
 
+    /// Number of SYNs to addresses and ports where nothing listens.
+    pub fn syns_to_nowhere(&self) -> Result<u64, KernelError> {
+        Ok(self.executor.dataplane.host_counters()?.no_listener)
+    }
+
     /// Hands a packet to the backend, after all polls that are due before it. `answers` states which replies
     /// the capture holds so far.
     pub fn packet(&mut self, packet: &Waiting, answers: RepliesSeen) -> Result<(), KernelError> {
@@ -160,6 +171,9 @@ impl<B: Backend> Agent<B> {
             Direction::In => {
                 let action = self.backend.ingress(dataplane, &packet.frame)?;
                 if packet.class == Class::Syn {
+                    if let Some(kept) = packet.cut {
+                        self.cut.insert(*flow, kept);
+                    }
                     let key = ListenerKey::new(flow.server, flow.server_port);
                     let monitored = listeners.under(&key).and_then(|id| listeners.get_mut(id));
                     if let Some(monitored) = monitored {
@@ -357,7 +371,12 @@ impl<B: Backend> Agent<B> {
             found.sort_unstable_by_key(|(key, flow)| (flow.syn_ns, *key));
             flows.extend(found.iter().filter_map(|(key, flow)| {
                 let listener = listeners.at_slot(flow.listener)?;
-                Some(tcpguard_engine::Flow { listener, ..bpf::flow(&config, key, flow)? })
+                let found = bpf::flow(&config, key, flow)?;
+                let fingerprint = match self.cut.peek(key) {
+                    Some(_) => found.fingerprint.without_options(),
+                    None => found.fingerprint,
+                };
+                Some(tcpguard_engine::Flow { listener, fingerprint, ..found })
             }));
         }
         match flows.len() {
@@ -379,6 +398,12 @@ impl<B: Backend> Agent<B> {
     fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
         if let Some(monitored) = self.executor.listeners.get_mut(report.listener_id) {
             report.evidence.sources_estimate = monitored.own.sources.of(now, &report);
+        }
+        for header in &mut report.record.headers {
+            let flow = wire::parse_packet(header.bytes.as_slice()).map(|segment| segment.flow);
+            if let Some(kept) = flow.ok().and_then(|flow| self.cut.peek(&flow)) {
+                header.bytes.truncate((*kept).into());
+            }
         }
         if report.ended.is_none() {
             self.recorder.begin(report.id, report.listener_id);

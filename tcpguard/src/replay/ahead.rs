@@ -26,6 +26,8 @@ pub struct Waiting {
     pub direction: Direction,
     /// Its sender as the client, and its receiver as the server.
     pub flow: FlowKey,
+    /// Bytes from the IP header on that were captured, if that is not all of its headers.
+    pub cut: Option<u16>,
     pub frame: Vec<u8>,
 }
 

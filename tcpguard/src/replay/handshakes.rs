@@ -5,31 +5,35 @@
 //! There a destination is a listener if it gets many SYNs, or if its clients continue after their
 //! SYNs. Single SYNs to many destinations make no listeners, because that is the pattern of a port
 //! scan. A reset that answers a SYN is a reply too: where all SYNs are refused, no socket listens,
-//! and both directions were captured. A host with a listener is the protected host. SYNs travel
+//! and both directions were captured. The same holds of a reset that answers any other segment without ACK, as
+//! scanners send. A host with a listener is the protected host. SYNs travel
 //! towards its side, and packets that it sends to other hosts leave it.
 //!
 //! This module sees every packet before the replayed agent does, and makes no decision about any.
+
+use std::net::IpAddr;
 
 use tcpguard_common::abi::{Addr, Class, FlowKey, HashKey, ListenerKey};
 use tcpguard_common::fastpath::hash;
 use tcpguard_common::model::{Recent, hash_key};
 use tcpguard_common::wire::{Segment, flag};
 
+use super::reach::Reach;
 use super::sources::Sketch;
+use crate::bpf::ip;
+use crate::documents::is_this_host;
 
 /// Key of sketches: fixed, so that the same capture has the same numbers every time.
 const HASH_KEY: HashKey = hash_key(0x7463_7067_7561_7264);
 const ATTEMPTS: usize = 65_536;
+/// Segments of scanners remembered.
+const PROBES: usize = 16_384;
 /// Destinations of which attempts are counted.
 const DESTINATIONS: usize = 4096;
 /// Addresses of listeners remembered.
 const HOSTS: usize = 4096;
 /// Addresses with a [`Reach`] that is counted.
 const ROAMERS: usize = 4096;
-/// Number of networks (/16, IPv6 /32) that a host must reach to be taken for the host that the
-/// capture is about. If it sends SYNs, it must reach as many ports too. Protected
-/// networks are fewer, so that their clients do not count as such a host.
-const FAR: u32 = 6;
 /// Attempts after which a destination counts as a listener in a capture without replies. A scanner
 /// tries a port once or twice. Below this number of handshakes there is no verdict on a listener
 /// anyway.
@@ -149,38 +153,12 @@ impl Direction {
     }
 }
 
-/// Reach of the segments of an address: bits of networks and of ports, one of 64 for each.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reach {
-    networks: u64,
-    ports: u64,
-}
-
-impl Reach {
-    fn add(&mut self, addr: &Addr, port: [u8; 2]) {
-        let octets = addr.octets();
-        let network = match addr.as_v4() {
-            Some([a, b, ..]) => u32::from_be_bytes([0, 0, a, b]),
-            None => u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]),
-        };
-        self.networks |= bit(network);
-        self.ports |= bit(u16::from_be_bytes(port).into());
-    }
-
-    const fn is_far(&self) -> bool {
-        self.networks.count_ones() >= FAR
-    }
-}
-
-/// Returns one of 64 bits, by the upper bits of a product (Knuth's multiplicative hashing).
-const fn bit(value: u32) -> u64 {
-    1 << (value.wrapping_mul(0x9e37_79b1) >> 26)
-}
-
 /// Attempts under way, and counts of the whole capture.
 #[derive(Clone, Debug, Default)]
 pub struct Handshakes {
     attempts: Recent<FlowKey, Attempt, ATTEMPTS>,
+    /// Directions of segments that have neither ACK nor SYN.
+    probes: Recent<FlowKey, Direction, PROBES>,
     destinations: Recent<ListenerKey, u32, DESTINATIONS>,
     hosts: Recent<Addr, (), HOSTS>,
     asking: Recent<Addr, Reach, ROAMERS>,
@@ -232,6 +210,16 @@ impl Handshakes {
         }
         let one_sided = self.one_sided();
         let Some(attempt) = self.attempts.get_mut(&segment.flow) else {
+            if is_probe(class, segment) {
+                let direction = self.way(&segment.flow);
+                self.probes.insert(segment.flow, direction);
+                return Noted::going(direction);
+            }
+            if only_answers(class, segment)
+                && let Some(direction) = self.probes.peek(&to_client)
+            {
+                return Noted::going(direction.back());
+            }
             // Of an attempt that is forgotten, older than the capture, or not in it.
             if class == Class::SynAck {
                 self.note_answer(&segment.flow);
@@ -281,7 +269,7 @@ impl Handshakes {
     fn note_question(&mut self, flow: &FlowKey) {
         if self.hosts.peek(&flow.client).is_none() && self.hosts.peek(&flow.server).is_none() {
             let reach = extend(&mut self.asking, flow);
-            if reach.is_far() && reach.ports.count_ones() >= FAR {
+            if reach.is_far() && reach.is_diverse() {
                 self.hosts.insert(flow.client, ());
             }
         }
@@ -294,6 +282,15 @@ impl Handshakes {
             true => Direction::Out,
             false => Direction::In,
         }
+    }
+
+    /// Returns whether an address is, or may well be, one of the host that the capture is about: it has a listener, or
+    /// reaches out to more networks than a protected host has.
+    pub fn is_own(&self, addr: IpAddr) -> bool {
+        let is_it = |known: &Addr| ip(&known.client()) == addr;
+        is_this_host(addr)
+            || self.hosts.iter().any(|(host, ())| is_it(host))
+            || self.asking.iter().any(|(host, reach)| reach.is_far() && is_it(host))
     }
 
     /// Returns whether the capture holds one direction only, as far as it has been read: next to no SYN is answered,
@@ -358,7 +355,12 @@ fn extend(reaches: &mut Recent<Addr, Reach, ROAMERS>, flow: &FlowKey) -> Reach {
     reach
 }
 
-/// Returns whether a segment is one that only ever answers a SYN (RFC 9293 §3.10.7.1).
+/// Returns whether a segment is a scanner's: no stack sends one without ACK that neither opens nor aborts a connection.
+const fn is_probe(class: Class, segment: &Segment) -> bool {
+    !matches!(class, Class::Syn) && segment.flags & (flag::ACK | flag::RST) == 0
+}
+
+/// Returns whether a segment is one that only ever answers a segment without ACK, mostly a SYN (RFC 9293 §3.10.7.1).
 fn only_answers(class: Class, segment: &Segment) -> bool {
     match class {
         Class::SynAck => true,
@@ -451,6 +453,24 @@ mod tests {
         handshakes.note(Class::SynAck, &to_client(1, 500, 8));
         handshakes.note(Class::Rst, &refusal(1, 8));
         assert_eq!(handshakes.refused, 0, "it was accepted before");
+    }
+
+    #[test]
+    fn a_reset_answers_a_probe_without_syn_and_leaves_the_host() {
+        for (flags, class) in [
+            (0, Class::Null),
+            (flag::FIN, Class::FinNoAck),
+            (flag::FIN | flag::PSH | flag::URG, Class::Xmas),
+        ] {
+            let mut handshakes = Handshakes::default();
+            let probe = Segment { flags, ..from_client(1, 7, 0) };
+            assert_eq!(handshakes.note(class, &probe), shows(Direction::In, None));
+            let reset = handshakes.note(Class::Rst, &refusal(1, 7));
+            assert_eq!(reset, shows(Direction::Out, None), "{class:?}");
+            assert_eq!((handshakes.reflectors.estimate(), handshakes.refused), (0, 0));
+            let unsolicited = handshakes.note(Class::Rst, &refusal(2, 7));
+            assert_eq!(unsolicited, shows(Direction::In, None), "{class:?}");
+        }
     }
 
     /// A middlebox before the host refuses SYNs to another port, and the host's replies take

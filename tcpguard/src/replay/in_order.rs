@@ -98,7 +98,7 @@ mod tests {
             packet.length = left;
             left -= 1;
             match left {
-                0 => Err(CaptureError::Cut { record: 24, end: 30, of: "" }),
+                0 => Err(CaptureError::Cut { file: String::new(), record: 24, end: 30, of: "" }),
                 _ => Ok(true),
             }
         };

@@ -12,14 +12,16 @@ mod clock;
 mod copies;
 mod encapsulation;
 mod handshakes;
+mod in_order;
 mod link;
 mod listeners;
+mod reach;
 mod silence;
 mod sources;
 mod unreadable;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
 
@@ -32,9 +34,9 @@ use tcpguard_host::hint::Hint as _;
 use tcpguard_host::time::{self, Time};
 
 use crate::bpf::KernelError;
-use crate::documents::FullIncident;
 use crate::documents::replay::{COPY, CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
 use crate::documents::timeline::Timeline;
+use crate::documents::{Advice, FullIncident};
 use crate::driver::listeners::CAPACITY;
 use crate::driver::timeline::Line;
 use crate::text;
@@ -47,7 +49,11 @@ use clock::Clock;
 use copies::{Copies, Interface};
 pub use handshakes::Direction;
 use handshakes::{Handshakes, Noted};
+use in_order::InOrder;
 use unreadable::{Kind, Unreadable};
+
+/// SYNs to ports where nothing listens from which on a capture that reports no incident about them says so.
+const NOWHERE: u64 = 64;
 
 /// A replay, and the damage that ended it before the capture's end.
 #[derive(Debug)]
@@ -70,6 +76,8 @@ pub struct Kept {
     mode: Mode,
     began: jiff::Timestamp,
     incidents: Vec<IncidentReport>,
+    /// Scans that come from the host that the capture is about, by number.
+    own_scans: BTreeSet<u64>,
     lines: BTreeMap<u64, Line>,
 }
 
@@ -87,13 +95,18 @@ impl Outcome {
     /// Each incident with all the evidence that it was judged by, in the order of the document. The
     /// first 64 have their counters over time.
     pub fn in_full(&self) -> impl Iterator<Item = (FullIncident, Option<Timeline>)> {
-        let Kept { mode, began, incidents, lines } = &self.kept;
+        let Kept { mode, began, incidents, own_scans, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
         let clock = time::Clock { now: START, wall: *began };
         incidents.iter().map(move |incident| {
             let line = lines.get(&incident.id);
             let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));
-            (FullIncident::build(incident, &report, clock), line)
+            let mut full = FullIncident::build(incident, &report, clock);
+            full.incident.of_capture = true;
+            if full.incident.advice.is_some() && own_scans.contains(&incident.id) {
+                full.incident.advice = Some(Advice::to_find_scanner());
+            }
+            (full, line)
         })
     }
 }
@@ -142,19 +155,23 @@ pub fn replay_beside(
     let file = named(sources.iter().map(|(file, _)| file.as_str()));
     let mut reading = Reading {
         recording: Recording::new(sources)?,
+        in_order: InOrder::default(),
         packet: Packet::default(),
         clock: Clock::default(),
         copies: Copies::default(),
         handshakes: Handshakes::default(),
         ahead: Ahead::default(),
         packets: 0,
+        cut_syns: 0,
         skipped: BTreeMap::new(),
         kinds: BTreeMap::new(),
         began_ns: None,
         is_over: false,
         faults: Vec::new(),
     };
-    let mut agent = Agent::new(backend, tuning.into(), mode)?;
+    let tuning: Tuning = tuning.into();
+    let closed_rate = tuning.common.closed_rate;
+    let mut agent = Agent::new(backend, tuning, mode)?;
     reading.read_ahead(&mut agent)?;
     while let Some(packet) = reading.ahead.pop() {
         let Waiting { at, class, direction, flow, .. } = packet;
@@ -167,12 +184,20 @@ pub fn replay_beside(
     }
     let mut incidents = agent.finish()?;
     agent.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
+    let mut own_scans = BTreeSet::new();
     for report in &mut incidents {
         if report.class == IncidentClass::Reflection {
             report.evidence.sources_estimate = reading.handshakes.reflectors.estimate();
         }
+        let scanner = report.evidence.top_sources.first().map(|top| top.addr);
+        if report.class == IncidentClass::Scan
+            && scanner.is_some_and(|addr| reading.handshakes.is_own(addr))
+        {
+            own_scans.insert(report.id);
+        }
     }
     let notes = reading.notes(&agent);
+    let nowhere = agent.syns_to_nowhere()?;
     let mut faults = reading.faults.into_iter();
     let damage = faults.find(|fault| !matches!(fault, CaptureError::Cut { .. }));
     let mut replay = Replay {
@@ -189,25 +214,34 @@ pub fn replay_beside(
         began: reading
             .began_ns
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
+        untimely: reading.clock.untimely(),
         notes,
     };
     let unread = replay.unread().as_ref().map(text::unread_packets);
     replay.notes.extend(unread);
+    replay.notes.extend(replay.untimely.as_ref().map(text::untimely));
+    if nowhere >= NOWHERE && 2 * nowhere >= replay.syns && !replay.tells_of_closed_ports() {
+        replay.notes.push(text::syns_to_nowhere(nowhere, replay.syns, closed_rate));
+    }
     let (detections, polls) = (std::mem::take(&mut agent.detections), agent.polls);
     let lines = std::mem::take(&mut agent.lines);
     let began = replay.began.map_or(jiff::Timestamp::UNIX_EPOCH, |began| began.0);
-    Ok(Outcome { replay, damage, detections, polls, kept: Kept { mode, began, incidents, lines } })
+    let kept = Kept { mode, began, incidents, own_scans, lines };
+    Ok(Outcome { replay, damage, detections, polls, kept })
 }
 
 /// The capture as it is read.
 struct Reading {
     recording: Recording,
+    in_order: InOrder,
     packet: Packet,
     clock: Clock,
     copies: Copies,
     handshakes: Handshakes,
     ahead: Ahead,
     packets: u64,
+    /// SYNs that were cut in their options.
+    cut_syns: u64,
     skipped: BTreeMap<&'static str, u64>,
     /// The kinds of the skipped packets: as many as numbers of 16 bits have room for.
     kinds: BTreeMap<Kind, u64>,
@@ -221,7 +255,8 @@ impl Reading {
     /// Reads until enough packets wait or there are no more.
     fn read_ahead(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
         while !self.is_over && !self.ahead.is_full() {
-            match self.recording.next(&mut self.packet) {
+            let recording = &mut self.recording;
+            match self.in_order.next(&mut self.packet, |packet| recording.next(packet)) {
                 Ok(true) => self.read(agent)?,
                 Ok(false) => self.is_over = true,
                 Err(error) => {
@@ -237,24 +272,21 @@ impl Reading {
 
     fn read(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
         self.packets += 1;
-        let at = match self.packet.at_ns {
-            Some(ns) => {
-                self.began_ns.get_or_insert(ns);
-                self.clock.at(ns)
-            }
-            None => self.clock.now(),
-        };
+        self.began_ns = self.began_ns.or(self.packet.at_ns);
+        let at = self.clock.at(self.packet.at_ns);
         let mut frame = self.ahead.buffer();
-        match segment(&self.packet, &mut frame) {
-            Ok(segment)
-                if self.copies.note(at, &frame, &segment, link::interface(&self.packet)) =>
-            {
-                self.skip(COPY);
-                self.ahead.give_back(frame);
+        let interface = link::interface(&self.packet);
+        let first = segment(&self.packet, &mut frame).and_then(|(segment, captured)| {
+            match self.copies.note(at, &frame, &segment, interface) {
+                true => Err(Unreadable { reason: COPY, kind: None }),
+                false => Ok((segment, captured)),
             }
-            Ok(segment) => {
-                let class = classify(segment.flags);
-                self.wait(agent, at, class, segment, frame)?;
+        });
+        match first {
+            Ok((segment, captured)) => {
+                let cut = captured < segment.options_end;
+                let cut = cut.then(|| captured.saturating_sub(segment.ip_at));
+                self.wait(agent, at, cut, segment, frame)?;
             }
             Err(why) => {
                 self.skip(why.reason);
@@ -271,10 +303,12 @@ impl Reading {
         &mut self,
         agent: &mut Agent<impl Backend>,
         at: Timestamp,
-        class: Class,
+        cut: Option<u16>,
         segment: wire::Segment,
         mut frame: Vec<u8>,
     ) -> Result<(), KernelError> {
+        let class = classify(segment.flags);
+        self.cut_syns += u64::from(class == Class::Syn && cut.is_some());
         let Noted { direction, listener, lost } = self.handshakes.note(class, &segment);
         if let Some(key) = listener {
             agent.add_listener(at, key)?;
@@ -282,7 +316,7 @@ impl Reading {
         if let Some(third_ack) = lost {
             third_ack.write(&mut frame, &segment);
         }
-        self.ahead.push(Waiting { at, class, direction, flow: segment.flow, frame });
+        self.ahead.push(Waiting { at, class, direction, flow: segment.flow, cut, frame });
         Ok(())
     }
 
@@ -303,18 +337,22 @@ impl Reading {
     fn notes(&self, agent: &Agent<impl Backend>) -> Vec<String> {
         let (listeners, too_many) = agent.listeners();
         let mut notes = Vec::new();
-        if self.handshakes.one_sided() && self.handshakes.syns > 0 {
+        // Without SYNs nothing shows it.
+        if self.handshakes.one_sided() {
             notes.push(format!(
                 "It holds one direction only, because next to no SYN is answered: every SYN counts \
                  as answered, and a handshake as completed when its client goes on. Who got many \
                  SYNs, or whose clients go on, counts as a listener: {listeners} found."
             ));
-        } else if self.packets > self.skipped.values().sum() {
+        } else if self.handshakes.syns > 0 {
             notes.push(format!(
                 "It holds both directions. Who answers SYNs is a listener: {listeners} found."
             ));
         }
         notes.extend(self.copies.sentence(|interface| self.name(interface)));
+        if self.cut_syns > 0 {
+            notes.push(text::cut_syns(self.cut_syns, self.handshakes.syns));
+        }
         if too_many {
             notes.push(format!(
                 "More than {CAPACITY} listeners were in use at a time: the others were left out."
@@ -345,13 +383,17 @@ fn by_number(kinds: &BTreeMap<Kind, u64>) -> Vec<(String, u64)> {
     kinds
 }
 
-/// The TCP segment of a packet, or the reason why there is none. The packet's frame is written to
-/// `frame`.
-fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<wire::Segment, Unreadable> {
+/// The TCP segment of a packet and the number of bytes that were captured of its frame, or the reason why there is
+/// none. The packet's frame is written to `frame`. The flags must have been captured: without what comes after them a
+/// segment counts, and has no fingerprint.
+fn segment(packet: &Packet, frame: &mut Vec<u8>) -> Result<(wire::Segment, u16), Unreadable> {
     let captured = link::to_ethernet(packet, frame)?;
     let whole = captured == frame.len();
     match wire::parse(frame.as_slice()) {
-        Ok(segment) if usize::from(segment.options_end) <= captured => Ok(segment),
+        // The options begin 6 bytes after the flags.
+        Ok(segment) if usize::from(segment.options_at) <= captured + 6 => {
+            Ok((segment, u16::try_from(captured).unwrap_or(u16::MAX)))
+        }
         Ok(_) => Err(Unreadable::CUT_SHORT),
         // Bytes that were not captured read as zeros, which no header consists of.
         Err(wire::Skip::Malformed) if !whole => Err(Unreadable::CUT_SHORT),

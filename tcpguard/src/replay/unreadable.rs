@@ -5,6 +5,8 @@ use std::fmt;
 use tcpguard_common::abi::Reason;
 use tcpguard_common::wire::Skip;
 
+use crate::documents::replay::CUT_SHORT;
+
 /// Reason why no TCP segment could be read from a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Unreadable {
@@ -28,7 +30,7 @@ pub enum Kind {
 
 impl Unreadable {
     /// Too few bytes were captured to identify the packet.
-    pub const CUT_SHORT: Self = Self { reason: "cut_short", kind: None };
+    pub const CUT_SHORT: Self = Self { reason: CUT_SHORT, kind: None };
     /// More headers than are walked.
     pub const TOO_DEEP: Self = Self { reason: "too_deep", kind: None };
     /// The packet is shorter than its headers.

@@ -4,9 +4,9 @@ use tcpguard_engine::{EndFacts, EndReason, IncidentClass, IncidentFacts, Listene
 use tcpguard_host::units::{percent, short};
 
 use super::event::LINE;
-use super::incident::on;
+use super::incident::{on, tried};
 use super::reason::seconds;
-use crate::documents::{Advised, target};
+use crate::documents::{Advised, is_this_host, target};
 
 /// An incident that is open: `did` says what became of it.
 pub(super) fn running(did: &str, facts: &IncidentFacts) -> String {
@@ -89,10 +89,9 @@ fn numbers(facts: &IncidentFacts) -> Vec<String> {
         }
         IncidentClass::ListenerOverload => vec![rate, success],
         IncidentClass::Scan => {
-            let (ports, addresses) = (facts.ports_tried as f64, facts.addresses_tried as f64);
             let busiest = facts.top_source.map(|source| format!("busiest {source}"));
             let all = [format!("{} sources", short(facts.sources as f64))];
-            let tried = format!("about {} ports, {} addresses", short(ports), short(addresses));
+            let tried = tried(facts.ports_tried, facts.addresses_tried);
             all.into_iter().chain(busiest).chain([tried]).collect()
         }
         IncidentClass::Reflection => vec![rate],
@@ -113,8 +112,10 @@ fn consequence(facts: &IncidentFacts) -> String {
             ". The application accepts too slowly: tcpguard listeners".to_owned()
         }
         IncidentClass::Scan => match facts.top_source {
-            Some(source) => format!(". To block: tcpguard block {source}"),
-            None => ". Nothing is dropped".to_owned(),
+            Some(source) if !is_this_host(source) => {
+                format!(". To block: tcpguard block {source}")
+            }
+            _ => ". Nothing is dropped".to_owned(),
         },
         IncidentClass::Reflection => {
             ". A third party spoofs this host's address, nothing is dropped".to_owned()

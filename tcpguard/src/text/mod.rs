@@ -56,7 +56,9 @@ pub use mode::mode_end;
 pub use problem::health;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::{fleet_refusal, not_imported, request_error};
-pub use replay::{replay, unread, unread_packets};
+pub use replay::{
+    cut_syns, replay, syns_to_nowhere, unread, unread_packets, untimely, untimely_phrase,
+};
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rule, rules,
 };

@@ -11,7 +11,7 @@ use super::incident::{self, Section, write};
 use super::incidents::{between, paragraph};
 use super::view::{Tone, View};
 use crate::documents::FullIncident;
-use crate::documents::replay::{NOT_TCP, Replay, Unread};
+use crate::documents::replay::{NOT_TCP, Replay, Unread, Untimely};
 
 /// A capture in one line, how it was read, and its incidents. Times count from `began`, that of its first packet.
 pub fn replay(
@@ -27,8 +27,9 @@ pub fn replay(
         1 => Some("1 incident".to_owned()),
         many => Some(format!("{many} incidents")),
     };
-    // An unreadable part is no good news.
-    let bad: Vec<String> = found.into_iter().chain(unread).collect();
+    let untimely = untimely_phrase(replay).map(str::to_owned);
+    // A part that is not judged is no good news.
+    let bad: Vec<String> = found.into_iter().chain(unread).chain(untimely).collect();
     let verdict = match bad.as_slice() {
         [] => view.paint(Tone::Good, "● no incident"),
         bad => view.paint(Tone::Bad, &format!("✗ {}", bad.join(", "))),
@@ -48,6 +49,15 @@ pub fn replay(
         write(out, &sections, view)?;
     }
     Ok(())
+}
+
+/// A phrase for times by which nothing could be judged.
+pub fn untimely_phrase(replay: &Replay) -> Option<&'static str> {
+    let decisive = replay.untimely.filter(|times| times.is_decisive())?;
+    Some(match decisive {
+        Untimely::Missing => "no times: not judged",
+        Untimely::SetBack { .. } => "time goes back: rates are not judged",
+    })
 }
 
 /// A phrase for the packets of a capture that could not be judged.
@@ -107,6 +117,49 @@ fn kinds(kinds: &[(String, u64)]) -> String {
         others => all.push(format!("{} others", whole(others))),
     }
     if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
+}
+
+/// A sentence about the times of a capture, and the remedy.
+pub fn untimely(times: &Untimely) -> String {
+    match *times {
+        Untimely::Missing => "Its packets have no usable times, so no rate is known. Record it \
+             again: tcpdump -i INTERFACE -w FILE (from a hex dump: text2pcap -t FORMAT)"
+            .to_owned(),
+        Untimely::SetBack { times, read, span: spanned, longer } => {
+            let then = match longer {
+                true => {
+                    let (of, read) = (span(spanned), span(read));
+                    format!("packets of {of} are read as {read}, so that rates are too low")
+                }
+                false => "handshakes across it may be missed".to_owned(),
+            };
+            let times = counted(times, "time");
+            format!("Time goes back {times}: {then}. Sort them: reordercap IN OUT")
+        }
+    }
+}
+
+/// A sentence about SYNs of which the options were not captured.
+pub fn cut_syns(cut: u64, of: u64) -> String {
+    format!(
+        "{} of {} were cut in their options: they count, but their fingerprints are not known, and \
+         no rule by signature is made from them. Record the whole headers: \
+         tcpdump -s 262144 -w FILE",
+        whole(cut),
+        counted(of, "SYN"),
+    )
+}
+
+/// A sentence about SYNs to ports where nothing listens that are no incident.
+pub fn syns_to_nowhere(syns: u64, of: u64, closed_rate: f64) -> String {
+    format!(
+        "{} of {} went to ports that answered none. Below {} SYNs a second \
+         (detection.closed_port_rate) only scanners are looked for among them: a flood of random \
+         ports is not judged.",
+        whole(syns),
+        counted(of, "SYN"),
+        whole(closed_rate as u64),
+    )
 }
 
 fn volume(replay: &Replay, view: &View) -> String {

@@ -301,9 +301,11 @@ fn mitigation(status: &Status) -> String {
 /// Actions for the operator: a command a line where there is one, and the reason.
 fn actions(status: &Status) -> Vec<String> {
     let mut actions: Vec<String> = Vec::new();
-    for advice in status.incidents.iter().filter_map(|incident| incident.advice.as_ref()) {
+    for (incident, advice) in
+        status.incidents.iter().filter_map(|one| Some((one, one.advice.as_ref()?)))
+    {
         actions.extend(advice.command.as_deref().map(as_typed));
-        actions.push(incident::advised(&advice.action).to_owned());
+        actions.push(incident::advised(&advice.action, incident.is_matched()).to_owned());
     }
     if !actions.is_empty() {
         let mut said = BTreeSet::new();

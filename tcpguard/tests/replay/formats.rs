@@ -1,6 +1,9 @@
 //! Every format and link type says the same.
 
-use tcpguard::documents::replay::Replay;
+use std::time::Duration;
+
+use tcpguard::documents::replay::{Replay, SynHeader, Untimely};
+use tcpguard_engine::{Event, Mode, RestraintReason};
 
 use super::files::*;
 use super::packets::*;
@@ -106,6 +109,7 @@ fn packets_without_a_time_arrive_with_the_one_before() {
     let replay = observe(&file.bytes);
     assert_visits(&replay, "simple packets");
     assert_eq!((replay.duration_s, replay.began), (0.0, None));
+    assert_eq!(replay.untimely, Some(Untimely::Missing));
 }
 
 #[test]
@@ -156,10 +160,141 @@ fn interfaces_of_several_sections_have_their_own_links_and_units() {
 
 #[test]
 fn of_a_cut_packet_the_headers_are_enough_and_less_is_counted() {
-    // The longest headers are those of an IPv6 SYN: 14 + 40 + 40 bytes.
-    assert_visits(&observe(&Pcap { snap: 94, ..PCAP }.write(&visits())), "94 bytes");
-    let replay = observe(&Pcap { snap: 50, ..PCAP }.write(&visits()));
-    assert_eq!((replay.packets, replay.skipped["cut_short"], replay.syns), (20, 20, 0));
+    // The longest headers are those of an IPv6 SYN: 14 + 40 + 40 bytes. Its flags end at byte 68, those of IPv4 at 48.
+    for (snap, said) in
+        [(94, None), (93, Some("1 of 4 SYNs")), (73, Some("4 of 4 SYNs")), (68, Some("4 of 4"))]
+    {
+        let replay = observe(&Pcap { snap, ..PCAP }.write(&visits()));
+        assert_visits(&replay, &format!("{snap} bytes"));
+        let note = replay.notes.iter().find(|note| note.contains("were cut in their options"));
+        assert_eq!(note.is_some(), said.is_some(), "{snap}: {:?}", replay.notes);
+        assert!(note.is_none_or(|note| note.starts_with(said.unwrap())), "{snap}: {note:?}");
+    }
+    for (snap, cut, syns) in [(67, 5, 3), (48, 5, 3), (47, 20, 0)] {
+        let replay = observe(&Pcap { snap, ..PCAP }.write(&visits()));
+        assert_eq!((replay.skipped["cut_short"], replay.syns), (cut, syns), "{snap}");
+        // What is left says nothing once it holds fewer SYNs than may be hidden.
+        assert!(!replay.is_judged(), "{snap}");
+    }
+}
+
+/// The default of old tcpdumps was 68 bytes. The options of a client's SYN go on to byte 74.
+#[test]
+fn a_flood_that_is_cut_in_its_options_is_found_and_gets_no_rule_by_signature() {
+    let mut packets: Vec<Stamped> = (0..400)
+        .flat_map(|n| {
+            connection(BEGIN + u64::from(n) * 50 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    let flood = flood_of(&LINUX, BEGIN + 12 * SECOND, 6, 500, Shows::Both, any_address);
+    packets.extend(flood);
+    let packets = in_order(packets);
+    let whole = observe(&PCAP.write(&packets));
+    for snap in [54, 60, 64, 68, 70, 73] {
+        let capture = Pcap { snap, ..PCAP }.write(&packets);
+        let outcome = super::of_whole(super::run(&capture, Mode::Observe));
+        let replay = &outcome.replay;
+        let counts = |replay: &Replay| (replay.syns, replay.syn_acks, replay.handshakes);
+        assert_eq!(counts(replay), counts(&whole), "{snap}");
+        assert_eq!(verdicts(replay), [("random_spoofed", SERVER)], "{snap}");
+        let incident = &replay.incidents[0];
+        assert_eq!(incident.syns, whole.incidents[0].syns, "{snap}");
+        let rules =
+            incident.actions.iter().filter(|it| matches!(it.action, Event::RuleInstalled { .. }));
+        assert_eq!(rules.count(), 0, "{snap}: {:#?}", incident.actions);
+        let signatures = &incident.evidence.numbers.signatures;
+        assert!(signatures[0].text.starts_with("opts=unknown"), "{snap}: {signatures:?}");
+        let (full, _) = outcome.in_full().next().unwrap();
+        let no_rule = full.record.no_rule.unwrap().reason;
+        assert_eq!(no_rule, RestraintReason::OptionsCut, "{snap}");
+        let kept =
+            |header: &SynHeader| header.hex.len() / 2 == snap - 14 && header.length == Some(60);
+        assert!(incident.syn_headers.iter().all(kept), "{snap}: {:?}", incident.syn_headers);
+    }
+    assert!(
+        whole.incidents[0]
+            .actions
+            .iter()
+            .any(|it| matches!(it.action, Event::RuleInstalled { .. }))
+    );
+}
+
+/// Of IPv6 the flags are cut off, and of IPv4 they are not.
+#[test]
+fn a_calm_half_does_not_speak_for_a_half_that_was_cut_off() {
+    let mut packets: Vec<Stamped> = (0..200)
+        .flat_map(|n| {
+            connection(BEGIN + u64::from(n) * 50 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    let v6 = addr("[2001:db8::1]:443");
+    for n in 0..250 {
+        let at = BEGIN + u64::from(n) * 5 * MS;
+        packets.push((at, Tcp::new(client_v6(n), v6, SYN, 7, 0).packet()));
+    }
+    let replay = observe(&Pcap { snap: 64, ..PCAP }.write(&in_order(packets)));
+    let unread = replay.unread().unwrap();
+    assert_eq!((replay.syns, unread.packets, unread.why), (200, 250, Some("cut_short")));
+}
+
+/// Two CPUs write their packets milliseconds apart.
+#[test]
+fn packets_in_disorder_are_sorted() {
+    let packets: Vec<Stamped> = (0..100)
+        .flat_map(|n| {
+            connection(BEGIN + u64::from(n) * 7 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    let in_order = in_order(packets.clone());
+    let mut dice = Dice(5);
+    let mut keyed: Vec<_> = in_order.iter().map(|one| (one.0 + dice.below(10 * MS), one)).collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    let shuffled: Vec<Stamped> = keyed.into_iter().map(|(_, one)| one.clone()).collect();
+    assert_ne!(shuffled, in_order);
+    assert_eq!(observe(&PCAP.write(&shuffled)), observe(&PCAP.write(&in_order)));
+}
+
+/// Four threads that begin 3 s apart have each its own file, and these were joined.
+#[test]
+fn time_that_goes_back_is_stated_and_a_calm_of_it_is_no_verdict() {
+    let flood = |from| flood(from, 6, 100, Shows::Arriving, any_address);
+    let joined: Vec<Stamped> = (0..4).flat_map(|n| flood(BEGIN + n * 3 * SECOND)).collect();
+    let replay = observe(&PCAP.write(&joined));
+    let Some(Untimely::SetBack { times: 3, read, span, longer: true }) = replay.untimely else {
+        panic!("{:?}", replay.untimely);
+    };
+    let ms = |time: Duration| time.as_millis();
+    assert_eq!((ms(read), ms(span)), (23_960, 14_990));
+    assert!(!replay.is_judged());
+    let note = "Time goes back 3 times: packets of 14s are read as 23s, so that rates are too low. \
+                Sort them: reordercap IN OUT";
+    assert!(replay.notes.iter().any(|it| it == note), "{:?}", replay.notes);
+    assert_eq!(observe(&PCAP.write(&in_order(joined))).untimely, None);
+    // A clock that was set back by ten seconds in an hour makes no rate wrong.
+    let hour: Vec<Stamped> = (0..60)
+        .flat_map(|n| {
+            let at = BEGIN + n * 60 * SECOND - if n < 30 { 0 } else { 70 * SECOND };
+            connection(at, client(n as u32), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    let replay = observe(&PCAP.write(&hour));
+    assert!(replay.is_judged() && replay.untimely.is_some(), "{:?}", replay.untimely);
+}
+
+#[test]
+fn a_capture_without_usable_times_is_not_judged() {
+    let packets = in_order(flood(BEGIN, 6, 1000, Shows::Both, any_address));
+    for step in [0, 1000] {
+        let invented: Vec<Stamped> = packets
+            .iter()
+            .enumerate()
+            .map(|(number, (_, packet))| (number as u64 * step, packet.clone()))
+            .collect();
+        let replay = observe(&PCAP.write(&invented));
+        assert_eq!((replay.untimely, replay.is_judged()), (Some(Untimely::Missing), false));
+        assert!(replay.notes.iter().any(|it| it.contains("no usable times")), "{:?}", replay.notes);
+    }
+    assert_eq!(observe(&PCAP.write(&packets)).untimely, None);
 }
 
 #[test]

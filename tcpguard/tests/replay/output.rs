@@ -233,6 +233,70 @@ fn which_incidents_count_is_the_callers_to_say() {
     assert_eq!(shown(&["-", "--fail-on", "warning"]), Some(0));
 }
 
+/// Probes of 40 ports of this host a second, all refused.
+fn scan_of(host: &str, by: &str) -> Vec<u8> {
+    let probes = (0..1000u16).flat_map(|n| {
+        let [from, to] = [by, host].map(|addr| addr.parse::<std::net::IpAddr>().unwrap());
+        let (from, to) = (SocketAddr::new(from, 40_000), SocketAddr::new(to, 1000 + n));
+        let at = BEGIN + u64::from(n) * 25 * MS;
+        [
+            (at, Tcp::new(from, to, SYN, 7, 0).packet()),
+            (at + MS, Tcp::new(to, from, RST | ACK, 0, 8).packet()),
+        ]
+    });
+    PCAP.write(&probes.collect::<Vec<_>>())
+}
+
+#[test]
+fn an_own_address_is_never_to_be_blocked() {
+    for (host, by, advice) in [
+        ("198.51.100.1", "192.0.2.7", "tcpguard block 192.0.2.7"),
+        ("127.0.0.1", "127.0.0.1", "find the program on this host that scans"),
+        ("::1", "::1", "find the program on this host that scans"),
+    ] {
+        let output = tcpguard(&["-"], &scan_of(host, by));
+        let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(advice), "{words}");
+        assert!(words.contains(", at least 266 ports and 1 address tried"), "{words}");
+    }
+}
+
+#[test]
+fn a_file_has_no_interface_and_a_flood_without_a_rule_no_rule_to_drop_by() {
+    let flood = flood(BEGIN, 3, 1000, Shows::Arriving, any_address);
+    let output = tcpguard(&["-"], &PCAP.write(&flood));
+    let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("Replies not seen: the capture holds one direction only"), "{words}");
+    assert!(
+        !words.contains("drop what the rules match") || !words.contains("Rules none"),
+        "{words}"
+    );
+    // Nothing could be read: nothing is said about directions.
+    let mut unknown = PCAP.write(&flood);
+    unknown[20] = 147;
+    assert!(!line(&tcpguard(&["-"], &unknown).stdout).contains("It holds"));
+}
+
+#[test]
+fn a_capture_whose_times_are_of_no_use_is_not_judged() {
+    let packets = in_order(flooded_among(100).clone());
+    let untimed: Vec<Stamped> = packets.iter().map(|(_, packet)| (0, packet.clone())).collect();
+    let calm = |from: u64| {
+        (0..50).flat_map(move |n| {
+            connection(from + u64::from(n) * 50 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+    };
+    let joined: Vec<Stamped> = calm(BEGIN).chain(calm(BEGIN + SECOND)).collect();
+    for (packets, said) in
+        [(untimed, "no times: not judged"), (joined, "time goes back: rates are not judged")]
+    {
+        let output = tcpguard(&["-", "--fail-on", "never"], &PCAP.write(&packets));
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(line(&output.stdout).contains(said), "{}", line(&output.stdout));
+        assert!(!line(&output.stdout).contains("no incident"), "{}", line(&output.stdout));
+    }
+}
+
 #[test]
 fn at_a_pace_alerts_are_printed_as_they_happen() {
     let flooded = flooded();

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
+pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
+pub const URG: u8 = 0x20;
 pub const SYN_ACK: u8 = SYN | ACK;
 
 pub const MS: u64 = 1_000_000;
@@ -164,6 +166,18 @@ pub fn flood(
     seconds: u64,
     per_second: u64,
     shows: Shows,
+    source: impl FnMut(u64) -> Ipv4Addr,
+) -> Vec<Stamped> {
+    flood_of(&[], from, seconds, per_second, shows, source)
+}
+
+/// The same of SYNs with these options.
+pub fn flood_of(
+    options: &[u8],
+    from: u64,
+    seconds: u64,
+    per_second: u64,
+    shows: Shows,
     mut source: impl FnMut(u64) -> Ipv4Addr,
 ) -> Vec<Stamped> {
     let mut dice = Dice(from);
@@ -174,7 +188,7 @@ pub fn flood(
         let port = 1024 + (dice.next() % 60_000) as u16;
         let bot = SocketAddr::new(source(dice.next()).into(), port);
         let seq = dice.next() as u32;
-        let syn = Tcp { ttl: 242, ..Tcp::new(bot, server, SYN, seq, 0) };
+        let syn = Tcp { ttl: 242, options, ..Tcp::new(bot, server, SYN, seq, 0) };
         packets.push((at, syn.packet()));
         if shows == Shows::Both {
             let isn = dice.next() as u32;

@@ -29,8 +29,10 @@ const SCANNER_SUCCEEDS: f64 = 0.2;
 /// failures outweigh its successes so far that no client's would.
 pub(super) fn is_scanner(probe: &ClosedPortSource) -> bool {
     let likely = || likelihood(probe.ports, probe.completed) >= SCAN_LIKELIHOOD;
+    // A host that connects to many others finds some of them dead, and completes most of its handshakes.
+    let mostly_fails = || probe.completed < u64::from(probe.servers);
     probe.ports >= SCAN_PORTS
-        || probe.servers >= SCAN_ADDRESSES
+        || probe.servers >= SCAN_ADDRESSES && mostly_fails()
         || probe.ports >= SCAN_PORTS_LIKELY && likely()
 }
 
@@ -146,6 +148,18 @@ mod tests {
         assert!(!scans(14, 100));
         assert!(scans(15, 100), "so many are a scan of any source");
         assert!(!scans(0, u64::MAX));
+    }
+
+    /// A mail server, of whose destinations one in twenty is dead.
+    #[test]
+    fn a_host_of_whose_own_connections_most_complete_scans_no_addresses() {
+        let scans =
+            |servers, completed| is_scanner(&ClosedPortSource { servers, ..probe(1, completed) });
+        assert!(scans(25, 0));
+        assert!(scans(33, 32), "most fail");
+        assert!(!scans(33, 33));
+        assert!(!scans(33, 640));
+        assert!(scans(ClosedPortSource::MOST, 200));
     }
 
     #[test]

@@ -259,7 +259,11 @@ impl Agent {
         }
         let host = self.host_counters(now, &received.packets, &listeners, segments)?;
         let executor = &self.executor;
-        let cells = self.cells.of(host.no_listener, || executor.dataplane.closed_port_sources())?;
+        let counters = received.packets.iter();
+        let probes =
+            counters.flat_map(|one| Class::PROBES.map(|class| one.classes[class as usize]));
+        let tried = host.no_listener + probes.sum::<u64>();
+        let cells = self.cells.of(tried, || executor.dataplane.closed_port_sources())?;
         Ok(Sample {
             at: now,
             // The maps are made at start: nothing starts again from zero while an agent runs.

@@ -33,7 +33,7 @@ impl Handshakes {
     }
 }
 
-/// The cells of sources that send SYNs to where nothing listens.
+/// The cells of sources that send SYNs to where nothing listens, or other segments that scanners send.
 #[derive(Debug, Default)]
 pub struct Cells {
     /// Such SYNs when they were read; `None`: they were not yet.

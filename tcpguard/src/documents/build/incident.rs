@@ -52,6 +52,7 @@ pub(in crate::documents) fn incident(
             .collect(),
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: advice(incident, report, clock),
+        of_capture: false,
     }
 }
 
@@ -77,8 +78,14 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
         }
         (IncidentClass::Scan, _) => {
             let scanner = incident.evidence.top_sources.first();
-            let command = scanner.map(|top| format!("tcpguard block {}", top.addr));
-            advice(Advised::BlockScanner, command.as_deref())
+            match scanner.map(|top| top.addr) {
+                Some(own) if is_this_host(own) => Some(Advice::to_find_scanner()),
+                Some(other) => {
+                    let command = format!("tcpguard block {other}");
+                    advice(Advised::BlockScanner, Some(&command))
+                }
+                None => advice(Advised::BlockScanner, None),
+            }
         }
         (IncidentClass::Reflection, _) => advice(Advised::AskProvider, None),
         (_, Some(removed)) => {

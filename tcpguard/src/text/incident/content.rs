@@ -100,7 +100,7 @@ fn clients(incident: &Incident) -> Option<String> {
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     let Some(advice) = &incident.advice else { return "none needed".to_owned() };
     let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
-    let text = format!("{}{command}", phrases::advised(&advice.action));
+    let text = format!("{}{command}", phrases::advised(&advice.action, incident.is_matched()));
     match &advice.action {
         Advised::RestoreRule { rule, until } => {
             format!("{text} (rule {rule} is made again at {})", shown(*until))
@@ -137,7 +137,11 @@ pub(in crate::text) fn facts(incident: &Incident) -> Vec<Block> {
     let evidence = (!indicators.is_empty())
         .then(|| Block::Fact("Evidence", format!("{holding} of {} indicators", indicators.len())));
     let replies = incident.evidence.replies_unseen.then(|| {
-        Block::Fact("Replies", "not seen: they leave by an interface that is not attached".into())
+        let why = match incident.of_capture {
+            true => "not seen: the capture holds one direction only",
+            false => "not seen: they leave by an interface that is not attached",
+        };
+        Block::Fact("Replies", why.into())
     });
     [
         Some(Block::Fact(rate, syn_rate(incident))),
@@ -163,12 +167,8 @@ fn sources(incident: &Incident) -> Option<String> {
     match (incident.class, top) {
         (IncidentClass::Scan, _) => {
             let busiest = evidence.top_sources.first()?;
-            Some(format!(
-                "{}, {} closed ports and {} addresses tried",
-                busiest.addr,
-                short(evidence.ports_tried as f64),
-                short(evidence.addresses_tried as f64)
-            ))
+            let tried = phrases::tried(evidence.ports_tried, evidence.addresses_tried);
+            Some(format!("{}, {tried} tried", busiest.addr))
         }
         (IncidentClass::RandomSpoofed, _) => {
             Some(format!("{many}: spoofed, do not block by address"))

@@ -13,6 +13,6 @@ pub use content::{
     action, actions, conclusion, evidence, heading, mitigation, numbers, syn_rate, title,
 };
 pub use phrases::class;
-pub(super) use phrases::{advised, on};
+pub(super) use phrases::{advised, on, tried};
 pub use provider::{destination, destinations, provider};
 pub use verdict::verdict;

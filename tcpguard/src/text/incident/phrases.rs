@@ -1,7 +1,8 @@
 //! Labels of the engine's facts.
 
 use tcpguard_engine::{
-    IncidentClass, IndicatorName, Limit, Measured, Quantity, Question, Restraint, RestraintReason,
+    ClosedPortSource, IncidentClass, IndicatorName, Limit, Measured, Quantity, Question, Restraint,
+    RestraintReason,
 };
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::units::{percent, short};
@@ -130,9 +131,24 @@ pub const fn class(class: IncidentClass) -> &'static str {
 
 /// Class and target of an incident: `SYN flood, spoofed sources, on :443`.
 pub(in crate::text) fn on(class: IncidentClass, place: &str) -> String {
+    if class == IncidentClass::Scan
+        && let Some(port) = place.strip_prefix(':')
+    {
+        return format!("scan for port {port}");
+    }
     let class = self::class(class);
     let comma = if class.contains(',') { "," } else { "" };
     format!("{class}{comma} on {place}")
+}
+
+/// Ports and addresses that a scanner tried, as exact as they are known.
+pub(in crate::text) fn tried(ports: u64, addresses: u64) -> String {
+    let known = |count: u64, [one, several]: [&str; 2]| {
+        let least = if count >= ClosedPortSource::MOST.into() { "at least " } else { "" };
+        format!("{least}{} {}", short(count as f64), if count == 1 { one } else { several })
+    };
+    let addresses = known(addresses, ["address", "addresses"]);
+    format!("{} and {addresses}", known(ports, ["port", "ports"]))
 }
 
 pub(super) const fn indicator(name: IndicatorName) -> &'static str {
@@ -179,6 +195,7 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
         RestraintReason::FewIndicators => "too few indicators",
         RestraintReason::NoFailedHandshake => "no failed handshake is known",
         RestraintReason::LowCoverage => "no signature covers enough SYNs",
+        RestraintReason::OptionsCut => "the options of its SYNs were not captured",
         RestraintReason::ClientsSignature => "clients have the top signature",
         RestraintReason::ClientsUnknown => "the clients' signatures are not known yet",
         RestraintReason::Removed => "an operator removed the rule",
@@ -193,12 +210,14 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
     line(reason, &restraint.measured)
 }
 
-pub(in crate::text) fn advised(action: &Advised) -> &str {
+/// Advice about an incident, of which rules match SYNs or not.
+pub(in crate::text) fn advised(action: &Advised, is_matched: bool) -> &str {
     match action {
         Advised::CheckPath => "check the path to the clients and the firewalls on it",
         Advised::AddCapacity => "add capacity if these clients are to stay",
         Advised::CheckApplication => "find the application that accepts too slowly",
         Advised::BlockScanner => "block the scanner if it disturbs",
+        Advised::FindScanner => "find the program on this host that scans: ss -tnp",
         Advised::AskProvider => "ask the provider to filter SYN-ACKs if the link is congested",
         Advised::RestoreRule { .. } => "restore the removed rule now",
         Advised::DropUnreadable => {
@@ -210,6 +229,7 @@ pub(in crate::text) fn advised(action: &Advised) -> &str {
             "remove the obstacle to SYN cookies"
         }
         Advised::RemoveObstacle { remedy } => remedy,
+        Advised::Enforce if !is_matched => "let tcpguard mitigate it",
         Advised::Enforce => "drop what the rules match",
     }
 }
@@ -217,6 +237,14 @@ pub(in crate::text) fn advised(action: &Advised) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scan_is_named_by_what_is_known_of_it() {
+        assert_eq!(on(IncidentClass::Scan, ":25"), "scan for port 25");
+        assert_eq!(on(IncidentClass::Scan, "192.0.2.1"), "port scan on 192.0.2.1");
+        assert_eq!(tried(1, 33), "1 port and 33 addresses");
+        assert_eq!(tried(ClosedPortSource::MOST.into(), 1), "at least 266 ports and 1 address");
+    }
 
     #[test]
     fn a_fact_has_its_label_its_unit_and_its_limit() {

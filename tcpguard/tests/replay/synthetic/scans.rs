@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::packets::*;
+use super::scene::FIN;
 use super::stack::host;
 use super::*;
 
@@ -151,6 +152,76 @@ fn a_sweep_by_several_scanners() {
     }
     jury.verdict("sweep", &scene, &["scan"]);
     jury.dismiss();
+}
+
+/// A scan by segments that are no SYNs, refused or not seen to be.
+#[test]
+fn a_scan_without_syns_is_no_reflection() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for flags in [0, FIN, FIN | PSH | URG] {
+            for clients in [0.0, 20.0] {
+                let mut scene = Scene::new(26, family, 12);
+                scene.clients(0.0, 12.0, clients);
+                for n in 0..2000 {
+                    let (from, to) = (scene.ephemeral(), scene.port(1 + n as u16));
+                    let source = SocketAddr::new(scanner(family), from);
+                    let at = BEGIN + 5 * SECOND + n * MS;
+                    scene.arrives(at, &Tcp::new(source, to, flags, 77, 0));
+                    let next = 77 + u32::from(flags & FIN);
+                    scene.leaves(at + MS / 5, &Tcp::new(to, source, RST | ACK, 0, next));
+                }
+                jury.verdict(&format!("flags {flags:#x}, {clients} clients/s"), &scene, &["scan"]);
+            }
+        }
+    }
+    jury.dismiss();
+}
+
+/// A mail server delivers to 400 others, one in eight of which is dead.
+#[test]
+fn a_hosts_own_connections_are_no_scan_while_most_complete() {
+    let mut jury = Jury::default();
+    for family in FAMILIES {
+        for refused in [false, true] {
+            let mut scene = Scene::new(27, family, 175);
+            for n in 0..400_u64 {
+                let to = SocketAddr::new(host(family, n << 3), 25);
+                let (at, own) = (BEGIN + n * 420 * MS, scene.port(20_000 + n as u16));
+                let syn = Tcp { options: &LINUX, ..Tcp::new(own, to, SYN, 1, 0) };
+                if n % 8 > 0 {
+                    scene.leaves(at, &syn);
+                    scene.arrives(at + 50 * MS, &Tcp::new(to, own, SYN_ACK, 9, 2));
+                    scene.leaves(at + 51 * MS, &Tcp::new(own, to, ACK, 2, 10));
+                } else if refused {
+                    scene.leaves(at, &syn);
+                    scene.arrives(at + 50 * MS, &Tcp::new(to, own, RST | ACK, 0, 2));
+                } else {
+                    [0, 1, 3, 7].into_iter().for_each(|s| scene.leaves(at + s * SECOND, &syn));
+                }
+            }
+            jury.hear(&format!("deliveries, refused: {refused}"), &scene, View::Both, &[&[]]);
+        }
+    }
+    jury.dismiss();
+}
+
+/// Random sources at random ports: too few a second for a flood of closed ports, and no scanner.
+#[test]
+fn syns_to_ports_that_answer_none_are_said_not_to_be_judged() {
+    for family in FAMILIES {
+        let mut scene = Scene::new(28, family, 10);
+        for n in 0..5000 {
+            let source = SocketAddr::new(host(family, scene.dice.next()), scene.ephemeral());
+            let port = 1 + scene.dice.below(65_000) as u16;
+            let to = scene.port(port);
+            scene.probe(BEGIN + n * 2 * MS, source.ip(), to, Answer::Nothing);
+        }
+        let replay = observe(&scene.capture(View::Both));
+        let said =
+            replay.notes.iter().any(|note| note.contains("a flood of random ports is not judged"));
+        assert!(replay.incidents.is_empty() && said, "{:?}", replay.notes);
+    }
 }
 
 /// Three knocks, and the door opens.
