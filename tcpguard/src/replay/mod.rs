@@ -184,18 +184,7 @@ pub fn replay_beside(
     }
     let mut incidents = agent.finish()?;
     agent.alerts.drain(..).for_each(|alert| beside(ReplayEvent::Alert(&alert)));
-    let mut own_scans = BTreeSet::new();
-    for report in &mut incidents {
-        if report.class == IncidentClass::Reflection {
-            report.evidence.sources_estimate = reading.handshakes.reflectors.estimate();
-        }
-        let scanner = report.evidence.top_sources.first().map(|top| top.addr);
-        if report.class == IncidentClass::Scan
-            && scanner.is_some_and(|addr| reading.handshakes.is_own(addr))
-        {
-            own_scans.insert(report.id);
-        }
-    }
+    let own_scans = reading.complete(&mut incidents);
     let notes = reading.notes(&agent);
     let nowhere = agent.syns_to_nowhere()?;
     let mut faults = reading.faults.into_iter();
@@ -322,6 +311,25 @@ impl Reading {
 
     fn skip(&mut self, why: &'static str) {
         *self.skipped.entry(why).or_default() += 1;
+    }
+
+    /// Adds to incidents what the whole capture shows. Returns the numbers of scans that come from the host that it is
+    /// about.
+    fn complete(&self, incidents: &mut [IncidentReport]) -> BTreeSet<u64> {
+        let mut own_scans = BTreeSet::new();
+        for report in incidents {
+            let scanner = report.evidence.top_sources.first().map(|top| top.addr);
+            match (report.class, scanner) {
+                (IncidentClass::Reflection, _) => {
+                    report.evidence.sources_estimate = self.handshakes.reflectors.estimate();
+                }
+                (IncidentClass::Scan, Some(addr)) if self.handshakes.is_own(addr) => {
+                    own_scans.insert(report.id);
+                }
+                _ => {}
+            }
+        }
+        own_scans
     }
 
     fn name(&self, interface: Interface) -> String {
