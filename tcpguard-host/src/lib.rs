@@ -15,6 +15,7 @@ pub mod hint;
 pub mod json;
 pub mod linux;
 pub mod listeners;
+pub mod notify;
 pub mod obstacle;
 pub mod random;
 pub mod spelling;

@@ -4,22 +4,19 @@ use std::time::Duration;
 
 use tcpguard_host::finding::worst_first;
 use tcpguard_host::hint::Failure;
+use tcpguard_host::notify::Notifier;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::link::{BusLink, News};
-use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
 use super::status::BusStatus;
-use super::{COLLECTOR_SOCKET, Paths, REQUESTS, StartError, clock, connect};
+use super::{COLLECTOR_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect};
 use crate::bus::{Bus, Received};
 use crate::collect::{Collector, FleetStatus};
 use crate::config::Config;
-
-/// Time between two calls of the collector's clock.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it.
 ///
@@ -36,8 +33,8 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let server = tokio::spawn(server.serve(requests));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut notifier = Notifier::from_environment();
-    notifier.ready();
+    let mut notifier = Notifier::from_environment(TICK);
+    notifier.ready("started");
     log::info!("collector started");
     loop {
         tokio::select! {
@@ -49,7 +46,8 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
             _ = ticks.tick() => {
                 collector.handle_time(clock());
                 let connected = if bus.link().is_connected { "connected" } else { "not connected" };
-                notifier.alive(&format!("bus {connected}"));
+                notifier.status(&format!("bus {connected}"));
+                notifier.alive(clock().now);
             }
             Some(Incoming { request, reply }) = incoming.recv() => {
                 let response = match request {

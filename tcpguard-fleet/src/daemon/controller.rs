@@ -9,6 +9,7 @@ use std::time::Duration;
 use tcpguard_engine::Timestamp;
 use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::hint::Failure;
+use tcpguard_host::notify::Notifier;
 use tcpguard_host::time::{Clock, Time};
 use tcpguard_host::units;
 use tokio::sync::mpsc;
@@ -16,13 +17,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::reports::Reports;
 use super::link::{BusLink, News};
-use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
 use super::status::{BusStatus, ControllerStatus, ProcessStatus};
 use super::store::Store;
-use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, clock, connect};
+use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect};
 use crate::bus::{Bus, Credentials, Link, Received};
 use crate::config::{self, Config, SpeakerKind};
 use crate::document::{Announced, Document, HostId, Kind, Sender, Subject};
@@ -38,8 +38,6 @@ use crate::relief::speaker::{Speaker, SpeakerError};
 use crate::relief::{filter, wire};
 use crate::trust::{Admission, Bounds};
 
-/// Time between two steps.
-const TICK: Duration = Duration::from_secs(1);
 /// First wait before the speaker is started anew, doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Longest wait before the speaker is started anew.
@@ -74,8 +72,8 @@ pub async fn run(mut config: Config, paths: &Paths) -> Result<(), StartError> {
     let server = tokio::spawn(server.serve(requests));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut notifier = Notifier::from_environment();
-    notifier.ready();
+    let mut notifier = Notifier::from_environment(TICK);
+    notifier.ready(&process.in_brief());
     log::info!("controller started{}", if process.dry_run { ", as a dry run" } else { "" });
     loop {
         tokio::select! {
@@ -86,7 +84,8 @@ pub async fn run(mut config: Config, paths: &Paths) -> Result<(), StartError> {
             },
             _ = ticks.tick() => {
                 process.step().await;
-                notifier.alive(&process.in_brief());
+                notifier.status(&process.in_brief());
+                notifier.alive(clock().now);
             }
             Some(Incoming { request, reply }) = incoming.recv() => {
                 let response = match request {

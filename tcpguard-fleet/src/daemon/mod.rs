@@ -9,7 +9,6 @@ pub mod collector;
 pub mod controller;
 pub mod edge;
 mod link;
-mod notify;
 pub mod request;
 mod server;
 mod signals;
@@ -45,6 +44,8 @@ pub const COLLECTOR_SOCKET: &str = "collector.sock";
 /// Name of the socket of a controller.
 pub const CONTROLLER_SOCKET: &str = "controller.sock";
 
+/// Time between two steps of a process without news, each of which is a sign of life.
+const TICK: Duration = Duration::from_secs(1);
 /// Requests that wait for the state.
 const REQUESTS: usize = 8;
 

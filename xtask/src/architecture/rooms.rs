@@ -38,6 +38,7 @@ const CRATES: [Crate; 5] = [
             "json",
             "hint",
             "durable",
+            "notify",
             "linux",
             "drop_ins",
             "finding",

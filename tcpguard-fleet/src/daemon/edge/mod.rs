@@ -12,6 +12,7 @@ use std::time::Duration;
 use tcpguard_engine::{FleetReport, SharedSignature, Timestamp};
 use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::hint::Failure;
+use tcpguard_host::notify::Notifier;
 use tcpguard_host::random;
 use tcpguard_host::time::{Clock, Time};
 use tokio::sync::{mpsc, watch};
@@ -19,13 +20,12 @@ use tokio::sync::{mpsc, watch};
 use self::hooks::Hooks;
 use self::relief::Relief;
 use super::link::{BATCH, BusLink, News, Rounds};
-use super::notify::Notifier;
 use super::request::{Request, Response};
 use super::server::{Incoming, Server};
 use super::signals::{Asked, Signals};
 use super::status::{BusStatus, EdgeStatus, ProcessStatus, RuleStatus};
 use super::store::Store;
-use super::{EDGE_SOCKET, Paths, REQUESTS, StartError, clock, connect, hostname, wait_until};
+use super::{EDGE_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect, hostname, wait_until};
 use crate::agent::{self, AgentState, Outbox};
 use crate::bus::{Bus, Link, Received, Stored};
 use crate::config::Config;
@@ -69,9 +69,9 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let mut edge = Edge::new(now.now, host, share, link, outbox, hooks, relief, store);
     let (requests, mut incoming) = mpsc::channel(REQUESTS);
     let server = tokio::spawn(server.serve(requests));
-    let mut notifier = Notifier::from_environment();
+    let mut notifier = Notifier::from_environment(TICK);
     edge.subscribe();
-    notifier.ready();
+    notifier.ready(&edge.in_brief(&bus.link()));
     log::info!("host {} takes part in the fleet", edge.host);
     // Reports of the agent and documents come more often than once a second: they must not put this off.
     let mut stepped = now.now;
@@ -87,7 +87,8 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
             () = wait_until(due) => {
                 stepped = clock().now;
                 edge.handle_time(clock());
-                notifier.alive(&edge.in_brief(&bus.link()));
+                notifier.status(&edge.in_brief(&bus.link()));
+                notifier.alive(stepped);
             }
             Ok(()) = agent.changed() => {
                 let state = agent.borrow_and_update().clone();

@@ -1,4 +1,4 @@
-//! Notifications to the service manager: readiness, reloads, the end, and that the agent still works.
+//! Notifications to the service manager: readiness, reloads, the end, and that the process still works.
 //!
 //! Protocol: sd_notify(3), sd_watchdog_enabled(3). Nothing here blocks: a service manager that does not
 //! read costs a line in the log. Without a service manager nothing is sent.
@@ -25,14 +25,14 @@ pub struct Notifier {
 /// The service manager's watchdog, and the time of the last report to it.
 #[derive(Debug)]
 struct Watchdog {
-    /// Without a word for this long the service manager replaces the agent.
+    /// Without a word for this long the service manager replaces the process.
     limit: Duration,
     fed: Option<Timestamp>,
 }
 
 impl Notifier {
     /// Creates a notifier from the environment: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. `poll` is the
-    /// time between two signs of life of the agent.
+    /// time between two signs of life of the process.
     pub fn from_environment(poll: Duration) -> Self {
         let watchdog = watchdog_limit(
             env::var("WATCHDOG_USEC").ok().as_deref(),
@@ -42,7 +42,7 @@ impl Notifier {
         if let Some(limit) = watchdog.filter(|limit| *limit < poll * 2) {
             log::warn!(
                 "WatchdogSec={limit:?} too short for two polls of {poll:?}: systemd will restart a \
-                 healthy agent. Raise it: systemctl edit tcpguard"
+                 healthy process. Raise it: systemctl edit UNIT"
             );
         }
         Self::new(env::var_os("NOTIFY_SOCKET").as_deref(), watchdog)
@@ -52,10 +52,7 @@ impl Notifier {
         let manager = socket.and_then(|name| match open(name) {
             Ok(manager) => Some(manager),
             Err(error) => {
-                log::warn!(
-                    "cannot reach the service manager at {}: {error}. See: systemctl status tcpguard",
-                    name.display()
-                );
+                log::warn!("cannot reach the service manager at {}: {error}", name.display());
                 None
             }
         });
@@ -63,7 +60,7 @@ impl Notifier {
         Self { manager, watchdog, status: String::new() }
     }
 
-    /// The agent does its work, or does it again after a reload.
+    /// The process does its work, or does it again after a reload.
     pub fn ready(&mut self, status: &str) {
         status.clone_into(&mut self.status);
         self.send(&format!("READY=1\nSTATUS={}", one_line(status)));
@@ -85,12 +82,12 @@ impl Notifier {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"));
     }
 
-    /// The agent ends on purpose.
+    /// The process ends on purpose.
     pub fn stopping(&self) {
         self.send("STOPPING=1\nSTATUS=stopping");
     }
 
-    /// A poll has succeeded at `now`. It is reported four times within the watchdog's limit, so that the agent survives
+    /// A poll has succeeded at `now`. It is reported four times within the watchdog's limit, so that the process survives
     /// a message that is lost and a poll that is late.
     pub fn alive(&mut self, now: Timestamp) {
         if self.watchdog.as_mut().is_some_and(|watchdog| watchdog.is_due(now)) {
@@ -102,9 +99,7 @@ impl Notifier {
         let Some((socket, manager)) = &self.manager else { return };
         if let Err(error) = socket.send_to_addr(message.as_bytes(), manager) {
             let first = message.lines().next().unwrap_or_default();
-            log::warn!(
-                "{first} not delivered to the service manager: {error}. See: systemctl status tcpguard"
-            );
+            log::warn!("{first} not delivered to the service manager: {error}");
         }
     }
 }
@@ -226,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manager_that_does_not_read_does_not_stop_the_agent() {
+    fn a_manager_that_does_not_read_stops_nothing() {
         let (_dir, _never_read, mut notifier) = manager(Some(Duration::from_nanos(1)));
         for now in 1..10_000 {
             notifier.alive(at(now));
