@@ -20,6 +20,7 @@ pub mod obstacle;
 pub mod random;
 pub mod spelling;
 pub mod states;
+pub mod stderr;
 pub mod time;
 pub mod tune;
 pub mod units;

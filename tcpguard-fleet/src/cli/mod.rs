@@ -4,7 +4,6 @@ pub mod args;
 mod enroll;
 mod error;
 mod key;
-mod log;
 mod manual;
 mod metrics;
 mod rule;
@@ -18,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tcpguard_host::hint::Failure;
+use tcpguard_host::stderr;
 
 use self::args::{Args, Global, Verb};
 use self::error::CliError;
@@ -39,7 +39,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(exit as u8);
         }
     };
-    log::start(args.global.verbose, args.global.quiet);
+    stderr::start_log(args.global.verbose, args.global.quiet);
     match verb(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

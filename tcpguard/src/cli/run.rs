@@ -5,18 +5,18 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tcpguard_host::hint::Failure;
+use tcpguard_host::stderr;
 
 use super::args::{Global, RunArgs};
 use super::exit::Exit;
 use crate::config::Overrides;
 use crate::daemon::{self, Provenance};
-use crate::telemetry::log;
 
 /// A service that cannot start ends no sooner: systemd starts another one at once.
 const TRY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: RunArgs, global: &Global) -> anyhow::Result<()> {
-    log::start(log::level(global.verbose, global.quiet));
+    stderr::start_log(global.verbose, global.quiet);
     let begun = Instant::now();
     let ended = run_agent(args, global);
     if let Err(error) = &ended

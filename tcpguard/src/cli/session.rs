@@ -7,14 +7,13 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use rustix::termios::tcgetwinsize;
-use tcpguard_host::{escape, json};
+use tcpguard_host::{escape, json, stderr};
 
 use super::args::{Color, Global};
 use super::error::{self, CliError};
 use crate::cli::documents::Printed;
 use crate::control::{Client, ClientError, RefusalKind, Request, Response};
 use crate::daemon::memory::{self, Remembered};
-use crate::telemetry::stderr;
 use crate::text::View;
 
 /// Bytes that are collected before they are written: a shorter page appears at once.

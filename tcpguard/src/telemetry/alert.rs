@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Mode, Severity};
-use tcpguard_host::escape;
 use tcpguard_host::time::{Clock, Time};
+use tcpguard_host::{escape, stderr};
 
-use super::{History, Journal, journal, stderr};
+use super::{History, Journal, journal};
 use crate::documents::{AgentEvent, AlertEntry, AlertEvent};
 use crate::text::{agent_event_line, event_line};
 

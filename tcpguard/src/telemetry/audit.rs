@@ -3,8 +3,8 @@
 use std::fs;
 
 use log::Level;
+use tcpguard_host::stderr;
 
-use super::stderr;
 use crate::control::{Peer, Request, Response};
 
 /// The login of a process that no login began.

@@ -1,13 +1,11 @@
-//! The agent's output: alerts to the journal and to stderr, the log, the audit of changes, and metrics.
+//! The agent's output: alerts to the journal and to stderr, the audit of changes, and metrics.
 
 pub mod alert;
 mod audit;
 pub mod events;
 pub mod history;
 pub mod journal;
-pub mod log;
 pub mod metrics;
-pub mod stderr;
 
 pub use alert::{Alert, AlertSink};
 pub(crate) use audit::audit;

@@ -31,6 +31,7 @@ const CRATES: [Crate; 5] = [
         source: "tcpguard-host/src",
         rooms: &[
             "escape",
+            "stderr",
             "spelling",
             "units",
             "time",

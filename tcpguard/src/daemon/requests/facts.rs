@@ -9,6 +9,7 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::Nat;
 use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
 use tcpguard_host::obstacle::{Impeded, Obstacle};
+use tcpguard_host::stderr;
 
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
@@ -19,7 +20,6 @@ use crate::documents::{
     Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, LossCounters, Map, PAST_LISTED,
     Program, Reading, Rule, Status,
 };
-use crate::telemetry::stderr;
 use crate::text;
 
 /// Rates are taken over about this long.

@@ -1,4 +1,5 @@
-//! Lines on stderr: for people at a terminal with time and level, for the journal with a priority.
+//! Lines on stderr: for people at a terminal with time and level, for the journal with a priority. So is the log:
+//! nothing that a packet can cause is logged above trace, and an important event is an alert.
 //!
 //! A service's stderr is a stream to journald. When journald hangs, an ordinary write to it would wait
 //! for ever, and the agent with it. So lines that the stream does not take at once are lost, and
@@ -8,9 +9,13 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use log::Level;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::net::{SendFlags, send};
-use tcpguard_host::escape;
+
+use crate::escape;
+
+/// Beginning of the targets of lines that the BPF programs write. `--bpf-log` has chosen their level already.
+const BPF: &str = "tcpguard_ebpf";
 
 /// Number of messages that the journal's stream did not take.
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -31,7 +36,7 @@ pub fn is_journal() -> bool {
 }
 
 /// Writes one message of any number of lines. A closed stderr is no reason to stop.
-pub(crate) fn write(level: Level, message: &str) {
+pub fn write(level: Level, message: &str) {
     let message = &escape::escaped_lines(message);
     if !is_journal() {
         let time = jiff::Timestamp::now();
@@ -44,6 +49,34 @@ pub(crate) fn write(level: Level, message: &str) {
         Ok(sent) if sent == lines.len() => {}
         _ => _ = LOST.fetch_add(1, Ordering::Relaxed),
     }
+}
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level() || metadata.target().starts_with(BPF)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            write(record.level(), &record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Starts the log, once per process; later calls only change the level: that of so many `-v` and `-q` on the command line.
+pub fn start_log(verbose: u8, quiet: bool) {
+    // The only error is that a logger is set already, and that is this one.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(match (quiet, verbose) {
+        (true, _) => LevelFilter::Error,
+        (false, 0) => LevelFilter::Info,
+        (false, 1) => LevelFilter::Debug,
+        (false, _) => LevelFilter::Trace,
+    });
 }
 
 /// Each line with its priority, as sd-daemon(3) has it.
