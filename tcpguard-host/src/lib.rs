@@ -22,5 +22,6 @@ pub mod spelling;
 pub mod states;
 pub mod stderr;
 pub mod time;
+pub mod toml_value;
 pub mod tune;
 pub mod units;

@@ -6,33 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use tcpguard_host::toml_value::found;
+pub(super) use tcpguard_host::toml_value::{boolean, choice, integer, prefix};
 use toml::de::DeValue;
-
-/// The value that was found, as it was written.
-fn found(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a section".to_owned(),
-    }
-}
-
-/// A whole number.
-pub(super) fn integer(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
-    let number = value.as_integer();
-    number
-        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            let (least, most) = (range.start(), range.end());
-            format!("{} does not fit; write a whole number from {least} to {most}", found(value))
-        })
-}
 
 /// A whole number of another type.
 pub(super) fn whole<T: TryFrom<u64> + Into<u64>>(
@@ -56,22 +32,6 @@ pub(super) fn number(value: &DeValue<'_>, range: RangeInclusive<f64>) -> Result<
     number.filter(|number| range.contains(number)).ok_or_else(|| {
         let (least, most) = (range.start(), range.end());
         format!("{} does not fit; write a number from {least} to {most}", found(value))
-    })
-}
-
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| format!("{} is neither true nor false; write one of them", found(value)))
-}
-
-/// One of the named values.
-pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let wanted = value.as_str();
-    let chosen = choices.iter().find(|(name, _)| Some(*name) == wanted);
-    chosen.map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        format!("{} is not known; write one of {}", found(value), names.join(", "))
     })
 }
 
@@ -102,19 +62,6 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, String> {
         .ok_or_else(|| format!("{} is not an IP address, such as \"192.0.2.10\"", found(value)))
 }
 
-/// A prefix, or an address as the prefix of it alone.
-pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let text = value.as_str().unwrap_or_default();
-    let address = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
-    match text.parse::<IpNet>().ok().or_else(address) {
-        Some(net) if net == net.trunc() => Ok(net),
-        Some(net) => {
-            Err(format!("\"{text}\" has bits behind its length; write \"{}\"", net.trunc()))
-        }
-        None => Err(format!("{} is not a prefix, such as \"192.0.2.0/24\"", found(value))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,26 +71,12 @@ mod tests {
         let text = |text: &'static str| DeValue::String(text.into());
         for (error, expected) in [
             (
-                prefix(&text("192.0.2.1/24")).err(),
-                "\"192.0.2.1/24\" has bits behind its length; write \"192.0.2.0/24\"",
-            ),
-            (prefix(&text("all")).err(), "\"all\" is not a prefix, such as \"192.0.2.0/24\""),
-            (
                 path(&text("fleet.creds")).err(),
                 "\"fleet.creds\" is not an absolute path, such as \"/etc/…\"",
-            ),
-            (boolean(&text("yes")).err(), "\"yes\" is neither true nor false; write one of them"),
-            (
-                choice(&text("frr"), &[("gobgp", 1)]).err(),
-                "\"frr\" is not known; write one of \"gobgp\"",
             ),
             (number(&text("1"), 0.0..=1.0).err(), "\"1\" does not fit; write a number from 0 to 1"),
         ] {
             assert_eq!(error.as_deref(), Some(expected));
         }
-        assert_eq!(
-            prefix(&text("192.0.2.1")).map(|net| net.to_string()),
-            Ok("192.0.2.1/32".to_owned())
-        );
     }
 }

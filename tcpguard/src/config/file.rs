@@ -192,11 +192,11 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     let cookie_firewall =
         cookies.value("firewall", problems, |value| value::choice(value, &COOKIE_FIREWALL));
     let cookie_mark =
-        cookies.value("mark", problems, |value| value::integer(value, 0, u32::MAX.into()));
-    let replies_per_network =
-        cookies.value("replies_per_network", problems, |value| value::integer(value, 1, 1_000_000));
-    let replies_total =
-        cookies.value("replies_total", problems, |value| value::integer(value, 1_000, 100_000_000));
+        cookies.value("mark", problems, |value| value::integer(value, 0..=u32::MAX.into()));
+    let replies_per_network = cookies
+        .value("replies_per_network", problems, |value| value::integer(value, 1..=1_000_000));
+    let replies_total = cookies
+        .value("replies_total", problems, |value| value::integer(value, 1_000..=100_000_000));
     cookies.finish(problems);
 
     let mut protect = root.section("protect", problems);
@@ -211,7 +211,7 @@ fn read(source: &Source<'_>, table: &DeTable<'_>, problems: &mut Vec<Problem>) -
     let mut limits = root.section("states", problems);
     let mut states = BTreeMap::new();
     for limit in StateLimits::NAMES {
-        let written = limits.value(limit, problems, |value| value::integer(value, 1, 100_000_000));
+        let written = limits.value(limit, problems, |value| value::integer(value, 1..=100_000_000));
         states.extend(written.map(|written| (limit, written)));
     }
     limits.finish(problems);

@@ -14,7 +14,6 @@ pub mod file;
 pub mod fragments;
 mod keys;
 pub mod origin;
-mod prefix;
 mod problem;
 mod reader;
 pub mod resolved;
@@ -25,11 +24,11 @@ mod value;
 
 pub use blocks::ListenerConfig;
 pub use origin::{Held, Origin, Origins};
-pub use prefix::parse_prefix;
 pub use problem::{ConfigError, Problem, Spot};
 pub use resolved::{BeyondBounds, Config, CookieChoice, ModeSource, Overrides};
 pub use sources::Sources;
 pub use states::StateLimits;
+pub use tcpguard_host::toml_value::parse_prefix;
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};
 

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use ipnet::IpNet;
 use tcpguard_engine::{Mode, Place, Threshold};
 use tcpguard_host::firewall::FirewallChoice;
+use tcpguard_host::toml_value::found;
+pub(super) use tcpguard_host::toml_value::{boolean, choice, does_not_fit, integer, prefix};
 use toml::de::DeValue;
 
 use super::{BeyondBounds, CookieChoice};
@@ -52,29 +53,6 @@ pub const fn mode_name(mode: Mode) -> &'static str {
     }
 }
 
-/// The value that was found instead of the wanted one, as it was written.
-fn found(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a section".to_owned(),
-    }
-}
-
-pub(super) fn integer(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64, String> {
-    value
-        .as_integer()
-        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| {
-            does_not_fit(&found(value), &format!("a whole number from {least} to {most}"))
-        })
-}
-
 /// A threshold of any size: the engine judges whether it is in range.
 pub(super) fn amount(value: &DeValue<'_>, threshold: &Threshold) -> Result<Amount, String> {
     let number = match value {
@@ -88,26 +66,6 @@ pub(super) fn amount(value: &DeValue<'_>, threshold: &Threshold) -> Result<Amoun
         Some(number) => Ok(Amount { number, text: found(value) }),
         None => Err(does_not_fit(&found(value), &threshold.must_be())),
     }
-}
-
-pub(super) fn does_not_fit(text: &str, must_be: &str) -> String {
-    format!("{text} does not fit; write {must_be}")
-}
-
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| format!("{} is neither true nor false; write one of them", found(value)))
-}
-
-pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let wanted = value.as_str();
-    choices.iter().find(|(name, _)| Some(*name) == wanted).map(|(_, choice)| *choice).ok_or_else(
-        || {
-            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            format!("{} is not known; write one of {}", found(value), names.join(", "))
-        },
-    )
 }
 
 /// An interface name by the kernel's rules (`dev_valid_name`): 1 to 15 bytes, no slash, colon or
@@ -145,15 +103,8 @@ pub(super) fn pin(value: &DeValue<'_>) -> Result<String, String> {
         })
 }
 
-pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let text = value.as_str().ok_or_else(|| {
-        format!("{} is not a prefix; write one such as \"192.0.2.0/24\"", found(value))
-    })?;
-    super::parse_prefix(text)
-}
-
 pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
-    integer(value, 1, 65_535).map(|port| port as u16)
+    integer(value, 1..=65_535).map(|port| port as u16)
 }
 
 /// Reads a port, or an address with a port, at which listeners are.
