@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::status;
 use crate::collect::FleetStatus;
 use crate::daemon::request::Response;
-use crate::daemon::status::ProcessStatus;
+use crate::daemon::status::{EdgeStatus, ProcessStatus};
 use crate::daemon::{COLLECTOR_SOCKET, EDGE_SOCKET, Paths};
 
 /// Prints the numbers of all processes of this host that answer.
@@ -29,49 +29,23 @@ struct Families(Vec<Family>);
 struct Family {
     name: &'static str,
     help: &'static str,
-    kind: &'static str,
     samples: Vec<String>,
 }
 
 impl Families {
-    fn gauge(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&str, &str)],
-        value: f64,
-    ) {
-        self.add(name, help, "gauge", labels, value);
-    }
-
-    fn counter(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&str, &str)],
-        value: u64,
-    ) {
-        self.add(name, help, "counter", labels, value as f64);
-    }
-
+    /// Adds a sample with this label, or without any.
     fn add(
         &mut self,
+        label: Option<(&str, &str)>,
         name: &'static str,
         help: &'static str,
-        kind: &'static str,
-        labels: &[(&str, &str)],
         value: f64,
     ) {
-        let labels: Vec<_> =
-            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-        let labels = match labels.is_empty() {
-            true => String::new(),
-            false => format!("{{{}}}", labels.join(",")),
-        };
-        let sample = format!("tcpguard_fleet_{name}{labels} {value}");
+        let label = label.map(|(name, value)| format!("{{{name}=\"{}\"}}", escaped(value)));
+        let sample = format!("tcpguard_fleet_{name}{} {value}", label.unwrap_or_default());
         match self.0.iter_mut().find(|family| family.name == name) {
             Some(family) => family.samples.push(sample),
-            None => self.0.push(Family { name, help, kind, samples: vec![sample] }),
+            None => self.0.push(Family { name, help, samples: vec![sample] }),
         }
     }
 }
@@ -90,7 +64,9 @@ fn text(responses: &[Response]) -> String {
         }
     }
     let mut text = String::new();
-    for Family { name, help, kind, samples } in families.0 {
+    for Family { name, help, samples } in families.0 {
+        // As its name says.
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
         let _ = writeln!(text, "# HELP tcpguard_fleet_{name} {help}");
         let _ = writeln!(text, "# TYPE tcpguard_fleet_{name} {kind}");
         samples.iter().for_each(|sample| {
@@ -101,160 +77,76 @@ fn text(responses: &[Response]) -> String {
 }
 
 fn process(families: &mut Families, status: &ProcessStatus) {
-    let of = if status.controller.is_some() { "controller" } else { "edge" };
-    let labels = [("process", of)];
     let bus = &status.bus;
-    families.gauge(
-        "bus_connected",
-        "1 while there is a connection to the bus.",
-        &labels,
-        flag(bus.connected),
-    );
+    let process = if status.controller.is_some() { "controller" } else { "edge" };
+    let mut add = |name, help, value| families.add(Some(("process", process)), name, help, value);
+    add("bus_connected", "1 while there is a connection to the bus.", flag(bus.connected));
     if let Some(end) = bus.credentials_end {
-        families.gauge(
-            "credentials_end_seconds",
-            "End of the credentials, in seconds since 1970.",
-            &labels,
-            end.0.as_second() as f64,
-        );
+        let help = "End of the credentials, in seconds since 1970.";
+        add("credentials_end_seconds", help, end.0.as_second() as f64);
     }
-    families.counter(
-        "bus_overflowed_total",
-        "Received documents that were dropped because they came too fast.",
-        &labels,
-        bus.overflowed,
-    );
-    families.counter("bus_unsent_total", "Documents that were not published.", &labels, bus.unsent);
-    families.counter(
-        "bus_misdirected_total",
-        "Received messages that no host has published.",
-        &labels,
-        bus.misdirected,
-    );
+    let help = "Received documents that were dropped because they came too fast.";
+    add("bus_overflowed_total", help, bus.overflowed as f64);
+    add("bus_unsent_total", "Documents that were not published.", bus.unsent as f64);
+    let help = "Received messages that no host has published.";
+    add("bus_misdirected_total", help, bus.misdirected as f64);
     if let Some(edge) = &status.edge {
-        families.gauge(
-            "agent_connected",
-            "1 while the agent reports its state.",
-            &[],
-            flag(edge.agent),
-        );
-        families.gauge(
-            "hints",
-            "Signatures of other hosts that the agent knows.",
-            &[],
-            edge.hints.into(),
-        );
-        families.gauge("rules", "Rules of operators.", &[], edge.rules.len() as f64);
-        families.counter(
-            "suppressed_total",
-            "Messages that were not sent because enough hosts had sent the same.",
-            &[],
-            edge.suppressed,
-        );
-        families.gauge(
-            "muted_hosts",
-            "Hosts whose documents are ignored for now.",
-            &[],
-            edge.muted.len() as f64,
-        );
-        for (reason, count) in &edge.refused {
-            families.counter(
-                "refused_total",
-                "Documents of others that were refused.",
-                &[("reason", reason.as_str())],
-                *count,
-            );
-        }
-        for hook in &edge.hooks {
-            let labels = [("target", hook.target.as_str())];
-            families.counter(
-                "hook_delivered_total",
-                "Events that arrived at a hook.",
-                &labels,
-                hook.delivered,
-            );
-            families.counter(
-                "hook_lost_total",
-                "Events that did not arrive at a hook.",
-                &labels,
-                hook.failed + hook.dropped,
-            );
-        }
-        if let Some(relief) = &edge.relief {
-            families.gauge(
-                "relief_asked",
-                "Routes that this host asks for.",
-                &[],
-                relief.asked.len() as f64,
-            );
-            families.gauge(
-                "relief_announced",
-                "Routes for this host that a controller announces.",
-                &[],
-                relief.announced.len() as f64,
-            );
-        }
+        host(families, edge);
     }
     if let Some(controller) = &status.controller {
-        families.gauge(
-            "session_established",
-            "1 while a BGP session to the router is established.",
-            &[],
-            flag(controller.established),
-        );
-        families.gauge(
-            "dry_run",
-            "1 if the controller announces nothing.",
-            &[],
-            flag(controller.dry_run),
-        );
-        families.gauge(
-            "routes",
-            "Routes in the table of the BGP speaker.",
-            &[],
-            controller.table.into(),
-        );
-        let refused = controller.refused.values().sum();
-        families.counter("routes_refused_total", "Routes that were refused.", &[], refused);
+        let mut add = |name, help, value| families.add(None, name, help, value);
+        let help = "1 while a BGP session to the router is established.";
+        add("session_established", help, flag(controller.established));
+        add("dry_run", "1 if the controller announces nothing.", flag(controller.dry_run));
+        add("routes", "Routes in the table of the BGP speaker.", controller.table.into());
+        let refused = controller.refused.values().sum::<u64>() as f64;
+        add("routes_refused_total", "Routes that were refused.", refused);
+    }
+}
+
+fn host(families: &mut Families, edge: &EdgeStatus) {
+    let mut add = |name, help, value| families.add(None, name, help, value);
+    add("agent_connected", "1 while the agent reports its state.", flag(edge.agent));
+    add("hints", "Signatures of other hosts that the agent knows.", edge.hints.into());
+    add("rules", "Rules of operators.", edge.rules.len() as f64);
+    let help = "Messages that were not sent because enough hosts had sent the same.";
+    add("suppressed_total", help, edge.suppressed as f64);
+    add("muted_hosts", "Hosts whose documents are ignored for now.", edge.muted.len() as f64);
+    if let Some(relief) = &edge.relief {
+        add("relief_asked", "Routes that this host asks for.", relief.asked.len() as f64);
+        let help = "Routes for this host that a controller announces.";
+        add("relief_announced", help, relief.announced.len() as f64);
+    }
+    for (reason, count) in &edge.refused {
+        let help = "Documents of others that were refused.";
+        families.add(Some(("reason", reason.as_str())), "refused_total", help, *count as f64);
+    }
+    for hook in &edge.hooks {
+        let mut add = |name, help, value| {
+            families.add(Some(("target", hook.target.as_str())), name, help, value);
+        };
+        let help = "Events that arrived at a hook.";
+        add("hook_delivered_total", help, hook.delivered as f64);
+        let help = "Events that did not arrive at a hook.";
+        add("hook_lost_total", help, (hook.failed + hook.dropped) as f64);
     }
 }
 
 fn fleet(families: &mut Families, status: &FleetStatus) {
     let summary = &status.summary;
-    families.gauge("all_hosts", "Hosts of the fleet.", &[], summary.hosts.into());
-    families.gauge(
-        "all_hosts_silent",
-        "Hosts that have not reported themselves for 90 s.",
-        &[],
-        summary.silent.into(),
-    );
-    families.gauge("all_hosts_attacked", "Hosts with an open flood.", &[], summary.attacked.into());
-    families.gauge(
-        "all_incidents",
-        "Open incidents across the fleet.",
-        &[],
-        status.incidents.len() as f64,
-    );
-    families.gauge(
-        "all_syn_pps",
-        "SYNs of open incidents per second at all hosts.",
-        &[],
-        summary.syn_pps,
-    );
-    families.gauge(
-        "all_drop_pps",
-        "SYNs among them that are dropped per second.",
-        &[],
-        summary.drop_pps,
-    );
-    families.gauge("all_routes", "Routes that hosts asked for.", &[], status.routes.len() as f64);
+    let mut add = |name, help, value| families.add(None, name, help, value);
+    add("all_hosts", "Hosts of the fleet.", summary.hosts.into());
+    let help = "Hosts that have not reported themselves for 90 s.";
+    add("all_hosts_silent", help, summary.silent.into());
+    add("all_hosts_attacked", "Hosts with an open flood.", summary.attacked.into());
+    let incidents = status.incidents.len() as f64;
+    add("all_incidents", "Open incidents across the fleet.", incidents);
+    add("all_syn_pps", "SYNs of open incidents per second at all hosts.", summary.syn_pps);
+    add("all_drop_pps", "SYNs among them that are dropped per second.", summary.drop_pps);
+    add("all_routes", "Routes that hosts asked for.", status.routes.len() as f64);
     for (reason, count) in &status.refused {
-        families.counter(
-            "all_refused_total",
-            "Documents that the collector refused.",
-            &[("reason", reason.as_str())],
-            *count,
-        );
+        let help = "Documents that the collector refused.";
+        families.add(Some(("reason", reason.as_str())), "all_refused_total", help, *count as f64);
     }
 }
 
