@@ -1,7 +1,10 @@
 //! The choice of SYN headers that are kept, and their identity with the headers that arrived.
 
 use tcpguard_common::abi::maps::SYN_SAMPLES_KEPT;
-use tcpguard_common::abi::{ABI_VERSION, Addr, Config, ListenerEntry, ListenerKey, SynSample};
+use tcpguard_common::abi::{
+    ABI_VERSION, Addr, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason, RuleRef,
+    SynSample,
+};
 use tcpguard_common::model::Model;
 
 const SERVER: [u8; 4] = [203, 0, 113, 10];
@@ -158,6 +161,26 @@ fn of_a_first_fragment_what_is_there_is_kept() {
     model.ingress(&ethernet(&[], V4, &packet));
     let [sample] = kept(&model)[..] else { panic!("one header") };
     assert_eq!((bytes(&sample), sample.whole), (packet[..48].to_vec(), 50));
+}
+
+/// A rule that drops one source, and another SYN: each header has its own fate.
+#[test]
+fn a_header_has_the_fate_of_its_syn() {
+    let mut model = model(1);
+    let any = Addr::from_v4([198, 51, 100, 7]);
+    (model.config.mode, model.config.heartbeat_limit_ns) = (Mode::Enforce as u8, u64::MAX);
+    let syn = ethernet(&[], V4, &ipv4(&[], &tcp(443, SYN, &OPTIONS)));
+    model.ingress(&syn);
+    model.config.source_rules = Config::HOSTS;
+    let rules = model.source_rules.entry((0, EVERY_PORT)).or_default();
+    rules.push(((any, any.client_bits()), RuleRef { slot: 0, flags: 0 }));
+    model.rule_expiry.insert(0, u64::MAX);
+    model.ingress(&syn);
+    model.config.mode = Mode::Observe as u8;
+    model.ingress(&syn);
+    let fates: Vec<_> = kept(&model).iter().map(SynSample::reason).collect();
+    let expected = [Reason::Syn, Reason::DropSource, Reason::WouldDropSource].map(Some);
+    assert_eq!(fates, expected);
 }
 
 #[test]

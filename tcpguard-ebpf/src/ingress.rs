@@ -110,6 +110,11 @@ stage!(stage_sample_syn(ctx: *mut xdp_md), |env| {
     0
 });
 
+stage!(stage_complete_sample(fate: u32), |env| {
+    stage::complete_sample(&mut env.tables, reason(fate));
+    0
+});
+
 stage!(stage_judge_source(ctx: *mut xdp_md), |env| {
     let ctx = XdpContext::new(ctx.cast());
     let frame = env.frame(&ctx);
@@ -291,6 +296,11 @@ impl Stages for KernelStages<'_> {
     #[inline(always)]
     fn sample_syn(&mut self) {
         stage_sample_syn(self.raw());
+    }
+
+    #[inline(always)]
+    fn complete_sample(&mut self, fate: Reason) {
+        stage_complete_sample(fate as u32);
     }
 
     #[inline(always)]

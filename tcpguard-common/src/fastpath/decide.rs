@@ -145,6 +145,8 @@ pub trait Stages: OutOfStateStages {
     fn closed_port(&mut self) -> Option<Reason>;
     /// See [`super::stage::sample_syn`].
     fn sample_syn(&mut self);
+    /// See [`super::stage::complete_sample`].
+    fn complete_sample(&mut self, fate: Reason);
     /// See [`super::stage::judge_source`].
     fn judge_source(&mut self) -> Option<Reason>;
     /// See [`super::stage::match_signature`].
@@ -258,6 +260,9 @@ fn syn<S: Stages>(config: &Config, stages: &mut S) -> Reason {
     }
     if plan.record {
         stages.record_syn(matches!(reason.action(), Action::Drop));
+    }
+    if plan.sample {
+        stages.complete_sample(reason);
     }
     reason
 }

@@ -1,8 +1,8 @@
-//! Headers of SYNs, kept as they came: an incident shows its SYNs without reconstruction.
+//! Headers of SYNs, kept as they came and with their fate: an incident shows its SYNs without reconstruction.
 
 use super::{PacketCtx, Tables};
-use crate::abi::SYN_SAMPLE_WORDS;
 use crate::abi::maps::SYN_SAMPLES_KEPT;
+use crate::abi::{Reason, SYN_SAMPLE_WORDS};
 use crate::wire::Frame;
 
 /// The bits that the number of a SYN of a listener has on this CPU, of which the header is not kept, by
@@ -17,13 +17,17 @@ pub(super) const fn unsampled(samples: u8) -> u64 {
     }
 }
 
-/// Keeps the header of a SYN, in the slot of the oldest.
+/// The slot of the next header.
+const fn place(written: u64) -> usize {
+    written as usize & (SYN_SAMPLES_KEPT as usize - 1)
+}
+
+/// Keeps the header of a SYN, in the slot of the oldest. It counts once its fate is added.
 #[inline(always)]
 pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, pkt: &PacketCtx) {
     let (from, to) = (usize::from(pkt.segment.ip_at), usize::from(pkt.segment.options_end));
     let Some(samples) = tables.syn_samples() else { return };
-    let place = samples.written as usize & (SYN_SAMPLES_KEPT as usize - 1);
-    let Some(sample) = samples.places.get_mut(place) else { return };
+    let Some(sample) = samples.places.get_mut(place(samples.written)) else { return };
     (sample.at_ns, sample.listener) = (pkt.now, pkt.listener.id);
     sample.whole = to.wrapping_sub(from) as u16;
     let mut words = 0;
@@ -36,7 +40,15 @@ pub(super) fn keep<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, pkt:
         sample.words[words] = word.to_be();
         words += 1;
     }
-    sample.length = 4 * words as u16;
+    sample.length = 4 * words as u8;
+}
+
+/// Adds its fate to the header that was kept last.
+#[inline(always)]
+pub(super) fn complete<T: Tables>(tables: &mut T, fate: Reason) {
+    let Some(samples) = tables.syn_samples() else { return };
+    let Some(sample) = samples.places.get_mut(place(samples.written)) else { return };
+    sample.reason = fate as u8;
     tables.publish();
     if let Some(samples) = tables.syn_samples() {
         samples.written += 1;

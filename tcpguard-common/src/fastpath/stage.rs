@@ -131,6 +131,12 @@ pub fn sample_syn<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &mut T, pkt: 
     samples::keep(frame, tables, pkt);
 }
 
+/// Adds its fate to the header that was kept.
+#[inline(always)]
+pub fn complete_sample<T: Tables>(tables: &mut T, fate: Reason) {
+    samples::complete(tables, fate);
+}
+
 /// Counts a SYN to where nothing listens, and its source.
 #[inline(always)]
 pub fn unwanted<T: Tables>(config: &Config, tables: &mut T, pkt: &mut PacketCtx) {

@@ -68,6 +68,10 @@ impl Stages for HostStages<'_> {
         self.with(|frame, _, model, pkt| stage::sample_syn(&*frame, model, pkt));
     }
 
+    fn complete_sample(&mut self, fate: Reason) {
+        self.with(|_, _, model, _| stage::complete_sample(model, fate));
+    }
+
     fn judge_source(&mut self) -> Option<Reason> {
         self.with(|frame, config, model, pkt| stage::judge_source(&*frame, config, model, pkt))
     }
