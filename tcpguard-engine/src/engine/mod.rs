@@ -88,6 +88,8 @@ pub struct Engine {
     left_open: Vec<IncidentReport>,
     /// Mitigations of an earlier run, until their listeners are known: since when, listener, mitigation, rate.
     inherited: Vec<(Timestamp, ListenerId, Mitigation, u32)>,
+    /// True if SYN headers of all listeners are wanted.
+    sample_all: bool,
     /// Listeners of which SYN headers are kept, each with the share `n`: one SYN in `2^n`.
     sampled: BTreeMap<ListenerId, u8>,
     inspected: Timestamp,
@@ -149,6 +151,7 @@ impl Engine {
             uncounted: false,
             left_open: Vec::new(),
             inherited: Vec::new(),
+            sample_all: false,
             sampled: BTreeMap::new(),
             inspected: Timestamp::default(),
             surveyed: Timestamp::default(),

@@ -55,6 +55,23 @@ fn each_incident_has_headers_of_its_own() {
 }
 
 #[test]
+fn an_operator_has_those_of_every_listener_in_one_share() {
+    let mut lab = flooded(5000.0, 10.0);
+    lab.engine.sample_all(true);
+    lab.run_until(11.0);
+    assert_eq!(lab.kernel.samples[&LISTENER], 0, "all of the clients' SYNs");
+    lab.run_until(19.0);
+    let found = 5050.0 / 4.0 / f64::from(1_u32 << lab.kernel.samples[&LISTENER]);
+    assert!((16.0..=32.0).contains(&found), "{found} a poll");
+    lab.engine.handle_headers((0..16).map(|number| header(18.9, number)));
+    lab.run_until(19.3);
+    assert!(lab.kernel.samples.contains_key(&LISTENER), "although the incident has its own");
+    lab.engine.sample_all(false);
+    lab.run_until(19.6);
+    assert!(lab.kernel.samples.is_empty());
+}
+
+#[test]
 fn of_a_listener_that_has_gone_no_headers_are_wanted() {
     let mut lab = flooded(5000.0, 12.0);
     assert!(lab.kernel.samples.contains_key(&LISTENER));

@@ -60,6 +60,7 @@ documents! {
     documents::EXPLANATION_SCHEMA => Judged,
     documents::RULES_SCHEMA => ExportedRules,
     selftest::SCHEMA => selftest::SelfTest,
+    documents::capture::SCHEMA => documents::CaptureResult,
     replay::SCHEMA => replay::Replay,
     timeline::TIMELINE_SCHEMA => timeline::Timeline,
     history::HISTORY_SCHEMA => history::History,

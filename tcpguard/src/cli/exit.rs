@@ -66,7 +66,10 @@ const OWN: [(&str, &[(Exit, &str)]); 5] = [
             (Exit::Done, "no incident of the severity --fail-on"),
             (Exit::Failed, "incidents"),
             (Exit::Invalid, "invalid command line or configuration"),
-            (Exit::Unavailable, "the capture, or most of its packets, cannot be judged"),
+            (
+                Exit::Unavailable,
+                "the capture, or most of its packets, cannot be judged, or SYNs are missing in it",
+            ),
             (Exit::Denied, "permission denied"),
             (Exit::NotFound, "file not found"),
         ],

@@ -9,6 +9,7 @@ pub(crate) mod allow;
 pub mod args;
 pub(crate) mod block;
 mod caller;
+pub(crate) mod capture;
 mod check;
 mod completions;
 pub(crate) mod config;
@@ -85,6 +86,7 @@ fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
         Verb::Doctor(doctor) => return doctor::run(&doctor, session),
         Verb::Tune(tune) => return tune::run(&tune, session),
         Verb::Report(report) => report::run(&report, session),
+        Verb::Capture(capture) => capture::run(&capture, session),
         Verb::Run(run) => run::run(run, &args.global),
         Verb::Status(status) => status::run(&status, session),
         Verb::Check(check) => return Ok(check::run(&check, session)),

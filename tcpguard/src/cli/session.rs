@@ -163,8 +163,12 @@ impl<'a> Session<'a> {
 
     /// Prints a document that is UTF-8 in every locale.
     pub fn print_utf8(&mut self, document: &str) -> Result<(), CliError> {
-        let written = self.out.write_all(document.as_bytes()).and_then(|()| self.out.flush());
-        written.map_err(CliError::Output)
+        self.print_bytes(document.as_bytes())
+    }
+
+    /// Prints what is no text.
+    pub fn print_bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.out.write_all(bytes).and_then(|()| self.out.flush()).map_err(CliError::Output)
     }
 
     /// Says something that is not data, on stderr.

@@ -17,7 +17,9 @@ use tcpguard_host::time::Time;
 use crate::config::Held;
 use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
-use crate::documents::{AlertEntry, Allowed, Explanation, FullIncident, ModeRevert, Rule, Status};
+use crate::documents::{
+    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, ModeRevert, Rule, Status,
+};
 pub use parse::{check, check_terms, parse};
 
 /// Version of these messages; a server refuses every other.
@@ -78,6 +80,12 @@ pub enum Request {
     History,
     /// The settings that hold, and where each comes from. Always legal.
     Effective,
+    /// The sampled headers of SYNs that XDP dropped or answered. A change, because they are sampled for 3 s from then
+    /// on.
+    CapturedSyns {
+        /// Number of the last one that is known; `null`: those that arrive from now on.
+        after: Option<u64>,
+    },
     /// Change rules, exemptions or mitigations. A change, unless only its effect is asked for. An import is one
     /// in any case, because only the control socket takes messages so long.
     Change {
@@ -126,9 +134,11 @@ impl Request {
             Self::Change { change, dry_run } => {
                 !*dry_run || matches!(change, Change::ImportRules { .. })
             }
-            Self::SetMode { .. } | Self::Reload | Self::Detach { .. } | Self::Confirm { .. } => {
-                true
-            }
+            Self::SetMode { .. }
+            | Self::Reload
+            | Self::Detach { .. }
+            | Self::Confirm { .. }
+            | Self::CapturedSyns { .. } => true,
         }
     }
 
@@ -192,6 +202,13 @@ pub enum Response {
     Timeline(Box<Timeline>),
     /// Response to [`Request::History`].
     History(Box<History>),
+    /// Response to [`Request::CapturedSyns`].
+    CapturedSyns {
+        /// Number of the last one so far.
+        last: u64,
+        /// Those after the one that was named, oldest first, as far as they are remembered.
+        syns: Vec<CapturedSyn>,
+    },
     /// Response to [`Request::Effective`].
     Effective {
         /// The main file of the configuration, if there is one.

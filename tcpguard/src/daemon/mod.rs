@@ -183,7 +183,9 @@ fn serve(agent: &mut Agent, notifier: &mut Notifier, incoming: Incoming) {
         request => agent.respond(request, peer),
     };
     let give = move |response: Response| {
-        if request.is_change() {
+        // Of the requests of a recording, several a second, the first is enough.
+        let goes_on = matches!(request, Request::CapturedSyns { after: Some(_) });
+        if request.is_change() && !goes_on {
             telemetry::audit(peer, &request, &response);
         }
         // A client that has gone needs no answer.

@@ -16,7 +16,7 @@ use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netn
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::counted;
 
-use super::agent::{Agent, HEARTBEAT_LIMIT, apply_policy, clock, share_replies};
+use super::agent::{Agent, Capture, HEARTBEAT_LIMIT, apply_policy, clock, share_replies};
 use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::Interfaces;
 use super::listeners::Selection;
@@ -284,6 +284,7 @@ impl Agent {
             mode_clock,
             writer,
             incidents,
+            capture: Capture::default(),
             hot_sources: HotSources::default(),
             counts: Counts::default(),
             fleet: None,

@@ -49,6 +49,14 @@ pub struct Replay {
     pub syn_acks: u64,
     /// Number of handshakes that completed.
     pub handshakes: u64,
+    /// Number of connections of which the third ACK and the first data were captured, and the SYN was not. XDP may have
+    /// answered it.
+    #[serde(default)]
+    pub connections_without_syn: u64,
+    /// Average sampling rate of a capture that `tcpguard capture` recorded: one in so many of the SYNs that XDP
+    /// dropped or answered is in it. Rates and counts are those of the sample. `null` for every other capture.
+    #[serde(default)]
+    pub sampled_one_in: Option<u64>,
     /// Time from the first to the last packet, in seconds.
     pub duration_s: f64,
     /// Incidents, oldest first.
@@ -111,7 +119,8 @@ impl Untimely {
 impl Replay {
     /// Returns whether the capture could be judged: an empty list of incidents means that there is none.
     pub fn is_judged(&self) -> bool {
-        self.unread().is_none() && !self.untimely.is_some_and(|times| times.is_decisive())
+        let times = self.untimely.is_some_and(|times| times.is_decisive());
+        self.unread().is_none() && !times && !self.lacks_syns()
     }
 
     /// Returns whether an incident is about SYNs to ports where nothing listens.
@@ -135,6 +144,16 @@ impl Replay {
         let cut = self.skipped.get(CUT_SHORT).copied().unwrap_or(0);
         let unread = Unread { packets, of: self.packets, why, kinds: &self.kinds };
         (none_judged || 2 * packets > self.packets || cut > self.syns).then_some(unread)
+    }
+
+    /// Returns whether no incident was found, and there are no SYNs, or fewer than connections that began without one.
+    /// That means nothing: XDP may have dropped or answered the SYNs.
+    pub fn lacks_syns(&self) -> bool {
+        let skipped = self.skipped.iter().filter(|(why, _)| *why != CUT_OFF);
+        let skipped: u64 = skipped.map(|(_, count)| count).sum();
+        let segments = self.packets > skipped;
+        let lacking = self.syns == 0 || self.connections_without_syn > self.syns;
+        self.incidents.is_empty() && segments && lacking
     }
 }
 

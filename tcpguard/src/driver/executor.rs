@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{self, Config, Mode as KernelMode, RuleRef};
+use tcpguard_common::abi::{self, Config, Mode as KernelMode, Reason, RuleRef};
 use tcpguard_engine::{
     ClosedPortSource, Engine, ListenerId, Matcher, Mode, Origin, Rule, RuleCounters, RuleId,
-    Sample, Timestamp, ValidatedClients,
+    Sample, SynHeader, Timestamp, ValidatedClients,
 };
 use tcpguard_host::hint::Hint as _;
 
 use super::distinct::Estimates;
-use super::headers::Headers;
+use super::headers::{Headers, Kept};
 use super::listeners::ListenerTable;
 use super::lookups::{InUse, Lookups, narrow_entries};
 use super::tables::Tables;
@@ -45,6 +45,19 @@ pub struct Executor<D, S> {
     /// Time at which these began.
     estimated_since: Timestamp,
     headers: Headers,
+    /// The SYNs of which the last poll brought the headers.
+    pub sampled: Vec<SampledSyn>,
+}
+
+/// A SYN of which the header was kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampledSyn {
+    /// Its header.
+    pub header: SynHeader,
+    /// Its fate.
+    pub fate: Reason,
+    /// One SYN of its listener in so many is kept.
+    pub one_in: u32,
 }
 
 /// A rule as it should be in the tables.
@@ -71,16 +84,16 @@ impl<D: Tables, S> Executor<D, S> {
             estimates: Estimates::default(),
             estimated_since: now,
             headers: Headers::default(),
+            sampled: Vec::new(),
         }
     }
 
     /// Hands the engine a sample, after the headers of SYNs that it asked for. The estimates of distinct sources in
     /// the sample cover `DISTINCT_WINDOW` at most.
     pub fn submit(&mut self, engine: &mut Engine, sample: &Sample) -> Result<(), KernelError> {
+        self.sampled.clear();
         if self.listeners.are_sampled() {
-            let headers = self.headers.take(&self.dataplane.syn_samples()?).into_iter();
-            let of = |(slot, header)| Some((self.listeners.at_slot(slot)?, header));
-            engine.handle_headers(headers.filter_map(of));
+            self.take_headers(engine)?;
         }
         engine.handle_sample(sample);
         if sample.at.since(self.estimated_since) >= DISTINCT_WINDOW {
@@ -88,6 +101,18 @@ impl<D: Tables, S> Executor<D, S> {
             let filled = self.estimates.start_again();
             for monitored in self.listeners.iter().filter(|one| filled.contains(&one.id)) {
                 self.dataplane.reset_distinct_sources(monitored.slot())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_headers(&mut self, engine: &mut Engine) -> Result<(), KernelError> {
+        for Kept { slot, header, fate } in self.headers.take(&self.dataplane.syn_samples()?) {
+            let id = self.listeners.at_slot(slot);
+            let Some(monitored) = id.and_then(|id| self.listeners.get(id)) else { continue };
+            engine.handle_headers([(monitored.id, header.clone())]);
+            if let (Some(fate), Some(shift)) = (fate, monitored.samples.checked_sub(1)) {
+                self.sampled.push(SampledSyn { header, fate, one_in: 1 << (shift & 31) });
             }
         }
         Ok(())

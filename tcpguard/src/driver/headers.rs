@@ -1,12 +1,23 @@
 //! Headers of SYNs that the CPUs have kept.
 
 use tcpguard_common::abi::maps::SYN_SAMPLES_KEPT;
-use tcpguard_common::abi::{SynSample, SynSamples};
+use tcpguard_common::abi::{Reason, SynSample, SynSamples};
 use tcpguard_engine::{SynHeader, Timestamp};
 
 /// Of the headers that a CPU has kept so many are read at most. The others are those that it writes
 /// over next, perhaps while they are read.
 const READ: u64 = SYN_SAMPLES_KEPT as u64 / 2;
+
+/// A header that a CPU has kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Slot of its listener in the kernel's tables.
+    pub slot: u32,
+    /// The header as it came.
+    pub header: SynHeader,
+    /// Fate of its SYN; `None`: not known here.
+    pub fate: Option<Reason>,
+}
 
 /// Progress of reading them.
 #[derive(Debug, Default)]
@@ -16,8 +27,8 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// The new headers, the oldest first, each with the slot of its listener in the kernel's tables.
-    pub fn take(&mut self, cpus: &[SynSamples]) -> Vec<(u32, SynHeader)> {
+    /// The new headers, the oldest first.
+    pub fn take(&mut self, cpus: &[SynSamples]) -> Vec<Kept> {
         self.read.resize(cpus.len(), 0);
         let mut new: Vec<&SynSample> = Vec::new();
         for (samples, read) in cpus.iter().zip(&mut self.read) {
@@ -31,15 +42,18 @@ impl Headers {
             *read = written;
         }
         new.sort_by_key(|sample| sample.at_ns);
-        new.into_iter().map(|sample| (sample.listener, header(sample))).collect()
+        new.into_iter().map(Kept::of).collect()
     }
 }
 
-fn header(sample: &SynSample) -> SynHeader {
-    SynHeader {
-        at: Timestamp::from_nanos(sample.at_ns),
-        bytes: sample.bytes().collect(),
-        whole: sample.whole,
+impl Kept {
+    fn of(sample: &SynSample) -> Self {
+        let header = SynHeader {
+            at: Timestamp::from_nanos(sample.at_ns),
+            bytes: sample.bytes().collect(),
+            whole: sample.whole,
+        };
+        Self { slot: sample.listener, header, fate: sample.reason() }
     }
 }
 
@@ -52,13 +66,14 @@ mod tests {
         for number in samples.written..samples.written + headers {
             let place = &mut samples.places[(number % u64::from(SYN_SAMPLES_KEPT)) as usize];
             (place.at_ns, place.listener, place.length) = (number * 1000, 7, 4);
+            place.reason = Reason::DropSignature as u8;
             place.words[0] = number as u32;
         }
         samples.written += headers;
     }
 
-    fn numbers(headers: &[(u32, SynHeader)]) -> Vec<u64> {
-        headers.iter().map(|(_, header)| header.at.as_nanos() / 1000).collect()
+    fn numbers(headers: &[Kept]) -> Vec<u64> {
+        headers.iter().map(|kept| kept.header.at.as_nanos() / 1000).collect()
     }
 
     #[test]
@@ -70,8 +85,8 @@ mod tests {
         kept(&mut cpus[1], 2);
         let taken = headers.take(&cpus);
         assert_eq!(numbers(&taken), [0, 0, 1, 1, 2]);
-        assert_eq!(taken[4].1.bytes, 2_u32.to_ne_bytes());
-        assert_eq!(taken[4].0, 7);
+        assert_eq!(taken[4].header.bytes, 2_u32.to_ne_bytes());
+        assert_eq!((taken[4].slot, taken[4].fate), (7, Some(Reason::DropSignature)));
         kept(&mut cpus[1], 1);
         assert_eq!(numbers(&headers.take(&cpus)), [2]);
         assert_eq!(headers.take(&cpus), []);

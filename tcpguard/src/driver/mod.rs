@@ -9,7 +9,7 @@ mod lookups;
 mod tables;
 pub mod timeline;
 
-pub use executor::{Executor, RecentClients, Wanted, flags, kernel_mode};
+pub use executor::{Executor, RecentClients, SampledSyn, Wanted, flags, kernel_mode};
 pub use listeners::{ListenerTable, Monitored};
 pub use lookups::Lookups;
 pub use tables::Tables;

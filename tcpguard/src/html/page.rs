@@ -92,15 +92,15 @@ fn incidents(count: usize) -> String {
     }
 }
 
-/// The findings in a capture, or that most of it was not read.
+/// The findings in a capture, or that most of it was not read or nothing judged.
 fn found_in(replay: &Replay, chapters: usize) -> String {
-    match replay.unread() {
-        Some(unread) if chapters == 0 => text::unread(&unread),
-        None if chapters == 0 => {
-            text::untimely_phrase(replay).map_or_else(|| incidents(0), str::to_owned)
-        }
-        _ => incidents(chapters),
+    if chapters > 0 {
+        return incidents(chapters);
     }
+    let unread = replay.unread().as_ref().map(text::unread);
+    let untimely = || text::untimely_phrase(replay).map(str::to_owned);
+    let without_syns = || replay.lacks_syns().then(|| text::NO_SYN.to_owned());
+    unread.or_else(untimely).or_else(without_syns).unwrap_or_else(|| incidents(0))
 }
 
 /// Writes the read part of a capture, and the findings in it.

@@ -7,6 +7,7 @@
 mod agent;
 mod ahead;
 mod backend;
+mod beginnings;
 pub mod capture;
 mod clock;
 mod copies;
@@ -44,6 +45,7 @@ use agent::Agent;
 pub use agent::{Alert, Detection};
 use ahead::{Ahead, Waiting};
 pub use backend::{Backend, Kernel, OnHost};
+use beginnings::Beginnings;
 use capture::{CaptureError, Packet, Recording, Source};
 use clock::Clock;
 use copies::{Copies, Interface};
@@ -159,12 +161,14 @@ pub fn replay_beside(
         packet: Packet::default(),
         clock: Clock::default(),
         copies: Copies::default(),
+        beginnings: Beginnings::default(),
         handshakes: Handshakes::default(),
         ahead: Ahead::default(),
         packets: 0,
         cut_syns: 0,
         skipped: BTreeMap::new(),
         kinds: BTreeMap::new(),
+        sampled: Sampled::default(),
         began_ns: None,
         is_over: false,
         faults: Vec::new(),
@@ -198,15 +202,19 @@ pub fn replay_beside(
         syns: reading.handshakes.syns,
         syn_acks: reading.handshakes.answers,
         handshakes: reading.handshakes.completed(),
+        connections_without_syn: reading.beginnings.without_syn,
         duration_s: seconds(reading.clock.now().since(START)),
         incidents: incidents.iter().map(Incident::new).collect(),
         began: reading
             .began_ns
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
         untimely: reading.clock.untimely(),
+        sampled_one_in: reading.sampled.one_in(),
         notes,
     };
     let unread = replay.unread().as_ref().map(text::unread_packets);
+    let unjudged = replay.lacks_syns().then(|| text::without_syns(&replay));
+    replay.notes.splice(0..0, unjudged);
     replay.notes.extend(unread);
     replay.notes.extend(replay.untimely.as_ref().map(text::untimely));
     if nowhere >= NOWHERE && 2 * nowhere >= replay.syns && !replay.tells_of_closed_ports() {
@@ -219,6 +227,14 @@ pub fn replay_beside(
     Ok(Outcome { replay, damage, detections, polls, kept })
 }
 
+/// Packets that `tcpguard capture` recorded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sampled {
+    packets: u64,
+    /// SYNs that they stand for.
+    stand_for: u64,
+}
+
 /// The capture as it is read.
 struct Reading {
     recording: Recording,
@@ -226,6 +242,7 @@ struct Reading {
     packet: Packet,
     clock: Clock,
     copies: Copies,
+    beginnings: Beginnings,
     handshakes: Handshakes,
     ahead: Ahead,
     packets: u64,
@@ -234,10 +251,19 @@ struct Reading {
     skipped: BTreeMap<&'static str, u64>,
     /// The kinds of the skipped packets: as many as numbers of 16 bits have room for.
     kinds: BTreeMap<Kind, u64>,
+    sampled: Sampled,
     began_ns: Option<u64>,
     is_over: bool,
     /// Reasons why captures could not be read to their ends.
     faults: Vec<CaptureError>,
+}
+
+impl Sampled {
+    /// The number of SYNs that each stands for, on average; `None` where another program recorded them.
+    fn one_in(self) -> Option<u64> {
+        let average = (self.stand_for + self.packets / 2).checked_div(self.packets);
+        average.filter(|one_in| *one_in > 0)
+    }
 }
 
 impl Reading {
@@ -261,6 +287,10 @@ impl Reading {
 
     fn read(&mut self, agent: &mut Agent<impl Backend>) -> Result<(), KernelError> {
         self.packets += 1;
+        if let Some(one_in) = self.packet.one_in {
+            self.sampled.packets += 1;
+            self.sampled.stand_for += u64::from(one_in);
+        }
         self.began_ns = self.began_ns.or(self.packet.at_ns);
         let at = self.clock.at(self.packet.at_ns);
         let mut frame = self.ahead.buffer();
@@ -298,6 +328,7 @@ impl Reading {
     ) -> Result<(), KernelError> {
         let class = classify(segment.flags);
         self.cut_syns += u64::from(class == Class::Syn && cut.is_some());
+        self.beginnings.note(at, class, &segment);
         let Noted { direction, listener, lost } = self.handshakes.note(class, &segment);
         if let Some(key) = listener {
             agent.add_listener(at, key)?;
@@ -345,6 +376,9 @@ impl Reading {
     fn notes(&self, agent: &Agent<impl Backend>) -> Vec<String> {
         let (listeners, too_many) = agent.listeners();
         let mut notes = Vec::new();
+        if let Some(one_in) = self.sampled.one_in() {
+            notes.push(text::sampled_packets(one_in, self.sampled.stand_for));
+        }
         // Without SYNs nothing shows it.
         if self.handshakes.one_sided() {
             notes.push(format!(

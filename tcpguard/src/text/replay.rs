@@ -28,8 +28,10 @@ pub fn replay(
         many => Some(format!("{many} incidents")),
     };
     let untimely = untimely_phrase(replay).map(str::to_owned);
+    let unjudged = replay.lacks_syns().then(|| NO_SYN.to_owned());
     // A part that is not judged is no good news.
-    let bad: Vec<String> = found.into_iter().chain(unread).chain(untimely).collect();
+    let bad: Vec<String> =
+        found.into_iter().chain(unread).chain(untimely).chain(unjudged).collect();
     let verdict = match bad.as_slice() {
         [] => view.paint(Tone::Good, "● no incident"),
         bad => view.paint(Tone::Bad, &format!("✗ {}", bad.join(", "))),
@@ -49,6 +51,37 @@ pub fn replay(
         write(out, &sections, view)?;
     }
     Ok(())
+}
+
+/// Result of a capture that lacks SYNs.
+pub const NO_SYN: &str = "not judged: SYNs are missing";
+
+/// Sentences about such a capture, with the remedy.
+pub fn without_syns(replay: &Replay) -> String {
+    let reason = match replay.connections_without_syn {
+        0 => "It holds segments of connections and no SYN, so no handshake was judged. Either no connection was \
+              attempted meanwhile, or a filter left the SYNs out, or it was recorded behind XDP"
+            .to_owned(),
+        many => format!(
+            "{} began without a SYN, so most handshakes were not judged. Either a filter left the SYNs out, or it was \
+             recorded behind XDP",
+            counted(many, "connection"),
+        ),
+    };
+    format!(
+        "{reason}: tcpdump and an IDS see no SYN that tcpguard drops or answers on their host. Record these SYNs \
+         there: sudo tcpguard capture -w FILE. A mirror port of the switch shows all packets."
+    )
+}
+
+/// A sentence about a capture by `tcpguard capture`, of which each packet stands for `one_in` SYNs on average.
+pub fn sampled_packets(one_in: u64, stand_for: u64) -> String {
+    format!(
+        "tcpguard capture recorded it: SYNs that XDP dropped or answered, on average 1 in {} of about {}. Rates and \
+         counts are those of the sample. SYNs that passed, and replies, are not in it.",
+        whole(one_in),
+        whole(stand_for),
+    )
 }
 
 /// A phrase for times by which nothing could be judged.

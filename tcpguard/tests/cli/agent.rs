@@ -10,7 +10,7 @@ use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::history::{HISTORY_SCHEMA, History, Second};
 use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::documents::{
-    AlertEntry, Allowed, Explanation, FullIncident, Mitigation, Rule, Status,
+    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Mitigation, Rule, Status,
 };
 use tcpguard_engine as engine;
 use tcpguard_engine::{
@@ -23,6 +23,23 @@ use super::support;
 
 /// The prefix on the allowlist.
 const ALLOWED: &str = "203.0.113.0/24";
+
+/// Two SYNs, for a client that has asked before.
+fn captured(after: Option<u64>) -> Response {
+    let syn = |reason: &str, answered| CapturedSyn {
+        at_ns: 1_767_323_044_000_000_123,
+        hex: "450000280001400040060000c6336407cb00710a9c4001bb01020304000000005002faf000000000"
+            .into(),
+        reason: reason.to_owned(),
+        answered,
+        one_in: 64,
+    };
+    let syns = vec![syn("drop_signature", false), syn("cookie", true)];
+    match after {
+        None => Response::CapturedSyns { last: 7, syns: Vec::new() },
+        Some(after) => Response::CapturedSyns { last: after + 2, syns },
+    }
+}
 
 /// The answer of an agent in this situation.
 pub fn answer(request: &Request, status: &Status) -> Response {
@@ -97,6 +114,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             format!("no time series of incident #{id}"),
             "tcpguard status",
         ),
+        Request::CapturedSyns { after } => captured(*after),
         Request::History => Response::History(Box::new(history(status))),
         Request::Alerts { .. } => Response::Alerts {
             run: 1,

@@ -19,7 +19,7 @@ use super::support::{flooded, status};
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].
-const LINES: [(&str, &str); 35] = [
+const LINES: [(&str, &str); 36] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
@@ -41,6 +41,7 @@ const LINES: [(&str, &str); 35] = [
     ("mode observe", "tcpguard.mode/1"),
     ("mitigation :443 cookies off", "tcpguard.mitigation/1"),
     ("reload", "tcpguard.reload/1"),
+    ("capture -w DIR/new.pcapng -c 2 --quiet", "tcpguard.capture/1"),
     ("replay DIR/empty.pcap --quiet", "tcpguard.replay/1"),
     ("states", "tcpguard.states/1"),
     ("states --queues", "tcpguard.states/1"),

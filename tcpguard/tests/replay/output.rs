@@ -6,7 +6,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tcpguard::documents::CapturedSyn;
+use tcpguard::replay::capture::writer::Writer;
 use tcpguard::text::{self, View};
+use tcpguard_common::abi::Reason;
 use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema::{assert_documented, faults};
@@ -48,6 +51,8 @@ fn json_is_what_the_shipped_schema_says_and_nothing_else() {
             "syns",
             "syn_acks",
             "handshakes",
+            "connections_without_syn",
+            "sampled_one_in",
             "duration_s",
             "incidents",
         ];
@@ -191,6 +196,61 @@ fn a_capture_in_which_nothing_could_be_judged_says_what_it_holds() {
         assert_eq!(output.status.code(), Some(3));
         assert!(line(&output.stderr).contains(why), "{}", line(&output.stderr));
     }
+}
+
+/// tcpdump on a host where XDP answers the SYNs, or all but two: connections go on that never began.
+#[test]
+fn a_capture_without_syns_is_not_called_calm() {
+    let is_syn = |packet: &[u8]| packet[20 + 13] & SYN != 0;
+    let mut packets: Vec<Stamped> = (0..50)
+        .flat_map(|n| {
+            connection(BEGIN + u64::from(n) * 50 * MS, client(n), addr(SERVER), Shows::Both)
+        })
+        .collect();
+    let with_syns = PCAP.write(&in_order(packets.clone()));
+    let without_those_before = |time: u64| {
+        let kept = packets.iter().filter(|(at, packet)| *at >= BEGIN + time || !is_syn(packet));
+        PCAP.write(&in_order(kept.cloned().collect()))
+    };
+    let (in_the_middle, with_two) =
+        (without_those_before(1000 * MS), without_those_before(2400 * MS));
+    packets.retain(|(_, packet)| !is_syn(packet));
+    let capture = PCAP.write(&in_order(packets));
+    let output = tcpguard(&["-"], &capture);
+    assert_eq!(output.status.code(), Some(3));
+    let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("✗ not judged: SYNs are missing in -"), "{words}");
+    assert!(words.contains("behind XDP") && words.contains("tcpguard capture -w FILE"), "{words}");
+    assert!(!words.contains("both directions") && !words.contains("no incident"), "{words}");
+    let output = tcpguard(&["-", "--json"], &capture);
+    assert!(line(&output.stderr).contains("behind XDP"), "{}", line(&output.stderr));
+    let output = tcpguard(&["-"], &with_two);
+    let words = line(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(3), "{words}");
+    assert!(words.contains("28 connections began without a SYN"), "{words}");
+    let output = tcpguard(&["-"], &with_syns);
+    assert_eq!(output.status.code(), Some(0), "with them it is calm: {}", line(&output.stdout));
+    let output = tcpguard(&["-"], &in_the_middle);
+    let words = line(&output.stdout);
+    assert!(output.status.success() && words.contains("both directions"), "{words}");
+}
+
+/// A flood of 6,400 SYN/s of which every 64th is recorded.
+#[test]
+fn a_sample_of_what_xdp_dropped_is_judged_and_said_to_be_one() {
+    let mut writer = Writer::start();
+    for (at_ns, header) in flood(BEGIN, 6, 100, Shows::Arriving, any_address) {
+        writer.add(&CapturedSyn::build(at_ns, &header, Reason::DropSignature, 64).unwrap());
+    }
+    let output = tcpguard(&["-", "--json"], &writer.take());
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["incidents"][0]["class"], "random_spoofed");
+    assert_eq!((&document["sampled_one_in"], &document["syns"]), (&64.into(), &600.into()));
+    let notes = line(&output.stderr);
+    for part in ["on average 1 in 64 of about 38.4k", "Rates and counts are those of the sample"] {
+        assert!(notes.contains(part), "{notes}");
+    }
+    assert!(notes.contains("one direction only"), "{notes}");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
 /// The verbs of tcpguard. A test of the command line compares them with its own.
-pub const VERBS: [&str; 33] = [
+pub const VERBS: [&str; 34] = [
     "alerts",
     "allow",
     "block",
+    "capture",
     "check",
     "complete",
     "completions",

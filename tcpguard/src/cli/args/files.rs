@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
 use super::{described, incident, with_exit_status};
+use crate::cli::duration;
 use crate::config::DEFAULT_PATH;
 
 /// `tcpguard replay`
@@ -49,7 +51,44 @@ Examples:
   tcpguard replay flood.pcap --html flood.html    # also a page with plots
   tcpguard replay flood.pcap --speed 1x           # alerts in real time
   tcpguard replay flood.pcap --fail-on critical   # exit code 1 for floods only
-  tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -";
+  tcpdump -i eth0 -c 100000 -w - tcp | tcpguard replay -
+  sudo tcpguard capture -w - | tcpguard replay -  # SYNs that XDP drops or answers";
+
+/// `tcpguard capture`
+#[derive(Debug, clap::Args)]
+#[command(after_help = CAPTURE)]
+pub struct CaptureArgs {
+    /// Write the pcapng to this file, which must not exist; - for stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+    /// Stop after so many packets
+    #[arg(short, long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: u64,
+    /// Stop after this time, such as 60s or 10m
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = duration::at_most(LONGEST_CAPTURE))]
+    pub time: Duration,
+    /// Stop before the file is larger than so many MiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub max_size: u64,
+    /// Overwrite the file
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Longest time for which SYNs are recorded.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(24 * 3600);
+
+const CAPTURE: &str = "\
+Packet sockets come after XDP: tcpdump and an IDS on this host do not see the SYNs that XDP drops or
+answers. This command records a sample of their headers, at most some 130 a second, without data.
+Each packet has its verdict, the reason and the sampling rate as its comment. Ctrl-C ends it, too.
+Not recorded: SYNs to ports on which nothing listens, and packets that are no SYNs.
+
+Examples:
+  sudo tcpguard capture -w dropped.pcapng
+  sudo tcpguard capture -w dropped.pcapng --for 10m -c 50000
+  sudo tcpguard capture -w - | tcpdump -n -r -
+  tcpguard replay dropped.pcapng                  # what it shows, with the sampling rate";
 
 /// Speed of a replay.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -54,7 +54,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
         "Mitigate",
         &["mode", "confirm", "block", "unblock", "allow", "disallow", "rules", "mitigation"],
     ),
-    ("Diagnose", &["doctor", "listeners", "states", "tune", "selftest", "replay"]),
+    ("Diagnose", &["doctor", "listeners", "states", "tune", "selftest", "capture", "replay"]),
     (
         "Manage",
         &[
@@ -202,6 +202,8 @@ pub enum Verb {
     /// Apply the configuration files to the running agent
     #[command(after_help = RELOAD)]
     Reload,
+    /// Record SYNs that XDP drops or answers, for Wireshark and replay
+    Capture(CaptureArgs),
     /// Detect and mitigate the attacks in a capture
     Replay(ReplayArgs),
     /// Write an HTML report with plots of an incident

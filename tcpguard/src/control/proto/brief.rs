@@ -35,6 +35,7 @@ impl Request {
                 line
             }
             Self::Confirm { net } => confirm(*net),
+            Self::CapturedSyns { .. } => "capture".to_owned(),
             Self::Reload => "reload".to_owned(),
             Self::Detach { interfaces } if interfaces.is_empty() => "detach --all".to_owned(),
             Self::Detach { interfaces } => format!("detach -i {}", interfaces.join(" -i ")),

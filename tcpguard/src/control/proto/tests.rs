@@ -72,6 +72,8 @@ fn a_call_survives_the_wire() {
         Request::Reload,
         Request::Detach { interfaces: vec!["eth0".to_owned()] },
         Request::Alerts { since: 7 },
+        Request::CapturedSyns { after: None },
+        Request::CapturedSyns { after: Some(7) },
         Request::Explain { prefix: "192.0.2.7/32".parse().unwrap(), port: Some(443) },
         Request::SetMode { mode: Mode::Off, for_s: Some(600), rollback_after_s: None },
         Request::Confirm { net: None },

@@ -3,6 +3,7 @@
 
 mod act;
 pub mod arrivals;
+mod capture;
 mod mode;
 mod poll;
 mod repair;
@@ -21,6 +22,7 @@ use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::time::Clock;
 
 use arrivals::Arrivals;
+pub(super) use capture::Capture;
 
 use super::executor::{Executor, Exemptions, Removals};
 use super::interfaces::{Interfaces, Received, log_detached};
@@ -122,6 +124,7 @@ pub struct Agent {
     pub(super) writer: StateWriter,
     /// Past incidents, of earlier runs too.
     pub(super) incidents: Incidents,
+    pub(super) capture: Capture,
     pub(super) hot_sources: HotSources,
     pub(super) counts: Counts,
     /// Exchange with the fleet process; `None` where it may not connect.

@@ -53,10 +53,12 @@ impl Agent {
         let before = self.snapshots.back().map(|before| &before.received);
         share_replies(&mut self.executor.config, &self.config, received.cpus_since(before));
         let sample = self.sample(now, &received)?;
+        self.engine.sample_all(self.capture.is_on(now));
         self.executor.submit(&mut self.engine, &sample)?;
         if each_second {
             self.check_answers(now, &sample.listeners)?;
         }
+        self.capture.note(&self.executor.sampled, clock());
         self.incidents.note(&sample, &self.engine);
         self.act(now)?;
         self.store(now);

@@ -75,6 +75,7 @@ impl Agent {
                 return self.set_mode_for(now, *mode, terms, peer);
             }
             Request::Confirm { net } => return self.confirm(now, *net, peer),
+            Request::CapturedSyns { after } => return self.captured(now, *after).into(),
             Request::Change { change, dry_run } => (change.clone(), *dry_run),
             _ => return self.read(request).into(),
         };

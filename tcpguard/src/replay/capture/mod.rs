@@ -9,6 +9,7 @@ mod input;
 mod pcap;
 mod pcapng;
 mod recording;
+pub mod writer;
 
 use std::io::{self, Read};
 
@@ -33,6 +34,8 @@ pub struct Packet {
     pub length: u32,
     /// The captured bytes of it, from its link-layer header on.
     pub bytes: Vec<u8>,
+    /// Sampling rate of `tcpguard capture`, if it recorded this: one SYN in so many is in the capture.
+    pub one_in: Option<u32>,
 }
 
 /// Reason why a capture cannot be read, or cannot be read further.

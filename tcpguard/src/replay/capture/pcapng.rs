@@ -1,17 +1,18 @@
 //! The block format, with several sections and interfaces (draft-ietf-opsawg-pcapng).
 
 use super::input::Input;
+use super::writer::share;
 use super::{Fault, MAX_CAPTURED, Order, Packet, nonsense};
 
 /// Type of a section header block: the same in either byte order.
 pub(super) const SECTION: u32 = 0x0a0d_0d0a;
-const INTERFACE: u32 = 1;
+pub(super) const INTERFACE: u32 = 1;
 const OLD_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const ENHANCED_PACKET: u32 = 6;
 
 /// The section header's mark of its byte order.
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+pub(super) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Bytes of a block's type, its length, and its length again.
 const FRAME: u32 = 12;
 /// Interfaces of a section at most: as many as an (obsolete) packet block can name.
@@ -25,7 +26,8 @@ const LONGEST_NAME: usize = 64;
 /// Option codes of an interface description.
 const END_OF_OPTIONS: u16 = 0;
 const NAME: u16 = 2;
-const RESOLUTION: u16 = 9;
+pub(super) const DESCRIPTION: u16 = 3;
+pub(super) const RESOLUTION: u16 = 9;
 const OFFSET: u16 = 14;
 
 /// Properties from an interface description block.
@@ -38,6 +40,8 @@ struct Interface {
     units: Option<u64>,
     /// Seconds to be added to each timestamp.
     offset_s: i64,
+    /// See [`Packet::one_in`].
+    one_in: Option<u32>,
 }
 
 /// The section that is being read.
@@ -154,7 +158,8 @@ impl Reader {
         let _reserved: [u8; 2] = input.array()?;
         let snap = self.order.u32(input.array()?);
         input.replace(&mut self.description, body as usize - 8)?;
-        let mut interface = Interface { link, snap, units: Some(1_000_000), offset_s: 0 };
+        let mut interface =
+            Interface { link, snap, units: Some(1_000_000), offset_s: 0, one_in: None };
         let mut name = String::new();
         for (code, value) in options(self.order, &self.description) {
             match (code, value) {
@@ -162,6 +167,7 @@ impl Reader {
                     let bytes = &bytes[..bytes.len().min(LONGEST_NAME)];
                     name = String::from_utf8_lossy(bytes).into_owned();
                 }
+                (DESCRIPTION, text) => interface.one_in = share(text),
                 (RESOLUTION, [exponent, ..]) => interface.units = units(*exponent),
                 (OFFSET, [a, b, c, d, e, f, g, h]) => {
                     let bytes = [*a, *b, *c, *d, *e, *f, *g, *h];
@@ -205,7 +211,7 @@ impl Reader {
         let length = self.order.u32(input.array()?);
         let interface = self.interface_of(number)?;
         packet.at_ns = Some(interface.time(u64::from(high) << 32 | u64::from(low)));
-        packet.link = interface.link;
+        (packet.link, packet.one_in) = (interface.link, interface.one_in);
         packet.interface = Some(self.first.wrapping_add(number));
         packet.length = length.max(captured);
         take(input, captured, body - 20, packet)
@@ -226,7 +232,7 @@ impl Reader {
         let interface = self.interface_of(0)?;
         let snap = if interface.snap == 0 { u32::MAX } else { interface.snap };
         packet.at_ns = None;
-        packet.link = interface.link;
+        (packet.link, packet.one_in) = (interface.link, interface.one_in);
         packet.interface = Some(self.first);
         packet.length = length;
         take(input, length.min(snap).min(body - 4), body - 4, packet)

@@ -1,5 +1,6 @@
 //! Output for operators: status, metrics, journal, reports, `top`, documentation.
 
+mod capture;
 mod docs_live;
 mod filter;
 mod journal;

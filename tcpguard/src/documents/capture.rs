@@ -1,0 +1,77 @@
+//! SYNs that XDP dropped or answered, recorded by `tcpguard capture`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tcpguard_common::abi::{Action, Reason};
+
+use super::header::{hex, unhex};
+
+/// Name and version of the document.
+pub const SCHEMA: &str = "tcpguard.capture/1";
+
+/// A SYN that XDP dropped or answered, as the agent hands it over.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CapturedSyn {
+    /// Time of its arrival, in ns since 1970.
+    pub at_ns: u64,
+    /// Its header in hexadecimal, from the IP header up to the end of the TCP options, at most 112 bytes.
+    pub hex: String,
+    /// Reason of its fate, as in the metrics: `drop_signature`, `cookie`, …
+    pub reason: String,
+    /// True if it was answered with a SYN cookie, false if it was dropped.
+    pub answered: bool,
+    /// One SYN in so many was kept.
+    pub one_in: u32,
+}
+
+impl CapturedSyn {
+    /// The document of a SYN with this header; `None` of one that went to the stack, where packet sockets see it.
+    pub fn build(at_ns: u64, header: &[u8], reason: Reason, one_in: u32) -> Option<Self> {
+        let answered = match reason.action() {
+            Action::Pass => return None,
+            Action::Drop => false,
+            Action::Tx => true,
+        };
+        Some(Self { at_ns, hex: hex(header), reason: reason.name().to_owned(), answered, one_in })
+    }
+
+    /// Its header.
+    pub fn header(&self) -> Vec<u8> {
+        unhex(&self.hex).unwrap_or_default()
+    }
+}
+
+/// Reason why a recording ended.
+#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureEnd {
+    /// Limit of packets (`--count`).
+    Packets,
+    /// Limit of size (`--max-size`).
+    Size,
+    /// Limit of time (`--for`).
+    Time,
+    /// SIGINT or SIGTERM.
+    Signal,
+}
+
+/// Result of a recording.
+#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
+pub struct CaptureResult {
+    /// Name and version of this document: `tcpguard.capture/1`.
+    pub schema: &'static str,
+    /// Name of the file.
+    pub file: PathBuf,
+    /// Number of packets in it.
+    pub packets: u64,
+    /// Approximate number of dropped and answered SYNs that these stand for.
+    pub stand_for: u64,
+    /// Size of the file, in bytes.
+    pub bytes: u64,
+    /// Time for which was recorded, in seconds.
+    pub duration_s: f64,
+    /// Reason why the recording ended.
+    pub ended_by: CaptureEnd,
+}
