@@ -5,13 +5,14 @@
 // The pages know of `tcpguard top`.
 #![cfg(feature = "tui")]
 
+mod catalog;
 mod commands;
 mod doctor;
 mod italics;
 mod numbers;
 mod pages;
 mod samples;
-#[allow(dead_code, reason = "of the scenes only the calm one is looked at")]
+#[allow(dead_code, reason = "not all scenes are looked at")]
 #[path = "../support/mod.rs"]
 mod support;
 
