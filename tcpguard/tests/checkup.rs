@@ -191,7 +191,10 @@ fn calm_listeners() -> ListenerFacts {
             socket("127.0.0.1", 6379, 4, 0, 511),
             socket("0.0.0.0", 8080, 5, 0, 4096),
         ],
-        half_open: BTreeMap::from([(("192.0.2.1".parse().unwrap(), 443, 0), 3)]),
+        half_open: BTreeMap::from([(
+            ("192.0.2.1".parse().unwrap(), 443, 0),
+            vec![Duration::ZERO; 3],
+        )]),
         interfaces: BTreeMap::new(),
         tcp: TcpSettings {
             syncookies: Some(1),
@@ -227,7 +230,8 @@ fn sick_listeners() -> ListenerFacts {
     (now.sockets[1].accept, now.sockets[1].drops) = (512, Some(4_000));
     now.sockets[3].drops = Some(12);
     now.sockets[4].accept = 4097;
-    now.half_open = BTreeMap::from([(("192.0.2.1".parse().unwrap(), 8080, 0), 769)]);
+    let place = ("192.0.2.1".parse().unwrap(), 8080, 0);
+    now.half_open = BTreeMap::from([(place, vec![Duration::ZERO; 769])]);
     now.tcp.syncookies = Some(0);
     now.tcp_ext = Some(TcpExt {
         listen_overflows: 3_900,

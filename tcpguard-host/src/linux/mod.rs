@@ -73,7 +73,7 @@ pub use release::kernel_release;
 pub use routes::{RouteChanges, RouteTable, Way};
 pub use service::Service;
 pub use sock_diag::{
-    Connection, HalfOpen, Incoming, ListenerGroup, ListeningSocket, SockDiag, TcpState,
+    Connection, HalfOpen, Incoming, ListenerGroup, ListeningSocket, SockDiag, TcpState, is_queued,
 };
 pub use sockstat::{SockStat, sockstat};
 pub use softnet::{SoftnetCpu, softnet};

@@ -9,9 +9,12 @@ use std::fs;
 use std::io::Read as _;
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Error;
 use crate::escape;
@@ -37,6 +40,8 @@ pub struct Process {
     pub fds: u64,
     /// Descriptors that it may use (`RLIMIT_NOFILE`, the soft limit); `None` for any number.
     pub fd_limit: Option<u64>,
+    /// Time since it was started; `None` if it has ended.
+    pub age: Option<Duration>,
 }
 
 /// The processes that hold the requested sockets.
@@ -98,6 +103,7 @@ pub fn owners(root: &Path, inodes: &BTreeSet<u32>) -> Result<Owners, Error> {
                     jars: descriptors.jars,
                     fds: descriptors.count,
                     fd_limit: descriptor_limit(&directory),
+                    age: age(&directory),
                 };
                 owners.add(process, descriptors.sockets);
             }
@@ -222,6 +228,18 @@ fn command_line(directory: &Path) -> Vec<String> {
     arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
 }
 
+/// The 22nd field of `stat`, in ticks since boot, against the clock that the kernel shows to this process
+/// (fs/proc/array.c, `do_task_stat`). The second field, the name, may contain anything.
+fn age(directory: &Path) -> Option<Duration> {
+    let stat = fs::read(directory.join("stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    let started = Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second()).ok()?;
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+    now.checked_sub(started)
+}
+
 /// The soft limit in `Max open files            1024                 524288               files`
 /// (fs/proc/base.c, `proc_pid_limits`).
 fn descriptor_limit(directory: &Path) -> Option<u64> {
@@ -235,6 +253,7 @@ mod tests {
     use std::net::TcpListener;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     use super::*;
 
@@ -252,6 +271,8 @@ Max locked memory         8388608              8388608              bytes
         fs::write(directory.join("comm"), format!("{comm}\n")).expect("a file");
         fs::write(directory.join("cmdline"), cmdline).expect("a file");
         fs::write(directory.join("limits"), LIMITS).expect("a file");
+        let stat = format!("{pid} (a) 1 2) S{} 123 0\n", " 0".repeat(18));
+        fs::write(directory.join("stat"), stat).expect("a file");
         for (number, link) in links.iter().enumerate() {
             symlink(link, directory.join("fd").join(number.to_string())).expect("a link");
         }
@@ -291,9 +312,23 @@ Max locked memory         8388608              8388608              bytes
             jars: vec!["netty-transport-4.1.100.jar".to_owned()],
             fds: 3,
             fd_limit: Some(1024),
+            age: None,
         };
-        assert_eq!(owners.of(13).collect::<Vec<_>>(), [&expected]);
+        let found = owners.of(13).next().expect("java");
+        assert!(found.age.is_some_and(|age| !age.is_zero()), "it started 1.23 s after boot");
+        assert_eq!(Process { age: None, ..found.clone() }, expected);
         assert_eq!(owners.of(10).next().expect("nginx").cmdline, ["nginx: master process"]);
+    }
+
+    #[test]
+    fn a_process_is_as_old_as_the_time_since_its_start() {
+        let mut child = Command::new("sleep").arg("9").spawn().expect("a process");
+        let root = Path::new(PROC);
+        let age = |pid: u32| age(&root.join(pid.to_string())).expect("an age");
+        let (own, younger) = (age(std::process::id()), age(child.id()));
+        assert!(younger < Duration::from_secs(5) && younger <= own, "{younger:?} {own:?}");
+        child.kill().and_then(|()| child.wait()).expect("its end");
+        assert_eq!(super::age(&root.join(child.id().to_string())), None);
     }
 
     #[test]

@@ -39,6 +39,8 @@ const BYTES_RECEIVED: usize = 128;
 
 /// First wait for the third ACK, `TCP_TIMEOUT_INIT` (include/net/tcp.h); it doubles each time.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Waits that double by default: `tcp_synack_retries` is 5.
+const DOUBLED: u8 = 5;
 
 /// A socket in state LISTEN.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -120,7 +122,8 @@ pub struct HalfOpen {
     pub retransmits: u8,
     /// Time until the kernel sends the next SYN-ACK or gives up.
     pub expires_in: Duration,
-    interface: u32,
+    /// Interface it is bound to; 0 for any.
+    pub interface: u32,
     /// The kernel's own name for this very connection. Without it a destroy request would hit
     /// whatever the addresses lead to, and that is the listening socket once the entry has gone.
     cookie: [u8; 8],
@@ -147,6 +150,13 @@ impl HalfOpen {
         before.saturating_add(wait.saturating_sub(self.expires_in))
     }
 
+    /// Time since its timer was set, which [`is_queued`] compares. A client that retransmits its SYN makes it seem
+    /// longer, at most by the longest wait of 32 s.
+    pub fn timer_age(&self) -> Duration {
+        let wait = FIRST_TIMEOUT * (1 << self.retransmits.min(DOUBLED));
+        wait.saturating_sub(self.expires_in)
+    }
+
     fn id(&self) -> SocketId {
         SocketId {
             source_port: self.server.port(),
@@ -157,6 +167,16 @@ impl HalfOpen {
             cookie: self.cookie,
         }
     }
+}
+
+/// Returns whether a half-open connection with a timer of this age is in the SYN queue of the listener at its place,
+/// which has been `listening` for so long (`None`: not known, and it counts).
+///
+/// When a socket is closed, its half-open connections stay in the kernel's table until their timers end, and then go
+/// (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c; measured on 6.18). A timer from before the socket that
+/// listens now is that of an earlier socket, and its connection is in no queue.
+pub fn is_queued(timer: Duration, listening: Option<Duration>) -> bool {
+    listening.is_none_or(|listening| timer <= listening)
 }
 
 /// An established connection to a local port.

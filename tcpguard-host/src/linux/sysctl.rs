@@ -22,7 +22,7 @@ pub struct TcpSettings {
     pub max_syn_backlog: Option<u64>,
     /// `net.ipv4.tcp_synack_retries`: SYN-ACKs retransmitted before a half-open entry is given up.
     pub synack_retries: Option<u64>,
-    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients when the accept queue is full.
+    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients whose third ACK finds the accept queue full.
     pub abort_on_overflow: Option<u64>,
     /// `net.core.somaxconn`: upper limit of every `listen` backlog.
     pub somaxconn: Option<u64>,

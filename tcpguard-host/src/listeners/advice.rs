@@ -19,8 +19,26 @@ pub fn on(
     if findings.is_empty() {
         findings.extend(case.drops());
     }
-    findings.extend(case.will_get_less());
     findings
+}
+
+/// The finding about all backlogs that are above today's `somaxconn`.
+pub fn shrinking(listeners: &[Listener], facts: &ListenerFacts) -> Option<Finding> {
+    let somaxconn = whole(facts.tcp.somaxconn?);
+    let of = |listener: &Listener| format!("{listener} ({})", whole(listener.accept.limit.into()));
+    let earlier = |listener: &&Listener| listener.accept.set_by == SetBy::Earlier;
+    let shrinking: Vec<&Listener> = listeners.iter().filter(earlier).collect();
+    let (first, more) = shrinking.split_first()?;
+    let which = match more.len() {
+        0 => format!("the backlog of {} shrinks", of(first)),
+        more => format!("the backlogs of {} and {more} more shrink", of(first)),
+    };
+    let text = format!(
+        "{which} at the next restart, because net.core.somaxconn was lowered to {somaxconn}"
+    );
+    let finding =
+        Finding::notice("somaxconn_lowered", text).hint("tcpguard tune (net.core.somaxconn)");
+    Some(if more.is_empty() { finding.about(first.to_string()) } else { finding })
 }
 
 /// Three quarters, or more.
@@ -60,7 +78,10 @@ impl Case<'_> {
         };
         let lost = match facts.tcp.abort_on_overflow {
             Some(0) | None => "new connections are dropped",
-            Some(_) => "new connections are reset (tcp_abort_on_overflow)",
+            Some(_) => {
+                "new connections are dropped, and those already answered are reset \
+                        (tcp_abort_on_overflow)"
+            }
         };
         let text =
             format!("{listener}: {which} ({queue}). {owner} accepts too slowly, and {lost}.");
@@ -121,21 +142,6 @@ impl Case<'_> {
                 "check whether drops continue: tcpguard listeners --watch".to_owned(),
             )),
         }
-    }
-
-    fn will_get_less(&self) -> Option<Finding> {
-        let accept = &self.listener.accept;
-        let somaxconn = self.facts.tcp.somaxconn.filter(|_| accept.set_by == SetBy::Earlier)?;
-        let most = self.sockets.iter().map(|socket| socket.backlog).max()?;
-        let text = format!(
-            "{}: the backlog of {} shrinks at the next restart, because net.core.somaxconn was lowered \
-             to {}",
-            self.listener,
-            whole(most.into()),
-            whole(somaxconn)
-        );
-        let hint = format!("sysctl -w net.core.somaxconn={most}");
-        Some(self.finding("somaxconn_lowered", Severity::Notice, text, hint))
     }
 
     /// The accepting process, for a sentence.
@@ -255,10 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_that_resets_clients_says_so() {
+    fn a_full_queue_that_resets_clients_says_which() {
         let mut facts = with(vec![socket(1, 512, 511)]);
         facts.tcp.abort_on_overflow = Some(1);
-        assert!(judge(&facts).findings[0].text.contains("are reset"));
+        let expected = "new connections are dropped, and those already answered are reset \
+                        (tcp_abort_on_overflow).";
+        let text = &judge(&facts).findings[0].text;
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]
@@ -332,7 +341,8 @@ mod tests {
         ] {
             let mut facts = with(vec![socket(1, 0, 128)]);
             facts.tcp.syncookies = syncookies;
-            facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), half_open)]);
+            facts.half_open =
+                BTreeMap::from([(([0; 4].into(), 80, 0), vec![Duration::ZERO; half_open])]);
             let expected: Vec<_> = expected.into_iter().collect();
             assert_eq!(codes(&facts), expected, "{syncookies:?} {half_open}");
         }
@@ -342,7 +352,7 @@ mod tests {
     fn without_cookies_tcp_max_syn_backlog_is_to_be_raised_where_it_is_less() {
         let mut facts = with(vec![socket(1, 0, 4096)]);
         facts.tcp.syncookies = Some(0);
-        facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), 768)]);
+        facts.half_open = BTreeMap::from([(([0; 4].into(), 80, 0), vec![Duration::ZERO; 768])]);
         let expected = "check for an attack (tcpguard status); if there is none, sysctl -w \
                         net.ipv4.tcp_syncookies=1, or raise net.ipv4.tcp_max_syn_backlog (for a \
                         value: tcpguard tune)";
@@ -370,10 +380,22 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_would_get_less_after_a_restart_is_reported() {
-        let mut facts = with(vec![socket(1, 0, 4096)]);
-        facts.tcp.somaxconn = Some(128);
-        assert_eq!(codes(&facts), [("somaxconn_lowered", Severity::Notice)]);
-        assert_eq!(hint(&facts), "sysctl -w net.core.somaxconn=4096");
+    fn all_listeners_that_would_get_less_after_a_restart_are_one_finding() {
+        let other = ListeningSocket { port: 8080, ..socket(2, 0, 512) };
+        let mut facts = with(vec![socket(1, 0, 4096), other]);
+        facts.tcp.somaxconn = Some(512);
+        let text = |facts: &ListenerFacts| judge(facts).findings[0].text.clone();
+        let because = "at the next restart, because net.core.somaxconn was lowered to";
+        for (somaxconn, expected) in [
+            (512, format!("the backlog of 0.0.0.0:80 (4096) shrinks {because} 512")),
+            (64, format!("the backlogs of 0.0.0.0:80 (4096) and 1 more shrink {because} 64")),
+        ] {
+            facts.tcp.somaxconn = Some(somaxconn);
+            assert_eq!(codes(&facts), [("somaxconn_lowered", Severity::Notice)]);
+            assert_eq!(
+                (text(&facts), hint(&facts)),
+                (expected, "tcpguard tune (net.core.somaxconn)".to_owned())
+            );
+        }
     }
 }

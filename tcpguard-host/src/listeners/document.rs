@@ -47,7 +47,7 @@ pub struct Settings {
     pub tcp_max_syn_backlog: Option<u64>,
     /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
     pub tcp_syncookies: Option<u64>,
-    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients when the accept queue is full.
+    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients whose third ACK finds the accept queue full.
     pub tcp_abort_on_overflow: Option<u64>,
 }
 
@@ -61,7 +61,8 @@ pub struct Losses {
     /// SYNs to which the kernel replied with a cookie because the SYN queue was full, or because
     /// `tcp_syncookies` is 2 (`TCPReqQFullDoCookies`).
     pub syn_queue_full_cookies: u64,
-    /// SYNs dropped because the SYN queue was full (`TCPReqQFullDrop`).
+    /// SYNs dropped because the SYN queue was full (`TCPReqQFullDrop`); those that `tcp_max_syn_backlog` refuses are in
+    /// `drops` only.
     pub syn_queue_full_drops: u64,
     /// Growth of `overflows` per second; `null` without an earlier snapshot.
     pub overflows_pps: Option<f64>,
@@ -84,7 +85,8 @@ pub struct Listener {
     pub mptcp: bool,
     /// Accept queue: connections that wait for `accept`.
     pub accept: Queue,
-    /// SYN queue: half-open connections.
+    /// SYN queue: half-open connections. What a socket that is closed left half-open in the kernel is not counted, if a
+    /// process that started since holds the present one.
     pub syn: Queue,
     /// Packets that the kernel dropped at the sockets of the listener since these were made: SYNs, and ACKs of
     /// clients that got a SYN-ACK. `null` where the kernel does not report it.

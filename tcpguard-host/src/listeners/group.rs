@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use crate::linux::ListeningSocket;
+use crate::linux::{ListeningSocket, is_queued};
 
 /// The key by which the kernel finds a listener: local address, port, and the interface that it is bound
 /// to, 0 for any.
@@ -17,10 +18,13 @@ pub struct Group<'a> {
     pub half_open: u32,
 }
 
-/// Groups the sockets by address, port and interface, and gives each group the half-open connections that it answered.
+/// Groups the sockets by address, port and interface, and gives each group the half-open connections that it answered:
+/// of those at its place, with timers of these ages, those that are no older than the time for which it has been
+/// `listening`.
 pub fn groups<'a>(
     sockets: &'a [ListeningSocket],
-    half_open: &BTreeMap<Place, u32>,
+    half_open: &BTreeMap<Place, Vec<Duration>>,
+    listening: impl Fn(&ListeningSocket) -> Option<Duration>,
 ) -> BTreeMap<Place, Group<'a>> {
     let mut groups: BTreeMap<Place, Group<'_>> = BTreeMap::new();
     for socket in sockets {
@@ -30,11 +34,14 @@ pub fn groups<'a>(
         let group = groups.entry(place).or_insert_with(one);
         group.sockets.push(socket);
     }
-    for (place, count) in half_open {
+    for (place, timers) in half_open {
         if let Some(place) = answered_by(*place, &groups)
             && let Some(group) = groups.get_mut(&place)
         {
-            group.half_open = group.half_open.saturating_add(*count);
+            let ages: Option<Vec<_>> = group.sockets.iter().map(|one| listening(one)).collect();
+            let oldest = ages.and_then(|ages| ages.into_iter().max());
+            let queued = timers.iter().filter(|timer| is_queued(**timer, oldest)).count();
+            group.half_open = group.half_open.saturating_add(queued as u32);
         }
     }
     groups
@@ -66,6 +73,8 @@ fn answered_by(
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn socket(addr: &str, interface: u32, dual_stack: bool, inode: u32) -> ListeningSocket {
         ListeningSocket {
             addr: addr.parse().expect("an address"),
@@ -89,7 +98,7 @@ mod tests {
             socket("0.0.0.0", 0, false, 3),
             socket("0.0.0.0", 4, false, 5),
         ];
-        let groups = groups(&sockets, &BTreeMap::new());
+        let groups = groups(&sockets, &BTreeMap::new(), |_| None);
         let found: Vec<Vec<u32>> =
             groups.values().map(|it| it.sockets.iter().map(|it| it.inode).collect()).collect();
         assert_eq!(found, [vec![1, 3], vec![5], vec![2]]);
@@ -115,7 +124,8 @@ mod tests {
             ("fe80::1", 4, 4),
         ] {
             let place = (addr.parse().expect("an address"), 80, interface);
-            let groups = groups(&sockets, &BTreeMap::from([(place, 7)]));
+            let half_open = BTreeMap::from([(place, vec![SECOND; 7])]);
+            let groups = groups(&sockets, &half_open, |_| None);
             let found: Vec<_> = groups
                 .values()
                 .filter(|group| group.half_open == 7)
@@ -128,14 +138,35 @@ mod tests {
     #[test]
     fn a_socket_for_both_families_takes_ipv4_and_one_for_ipv6_does_not() {
         let place = ("192.0.2.1".parse().expect("an address"), 80, 0);
-        let half_open = BTreeMap::from([(place, 7)]);
+        let half_open = BTreeMap::from([(place, vec![SECOND; 7])]);
+        let sum = |sockets: &[_], half_open| -> u32 {
+            groups(sockets, half_open, |_| None).values().map(|it| it.half_open).sum()
+        };
         for (dual_stack, expected) in [(true, 7), (false, 0)] {
             let sockets = [socket("::", 0, dual_stack, 1)];
-            let found: u32 = groups(&sockets, &half_open).values().map(|it| it.half_open).sum();
-            assert_eq!(found, expected, "{dual_stack}");
+            assert_eq!(sum(&sockets, &half_open), expected, "{dual_stack}");
         }
-        let elsewhere = BTreeMap::from([((place.0, 81, 0), 7)]);
-        let sockets = [socket("::", 0, true, 1)];
-        assert_eq!(groups(&sockets, &elsewhere).values().map(|it| it.half_open).sum::<u32>(), 0);
+        let elsewhere = BTreeMap::from([((place.0, 81, 0), vec![SECOND; 7])]);
+        assert_eq!(sum(&[socket("::", 0, true, 1)], &elsewhere), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_socket_answered_is_in_no_queue() {
+        let sockets = [socket("0.0.0.0", 0, false, 1), socket("0.0.0.0", 0, false, 2)];
+        let place = ("192.0.2.1".parse().expect("an address"), 80, 0);
+        let half_open =
+            BTreeMap::from([(place, [0, 2, 3, 4, 31].map(|age| SECOND * age).to_vec())]);
+        for (ages, expected) in [
+            ([Some(1), Some(3)], 3),
+            ([Some(0), Some(0)], 1),
+            ([Some(60), Some(0)], 5),
+            ([Some(3), None], 5),
+        ] {
+            let listening =
+                |socket: &ListeningSocket| Some(SECOND * ages[socket.inode as usize - 1]?);
+            let groups = groups(&sockets, &half_open, listening);
+            let found: Vec<_> = groups.values().map(|group| group.half_open).collect();
+            assert_eq!(found, [expected], "{ages:?}");
+        }
     }
 }

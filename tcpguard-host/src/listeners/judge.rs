@@ -23,8 +23,8 @@ pub struct ListenerFacts {
     pub at: Time,
     /// Every socket that listens.
     pub sockets: Vec<ListeningSocket>,
-    /// Half-open connections by their local ends.
-    pub half_open: BTreeMap<Place, u32>,
+    /// The ages of the timers of half-open connections, by their local ends.
+    pub half_open: BTreeMap<Place, Vec<Duration>>,
     /// Names of the interfaces that sockets are bound to.
     pub interfaces: BTreeMap<u32, String>,
     /// The settings that the kernel's rule refers to.
@@ -37,6 +37,15 @@ pub struct ListenerFacts {
     pub earlier: Option<Earlier>,
     /// The facts that could not be read, and why.
     pub unread: Vec<String>,
+}
+
+impl ListenerFacts {
+    /// How long a socket has been listening at most: as long as the oldest process that holds it has run. Only a
+    /// socket that was handed over by a process that has ended since is older. `None` where processes are hidden.
+    fn listening(&self, inode: u32) -> Option<Duration> {
+        let holders = self.owners.of(inode).filter(|_| !self.owners.denied);
+        holders.map(|process| process.age).max()?
+    }
 }
 
 /// The part of an earlier snapshot that is kept.
@@ -65,11 +74,13 @@ impl Earlier {
 pub fn judge(facts: &ListenerFacts) -> ListenersReport {
     let mut listeners = Vec::new();
     let mut findings = Vec::new();
-    for (place, group) in groups(&facts.sockets, &facts.half_open) {
+    let listening = |socket: &ListeningSocket| facts.listening(socket.inode);
+    for (place, group) in groups(&facts.sockets, &facts.half_open, listening) {
         let listener = listener(place, &group, facts);
         findings.extend(advice::on(&listener, &group.sockets, facts));
         listeners.push(listener);
     }
+    findings.extend(advice::shrinking(&listeners, facts));
     findings.extend(obstacles(&listeners, facts));
     worst_first(&mut findings);
     let owners = facts.sockets.iter().flat_map(|socket| facts.owners.of(socket.inode));
@@ -224,7 +235,7 @@ pub(super) mod tests {
     fn a_group_has_the_sums_and_each_of_its_sockets() {
         let facts = ListenerFacts {
             sockets: vec![socket(1, 5, 511), socket(2, 600, 4096)],
-            half_open: BTreeMap::from([(([0; 4].into(), 80, 0), 9)]),
+            half_open: BTreeMap::from([(([0; 4].into(), 80, 0), vec![Duration::ZERO; 9])]),
             ..bare()
         };
         let report = judge(&facts);
@@ -286,6 +297,26 @@ pub(super) mod tests {
             let host = report.host.expect("TcpExt").overflows_pps;
             assert_eq!(host, (!ago.is_zero()).then_some(25.0));
         }
+    }
+
+    #[test]
+    fn a_restarted_server_has_only_its_own_half_open_connections() {
+        let second = Duration::from_secs(1);
+        let timers = [vec![Duration::ZERO; 40], vec![second * 3; 32]].concat();
+        let facts = |denied| {
+            let process = |age| Process { age: Some(second * age), ..Process::default() };
+            let holders = [(process(2), vec![1]), (process(1), vec![1])];
+            ListenerFacts {
+                sockets: vec![socket(1, 0, 64)],
+                half_open: BTreeMap::from([(([0; 4].into(), 80, 0), timers.clone())]),
+                owners: Owners::new(holders, denied),
+                ..bare()
+            }
+        };
+        let report = judge(&facts(false));
+        assert_eq!((report.listeners[0].syn.waiting, &report.findings[..]), (40, &[][..]));
+        // A process that this user cannot see may hold the socket since before.
+        assert_eq!(judge(&facts(true)).listeners[0].syn.waiting, 72);
     }
 
     #[test]

@@ -74,14 +74,22 @@ fn set_by(backlog: u32, somaxconn: Option<u64>) -> SetBy {
     }
 }
 
-/// Returns the limit that `tcp_max_syn_backlog` sets for new clients; `None` where it has no effect. A
-/// kernel without cookies has no `tcp_syncookies`.
+/// Returns whether `tcp_max_syn_backlog` has an effect, which SYN cookies end. A kernel without cookies has no
+/// `tcp_syncookies`.
+pub fn has_syn_backlog(syncookies: Option<u64>) -> bool {
+    syncookies.unwrap_or(0) == 0
+}
+
+/// Returns the part of `tcp_max_syn_backlog` that new clients may take.
+pub const fn for_new_clients(max_syn_backlog: u64) -> u64 {
+    max_syn_backlog - (max_syn_backlog >> 2)
+}
+
+/// Returns the limit that `tcp_max_syn_backlog` sets for new clients; `None` where it has no effect.
 fn new_client_limit(tcp: &TcpSettings) -> Option<Limit> {
-    if tcp.syncookies.unwrap_or(0) != 0 {
-        return None;
-    }
-    let all = u32::try_from(tcp.max_syn_backlog?).unwrap_or(u32::MAX);
-    Some(Limit { places: all - (all >> 2), set_by: SetBy::TcpMaxSynBacklog })
+    let all = tcp.max_syn_backlog.filter(|_| has_syn_backlog(tcp.syncookies))?;
+    let places = u32::try_from(for_new_clients(all)).unwrap_or(u32::MAX);
+    Some(Limit { places, set_by: SetBy::TcpMaxSynBacklog })
 }
 
 #[cfg(test)]

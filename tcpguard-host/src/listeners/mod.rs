@@ -12,12 +12,13 @@ pub use group::Place;
 pub use judge::{Earlier, ListenerFacts, judge};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::finding::{or_unread, owners};
-use crate::linux::{Error, ListeningSocket, SockDiag, Sysctls, TcpState, tcp_ext};
+use crate::linux::{Error, ListeningSocket, SockDiag, Sysctls, tcp_ext};
 use crate::time::Time;
 
 /// Reads everything that [`judge`] needs.
@@ -28,11 +29,11 @@ pub fn gather(at: Time) -> Result<ListenerFacts, Error> {
     let mut unread = Vec::new();
     let mut diag = SockDiag::open()?;
     let sockets = diag.listeners()?;
-    let mut half_open: BTreeMap<Place, u32> = BTreeMap::new();
-    diag.each_connection(&[TcpState::SynRecv], |connection| {
-        let local = connection.local;
-        *half_open.entry((local.ip(), local.port(), connection.interface)).or_default() += 1;
-    })?;
+    let mut half_open: BTreeMap<Place, Vec<Duration>> = BTreeMap::new();
+    for entry in diag.half_open(None)? {
+        let place = (entry.server.ip(), entry.server.port(), entry.interface);
+        half_open.entry(place).or_default().push(entry.timer_age());
+    }
     let inodes = sockets.iter().map(|socket| socket.inode).collect();
     Ok(ListenerFacts {
         at,

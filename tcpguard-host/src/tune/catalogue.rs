@@ -87,7 +87,7 @@ pub static CATALOGUE: [Setting; 23] = [
     ),
     number(
         "net.ipv4.tcp_abort_on_overflow",
-        "Whether a client is reset when the accept queue is full, instead of retrying.",
+        "Whether a third ACK that finds the accept queue full is answered with a reset.",
         NO_RISK,
         listener::abort_on_overflow,
     ),

@@ -73,6 +73,8 @@ pub struct Load {
     pub queue_full_cookies: u64,
     /// SYNs that found a SYN queue full and were dropped.
     pub queue_full_drops: u64,
+    /// SYNs and ACKs that listeners dropped for any reason.
+    pub listen_drops: u64,
     /// Connections in TIME_WAIT now.
     pub time_wait: u64,
     /// Connections that found no slot in TIME_WAIT.
@@ -94,6 +96,14 @@ pub struct Load {
 }
 
 impl Load {
+    /// Returns how many packets listeners dropped that found no full queue. Without SYN cookies these are the SYNs that
+    /// `tcp_max_syn_backlog` refuses, for which the kernel has no counter of their own (`tcp_conn_request`,
+    /// net/ipv4/tcp_input.c).
+    pub fn refused(&self) -> u64 {
+        let counted = self.listen_overflows.saturating_add(self.queue_full_drops);
+        self.listen_drops.saturating_sub(counted)
+    }
+
     /// Returns whether so many lost packets are the remains of a burst at some time since boot, and no news: less
     /// than one in 10,000.
     pub fn is_burst(&self, lost: u64) -> bool {
@@ -170,6 +180,7 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             listen_overflows: tcp.listen_overflows,
             queue_full_cookies: tcp.req_q_full_do_cookies,
             queue_full_drops: tcp.req_q_full_drop,
+            listen_drops: tcp.listen_drops,
             time_wait: sockets.time_wait.unwrap_or(0),
             time_wait_overflows: time_wait_overflows.unwrap_or(0),
             orphans: sockets.orphans.unwrap_or(0),

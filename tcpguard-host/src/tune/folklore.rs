@@ -4,6 +4,7 @@ use super::Values;
 use super::advice::{connection, listener};
 use super::document::Refused;
 use super::facts::HostFacts;
+use crate::listeners::limits::has_syn_backlog;
 
 /// A recipe and the reason against it.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +29,9 @@ pub const TW_RECYCLE: Folklore = Folklore {
 pub const ABORT: Folklore = Folklore {
     name: "net.ipv4.tcp_abort_on_overflow",
     recipe: "1, to empty the accept queue sooner",
-    why: "It resets real clients during a burst. Without it, their ACK is retransmitted and they \
-          connect a moment later.",
+    why: "It resets real clients whose third ACK finds the accept queue full. Without it, the server \
+          retransmits its SYN-ACK, and they connect a moment later. SYNs to a full queue are dropped \
+          without a reset either way.",
     followed: |_, value| value != 0,
 };
 /// `tcp_syncookies` 0
@@ -102,7 +104,7 @@ pub const LARGE_SYN_BACKLOG: Folklore = Folklore {
     why: "It has no effect while SYN cookies are on. The backlog of the application and somaxconn \
           limit the SYN queue.",
     followed: |host, value| {
-        host.syncookies.is_some() && value > listener::default_syn_backlog(host.hash_entries)
+        !has_syn_backlog(host.syncookies) && value > listener::most_useful_syn_backlog(host)
     },
 };
 /// Sysctl `tcp_tw_reuse`

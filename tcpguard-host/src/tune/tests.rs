@@ -162,6 +162,7 @@ fn no_number_breaks_an_advice() {
         listen_overflows: u64::MAX,
         queue_full_cookies: u64::MAX / 2,
         queue_full_drops: u64::MAX / 2,
+        listen_drops: u64::MAX,
         time_wait: u64::MAX,
         time_wait_overflows: u64::MAX,
         orphans: u64::MAX,
@@ -232,7 +233,7 @@ fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
 #[test]
 fn load_changes_the_advice() {
     type Change = fn(&mut HostFacts);
-    let cases: [(&str, &str, Change, Verdict); 19] = [
+    let cases: [(&str, &str, Change, Verdict); 23] = [
         ("tcp_synack_retries", "5", |host| host.load.queue_full_cookies = 1000, to("3")),
         ("tcp_synack_retries", "5", |host| host.load.queue_full_cookies = 999, Verdict::Good),
         ("tcp_synack_retries", "3", |host| host.load.queue_full_drops = 1000, Verdict::Good),
@@ -283,6 +284,18 @@ fn load_changes_the_advice() {
             to("131072"),
         ),
         ("tcp_max_syn_backlog", "256", |host| host.syncookies = None, to("8192")),
+        ("tcp_max_syn_backlog", "256", |host| host.syncookies = Some(0), to("8192")),
+        ("tcp_max_syn_backlog", "8192", |host| host.syncookies = Some(0), Verdict::Good),
+        (
+            "tcp_synack_retries",
+            "5",
+            |host| {
+                host.syncookies = Some(0);
+                host.load.listen_drops = 4307;
+            },
+            to("3"),
+        ),
+        ("tcp_synack_retries", "5", |host| host.load.listen_drops = 4307, Verdict::Good),
     ];
     for (name, value, change, expected) in cases {
         let mut host = host(4, 4);
@@ -300,6 +313,46 @@ fn load_changes_the_advice() {
     busy.listeners = vec![at("0.0.0.0:80"), at("0.0.0.0:27017"), at("0.0.0.0:40000")];
     let why = advise(&busy, "ip_local_port_range", "32768 60999").why;
     assert!(why.ends_with("ip_local_reserved_ports=27017"), "{why}");
+}
+
+#[test]
+fn without_cookies_what_tcp_max_syn_backlog_refuses_is_said_and_never_good() {
+    let mut host = host(4, 4);
+    host.syncookies = Some(0);
+    (host.load.listen_drops, host.load.listen_overflows, host.load.queue_full_drops) =
+        (4337, 20, 10);
+    let advice = advise(&host, "tcp_max_syn_backlog", "256");
+    assert_eq!(advice.verdict, to("8192"));
+    let expected = "SYN cookies are off (tcp_syncookies 0), so new clients get at most three quarters of this value: \
+                    192. 8192 gives them all 4096 slots of somaxconn. Since boot, 4307 packets were dropped that \
+                    found no full queue.";
+    assert_eq!(advice.why, expected);
+    // The value that was advised is no folklore once cookies are on.
+    host.syncookies = Some(1);
+    let advice = advise(&host, "tcp_max_syn_backlog", "8192");
+    assert_eq!(
+        (advice.verdict, &*advice.why),
+        (Verdict::Good, "no effect while SYN cookies are on")
+    );
+}
+
+/// `listeners` sends those to `tune` whose backlogs are from before somaxconn was lowered.
+#[test]
+fn somaxconn_is_raised_to_the_longest_backlog() {
+    for (value, backlog, expected) in [
+        ("64", 128, to("4096")),
+        ("64", 8192, to("8192")),
+        ("4096", 8192, to("8192")),
+        ("4096", 4096, Verdict::Good),
+        ("64", u32::MAX, to("65536")),
+        ("65536", u32::MAX, Verdict::Good),
+    ] {
+        let mut host = host(4, 4);
+        let at = "192.0.2.1:443".parse().expect("one");
+        host.listeners = vec![Listening { at, backlog, mptcp: false }];
+        let advice = advise(&host, "somaxconn", value);
+        assert_eq!(advice.verdict, expected, "{value} {backlog}: {}", advice.why);
+    }
 }
 
 #[test]

@@ -95,8 +95,10 @@ fn row(listener: &Listener, severity: Option<Severity>, names: &BTreeMap<u32, &s
         (Some(drops), None) => whole(drops),
         (Some(drops), Some(rate)) => format!("{}, {}/s", whole(drops), short(rate)),
     };
-    let queue =
-        |queue: &Queue| format!("{}/{}", whole(queue.waiting.into()), whole(queue.limit.into()));
+    let queue = |queue: &Queue| {
+        let mark = if queue.set_by == SetBy::TcpMaxSynBacklog { "*" } else { "" };
+        format!("{}/{}{mark}", whole(queue.waiting.into()), whole(queue.limit.into()))
+    };
     let set_by = match listener.accept.set_by {
         SetBy::Application => "application",
         SetBy::Somaxconn => "somaxconn",
@@ -137,7 +139,7 @@ fn limits(settings: &Settings) -> String {
         }
         Some(0) | None => format!(
             "Without SYN cookies (tcp_syncookies 0), new clients get at most three quarters of \
-             tcp_max_syn_backlog ({}).",
+             tcp_max_syn_backlog ({}), which limits the SYN queues marked *.",
             number(settings.tcp_max_syn_backlog)
         ),
         Some(_) => "Every SYN gets a SYN cookie (tcp_syncookies 2), and the SYN queue is not used."

@@ -3,6 +3,7 @@
 use super::super::facts::{HostFacts, Lent};
 use super::super::folklore;
 use super::{Advice, affordable, change, doubled, good, harmful, leave};
+use crate::listeners::limits::{for_new_clients, has_syn_backlog};
 
 /// Default of `somaxconn` since Linux 5.4 (ip-sysctl.rst).
 const SOMAXCONN: u64 = 4096;
@@ -12,9 +13,6 @@ const SOMAXCONN_MOST: u64 = 65_536;
 /// Size of a connection in an accept queue, rounded up: 2,368 bytes for TCP and 2,496 for TCPv6
 /// (`slabtop`, measured on 6.18), and a page for its first data.
 const CONNECTION_BYTES: u64 = 8192;
-/// Without cookies a listener leaves the last quarter of `tcp_max_syn_backlog` to peers it knows
-/// (`tcp_conn_request`, net/ipv4/tcp_input.c).
-const FOR_NEW_CLIENTS: (u64, u64) = (3, 4);
 /// Default of `tcp_synack_retries` (ip-sysctl.rst): 31 s to the last, 63 s to the end.
 const SYNACK_RETRIES: u64 = 5;
 /// With so many an entry is given up after 2^4 - 1 = 15 s, and a client on a path that loses one
@@ -42,46 +40,70 @@ pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
 }
 
 pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice {
-    let default = default_syn_backlog(host.hash_entries);
-    if host.syncookies.is_some() {
-        // 0 is to become 1.
+    if !has_syn_backlog(host.syncookies) {
         return match value {
-            value if value > default => leave(folklore::LARGE_SYN_BACKLOG.why),
+            value if value > most_useful_syn_backlog(host) => {
+                leave(folklore::LARGE_SYN_BACKLOG.why)
+            }
             _ => good("no effect while SYN cookies are on"),
         };
     }
-    let (part, whole) = FOR_NEW_CLIENTS;
-    let longest = host.somaxconn.unwrap_or(SOMAXCONN);
-    let needed = longest.saturating_mul(whole).div_ceil(part);
-    let needed = needed.checked_next_power_of_two().unwrap_or(needed);
-    if value < needed {
-        change(
-            needed,
-            format!(
-                "this kernel has no SYN cookies, so new clients get only three quarters of the queue; \
-                 {needed} gives them all {longest} slots of somaxconn"
-            ),
-        )
-    } else {
-        good("large enough for the longest queue (somaxconn)")
+    let (longest, needed) = needed_syn_backlog(host);
+    if value >= needed {
+        return good("large enough for the longest queue (somaxconn)");
     }
+    let cookies = match host.syncookies {
+        Some(_) => "SYN cookies are off (tcp_syncookies 0)",
+        None => "this kernel has no SYN cookies",
+    };
+    let lost = match host.load.refused() {
+        0 => String::new(),
+        lost => format!(" Since boot, {lost} packets were dropped that found no full queue."),
+    };
+    change(
+        needed,
+        format!(
+            "{cookies}, so new clients get at most three quarters of this value: {}. {needed} gives them all \
+             {longest} slots of somaxconn.{lost}",
+            for_new_clients(value)
+        ),
+    )
+}
+
+/// The longest SYN queue that `somaxconn` allows, and the value that leaves all of it to new clients.
+fn needed_syn_backlog(host: &HostFacts) -> (u64, u64) {
+    let longest = host.somaxconn.unwrap_or(SOMAXCONN);
+    let needed = longest.saturating_mul(4).div_ceil(3);
+    (longest, needed.checked_next_power_of_two().unwrap_or(needed))
+}
+
+/// The largest value that has ever an effect, or the kernel's own.
+pub(in super::super) fn most_useful_syn_backlog(host: &HostFacts) -> u64 {
+    default_syn_backlog(host.hash_entries).max(needed_syn_backlog(host).1)
 }
 
 /// The kernel's default: one for 128 slots in its table of connections, at least 128 (`tcp_set_hashinfo`,
 /// net/ipv4/tcp_ipv4.c; measured: 2,048 at 262,144).
-pub(in super::super) fn default_syn_backlog(hash_entries: u64) -> u64 {
+fn default_syn_backlog(hash_entries: u64) -> u64 {
     (hash_entries / 128).max(128)
 }
 
 pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
-    if value < SOMAXCONN {
-        return change(
-            SOMAXCONN,
-            format!(
-                "{value} limits every longer backlog that an application requests. The default \
-                 since Linux 5.4 is {SOMAXCONN}."
+    // A backlog above this value is from before it was lowered.
+    let backlogs = host.listeners.iter().map(|listener| u64::from(listener.backlog));
+    let longest = backlogs.max().unwrap_or(0).min(SOMAXCONN_MOST);
+    let least = SOMAXCONN.max(longest);
+    if value < least {
+        let why = match longest > value {
+            true => format!(
+                "longer backlogs of applications, up to {longest}, shrink at their next restart"
             ),
-        );
+            false => format!(
+                "{value} limits every longer backlog that an application requests. The default since Linux 5.4 is \
+                 {SOMAXCONN}."
+            ),
+        };
+        return change(least, why);
     }
     let cut: Vec<String> = host
         .listeners
@@ -114,7 +136,9 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
 }
 
 pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
+    let refused = if has_syn_backlog(host.syncookies) { host.load.refused() } else { 0 };
     let full = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
+    let full = full.saturating_add(refused);
     let crowded = full >= CROWD;
     // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
     let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
@@ -148,7 +172,7 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
 
 pub(in super::super) fn abort_on_overflow(_: &HostFacts, value: u64) -> Advice {
     match value {
-        0 => good("clients retry when the accept queue is full"),
+        0 => good("a full accept queue resets no client"),
         _ => harmful(0, folklore::ABORT.why),
     }
 }

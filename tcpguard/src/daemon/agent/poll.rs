@@ -8,7 +8,7 @@ use tcpguard_engine::{
     HostCounters, Listener, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Sample,
     Setback, Timestamp,
 };
-use tcpguard_host::linux::{HalfOpen, TcpSegments, boot_time, cpu_time};
+use tcpguard_host::linux::{HalfOpen, TcpSegments, boot_time, cpu_time, is_queued};
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 
 use super::arrivals::{Arrived, Elsewhere};
@@ -240,7 +240,7 @@ impl Agent {
         self.executor.config.note_poll(boot_time().as_nanos());
         self.executor.dataplane.set_config(&self.executor.config)?;
         self.handshakes.note(&received.syns_by_cpu);
-        let entries = half_open.as_deref().map(|entries| self.by_listener(entries));
+        let entries = half_open.as_deref().map(|entries| self.by_listener(now, entries));
         let of_port = |port| {
             let waits = |entry: &&HalfOpen| entry.server.port() == port;
             half_open.iter().flatten().filter(waits).count() as u32
@@ -280,12 +280,17 @@ impl Agent {
         })
     }
 
-    /// Returns the number of half-open entries of each listener.
-    fn by_listener(&self, entries: &[HalfOpen]) -> BTreeMap<ListenerId, u32> {
+    /// Returns the number of half-open entries in the queue of each listener.
+    fn by_listener(&self, now: Timestamp, entries: &[HalfOpen]) -> BTreeMap<ListenerId, u32> {
+        let since = self.host.listening_since();
+        let listeners = &self.executor.listeners;
         let mut count = BTreeMap::new();
-        for HalfOpen { server, .. } in entries {
-            if let Some(id) = self.executor.listeners.of(server.ip(), server.port()) {
-                *count.entry(id).or_default() += 1;
+        for entry in entries {
+            let found = listeners.of(entry.server.ip(), entry.server.port());
+            let Some(monitored) = found.and_then(|id| listeners.get(id)) else { continue };
+            let listening = since.get(&monitored.listener).map(|since| now.since(*since));
+            if is_queued(entry.timer_age(), listening) {
+                *count.entry(monitored.id).or_default() += 1;
             }
         }
         count

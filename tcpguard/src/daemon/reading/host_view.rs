@@ -1,14 +1,14 @@
 //! The loop's view of the host beside the maps. A source that cannot be read for a while does not stop the agent: its
 //! last values count until it can be read again, and the status says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tcpguard_engine::{TcpExt, Timestamp};
+use tcpguard_engine::{Listener, TcpExt, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{
-    self, Addresses, HalfOpen, ListenerGroup, MOST_PROTECTED, MOST_SSH_CLIENTS, OWN, Protected,
-    ProtectedSet, SockDiag, SoftnetCpu, TcpSegments, tcp_ext,
+    self, Addresses, HalfOpen, ListenerGroup, ListeningSocket, MOST_PROTECTED, MOST_SSH_CLIENTS,
+    OWN, Protected, ProtectedSet, SockDiag, SoftnetCpu, TcpSegments, tcp_ext,
 };
 use tcpguard_host::units::span;
 
@@ -18,6 +18,7 @@ use crate::config::Config;
 #[derive(Debug, Default)]
 pub struct HostView {
     listeners: Vec<ListenerGroup>,
+    listening: Listening,
     tcp_ext: TcpExt,
     tcp_segments: TcpSegments,
     softnet: Vec<SoftnetCpu>,
@@ -25,6 +26,28 @@ pub struct HostView {
     /// Number of protected prefixes that there is no room for, by their kind.
     left_out: BTreeMap<&'static str, usize>,
     unread: Unread,
+}
+
+/// Sockets that listen, and since when they do.
+#[derive(Debug, Default)]
+struct Listening {
+    /// By inode: the address and port, and the last look that did not find it. Time 0: the first look found it.
+    sockets: BTreeMap<u32, (Listener, Timestamp)>,
+    looked: Timestamp,
+}
+
+impl Listening {
+    fn note(&mut self, now: Timestamp, sockets: &[ListeningSocket]) {
+        for socket in sockets {
+            let listener = Listener { addr: socket.addr, port: socket.port };
+            self.sockets.entry(socket.inode).or_insert((listener, self.looked));
+        }
+        if self.sockets.len() > sockets.len() {
+            let inodes: BTreeSet<u32> = sockets.iter().map(|socket| socket.inode).collect();
+            self.sockets.retain(|inode, _| inodes.contains(inode));
+        }
+        self.looked = now;
+    }
 }
 
 /// The sources that could not be read when they were asked last.
@@ -46,9 +69,21 @@ impl HostView {
         sockets: &mut SockDiag,
     ) -> &[ListenerGroup] {
         let read = if loopback { sockets.listeners() } else { sockets.open_listeners() };
+        read.iter().for_each(|sockets| self.listening.note(now, sockets));
         let read = read.map(|sockets| ListenerGroup::merge(&sockets));
         self.unread.take(now, "listening sockets", read, &mut self.listeners);
         &self.listeners
+    }
+
+    /// The time before which no socket at an address and port has been listening, for each. Half-open handshakes from
+    /// before it are those of earlier sockets.
+    pub fn listening_since(&self) -> BTreeMap<Listener, Timestamp> {
+        let mut since = BTreeMap::new();
+        for (listener, at) in self.listening.sockets.values() {
+            let oldest = since.entry(*listener).or_insert(*at);
+            *oldest = (*oldest).min(*at);
+        }
+        since
     }
 
     /// The half-open handshakes; `None` when they cannot be read, since the previous ones are over.
@@ -195,6 +230,36 @@ mod tests {
 
         unread.take(at(10), "resolvers", Ok(8), &mut last);
         assert_eq!((last, unread.health(at(10)).len()), (8, 0));
+    }
+
+    fn listening(inode: u32, port: u16) -> ListeningSocket {
+        ListeningSocket {
+            addr: [0; 4].into(),
+            port,
+            dual_stack: false,
+            accept: 0,
+            backlog: 128,
+            inode,
+            uid: 0,
+            interface: 0,
+            mptcp: false,
+            drops: None,
+        }
+    }
+
+    #[test]
+    fn a_socket_listens_since_the_last_look_without_it_and_a_group_since_its_oldest_does() {
+        let mut view = HostView::default();
+        let mut since = |at: Timestamp, sockets: &[ListeningSocket]| {
+            view.listening.note(at, sockets);
+            view.listening_since().into_values().collect::<Vec<_>>()
+        };
+        assert_eq!(since(at(5), &[listening(1, 80), listening(2, 443)]), [at(0), at(0)]);
+        // Restarted, and joined by a second one.
+        assert_eq!(since(at(6), &[listening(3, 80), listening(2, 443)]), [at(5), at(0)]);
+        let joined = [listening(3, 80), listening(4, 80)];
+        assert_eq!(since(at(7), &joined), [at(5)]);
+        assert_eq!(since(at(8), &joined[1..]), [at(6)]);
     }
 
     #[test]

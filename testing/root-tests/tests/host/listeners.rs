@@ -2,6 +2,7 @@
 //! `TCPGUARD_BIN`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -138,10 +139,10 @@ fn spoofed(family: Family, number: u16) -> SocketAddr {
     SocketAddr::new(address, 1024 + number)
 }
 
-fn send_syns(lab: &Lab, family: Family, to: SocketAddr, count: u16) {
+fn send_syns(lab: &Lab, family: Family, to: SocketAddr, numbers: RangeInclusive<u16>) {
     let send = || {
         let socket = PacketSocket::open(INTERFACE)?;
-        for number in 1..=count {
+        for number in numbers.clone() {
             let mut syn = Segment::new(spoofed(family, number), to, flags::SYN);
             (syn.src_mac, syn.dst_mac) = (ATTACKER_MAC, EDGE_MAC);
             syn.options = linux_syn_options(1460, 1);
@@ -162,6 +163,51 @@ fn half_open(host: &Netns, port: u16) -> u32 {
         Ok(found)
     };
     host.run(count).unwrap()
+}
+
+/// The half-open handshakes of a socket that was closed stay in the kernel's table until their timers end, and no queue
+/// counts them.
+#[test]
+fn what_a_restarted_server_left_half_open_is_in_no_queue() {
+    // A process of its own, which is younger than these handshakes.
+    let server = |lab: &Lab, at: SocketAddr| {
+        let listen = format!(
+            "use IO::Socket::INET; $s = IO::Socket::INET->new(LocalAddr => '{at}', Listen => 64, ReuseAddr => 1) \
+             or die $@; sleep 60"
+        );
+        let mut server = lab.edge.command("perl").unwrap();
+        let server = server.args(["-e", &listen]).spawn().unwrap();
+        let listens = || lab.edge.run(|| Ok(SockDiag::open()?.listeners()?)).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        while !listens().iter().any(|socket| socket.port == at.port()) {
+            assert!(Instant::now() < deadline, "it does not listen");
+            sleep(Duration::from_millis(10));
+        }
+        server
+    };
+    let has = |lab: &Lab, count: u32| {
+        let deadline = Instant::now() + LIMIT;
+        while half_open(&lab.edge, 8001) != count {
+            let found = half_open(&lab.edge, 8001);
+            assert!(Instant::now() < deadline, "{found} of {count} half-open");
+            sleep(Duration::from_millis(10));
+        }
+    };
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let at = SocketAddr::new(Family::V4.edge(), 8001);
+    let mut first = server(&lab, at);
+    send_syns(&lab, Family::V4, at, 1..=32);
+    has(&lab, 32);
+    // Their third timer runs, for four seconds.
+    sleep(Duration::from_millis(3500));
+    first.kill().and_then(|()| first.wait()).unwrap();
+    let mut second = server(&lab, at);
+    send_syns(&lab, Family::V4, at, 33..=72);
+    has(&lab, 72);
+    let found = report(&lab.edge, &["listeners", "--json"]);
+    assert_eq!(listener_on(&found, 8001)["syn"]["waiting"], 40);
+    assert!(!codes(&found).iter().any(|(code, _)| code.starts_with("syn_queue")), "{found}");
+    second.kill().and_then(|()| second.wait()).unwrap();
 }
 
 /// The rule of `checkup::listeners::limits`: the kernel takes one more than the limit.
@@ -192,7 +238,7 @@ fn the_syn_queue_holds_what_the_rule_says() {
             let limit = lab.edge.run(limit).unwrap();
             assert_eq!(limit, expected, "{family:?} {cookies} {max_syn_backlog} {backlog}");
 
-            send_syns(&lab, family, at, 600);
+            send_syns(&lab, family, at, 1..=600);
             let deadline = Instant::now() + Duration::from_secs(5);
             while half_open(&lab.edge, at.port()) <= limit {
                 assert!(
@@ -251,7 +297,7 @@ fn half_open_connections_are_those_of_the_listener_that_answered() {
         let kept =
             lab.edge.run(|| Ok([listen(SocketAddr::new(any, 8001), 512)?, listen(exact, 512)?]));
         let kept = kept.unwrap();
-        send_syns(&lab, family, exact, 30);
+        send_syns(&lab, family, exact, 1..=30);
         let deadline = Instant::now() + Duration::from_secs(5);
         while half_open(&lab.edge, 8001) < 30 {
             assert!(Instant::now() < deadline, "{} of 30", half_open(&lab.edge, 8001));
