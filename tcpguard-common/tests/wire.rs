@@ -295,6 +295,27 @@ fn print(options: &[u8]) -> Fingerprint {
     fingerprint(&frame[..], &segment)
 }
 
+/// Accurate ECN is RFC 9768, section 3.1.1.
+#[test]
+fn an_offer_of_ecn_is_no_reserved_bit() {
+    use flag::{AE, CWR, ECE, SYN};
+    const ALL: u16 = quirk::ECN | quirk::ACC_ECN | quirk::RESERVED;
+    for (flags, expected) in [
+        (0, 0),
+        (ECE, 0),
+        (ECE | CWR, quirk::ECN),
+        (AE | ECE | CWR, quirk::ECN | quirk::ACC_ECN),
+        (AE, quirk::RESERVED),
+        (AE | CWR, quirk::RESERVED),
+        (0x200 | ECE | CWR, quirk::RESERVED | quirk::ECN),
+        (0x800 | AE | ECE | CWR, ALL),
+    ] {
+        let frame = v4_frame(&ipv4(&[], 0, &tcp(SYN | flags, &[], &[])));
+        let found = fingerprint(&frame[..], &seen(&frame)).quirks & ALL;
+        assert_eq!(found, expected, "{flags:#x}");
+    }
+}
+
 #[test]
 fn options_that_contradict_themselves_are_a_quirk_not_an_end() {
     for options in [

@@ -33,7 +33,7 @@ pub mod quirk {
     pub const IP_OPTIONS: u16 = 1 << 2;
     /// ECE and CWR: the client offers ECN.
     pub const ECN: u16 = 1 << 3;
-    /// Reserved TCP header bits are set.
+    /// Reserved TCP header bits are set, or AE without ECE and CWR.
     pub const RESERVED: u16 = 1 << 4;
     /// The SYN carries data.
     pub const PAYLOAD: u16 = 1 << 5;
@@ -53,8 +53,10 @@ pub mod quirk {
     pub const BAD_OPTIONS: u16 = 1 << 12;
     /// More options than the parser reads; the rest is unknown.
     pub const MANY_OPTIONS: u16 = 1 << 13;
+    /// AE, beside ECE and CWR: the client offers Accurate ECN (RFC 9768).
+    pub const ACC_ECN: u16 = 1 << 14;
     /// The options are not known, because a capture holds only the bytes before them.
-    pub const CUT: u16 = 1 << 14;
+    pub const CUT: u16 = 1 << 15;
     /// Those that the options show.
     pub(super) const OF_OPTIONS: u16 = TS_ECHO | TS_ZERO | BAD_OPTIONS | MANY_OPTIONS;
 }

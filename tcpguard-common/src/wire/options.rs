@@ -21,8 +21,11 @@ const FAST_OPEN: u8 = 34;
 #[inline(always)]
 pub fn fingerprint<F: Frame + ?Sized>(frame: &F, syn: &Segment) -> Fingerprint {
     let mut quirks = syn.quirks;
-    set(&mut quirks, quirk::ECN, syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR);
-    set(&mut quirks, quirk::RESERVED, syn.flags & flag::RESERVED != 0);
+    let ecn = syn.flags & (flag::ECE | flag::CWR) == flag::ECE | flag::CWR;
+    let ae = syn.flags & flag::AE != 0;
+    set(&mut quirks, quirk::ECN, ecn);
+    set(&mut quirks, quirk::ACC_ECN, ae && ecn);
+    set(&mut quirks, quirk::RESERVED, syn.flags & flag::RESERVED != 0 || ae && !ecn);
     set(&mut quirks, quirk::PAYLOAD, syn.payload);
     set(&mut quirks, quirk::ACK_NUMBER, syn.ack != 0);
     set(&mut quirks, quirk::URGENT, syn.flags & flag::URG != 0 || syn.urgent != 0);

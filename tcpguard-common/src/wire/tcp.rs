@@ -24,8 +24,10 @@ pub mod flag {
     pub const ECE: u16 = 0x040;
     /// Congestion window reduced.
     pub const CWR: u16 = 0x080;
-    /// The four bits between data offset and CWR.
-    pub const RESERVED: u16 = 0xf00;
+    /// Accurate ECN (RFC 9768); with ECE and CWR, a SYN offers it.
+    pub const AE: u16 = 0x100;
+    /// The three bits between data offset and AE.
+    pub const RESERVED: u16 = 0xe00;
 }
 
 /// Bounds of the segment in the frame, by the IP layer.

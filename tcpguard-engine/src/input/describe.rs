@@ -43,6 +43,7 @@ const QUIRKS: [(u16, &str); 15] = [
     (quirk::DF, "df"),
     (quirk::IP_OPTIONS, "ip-options"),
     (quirk::ECN, "ecn"),
+    (quirk::ACC_ECN, "accecn"),
     (quirk::RESERVED, "reserved-bits"),
     (quirk::PAYLOAD, "data"),
     (quirk::ACK_NUMBER, "ack-number"),
@@ -139,6 +140,18 @@ mod tests {
         assert_eq!(linux(Mask::NoWindowTtl), "opts=mss,sok,ts,nop,ws mss=1460 win=* ws=7 ttl=* df");
         assert_eq!(linux(Mask::Shape), "opts=mss,sok,ts,nop,ws mss=* win=* ws=* ttl=* df");
         assert_eq!(linux(Mask::IpId), "opts=mss,sok,ts,nop,ws mss=* win=* ws=* ttl=* id=4242 df");
+    }
+
+    #[test]
+    fn an_offer_of_accurate_ecn_has_its_name() {
+        for (quirks, expected) in [
+            (quirk::ECN, "ecn"),
+            (quirk::ECN | quirk::ACC_ECN, "ecn accecn"),
+            (quirk::RESERVED, "reserved-bits"),
+        ] {
+            let text = describe(Mask::Full, &Fingerprint { quirks, ..BARE });
+            assert_eq!(text, format!("opts=none win=512 ttl=244 {expected}"));
+        }
     }
 
     #[test]

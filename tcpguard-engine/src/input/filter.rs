@@ -37,6 +37,7 @@ pub fn syn_filter(mask: Mask, fingerprint: &Fingerprint) -> String {
     }
     let quirks = [
         (quirk::ECN, format!("{} & 0xc0 = 0xc0", tcp.at(13, 1))),
+        (quirk::ACC_ECN, format!("{} & 1 = 1", tcp.at(12, 1))),
         (quirk::ACK_NUMBER, format!("{} != 0", tcp.at(8, 4))),
         (quirk::PUSH, format!("{} & 8 != 0", tcp.at(13, 1))),
         (quirk::SEQ_ZERO, format!("{} = 0", tcp.at(4, 4))),
@@ -128,6 +129,9 @@ mod tests {
             syn_filter(Mask::NoWindowTtl, &acked),
             format!("{SYN} and ip[6] & 0x40 != 0 and tcp[8:4] != 0 and tcp[12] & 0xf0 = 0x50")
         );
+        let accurate = Fingerprint { quirks: quirk::ECN | quirk::ACC_ECN, ..bare };
+        let filter = syn_filter(Mask::NoWindowTtl, &accurate);
+        assert!(filter.contains(" and tcp[13] & 0xc0 = 0xc0 and tcp[12] & 1 = 1 and "), "{filter}");
         assert_eq!(
             syn_filter(Mask::IpId, &Fingerprint { ip_id: 54321, ..bare }),
             format!("{SYN} and ip[4:2] = 54321 and ip[6] & 0x40 = 0 and tcp[12] & 0xf0 = 0x50")
