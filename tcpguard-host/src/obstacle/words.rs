@@ -123,6 +123,7 @@ impl Obstacle {
             Self::Mptcp { .. } => {
                 "start it with GODEBUG=multipathtcp=0 (Go), or restart it after: sysctl -w net.mptcp.enabled=0"
             }
+            Self::Behind { .. } => "find its owner by its id: bpftool prog show",
             Self::NotLocal => {
                 "run tcpguard where it is answered, or let the application listen on this port itself: ss -lnt"
             }
@@ -157,9 +158,6 @@ impl Obstacle {
                 return format!(
                     "take the service out of the VRF: ip -details link show dev {interface}"
                 );
-            }
-            Self::Behind { interface, .. } => {
-                return format!("find its owner: bpftool net show dev {interface}");
             }
             Self::TagStripped { interface, .. } => {
                 return format!("ethtool -K {interface} rxvlan off");

@@ -139,7 +139,7 @@ impl Attachment {
             // Others may hold it as well: then closing and unpinning it here would not be enough.
             if let Err(error) = link.remove() {
                 log::warn!(
-                    "program not detached from the interface with index {}: {error}. See: bpftool net show",
+                    "program not detached from the interface with index {}: {error}. See: bpftool link show",
                     self.ifindex
                 );
             }

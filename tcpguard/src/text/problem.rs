@@ -84,7 +84,7 @@ fn finding(problem: &Problem<'_>) -> Finding {
                 interface.ahead.join(", ")
             );
             let hint = format!(
-                "find its owner: bpftool net show dev {name}; tc filter show dev {name} egress"
+                "find its owner by its id: bpftool prog show; tc filter show dev {name} egress"
             );
             Finding::warning("tc_before", text).about(name).hint(hint)
         }
@@ -142,7 +142,7 @@ fn egress_unseen(listeners: &[Listener], ahead: Option<(&str, &str)>, blind: boo
                 "SYN-ACKs not counted at {names}{more}: another tc program on {interface} ends the chain \
                  ({program}); {so}"
             ),
-            "find its owner: bpftool net show",
+            "find its owner by its id: bpftool prog show",
         ),
         None => (
             format!("SYN-ACKs of {names}{more} leave by an interface without tcpguard; {so}"),

@@ -157,7 +157,9 @@ fn in_order(id: &str, interface: &str, all: &[&Attached], lacks_tcx: bool) -> Ch
             "{}: programs that {runs}. Packets that they drop or redirect are hidden from tcpguard.",
             names(&first)
         );
-        return Checked::notice(id, text).hint(format!("bpftool net show dev {interface}"));
+        // `bpftool net show` of version 7.1 (Debian 12) lists no program at TCX.
+        let hint = format!("bpftool prog show && tc filter show dev {interface} egress");
+        return Checked::notice(id, text).hint(hint);
     }
     let others: Vec<&Attached> = all.iter().copied().filter(|one| !one.is_ours()).collect();
     match others.is_empty() {

@@ -203,6 +203,11 @@ fn a_program_that_always_moves_first_is_named() {
     let text = note(&status, "tc_before").unwrap();
     assert!(text.contains("another tc egress program runs before tcpguard's"), "{text}");
     assert!(text.contains("TCX egress"), "{text}");
+    // The command of its hint lists it; `bpftool net show` of Debian 12 lists no program at TCX.
+    let id = text.split("(id ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let listed = lab.edge.exec("bpftool prog show").unwrap();
+    let of_id = format!("{id}: sched_cls ");
+    assert!(listed.lines().any(|line| line.starts_with(&of_id)), "{text} in {listed}");
     // When they are gone, it is as if they had never been there.
     drop(others);
     let gone = |status: &Status| note(status, "tc_before").is_none();

@@ -243,7 +243,7 @@ pub(super) const CASES: &[Case] = &[
         "tc_programs",
         NOTICE,
         "shaper (id 42, TCX egress): programs that run first",
-        "bpftool",
+        "bpftool prog show",
     ),
     (
         |f| {
@@ -254,7 +254,7 @@ pub(super) const CASES: &[Case] = &[
         "tc_programs",
         NOTICE,
         "u32 (clsact egress): programs that may run first",
-        "bpftool",
+        "tc filter show dev eth0 egress",
     ),
 ];
 
