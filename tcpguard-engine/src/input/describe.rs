@@ -38,7 +38,7 @@ pub(super) fn compared(mask: Mask) -> Fingerprint {
         .masked(mask)
 }
 
-const QUIRKS: [(u16, &str); 15] = [
+const QUIRKS: [(u16, &str); 16] = [
     (quirk::IPV6, "ipv6"),
     (quirk::DF, "df"),
     (quirk::IP_OPTIONS, "ip-options"),
