@@ -134,7 +134,10 @@ fn finding(id: &str, facts: &Facts, offence: &Offence, ports: &BTreeSet<u16>) ->
         }
         (true, _) => "clients with SYN cookies may be refused (allowed by cookies.firewall)",
     };
-    let text = format!("{offence} {}: {then} on port {}", offence.why(), listed(ports));
+    let mut text = format!("{offence} {}: {then} on port {}", offence.why(), listed(ports));
+    if matches!(offence.kind, Kind::NotSyn | Kind::BySyn) {
+        text += ". The rules of the remedy accept. Put rules that deny sources above them";
+    }
     let found = if allowed { Checked::notice(id, text) } else { Checked::warning(id, text) };
     let path = match &facts.config {
         ConfigFacts::Absent { path }

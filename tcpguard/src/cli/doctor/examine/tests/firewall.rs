@@ -19,7 +19,9 @@ fn a_rule_that_shuts_clients_out_is_named_with_the_rules_to_insert() {
     let [found] = &found[..] else { panic!("{found:#?}") };
     assert_eq!(outcome(found), WARNING);
     assert!(found.finding.text.contains("rule 3 of inet filter input"), "{found:#?}");
-    assert!(found.finding.text.ends_with("on port 443"), "{found:#?}");
+    let expected =
+        "on port 443. The rules of the remedy accept. Put rules that deny sources above them";
+    assert!(found.finding.text.ends_with(expected), "{found:#?}");
     let fix = found.finding.hint.as_deref().unwrap_or_default();
     assert!(fix.contains("mark = 0x10000000 under [cookies]"), "{fix}");
     let found = with(NEW_NOT_SYN, |firewall| firewall.mark = 0x100);
