@@ -46,7 +46,8 @@ pub(super) fn allow(args: AllowArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     session.render(|out, view| text::allowed(out, &allowed, view))?;
     session.say(&format!(
-        "manual blocks of these addresses stay in effect; to undo: tcpguard disallow {}",
+        "manual blocks of these addresses stay in effect; without an end: [protect] prefixes in the \
+         configuration; to undo: tcpguard disallow {}",
         args.prefix
     ));
     Ok(())

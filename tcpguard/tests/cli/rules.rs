@@ -158,6 +158,7 @@ fn allowing_and_taking_it_back() {
     assert_eq!(allowed.code, Some(0), "{allowed:#?}");
     assert!(allowed.stdout.starts_with("allowed 203.0.113.0/24 for 30d, until "), "{allowed:#?}");
     assert!(allowed.stderr.contains("tcpguard disallow 203.0.113.0/24"), "{allowed:#?}");
+    assert!(allowed.stderr.contains("without an end: [protect] prefixes"), "{allowed:#?}");
     host.run(&["disallow", "192.0.2.0/24"]).is(
         5,
         "",

@@ -154,7 +154,8 @@ pub struct AllowArgs {
 
 const ALLOW: &str = "\
 Automatic rules and mitigations do not drop exempt addresses. Manual blocks still do. The exemption
-persists across restarts.
+persists across restarts and ends after its lifetime. For one without an end, write the prefix to
+[protect] prefixes in the configuration, and reload it.
 
 Examples:
   tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"
