@@ -239,7 +239,12 @@ fn a_provider_is_not_asked_to_drop_what_clients_send() {
     let mut full = FullIncident::build(incident(&report), &report, clock(lab.kernel.now));
     assert!(text::provider(&full)[0].contains("drop the SYNs that the filter matches"));
     full.incident.evidence.signatures[0].completed = 1;
-    assert!(text::provider(&full)[0].contains("mitigate this SYN flood upstream"));
+    let request = text::provider(&full);
+    assert!(request[0].contains("mitigate this SYN flood upstream"), "{request:#?}");
+    let filter = "Filter (tcpdump): dst host 203.0.113.10 and tcp dst port 443 and \
+                  tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn";
+    let signature = "Signature: that of our clients, so do not filter by signature";
+    assert_eq!(request[request.len() - 2..], [filter, signature]);
 }
 
 fn text(most: usize) -> impl Strategy<Value = String> {

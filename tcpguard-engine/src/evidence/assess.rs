@@ -112,6 +112,7 @@ pub(crate) fn assess(
     let sources = Sources::of(&cohort.failing, background.natural_share * all as f64);
     let ttls = Ttls::of(&cohort.failing);
     let (signature, signatures) = choose(cohort, clients).unzip();
+    let of_clients = signatures.iter().flatten().next().is_none_or(|top| top.completed > 0);
     let gate = Gate::judge(cohort, signature.as_ref(), &sources, &ttls, &background);
     let top_source = sources.top.first().map(|top| top_network(&cohort.failing, top.addr));
     let lines = verdict(&gate, &sources, &background.failing_clients);
@@ -125,7 +126,9 @@ pub(crate) fn assess(
         k90_networks: sources.k90_networks,
         distinct_slash8: sources.slash8,
         signatures: signatures.unwrap_or_default(),
-        signature_filter: signature.map(|one| syn_filter(one.mask, &one.print)),
+        signature_filter: signature
+            .filter(|_| !of_clients)
+            .map(|one| syn_filter(one.mask, &one.print)),
         top2_ttl_share: ttls.top2,
         ttls: ttls.top.clone(),
         retransmitted_share: gate.retransmissions.share,

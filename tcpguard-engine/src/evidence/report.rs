@@ -36,7 +36,7 @@ pub struct Evidence {
     pub distinct_slash8: u64,
     /// The top signatures, at most 4, the one that a rule uses first.
     pub signatures: Vec<SignatureShare>,
-    /// The SYNs of the first of them as a filter of tcpdump. `None` without any.
+    /// The SYNs of the first of them as a filter of tcpdump. `None` without any, and if clients have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature_filter: Option<String>,
     /// Share of the two most frequent TTLs.

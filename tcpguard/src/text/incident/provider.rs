@@ -41,10 +41,12 @@ pub fn provider(full: &FullIncident) -> Vec<String> {
     if incident.class != IncidentClass::Evasion {
         lines.push(line("Filter (tcpdump)", &filter(incident, &destinations)));
     }
-    if let Some(top) = signature(incident) {
-        let share = percent(top.share);
-        lines.push(line("Signature", &format!("{}, {share} of the flood", top.text)));
-    }
+    let signature = match (filtered(incident), dominant(incident)) {
+        (Some(top), _) => format!("{}, {} of the flood", top.text, percent(top.share)),
+        (None, Some(_)) => "that of our clients, so do not filter by signature".to_owned(),
+        (None, None) => return lines,
+    };
+    lines.push(line("Signature", &signature));
     lines
 }
 
@@ -72,8 +74,7 @@ fn request(incident: &Incident) -> &'static str {
         IncidentClass::SingleSource | IncidentClass::FewSource => {
             "please drop the SYNs of these sources to this destination"
         }
-        // A signature that clients have is no filter.
-        _ if signature(incident).is_some_and(|top| top.completed == 0) => {
+        _ if filtered(incident).is_some() => {
             "please drop the SYNs that the filter matches, not by source address"
         }
         _ => "please mitigate this SYN flood upstream, not by source address",
@@ -81,8 +82,13 @@ fn request(incident: &Incident) -> &'static str {
 }
 
 /// The signature of most SYNs of the flood.
-fn signature(incident: &Incident) -> Option<&SignatureShare> {
+fn dominant(incident: &Incident) -> Option<&SignatureShare> {
     incident.evidence.signatures.first().filter(|top| top.share >= DOMINATES)
+}
+
+/// The same, unless clients have it: a filter by it would drop them too.
+fn filtered(incident: &Incident) -> Option<&SignatureShare> {
+    dominant(incident).filter(|top| top.completed == 0)
 }
 
 /// The attacked addresses: that of the listener, else those in the recorded SYNs.
@@ -150,7 +156,7 @@ fn filter(incident: &Incident, destinations: &[IpAddr]) -> String {
     {
         terms.push(format!("src host {}", top.addr));
     }
-    let of_signature = signature(incident).and(evidence.signature_filter.clone());
+    let of_signature = filtered(incident).and(evidence.signature_filter.clone());
     terms
         .push(of_signature.unwrap_or_else(|| "tcp[tcpflags] & (tcp-syn|tcp-ack) = tcp-syn".into()));
     terms.join(" and ")
