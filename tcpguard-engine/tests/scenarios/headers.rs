@@ -56,9 +56,9 @@ fn each_incident_has_headers_of_its_own() {
 
 #[test]
 fn an_operator_has_those_of_every_listener_in_one_share() {
-    let mut lab = flooded(5000.0, 10.0);
+    let mut lab = flooded(5000.0, 9.0);
     lab.engine.sample_all(true);
-    lab.run_until(11.0);
+    lab.run_until(10.0);
     assert_eq!(lab.kernel.samples[&LISTENER], 0, "all of the clients' SYNs");
     lab.run_until(19.0);
     let found = 5050.0 / 4.0 / f64::from(1_u32 << lab.kernel.samples[&LISTENER]);
