@@ -115,7 +115,7 @@ impl Engine {
 
     /// The learned state of the listeners, for [`Engine::restore`] of a later run.
     pub fn learned(&self) -> Learned {
-        let listeners = self.monitors.values().map(|monitor| monitor.learned(self.now));
+        let listeners = self.monitors.all().map(|monitor| monitor.learned(self.now));
         Learned::of(listeners, self.networks.learned())
     }
 
@@ -129,6 +129,7 @@ impl Engine {
         let networks = learned.networks.take();
         let listeners = learned.validate()?;
         self.restored = listeners.map(|listener| (listener.listener, (listener, age))).collect();
+        self.monitors.wake();
         for monitor in self.monitors.values_mut() {
             if let Some((learned, age)) = self.restored.remove(&monitor.listener) {
                 monitor.restore(self.now, &learned, age);

@@ -27,7 +27,8 @@ impl Engine {
         let looked_at: Vec<ListenerId> = looked_at.map(|monitor| monitor.id).collect();
         if all {
             self.surveyed = now;
-            let calm = self.monitors.values();
+            // Of a source that goes on, also what it tried where nothing has happened since.
+            let calm = self.monitors.all();
             let calm =
                 calm.filter(|monitor| monitor.incident.is_none() && !monitor.is_suspicious());
             let calm = calm.flat_map(|monitor| {

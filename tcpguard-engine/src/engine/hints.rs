@@ -56,7 +56,7 @@ impl Engine {
         }
         let mut free = AHEAD_LISTENERS
             .saturating_sub(self.ahead.values().filter(|began| now.since(**began) < AHEAD).count());
-        for monitor in self.monitors.values() {
+        for monitor in self.monitors.all() {
             if free > 0
                 && !self.ahead.contains_key(&monitor.id)
                 && self.may_answer(monitor)

@@ -1,6 +1,5 @@
 //! Lifecycle of an incident: from the alarm to its opening, and from there to its end.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
@@ -504,11 +503,7 @@ impl Engine {
 
     /// Stops monitoring listeners that have gone.
     pub(super) fn drop_missing(&mut self, now: Timestamp, sample: &Sample) {
-        let here: BTreeSet<ListenerId> =
-            sample.listeners.iter().map(|listener| listener.id).collect();
-        let gone: Vec<ListenerId> =
-            self.monitors.keys().filter(|id| !here.contains(id)).copied().collect();
-        for id in gone {
+        for &id in &sample.gone {
             self.end(now, id, EndReason::ListenerGone);
             let Some(monitor) = self.monitors.remove(&id) else { continue };
             let left = monitor

@@ -73,6 +73,9 @@ impl Engine {
         let mut moves = Vec::new();
         let mut advice = Vec::new();
         let hinted = self.cookies_ahead(now);
+        for id in hinted.keys() {
+            self.monitors.get_mut(id);
+        }
         for monitor in self.monitors.values_mut() {
             // Each start or stop is some work for the agent, and those of a carpet come all at once.
             if monitor.rolled.is_some() && moves.len() >= AT_ONCE {
@@ -337,7 +340,9 @@ impl Engine {
         if mitigation.is_done_by_rules() && order == Order::On {
             return Err(RequestError::DoneByRules { mitigation });
         }
-        let found = self.monitors.values_mut().find(|monitor| monitor.listener == listener);
+        let found = self.monitors.all().find(|monitor| monitor.listener == listener);
+        let id = found.map(|monitor| monitor.id);
+        let found = id.and_then(|id| self.monitors.get_mut(&id));
         let monitor = found.ok_or(RequestError::NoListener { listener })?;
         let id = monitor.id;
         let lifetime = lifetime.min(Limits::MAX_ORDER);
@@ -358,7 +363,7 @@ impl Engine {
 
     /// One listener, as [`Engine::report`] says it.
     pub fn listener(&self, listener: &Listener) -> Option<ListenerReport> {
-        let id = self.monitors.values().find(|monitor| monitor.listener == *listener)?.id;
+        let id = self.monitors.all().find(|monitor| monitor.listener == *listener)?.id;
         self.report_of(id)
     }
 

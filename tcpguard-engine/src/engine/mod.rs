@@ -45,7 +45,8 @@ use self::together::AllClients;
 use crate::evidence::{EVIDENCE_WINDOW, Hints};
 use crate::incident::{Incident, IncidentReport};
 use crate::input::{
-    Listener, ListenerId, Matcher, Mitigation, Mode, POLL, Sample, TcpExt, Timestamp,
+    Listener, ListenerId, ListenerSample, Matcher, Mitigation, Mode, POLL, Sample, TcpExt,
+    Timestamp,
 };
 use crate::listener::{
     Growth, LearnedListener, Networks, PollContext, Refusals, Sampling, Suspect,
@@ -180,6 +181,7 @@ impl Engine {
     /// When a threshold is out of its range; then nothing changes.
     pub fn set_settings(&mut self, tuning: impl Into<Tuning>) -> Result<(), SettingsError> {
         self.settings = Tuned::new(tuning.into())?;
+        self.monitors.wake();
         for monitor in self.monitors.values_mut() {
             monitor.ladder.bar(self.settings.barred(monitor.listener));
             monitor.ladder.reconsider(self.now, Mitigation::Cookies, true);
@@ -232,6 +234,10 @@ impl Engine {
             true => Passing::default(),
             false => self.host.passing(&sample.host),
         };
+        if restarted {
+            self.monitors.wake();
+        }
+        let readings = self.monitors.follow(sample);
         let around = PollContext {
             at: now,
             elapsed,
@@ -248,7 +254,7 @@ impl Engine {
             answering: false,
             beyond: passing.lately,
         };
-        let refusals = self.refusals(sample);
+        let refusals = self.refusals(sample, &readings);
         self.uncounted = refusals.ask_for_count();
         self.now = now;
         self.epoch = Some(sample.epoch);
@@ -259,12 +265,14 @@ impl Engine {
         self.checksum_errors = checksum_errors;
         self.one_sided = sample.one_sided;
 
-        let before = self.syns();
+        let mut syns = 0;
         self.drop_missing(now, sample);
         let mitigating = self.mitigated();
-        for listener in &sample.listeners {
+        for listener in &readings {
+            let counted = listener.counters.syn;
             match self.monitors.get_mut(&listener.id) {
                 None => {
+                    syns += counted;
                     let mut monitor = ListenerMonitor::new(listener);
                     monitor.ladder.bar(self.settings.barred(listener.listener));
                     if let Some((learned, age)) = self.restored.remove(&listener.listener) {
@@ -277,6 +285,7 @@ impl Engine {
                 }
                 Some(monitor) if restarted => monitor.restart(listener),
                 Some(monitor) => {
+                    syns += counted.saturating_sub(monitor.counters().syn);
                     let mitigating = mitigating.contains(&listener.id);
                     // Where cookies answer, the drops of queues belong to other listeners.
                     let cookies = monitor.ladder.has(Mitigation::Cookies);
@@ -288,6 +297,7 @@ impl Engine {
                 }
             }
         }
+        self.monitors.pass(&around, &self.settings.common);
         // One whose listener has gone is over.
         self.left_open.clear();
         self.resume_mitigations();
@@ -297,8 +307,8 @@ impl Engine {
         let elsewhere = self.host.observe(sample, elapsed, first || restarted, evading, settings);
         if !first && !restarted {
             // Every tracked flow takes a slot in the same table.
-            let syns = self.syns().saturating_sub(before) + elsewhere;
-            self.adapt_sampling(now, syns as f64 / elapsed.as_secs_f64(), sample.sample_shift);
+            let rate = (syns + elsewhere) as f64 / elapsed.as_secs_f64();
+            self.adapt_sampling(now, rate, sample.sample_shift);
         }
         self.sample_shift = sample.sample_shift;
 
@@ -355,9 +365,8 @@ impl Engine {
 
     /// The SYNs that full SYN queues have dropped since the last poll, and the listeners to which they may
     /// belong.
-    fn refusals(&self, sample: &Sample) -> Refusals {
-        let suspects: Vec<Suspect> = sample
-            .listeners
+    fn refusals(&self, sample: &Sample, readings: &[ListenerSample]) -> Refusals {
+        let suspects: Vec<Suspect> = readings
             .iter()
             .filter_map(|listener| {
                 let (monitor, queues) = (self.monitors.get(&listener.id)?, listener.queues?);
@@ -399,11 +408,6 @@ impl Engine {
         }
         let of = |monitor: &ListenerMonitor| monitor.evading(self.now, elapsed, passing.routed);
         self.monitors.values().map(of).sum()
-    }
-
-    /// SYNs counted at all listeners.
-    fn syns(&self) -> u64 {
-        self.monitors.values().map(|monitor| monitor.counters().syn).sum()
     }
 
     /// Queues a command unless it waits already.

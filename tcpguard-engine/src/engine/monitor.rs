@@ -7,11 +7,13 @@ mod flooded;
 mod moment;
 mod pressed;
 mod reaching;
+mod rest;
 mod shared_rules;
 mod trials;
 
 pub(crate) use alert_window::ALERT_WINDOW;
 pub(crate) use flooded::Rolled;
+pub(crate) use rest::Missed;
 pub(crate) use shared_rules::Shared;
 pub(crate) use trials::Harmful;
 
@@ -70,6 +72,8 @@ pub(crate) struct ListenerMonitor {
     /// Time of the last count of half-open handshakes.
     pub counted: Timestamp,
     pub window: Window,
+    /// End of the last tick in which anything was counted.
+    counted_last: Timestamp,
     pub clients: Clients,
     pub suspect: Option<Suspect>,
     /// Earliest start of the last suspicion. Handshakes that failed before it belong to the normal loss of
@@ -144,6 +148,7 @@ impl ListenerMonitor {
             queues: sample.queues,
             counted: Timestamp::default(),
             window: Window::default(),
+            counted_last: Timestamp::default(),
             clients: Clients::default(),
             suspect: None,
             onset: Timestamp::default(),
@@ -219,6 +224,9 @@ impl ListenerMonitor {
         };
         self.distinct.update(sample.distinct_sources, syns);
         for tick in ticks {
+            if !tick.is_still() {
+                self.counted_last = tick.end;
+            }
             self.window.push(tick);
             if let Some(incident) = &mut self.incident {
                 incident.count(&tick);
@@ -560,12 +568,12 @@ impl ListenerMonitor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::listener::Tick;
 
     /// A listener that has just seen so many polls like this one, and the time.
-    pub(super) fn after(polls: u32, tick: Tick) -> (ListenerMonitor, Timestamp) {
+    pub(in crate::engine) fn after(polls: u32, tick: Tick) -> (ListenerMonitor, Timestamp) {
         let mut monitor = ListenerMonitor::new(&ListenerSample {
             id: ListenerId(0),
             listener: Listener { addr: [203, 0, 113, 10].into(), port: 443 },

@@ -279,7 +279,7 @@ impl Engine {
         let exempt = |monitor: &ListenerMonitor| {
             monitor.ladder.bars(Mitigation::Signature) || self.held_back(monitor.listener).is_some()
         };
-        self.monitors.values().any(exempt).then_some(HeldBack::OtherListener)
+        self.monitors.all().any(exempt).then_some(HeldBack::OtherListener)
     }
 
     /// Returns whether an operator forbids rules of a kind anywhere.

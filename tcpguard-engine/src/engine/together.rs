@@ -120,8 +120,7 @@ impl Engine {
             return None;
         }
         if is_stale {
-            let all: Vec<&Clients> =
-                self.monitors.values().map(|monitor| &monitor.clients).collect();
+            let all: Vec<&Clients> = self.monitors.all().map(|monitor| &monitor.clients).collect();
             let clients = JoinedClients::of(all.iter().copied());
             self.all_clients = AllClients { clients, gathered: Some(now) };
         }

@@ -423,11 +423,14 @@ impl Engine {
     /// Asks for the length of SYN queues.
     pub(super) fn ask_for_counts(&mut self, now: Timestamp) {
         let local = self.monitors.values().filter(|monitor| monitor.queues_here());
+        let rests = due(now, self.counted, CALM, POLL)
+            && self.monitors.any_rests(ListenerMonitor::queues_here);
+        let resting = rests.then_some(CALM);
         let pace = |monitor: &ListenerMonitor| match monitor.asks_for_count() {
             true => BUSY.min(self.pace(now, monitor)),
             false => self.pace(now, monitor),
         };
-        let Some(pace) = local.map(pace).min() else { return };
+        let Some(pace) = local.map(pace).chain(resting).min() else { return };
         let pace = if self.uncounted { POLL } else { pace };
         if due(now, self.counted, pace, POLL) {
             self.counted = now;
@@ -441,7 +444,9 @@ impl Engine {
             true => POLL,
             false => self.pace(now, monitor),
         };
-        let Some(pace) = self.monitors.values().map(pace).min() else { return };
+        let resting = self.monitors.any_rests(|_| true).then_some(CALM);
+        let paces = self.monitors.values().map(pace).chain(resting);
+        let Some(pace) = paces.min() else { return };
         if due(now, self.inspected, pace, POLL) {
             self.inspected = now;
             self.command_once(Command::InspectFlows);

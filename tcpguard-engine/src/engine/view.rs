@@ -14,8 +14,9 @@ use crate::rules::{Entry, RuleReport};
 impl Engine {
     /// Everything that is known at `now`. Rates are those of the last sample.
     pub fn report(&self, now: Timestamp) -> Report {
-        let mut open: Vec<IncidentReport> =
-            self.monitors.keys().filter_map(|id| self.incident_report(*id, None)).collect();
+        let reports =
+            self.monitors.values().filter_map(|monitor| self.incident_report(monitor.id, None));
+        let mut open: Vec<IncidentReport> = reports.collect();
         open.extend(self.host_reports().chain(self.rolled_report(None)));
         // Until their listeners are known.
         open.extend(self.left_open.iter().cloned());
@@ -24,11 +25,7 @@ impl Engine {
             mode: self.mode,
             incidents: open,
             past: self.past.iter().cloned().collect(),
-            listeners: self
-                .monitors
-                .values()
-                .map(|monitor| self.listener_report(monitor))
-                .collect(),
+            listeners: self.monitors.all().map(|monitor| self.listener_report(monitor)).collect(),
             rules: self
                 .rule_table
                 .iter()
@@ -38,6 +35,11 @@ impl Engine {
             allowed: self.exempt.allowed().cloned().collect(),
             sample_shift: self.sample_shift,
         }
+    }
+
+    /// The listeners where anything happens, or did a moment ago.
+    pub fn followed(&self) -> impl Iterator<Item = ListenerId> {
+        self.monitors.values().map(|monitor| monitor.id)
     }
 
     /// Returns whether nothing is the matter: no incident is open, no listener is suspected or under pressure.

@@ -79,8 +79,11 @@ pub struct Sample {
     pub at: Timestamp,
     /// Number that changes when the kernel counters started again from zero.
     pub epoch: u64,
-    /// Every listener monitored now. One that is missing has gone.
+    /// The listeners that are new or may have changed since the last sample, in any order; with another epoch, all.
+    /// The others are as they were.
     pub listeners: Vec<ListenerSample>,
+    /// Listeners that are no longer monitored.
+    pub gone: Vec<ListenerId>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: TcpExt,
     /// Hit counters of the rules in the kernel.

@@ -1,56 +1,19 @@
 //! Ticks from cumulative counters: the attempts and the completions between two polls.
 
+mod poll_context;
 mod unanswered_syns;
-
-use std::time::Duration;
 
 use tcpguard_common::abi::LATE_POLLS;
 
+pub(crate) use self::poll_context::PollContext;
 use self::unanswered_syns::{Heard, UnansweredSyns};
 use super::egress::{Egress, EgressCheck};
 use super::window::Tick;
 use crate::input::{ListenerCounters, Mode, Queues, Timestamp};
 
-/// Largest number of averages that are made of missed polls.
-const PARTS: usize = 64;
 /// Polls that a sample may come late by and still be judged. The agent is late when a flood takes
 /// its CPU, which is no time to look away; an average over more than this says too little.
 const LATE: u32 = 8;
-
-/// Values beside a listener's counters that are needed to read them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PollContext {
-    /// Time of the poll.
-    pub at: Timestamp,
-    /// Time since the poll before.
-    pub elapsed: Duration,
-    /// Normal time between polls.
-    pub poll: Duration,
-    /// The kernel's treatment of matched SYNs.
-    pub mode: Mode,
-    /// The listener's SYNs that its full SYN queue dropped without an answer; `None` while its accept
-    /// queue is to blame.
-    pub queue_drops: Option<u64>,
-    /// Cookies of the kernel's that no SYN-ACK of any listener accounts for.
-    pub unseen_cookies: u64,
-    /// The listener's queues; `None` without a socket of this host.
-    pub queues: Option<Queues>,
-    /// An accept queue of this host overflowed.
-    pub overflowed: bool,
-    /// The listener's own SYN queue was found full.
-    pub queue_full: bool,
-    /// One flow in `2^sample_shift` is tracked.
-    pub sample_shift: u8,
-    /// Outgoing packets are not seen, in a capture: every SYN that is not retransmitted counts as answered.
-    pub one_sided: bool,
-    /// The listener's queues cannot be read: it is behind this host, or in a capture.
-    pub unread: bool,
-    /// XDP answers its SYNs, or did a moment ago.
-    pub answering: bool,
-    /// Frames that reached the stack in this poll or the one before, with headers that extend beyond the
-    /// parser's bounds. Each may hold a SYN that was not counted and to which the stack replies.
-    pub beyond: u64,
-}
 
 /// One listener's counters and the SYNs of the last tick that may still be answered.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +46,16 @@ impl CounterDelta {
             self.egress_check.poll(around.at, &delta, queues, around.unseen_cookies, unanswered);
         }
         let total = self.tick(&delta, around);
-        let parts = parts(around) as u64;
+        let parts = around.parts() as u64;
         Some((0..parts).map(move |part| split(&total, part, parts)))
+    }
+
+    /// Goes through a poll in which nothing was counted.
+    pub fn pass(&mut self, at: Timestamp, queues: Option<&Queues>, unseen_cookies: u64) {
+        if let Some(queues) = queues {
+            let nothing = ListenerCounters::default();
+            self.egress_check.poll(at, &nothing, queues, unseen_cookies, 0);
+        }
     }
 
     /// Counters at the last poll.
@@ -159,7 +130,7 @@ impl CounterDelta {
             retransmitted: delta.syn_retransmit_timed,
         };
         // Polls that were left out because nothing arrived are time in which clients could retransmit their SYNs.
-        let polls = if heard == Heard::default() { parts(around) } else { 1 };
+        let polls = if heard == Heard::default() { around.parts() } else { 1 };
         let unanswered_syns: u64 = (0..polls).map(|_| self.unanswered_syns.next(heard)).sum();
         // Unanswered SYNs to which the stack sent an unseen reply, unless its queue has dropped them.
         let hidden = (unanswered as f64 * self.egress_check.hidden(around.at)).round() as u64;
@@ -215,12 +186,6 @@ impl CounterDelta {
             gap: around.elapsed > around.poll * LATE,
         }
     }
-}
-
-/// The polls of which a sample is, those that were missed included.
-fn parts(around: &PollContext) -> usize {
-    let polls = (around.elapsed.as_secs_f64() / around.poll.as_secs_f64()).round() as usize;
-    polls.clamp(1, PARTS)
 }
 
 /// The third ACKs that count, and how late they are.
@@ -301,6 +266,8 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const POLL: Duration = Duration::from_millis(250);

@@ -31,4 +31,4 @@ pub(crate) use signal::{
     REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS, SCAN_PORTS_LIKELY, SLOW_LIMIT, Slow,
 };
 pub use window::Sums;
-pub(crate) use window::{LIFE, Tick, Window};
+pub(crate) use window::{LIFE, REACH, Tick, Window};

@@ -14,7 +14,7 @@ use self::sums::sum;
 use crate::input::{ReturnedCookies, Timestamp};
 
 /// Span of the past that the ticks cover.
-const REACH: Duration = Duration::from_secs(16);
+pub(crate) const REACH: Duration = Duration::from_secs(16);
 /// A half-open handshake's life in the kernel (`tcp_synack_retries` = 5: 1 + 2 + 4 + 8 + 16 + 32 s).
 pub(crate) const LIFE: Duration = Duration::from_secs(63);
 /// Number of coarse entries, of about a second each: together longer than [`LIFE`].
@@ -79,6 +79,12 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
+    /// Returns whether nothing was counted in it.
+    pub fn is_still(&self) -> bool {
+        let Self { end, span, gap, .. } = *self;
+        *self == Self { end, span, gap, ..Self::default() }
+    }
+
     /// Handshakes that completed: the kernel's count, or that of the third ACKs that count, whichever is
     /// greater.
     pub fn completed(&self) -> u64 {
@@ -256,6 +262,12 @@ impl Window {
             variance: tick.variance,
             gap: tick.gap,
         })
+    }
+
+    /// Returns the length of the tick `lag` ticks ago, as [`Self::matured`] takes it.
+    pub fn matured_span(&self, lag: usize) -> Option<Duration> {
+        let index = self.ticks.len().checked_sub(lag.min(LATE_POLLS) + 1)?;
+        self.ticks.range(index..index + 1).next().map(|tick| tick.span)
     }
 
     /// Load of the SYN queue in the last minute: the SYNs answered more than `lag` ticks ago as

@@ -135,6 +135,17 @@ impl Ladder {
         self.entry(mitigation).taken.is_some()
     }
 
+    /// Returns whether nothing is active, refused, ordered or tested, so that nothing changes by itself.
+    pub fn is_idle(&self) -> bool {
+        let idle = |entry: &LadderEntry| {
+            entry.taken.is_none() && entry.refused.is_none() && entry.ordered.is_none()
+        };
+        self.entries.iter().all(idle)
+            && self.withheld.is_empty()
+            && !self.breaker.is_open()
+            && !self.fewer.is_open()
+    }
+
     /// Returns the time for which a mitigation has been active.
     pub fn lasts(&self, mitigation: Mitigation, now: Timestamp) -> Option<Duration> {
         self.entry(mitigation).taken.as_ref().map(|taken| now.since(taken.since))

@@ -219,6 +219,15 @@ impl SockDiag {
         self.dump(what, StateFlags::LISTEN, 0, filter::but_loopback, listening_socket)
     }
 
+    /// The sockets that listen on one port.
+    ///
+    /// # Errors
+    /// As of [`Self::listeners`].
+    pub fn listeners_on(&mut self, port: u16) -> Result<Vec<ListeningSocket>, Error> {
+        let what = "list listening sockets";
+        self.dump(what, StateFlags::LISTEN, port, filter::none, listening_socket)
+    }
+
     /// The half-open connections, of all listeners or of those on one local port. The kernel
     /// walks its whole connection table, so ask seldom; the port only saves the copying.
     ///

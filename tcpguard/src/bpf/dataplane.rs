@@ -280,27 +280,25 @@ impl Dataplane {
 
     /// The counters of a listener, summed over CPUs.
     pub fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
-        let mut sum = ListenerCounters::default();
-        for cpu in self.listener_counters.get(id)? {
-            sum.syn += cpu.syn;
-            sum.syn_retransmit += cpu.syn_retransmit;
-            sum.syn_ack += cpu.syn_ack;
-            sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
-            sum.established += cpu.established;
-            sum.established_returning += cpu.established_returning;
-            sum.acknowledged += cpu.acknowledged;
-            sum.reset += cpu.reset;
-            sum.refused += cpu.refused;
-            sum.dropped_source += cpu.dropped_source;
-            sum.dropped_signature += cpu.dropped_signature;
-            sum.accepted_retransmits += cpu.accepted_retransmits;
-            sum.exempt += cpu.exempt;
-            sum.ack_ignored += cpu.ack_ignored;
-            sum.cookies_sent += cpu.cookies_sent;
-            sum.cookies_redeemed += cpu.cookies_redeemed;
-            sum.limited += cpu.limited;
+        Ok(sum_of_listener(&self.listener_counters.get(id)?))
+    }
+
+    /// Gives the counters of the listeners in the first `slots` slots to `each`, summed over CPUs, and perhaps those of
+    /// more.
+    pub fn each_listener_counters(
+        &self,
+        slots: usize,
+        mut each: impl FnMut(u32, ListenerCounters),
+    ) -> Result<(), KernelError> {
+        let (mut position, mut slot) = (Position::default(), 0);
+        let mut more = slots > 0;
+        while more && (slot as usize) < slots {
+            more = self.listener_counters.batch(&mut position, |cpus| {
+                each(slot, sum_of_listener(cpus));
+                slot += 1;
+            })?;
         }
-        Ok(sum)
+        Ok(())
     }
 
     /// Counters of a listener's handshakes that completed late.
@@ -476,6 +474,31 @@ impl Dataplane {
         self.forget_syn_samples()?;
         self.take_unknown_listeners().map(drop)
     }
+}
+
+/// The counters of a listener, summed over CPUs.
+fn sum_of_listener(cpus: &[ListenerCounters]) -> ListenerCounters {
+    let mut sum = ListenerCounters::default();
+    for cpu in cpus {
+        sum.syn += cpu.syn;
+        sum.syn_retransmit += cpu.syn_retransmit;
+        sum.syn_ack += cpu.syn_ack;
+        sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
+        sum.established += cpu.established;
+        sum.established_returning += cpu.established_returning;
+        sum.acknowledged += cpu.acknowledged;
+        sum.reset += cpu.reset;
+        sum.refused += cpu.refused;
+        sum.dropped_source += cpu.dropped_source;
+        sum.dropped_signature += cpu.dropped_signature;
+        sum.accepted_retransmits += cpu.accepted_retransmits;
+        sum.exempt += cpu.exempt;
+        sum.ack_ignored += cpu.ack_ignored;
+        sum.cookies_sent += cpu.cookies_sent;
+        sum.cookies_redeemed += cpu.cookies_redeemed;
+        sum.limited += cpu.limited;
+    }
+    sum
 }
 
 /// The sum of the counters of all CPUs, with the highest index of an interface.

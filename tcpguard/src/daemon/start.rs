@@ -31,6 +31,7 @@ use crate::daemon::configuration::provenance::Provenance;
 use crate::daemon::executor::audit::Audit;
 use crate::daemon::executor::client_filter::ClientFilter;
 use crate::daemon::mitigations::firewall::{Firewall, Need};
+use crate::daemon::reading::counters::Counters;
 use crate::daemon::reading::host_view::HostView;
 use crate::daemon::reading::hot_sources::HotSources;
 use crate::daemon::reading::loss_watch::LossWatch;
@@ -268,6 +269,7 @@ impl Agent {
             obstacles: Vec::new(),
             foreseeing: Pace::default(),
             removals: Removals::default(),
+            counters: Counters::default(),
             count_half_open: true,
             count_rules: true,
             last_second: None,

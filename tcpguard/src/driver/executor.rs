@@ -98,9 +98,11 @@ impl<D: Tables, S> Executor<D, S> {
         engine.handle_sample(sample);
         if sample.at.since(self.estimated_since) >= DISTINCT_WINDOW {
             self.estimated_since = sample.at;
-            let filled = self.estimates.start_again();
-            for monitored in self.listeners.iter().filter(|one| filled.contains(&one.id)) {
-                self.dataplane.reset_distinct_sources(monitored.slot())?;
+            for id in self.estimates.start_again() {
+                if let Some(monitored) = self.listeners.get(id) {
+                    self.dataplane.reset_distinct_sources(monitored.slot())?;
+                    self.listeners.touched.insert(id);
+                }
             }
         }
         Ok(())

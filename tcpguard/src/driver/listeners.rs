@@ -151,6 +151,10 @@ pub struct ListenerTable<S> {
     /// True if the programs know all addresses that are the host's own. Those listeners that are bound to all
     /// addresses are then of these alone.
     pub own_known: bool,
+    /// Listeners that are new, or of which anything may have changed, since this was last emptied.
+    pub touched: BTreeSet<ListenerId>,
+    /// Listeners that were forgotten since this was last emptied.
+    pub gone: Vec<ListenerId>,
     /// The ports of `open` as they were last written.
     reported_open: Option<BTreeSet<u16>>,
 }
@@ -163,6 +167,8 @@ impl<S> Default for ListenerTable<S> {
             keys: BTreeMap::new(),
             open: BTreeSet::new(),
             own_known: false,
+            touched: BTreeSet::new(),
+            gone: Vec::new(),
             reported_open: None,
         }
     }
@@ -187,6 +193,11 @@ impl<S> ListenerTable<S> {
     /// The listener with this number.
     pub fn get_mut(&mut self, id: ListenerId) -> Option<&mut Monitored<S>> {
         self.slots.get_mut(slot(id) as usize)?.as_mut().filter(|monitored| monitored.id == id)
+    }
+
+    /// The number of slots of which any have been taken.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
     /// The number of the listener in this slot.
@@ -231,6 +242,7 @@ impl<S> ListenerTable<S> {
         if self.free.remove(&slot).is_none() {
             self.slots.push(None);
         }
+        self.touched.insert(id);
         let place = self.slots.get_mut(slot as usize);
         Ok(place.map(|place| place.insert(Monitored::new(id, listener, kind, own))))
     }
@@ -244,6 +256,7 @@ impl<S> ListenerTable<S> {
             self.free.insert(free, ListenerId(free));
         }
         self.free.remove(&slot);
+        self.touched.insert(id);
         self.slots[slot as usize] = Some(monitored);
         self.keys.extend(keys.into_iter().map(|key| (key, (id, entry))));
     }
@@ -254,6 +267,7 @@ impl<S> ListenerTable<S> {
             if let Some(monitored) = place.take_if(|monitored| gone(monitored)) {
                 let next = ListenerId(monitored.id.0.wrapping_add(maps::MAX_LISTENERS));
                 self.free.insert(monitored.slot(), next);
+                self.gone.push(monitored.id);
             }
         }
     }

@@ -36,7 +36,12 @@ const FORGETS: u64 = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     at: Option<Timestamp>,
+    /// Those of the host, and of listeners with a SYN in the last polls.
     tracks: BTreeMap<ListenerId, Track>,
+    /// The counters of the other listeners, and their queues.
+    idle: BTreeMap<ListenerId, (Counted, Option<Queues>)>,
+    /// The last polls, as steps in which nothing was counted.
+    polls: VecDeque<Interval>,
     /// Timelines by the incident's number.
     lines: BTreeMap<u64, Line>,
     /// The last seconds of the host with their ends, oldest first.
@@ -51,6 +56,8 @@ struct Track {
     busy: u64,
     /// Time at which it was last counted.
     at: Timestamp,
+    /// Polls since the last SYN.
+    still: usize,
     last: Interval,
     /// The last polls; empty for those that are not among the busiest.
     intervals: VecDeque<Interval>,
@@ -107,11 +114,22 @@ impl Recorder {
             whole.add(&self.count(one.id, counted, empty, mode, sample.at));
         }
         let host = Counted::by_host(&sample.host);
+        let still = Interval { span_ms, mode, ..Interval::default() };
+        for (_, track) in self.tracks.iter_mut().filter(|(id, _)| **id != ListenerId::HOST) {
+            if track.at != sample.at {
+                let queues = track.last.queues.map(uncounted);
+                track.step(Interval { queues, ..still }, sample.at);
+            }
+        }
         let whole = self.count(ListenerId::HOST, host, whole, mode, sample.at);
-        self.tracks.retain(|_, track| track.at == sample.at);
+        for id in &sample.gone {
+            self.tracks.remove(id);
+            self.idle.remove(id);
+        }
         if span.is_zero() {
             return;
         }
+        push_at_most(BEFORE, &mut self.polls, still);
         self.remember(whole, sample.at);
         let least = self.least_busy();
         for (id, track) in &mut self.tracks {
@@ -122,14 +140,23 @@ impl Recorder {
             }
         }
         for line in self.lines.values_mut() {
-            if let Some(track) = self.tracks.get(&line.listener) {
+            if let Some(track) = self.tracks.get_mut(&line.listener) {
                 line.push(track.last, sample.at);
+                track.still = 0;
             }
+        }
+        let is_idle =
+            |id: &ListenerId, track: &mut Track| *id != ListenerId::HOST && track.still >= BEFORE;
+        for (id, track) in self.tracks.extract_if(.., is_idle) {
+            self.idle.insert(id, (track.counted, track.last.queues.map(uncounted)));
         }
     }
 
     /// Begins the timeline of an incident at a listener, unless it has one, with the recorded history.
     pub fn begin(&mut self, incident: u64, listener: ListenerId) {
+        if let Some((counted, _)) = self.idle.get(&listener) {
+            self.track(listener, *counted, self.at.unwrap_or_default());
+        }
         if let Some(track) = self.tracks.get(&listener)
             && self.lines.len() < AT_ONCE
         {
@@ -184,11 +211,23 @@ impl Recorder {
         mode: Mode,
         at: Timestamp,
     ) -> Interval {
-        let track = self.tracks.entry(id).or_insert_with(|| Track::start(counted, at));
+        let track = self.track(id, counted, at);
         interval.add(&track.counted.interval(&counted, mode));
-        track.busy = track.busy - track.busy / FORGETS + u64::from(interval.syns);
-        (track.counted, track.at, track.last) = (counted, at, interval);
+        track.counted = counted;
+        track.step(interval, at);
         interval
+    }
+
+    /// The track of a listener that was counted up to now.
+    fn track(&mut self, id: ListenerId, counted: Counted, at: Timestamp) -> &mut Track {
+        let Self { tracks, idle, polls, .. } = self;
+        tracks.entry(id).or_insert_with(|| match idle.remove(&id) {
+            None => Track::start(counted, at),
+            Some((counted, queues)) => {
+                let intervals = polls.iter().map(|still| Interval { queues, ..*still });
+                Track { intervals: intervals.collect(), ..Track::start(counted, at) }
+            }
+        })
     }
 
     /// Returns the least rank of a remembered listener: its SYNs in the last polls, and its number.
@@ -205,15 +244,31 @@ impl Recorder {
 impl Track {
     /// The counts so far belong to no step.
     fn start(counted: Counted, at: Timestamp) -> Self {
-        Self { counted, busy: 0, at, last: Interval::default(), intervals: VecDeque::new() }
+        let (last, intervals) = (Interval::default(), VecDeque::new());
+        Self { counted, busy: 0, at, still: 0, last, intervals }
+    }
+
+    fn step(&mut self, interval: Interval, at: Timestamp) {
+        self.busy = self.busy - self.busy / FORGETS + u64::from(interval.syns);
+        self.still = if interval.syns > 0 { 0 } else { self.still + 1 };
+        (self.at, self.last) = (at, interval);
     }
 
     fn remember(&mut self) {
-        if self.intervals.len() == BEFORE {
-            self.intervals.pop_front();
-        }
-        self.intervals.push_back(self.last);
+        push_at_most(BEFORE, &mut self.intervals, self.last);
     }
+}
+
+fn push_at_most(most: usize, intervals: &mut VecDeque<Interval>, interval: Interval) {
+    if intervals.len() == most {
+        intervals.pop_front();
+    }
+    intervals.push_back(interval);
+}
+
+/// The same queues at a poll at which half-open handshakes are not counted.
+fn uncounted(queues: Queues) -> Queues {
+    Queues { half_open: None, ..queues }
 }
 
 impl Line {

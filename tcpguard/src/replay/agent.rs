@@ -167,6 +167,12 @@ impl<B: Backend> Agent<B> {
         let Executor { dataplane, listeners, config, .. } = &mut self.executor;
         self.backend.set_now(dataplane, packet.at.as_nanos())?;
         let flow = &packet.flow;
+        let (server, port) = match packet.direction {
+            Direction::In => (flow.server, flow.server_port),
+            Direction::Out => (flow.client, flow.client_port),
+        };
+        let listener = listeners.under(&ListenerKey::new(server, port));
+        listeners.touched.extend(listener);
         match packet.direction {
             Direction::In => {
                 let action = self.backend.ingress(dataplane, &packet.frame)?;
@@ -174,12 +180,13 @@ impl<B: Backend> Agent<B> {
                     if let Some(kept) = packet.cut {
                         self.cut.insert(*flow, kept);
                     }
-                    let key = ListenerKey::new(flow.server, flow.server_port);
-                    let monitored = listeners.under(&key).and_then(|id| listeners.get_mut(id));
-                    if let Some(monitored) = monitored {
+                    if let Some(monitored) = listener.and_then(|id| listeners.get_mut(id)) {
                         let source = flow.client.client();
                         monitored.own.seen = packet.at;
-                        monitored.own.sources.add(hash::source(&config.hash_key, &source));
+                        monitored
+                            .own
+                            .sources
+                            .add(packet.at, hash::source(&config.hash_key, &source));
                     }
                     self.note_fate(flow, action);
                 }
@@ -285,15 +292,18 @@ impl<B: Backend> Agent<B> {
         let Executor { dataplane, listeners, config, estimates, .. } = &mut self.executor;
         dataplane.set_config(config)?;
         let mut samples = Vec::new();
-        for monitored in listeners.iter_mut() {
+        for id in std::mem::take(&mut listeners.touched) {
+            let Some(monitored) = listeners.get_mut(id) else { continue };
             let mut sample = monitored.sample(dataplane, estimates, None, false)?;
             if !std::mem::replace(&mut monitored.own.is_sampled, true) {
                 // Counts from before the first sample belong to no listener, so the first sample is
                 // zero.
                 (sample.counters, sample.distinct_sources) = (ListenerCounters::default(), 0);
+                listeners.touched.insert(id);
             }
             samples.push(sample);
         }
+        let gone = std::mem::take(&mut listeners.gone);
         let executor = &self.executor;
         let packets = B::packets(&executor.dataplane)?;
         let host = executor.dataplane.host_counters()?;
@@ -302,6 +312,7 @@ impl<B: Backend> Agent<B> {
             at: now,
             epoch: START.as_nanos(),
             listeners: samples,
+            gone,
             tcp_ext: TcpExt::default(),
             rules: executor.rule_counters()?,
             host: HostCounters {

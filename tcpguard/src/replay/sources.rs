@@ -81,14 +81,23 @@ impl Part {
 
 impl Sources {
     /// Counts a SYN by the hash of its source.
-    pub fn add(&mut self, source: u64) {
+    pub fn add(&mut self, now: Timestamp, source: u64) {
+        if self.is_empty() && self.now.begun > Timestamp::default() {
+            // The parts since then were not begun, one by one, because nothing came.
+            let parts = now.since(self.now.begun).as_nanos() / PART.as_nanos();
+            self.now.begun = self.now.begun + PART * u32::try_from(parts).unwrap_or(u32::MAX);
+        }
         self.now.syns += 1;
         self.now.sources.add(source);
     }
 
-    /// Returns whether the running part is over.
+    /// Returns whether the running part is over, and anything was counted lately.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        now.since(self.now.begun) >= PART
+        now.since(self.now.begun) >= PART && !self.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.incident.is_none() && self.past.iter().chain([&self.now]).all(|part| part.syns == 0)
     }
 
     /// Starts the next part. `incident` is the listener's, if one is open.

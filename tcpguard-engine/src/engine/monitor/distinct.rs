@@ -28,6 +28,11 @@ impl Distinct {
         }
     }
 
+    /// The last estimate.
+    pub fn sources(&self) -> u64 {
+        self.sources
+    }
+
     /// Distinct sources of the last seconds, and SYNs per source.
     pub fn estimate(&self) -> Option<(u64, f64)> {
         self.syns_per_source.map(|syns| (self.sources.max(self.before), syns))

@@ -85,6 +85,13 @@ impl Natural {
         self.rate += weight * (rate - self.rate);
     }
 
+    /// Goes through a poll like [`Self::learn`], after seconds without an attempt.
+    pub fn pass(&mut self, now: Timestamp) {
+        if now.since(self.learned) >= EVERY {
+            self.learned = now;
+        }
+    }
+
     /// Takes `share` as the least share that fails for good. Returns whether such a share may be known.
     pub fn accept(&mut self, share: f64) -> bool {
         let known = SHARE.contains(&share);

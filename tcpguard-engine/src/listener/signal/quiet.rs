@@ -35,6 +35,9 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
+    /// So many failures are chance whatever was counted beside them: [`chance`] is l/3 at least.
+    pub const NOTHING: u64 = 2;
+
     /// Notes whether the poll that has just been added to `window` was a disturbance.
     ///
     /// It was one if the failures since the last one exceed the natural failures by half of the number that would

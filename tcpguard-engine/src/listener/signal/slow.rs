@@ -82,6 +82,14 @@ impl Slow {
         self.high()
     }
 
+    /// Goes through a tick like [`Self::poll`], if nothing was attempted in it and the sum is zero.
+    pub fn pass(&self, window: &Window, maturity: usize, natural: &mut Natural) {
+        if let Some(span) = window.matured_span(maturity) {
+            let expected = natural.expected(&Sums { span, ..Sums::default() });
+            natural.learn_dispersion(0.0, expected + BACKGROUND * span.as_secs_f64());
+        }
+    }
+
     fn high(&self) -> bool {
         self.sum >= SLOW_LIMIT
     }

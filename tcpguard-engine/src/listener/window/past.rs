@@ -89,6 +89,9 @@ impl<T: Entry> Past<T> {
 
     /// Adds one after all others.
     pub fn push(&mut self, entry: T) {
+        if self.rest.is_empty() && entry.is_blank() {
+            return self.count_blank(&entry);
+        }
         self.rest_span += entry.span();
         self.rest.push_back(entry);
         self.merge_blank();
@@ -110,12 +113,17 @@ impl<T: Entry> Past<T> {
         self.blank_span / self.blank.max(1)
     }
 
+    fn count_blank(&mut self, entry: &T) {
+        self.blank += 1;
+        self.blank_span += entry.span();
+        self.blank_end = entry.end();
+    }
+
     /// Counts the blank ones that have come to the front.
     fn merge_blank(&mut self) {
         while let Some(first) = self.rest.front().filter(|first| first.is_blank()) {
-            self.blank += 1;
-            self.blank_span += first.span();
-            self.blank_end = first.end();
+            let first = *first;
+            self.count_blank(&first);
             self.rest_span -= first.span();
             self.rest.pop_front();
         }

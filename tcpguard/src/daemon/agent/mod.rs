@@ -36,6 +36,7 @@ use crate::daemon::executor::audit::Audit;
 use crate::daemon::executor::client_filter::ClientFilter;
 use crate::daemon::fleet::Exchange;
 use crate::daemon::mitigations::firewall::Firewall;
+use crate::daemon::reading::counters::Counters;
 use crate::daemon::reading::host_view::HostView;
 use crate::daemon::reading::hot_sources::HotSources;
 use crate::daemon::reading::loss_watch::{Change, LossWatch};
@@ -102,6 +103,7 @@ pub struct Agent {
     /// The obstacles to cookies that are known, and the pace at which they are looked for.
     pub(super) obstacles: Vec<Impeded<Listener>>,
     pub(super) foreseeing: Pace,
+    pub(super) counters: Counters,
     pub(super) count_half_open: bool,
     pub(super) count_rules: bool,
     pub(super) last_second: Option<Timestamp>,

@@ -1,6 +1,6 @@
 //! One round of the loop: read everything, think, act.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
@@ -18,12 +18,17 @@ use crate::daemon::executor::Executor;
 use crate::daemon::executor::audit;
 use crate::daemon::hint::logged;
 use crate::daemon::interfaces::Received;
-use crate::daemon::listeners::Strange;
+use crate::daemon::listeners::{MonitoredListener, Selection, Strange};
+use crate::daemon::mitigations::is_armed;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
 const SLOW_PERIOD: Duration = Duration::from_secs(5);
 /// Services seen only by their SYN-ACKs are looked for this often, and interfaces checked.
 const SECOND: Duration = Duration::from_secs(1);
+/// Ports with sockets that are read one by one: each costs a walk over the listening sockets.
+const BUSY_PORTS: usize = 8;
+/// While no more ports are busy, the list of all sockets takes at most one in so many parts of a CPU's time.
+const IDLE_PART: u32 = 200;
 
 impl Agent {
     /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
@@ -43,8 +48,17 @@ impl Agent {
         self.expire_mode(now)?;
         self.executor.config.preexisting_connections = (now < self.preexisting_until).into();
         // Sockets before listeners that were only seen to answer: a service that has just started is local.
-        if self.listening.is_due(now) {
+        let busy = self.busy_ports();
+        let few = busy.len() <= BUSY_PORTS;
+        let is_due = match few && !self.selection.is_making_room() {
+            true => self.listening.is_due_for(now, IDLE_PART),
+            false => self.listening.is_due(now),
+        };
+        if is_due {
             self.follow_listeners(now)?;
+        } else if few {
+            let groups = self.host.listeners_on(&busy, &mut self.sockets);
+            Selection::take_queues(&groups, &mut self.executor.listeners);
         }
         let each_second = due(&mut self.last_second, now, SECOND);
         self.housekeeping(now, each_second)?;
@@ -73,6 +87,18 @@ impl Agent {
         self.executor.config.heartbeat_ns = boot_time().as_nanos();
         self.executor.dataplane.set_config(&self.executor.config)?;
         Ok(())
+    }
+
+    /// The ports of sockets of listeners at which anything has changed in the last poll, or connections wait.
+    fn busy_ports(&self) -> BTreeSet<u16> {
+        let changed = self.counters.changed();
+        let waits = |one: &MonitoredListener| one.own.queues.is_some_and(|it| it.accept > 0);
+        let busy = self
+            .executor
+            .listeners
+            .iter()
+            .filter(|one| one.queues_here() && (changed.contains(&one.id) || waits(one)));
+        busy.map(MonitoredListener::socket_port).collect()
     }
 
     /// Reads the listening sockets and monitors them. Any user can make that take long.
@@ -245,9 +271,20 @@ impl Agent {
             let waits = |entry: &&HalfOpen| entry.server.port() == port;
             half_open.iter().flatten().filter(waits).count() as u32
         };
-        let mut listeners = Vec::new();
+        self.counters.read(&mut self.executor)?;
         let Executor { listeners: monitored, dataplane, estimates, .. } = &mut self.executor;
-        for monitored in monitored.iter() {
+        let armed = monitored.iter().filter(|one| is_armed(one)).map(|one| one.id);
+        let mut read: Vec<ListenerId> = armed.collect();
+        if let Some(entries) = &entries {
+            for one in monitored.iter_mut().filter(|one| !one.own.is_counted) {
+                one.own.is_counted = true;
+                read.push(one.id);
+            }
+            read.extend(self.engine.followed().chain(entries.keys().copied()));
+        }
+        monitored.touched.extend(read);
+        let mut listeners = Vec::new();
+        for monitored in monitored.touched.iter().filter_map(|id| monitored.get(*id)) {
             let mut queues = monitored.judged_queues();
             if let (Some(queues), Some(entries)) = (&mut queues, &entries) {
                 queues.half_open = Some(match monitored.kind {
@@ -259,23 +296,30 @@ impl Agent {
             let is_reported = self.tracepoint.is_some() && monitored.kind == ListenerKind::Local;
             listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
-        let host = self.host_counters(now, &received.packets, &listeners, segments)?;
+        let host = self.host_counters(now, &received.packets, segments)?;
         let executor = &self.executor;
         let counters = received.packets.iter();
         let probes =
             counters.flat_map(|one| Class::PROBES.map(|class| one.classes[class as usize]));
         let tried = host.no_listener + probes.sum::<u64>();
         let cells = self.cells.of(tried, || executor.dataplane.closed_port_sources())?;
+        let closed_port_sources = executor.closed_port_sources(now, cells);
+        let rules = executor.rule_counters()?;
+        let sample_shift = executor.config.sample_shift;
+        // Nothing fails from here on: the next sample would not have them again.
+        let monitored = &mut self.executor.listeners;
+        monitored.touched.clear();
         Ok(Sample {
             at: now,
             // The maps are made at start: nothing starts again from zero while an agent runs.
             epoch: self.started_at.as_nanos(),
             listeners,
+            gone: std::mem::take(&mut monitored.gone),
             tcp_ext,
-            rules: executor.rule_counters()?,
-            sample_shift: executor.config.sample_shift,
+            rules,
+            sample_shift,
             host,
-            closed_port_sources: executor.closed_port_sources(now, cells),
+            closed_port_sources,
             one_sided: false,
         })
     }
@@ -301,22 +345,22 @@ impl Agent {
         &mut self,
         now: Timestamp,
         packets: &[PacketCounters],
-        listeners: &[ListenerSample],
         segments: TcpSegments,
     ) -> anyhow::Result<HostCounters> {
         let cpus = self.executor.dataplane.host_counters_by_cpu()?;
         let counters = bpf::sum_of_cpus(&cpus);
         let of = |class: Class| packets.iter().map(|one| one.classes[class as usize]).sum::<u64>();
-        let arrived = Arrived {
-            syns: of(Class::Syn),
-            completed: listeners.iter().filter_map(|one| one.counters.established).sum(),
-            forwarded: listeners
-                .iter()
-                .filter(|one| one.kind == ListenerKind::Forwarded)
-                .map(|one| one.counters.syn_ack)
-                .sum(),
-            elsewhere: 0,
-        };
+        let mut arrived = Arrived { syns: of(Class::Syn), ..Arrived::default() };
+        for one in self.executor.listeners.iter() {
+            let counters = self.counters.of(one.slot());
+            match one.kind {
+                ListenerKind::Forwarded => arrived.forwarded += counters.syn_ack,
+                ListenerKind::Local if self.tracepoint.is_some() => {
+                    arrived.completed += counters.established;
+                }
+                ListenerKind::Local => {}
+            }
+        }
         let elsewhere = cpus
             .iter()
             .map(|cpu| Elsewhere { count: cpu.elsewhere, by: cpu.elsewhere_by as u32 })

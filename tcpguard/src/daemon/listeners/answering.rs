@@ -84,6 +84,7 @@ impl Selection {
                     } else if let Some(monitored) = listeners.get_mut(known) {
                         monitored.is_shown_by(now, shown_by);
                         monitored.is_served_by(note.port());
+                        listeners.touched.insert(known);
                     }
                 }
                 (None, Some(all)) if shown_by != ShownBy::ForeignSynAcks => {

@@ -30,6 +30,8 @@ const GONE: Duration = Duration::from_secs(60);
 pub struct Observed {
     /// Its queues, for local ones that have sockets now, and for translated ones.
     pub queues: Option<Queues>,
+    /// True if its half-open handshakes have been counted.
+    pub is_counted: bool,
     /// True if one of its sockets speaks MPTCP.
     pub mptcp: bool,
     /// Evidence that a listener is there.
@@ -110,11 +112,12 @@ impl Selection {
         let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
         let wanted: BTreeMap<Listener, (ListenerPriority, &ListenerGroup)> =
             order.iter().map(|(priority, group)| (group.listener, (*priority, *group))).collect();
+        let mut changed = Vec::new();
         for monitored in listeners.iter_mut() {
             let found = wanted.get(&monitored.listener);
             let is_local = monitored.kind == ListenerKind::Local;
             if is_local {
-                monitored.own.queues = found.map(|(_, group)| group.queues);
+                changed.extend(monitored.take_queues(found.map(|(_, group)| group.queues)));
             }
             if let Some((priority, group)) = found {
                 monitored.dual_stack = group.dual_stack;
@@ -125,7 +128,8 @@ impl Selection {
                 }
             }
         }
-        listeners.share_queues(groups);
+        listeners.touched.extend(changed);
+        listeners.share_queues(groups, |_| true);
         let covered = |listener: &Listener| {
             // A service that answered before its socket was listed.
             wanted.contains_key(listener)
@@ -165,6 +169,25 @@ impl Selection {
         listeners.write(tables)
     }
 
+    /// Returns whether slots were vacated for listeners at the last update, which get them at the next.
+    pub fn is_making_room(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    /// Takes over the queues of some local listeners, between two updates.
+    pub fn take_queues(groups: &[ListenerGroup], listeners: &mut Listeners) {
+        let mut changed = Vec::new();
+        for group in groups {
+            let is_it = |one: &&mut MonitoredListener| {
+                one.listener == group.listener && one.kind == ListenerKind::Local
+            };
+            let monitored = listeners.iter_mut().find(is_it);
+            changed.extend(monitored.and_then(|one| one.take_queues(Some(group.queues))));
+        }
+        listeners.touched.extend(changed);
+        listeners.share_queues(groups, |port| groups.iter().any(|it| it.listener.port == port));
+    }
+
     /// Forgets the listeners that have to leave their slots to listeners that found none.
     fn make_room(&mut self, without: &[(ListenerPriority, Listener)], listeners: &mut Listeners) {
         self.expected.clear();
@@ -179,6 +202,14 @@ impl Selection {
         let places = leaving(without, monitored.collect());
         listeners.forget(|monitored| places.contains_key(&monitored.id));
         self.expected = places.into_values().collect();
+    }
+}
+
+impl MonitoredListener {
+    /// Takes over its queues. Returns it if they have changed.
+    fn take_queues(&mut self, queues: Option<Queues>) -> Option<ListenerId> {
+        let before = std::mem::replace(&mut self.own.queues, queues);
+        (before != queues).then_some(self.id)
     }
 }
 

@@ -36,6 +36,7 @@ impl Selection {
         tables: &impl Tables,
     ) -> Result<(), KernelError> {
         let ports: Vec<u16> = listeners.iter().filter_map(|one| one.own.served_by).collect();
+        let mut changed = Vec::new();
         for socket in listeners.iter_mut().filter(|one| one.kind == ListenerKind::Local) {
             if !ports.contains(&socket.listener.port) {
                 socket.own.own_port = OwnPort::default();
@@ -46,17 +47,25 @@ impl Selection {
             if own_port.syns != syns || own_port.at == Timestamp::default() {
                 (own_port.syns, own_port.at) = (syns, now);
             }
-            own_port.is_idle = now.since(own_port.at) >= WITHOUT_SYNS;
+            let is_idle = now.since(own_port.at) >= WITHOUT_SYNS;
+            if std::mem::replace(&mut own_port.is_idle, is_idle) != is_idle {
+                changed.push(socket.id);
+            }
         }
+        listeners.touched.extend(changed);
         Ok(())
     }
 }
 
 impl Listeners {
     /// Gives each translated listener the queues of the sockets that answer there, as far as these are one group.
-    pub(super) fn share_queues(&mut self, groups: &[ListenerGroup]) {
+    /// `listed` returns whether the sockets of a port are among `groups`.
+    pub(super) fn share_queues(&mut self, groups: &[ListenerGroup], listed: impl Fn(u16) -> bool) {
+        let mut changed = Vec::new();
         for translated in self.iter_mut() {
-            let Some(port) = translated.own.served_by else { continue };
+            let Some(port) = translated.own.served_by.filter(|port| listed(*port)) else {
+                continue;
+            };
             let is_ipv4 = translated.listener.addr.is_ipv4();
             let takes = |group: &&ListenerGroup| {
                 group.listener.port == port
@@ -64,8 +73,9 @@ impl Listeners {
             };
             let mut serving = groups.iter().filter(takes);
             let only = serving.next().filter(|_| serving.next().is_none());
-            translated.own.queues = only.map(|group| group.queues);
+            changed.extend(translated.take_queues(only.map(|group| group.queues)));
         }
+        self.touched.extend(changed);
     }
 
     /// Returns whether a listener's clients come by other ports, at which they are shown.

@@ -86,6 +86,17 @@ impl HostView {
         since
     }
 
+    /// The sockets that listen on these ports now; none where they cannot be read.
+    pub fn listeners_on(
+        &self,
+        ports: &BTreeSet<u16>,
+        sockets: &mut SockDiag,
+    ) -> Vec<ListenerGroup> {
+        let read = ports.iter().map(|port| sockets.listeners_on(*port));
+        let read: Result<Vec<_>, _> = read.collect();
+        read.map(|found| ListenerGroup::merge(&found.concat())).unwrap_or_default()
+    }
+
     /// The half-open handshakes; `None` when they cannot be read, since the previous ones are over.
     pub fn half_open(&mut self, now: Timestamp, sockets: &mut SockDiag) -> Option<Vec<HalfOpen>> {
         let mut found = None;

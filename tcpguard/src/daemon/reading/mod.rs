@@ -1,5 +1,6 @@
 //! Readings of the host and of the large tables, with bounds on their cost.
 
+pub mod counters;
 pub mod host_view;
 pub mod hot_sources;
 pub mod loss_watch;

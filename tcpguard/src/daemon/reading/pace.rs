@@ -1,5 +1,5 @@
-//! Pacing of work whose cost others can raise: at each poll while it is cheap, then for a twentieth of a CPU's
-//! time, and every ten seconds if one pass takes more than half a second.
+//! Pacing of work whose cost others can raise: at each poll while it is cheap, then for a part of a CPU's time, a
+//! twentieth by default, and every ten seconds if one pass takes longer than that part of them.
 
 use std::time::Duration;
 
@@ -10,21 +10,27 @@ const PART: u32 = 20;
 /// The work is done this often regardless of its cost.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Time at which work is to be done again.
+/// The last time that the work was done, and its CPU time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
-    next: Option<Timestamp>,
+    last: Option<(Timestamp, Duration)>,
 }
 
 impl Pace {
     /// Returns whether the work is to be done now.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.next.is_none_or(|next| now >= next)
+        self.is_due_for(now, PART)
+    }
+
+    /// Returns the same for work that may take one in `part` of a CPU's time.
+    pub fn is_due_for(&self, now: Timestamp, part: u32) -> bool {
+        let pause = |cost: Duration| cost.saturating_mul(part).min(LONGEST);
+        self.last.is_none_or(|(at, cost)| now >= at + pause(cost))
     }
 
     /// Records that the work was done at `now` and took `cost` of CPU time.
     pub fn took(&mut self, now: Timestamp, cost: Duration) {
-        self.next = Some(now + cost.saturating_mul(PART).min(LONGEST));
+        self.last = Some((now, cost));
     }
 }
 

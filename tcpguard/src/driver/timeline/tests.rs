@@ -245,3 +245,21 @@ proptest! {
         prop_assert!((counted(&line) - expected).abs() <= rounding + 1e-9 * expected);
     }
 }
+
+#[test]
+fn a_listener_that_is_still_for_long_is_not_followed_and_has_its_history_all_the_same() {
+    let (mut recorder, id) = (Recorder::default(), ListenerId(0));
+    for poll in 0..=300 {
+        // A sample has it only where something has changed.
+        let listeners = Vec::from_iter((poll == 0).then(|| listener(0, syns(7), Some(3))));
+        recorder.note(&sample(POLL * poll, listeners), Mode::Observe);
+    }
+    assert!(!recorder.tracks.contains_key(&id));
+    recorder.begin(7, id);
+    recorder.note(&sample(POLL * 301, vec![listener(0, syns(17), None)]), Mode::Observe);
+    let line = document(&recorder.open()[&7]);
+    assert_eq!((line.points.len(), counted(&line)), (BEFORE + 1, 10.0));
+    assert_eq!((line.points[0].queue_limit, line.points[0].half_open), (Some(128), None));
+    recorder.note(&Sample { gone: vec![id], ..sample(POLL * 302, Vec::new()) }, Mode::Observe);
+    assert!(!recorder.tracks.contains_key(&id) && !recorder.idle.contains_key(&id));
+}

@@ -41,6 +41,7 @@ impl Kernel {
             at: self.now,
             epoch: self.epoch,
             listeners: listeners.collect(),
+            gone: std::mem::take(&mut self.gone),
             tcp_ext: self.tcp_ext,
             rules: rules
                 .map(|(&id, rule)| RuleCounters {
@@ -228,6 +229,7 @@ impl Kernel {
 
     /// Closes all listeners from this one on.
     pub fn close(&mut self, to: usize) {
+        self.gone.extend((to..self.sockets.len()).map(|index| ListenerId(index as u32)));
         self.sockets.truncate(to);
     }
 

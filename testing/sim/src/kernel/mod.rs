@@ -172,6 +172,8 @@ pub struct Kernel {
     pub host: HostCounters,
     /// Sources that send SYNs to ports at which nothing listens, beside those of floods.
     pub closed_port_sources: Vec<ClosedPortSource>,
+    /// Listeners that were closed since the last poll.
+    gone: Vec<ListenerId>,
     /// Outgoing packets are not seen.
     pub one_sided: bool,
     /// SYN-ACKs leave by an interface that is not attached.
@@ -219,6 +221,7 @@ impl Default for Kernel {
             allowed: Vec::new(),
             host: HostCounters { own_syn: Some(0), ..HostCounters::default() },
             closed_port_sources: Vec::new(),
+            gone: Vec::new(),
             one_sided: false,
             unseen: false,
             routes: Vec::new(),

@@ -37,6 +37,7 @@ pub struct World {
     mode: Mode,
     shift: u8,
     present: [bool; LISTENERS as usize],
+    gone: Vec<ListenerId>,
     /// Ids are never used again.
     ids: [u32; LISTENERS as usize],
     next_id: u32,
@@ -87,6 +88,7 @@ impl World {
             mode: Mode::Off,
             shift: 0,
             present: [true; LISTENERS as usize],
+            gone: Vec::new(),
             ids: [0, 1, 2],
             next_id: LISTENERS,
             counters: BTreeMap::new(),
@@ -139,6 +141,7 @@ impl World {
             Op::Toggle(listener) => {
                 let place = *listener as usize;
                 self.present[place] = !self.present[place];
+                self.gone.push(ListenerId(self.ids[place]));
                 self.ids[place] = self.next_id;
                 self.next_id += 1;
             }
@@ -345,6 +348,7 @@ impl World {
             at: self.now,
             epoch: self.epoch,
             listeners: listeners.map(|place| self.listener(self.ids[place], traffic)).collect(),
+            gone: std::mem::take(&mut self.gone),
             tcp_ext: self.tcp_ext,
             rules: self.rules.values().map(|(_, counted)| *counted).collect(),
             host: self.host,
