@@ -15,10 +15,12 @@ pub enum Kind {
     /// 19,000 SYNs a second from random sources, just below the rate from which flows are sampled, and
     /// their answers.
     Flood,
+    /// Ten connections a second, one after another with each of so many servers, of which the handshakes are captured.
+    Servers(u32),
 }
 
 impl Kind {
-    /// Both types of traffic.
+    /// The types of traffic of which packets are counted.
     pub const ALL: [Self; 2] = [Self::Benign, Self::Flood];
 
     /// Returns the type of traffic with this name.
@@ -34,6 +36,7 @@ impl Kind {
         match self {
             Self::Benign => "benign, 5,000 connections/s",
             Self::Flood => "flood, 19,000 SYN/s, all followed",
+            Self::Servers(_) => "10 handshakes/s with servers in turn",
         }
     }
 }
@@ -59,6 +62,9 @@ const LAG: u64 = 100;
 const SNAP: usize = 128;
 /// Seconds since 1970 at which captures begin.
 const BEGIN: u64 = 1_700_000_000;
+
+/// The first of several servers: a range for benchmarks (RFC 2544).
+const SERVERS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// Offsets in the frames made here.
 const SOURCE: usize = 26;
@@ -95,7 +101,11 @@ impl Traffic {
             frame.truncate(SNAP);
             (asks, frame, length)
         };
-        let talk: &[_] = if kind == Kind::Benign { &TALK } else { &TALK[..2] };
+        let talk: &[_] = match kind {
+            Kind::Benign => &TALK,
+            Kind::Flood => &TALK[..2],
+            Kind::Servers(_) => &TALK[..3],
+        };
         let templates = talk.iter().copied().map(template).collect();
         let mut buffer = Vec::new();
         // Microseconds, version 2.4, Ethernet.
@@ -112,7 +122,11 @@ impl Traffic {
         let (round, step) = (self.number / length, self.number % length);
         let lag = if self.kind == Kind::Benign { LAG } else { 0 };
         let connection = round.wrapping_sub(step * lag);
-        let per_second = if self.kind == Kind::Benign { 5_000 } else { 19_000 };
+        let per_second = match self.kind {
+            Kind::Benign => 5_000,
+            Kind::Flood => 19_000,
+            Kind::Servers(_) => 10,
+        };
         let microseconds = self.number * 1_000_000 / (per_second * length);
         self.number += 1;
         if round < step * lag {
@@ -122,13 +136,19 @@ impl Traffic {
         let (seq, isn) = (bits.bits() as u32, bits.bits() as u32);
         let (asks, frame, length) = &mut self.templates[step as usize];
         let (client, port) = match self.kind {
-            Kind::Benign => {
+            Kind::Benign | Kind::Servers(_) => {
                 (0x0a00_0000 + (connection % 50_000) as u32, 1024 + connection / 50_000)
             }
             Kind::Flood => (bits.bits() as u32, bits.bits()),
         };
-        let (address_at, port_at) =
-            if *asks { (SOURCE, SOURCE_PORT) } else { (DESTINATION, DESTINATION_PORT) };
+        let (address_at, port_at, server_at) = match *asks {
+            true => (SOURCE, SOURCE_PORT, DESTINATION),
+            false => (DESTINATION, DESTINATION_PORT, SOURCE),
+        };
+        if let Kind::Servers(servers) = self.kind {
+            let server = SERVERS.to_bits() + connection as u32 % servers;
+            frame[server_at..server_at + 4].copy_from_slice(&server.to_be_bytes());
+        }
         frame[address_at..address_at + 4].copy_from_slice(&client.to_be_bytes());
         frame[port_at..port_at + 2].copy_from_slice(&(port as u16).to_be_bytes());
         let spoken = u32::from(step > 0);

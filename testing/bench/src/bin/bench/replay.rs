@@ -11,7 +11,7 @@ use tcpguard::replay::{OnHost, replay};
 use tcpguard_engine::Mode;
 
 use crate::capture::{Kind, Traffic};
-use crate::part::{Part, Report};
+use crate::part::{Goal, Part, Report};
 use crate::samples::Samples;
 
 /// Amount to measure: all of it, or only enough to show that the benchmark works.
@@ -27,6 +27,11 @@ struct Amount {
 const FULL: Amount = Amount { rounds: 7, timed: 4_000_000, weighed: 4_000_000 };
 const QUICK: Amount = Amount { rounds: 3, timed: 400_000, weighed: 1_000_000 };
 
+/// Servers of a capture with few packets of each.
+const SERVERS: u64 = 3000;
+/// Limit of the CPU time for its 9,000 packets, in seconds: the cost grows with packets, not with servers and time.
+const FEW_PACKETS: f64 = 0.4;
+
 /// Costs of replaying captures.
 #[derive(Debug, Serialize)]
 pub struct Replay {
@@ -36,6 +41,9 @@ pub struct Replay {
     /// Packets of the shorter capture that was weighed.
     weighed: u64,
     costs: Vec<Costs>,
+    /// CPU time of the replay of a few handshakes with one server, and with many, in seconds.
+    one_server: Samples,
+    many_servers: Samples,
 }
 
 /// Costs of one kind of capture.
@@ -61,29 +69,41 @@ pub fn measure(quick: bool) -> Result<Replay> {
         ensure!(long < 1.1 * short + 4.0, "memory grows with the length of a capture");
         costs.push(Costs { kind: kind.in_words().to_owned(), rate, memory: [short, long] });
     }
-    Ok(Replay { rounds, timed, weighed, costs })
+    let [mut one_server, mut many_servers] = [Samples::default(), Samples::default()];
+    for _ in 0..rounds {
+        one_server.push(time(Kind::Servers(1), 3 * SERVERS)?.0);
+        many_servers.push(time(Kind::Servers(SERVERS as u32), 3 * SERVERS)?.0);
+    }
+    Ok(Replay { rounds, timed, weighed, costs, one_server, many_servers })
 }
 
 /// Packets per second, by the host backend.
 fn rate(kind: Kind, packets: u64, rounds: usize) -> Result<[f64; 3]> {
-    let mut capture = Vec::new();
-    Traffic::new(kind, packets).read_to_end(&mut capture)?;
     let mut rates = Samples::default();
     for _ in 0..rounds {
-        let source = Box::new(Cursor::new(capture.clone()));
-        let started = processor_time();
-        let outcome = replay("capture", source, OnHost, Mode::Observe)?;
-        rates.push(outcome.replay.packets as f64 / (processor_time() - started));
-        let floods = usize::from(kind == Kind::Flood);
-        ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
+        let (seconds, replayed) = time(kind, packets)?;
+        rates.push(replayed as f64 / seconds);
     }
     rates.point().context("no rounds")
+}
+
+/// CPU time of a replay by the host backend, and the number of its packets.
+fn time(kind: Kind, packets: u64) -> Result<(f64, u64)> {
+    let mut capture = Vec::new();
+    Traffic::new(kind, packets).read_to_end(&mut capture)?;
+    let source = Box::new(Cursor::new(capture));
+    let started = processor_time();
+    let outcome = replay("capture", source, OnHost, Mode::Observe)?;
+    let seconds = processor_time() - started;
+    let floods = usize::from(kind == Kind::Flood);
+    ensure!(outcome.replay.incidents.len() == floods, "{:?}", outcome.replay.incidents);
+    Ok((seconds, outcome.replay.packets))
 }
 
 impl Part for Replay {
     const NAME: &'static str = "replay";
 
-    /// Without targets: the only one is that memory does not grow, without which there is nothing to show.
+    /// That memory does not grow is no target: without it there is nothing to show.
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
         let millions = |packets: u64| packets as f64 / 1e6;
@@ -102,6 +122,19 @@ impl Part for Replay {
         };
         let columns = ["capture", "1000 packets/s (min–max)", &short, &long];
         report.table(&columns, self.costs.iter().map(row));
+        let ratio = self.many_servers.over(&self.one_server);
+        report.text(format!(
+            "{SERVERS} handshakes, ten a second: {} s of CPU time with as many servers, {} times that with one.",
+            self.many_servers.cell(2),
+            ratio.cell(1)
+        ));
+        report.goals = vec![Goal {
+            name: format!("replay, one handshake with each of {SERVERS} servers in 300 s"),
+            unit: "s of CPU time".to_owned(),
+            limit: FEW_PACKETS,
+            note: format!("{} times one server", ratio.cell(1)),
+            ..self.many_servers.goal()
+        }];
         report
     }
 }
@@ -172,10 +205,21 @@ mod tests {
             rate: [2_400_400.0, 2_300_000.0, 2_500_000.0],
             memory: [18.25, 18.5],
         };
-        let replay = Replay { rounds: 7, timed: 4_000_000, weighed: 4_000_000, costs: vec![costs] };
+        let replay = Replay {
+            rounds: 7,
+            timed: 4_000_000,
+            weighed: 4_000_000,
+            costs: vec![costs],
+            one_server: [0.1].into_iter().collect(),
+            many_servers: [0.25].into_iter().collect(),
+        };
         let text = page::text(&replay.report());
         assert!(text.contains("7 rounds of 4 M packets"), "{text}");
         assert!(text.contains("| MiB, 4 M | MiB, 40 M |"), "{text}");
-        assert!(text.ends_with("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{text}");
+        assert!(text.contains("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{text}");
+        assert!(
+            text.contains("0.25 (0.25–0.25) s of CPU time with as many servers, 2.5"),
+            "{text}"
+        );
     }
 }

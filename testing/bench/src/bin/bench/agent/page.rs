@@ -1,9 +1,11 @@
 //! The report on the agent's costs.
 
+use tcpguard_engine::POLL;
+
 use super::calls::Calls;
 use super::growth::GrowthCost;
 use super::load::LoadCost;
-use super::polls::PollCost;
+use super::polls::{Case, PollCost};
 use super::rules::RuleCost;
 use super::{AgentCosts, MIB};
 use crate::part::{Goal, Part, Report};
@@ -14,7 +16,10 @@ use crate::samples::Samples;
 const MACHINES: [(u64, f64); 4] = [(2, 64.0), (16, 78.0), (64, 126.0), (128, 190.0)];
 /// Limits of the CPU time, in % of one core.
 const IDLE: f64 = 1.0;
+const IDLE_MANY: f64 = 2.0;
 const FLOODED: f64 = 5.0;
+/// The % of one core that a millisecond of each poll is.
+const PER_POLL: f64 = 100.0 / POLL.as_millis() as f64;
 /// Limits of the memory and of its growth, in MiB.
 const RESIDENT: f64 = 32.0;
 const FLAT: f64 = 1.0;
@@ -60,6 +65,19 @@ impl AgentCosts {
         for cost in &self.polls {
             let title = cost.title();
             goals.push(goal(format!("memory, {title}"), PEAK, RESIDENT, &cost.peak, &title));
+        }
+        let cpu = |cost: &PollCost| cost.cpu.scaled(PER_POLL);
+        let one = self.polls.iter().find(|cost| cost.case == Case::Listeners(1)).map(cpu);
+        for cost in &self.polls {
+            let Case::Listeners(count @ 2..) = cost.case else { continue };
+            let title = cost.title();
+            let limit = if count <= 1000 { IDLE } else { IDLE_MANY };
+            let name = format!("CPU, {title}, idle");
+            let mut goal = goal(name, "% of one core", limit, &cpu(cost), &title);
+            if let Some(one) = &one {
+                goal.note = format!("{} times 1 listener", cpu(cost).over(one).cell(1));
+            }
+            goals.push(goal);
         }
         for (cpus, limit) in MACHINES {
             goals.push(self.map_goal(cpus, limit));

@@ -60,7 +60,7 @@ pub struct PollCost {
 impl PollCost {
     /// Returns all cases, not measured yet.
     pub fn all(options: &Options) -> Vec<Self> {
-        let listeners = [1, 256, MAX_LISTENERS as u16].map(Case::Listeners);
+        let listeners = [1, 1000, MAX_LISTENERS as u16].map(Case::Listeners);
         let cases = listeners.into_iter().chain([Case::FullTables]);
         let cost = |case| Self {
             case,
