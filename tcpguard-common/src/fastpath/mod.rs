@@ -29,6 +29,7 @@ mod kernel_cookies;
 mod ladder;
 mod let_through;
 pub mod no_cookie;
+mod origin;
 pub mod out_of_state;
 mod own;
 mod pace;
@@ -47,9 +48,9 @@ mod way_back;
 
 pub use classify::classify;
 pub use cookies::{
-    Accepted, COOKIE_HEARTBEAT_NS, Claim, Departure, HandedOver, Note, Origin, RedeemStages, Reply,
-    Said, learn, learn_options, learn_record, learn_way, redeem, redeem_check, redeem_read,
-    redeem_times, redeemed,
+    Accepted, COOKIE_HEARTBEAT_NS, Claim, HandedOver, RedeemStages, Reply, Said, learn,
+    learn_options, learn_record, learn_way, redeem, redeem_check, redeem_read, redeem_times,
+    redeemed,
 };
 pub use count::learn_listener;
 pub use decide::{
@@ -58,6 +59,7 @@ pub use decide::{
 };
 pub use kernel_cookies::KernelCookie;
 pub use ladder::{Allowance, PREEXISTING_NS};
+pub use origin::{Departure, Note, Origin};
 pub use out_of_state::{FAILED_COOKIE_NS, OutOfStateStages, Socket};
 pub use own::OwnAddress;
 pub use pace::dropped_shift;

@@ -9,7 +9,7 @@ use crate::input::{ListenerId, ListenerSample, POLL, Sample};
 use crate::listener::PollContext;
 use crate::settings::Settings;
 
-/// Polls after one of another length than usual that rest on its length. Handshakes are judged at most so late.
+/// Polls after one of another length than the last that rest on its length. Handshakes are judged at most so late.
 const UNEVEN: u32 = 5;
 
 /// By listener. Each is allocated by itself: listeners come in the order of their numbers, which leaves the nodes

@@ -3,6 +3,7 @@
 mod declined;
 mod event;
 mod facts;
+mod news;
 mod record;
 mod report;
 mod restraint;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tcpguard_common::abi::{Fingerprint, Mask};
 
 use self::declined::Declined;
+use self::news::Notified;
 use crate::evidence::{
     Assessment, Candidate, Evidence, Failing, INDICATORS_DROP, IncidentClass, Measured,
     VerdictLine, Victims,
@@ -27,20 +29,12 @@ use crate::settings::Limits;
 pub(crate) use declined::Instead;
 pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
 pub use facts::{EndFacts, EndReason, IncidentFacts};
+pub(crate) use news::NOTIFY_GROWTH;
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
 pub use report::{ActionReport, IncidentReport};
 pub(crate) use restraint::without_rule;
 pub use restraint::{Restraint, RestraintReason};
 pub use retention::{Worth, retained};
-
-/// Alerts about actions for an incident are at least this far apart: the actions against a flood that changes
-/// its tools change every few seconds. An alert about another class or size is sent at once.
-const NOTIFY_EVERY: Duration = Duration::from_secs(60);
-/// Handshakes that begin to fail are reported after this long: a flood fails in the same way before its sources are known,
-/// and is recognised in this time (docs/detection.md).
-const SURE_AFTER: Duration = Duration::from_secs(2);
-/// An alert about a rate that has grown by this factor is sent at once.
-pub(crate) const NOTIFY_GROWTH: f64 = 4.0;
 
 /// Refinements that must agree on another class before the first change.
 const FIRST_REQUIRED: u32 = 2;
@@ -97,17 +91,6 @@ pub(crate) struct Incident {
     /// Reasons that rules are no longer asked for, kept until the plan has taken note.
     pub removal_reasons: BTreeMap<Matcher, RemovalReason>,
     notified: Notified,
-}
-
-/// State of the incident in its last alert.
-#[derive(Clone, Copy, Debug)]
-struct Notified {
-    /// True while the opening is still to be reported.
-    unreported: bool,
-    at: Timestamp,
-    class: IncidentClass,
-    rate: f64,
-    actions: usize,
 }
 
 /// Data of an incident at its opening.
@@ -525,49 +508,6 @@ impl Incident {
                 listener == self.listener_id && flow.print.masked(mask) == fingerprint
             }
         })
-    }
-
-    /// Marks all actions so far as reported: each was reported when it was done.
-    pub fn note_actions_notified(&mut self) {
-        self.notified.actions = self.actions.len();
-    }
-
-    /// Returns whether the alert about its opening waits, because a flood would contradict it a moment later.
-    pub fn withholds_opening(&mut self) -> bool {
-        self.notified.unreported = self.class == IncidentClass::HandshakeDegraded;
-        self.notified.unreported
-    }
-
-    /// Returns whether no alert about its opening was sent. From now on it counts as sent.
-    pub fn takes_unreported(&mut self) -> bool {
-        std::mem::take(&mut self.notified.unreported)
-    }
-
-    /// Returns whether an alert is due now. If so, it counts as sent, and the class of the previous alert is
-    /// returned, `None` where it is the first.
-    pub fn news(&mut self, now: Timestamp) -> Option<Option<IncidentClass>> {
-        let syn_rate = self.rate;
-        let is_first = self.notified.unreported;
-        let is_doubtful = self.class == IncidentClass::HandshakeDegraded
-            && now.since(self.notified.at) < SURE_AFTER;
-        if is_first && is_doubtful {
-            return None;
-        }
-        let before = self.notified.class;
-        let reclassified = is_first || self.class != before;
-        let grown = syn_rate >= NOTIFY_GROWTH * self.notified.rate.max(1.0);
-        let acted = self.actions.len() > self.notified.actions;
-        let news = reclassified || grown || (acted && now.since(self.notified.at) >= NOTIFY_EVERY);
-        if news {
-            self.notified = Notified {
-                unreported: false,
-                at: now,
-                class: self.class,
-                rate: syn_rate,
-                actions: self.actions.len(),
-            };
-        }
-        news.then_some((!is_first).then_some(before))
     }
 
     /// Everything that is known of it, with its rules that are in the kernel now.

@@ -40,7 +40,7 @@ pub struct ListenerFacts {
 }
 
 impl ListenerFacts {
-    /// How long a socket has been listening at most: as long as the oldest process that holds it has run. Only a
+    /// Longest time for which a socket has been listening: as long as the oldest process that holds it has run. Only a
     /// socket that was handed over by a process that has ended since is older. `None` where processes are hidden.
     fn listening(&self, inode: u32) -> Option<Duration> {
         let holders = self.owners.of(inode).filter(|_| !self.owners.denied);

@@ -64,7 +64,7 @@ pub struct Replay {
     /// Capture time of the first packet; `None` where the capture does not state it.
     #[serde(skip)]
     pub began: Option<Time>,
-    /// What is wrong with the times of its packets.
+    /// Fault of the times of its packets, if there is one.
     #[serde(skip)]
     pub untimely: Option<Untimely>,
     /// Remarks about the capture and its contents, in sentences.
@@ -87,7 +87,7 @@ pub struct Unread<'a> {
     pub of: u64,
     /// Reason of most of them, as in [`Replay::skipped`]; `None` where there is no packet.
     pub why: Option<&'a str>,
-    /// As in [`Replay::kinds`].
+    /// Kinds of the packets, as in [`Replay::kinds`].
     pub kinds: &'a [(String, u64)],
 }
 
@@ -96,7 +96,7 @@ pub struct Unread<'a> {
 pub enum Untimely {
     /// The packets have no times, or invented ones.
     Missing,
-    /// Time goes back.
+    /// Time runs backwards.
     SetBack {
         /// Number of times that it does.
         times: u64,
@@ -124,7 +124,7 @@ impl Replay {
     }
 
     /// Returns whether an incident is about SYNs to ports where nothing listens.
-    pub fn tells_of_closed_ports(&self) -> bool {
+    pub fn has_closed_ports(&self) -> bool {
         let mut classes = self.incidents.iter().map(|incident| incident.class);
         classes.any(|class| matches!(class, IncidentClass::Scan | IncidentClass::ClosedPorts))
     }

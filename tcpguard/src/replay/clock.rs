@@ -85,7 +85,7 @@ impl Clock {
         self.span_ns = (self.span_ns.0.min(stamp_ns), self.span_ns.1.max(stamp_ns));
     }
 
-    /// What is wrong with the times of the capture.
+    /// Fault of the times of the capture, if there is one.
     pub fn untimely(&self) -> Option<Untimely> {
         let invented = self.timed >= FEW && self.step_ns.is_some_and(|step| step <= INVENTED_NS);
         if self.untimed > self.timed || invented {

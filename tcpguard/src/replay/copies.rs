@@ -171,7 +171,7 @@ mod tests {
         Segment { flow, seq: 7, ttl: 64, ip_id: 5, ..Segment::default() }
     }
 
-    /// Whether each of these records is a copy: time in µs, and interface.
+    /// Returns whether each of these records is a copy: time in µs, and interface.
     fn copies<const N: usize>(records: [(u64, Option<Interface>); N]) -> [bool; N] {
         let mut copies = Copies::default();
         records.map(|(at, interface)| {

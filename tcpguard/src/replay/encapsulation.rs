@@ -60,7 +60,7 @@ mod port {
     pub const VXLAN_LINUX: u16 = 8472;
 }
 
-/// What begins at a place in a packet.
+/// Header or content that begins at a place in a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Header {
     /// The addresses of an Ethernet frame.
@@ -72,7 +72,7 @@ pub enum Header {
     Ip(u8),
     /// IP of the version that it states itself.
     AnyIp,
-    /// What an IP packet with this protocol number carries.
+    /// Content of an IP packet with this protocol number.
     Carried(u8),
 }
 
@@ -148,7 +148,7 @@ fn behind_type(kind: u16, rest: &[u8]) -> Step {
     })
 }
 
-/// What NSH and VXLAN-GPE number as the next protocol.
+/// Next protocol by the numbers of NSH and VXLAN-GPE.
 fn behind_shim(number: u8) -> Header {
     match number {
         1 => Header::Ip(4),

@@ -217,7 +217,7 @@ pub fn replay_beside(
     replay.notes.splice(0..0, unjudged);
     replay.notes.extend(unread);
     replay.notes.extend(replay.untimely.as_ref().map(text::untimely));
-    if nowhere >= NOWHERE && 2 * nowhere >= replay.syns && !replay.tells_of_closed_ports() {
+    if nowhere >= NOWHERE && 2 * nowhere >= replay.syns && !replay.has_closed_ports() {
         replay.notes.push(text::syns_to_nowhere(nowhere, replay.syns, closed_rate));
     }
     let (detections, polls) = (std::mem::take(&mut agent.detections), agent.polls);

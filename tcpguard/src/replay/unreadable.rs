@@ -12,7 +12,7 @@ use crate::documents::replay::CUT_SHORT;
 pub struct Unreadable {
     /// Its name among the reasons for which packets are skipped.
     pub reason: &'static str,
-    /// What stands in the place of TCP.
+    /// Kind of the content in the place of TCP.
     pub kind: Option<Kind>,
 }
 

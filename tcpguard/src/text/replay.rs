@@ -89,7 +89,7 @@ pub fn untimely_phrase(replay: &Replay) -> Option<&'static str> {
     let decisive = replay.untimely.filter(|times| times.is_decisive())?;
     Some(match decisive {
         Untimely::Missing => "no times: not judged",
-        Untimely::SetBack { .. } => "time goes back: rates are not judged",
+        Untimely::SetBack { .. } => "time runs backwards: rates are not judged",
     })
 }
 
@@ -167,7 +167,7 @@ pub fn untimely(times: &Untimely) -> String {
                 false => "handshakes across it may be missed".to_owned(),
             };
             let times = counted(times, "time");
-            format!("Time goes back {times}: {then}. Sort them: reordercap IN OUT")
+            format!("Time runs backwards {times}: {then}. Sort them: reordercap IN OUT")
         }
     }
 }

@@ -193,7 +193,7 @@ fn frames_cut_at_every_byte_are_cut_short() {
             let skipped: Vec<&str> = replay.skipped.keys().map(String::as_str).collect();
             let seen = match (replay.syns, skipped.as_slice()) {
                 (1, []) | (0, ["cut_short"]) => true,
-                // The port of a datagram is what tells a tunnel.
+                // The port of a datagram shows a tunnel.
                 (0, ["not_tcp"]) => whole[..snap].len() < 14 + 8 + 20 + 8 + 60,
                 _ => false,
             };

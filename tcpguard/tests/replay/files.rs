@@ -201,7 +201,7 @@ impl PcapNg {
 
 type Compressor = fn(&[u8]) -> Vec<u8>;
 
-/// What compresses a capture that is read as it is.
+/// Compression of a capture that is read as it is.
 pub const COMPRESSIONS: [Compressor; 3] = [gzip, zstd, lz4];
 
 /// A frame that is passed over, as pzstd writes it, and a frame.

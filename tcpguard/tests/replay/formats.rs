@@ -256,7 +256,7 @@ fn packets_in_disorder_are_sorted() {
 
 /// Four threads that begin 3 s apart have each its own file, and these were joined.
 #[test]
-fn time_that_goes_back_is_stated_and_a_calm_of_it_is_no_verdict() {
+fn time_that_runs_backwards_is_stated_and_a_calm_of_it_is_no_verdict() {
     let flood = |from| flood(from, 6, 100, Shows::Arriving, any_address);
     let joined: Vec<Stamped> = (0..4).flat_map(|n| flood(BEGIN + n * 3 * SECOND)).collect();
     let replay = observe(&PCAP.write(&joined));
@@ -266,7 +266,7 @@ fn time_that_goes_back_is_stated_and_a_calm_of_it_is_no_verdict() {
     let ms = |time: Duration| time.as_millis();
     assert_eq!((ms(read), ms(span)), (23_960, 14_990));
     assert!(!replay.is_judged());
-    let note = "Time goes back 3 times: packets of 14s are read as 23s, so that rates are too low. \
+    let note = "Time runs backwards 3 times: packets of 14s are read as 23s, so that rates are too low. \
                 Sort them: reordercap IN OUT";
     assert!(replay.notes.iter().any(|it| it == note), "{:?}", replay.notes);
     assert_eq!(observe(&PCAP.write(&in_order(joined))).untimely, None);

@@ -348,7 +348,7 @@ fn a_capture_whose_times_are_of_no_use_is_not_judged() {
     };
     let joined: Vec<Stamped> = calm(BEGIN).chain(calm(BEGIN + SECOND)).collect();
     for (packets, said) in
-        [(untimed, "no times: not judged"), (joined, "time goes back: rates are not judged")]
+        [(untimed, "no times: not judged"), (joined, "time runs backwards: rates are not judged")]
     {
         let output = tcpguard(&["-", "--fail-on", "never"], &PCAP.write(&packets));
         assert_eq!(output.status.code(), Some(3), "{said}");

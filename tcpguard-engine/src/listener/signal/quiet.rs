@@ -35,7 +35,7 @@ pub(crate) struct Quiet {
 }
 
 impl Quiet {
-    /// So many failures are chance whatever was counted beside them: [`chance`] is l/3 at least.
+    /// Number of failures that is chance whatever was counted beside them: [`chance`] is l/3 at least.
     pub const NOTHING: u64 = 2;
 
     /// Notes whether the poll that has just been added to `window` was a disturbance.

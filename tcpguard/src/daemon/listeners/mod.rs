@@ -44,7 +44,7 @@ pub struct Observed {
     syn_acks: u64,
     /// Port of the host's own sockets that answer for it, where NAT translates to them.
     served_by: Option<u16>,
-    /// What comes to its own port, where others are translated to it.
+    /// SYNs to its own port, where others are translated to it.
     own_port: OwnPort,
 }
 

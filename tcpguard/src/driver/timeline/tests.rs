@@ -175,7 +175,9 @@ fn the_busiest_listeners_are_remembered_and_one_that_becomes_busy_at_once() {
     let all = recorder.tracks.values().filter(|track| !track.intervals.is_empty()).count();
     assert_eq!(all, BUSIEST);
 
-    recorder.note(&sample(POLL * 40, vec![listener(0, syns(counts[0]), None)]), Mode::Observe);
+    let left = vec![listener(0, syns(counts[0]), None)];
+    let gone = (1..1000).map(ListenerId).collect();
+    recorder.note(&Sample { gone, ..sample(POLL * 40, left) }, Mode::Observe);
     let left: Vec<_> = recorder.tracks.keys().copied().collect();
     assert_eq!(left, [ListenerId(0), ListenerId::HOST], "those that have gone are forgotten");
 }

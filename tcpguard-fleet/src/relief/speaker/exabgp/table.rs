@@ -3,7 +3,7 @@
 //! What ExaBGP writes about a route is for people. 5.0 writes `=https` where 4.2 wrote `=443`, and the next version may
 //! write anything. It has no other form: 4.2 replies in text only, and the JSON of 5.0 leaves FlowSpec rules out.
 //! Nobody else announces routes by this process, so a line that appears with an announcement is that route, and the
-//! route is there for as long as the line is. What cannot be told apart costs the confirmation of one route.
+//! route is there for as long as the line is. What cannot be distinguished costs the confirmation of one route.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_costs_the_confirmation_of_one_route() {
+    fn what_cannot_be_distinguished_costs_the_confirmation_of_one_route() {
         let (mut table, [first, https]) =
             (Table::default(), [80, 443].map(|port| rule(port, 9_600)));
         apply(&mut table, Change::Announce(first.clone()), &["=http"]);

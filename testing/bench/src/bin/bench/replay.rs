@@ -103,7 +103,7 @@ fn time(kind: Kind, packets: u64) -> Result<(f64, u64)> {
 impl Part for Replay {
     const NAME: &'static str = "replay";
 
-    /// That memory does not grow is no target: without it there is nothing to show.
+    /// Memory that does not grow is no target: without it there is nothing to show.
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
         let millions = |packets: u64| packets as f64 / 1e6;
