@@ -122,7 +122,7 @@ mod tests {
     use crate::document::tests::{envelope, heartbeat};
     use crate::document::{Document, Envelope, Subject};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_fleet_without_a_collector_is_listened_to() {
         let bus = Memory::default();
         let mut link = BusLink::new(bus.clone());

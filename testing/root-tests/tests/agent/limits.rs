@@ -68,7 +68,7 @@ const QUESTIONS: [&str; 24] = [
 ];
 
 /// Commands that are no question, or not about this host.
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 19] = [
     // The agent.
     "run",
     // A terminal's.
@@ -89,6 +89,8 @@ const OTHERS: [&str; 18] = [
     "restore-sysctls",
     // It connects two network namespaces.
     "selftest",
+    // It goes on until it has enough packets.
+    "capture",
     // Captures: `cargo xtask bench replay` checks the memory that they take.
     "replay",
     // For package maintainers.

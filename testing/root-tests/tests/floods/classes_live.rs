@@ -200,9 +200,10 @@ fn validated_clients_that_fail_are_no_attackers(home: Home, clients: IpNet) {
     let _again = visitors(80, home, IMPATIENT);
     let are_silent = |status: &Status| speaks_for_an_attack(status, "no_retransmission");
     agent.wait_until("it is known that no SYN is repeated", TIMEOUT, are_silent).unwrap();
-    // A second inspection with this result would change the verdict.
+    // A second inspection with this result would change the verdict. The report waits for two seconds.
     sleep(SECOND);
-    let status = agent.status().unwrap();
+    let is_reported = |status: &Status| status.alerts("handshakes_degraded") > 0;
+    let status = agent.wait_until("the report", TIMEOUT, is_reported).unwrap();
     let explained = cli(&lab.edge, &["explain", "1", "--json"]).unwrap();
     let others = others.finish().unwrap().begun(from, boot_ns());
 

@@ -59,7 +59,12 @@ fn a_real_flood_is_drawn_and_looked_at() {
     let points = line["points"].as_array().unwrap();
     let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
     // Beside other tests an interval of the series may include counts that were due in the previous one.
-    assert!((0.8..1.5).contains(&(most("syn_pps") / flood.rate())), "{}", most("syn_pps"));
+    let of_flood = |rate: &f64| *rate > 0.5 * flood.rate();
+    let mut rates: Vec<f64> =
+        points.iter().filter_map(|it| it["syn_pps"].as_f64()).filter(of_flood).collect();
+    rates.sort_by(f64::total_cmp);
+    let typical = rates[rates.len() / 2];
+    assert!((0.8..1.2).contains(&(typical / flood.rate())), "{rates:?}");
     assert!(most("dropped_pps") > 0.8 * flood.rate(), "{}", most("dropped_pps"));
     assert!(most("completed_pps") > 50.0, "{}", most("completed_pps"));
     assert!(most("half_open") > 0.0 && most("queue_limit") == 128.0);
