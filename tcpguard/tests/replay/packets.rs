@@ -90,7 +90,7 @@ pub fn tunnelled(protocol: u8, header: &[u8], packet: &[u8]) -> Vec<u8> {
     [&outer[..], &[192, 0, 2, 1, 192, 0, 2, 2], header, packet].concat()
 }
 
-/// The same as if it were encrypted (RFC 4303): nobody can see that it is not.
+/// The same as if it were encrypted (RFC 4303): a packet does not show that it is not.
 pub fn in_esp((at, packet): &Stamped) -> Stamped {
     (*at, tunnelled(50, &[0, 0, 0, 1, 0, 0, 0, 1], packet))
 }

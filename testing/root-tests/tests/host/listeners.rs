@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
-use tcpguard_host::linux::{SockDiag, Sysctls, TcpState};
+use tcpguard_host::linux::{HalfOpen, SockDiag, Sysctls, TcpState};
 use tcpguard_host::listeners::limits;
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
@@ -154,6 +154,15 @@ fn send_syns(lab: &Lab, family: Family, to: SocketAddr, numbers: RangeInclusive<
 }
 
 /// Half-open connections to a port, as the kernel lists them.
+/// Waits until the kernel shows it.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
 fn half_open(host: &Netns, port: u16) -> u32 {
     let count = || {
         let mut found = 0;
@@ -178,32 +187,23 @@ fn what_a_restarted_server_left_half_open_is_in_no_queue() {
         let mut server = lab.edge.command("perl").unwrap();
         let server = server.args(["-e", &listen]).spawn().unwrap();
         let listens = || lab.edge.run(|| Ok(SockDiag::open()?.listeners()?)).unwrap();
-        let deadline = Instant::now() + LIMIT;
-        while !listens().iter().any(|socket| socket.port == at.port()) {
-            assert!(Instant::now() < deadline, "it does not listen");
-            sleep(Duration::from_millis(10));
-        }
+        wait_until("it listens", || listens().iter().any(|socket| socket.port == at.port()));
         server
-    };
-    let has = |lab: &Lab, count: u32| {
-        let deadline = Instant::now() + LIMIT;
-        while half_open(&lab.edge, 8001) != count {
-            let found = half_open(&lab.edge, 8001);
-            assert!(Instant::now() < deadline, "{found} of {count} half-open");
-            sleep(Duration::from_millis(10));
-        }
     };
     let lab = Lab::new(LabOptions::default()).unwrap();
     let at = SocketAddr::new(Family::V4.edge(), 8001);
     let mut first = server(&lab, at);
     send_syns(&lab, Family::V4, at, 1..=32);
-    has(&lab, 32);
-    // Their third timer runs, for four seconds.
-    sleep(Duration::from_millis(3500));
+    // Their third timer lasts four seconds, and has run for longer than the next process takes to start.
+    let entries = || lab.edge.run(|| Ok(SockDiag::open()?.half_open(Some(8001))?)).unwrap();
+    let third = |entry: &&HalfOpen| {
+        entry.retransmits == 2 && entry.timer_age() >= Duration::from_millis(500)
+    };
+    wait_until("the third timers of 32", || entries().iter().filter(third).count() == 32);
     first.kill().and_then(|()| first.wait()).unwrap();
     let mut second = server(&lab, at);
     send_syns(&lab, Family::V4, at, 33..=72);
-    has(&lab, 72);
+    wait_until("72 half-open", || half_open(&lab.edge, 8001) == 72);
     let found = report(&lab.edge, &["listeners", "--json"]);
     assert_eq!(listener_on(&found, 8001)["syn"]["waiting"], 40);
     assert!(!codes(&found).iter().any(|(code, _)| code.starts_with("syn_queue")), "{found}");
@@ -239,15 +239,7 @@ fn the_syn_queue_holds_what_the_rule_says() {
             assert_eq!(limit, expected, "{family:?} {cookies} {max_syn_backlog} {backlog}");
 
             send_syns(&lab, family, at, 1..=600);
-            let deadline = Instant::now() + Duration::from_secs(5);
-            while half_open(&lab.edge, at.port()) <= limit {
-                assert!(
-                    Instant::now() < deadline,
-                    "{} of {limit}",
-                    half_open(&lab.edge, at.port())
-                );
-                sleep(Duration::from_millis(10));
-            }
+            wait_until("a full queue", || half_open(&lab.edge, at.port()) > limit);
             // Whatever is still on its way has had time to come.
             sleep(Duration::from_millis(100));
             assert_eq!(half_open(&lab.edge, at.port()), limit + 1, "{family:?} {cookies}");
@@ -298,11 +290,7 @@ fn half_open_connections_are_those_of_the_listener_that_answered() {
             lab.edge.run(|| Ok([listen(SocketAddr::new(any, 8001), 512)?, listen(exact, 512)?]));
         let kept = kept.unwrap();
         send_syns(&lab, family, exact, 1..=30);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while half_open(&lab.edge, 8001) < 30 {
-            assert!(Instant::now() < deadline, "{} of 30", half_open(&lab.edge, 8001));
-            sleep(Duration::from_millis(10));
-        }
+        wait_until("30 half-open", || half_open(&lab.edge, 8001) >= 30);
         let found = report(&lab.edge, &["listeners", "--json"]);
         let waiting = |at: IpAddr| {
             let mut listeners = found["listeners"].as_array().unwrap().iter();

@@ -179,7 +179,9 @@ fn a_recording_that_ends_early_leaves_a_whole_capture() {
     let mut recording = lab.edge.command(binary().unwrap()).unwrap();
     recording.args(["capture", "-w", "/run/early.pcapng", "--runtime-dir", RUNTIME_DIR]);
     let recording = recording.stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(3 * SECOND);
+    // Each packet takes some 120 bytes there.
+    let long = ["-c", "until [ $(stat -c %s /run/early.pcapng) -gt 16384 ]; do sleep 0.1; done"];
+    assert!(lab.edge.command("sh").unwrap().args(long).status().unwrap().success());
     kill_process(Pid::from_child(&recording), Signal::INT).unwrap();
     let output = recording.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
