@@ -97,10 +97,10 @@ fn found_in(replay: &Replay, chapters: usize) -> String {
     if chapters > 0 {
         return incidents(chapters);
     }
-    let unread = replay.unread().as_ref().map(text::unread);
-    let untimely = || text::untimely_phrase(replay).map(str::to_owned);
-    let without_syns = || replay.lacks_syns().then(|| text::NO_SYN.to_owned());
-    unread.or_else(untimely).or_else(without_syns).unwrap_or_else(|| incidents(0))
+    match text::unjudged(replay).as_slice() {
+        [] => incidents(0),
+        unjudged => unjudged.join(", "),
+    }
 }
 
 /// Writes the read part of a capture, and the findings in it.

@@ -21,17 +21,13 @@ pub fn replay(
     began: Time,
     view: &View,
 ) -> fmt::Result {
-    let unread = replay.unread().as_ref().map(unread);
     let found = match replay.incidents.len() {
         0 => None,
         1 => Some("1 incident".to_owned()),
         many => Some(format!("{many} incidents")),
     };
-    let untimely = untimely_phrase(replay).map(str::to_owned);
-    let unjudged = replay.lacks_syns().then(|| NO_SYN.to_owned());
     // A part that is not judged is no good news.
-    let bad: Vec<String> =
-        found.into_iter().chain(unread).chain(untimely).chain(unjudged).collect();
+    let bad: Vec<String> = found.into_iter().chain(unjudged(replay)).collect();
     let verdict = match bad.as_slice() {
         [] => view.paint(Tone::Good, "● no incident"),
         bad => view.paint(Tone::Bad, &format!("✗ {}", bad.join(", "))),
@@ -53,8 +49,12 @@ pub fn replay(
     Ok(())
 }
 
-/// Result of a capture that lacks SYNs.
-pub const NO_SYN: &str = "not judged: SYNs are missing";
+/// Phrases for the parts of a capture that could not be judged.
+pub fn unjudged(replay: &Replay) -> Vec<String> {
+    let without_syns = replay.lacks_syns().then(|| "not judged: SYNs are missing".to_owned());
+    let unread = replay.unread().as_ref().map(unread);
+    unread.into_iter().chain(untimely_phrase(replay)).chain(without_syns).collect()
+}
 
 /// Sentences about such a capture, with the remedy.
 pub fn without_syns(replay: &Replay) -> String {
@@ -85,16 +85,17 @@ pub fn sampled_packets(one_in: u64, stand_for: u64) -> String {
 }
 
 /// A phrase for times by which nothing could be judged.
-pub fn untimely_phrase(replay: &Replay) -> Option<&'static str> {
+fn untimely_phrase(replay: &Replay) -> Option<String> {
     let decisive = replay.untimely.filter(|times| times.is_decisive())?;
-    Some(match decisive {
+    let phrase = match decisive {
         Untimely::Missing => "no times: not judged",
         Untimely::SetBack { .. } => "time runs backwards: rates are not judged",
-    })
+    };
+    Some(phrase.to_owned())
 }
 
 /// A phrase for the packets of a capture that could not be judged.
-pub fn unread(unread: &Unread<'_>) -> String {
+fn unread(unread: &Unread<'_>) -> String {
     match unread.why {
         None => "not judged: no packet".to_owned(),
         Some(NOT_TCP) => "not judged: no TCP".to_owned(),
