@@ -6,6 +6,7 @@ use crate::input::{Mode, Queues, Timestamp};
 
 /// Largest number of averages that are made of missed polls.
 const PARTS: usize = 64;
+
 /// Values beside a listener's counters that are needed to read them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollContext {
