@@ -230,6 +230,9 @@ fn sampling_variance(count: u64, shift: u8) -> u64 {
 
 /// Part `part` of `parts` of a tick: equal shares that add up to the whole.
 fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
+    if parts == 1 {
+        return *whole;
+    }
     let share = |count: u64| {
         let upto = |part: u64| (u128::from(count) * u128::from(part) / u128::from(parts)) as u64;
         upto(part + 1) - upto(part)

@@ -5,12 +5,12 @@ mod sums;
 
 pub use sums::Sums;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use tcpguard_common::abi::LATE_POLLS;
 
-use self::past::{Entry, Past};
-use self::sums::sum;
+use self::past::{Entry, Past, Slot};
 use crate::input::{ReturnedCookies, Timestamp};
 
 /// Span of the past that the ticks cover.
@@ -181,6 +181,21 @@ impl Window {
     /// Adds the next tick.
     pub fn push(&mut self, tick: Tick) {
         self.ticks.push(tick);
+        let second = self.advance(tick.end, tick.span);
+        second.answered += tick.answered;
+        second.established += tick.established;
+        second.acknowledged += tick.acknowledged;
+        second.variance += tick.variance;
+    }
+
+    /// Adds a tick in which nothing was counted.
+    pub fn pass(&mut self, end: Timestamp, span: Duration) {
+        self.ticks.push_blank(end, span);
+        self.advance(end, span);
+    }
+
+    /// Forgets what is too old. Returns the second that is not over.
+    fn advance(&mut self, end: Timestamp, span: Duration) -> &mut Second {
         while let Some(first) = self.ticks.first()
             && self.ticks.span() - first.span >= REACH
         {
@@ -192,29 +207,35 @@ impl Window {
                 self.seconds.pop();
             }
         }
-        let second = &mut self.second;
-        second.end = tick.end;
-        second.span += tick.span;
-        second.answered += tick.answered;
-        second.established += tick.established;
-        second.acknowledged += tick.acknowledged;
-        second.variance += tick.variance;
+        self.second.end = end;
+        self.second.span += span;
+        &mut self.second
     }
 
     /// The last tick.
     pub fn latest(&self) -> Option<Tick> {
-        self.ticks.last()
+        self.ticks.last().map(|tick| tick.copied())
     }
 
     /// The sums of the last `span` (of whole ticks; less when less is known).
     pub fn last(&self, span: Duration) -> Sums {
-        let mut covered = Duration::ZERO;
-        let recent = self.ticks.iter().rev().take_while(|tick| {
-            let more = covered < span;
-            covered += tick.span;
-            more
+        self.latest_end().map(|end| self.since(end - span)).unwrap_or_default()
+    }
+
+    fn latest_end(&self) -> Option<Timestamp> {
+        self.ticks.last().map(|tick| tick.end)
+    }
+
+    /// Completions are the kernel's count, or that of the third ACKs of the ticks where these are more. Such clients
+    /// are there, though a full accept queue keeps the kernel from completing their handshakes. Each handshake counts
+    /// once, because the larger count is taken over the whole span rather than tick by tick.
+    fn sum(&self, places: Range<usize>) -> Sums {
+        let (mut sums, mut acknowledged) = (Sums::default(), 0);
+        let span = self.ticks.for_each_counted(places, |tick| {
+            sums += tick;
+            acknowledged += tick.acknowledged;
         });
-        sum(recent)
+        Sums { span, completed: sums.established.max(acknowledged), ..sums }
     }
 
     /// Attempts made `lag` to `lag + ticks` ticks ago, less their completions since.
@@ -225,13 +246,12 @@ impl Window {
     pub fn mature(&self, ticks: usize, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
         let oldest = newest.saturating_sub(ticks);
-        let attempted = sum(self.ticks.range(oldest..newest));
-        let since = self.ticks.range(newest..self.ticks.len()).enumerate();
-        let late = since.map(|(index, tick)| {
-            tick.completed_late(index + 1).unwrap_or_else(|| tick.completed())
+        let attempted = self.sum(oldest..newest);
+        let since = || self.ticks.range(newest..self.ticks.len());
+        let late = since().enumerate().map(|(index, slot)| {
+            slot.count(|tick| tick.completed_late(index + 1).unwrap_or_else(|| tick.completed()))
         });
-        let variance =
-            self.ticks.range(newest..self.ticks.len()).map(|tick| tick.variance).sum::<u64>();
+        let variance = since().map(|slot| slot.count(|tick| tick.variance)).sum::<u64>();
         Sums {
             completed: attempted.completed + late.sum::<u64>(),
             variance: attempted.variance + variance,
@@ -246,13 +266,14 @@ impl Window {
         let lag = lag.min(LATE_POLLS);
         let index = self.ticks.len().checked_sub(lag + 1)?;
         let own = || self.ticks.range(index..self.ticks.len());
-        let (tick, newest) = (own().next()?, self.ticks.last()?);
+        let (tick, newest) = (own().next()?.copied(), self.latest()?);
         let late = |tick: &Tick, polls| match polls {
             polls if polls > LATE_POLLS => 0,
             polls => tick.completed_late(polls).unwrap_or(0),
         };
-        let in_time =
-            own().enumerate().map(|(polls, tick)| late(&tick, polls) - late(&tick, polls + 1));
+        let in_time = own()
+            .enumerate()
+            .map(|(polls, slot)| slot.count(|tick| late(tick, polls) - late(tick, polls + 1)));
         Some(Matured {
             start: tick.end - tick.span,
             span: tick.span,
@@ -267,16 +288,17 @@ impl Window {
     /// Returns the length of the tick `lag` ticks ago, as [`Self::matured`] takes it.
     pub fn matured_span(&self, lag: usize) -> Option<Duration> {
         let index = self.ticks.len().checked_sub(lag.min(LATE_POLLS) + 1)?;
-        self.ticks.range(index..index + 1).next().map(|tick| tick.span)
+        Some(self.ticks.at(index).span)
     }
 
     /// Load of the SYN queue in the last minute: the SYNs answered more than `lag` ticks ago as
     /// attempts, against all completions since. The longest that an entry lives is a minute.
     pub fn mature_minute(&self, lag: usize) -> Sums {
         let newest = self.ticks.len().saturating_sub(lag);
-        let young: u64 = self.ticks.range(newest..self.ticks.len()).map(|tick| tick.answered).sum();
+        let young = self.ticks.range(newest..self.ticks.len());
+        let young: u64 = young.map(|slot| slot.count(|tick| tick.answered)).sum();
         let total = |count: fn(&Second) -> u64| {
-            self.seconds.iter().map(|second| count(&second)).sum::<u64>() + count(&self.second)
+            self.seconds.iter().map(|slot| slot.count(count)).sum::<u64>() + count(&self.second)
         };
         let completed = total(|s| s.established).max(total(|s| s.acknowledged));
         Sums {
@@ -290,31 +312,37 @@ impl Window {
 
     /// Returns the start of the first tick.
     pub fn begin(&self) -> Option<Timestamp> {
-        self.ticks.first().map(|tick| tick.end - tick.span)
+        self.ticks.first().map(|tick| tick.start())
     }
 
     /// The start of the run of ticks, up to the last one, in which most attempts failed.
     pub fn failing_since(&self) -> Option<Timestamp> {
-        let failing = |tick: &Tick| {
-            let completed = tick.established.max(tick.acknowledged);
-            tick.attempts > 0 && completed * 2 < tick.attempts
+        let failing = |slot: &Slot<&Tick>| {
+            slot.entry.is_some_and(|tick| tick.attempts > 0 && tick.completed() * 2 < tick.attempts)
         };
         // The attempts of the last ticks may still be on their way.
-        let mut ticks = self.ticks.iter().rev().skip_while(|tick| !failing(tick)).peekable();
+        let mut ticks =
+            self.ticks.from_counted().rev().skip_while(|tick| !failing(tick)).peekable();
         ticks.peek()?;
-        ticks.take_while(failing).last().map(|tick| tick.end - tick.span)
+        ticks.take_while(failing).last().map(|tick| tick.start())
     }
 
     /// The end of the last tick in which more was attempted than completed.
     pub fn failed_last(&self) -> Option<Timestamp> {
-        let failed = |tick: &Tick| tick.attempts > tick.completed();
-        self.ticks.iter().rev().find(failed).map(|tick| tick.end)
+        let failed =
+            |slot: &Slot<&Tick>| slot.entry.is_some_and(|tick| tick.attempts > tick.completed());
+        self.ticks.from_counted().rev().find(failed).map(|tick| tick.end)
     }
 
     /// The sums of all ticks that began at `start` or later and were over at `end`.
     pub fn between(&self, start: Timestamp, end: Timestamp) -> Sums {
-        let later = self.ticks.iter().skip_while(|tick| tick.end - tick.span < start);
-        sum(later.take_while(|tick| tick.end <= end))
+        let first = self.ticks.partition_point(|tick| tick.start() < start);
+        self.sum(first..self.until(end).max(first))
+    }
+
+    /// The number of ticks that were over at `end`.
+    fn until(&self, end: Timestamp) -> usize {
+        self.ticks.partition_point(|tick| tick.end <= end)
     }
 
     /// The sums of the last seconds, each by itself, the last one first.
@@ -327,12 +355,12 @@ impl Window {
 
     /// Sums of the time before `end`, as far back as ticks reach.
     pub fn rates_before(&self, end: Timestamp) -> Sums {
-        sum(self.ticks.iter().take_while(|tick| tick.end <= end))
+        self.sum(0..self.until(end))
     }
 
     /// The sums of all ticks that ended after `start`.
     pub fn since(&self, start: Timestamp) -> Sums {
-        sum(self.ticks.iter().rev().take_while(|tick| tick.end > start))
+        self.sum(self.until(start)..self.ticks.len())
     }
 }
 
@@ -437,8 +465,9 @@ mod tests {
         for millis in [50, 250, 1000] {
             let span = Duration::from_millis(millis);
             let mut window = Window::default();
-            for _ in 0..1000 {
-                window.push(Tick { span, syns: millis, ..Tick::default() });
+            for index in 1..=1000 {
+                let end = Timestamp::from_millis(millis * index);
+                window.push(Tick { end, span, syns: millis, ..Tick::default() });
             }
             let all = window.last(REACH * 2);
             assert_eq!((all.span, all.syns), (REACH, 16_000));

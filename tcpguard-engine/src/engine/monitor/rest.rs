@@ -6,7 +6,7 @@ use super::ListenerMonitor;
 use super::shared_rules::Shared;
 use crate::evidence::EVIDENCE_WINDOW;
 use crate::input::{ListenerSample, Queues, Timestamp};
-use crate::listener::{BaselineContext, PollContext, Quiet, REACH, Tick};
+use crate::listener::{BaselineContext, PollContext, Quiet, REACH};
 
 /// Time without a count after which a listener rests: what is judged beside other listeners is younger.
 const CALMED: Duration = EVIDENCE_WINDOW.saturating_add(Duration::from_secs(1));
@@ -87,7 +87,7 @@ impl ListenerMonitor {
         for &Missed { at, elapsed, unseen_cookies } in missed.iter().filter(|it| Some(it.at) > last)
         {
             self.counter_delta.pass(at, queues.as_ref(), unseen_cookies);
-            self.window.push(Tick { end: at, span: elapsed, ..Tick::default() });
+            self.window.pass(at, elapsed);
             self.alert_window.take_if(|alert_window| at >= alert_window.until);
             self.slow.pass(&self.window, maturity, &mut self.natural);
             self.natural.pass(at);
@@ -103,6 +103,7 @@ mod tests {
     use super::*;
     use crate::engine::monitor::tests::after;
     use crate::input::{ListenerCounters, Mode, POLL};
+    use crate::listener::Tick;
     use crate::settings::Settings;
 
     /// A poll `millis` after the one before.

@@ -1,4 +1,4 @@
-//! A sequence of entries in which the blank ones at the front take no memory. Of a listener without
+//! A sequence of entries in which the blank ones take little memory and time. Of a listener without
 //! traffic, that is all of them.
 
 use std::collections::VecDeque;
@@ -15,13 +15,40 @@ pub(super) trait Entry: Copy + PartialEq {
     fn end(&self) -> Timestamp;
     /// Returns the length of the entry.
     fn span(&self) -> Duration;
-    /// Returns whether nothing happened in it.
-    fn is_blank(&self) -> bool {
-        *self == Self::blank(self.end(), self.span())
+}
+
+/// An entry in its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot<E> {
+    /// End of the entry.
+    pub end: Timestamp,
+    /// Its length.
+    pub span: Duration,
+    /// The entry; `None` where it is blank.
+    pub entry: Option<E>,
+}
+
+impl<E> Slot<E> {
+    /// Returns the start of the entry.
+    pub fn start(&self) -> Timestamp {
+        self.end - self.span
     }
 }
 
-/// The sequence of the module's head. Each blank entry at the front is returned with their mean length.
+impl<T: Entry> Slot<&T> {
+    /// Returns a copy of the entry.
+    pub fn copied(&self) -> T {
+        self.entry.copied().unwrap_or_else(|| T::blank(self.end, self.span))
+    }
+
+    /// Returns a count of the entry, which is 0 for a blank one.
+    pub fn count(&self, count: impl FnOnce(&T) -> u64) -> u64 {
+        self.entry.map_or(0, count)
+    }
+}
+
+/// The sequence of the module's head, ordered by time. Each blank entry at the front is returned with their mean
+/// length.
 #[derive(Clone, Debug)]
 pub(super) struct Past<T> {
     /// Blank entries at the front: their number, their length together, and the end of the last one.
@@ -29,7 +56,7 @@ pub(super) struct Past<T> {
     blank_span: Duration,
     blank_end: Timestamp,
     /// The other entries, of which the first is not blank.
-    rest: VecDeque<T>,
+    rest: VecDeque<Slot<Box<T>>>,
     rest_span: Duration,
 }
 
@@ -57,7 +84,7 @@ impl<T: Entry> Past<T> {
     }
 
     /// Returns all entries, the oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + '_ {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Slot<&T>> {
         self.range(0..self.len())
     }
 
@@ -65,36 +92,84 @@ impl<T: Entry> Past<T> {
     ///
     /// # Panics
     /// When there are not so many.
-    pub fn range(&self, places: Range<usize>) -> impl DoubleEndedIterator<Item = T> + '_ {
-        let (blank, each) = (self.blank as usize, self.each());
-        let end = move |place: usize| self.blank_end - each * (blank - 1 - place) as u32;
-        let blanks = places.start.min(blank)..places.end.min(blank);
-        let rest = places.start.max(blank) - blank..places.end.max(blank) - blank;
-        blanks.map(move |place| T::blank(end(place), each)).chain(self.rest.range(rest).copied())
+    pub fn range(&self, places: Range<usize>) -> impl DoubleEndedIterator<Item = Slot<&T>> {
+        places.map(|place| self.at(place))
+    }
+
+    /// Calls `each` with the entries in such a range that are not blank. Returns the length of all of them together.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn for_each_counted(&self, places: Range<usize>, mut each: impl FnMut(&T)) -> Duration {
+        let blank = self.blank as usize;
+        let blanks = places.end.min(blank) - places.start.min(blank);
+        let mut span = self.each() * blanks as u32;
+        for slot in self.rest.range(places.start.max(blank) - blank..places.end.max(blank) - blank)
+        {
+            span += slot.span;
+            if let Some(entry) = &slot.entry {
+                each(entry);
+            }
+        }
+        span
+    }
+
+    /// Returns the entries from the first that is not blank on.
+    pub fn from_counted(&self) -> impl DoubleEndedIterator<Item = Slot<&T>> {
+        self.range(self.blank as usize..self.len())
+    }
+
+    /// Returns the first position of which `is_before` does not hold, as it does of all earlier ones.
+    pub fn partition_point(&self, is_before: impl Fn(&Slot<&T>) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if is_before(&self.at(middle)) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Returns the entry at a position.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn at(&self, place: usize) -> Slot<&T> {
+        if let Some(place) = place.checked_sub(self.blank as usize) {
+            let Slot { end, span, entry } = &self.rest[place];
+            return Slot { end: *end, span: *span, entry: entry.as_deref() };
+        }
+        let span = self.each();
+        let later = span.as_nanos() as u64 * u64::from(self.blank - 1 - place as u32);
+        Slot { end: self.blank_end - Duration::from_nanos(later), span, entry: None }
     }
 
     /// The oldest one.
-    pub fn first(&self) -> Option<T> {
-        match self.blank {
-            0 => self.rest.front().copied(),
-            _ => self.range(0..1).next(),
-        }
+    pub fn first(&self) -> Option<Slot<&T>> {
+        self.iter().next()
     }
 
     /// The latest one.
-    pub fn last(&self) -> Option<T> {
-        let last = self.rest.back().copied();
-        last.or_else(|| (self.blank > 0).then(|| T::blank(self.blank_end, self.each())))
+    pub fn last(&self) -> Option<Slot<&T>> {
+        self.iter().next_back()
     }
 
     /// Adds one after all others.
     pub fn push(&mut self, entry: T) {
-        if self.rest.is_empty() && entry.is_blank() {
-            return self.count_blank(&entry);
+        let (end, span) = (entry.end(), entry.span());
+        if entry == T::blank(end, span) {
+            return self.push_blank(end, span);
         }
-        self.rest_span += entry.span();
-        self.rest.push_back(entry);
-        self.merge_blank();
+        self.rest_span += span;
+        self.rest.push_back(Slot { end, span, entry: Some(Box::new(entry)) });
+    }
+
+    /// Adds a blank one after all others.
+    pub fn push_blank(&mut self, end: Timestamp, span: Duration) {
+        if self.rest.is_empty() {
+            return self.count_blank(end, span);
+        }
+        self.rest_span += span;
+        self.rest.push_back(Slot { end, span, entry: None });
     }
 
     /// Forgets the oldest one.
@@ -103,29 +178,28 @@ impl<T: Entry> Past<T> {
             self.blank_span -= self.each();
             self.blank -= 1;
         } else if let Some(first) = self.rest.pop_front() {
-            self.rest_span -= first.span();
+            self.rest_span -= first.span;
             self.merge_blank();
         }
     }
 
     /// Returns the mean length of the blank entries.
     fn each(&self) -> Duration {
-        self.blank_span / self.blank.max(1)
+        // Cheaper than the division of a `Duration`.
+        Duration::from_nanos(self.blank_span.as_nanos() as u64 / u64::from(self.blank.max(1)))
     }
 
-    fn count_blank(&mut self, entry: &T) {
+    fn count_blank(&mut self, end: Timestamp, span: Duration) {
         self.blank += 1;
-        self.blank_span += entry.span();
-        self.blank_end = entry.end();
+        self.blank_span += span;
+        self.blank_end = end;
     }
 
     /// Counts the blank ones that have come to the front.
     fn merge_blank(&mut self) {
-        while let Some(first) = self.rest.front().filter(|first| first.is_blank()) {
-            let first = *first;
-            self.count_blank(&first);
-            self.rest_span -= first.span();
-            self.rest.pop_front();
+        while let Some(first) = self.rest.pop_front_if(|first| first.entry.is_none()) {
+            self.count_blank(first.end, first.span);
+            self.rest_span -= first.span;
         }
         if self.rest.is_empty() {
             self.rest = VecDeque::new();
@@ -172,16 +246,24 @@ mod tests {
                 counts[..end].iter().for_each(|count| past.push(*count));
                 (0..begin).for_each(|_| past.pop());
                 let left = &counts[begin..end];
-                assert_eq!(past.iter().collect::<Vec<_>>(), left);
+                let copied = |slot: Slot<&Count>| slot.copied();
+                assert_eq!(past.iter().map(copied).collect::<Vec<_>>(), left);
                 assert_eq!(past.iter().rev().count(), past.len());
                 for from in 0..=left.len() {
                     let part = past.range(from..left.len());
-                    assert_eq!(part.collect::<Vec<_>>(), left[from..]);
-                    assert_eq!(past.range(0..from).collect::<Vec<_>>(), left[..from]);
+                    assert_eq!(part.map(copied).collect::<Vec<_>>(), left[from..]);
+                    let mut part = Vec::new();
+                    let span = past.for_each_counted(0..from, |count| part.push(count.2));
+                    let counted = left[..from].iter().map(|count| count.2);
+                    assert_eq!(part, counted.filter(|&count| count > 0).collect::<Vec<_>>());
+                    assert_eq!(span, SECOND * from as u32);
+                    if let Some(first) = left.get(from) {
+                        assert_eq!(past.partition_point(|slot| slot.end < first.0), from);
+                    }
                 }
                 assert_eq!((past.len(), past.span()), (left.len(), SECOND * left.len() as u32));
                 assert_eq!(
-                    (past.first(), past.last()),
+                    (past.first().map(copied), past.last().map(copied)),
                     (left.first().copied(), left.last().copied())
                 );
             }

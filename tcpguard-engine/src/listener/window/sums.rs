@@ -188,47 +188,32 @@ impl AddAssign<&Self> for Sums {
     }
 }
 
-/// All but the completions, which only the whole span shows.
-impl From<&Tick> for Sums {
-    fn from(tick: &Tick) -> Self {
-        Self {
-            span: tick.span,
-            syns: tick.syns,
-            attempts: tick.attempts,
-            beyond: tick.beyond,
-            answered: tick.answered,
-            unanswered: tick.unanswered,
-            returning: tick.returning,
-            let_through: tick.let_through,
-            ack_ignored: tick.ack_ignored,
-            ignored: tick.ignored,
-            retransmitted: tick.retransmitted,
-            retransmitted_timed: tick.retransmitted_timed,
-            variance: tick.variance,
-            matched: tick.matched,
-            dropped: tick.dropped,
-            resets: tick.resets,
-            reset: tick.reset,
-            cookies_sent: tick.cookies_sent,
-            cookies_redeemed: tick.cookies_redeemed,
-            established: tick.established,
-            completed: 0,
-            returned_cookies: tick.returned_cookies,
+/// A tick of the span; all but the completions, which only the whole span shows.
+impl AddAssign<&Tick> for Sums {
+    fn add_assign(&mut self, tick: &Tick) {
+        self.syns += tick.syns;
+        self.attempts += tick.attempts;
+        self.beyond += tick.beyond;
+        self.answered += tick.answered;
+        self.unanswered += tick.unanswered;
+        self.returning += tick.returning;
+        self.let_through += tick.let_through;
+        self.ack_ignored += tick.ack_ignored;
+        self.ignored += tick.ignored;
+        self.retransmitted += tick.retransmitted;
+        self.retransmitted_timed += tick.retransmitted_timed;
+        self.variance += tick.variance;
+        self.matched += tick.matched;
+        self.dropped += tick.dropped;
+        self.resets += tick.resets;
+        self.reset += tick.reset;
+        self.cookies_sent += tick.cookies_sent;
+        self.cookies_redeemed += tick.cookies_redeemed;
+        self.established += tick.established;
+        for (sum, tick) in self.returned_cookies.iter_mut().zip(tick.returned_cookies) {
+            *sum = sum.with(tick, |sum, tick| sum + tick);
         }
     }
-}
-
-/// Completions are the kernel's count, or that of the third ACKs of the ticks where these are more. Such clients are
-/// there, though a full accept queue keeps the kernel from completing their handshakes. Each handshake counts once,
-/// because the larger count is taken over the whole span rather than tick by tick.
-pub(super) fn sum(ticks: impl Iterator<Item = Tick>) -> Sums {
-    let (mut sums, mut acknowledged) = (Sums::default(), 0);
-    for tick in ticks {
-        sums += &Sums::from(&tick);
-        acknowledged += tick.acknowledged;
-    }
-    sums.completed = sums.established.max(acknowledged);
-    sums
 }
 
 #[cfg(test)]
