@@ -39,8 +39,8 @@ impl Obstacle {
             }
             Self::NeverAnswered => "no SYN-ACK of it was seen yet, as the model for replies",
             Self::Unseen => {
-                "clients complete handshakes, but no SYN-ACK of it is seen: another program sends them, or they leave \
-                 by an interface that is not attached"
+                "clients complete handshakes, but no SYN-ACK of it is seen: another program sends them, IPsec encrypts \
+                 them, or they leave by an interface that is not attached"
             }
             Self::Shared => {
                 "a forwarded or translated service replies at the same address and port, and its connections must \

@@ -118,6 +118,8 @@ impl Arrivals {
         let attached = attached.join(", ");
         let count = |number: u64| short(number as f64);
         if all.syns == 0 && all.completed + all.elsewhere >= ENOUGH {
+            // Their SYNs may have come by the attached interface, where nobody can read them.
+            let by = by + if all.elsewhere == 0 { " or encrypted (IPsec)" } else { "" };
             let text = format!(
                 "{attached}: no SYN seen, but {} handshakes completed. Clients arrive by {by}, unprotected",
                 count(all.completed + all.elsewhere)
@@ -208,7 +210,9 @@ mod tests {
             assert_eq!(severity, Severity::Critical, "{text}");
         }
         let (_, text) = found(0, 0, 2_000).unwrap();
-        assert!(text.contains("eth0: no SYN seen") && text.contains("by eth1"), "{text}");
+        assert!(text.contains("eth0: no SYN seen") && text.contains("by eth1,"), "{text}");
+        let (_, text) = found(0, 2_000, 0).unwrap();
+        assert!(text.contains("by another interface or encrypted (IPsec), unprotected"), "{text}");
         assert_eq!(found(0, 0, 19), None, "too few to tell");
     }
 

@@ -208,7 +208,8 @@ impl Cookies {
             let (settings, dataplane) = (Sysctls::default().cookies()?, &executor.dataplane);
             let hops = dataplane.next_hops()?.into_iter().flat_map(|(_, hops)| hops.hops);
             let hops = hops.filter(|hop| hop.ifindex != 0).collect();
-            let devices = interfaces.iter().map(Device::of).collect();
+            let all = links::list().unwrap_or_default();
+            let devices = interfaces.iter().map(|one| Device::of(one, &all)).collect();
             Ok::<_, Refusal>(Read { settings, hops, records: dataplane.syn_acks()?, devices })
         };
         self.syn_ack_records.update(now, read, |key| whose(executor, key))?;
@@ -228,8 +229,7 @@ impl Cookies {
             records.into_iter().partition(|(key, _)| *key == key.of_all());
         let is_own = |(_, record): &SynAckEntry| record.is_own();
         if !records.iter().any(is_own) {
-            let all = links::list().unwrap_or_default();
-            return Err(Refusal::Obstacle(foreign(&records, interfaces, &all)));
+            return Err(Refusal::Obstacle(Obstacle::Shared));
         }
         for syn_ack in &common {
             keep_promises(syn_ack, &settings, executor)?;
@@ -466,16 +466,6 @@ fn choose(
     }
 }
 
-/// The obstacle where all SYN-ACKs are foreign: those of sockets in a VRF, or of services that are not of this host. They
-/// left by some of the `attached` interfaces; `all` are those that exist.
-fn foreign(records: &[SynAckEntry], attached: &[Interface], all: &[Interface]) -> Obstacle {
-    let left_by = |one: &&Interface| records.iter().any(|(_, it)| it.leaves_by(one.index, 0));
-    match attached.iter().filter(left_by).find(|one| one.is_in_vrf(all)) {
-        Some(port) => Obstacle::Vrf { interface: port.name.clone() },
-        None => Obstacle::Shared,
-    }
-}
-
 /// The interfaces by which SYN-ACKs of this format leave, of those that are attached, and one that is not, if they
 /// leave by no other. Without a format, all that are attached.
 fn ways<'a>(
@@ -492,9 +482,8 @@ fn ways<'a>(
     };
     let way = |&(ifindex, vlan): &(u32, u32)| {
         let device = attached.iter().find(|one| one.index == ifindex)?;
-        let Device { name, native, transmits, received, strips_vlan, .. } = device;
-        let (native, strips_vlan) = (*native, *strips_vlan);
-        Some(Way { name, vlan, native, transmits: *transmits, received: *received, strips_vlan })
+        let &Device { ref name, native, transmits, received, strips_vlan, in_vrf, .. } = device;
+        Some(Way { name, vlan, native, transmits, received, strips_vlan, in_vrf })
     };
     let ways: Vec<Way<'_>> = left.iter().filter_map(way).collect();
     let elsewhere = left.first().filter(|_| ways.is_empty()).map(|(ifindex, _)| *ifindex);
@@ -528,25 +517,8 @@ fn keep_promises(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::interfaces::interface;
     use tcpguard_host::firewall::nat;
     use tcpguard_host::firewall::recorded::{FIREWALLD, recorded};
-
-    #[test]
-    fn syn_acks_of_a_vrf_are_distinguished_from_those_of_other_hosts() {
-        let all = [
-            interface(2, None, Some(4)),
-            interface(3, None, None),
-            interface(4, Some("vrf"), None),
-        ];
-        let obstacle = |ifindex| {
-            let interfaces = SynAckRecord::interface(ifindex, 0);
-            let record = SynAckRecord { interfaces, ..SynAckRecord::default() };
-            foreign(&[(ListenerKey::default(), record)], &all[..2], &all)
-        };
-        assert_eq!(obstacle(2), Obstacle::Vrf { interface: "eth2".to_owned() });
-        assert_eq!(obstacle(3), Obstacle::Shared);
-    }
 
     #[test]
     fn own_cookies_are_replaced_or_refused_beside_nat_and_mptcp_and_others_stay() {

@@ -44,6 +44,8 @@ pub struct Way<'a> {
     pub received: Option<bool>,
     /// Result of [`tcpguard_host::linux::device::strips_vlan_tags`].
     pub strips_vlan: Option<bool>,
+    /// True if the interface is a port of a VRF.
+    pub in_vrf: bool,
 }
 
 const NAMES: [(u32, &str); 4] = [
@@ -116,7 +118,10 @@ fn without_record(situation: &Situation<'_>) -> Obstacle {
         (Some(2), _) if !situation.lent => Obstacle::AlwaysCookies,
         _ if !situation.completes => Obstacle::NeverAnswered,
         (_, Some(offence)) => redirected(offence, None),
-        (_, None) => Obstacle::Unseen,
+        (_, None) => {
+            let in_vrf = situation.ways.iter().find(|way| way.in_vrf);
+            in_vrf.map_or(Obstacle::Unseen, |way| Obstacle::Vrf { interface: way.name.to_owned() })
+        }
     }
 }
 
@@ -168,6 +173,7 @@ mod tests {
         transmits: Some(true),
         received: None,
         strips_vlan: Some(false),
+        in_vrf: false,
     };
     const FREE: Situation<'_> = Situation {
         kind: ListenerKind::Local,
@@ -257,6 +263,21 @@ mod tests {
             assert_eq!(found, [expected]);
         }
         assert_eq!(of(Situation { settings: &always, ..FREE }), [], "one was seen before");
+    }
+
+    #[test]
+    fn the_replies_of_a_vrf_show_nothing_and_the_vrf_is_named() {
+        let port = Way { name: "eth2", in_vrf: true, ..WAY };
+        let ways = &[WAY, port];
+        let found = of(Situation { record: None, ways, ..FREE });
+        assert_eq!(found, [Obstacle::Vrf { interface: "eth2".to_owned() }]);
+        assert_eq!(
+            of(Situation { ways, ..FREE }),
+            [],
+            "a socket that is bound to the port is found"
+        );
+        let calm = Situation { record: None, completes: false, ways, ..FREE };
+        assert_eq!(of(calm), [Obstacle::NeverAnswered]);
     }
 
     #[test]

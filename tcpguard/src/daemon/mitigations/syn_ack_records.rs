@@ -27,11 +27,12 @@ pub(super) struct Device {
     pub transmits: Option<bool>,
     pub received: Option<bool>,
     pub strips_vlan: Option<bool>,
+    pub in_vrf: bool,
 }
 
 impl Device {
-    /// Asks the driver. Missing information is no obstacle.
-    pub fn of(interface: &Interface) -> Self {
+    /// Asks the driver. Missing information is no obstacle. `all` are the interfaces that exist.
+    pub fn of(interface: &Interface, all: &[Interface]) -> Self {
         Self {
             index: interface.index,
             name: interface.name.clone(),
@@ -39,6 +40,7 @@ impl Device {
             transmits: device::transmits_natively(interface.index).unwrap_or(None),
             received: device::is_received(interface),
             strips_vlan: device::strips_vlan_tags(&interface.name).unwrap_or(None),
+            in_vrf: interface.is_in_vrf(all),
         }
     }
 }
