@@ -1,5 +1,4 @@
-//! Checks that need no test run: formatting, lints, documentation, architecture, wording. The sizes of the
-//! repository are printed at the end.
+//! Checks that need no test run: formatting, lints, documentation, architecture, wording, sizes.
 
 use anyhow::Result;
 
@@ -10,7 +9,7 @@ use crate::{
     process::{self, timed},
     promises, setup,
     setup::Purpose,
-    sizes,
+    sizes::{self, Ceilings},
     supply::edges,
     wording,
     workspace::Workspace,
@@ -27,7 +26,9 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         promises::check(workspace)?;
         wording::check(workspace)?;
         println!("{}", edges::check(workspace)?);
-        Ok(())
+        let sizes = sizes::measure(workspace)?;
+        println!("{sizes}");
+        Ceilings::read(workspace)?.hold(&sizes)
     })?;
     timed("formatting", || {
         cargo(workspace, &["fmt", "--check"])?;
@@ -52,7 +53,6 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         process::run(doc.args(["doc", "--quiet", "--no-deps"]).args(USER_SPACE))
     })?;
-    println!("{}", sizes::measure(workspace)?);
     Ok(())
 }
 

@@ -51,28 +51,25 @@ pub fn demo(workspace: &Workspace, fleet: bool, arguments: &[String]) -> Result<
     become_program(workspace, Profile::Debug, program, arguments)
 }
 
-/// The benchmark. Only its part about fleets needs a bus.
+/// The benchmark.
 pub fn bench(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    let is_of_fleet = arguments.first().is_some_and(|part| part == "fleet");
-    let purposes: &[Purpose] = if is_of_fleet { &FLEET } else { &LAB };
-    exec(workspace, purposes, "tcpguard-bench", "bench", arguments)
+    setup::ensure(&LAB)?;
+    build::everything(workspace, Profile::Release)?;
+    build_and_become(workspace, "tcpguard-bench", "bench", arguments)
 }
 
-/// Builds `program` of `package` for measurements, with tcpguard, and becomes it.
-pub fn exec(
-    workspace: &Workspace,
-    purposes: &[Purpose],
-    package: &str,
-    program: &str,
-    arguments: &[String],
-) -> Result<()> {
-    setup::ensure(purposes)?;
-    build::everything(workspace, Profile::Release)?;
-    build_and_become(workspace, package, program, arguments)
+/// The evaluation of the detector.
+pub fn eval(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    setup::ensure(&[Purpose::Build])?;
+    // Captures are played by the binary's own replay, and the binary carries the objects.
+    build::bpf_objects(workspace)?;
+    let docs = format!("--docs={}", workspace.root.join("docs").display());
+    let arguments: Vec<String> = [docs].into_iter().chain(arguments.iter().cloned()).collect();
+    build_and_become(workspace, "tcpguard-eval", "tcpguard-eval", &arguments)
 }
 
 /// Builds `program` of `package` for measurements and becomes it.
-pub fn build_and_become(
+fn build_and_become(
     workspace: &Workspace,
     package: &str,
     program: &str,

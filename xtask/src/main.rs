@@ -11,7 +11,6 @@ mod debug_info;
 mod dist;
 mod emulation;
 mod environment;
-mod eval;
 mod faults;
 mod fuzz;
 mod lab;
@@ -71,6 +70,9 @@ enum Verb {
         /// Make today's figures the budget, and keep what each may grow by
         #[arg(long)]
         update: bool,
+        /// Reason for a larger repository than testing/record/sizes.json allows
+        #[arg(long, value_name = "REASON", requires = "update")]
+        because: Option<String>,
     },
     /// Checks, builds and tests what the working tree's change can touch, in minutes, and names what it leaves out
     Try {
@@ -175,7 +177,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Build { debug: true } => build::everything(&workspace, Profile::Debug),
         Verb::Build { debug: false } => build::everything(&workspace, Profile::Release),
         Verb::Check => check::run(&workspace),
-        Verb::Budget { update } => budget::run(&workspace, update),
+        Verb::Budget { update, because } => budget::run(&workspace, update, because.as_deref()),
         Verb::Try { paths } => trial::run(&workspace, &paths),
         Verb::Test { arch: Some(platform), arguments, .. } => {
             test::emulated::run(&workspace, platform, &arguments)
@@ -194,7 +196,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Dist(arguments) => dist::run(&workspace, &arguments),
         Verb::Demo { fleet, arguments } => lab::demo(&workspace, fleet, &arguments),
         Verb::Bench { arguments } => lab::bench(&workspace, &arguments),
-        Verb::Eval { arguments } => eval::exec(&workspace, &arguments),
+        Verb::Eval { arguments } => lab::eval(&workspace, &arguments),
         Verb::Supply => supply::run(&workspace),
         Verb::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Verb::Vm { kernels, update } => vm::run(&workspace, &kernels, update),

@@ -1,15 +1,21 @@
-//! Sizes of the repository: lines of Rust, long files, and pronouns in comments.
+//! Sizes of the repository: lines of Rust, words of pages, long files, and pronouns in comments. The first three have
+//! ceilings in `testing/record/sizes.json`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::architecture::LONGEST_FILE;
-use crate::wording::bounds;
+use crate::wording::comments;
 use crate::wording::source;
 use crate::workspace::Workspace;
+
+const RECORD: &str = "testing/record/sizes.json";
+const UPDATE: &str = "cargo xtask budget --update --because REASON";
 
 /// Pronouns of clauses that stand for a noun. The glossary rejects a further one, which is nowhere.
 const CLAUSES: [&str; 3] = ["what", "who", "whose"];
@@ -23,6 +29,8 @@ pub struct Sizes {
     product: usize,
     /// Lines of all Rust files, without blank lines and comments.
     all: usize,
+    /// Words of all Markdown pages.
+    pages: usize,
     /// Number of files with more than [`LONGEST_FILE`] lines.
     long: usize,
     /// Number of words in comments.
@@ -44,10 +52,87 @@ pub fn measure(workspace: &Workspace) -> Result<Sizes> {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         sizes.add(path.strip_prefix(&workspace.root).unwrap_or(&path), &text);
     }
+    for path in workspace.files(|path| path.extension().is_some_and(|ending| ending == "md"))? {
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        sizes.pages += text.split_whitespace().count();
+    }
     Ok(sizes)
 }
 
+/// The most that a size may be, and the reason why it was raised to that.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+struct Ceiling {
+    most: usize,
+    reason: String,
+}
+
+/// The ceiling of each size, by its name.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Ceilings(BTreeMap<String, Ceiling>);
+
+impl Ceilings {
+    pub fn read(workspace: &Workspace) -> Result<Self> {
+        let path = workspace.root.join(RECORD);
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}; `{UPDATE}` writes it", path.display()))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("{RECORD} is damaged; `{UPDATE}` writes it anew"))
+    }
+
+    /// Writes the ceilings to the repository.
+    pub fn write(&self, workspace: &Workspace) -> Result<()> {
+        let path = workspace.root.join(RECORD);
+        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Compares the sizes with their ceilings.
+    ///
+    /// # Errors
+    /// Names each size above its ceiling.
+    pub fn hold(&self, sizes: &Sizes) -> Result<()> {
+        let above = sizes.held().into_iter().filter_map(|(name, size)| {
+            let most = self.0.get(name).map_or(0, |ceiling| ceiling.most);
+            (size > most).then(|| format!("{name}: {size}, {most} at most"))
+        });
+        let above: Vec<String> = above.collect();
+        if !above.is_empty() {
+            bail!(
+                "the repository has outgrown {RECORD}:\n  {}\nremove as much as was added, or accept it: `{UPDATE}`",
+                above.join("\n  ")
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns the ceilings at these sizes. A size that has grown needs a reason.
+    pub fn updated(mut self, sizes: &Sizes, reason: Option<&str>) -> Result<Self> {
+        for (name, size) in sizes.held() {
+            let ceiling = self.0.entry(name.to_owned()).or_default();
+            if size > ceiling.most {
+                let reason = reason.with_context(|| {
+                    format!("{name}: from {} to {size}; say why: `{UPDATE}`", ceiling.most)
+                })?;
+                reason.clone_into(&mut ceiling.reason);
+            }
+            ceiling.most = size;
+        }
+        Ok(self)
+    }
+}
+
 impl Sizes {
+    /// Sizes that have a ceiling.
+    fn held(&self) -> [(&'static str, usize); 3] {
+        [
+            ("lines of the product", self.product),
+            ("lines of all Rust", self.all),
+            ("words of all pages", self.pages),
+        ]
+    }
+
     fn add(&mut self, path: &Path, text: &str) {
         let code = source::code(text);
         self.all += full_lines(code.lines());
@@ -55,7 +140,7 @@ impl Sizes {
             self.product += full_lines(without_tests(&code).into_iter());
         }
         self.long += usize::from(text.lines().count() > LONGEST_FILE);
-        let words = bounds::words(&source::rust(text).comments);
+        let words = comments::words(text);
         let among = |of: &[&str]| words.iter().filter(|word| of.contains(&word.as_str())).count();
         self.words += words.len();
         self.clauses += among(&CLAUSES);
@@ -72,6 +157,7 @@ impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "product: {} lines of Rust, without tests, blanks and comments", self.product)?;
         writeln!(f, "all: {} lines of Rust, without blanks and comments", self.all)?;
+        writeln!(f, "pages: {} words", self.pages)?;
         writeln!(f, "files of more than {LONGEST_FILE} lines: {}", self.long)?;
         write!(
             f,
@@ -161,8 +247,21 @@ mod tests {
     #[test]
     fn pronouns_of_comments_are_given_by_the_thousand_words() {
         let sizes = sizes("a.rs");
-        assert_eq!((sizes.words, sizes.clauses, sizes.actors), (3, 2, 0));
-        assert_eq!(sizes.per_thousand(sizes.clauses), 2000.0 / 3.0);
+        assert_eq!((sizes.words, sizes.clauses, sizes.actors), (1, 1, 0));
+        assert_eq!(sizes.per_thousand(sizes.clauses), 1000.0);
+    }
+
+    #[test]
+    fn a_size_may_fall_and_needs_a_reason_to_grow() {
+        let sizes = |product| Sizes { product, ..Sizes::default() };
+        let first = Ceilings::default().updated(&sizes(10), Some("the first")).unwrap();
+        first.hold(&sizes(10)).unwrap();
+        let said = first.hold(&sizes(11)).unwrap_err().to_string();
+        assert!(said.contains("lines of the product: 11, 10 at most"), "{said}");
+        let lower = first.updated(&sizes(9), None).unwrap();
+        assert_eq!(lower.0["lines of the product"].most, 9);
+        let said = lower.updated(&sizes(10), None).unwrap_err().to_string();
+        assert!(said.contains("from 9 to 10") && said.contains("--because"), "{said}");
     }
 
     #[test]

@@ -10,8 +10,6 @@ const TITLE: &str = "# Evaluation of the detector";
 
 /// Most characters of a row of a table, which cannot be wrapped.
 const ROW: usize = 130;
-/// Heading of the measurements on live hosts, which another run does not repeat.
-pub const LIVE: &str = "Live: ";
 
 /// The page: `introduction`, then the blocks.
 pub fn page(introduction: &str, blocks: &[Block]) -> Result<String> {
@@ -80,51 +78,4 @@ fn sections(page: &str) -> Vec<(&str, Vec<&str>)> {
         }
     }
     sections
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn published(rows: &[[&str; 2]]) -> String {
-        let mut block = Block::new("Delays", "In seconds.", &["attack", "delay"]);
-        rows.iter().for_each(|row| block.row(*row));
-        page("What is measured.", &[block]).unwrap()
-    }
-
-    fn all(before: &str, after: &str) -> Vec<String> {
-        differences(before, after, |_| false)
-    }
-
-    #[test]
-    fn a_page_is_an_introduction_and_its_blocks() {
-        let page = published(&[["random", "0.75"]]);
-        let begin = "# Evaluation of the detector\n\nWhat is measured.\n\n## Delays\n\n| attack";
-        assert!(page.starts_with(begin), "{page}");
-        assert_eq!(all(&page, &page), [""; 0]);
-    }
-
-    #[test]
-    fn a_number_that_differs_is_shown_as_it_was_and_is() {
-        let before = published(&[["random", "0.75"], ["mimic", "1.00"]]);
-        let after = published(&[["random", "0.75"], ["mimic", "1.25"]]);
-        let lines = ["Delays:", "- | mimic  |  1.00 |", "+ | mimic  |  1.25 |"];
-        assert_eq!(all(&before, &after), lines);
-        assert_eq!(differences(&before, &after, |title| title == "Delays"), [""; 0]);
-    }
-
-    #[test]
-    fn a_section_that_is_gone_or_new_differs() {
-        let (one, none) =
-            (published(&[["random", "0.75"]]), page("What is measured.", &[]).unwrap());
-        assert!(all(&one, &none).contains(&"- In seconds.".to_owned()));
-        assert!(all(&none, &one).contains(&"+ In seconds.".to_owned()));
-    }
-
-    #[test]
-    fn a_line_too_long_for_a_terminal_is_refused() {
-        let mut block = Block::new("Delays", "", &["attack"]);
-        block.row(["long ".repeat(30)]);
-        assert!(page("", &[block]).is_err());
-    }
 }

@@ -17,16 +17,12 @@ use tcpguard_eval::{
 
 /// Page of the published numbers.
 const PAGE: &str = "evaluation.md";
-/// File of a live run's measurements.
-const LIVE: &str = "evaluation-live.json";
+/// File of what the engine cost, which depends on the machine.
+const COST: &str = "engine-cost.json";
 
 /// Judges the detector, beside published ones, and prints one table
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask eval",
-    disable_help_subcommand = true,
-    after_help = "With --live: measures on this machine's kernel instead, as root; see --live --help"
-)]
+#[command(name = "cargo xtask eval", disable_help_subcommand = true)]
 struct Arguments {
     /// A few seeds and rates only, within a minute
     #[arg(long)]
@@ -51,7 +47,7 @@ struct Arguments {
     /// Folder of the published page
     #[arg(long, value_name = "FOLDER", default_value = "docs")]
     docs: PathBuf,
-    /// Folder of what live runs measured
+    /// Folder of the record of the engine's cost
     #[arg(long, value_name = "FOLDER", default_value = "testing/record")]
     record: PathBuf,
     #[command(subcommand)]
@@ -65,7 +61,7 @@ enum Verb {
         /// Length of the day in hours
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=24))]
         hours: u64,
-        /// Put it beside what live runs measured, for the published page
+        /// Keep it, for the published page
         #[arg(long)]
         save: bool,
     },
@@ -99,7 +95,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         let block = cost::block(arguments.seed, hours);
         println!("{}", block.render());
         if save {
-            keep(&arguments.record.join(LIVE), block)?;
+            let path = arguments.record.join(COST);
+            fs::write(&path, serde_json::to_string(&block)? + "\n")
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -128,7 +126,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let depends = |title: &str| title == blocks[0].title || title == targets::TITLE;
     let different = golden::differences(&published, &page, |title| {
-        title.starts_with(golden::LIVE) || no_captures && depends(title)
+        title == cost::TITLE || no_captures && depends(title)
     });
     for line in &different {
         println!("{line}");
@@ -149,25 +147,16 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Puts a block in the place of the one with its title.
-fn keep(path: &Path, block: Block) -> Result<()> {
-    let mut blocks = if path.exists() { live(path)? } else { Vec::new() };
-    blocks.retain(|other| other.title != block.title);
-    blocks.push(block);
-    let text = serde_json::to_string(&blocks)? + "\n";
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// The measurements outside the simulation.
-fn live(path: &Path) -> Result<Vec<Block>> {
+/// The engine's cost on record.
+fn recorded_cost(path: &Path) -> Result<Block> {
     serde_json::from_str(&read(path)?).with_context(|| format!("{}", path.display()))
 }
 
 /// All blocks, in the order in which they are printed.
 fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     // First: a file that cannot be read ends the run at its start and not after an hour.
-    let path = arguments.record.join(LIVE);
-    let measured_live = if path.exists() { live(&path)? } else { Vec::new() };
+    let path = arguments.record.join(COST);
+    let measured = path.exists().then(|| recorded_cost(&path)).transpose()?;
     let mut blocks =
         vec![captures::block(arguments.captures().as_deref())?, wire_rows::block(&plan.seeds)?];
     let cases = detection::run(plan);
@@ -184,9 +173,7 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
     blocks.push(mitigation::troubles(plan));
     blocks.extend(tricks::blocks(plan));
     blocks.push(names::block());
-    let titled =
-        |block: Block| Block { title: format!("{}{}", golden::LIVE, block.title), ..block };
-    blocks.extend(measured_live.into_iter().map(titled));
+    blocks.extend(measured);
     let summary = targets::summary(&blocks);
     blocks.push(summary);
     Ok(blocks)
@@ -216,9 +203,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_live_measurements_on_record_are_read() {
+    fn the_cost_on_record_is_read() {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-        let blocks = live(&root.join("testing/record").join(LIVE)).unwrap();
-        assert!(!blocks.is_empty());
+        let block = recorded_cost(&root.join("testing/record").join(COST)).unwrap();
+        assert_eq!(block.title, cost::TITLE);
     }
 }

@@ -134,37 +134,3 @@ pub fn rate(per_second: f64) -> String {
 pub fn none() -> String {
     "–".to_owned()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_stand_right_and_words_left() {
-        let mut block = Block::new("Delays", "In seconds.", &["attack", "delay"]);
-        block.row(["random", "0.75"]);
-        block.row(["of one source", "–"]);
-        assert_eq!(
-            block.render(),
-            "## Delays\n\n\
-             | attack        | delay |\n\
-             | ------------- | ----: |\n\
-             | random        |  0.75 |\n\
-             | of one source |     – |\n\n\
-             In seconds.\n"
-        );
-    }
-
-    #[test]
-    fn a_note_is_wrapped_and_its_paragraphs_stay_apart() {
-        let note = format!("{}\n\nend", "word ".repeat(40));
-        let text = Block::new("Title", &note, &[]).render();
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert!(text.ends_with("word\n\nend\n"), "{text}");
-    }
-
-    #[test]
-    fn rates_are_written_short() {
-        assert_eq!([5.0, 1000.0, 2500.0, 1e6].map(rate), ["5", "1 k", "2.5 k", "1 M"]);
-    }
-}

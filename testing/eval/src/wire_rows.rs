@@ -224,31 +224,3 @@ pub fn block(seeds: &[u64]) -> Result<Block> {
     }
     Ok(block)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fast_scan_is_reported_within_two_seconds_and_as_a_scan_only() {
-        let event = Event::Ports { count: 200, rate: 100.0, answer: Answer::Reset };
-        let run = run(event, 1).unwrap();
-        assert!(run.right && run.floods == 0);
-        assert!(run.delay.unwrap() < 2.0, "{:?}", run.delay);
-    }
-
-    #[test]
-    fn a_few_mistakes_are_no_scan() {
-        let event = Event::Ports { count: 6, rate: 0.02, answer: Answer::Reset };
-        assert_eq!(event.expected(), None);
-        let run = run(event, 2).unwrap();
-        assert!(run.right && run.delay.is_none());
-    }
-
-    #[test]
-    fn answers_to_nothing_are_reflection() {
-        let event = Event::Reflection { reflectors: 300, rate: 1000.0, flags: SYN | ACK };
-        let run = run(event, 3).unwrap();
-        assert!(run.right, "{:?}", run.delay);
-    }
-}

@@ -17,6 +17,7 @@ use crate::{
     process::timed,
     setup,
     setup::Purpose,
+    sizes::{self, Ceilings},
     workspace::Workspace,
 };
 
@@ -27,12 +28,21 @@ use self::{
 };
 
 /// Builds everything as it is packaged, and compares, or makes that the budget, with the durations of the last run of all
-/// tests.
+/// tests and the sizes of the repository. These need no build, and are kept first. `because` is the reason for a size
+/// that has grown.
 ///
 /// # Errors
 /// When the build fails, something has grown beyond its budget, or `testing/record/budgets.json` cannot be read or
 /// written.
-pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
+pub fn run(workspace: &Workspace, update: bool, because: Option<&str>) -> Result<()> {
+    if update {
+        match Phases::last(workspace) {
+            Some(phases) => phases.record(workspace)?,
+            None => println!("no run of all tests in this checkout: its phases stay as recorded"),
+        }
+        let sizes = sizes::measure(workspace)?;
+        Ceilings::read(workspace).unwrap_or_default().updated(&sizes, because)?.write(workspace)?;
+    }
     setup::ensure(&[Purpose::Build, Purpose::Program])?;
     let objects = timed("BPF objects", || build::bpf_objects(workspace))?;
     let profile = Profile::Packaged(Platform::OWN);
@@ -40,9 +50,6 @@ pub fn run(workspace: &Workspace, update: bool) -> Result<()> {
     let mut figures = figures::of_objects(workspace, &objects)?;
     figures.extend(figures::of_program(&workspace.program(&contents::AGENT, profile))?);
     if update {
-        if let Some(phases) = Phases::last(workspace) {
-            phases.record(workspace)?;
-        }
         let budgets = Budgets::read(workspace).unwrap_or_default();
         return budgets.updated(&figures).write(workspace);
     }

@@ -117,6 +117,24 @@ mod tests {
     }
 
     #[test]
+    fn the_last_run_becomes_the_record() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = |path: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        directory("testing/record");
+        let workspace = Workspace { root: root.path().into(), target: directory("target") };
+        assert_eq!(Phases::last(&workspace), None);
+        let last = run(&[("tests", 700)]);
+        last.keep(&workspace).unwrap();
+        Phases::last(&workspace).unwrap().record(&workspace).unwrap();
+        run(&[("tests", 800)]).hold(&workspace).unwrap();
+        run(&[("tests", 900)]).hold(&workspace).unwrap_err();
+    }
+
+    #[test]
     fn short_phases_may_wait_for_a_mirror_and_new_ones_need_a_record() {
         let record = run(&[("set-up", 2)]);
         run(&[("set-up", 17)]).compare(&record).unwrap();

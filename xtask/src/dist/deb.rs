@@ -136,24 +136,3 @@ fn checksums(root: &Path, staged: &[Staged]) -> Result<String> {
     }
     process::output(&mut command)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_goes_on_behind_spaces_and_empty_lines_are_points() {
-        assert_eq!(continued("one\n\ntwo"), " one\n .\n two\n");
-    }
-
-    #[test]
-    fn the_control_file_holds_one_field_a_line() {
-        let control = control(&contents::AGENT, "amd64", 42);
-        assert!(control.contains("\nDepends: libc6 (>= 2.17), systemd (>= 247)\n"), "{control}");
-        assert!(control.contains("\nInstalled-Size: 42\n"), "{control}");
-        assert!(control.ends_with('\n'));
-        for line in control.lines() {
-            assert!(line.starts_with(' ') || line.contains(": "), "{line:?}");
-        }
-    }
-}

@@ -45,17 +45,3 @@ fn licences(directory: &Path) -> Result<Vec<String>> {
     let read = |path: PathBuf| Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned());
     files.into_iter().map(read).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_texts_of_a_package_are_found_by_their_names() {
-        let directory = tempfile::tempdir().unwrap();
-        for name in ["LICENSE-MIT", "license.txt", "README.md", "licensing.rs"] {
-            fs::write(directory.path().join(name), name).unwrap();
-        }
-        assert_eq!(licences(directory.path()).unwrap(), ["LICENSE-MIT", "license.txt"]);
-    }
-}

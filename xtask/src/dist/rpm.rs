@@ -96,37 +96,3 @@ fn spec_of(
         root.display()
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spec_lists_directories_configuration_and_files_with_their_modes() {
-        let staged = |path: &str, mode, is_directory, is_configuration| Staged {
-            path: path.to_owned(),
-            mode,
-            is_directory,
-            is_configuration,
-        };
-        let files = [
-            staged("/usr/bin/tcpguard", 0o755, false, false),
-            staged("/etc/tcpguard/tcpguard.toml", 0o644, false, true),
-            staged("/etc/tcpguard/conf.d", 0o755, true, false),
-        ];
-        let tree = Path::new("/tree");
-        let spec = spec_of(&contents::AGENT, tree, "%post\ntrue\n", &["/etc/tcpguard"], &files);
-        let (_, list) = spec.split_once("%files\n").unwrap();
-        assert_eq!(
-            list.lines().collect::<Vec<_>>(),
-            [
-                "%dir %attr(0755, root, root) /etc/tcpguard",
-                "%attr(0755, root, root) /usr/bin/tcpguard",
-                "%config(noreplace) %attr(0644, root, root) /etc/tcpguard/tcpguard.toml",
-                "%dir %attr(0755, root, root) /etc/tcpguard/conf.d",
-            ]
-        );
-        assert!(spec.contains("cp -a '/tree/.' '%{buildroot}'"), "{spec}");
-        assert!(spec.contains("%global debug_package %{nil}\n"), "{spec}");
-    }
-}

@@ -131,14 +131,6 @@ pub(super) const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Lab,
-        what: "perf",
-        why: "says in which functions a packet's time goes: benchmark",
-        present: || installed("perf"),
-        debian: Repair::Packages(&["linux-perf"]),
-        elsewhere: "install perf, of the kernel's tools",
-    },
-    Need {
-        purpose: Purpose::Lab,
         what: "systemd",
         why: "runs the service in a box, and the journal",
         present: || Path::new("/lib/systemd/systemd").is_file() && installed("journalctl"),

@@ -10,13 +10,6 @@ const DURING: &str = "guest: mitigated ";
 /// Prefix of the programs and pins that are left, as `guest attached` prints them.
 const RELEASED: &str = "guest: released ";
 
-/// SYNs per second. An emulated CPU sends, receives and judges them.
-#[cfg(test)]
-const RATE: u64 = 2000;
-/// Longest time of the flood, in seconds. The script ends it when the clients have connected, which takes a guest without
-/// competitors for its CPU some seconds.
-#[cfg(test)]
-const SECONDS: u64 = 180;
 /// Least number of SYNs of the incident until then.
 const LEAST: u64 = 4000;
 /// Clients that connect for the first time during the flood, one after another.
@@ -151,103 +144,5 @@ fn nothing(left: &Value) -> Result<String, String> {
             Ok("0/0".to_owned())
         }
         _ => Err(format!("{left} is left")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn incident(class: &str, ended_at: Value, ratio: Value, dropped: u64, cookies: u64) -> Value {
-        json!({
-            "class": class, "syns": 60_000, "ended_at": ended_at, "mitigated_ratio": ratio,
-            "dropped": dropped, "cookies_sent": cookies, "cookies_redeemed": cookies
-        })
-    }
-
-    fn status(incidents: &[Value]) -> Value {
-        json!({ "incidents": incidents })
-    }
-
-    fn flood() -> Value {
-        status(&[incident("random_spoofed", Value::Null, json!(0.994), 9000, 12)])
-    }
-
-    #[test]
-    fn a_flood_that_is_mitigated_served_through_and_released_has_six_rows() {
-        let console = format!(
-            "noise {DURING}6 {}\n[ 9.1] {RELEASED}{{\"programs\":[],\"pins\":[]}}\n",
-            flood()
-        );
-        let rows: Vec<_> = results(&console).into_iter().collect();
-        let expected = [
-            ("detached: programs/pins left", "0/0"),
-            ("flood: SYNs", "60000"),
-            ("flood: class", "random_spoofed"),
-            ("flood: cookies redeemed", "12"),
-            ("flood: mitigated share of SYNs", "99 %"),
-            ("flood: new clients served", "6/6"),
-        ];
-        let expected = expected.map(|(title, cell)| (title.to_owned(), Ok(cell.to_owned())));
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn a_guest_without_a_flood_fails_in_every_row() {
-        for console in ["", "guest: mitigated many\nguest: released \n"] {
-            let results = results(console);
-            assert_eq!(results.values().filter(|result| result.is_err()).count(), 6, "{results:?}");
-        }
-    }
-
-    #[test]
-    fn an_incident_has_to_be_open_and_of_a_flood_and_mitigated() {
-        let ended = incident("random_spoofed", json!("2026-01-01T00:00:00Z"), json!(1.0), 9, 0);
-        for none in [status(&[ended]), status(&[]), json!({})] {
-            assert_eq!(open_incident(&none), Err("no incident is open".to_owned()));
-        }
-        assert!(open_incident(&flood()).is_ok());
-        let of = |name| class(&incident(name, Value::Null, json!(1.0), 9, 0));
-        assert_eq!(of("distributed"), Ok("distributed".to_owned()));
-        assert!(of("handshake_degraded").unwrap_err().contains("handshake_degraded"));
-        for (ratio, dropped, why) in [
-            (json!(0.5), 9, "50 % of the last second"),
-            (json!(1.0), 0, "100 % of the last second"),
-            (Value::Null, 9, "an unknown share of the last second"),
-        ] {
-            let incident = incident("distributed", Value::Null, ratio, dropped, 0);
-            assert!(share(&incident).unwrap_err().starts_with(why), "{why}");
-        }
-        let by_cookies = incident("distributed", Value::Null, json!(0.9), 0, 7);
-        assert_eq!(share(&by_cookies), Ok("90 %".to_owned()));
-        assert_eq!(cookies(&by_cookies), Ok("7".to_owned()));
-        let unread = incident("distributed", Value::Null, json!(1.0), 9, WITH_COOKIES - 1);
-        assert_eq!(cookies(&unread), Err("2 of 3 clients returned a valid cookie".to_owned()));
-    }
-
-    #[test]
-    fn what_is_left_or_was_not_sent_is_a_failure() {
-        let left = |programs: Value| nothing(&json!({ "programs": programs, "pins": [] }));
-        assert!(left(json!([])).is_ok());
-        assert!(left(json!(["tcpguard_egress"])).unwrap_err().contains("tcpguard_egress"));
-        assert!(left(Value::Null).is_err());
-        assert!(nothing(&json!({ "programs": [], "pins": ["/sys/fs/bpf/x"] })).is_err());
-        assert_eq!(syns(&json!({ "syns": 4000 })), Ok("4000".to_owned()));
-        assert_eq!(syns(&json!({})), Err("0 SYNs, and 4000 are a flood".to_owned()));
-    }
-
-    #[test]
-    fn the_script_of_the_flood_and_the_host_speak_of_the_same_things() {
-        assert!(SCRIPT.contains(&format!("192.0.2.1:443 {RATE} {SECONDS} ")));
-        assert!(SCRIPT.contains(&format!("echo \"{DURING}$served $(")));
-        assert!(SCRIPT.contains(&format!("echo \"{RELEASED}$(")));
-        let (before, after) = SCRIPT.split_once("cookies on").unwrap();
-        let clients = |part: &str| {
-            let (_, clients) = part.split_once("for client in ").unwrap();
-            clients.split_once(';').unwrap().0.split(' ').count() as u64
-        };
-        assert_eq!([clients(before), clients(after)], [CLIENTS - WITH_COOKIES, WITH_COOKIES]);
     }
 }

@@ -71,24 +71,3 @@ impl Initramfs {
 fn length(length: usize) -> u32 {
     u32::try_from(length).expect("nothing that goes into an initramfs has 4 GiB")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_a_header_a_padded_name_and_padded_content() {
-        let mut archive = Initramfs::default();
-        archive.file("init", b"hello");
-        let bytes = archive.finish();
-        let header = "07070100000001000081ed000000000000000000000001000000000000000500000000\
-                      0000000000000000000000000000000500000000";
-        assert_eq!(header.len(), 110);
-        assert_eq!(&bytes[..110], header.as_bytes());
-        // 110 + "init\0" = 115, one NUL to 116; 116 + 5 = 121, three NULs to 124.
-        assert_eq!(&bytes[110..124], b"init\0\0hello\0\0\0");
-        assert_eq!(&bytes[124..130], b"070701");
-        assert_eq!(bytes.len() % 4, 0);
-        assert!(bytes.windows(11).any(|window| window == b"TRAILER!!!\0"));
-    }
-}

@@ -250,39 +250,3 @@ pub fn new_client(v4: bool, number: u32) -> IpAddr {
         Ipv6Addr::from_bits(0x2001_0db8_00ff_0000_0000_0000_0000_0000 | u128::from(number)).into()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::packet::{Segment, flags, mss_option};
-
-    #[test]
-    fn what_is_not_odd_is_what_the_kit_sends() {
-        for (src, dst) in [("192.0.2.7", "192.0.2.1"), ("2001:db8::7", "2001:db8::1")] {
-            let (src, dst): (IpAddr, IpAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-            let odd = Odd::new([[2; 6], [4; 6]], src, dst, [1000, 443]);
-            let mut plain = Segment::new((src, 1000).into(), (dst, 443).into(), flags::SYN);
-            (plain.dst_mac, plain.src_mac, plain.ip_id) = ([2; 6], [4; 6], 1000);
-            (plain.seq, plain.window, plain.options) = (1, 64_240, mss_option(1460));
-            if src.is_ipv6() {
-                plain.ip_id = 0;
-            }
-            assert_eq!(odd.frame(), plain.to_frame());
-        }
-    }
-
-    #[test]
-    fn fragments_hold_the_packet_once() {
-        let ends = [("192.0.2.7", "192.0.2.1", 34), ("2001:db8::7", "2001:db8::1", 62)];
-        for (src, dst, headers) in ends {
-            let (src, dst): (IpAddr, IpAddr) = (src.parse().unwrap(), dst.parse().unwrap());
-            let mut odd = Odd::new([[2; 6], [4; 6]], src, dst, [1000, 443]);
-            odd.payload = vec![7; 40];
-            let pieces = odd.fragments(&[8, 24]);
-            let whole: Vec<u8> =
-                pieces.iter().flat_map(|piece| &piece[headers..]).copied().collect();
-            assert_eq!(pieces.len(), 3);
-            assert_eq!(whole, odd.segment());
-        }
-    }
-}

@@ -193,34 +193,3 @@ impl Contents {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-
-    fn transferred(direction: Direction, damage: bool) -> Result<Duration> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let service = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut verb = [0; 4];
-            stream.read_exact(&mut verb).unwrap();
-            if damage {
-                stream.write_all(&[0; CHUNK]).unwrap();
-            }
-            serve(stream, verb);
-        });
-        let stream = TcpStream::connect(service).unwrap();
-        carry_out(stream, Order { direction, bytes: 100_001, pace: 0 })
-    }
-
-    #[test]
-    fn every_byte_arrives_and_a_wrong_one_is_noticed() {
-        for direction in [Direction::Pull, Direction::Push] {
-            transferred(direction, false).unwrap();
-            transferred(direction, true).unwrap_err();
-        }
-    }
-}

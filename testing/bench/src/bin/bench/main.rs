@@ -5,13 +5,10 @@
 mod agent;
 mod capture;
 mod e2e;
-mod fleet;
 mod generator;
 mod machine;
-mod memory;
 mod page;
 mod part;
-mod perf;
 mod programs;
 mod record;
 mod replay;
@@ -25,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use capture::Kind;
-use programs::{cores, profile};
+use programs::cores;
 
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,12 +32,10 @@ fn main() -> Result<ExitCode> {
         [first, ..] if first.starts_with('-') => return whole::bench(&words),
         ["programs", words @ ..] => programs::bench(words)?,
         ["cores", words @ ..] => cores::bench(words)?,
-        ["profile"] => drop(record::print_and_write(&profile::measure(false)?, None)?),
         ["e2e", words @ ..] => e2e::bench(words)?,
         ["generator", words @ ..] => generator::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
-        ["fleet", words @ ..] => fleet::bench(words)?,
         ["replay"] => drop(record::print_and_write(&replay::measure(false)?, None)?),
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
@@ -48,12 +43,10 @@ fn main() -> Result<ExitCode> {
             "usage: bench [--help]                 everything in turn, and what came of each target\n\
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench cores [--help]           packets that a program takes on several CPUs at once\n\
-             \x20      bench profile                  in which functions a packet's time goes\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
              \x20      bench generator [--help]       SYNs that floods offer at maximum, and the ideal filter's share\n\
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
-             \x20      bench fleet [--help]           a thousand hosts with a real message bus, and its faults\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
              \x20      bench page                     writes docs/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"

@@ -1,5 +1,5 @@
 //! The output of a part of the benchmark, for the page and for the record: text, tables, plots and targets. In a
-//! record a row of a table, a case and the texts of a target are a line each, with `|` between their cells.
+//! record a row of a table and the texts of a target are a line each, with `|` between their cells.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,8 +81,6 @@ pub struct Goal {
     pub rounds: usize,
     /// The reason why it was not measured, or a note for the reader.
     pub note: String,
-    /// The cases of which it is the worst, where later runs are held to each.
-    pub cases: Vec<Case>,
 }
 
 /// A target in a record.
@@ -97,41 +95,24 @@ struct KeptGoal {
     value: Option<f64>,
     range: Option<(f64, f64)>,
     rounds: usize,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cases: Vec<Case>,
 }
 
 impl From<KeptGoal> for Goal {
     fn from(kept: KeptGoal) -> Self {
         let mut texts = kept.goal.splitn(3, CELL).map(str::to_owned);
         let [name, unit, note] = [(); 3].map(|()| texts.next().unwrap_or_default());
-        let KeptGoal { limit, at_least, value, range, rounds, cases, .. } = kept;
-        Self { name, unit, limit, at_least, value, range, rounds, note, cases }
+        let KeptGoal { limit, at_least, value, range, rounds, .. } = kept;
+        Self { name, unit, limit, at_least, value, range, rounds, note }
     }
 }
 
 impl From<Goal> for KeptGoal {
     fn from(goal: Goal) -> Self {
-        let Goal { name, unit, limit, at_least, value, range, rounds, note, cases } = goal;
+        let Goal { name, unit, limit, at_least, value, range, rounds, note } = goal;
         let texts = if note.is_empty() { vec![name, unit] } else { vec![name, unit, note] };
         let goal = texts.join(&CELL.to_string());
-        Self { goal, limit, at_least, value, range, rounds, cases }
+        Self { goal, limit, at_least, value, range, rounds }
     }
-}
-
-/// One of the ratios of which a target is the worst, by its name.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Case(pub String, pub Option<Ratio>);
-
-/// The cost of one program by that of another in the same rounds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ratio {
-    pub median: f64,
-    /// Median of the other's cost.
-    pub unit_ns: f64,
-    /// The least of the rounds; the record that is kept has none.
-    pub least: Option<f64>,
 }
 
 /// Mark between the cells of a line.
@@ -157,36 +138,6 @@ impl From<Table> for Vec<String> {
         let lines = [table.columns].into_iter().chain(table.rows);
         let line = |cells: Vec<String>| cells.join(&CELL.to_string());
         lines.map(|cells| line(cells).replace(DASH[0], &DASH[1].to_string())).collect()
-    }
-}
-
-impl TryFrom<String> for Case {
-    type Error = String;
-
-    /// The name, and the numbers where it was measured: median, the other's cost, and the least if it is there.
-    fn try_from(line: String) -> Result<Self, Self::Error> {
-        let mut cells = line.split(CELL);
-        let name = cells.next().unwrap_or_default().to_owned();
-        let numbers = cells.map(str::parse).collect::<Result<Vec<f64>, _>>();
-        match numbers.as_deref() {
-            Ok([]) => Ok(Self(name, None)),
-            Ok([median, unit_ns, least @ ..]) if least.len() < 2 => {
-                let least = least.first().copied();
-                Ok(Self(name, Some(Ratio { median: *median, unit_ns: *unit_ns, least })))
-            }
-            _ => Err(format!("{line:?} is no case")),
-        }
-    }
-}
-
-impl From<Case> for String {
-    /// Four digits: noise is in the second.
-    fn from(Case(name, ratio): Case) -> Self {
-        let numbers =
-            ratio.iter().flat_map(|it| [it.median, it.unit_ns].into_iter().chain(it.least));
-        let digits = |number: f64| format!("{number:.3e}").parse().unwrap_or(number).to_string();
-        let cells: Vec<_> = [name].into_iter().chain(numbers.map(digits)).collect();
-        cells.join(&CELL.to_string())
     }
 }
 
@@ -274,44 +225,6 @@ impl Report {
     pub fn missing(&mut self, lines: &[String]) {
         if !lines.is_empty() {
             self.text(format!("Not measured here:\n\n- {}", lines.join("\n- ")));
-        }
-    }
-}
-
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-
-    /// A part that is made up: one number.
-    #[derive(Debug, Serialize)]
-    pub struct Made {
-        pub cost: f64,
-    }
-
-    impl Part for Made {
-        const NAME: &'static str = "rules";
-
-        fn report(&self) -> Report {
-            let mut report = Report::new(Self::NAME);
-            report.text("## Rules");
-            report.table(&["rules", "ns"], [vec!["1".to_owned(), self.cost.to_string()]]);
-            let points = vec![(1.0, [self.cost; 3]), (2.0, [self.cost, 0.0, 2.0 * self.cost])];
-            report.blocks.push(Block::Plot(Plot {
-                file: "made-rules".to_owned(),
-                title: "Cost of rules".to_owned(),
-                x: "rules".to_owned(),
-                y: "ns <each>".to_owned(),
-                series: vec![Series { name: "made".to_owned(), points }],
-            }));
-            report.goals.push(Goal {
-                name: "made cost".to_owned(),
-                unit: "ns".to_owned(),
-                limit: 50.0,
-                value: Some(self.cost),
-                rounds: 3,
-                ..Goal::default()
-            });
-            report
         }
     }
 }

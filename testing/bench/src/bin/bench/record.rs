@@ -127,19 +127,12 @@ impl Record {
         Ok(record)
     }
 
-    fn measured(&self, name: &str) -> Result<&Measured> {
-        let part = self.parts.iter().find(|it| it.report.part == name);
-        part.with_context(|| format!("the record has no {name}: it is not of a full run"))
-    }
-
     /// The results of the part `name`.
     pub fn part(&self, name: &str) -> Result<&Report> {
-        Ok(&self.measured(name)?.report)
-    }
-
-    /// The machine on which the part `name` was measured.
-    pub fn machine(&self, name: &str) -> Result<&Machine> {
-        Ok(&self.measured(name)?.machine)
+        let part = self.parts.iter().find(|it| it.report.part == name);
+        let part =
+            part.with_context(|| format!("the record has no {name}: it is not of a full run"))?;
+        Ok(&part.report)
     }
 
     /// The targets of all parts.
@@ -172,15 +165,10 @@ impl Record {
         self.parts.iter().map(|it| it.report.clone()).collect()
     }
 
-    /// The record as it is kept: without all that was measured in each round, and without the least of a ratio, to
-    /// which a later run is not held.
-    pub fn without_rounds(&self) -> Self {
+    /// The record as it is kept: without all that was measured in each round.
+    fn without_rounds(&self) -> Self {
         let mut kept = self.clone();
-        for Measured { report, .. } in &mut kept.parts {
-            report.rounds.take();
-            let cases = report.goals.iter_mut().flat_map(|goal| &mut goal.cases);
-            cases.filter_map(|case| case.1.as_mut()).for_each(|ratio| ratio.least = None);
-        }
+        kept.parts.iter_mut().for_each(|measured| drop(measured.report.rounds.take()));
         kept
     }
 
@@ -236,13 +224,13 @@ impl Record {
 }
 
 /// Prints what a part found alone, and writes it to `json` with all its rounds.
-pub fn print_and_write(part: &impl Part, json: Option<&Path>) -> Result<Record> {
+pub fn print_and_write(part: &impl Part, json: Option<&Path>) -> Result<()> {
     let mut record = Record::new();
     println!("\n{}", page::text(record.add(&Machine::here()?, part)?));
     if let Some(path) = json {
         record.write(path)?;
     }
-    Ok(record)
+    Ok(())
 }
 
 fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
@@ -293,67 +281,5 @@ impl Formatter for Lines {
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.depth -= 1;
         writer.write_all(b"}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::part::{Block, Case, Plot, Ratio, Series};
-
-    fn record(parts: &[(&str, &str)]) -> Record {
-        let measured = |(part, date): &(&str, &str)| Measured {
-            machine: Machine { date: (*date).to_owned(), ..Machine::here().unwrap() },
-            report: Report::new(part),
-        };
-        Record { parts: parts.iter().map(measured).collect(), ..Record::new() }
-    }
-
-    #[test]
-    fn a_part_takes_the_place_of_its_last_run_and_the_others_stay() {
-        let before = record(&[("programs", "1 May"), ("e2e", "1 May"), ("agent", "1 May")]);
-        let all = record(&[("e2e", "2 May"), ("replay", "2 May")]).over(before);
-        let named = |it: &Measured| format!("{} {}", it.report.part, it.machine.date);
-        let parts: Vec<_> = all.parts.iter().map(named).collect();
-        assert_eq!(parts, ["programs 1 May", "e2e 2 May", "agent 1 May", "replay 2 May"]);
-        assert_eq!(all.machine("e2e").unwrap().date, "2 May");
-        let list = all.machines();
-        assert!(list.starts_with("Parts programs, agent:\n\n- Processor"), "{list}");
-        assert!(list.contains("1 May\n\nParts e2e, replay:\n\n- Processor"), "{list}");
-        let one = record(&[("e2e", "2 May"), ("replay", "2 May")]);
-        assert_eq!(one.machines(), one.machine("e2e").unwrap().list());
-    }
-
-    #[test]
-    fn a_record_is_read_as_it_was_and_names_a_machine_and_columns_once() {
-        let mut all = record(&[("programs", "1 May"), ("e2e", "1 May"), ("agent", "2 May")]);
-        let report = &mut all.parts[0].report;
-        for row in ["1", "2"] {
-            report.table(&["rules", "ns"], [vec![row.to_owned(), "3 (2–4)".to_owned()]]);
-            report.text(row);
-        }
-        report.table(&["a"], [vec![String::new()]]);
-        let ratio = Ratio { median: 1.5, unit_ns: 40.0, least: Some(1.25) };
-        let cases = vec![Case("one".to_owned(), Some(ratio)), Case("none".to_owned(), None)];
-        report.goals.push(Goal {
-            value: Some(1.5),
-            range: Some((1.0, 2.0)),
-            cases,
-            ..Goal::default()
-        });
-        let points = vec![(1.0, [2.0; 3]), (2.0, [3.0, 1.0, 4.0])];
-        let series = vec![Series { name: "s".to_owned(), points }];
-        let plot = Plot { series, ..Plot::default() };
-        report.blocks.push(Block::Plot(plot));
-        let text = String::from_utf8(all.json().unwrap()).unwrap();
-        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), all, "{text}");
-        assert_eq!(text.matches("\"machine\"").count(), 2, "{text}");
-        assert_eq!(text.matches("\n\"rules|ns\"").count(), 1, "{text}");
-        assert!(text.contains("\n\"2|3 (2~4)\"]"), "{text}");
-        assert!(text.contains("[\"one|1.5|40|1.25\",\"none\"]"), "{text}");
-        assert!(text.contains("[[1,2],[2,3,1,4]]"), "{text}");
-        let kept = all.without_rounds();
-        let ratio = kept.parts[0].report.goals[0].cases[0].1.expect("a ratio");
-        assert_eq!((ratio.median, ratio.least), (1.5, None));
     }
 }

@@ -192,34 +192,3 @@ fn high_water_mark(process: u32) -> Result<f64> {
     let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmHWM")?;
     Ok(kib.parse::<f64>()? / 1024.0)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::page;
-
-    #[test]
-    fn the_table_has_a_row_for_each_capture() {
-        let costs = Costs {
-            kind: "benign".to_owned(),
-            rate: [2_400_400.0, 2_300_000.0, 2_500_000.0],
-            memory: [18.25, 18.5],
-        };
-        let replay = Replay {
-            rounds: 7,
-            timed: 4_000_000,
-            weighed: 4_000_000,
-            costs: vec![costs],
-            one_server: [0.1].into_iter().collect(),
-            many_servers: [0.25].into_iter().collect(),
-        };
-        let text = page::text(&replay.report());
-        assert!(text.contains("7 rounds of 4 M packets"), "{text}");
-        assert!(text.contains("| MiB, 4 M | MiB, 40 M |"), "{text}");
-        assert!(text.contains("| benign | 2400 (2300–2500) | 18.2 | 18.5 |\n"), "{text}");
-        assert!(
-            text.contains("0.25 (0.25–0.25) s of CPU time with as many servers, 2.5"),
-            "{text}"
-        );
-    }
-}

@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::machine::Machine;
 use crate::part::Part;
-use crate::programs::{self, cores, profile};
+use crate::programs::{self, cores};
 use crate::record::Record;
 use crate::verdict::{self, Outlook};
 use crate::{agent, e2e, page, replay, timeline};
@@ -51,9 +51,7 @@ fn entries() -> Vec<Entry> {
     vec![
         Entry::new([7, 1], programs),
         Entry::new([2, 1], |quick| cores::measure(&cores::Options::of_record(quick))),
-        Entry::new([1, 1], profile::measure),
         Entry::new([80, 3], e2e),
-        Entry::new([2, 2], |quick| e2e::profile::Profile::of_record(quick).measure()),
         Entry::new([6, 1], timeline),
         Entry::new([13, 2], agent),
         Entry::new([4, 1], replay::measure),
@@ -118,11 +116,6 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     })
 }
 
-/// The results on record, or those in `file`.
-pub fn recorded(file: Option<&Path>) -> Result<Record> {
-    file.map_or_else(|| Record::read(Path::new(ROOT)), Record::load)
-}
-
 /// Writes plots and tables of `docs/performance.md` anew, from the record.
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
@@ -167,90 +160,4 @@ fn run(entries: &[Entry], machine: &Machine, options: &Options) -> Result<Outcom
         }
     }
     Ok(outcome)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::part::Report;
-    use crate::part::tests::Made;
-
-    fn made(cost: f64) -> Entry {
-        Entry::new([20, 2], move |_| Ok(Made { cost }))
-    }
-
-    fn broken() -> Entry {
-        Entry { name: "broken", ..Entry::new::<Made>([5, 1], |_| bail!("no root")) }
-    }
-
-    fn outcome(entries: &[Entry], json: Option<PathBuf>) -> Outcome {
-        let options = Options { quick: false, update: false, only: Vec::new(), json };
-        run(entries, &Machine::here().unwrap(), &options).unwrap()
-    }
-
-    #[test]
-    fn the_time_is_said_in_sum_and_for_each() {
-        let entries = [made(1.0), broken()];
-        assert_eq!(announcement(&entries, false), "about 25 minutes: rules 20, broken 5");
-        assert_eq!(announcement(&entries, true), "about 3 minutes: rules 2, broken 1");
-    }
-
-    #[test]
-    fn parts_are_chosen_by_name() {
-        let chosen = |only: &[&str]| {
-            let mut entries = vec![made(1.0), broken()];
-            let only: Vec<_> = only.iter().map(|&name| name.to_owned()).collect();
-            choose(&mut entries, &only)?;
-            Ok::<_, anyhow::Error>(entries.iter().map(|entry| entry.name).collect::<Vec<_>>())
-        };
-        assert_eq!(chosen(&[]).unwrap(), ["rules", "broken"]);
-        assert_eq!(chosen(&["broken"]).unwrap(), ["broken"]);
-        let error = chosen(&["rules", "teapot"]).unwrap_err();
-        assert_eq!(error.to_string(), "teapot is no part: there are rules, broken");
-    }
-
-    #[test]
-    fn a_part_that_fails_is_reported_and_the_others_are_judged() {
-        let outcome = outcome(&[broken(), made(80.0)], None);
-        assert_eq!(outcome.failed, ["broken"]);
-        assert_eq!(verdict::worst(&outcome.record.goals()), Outlook::Missed);
-    }
-
-    #[test]
-    fn a_record_becomes_a_page_with_its_plots_and_a_torn_one_does_not() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |path: &str| root.path().join(path);
-        fs::create_dir_all(at("docs/performance")).unwrap();
-        fs::write(at("docs/performance/old.svg"), "gone").unwrap();
-        let marks = ["machine", "verdict", "rules"]
-            .map(|name| format!("<!-- measured:{name} begin -->\n<!-- measured:{name} end -->\n"));
-        fs::write(at("docs/performance.md"), marks.concat()).unwrap();
-        let record = outcome(&[made(40.123_456)], Some(at("all.json"))).record;
-        record.publish(root.path()).unwrap();
-
-        let page = fs::read_to_string(at("docs/performance.md")).unwrap();
-        assert!(
-            page.contains("| 1 | 40.123456 |") && page.contains("1 of 1 targets met"),
-            "{page}"
-        );
-        assert!(at("docs/performance/made-rules.svg").exists());
-        assert!(!at("docs/performance/old.svg").exists());
-        let kept = Record::read(root.path()).unwrap();
-        assert_eq!(kept.goals()[0].value, Some(40.12));
-        assert!(kept.part("agent").unwrap_err().to_string().contains("no agent"));
-        kept.show(root.path()).unwrap();
-        assert_eq!(fs::read_to_string(at("docs/performance.md")).unwrap(), page);
-
-        for all in ["all.json", "target/bench.json"] {
-            let all = Record::load(&at(all)).unwrap();
-            let Report { rounds, .. } = all.part("rules").unwrap();
-            assert_eq!(rounds["cost"], 40.12, "all rounds are there");
-        }
-        let error = outcome(&[], None).record.publish(root.path()).unwrap_err();
-        assert!(error.to_string().contains("rules, which is no part"), "{error}");
-        fs::write(at("testing/record/performance.json"), "{}").unwrap();
-        assert!(Record::read(root.path()).unwrap_err().to_string().contains("damaged"));
-    }
 }

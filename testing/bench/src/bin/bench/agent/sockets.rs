@@ -117,33 +117,3 @@ fn in_use(sockstat: &str) -> Option<u32> {
     let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP: inuse "))?;
     line.split_whitespace().next()?.parse().ok()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peers_are_different_sockets() {
-        assert_eq!(peer(0), "198.18.0.1:10000".parse().unwrap());
-        assert_eq!(peer(PEER_PORTS - 1), "198.18.0.1:59999".parse().unwrap());
-        assert_eq!(peer(PEER_PORTS), "198.18.0.2:10000".parse().unwrap());
-    }
-
-    #[test]
-    fn only_a_syn_ack_is_answered_and_with_its_numbers() {
-        let mut answer = Segment::new(Family::V4.service(), peer(7), flags::SYN | flags::ACK);
-        (answer.seq, answer.ack) = (u32::MAX, 8);
-        let ack = Segment::parse(&ack_of(&answer).unwrap()).unwrap();
-        assert_eq!((ack.src, ack.dst), (peer(7), Family::V4.service()));
-        assert_eq!((ack.seq, ack.ack, ack.flags), (8, 0, flags::ACK));
-        answer.flags = flags::RST | flags::ACK;
-        assert_eq!(ack_of(&answer), None);
-    }
-
-    #[test]
-    fn sockets_are_counted_by_the_kernel() {
-        let sockstat = "sockets: used 9\nTCP: inuse 5 orphan 0 tw 1 alloc 7 mem 2\nUDP: inuse 1\n";
-        assert_eq!(in_use(sockstat), Some(5));
-        assert_eq!(in_use("UDP: inuse 1\n"), None);
-    }
-}

@@ -78,34 +78,3 @@ fn sum(stat: &str, column: &str) -> Option<u64> {
     let at = lines.next()?.split_whitespace().position(|name| name == column)?;
     lines.map(|line| u64::from_str_radix(line.split_whitespace().nth(at)?, 16).ok()).sum()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_column_is_summed_over_all_cpus() {
-        let stat = "entries  insert_failed drop early_drop icmp_error  expect_new\n\
-                    00000003  00000000 0000000a 00000010 00000000  00000000\n\
-                    00000003  00000001 00000001 000000ff 00000000  00000000\n";
-        assert_eq!(sum(stat, "drop"), Some(11));
-        assert_eq!(sum(stat, "early_drop"), Some(0x10f));
-        assert_eq!(sum(stat, "insert_failed"), Some(1));
-        assert_eq!(sum(stat, "clashres"), None, "another kernel's");
-        assert_eq!(sum("drop\nmany\n", "drop"), None);
-    }
-
-    #[test]
-    fn counters_are_those_of_the_window_and_the_table_that_of_its_end() {
-        let of = |entries, dropped| Conntrack {
-            entries,
-            room: 100,
-            dropped,
-            early_dropped: 5,
-            not_inserted: 0,
-        };
-        let window = of(100, 12).since(of(60, 10));
-        assert_eq!(window, Conntrack { early_dropped: 0, ..of(100, 2) });
-        assert!(window.summary().starts_with("conntrack 100 of 100, 2 dropped, 0 dropped early"));
-    }
-}

@@ -13,7 +13,6 @@ mod goals;
 mod names;
 mod netfilter;
 mod plan;
-pub mod profile;
 mod record;
 pub mod run;
 mod table;
@@ -93,7 +92,6 @@ pub struct Options {
 enum Scenario {
     Targets(Targets),
     Names(names::Names),
-    Profile(profile::Profile),
     Transfers(transfers::Transfers),
 }
 
@@ -142,9 +140,6 @@ pub fn bench(words: &[&str]) -> Result<()> {
             show(&Options { json: json.clone(), ..Options::of_targets(*quick) })
         }
         Some(Scenario::Names(names)) => able().and_then(|()| names.bench()),
-        Some(Scenario::Profile(profile)) => {
-            records::print_and_write(&profile.measure()?, None).map(drop)
-        }
         Some(Scenario::Transfers(transfers)) => able().and_then(|()| transfers.bench()),
     }
 }
@@ -416,23 +411,4 @@ fn one_line(record: &Record, run: &Run) -> String {
         run.lost,
         run.taken,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arms(words: &[&str]) -> Vec<Arm> {
-        let words = std::iter::once("bench").chain(words.iter().copied());
-        Options::try_parse_from(words).unwrap().arms()
-    }
-
-    #[test]
-    fn a_defence_behind_a_packet_filter_is_measured_only_on_request() {
-        assert!(!arms(&[]).iter().any(|arm| arm.is_behind_filter()));
-        let named = "cookies1-new-not-syn,ours-new-not-syn,ours-new-not-syn-mark";
-        let asked = [Arm::Cookies1NewNotSyn, Arm::OursNewNotSyn, Arm::OursNewNotSynMark];
-        assert_eq!(arms(&["--arms", named]), asked);
-        assert!(asked.iter().all(|arm| arm.is_behind_filter()));
-    }
 }

@@ -356,32 +356,3 @@ pub fn floor(setting: &Setting) -> Result<f64> {
     let near = Setting { far: false, linear: None, flood: Kind::Fixed, ..*setting };
     Ok(perfect_drop(&near, WINDOW)?.load.cost.ns_per_packet())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_sent_and_neither_lost_by_the_flood_nor_counted_was_lost_of_clients() {
-        // Of a flood of 1,000 come 400, and of 50 clients 48.
-        assert_eq!(share_lost(50, 1_000, 600, 448), Some(0.04));
-        assert_eq!(share_lost(50, 0, 0, 50), Some(0.0));
-    }
-
-    #[test]
-    fn a_flood_may_be_a_little_below_its_rate_and_pulses_are() {
-        let at = |flood, rate| Setting { flood, rate, ..Setting::near(Family::V4) };
-        let paced = at(Kind::Mimic, Some(Rate::Paced(500_000)));
-        assert!(!paced.is_missed_by(451_000.0) && paced.is_missed_by(63_000.0));
-        assert!(!at(Kind::Mimic, Some(Rate::Maximum)).is_missed_by(1.0));
-        assert!(!at(Kind::Pulses, paced.rate).is_missed_by(77_000.0));
-    }
-
-    #[test]
-    fn counters_that_contradict_each_other_say_nothing() {
-        assert_eq!(share_lost(50, 1_000, 600, 399), None, "fewer than the flood's");
-        assert_eq!(share_lost(50, 1_000, 600, 451), None, "more than there were");
-        assert_eq!(share_lost(50, 1_000, 1_001, 50), None, "more lost than sent");
-        assert_eq!(share_lost(0, 0, 0, 0), None, "nobody came");
-    }
-}

@@ -142,7 +142,7 @@ impl Load {
             situation != Situation::Cookies || stand.ours.redeem().is_some(),
             "no cookies on this kernel"
         );
-        let (program, frame) = stand.looked_at(stream, subject, false)?;
+        let (program, frame) = stand.ready(stream, subject)?;
         Ok((program, frame, stream.verdict(subject)))
     }
 }
@@ -317,52 +317,5 @@ impl Part for Cores {
         let ours = Load::all().into_iter().filter(|load| matches!(load, Load::Ours(..)));
         report.goals = ours.map(|load| self.goal(load)).collect();
         report
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::bail;
-
-    use super::*;
-
-    fn cores() -> Cores {
-        let cases = Load::all().into_iter().map(Case::new).collect();
-        Cores { cpus: 2, cases, missing: Vec::new() }
-    }
-
-    #[test]
-    fn all_cpus_are_compared_with_one_in_the_same_round() {
-        let mut cores = cores();
-        for (alone, together) in [(8e6, 15.2e6), (4e6, 7.2e6), (2e6, 4e6)] {
-            cores.round(|case| {
-                case.alone.push(alone);
-                case.together.push(together);
-                Ok(())
-            });
-        }
-        let report = cores.report();
-        assert_eq!(report.goals.len(), 8);
-        for goal in &report.goals {
-            assert_eq!((goal.value, goal.limit, goal.at_least), (Some(1.9), 1.8, true));
-            assert_eq!(goal.note, "nothing shared: 1.90, one shared counter: 1.90");
-        }
-    }
-
-    #[test]
-    fn what_fails_once_is_not_measured() {
-        let mut cores = cores();
-        let failing = Load::all().pop().unwrap();
-        cores.round(|case| match case.load == failing {
-            true => bail!("no cookies"),
-            false => {
-                case.alone.push(1e6);
-                case.together.push(2e6);
-                Ok(())
-            }
-        });
-        let goal = cores.goal(failing);
-        assert_eq!(goal.value, None);
-        assert_eq!(goal.note, "SYN, Linux: cookies, IPv6: no cookies");
     }
 }

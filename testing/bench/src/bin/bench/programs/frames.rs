@@ -117,35 +117,3 @@ fn udp(family: Family) -> Vec<u8> {
     frame[protocol] = UDP;
     frame
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use tcpguard_common::model::cookie_secret;
-
-    use super::*;
-
-    #[test]
-    fn drawn_sources_lie_in_the_network_of_the_one_source() {
-        let drawn = |family| (0..1000).map(move |number| drawn(family, number));
-        assert_eq!(drawn(Family::V6).collect::<BTreeSet<_>>().len(), 1000);
-        assert!(drawn(Family::V6).all(|it| it.to_string().starts_with("2001:db8:")));
-        assert!(drawn(Family::V6).all(|it| it.to_string().ends_with("::9")));
-        assert!(
-            drawn(Family::V4).all(|it| matches!(it, IpAddr::V4(v4) if v4.octets()[0] >> 5 == 4))
-        );
-    }
-
-    #[test]
-    fn every_packet_is_a_whole_frame() {
-        let packets = [Packet::Arp, Packet::Udp, Packet::CookieAck];
-        let packets = packets.into_iter().chain(Packet::ACKS).chain(Packet::SYNS);
-        for (packet, family) in packets.flat_map(|packet| Family::ALL.map(|it| (packet, it))) {
-            let frame = frame(packet, family, &cookie_secret(1));
-            assert!((SHORTEST..128).contains(&frame.len()), "{packet:?}: {}", frame.len());
-            let tcp = !matches!(packet, Packet::Arp | Packet::Udp);
-            assert_eq!(Segment::parse(&frame).is_some(), tcp, "{packet:?}");
-        }
-    }
-}

@@ -7,7 +7,7 @@ use super::case::{
     signatures, sources,
 };
 use super::{Programs, Samples};
-use crate::part::{self, Case, Goal};
+use crate::part::Goal;
 
 /// The factor by which the costs of one signature and of many may differ.
 const FLAT: f64 = 1.1;
@@ -22,8 +22,6 @@ const ONE_SOURCE: &str = "× 1 source";
 struct Target {
     name: &'static str,
     unit: &'static str,
-    /// The cost that has risen when it grows.
-    meaning: &'static str,
     limit: fn(Mode) -> f64,
     /// All that it is about, of which the worst counts.
     ratios: fn(&Programs, Mode, Family) -> Vec<Ratio>,
@@ -33,7 +31,6 @@ const TARGETS: [Target; 8] = [
     Target {
         name: "established ACK, idle",
         unit: ALLOWED,
-        meaning: "what every packet of a connection pays",
         limit: |_| 1.0,
         ratios: |programs, mode, family| {
             programs.against_allowed(Packet::Ack, &[Situation::Observe], mode, family)
@@ -42,7 +39,6 @@ const TARGETS: [Target; 8] = [
     Target {
         name: "SYN counted",
         unit: ALLOWED,
-        meaning: "what every SYN pays",
         limit: |mode| if mode == Mode::Exact { 4.0 } else { 1.5 },
         ratios: |programs, mode, family| {
             programs.against_allowed(Packet::Linux, counting(mode), mode, family)
@@ -51,42 +47,36 @@ const TARGETS: [Target; 8] = [
     Target {
         name: "signature drop",
         unit: DENIED,
-        meaning: "what dropping a SYN by its signature costs",
         limit: |_| 1.0,
         ratios: Programs::signatures_against_denied,
     },
     Target {
         name: "2 to 64 signatures",
         unit: ONE_SIGNATURE,
-        meaning: "what further signatures cost",
         limit: |_| FLAT,
         ratios: Programs::many_signatures,
     },
     Target {
         name: "10,000 source rules",
         unit: DENIED,
-        meaning: "what dropping a SYN by its source costs",
         limit: |_| 1.5,
         ratios: Programs::listed_against_denied,
     },
     Target {
         name: "cookie SYN",
         unit: PROXY,
-        meaning: "what answering a SYN with a cookie costs",
         limit: |_| 0.8,
         ratios: |programs, mode, family| programs.cookies(&Packet::SYNS, mode, family),
     },
     Target {
         name: "cookie ACK",
         unit: PROXY,
-        meaning: "what looking for a cookie in an ACK costs",
         limit: |_| 0.8,
         ratios: |programs, mode, family| programs.cookies(&Packet::ACKS, mode, family),
     },
     Target {
         name: "1 M sources",
         unit: ONE_SOURCE,
-        meaning: "what a packet costs more when its source is one of many",
         limit: |_| 1.3,
         ratios: Programs::many_sources,
     },
@@ -103,50 +93,14 @@ const fn counting(mode: Mode) -> &'static [Situation] {
 /// One of several ratios of which the worst is judged.
 struct Ratio {
     case: String,
-    of: [(Stream, Subject); 2],
     /// One of each round; `None` where either side could not be measured.
     found: Option<Samples>,
-    /// The divisor in ns: the median.
-    unit_ns: Option<f64>,
 }
 
 impl Ratio {
     fn median(&self) -> Option<f64> {
         self.found.as_ref()?.median()
     }
-
-    fn case(&self) -> Case {
-        let found = self.found.as_ref().and_then(Samples::point);
-        // What is compared with nothing at all has no ratio.
-        let found = found.filter(|found| found.iter().all(|ratio| ratio.is_finite()));
-        let ratio = found.zip(self.unit_ns).map(|([median, least, _], unit_ns)| part::Ratio {
-            median,
-            unit_ns,
-            least: Some(least),
-        });
-        Case(self.case.clone(), ratio)
-    }
-}
-
-impl Target {
-    /// Returns whether tcpguard is compared with itself.
-    fn is_of_itself(&self) -> bool {
-        [ONE_SIGNATURE, ONE_SOURCE].contains(&self.unit)
-    }
-}
-
-/// The cost that has risen when a target grows, by the target's name in one mode and for one family.
-pub(super) fn meaning(goal: &str) -> &'static str {
-    let target = TARGETS.iter().find(|target| goal.starts_with(target.name));
-    target.map_or("what it is about", |target| target.meaning)
-}
-
-/// All cases that are compared with the record: both sides of the ratios to other programs.
-pub(super) fn held() -> Vec<(Stream, Subject)> {
-    let none = Programs::default();
-    let targets = each().filter(|(target, ..)| !target.is_of_itself());
-    let ratios = targets.flat_map(|(target, mode, family)| (target.ratios)(&none, mode, family));
-    ratios.flat_map(|ratio| ratio.of).collect()
 }
 
 /// All targets, in both modes and for both families.
@@ -166,8 +120,7 @@ impl Programs {
 
     fn ratio(&self, case: String, one: (Stream, Subject), other: (Stream, Subject)) -> Ratio {
         let sides = self.net(one.0, one.1).zip(self.net(other.0, other.1));
-        let found = sides.map(|(one, other)| one.over(other));
-        Ratio { case, of: [one, other], found, unit_ns: sides.and_then(|sides| sides.1.median()) }
+        Ratio { case, found: sides.map(|(one, other)| one.over(other)) }
     }
 
     fn against_allowed(
@@ -280,13 +233,11 @@ impl Programs {
                 (format!("{case} ({})", self.missing.join("; ")), None)
             }
         };
-        let held = ratios.iter().filter(|_| !target.is_of_itself());
         Goal {
             name: format!("{}, {}, {}", target.name, mode.title(), family.title()),
             unit: target.unit.to_owned(),
             limit: (target.limit)(mode),
             note,
-            cases: held.map(Ratio::case).collect(),
             ..found.map(Samples::goal).unwrap_or_default()
         }
     }
@@ -314,7 +265,7 @@ fn signature_case(stream: Stream, situation: Situation) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::super::Case;
     use super::*;
 
@@ -322,7 +273,7 @@ pub mod tests {
         values.iter().copied().collect()
     }
 
-    pub fn programs(factor: f64, without: Option<Subject>) -> Programs {
+    fn programs(factor: f64, without: Option<Subject>) -> Programs {
         let mut cases = Vec::new();
         for stream in Stream::all() {
             for subject in stream.subjects().into_iter().filter(|&it| Some(it) != without) {
@@ -342,31 +293,15 @@ pub mod tests {
         }
     }
 
-    fn is_of_itself(goal: &Goal) -> bool {
-        [ONE_SIGNATURE, ONE_SOURCE].contains(&&*goal.unit)
-    }
-
     #[test]
     fn everything_that_was_promised_can_be_judged() {
         let goals = programs(0.5, None).goals();
         assert_eq!(goals.len(), 4 * 8);
         for goal in &goals {
-            let itself = is_of_itself(goal);
+            let itself = [ONE_SIGNATURE, ONE_SOURCE].contains(&&*goal.unit);
             assert_eq!(goal.value, Some(if itself { 1.0 } else { 0.5 }), "{}", goal.name);
-            assert_eq!((goal.rounds, goal.cases.is_empty()), (3, itself), "{}", goal.name);
-            assert!(TARGETS.iter().any(|target| target.meaning == meaning(&goal.name)));
+            assert_eq!(goal.rounds, 3, "{}", goal.name);
         }
-    }
-
-    #[test]
-    fn what_is_held_is_measured_and_enough_to_judge_it() {
-        let (held, mut some) = (held(), programs(0.5, None));
-        let all = some.cases.len();
-        some.cases.retain(|case| held.contains(&(case.stream, case.subject)));
-        let beside_others = some.goals().into_iter().filter(|goal| !is_of_itself(goal));
-        assert!(beside_others.clone().all(|goal| goal.value == Some(0.5)));
-        assert_eq!(beside_others.count(), 24);
-        assert!(some.cases.len() < all * 2 / 3, "{} of {all} cases", some.cases.len());
     }
 
     #[test]
@@ -379,10 +314,9 @@ pub mod tests {
 
     #[test]
     fn the_worst_case_counts() {
-        let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
-        let ratio = |case: &str, ratios: &[f64]| {
-            let of = [(stream, Subject::Wrapper); 2];
-            Ratio { case: case.to_owned(), of, found: Some(samples(ratios)), unit_ns: Some(1.0) }
+        let ratio = |case: &str, ratios: &[f64]| Ratio {
+            case: case.to_owned(),
+            found: Some(samples(ratios)),
         };
         let ratios = vec![
             ratio("good", &[0.5, 9.0, 0.5]),

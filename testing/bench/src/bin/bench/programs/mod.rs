@@ -10,10 +10,8 @@ pub mod cores;
 mod filter;
 mod frames;
 mod goals;
-mod held;
 mod own;
 mod page;
-pub mod profile;
 mod reference;
 mod rules;
 mod stand;
@@ -24,16 +22,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use case::{Stream, Subject};
 use clap::Parser;
-use held::Comparison;
 use serde::Serialize;
 use stand::Stand;
 use tcpguard_kit::net::netns::Netns;
 
-use crate::page::markdown;
-use crate::part::Part as _;
-use crate::record::{self, Record};
+use crate::record;
 use crate::samples::Samples;
-use crate::whole;
 
 /// Time that the kernel takes for a measurement beside running it, about: it lets every program end that runs.
 const OVERHEAD: Duration = Duration::from_millis(25);
@@ -48,16 +42,6 @@ pub struct Options {
     /// Rounds through all cases [default: 9, 1 with --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Measures only the ratios to others' programs, and fails if one that targets are judged by is well above
-    /// what testing/record/performance.json has
-    #[arg(long)]
-    held: bool,
-    /// Measures nothing, and holds what `--json` has written to FILE on this machine
-    #[arg(long, value_name = "FILE", requires = "held", conflicts_with_all = ["quick", "rounds", "json"])]
-    from: Option<PathBuf>,
-    /// Holds to FILE instead, which `cargo xtask bench --json FILE` has written
-    #[arg(long, value_name = "FILE", requires = "held")]
-    record: Option<PathBuf>,
     /// Writes the results and every measurement to FILE
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,7 +50,7 @@ pub struct Options {
 impl Options {
     /// The extent that is recorded, or one that shows that it works.
     pub const fn of_record(quick: bool) -> Self {
-        Self { quick, rounds: None, held: false, from: None, record: None, json: None }
+        Self { quick, rounds: None, json: None }
     }
 
     fn rounds(&self) -> u32 {
@@ -156,16 +140,8 @@ pub fn measure(options: &Options) -> Result<Programs> {
 
 fn all_rounds(options: &Options) -> Result<Programs> {
     let mut stand = Stand::load(options.run())?;
-    let held = options.held.then(goals::held);
-    let subjects = |stream| {
-        let mut subjects = stand.subjects(stream);
-        if let Some(held) = &held {
-            subjects.retain(|&subject| held.contains(&(stream, subject)));
-        }
-        (stream, subjects)
-    };
-    let mut streams: Vec<_> = Stream::all().into_iter().map(subjects).collect();
-    streams.retain(|(_, subjects)| !subjects.is_empty());
+    let streams: Vec<_> =
+        Stream::all().into_iter().map(|stream| (stream, stand.subjects(stream))).collect();
     let cases = streams.iter().map(|(_, subjects)| subjects.len()).sum::<usize>();
     // A floor for every four cases, and a short run before each.
     let runs = (cases * 5 / 4) as u32 * options.rounds();
@@ -190,45 +166,12 @@ fn all_rounds(options: &Options) -> Result<Programs> {
 /// `bench programs`.
 ///
 /// # Errors
-/// As of [`measure`], when there is no record to hold to or something has grown beyond it, and when the
-/// file cannot be written.
+/// As of [`measure`], and when the file cannot be written.
 pub fn bench(words: &[&str]) -> Result<()> {
     let words = std::iter::once("cargo xtask bench programs").chain(words.iter().copied());
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    // Without a record nobody has to wait for the rest.
-    let kept = options.held.then(|| whole::recorded(options.record.as_deref())).transpose()?;
-    let now = match &options.from {
-        Some(path) => Record::load(path)?,
-        None => record::print_and_write(&measure(&options)?, options.json.as_deref())?,
-    };
-    let Some(kept) = kept else { return Ok(()) };
-    let [before, after] = [kept.part(Programs::NAME)?, now.part(Programs::NAME)?];
-    let [there, here] = [kept.machine(Programs::NAME)?, now.machine(Programs::NAME)?];
-    let comparison = Comparison::new(&before.goals, there, &after.goals, here);
-    println!("\n{}", markdown(&comparison.table()));
-    comparison.verdict(serde_json::from_value(after.rounds["brackets"].clone())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use tcpguard_kit::net::bare::Sources;
-
-    use super::case::{Family, Packet};
-    use super::*;
-
-    #[test]
-    fn a_case_that_fails_once_is_no_case() {
-        let mut programs = Programs::default();
-        let stream = Stream { packet: Packet::Ack, family: Family::V4, sources: Sources::One };
-        programs.note(stream, Subject::Wrapper, Ok(1.0));
-        assert!(programs.net(stream, Subject::Wrapper).is_some());
-        programs.rounds = 1;
-        programs.note(stream, Subject::Wrapper, Err(anyhow::anyhow!("gone")));
-        programs.note(stream, Subject::Wrapper, Ok(1.0));
-        assert!(programs.net(stream, Subject::Wrapper).is_none());
-        assert_eq!(programs.missing, ["wrapper alone, ACK, IPv4, 1 source: gone"]);
-    }
+    record::print_and_write(&measure(&options)?, options.json.as_deref())
 }

@@ -137,22 +137,11 @@ impl Stand {
         Ok((frame, wrapper))
     }
 
-    /// A subject behind its wrapper, and the frame to run it on while it is profiled. With `at_tc` the
-    /// subject is the program that inspects ACKs at tc.
-    pub fn looked_at(
-        &mut self,
-        stream: Stream,
-        subject: Subject,
-        at_tc: bool,
-    ) -> Result<(BareProgram, Vec<u8>)> {
+    /// A subject behind its wrapper, and the frame to run it on.
+    pub fn ready(&mut self, stream: Stream, subject: Subject) -> Result<(BareProgram, Vec<u8>)> {
         self.has_clients(stream)?;
         let (frame, wrapper) = self.packets(stream)?;
-        let at_xdp = self.behind(stream, subject, &wrapper)?;
-        let program = match at_tc {
-            true => wrapper.tc(Some(self.ours.redeem().context("no cookies here")?))?,
-            false => at_xdp,
-        };
-        Ok((program, frame))
+        Ok((self.behind(stream, subject, &wrapper)?, frame))
     }
 
     /// Puts the programs into the state of a host to which clients come. An ACK finds a SYN of a moment ago,
