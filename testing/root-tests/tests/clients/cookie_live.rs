@@ -212,7 +212,7 @@ fn syns_of_every_shape_are_answered_in_generic_mode() {
 /// A connection that finds no room is not refused: the stack says nothing to it either.
 #[test]
 fn a_full_accept_queue_resets_no_client() {
-    let lab = Lab::new(LabOptions { measured: true, ..LabOptions::default() }).unwrap();
+    let lab = Lab::new(LabOptions::default()).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Hang).unwrap();
     let armed = Armed::attach(&lab, XdpMode::Native).unwrap();
     let family = Family::V4;

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::sleep;
 use std::time::Duration;
 
+use tcpguard_goals::size;
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::alerts::Alert;
 use tcpguard_kit::daemon::status::Status;
@@ -42,9 +43,10 @@ fn armed(agent: &Agent<'_>) -> Status {
         .unwrap()
 }
 
+/// The short form asks it of IPv4 alone: cookies of both families are tried by a hundred thousand handshakes.
 #[test]
 fn a_mimicking_flood_gets_cookies_and_clients_connect() {
-    for family in Family::BOTH {
+    for family in size(&Family::BOTH[..1], &Family::BOTH).iter().copied() {
         let lab = lab();
         let flood = mimicking(&lab, family, 8 * SECOND);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();

@@ -106,19 +106,19 @@ fn a_command_that_hangs_is_killed_and_holds_up_no_start_and_no_end() {
     let hook = format!("[[hook]]\ncommand = [\"{PROGRAM}\"]\n");
     let edge = Process::start(&machine, Part::Edge, &fleet.config(HOST, &hook)).unwrap();
     connected(&edge);
-    for window in [512, 513, 514] {
+    for window in [512, 513] {
         attack(&agent, window);
         std::thread::sleep(SECOND);
     }
     calm(&agent);
-    // Three starts and three ends, of which each takes ten seconds.
-    wait_for("six events", 80 * SECOND, || Ok((events(&machine).len() == 6).then_some(())))
+    // Two starts and two ends, of which each takes ten seconds.
+    wait_for("four events", 60 * SECOND, || Ok((events(&machine).len() == 4).then_some(())))
         .unwrap();
     let received = events(&machine);
     let starts = kinds(&received).iter().filter(|kind| **kind == "start").count();
-    assert_eq!(starts, 3, "{:?}", kinds(&received));
+    assert_eq!(starts, 2, "{:?}", kinds(&received));
     let state = edge.status().unwrap();
-    assert!(state["edge"]["hooks"][0]["failed"].as_u64() >= Some(5), "{state:#}");
+    assert!(state["edge"]["hooks"][0]["failed"].as_u64() >= Some(3), "{state:#}");
     drop(edge);
     assert_eq!(sleepers(), 0, "children are left");
 }

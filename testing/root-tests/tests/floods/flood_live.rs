@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tcpguard::documents::Advised;
+use tcpguard_goals::size;
 use tcpguard_kit::daemon::agent::{Agent, Mode};
 use tcpguard_kit::daemon::status::{Incident, Status};
 use tcpguard_kit::measure::clock::{TIMEOUT, after, between, boot_ns};
@@ -14,7 +15,7 @@ use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
 use tcpguard_kit::net::lab::{Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::side_by_side::side_by_side;
-use tcpguard_kit::traffic::clients::{Attempts, Load};
+use tcpguard_kit::traffic::clients::{Attempts, Home, Load, Visitors};
 use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Delivery, Flood, FloodReport, Pulses, RunningFlood, Shape};
 use tcpguard_kit::traffic::raw_client::RawClient;
@@ -34,6 +35,8 @@ const RELIEF: f64 = 0.33;
 const CLIENT_RATE: u32 = 100;
 /// Share of them that must be answered within a second.
 const SERVED: f64 = 0.99;
+/// Time after which a client without tcpguard is lost.
+const LUCK: Duration = Duration::from_secs(3);
 /// SYNs a second where no rate is promised: such a flood leaves other tests room beside it.
 const MODERATE: u32 = 5_000;
 
@@ -119,7 +122,8 @@ fn without_agent(options: LabOptions, family: Family) -> Attempts {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let flood = Flood::random(family.service(), 20 * SECOND).start(&lab).unwrap();
     sleep(SECOND);
-    let load = Load::start(&lab.client, family.service(), CLIENT_RATE).unwrap();
+    let visitors = Visitors { rate: CLIENT_RATE, home: Home::One, patience: LUCK };
+    let load = Load::of(&lab.client, family.service(), visitors).unwrap();
     sleep(SECOND);
     let attempts = load.finish().unwrap();
     flood.stop().unwrap();
@@ -135,7 +139,7 @@ fn defenceless_host_is_saved(family: Family, client_delay: Option<Delay>) {
         let attempts = without_agent(options, family);
         println!("  unguarded: {}", attempts.summary());
         // The kernel evicts old half-open entries under pressure, and by luck a client gets a slot.
-        let lucky = attempts.share_within(3 * SECOND);
+        let lucky = attempts.share_within(LUCK);
         assert!(lucky < 0.02, "{}", attempts.summary());
     }
 
@@ -176,7 +180,7 @@ fn a_host_without_cookies_is_saved_for_far_clients_ipv6() {
 /// program the same frames come the same way. Only the program that takes them out of the ring differs. Both
 /// are measured in turn, so that a change of the machine's speed meets both.
 fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
-    let rounds = if client_delay.is_none() { ROUNDS } else { ROUNDS_FAR };
+    let rounds = if client_delay.is_none() { size(2, 3) } else { ROUNDS_FAR };
     let lab =
         Lab::new(LabOptions { measured: true, client_delay, ..LabOptions::default() }).unwrap();
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
@@ -201,8 +205,6 @@ fn host_with_cookies_is_relieved(family: Family, client_delay: Option<Delay>) {
     );
 }
 
-/// Times that each is measured.
-const ROUNDS: usize = 3;
 /// Times that each is measured with far clients: a packet costs the same however far they are.
 const ROUNDS_FAR: usize = 1;
 /// Rates in SYNs a second, of which the highest is taken that the machine keeps up with. The cost of a SYN is

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tcpguard_goals::size;
 use tcpguard_host::linux::SockDiag;
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::{Incident, Status};
@@ -148,11 +149,17 @@ fn fixed_fingerprint(control: &Control, odd: Odd, family: Family, syncookies: u8
     control.assert_served(&attempts.begun(after(ruled, SECOND), flood.ended));
 }
 
-/// Among few clients, and among many with and without the kernel's cookies.
+/// Among few clients, and among many with and without the kernel's cookies: each once, and in the full size in both
+/// families.
 fn fixed_fingerprint_each(odd: Odd) {
     let control = Control::start().unwrap();
-    let of = |family| [(family, 0, FEW), (family, 0, CLIENTS), (family, 1, CLIENTS)];
-    side_by_side(3, Family::BOTH.into_iter().flat_map(of), |(family, syncookies, clients)| {
+    let each = [(0, FEW), (0, CLIENTS), (1, CLIENTS)];
+    let of = |family: usize| {
+        each.iter()
+            .enumerate()
+            .map(move |(number, case)| (Family::BOTH[(family + number) % 2], *case))
+    };
+    side_by_side(3, (0..size(1, 2)).flat_map(of), |(family, (syncookies, clients))| {
         fixed_fingerprint(&control, odd, family, syncookies, clients);
     });
 }

@@ -121,10 +121,11 @@ fn each_syn_of_a_burst_is_complete_and_from_another_source() {
     }
 }
 
-/// SYNs in the flood's bursts over a second, as they arrive, complete and with valid checksums.
+/// SYNs in the flood's bursts, as they arrive, complete and with valid checksums.
 fn syns_of(lab: &Lab, flood: Flood) -> Vec<Segment> {
     let wire = lab.edge.run(|| Ok(PacketSocket::open(INTERFACE)?)).unwrap();
-    let flood = Flood { rate: 1_000, duration: SECOND, delivery: Delivery::Bursts, ..flood };
+    let (rate, duration) = (4_000, SECOND / 4);
+    let flood = Flood { rate, duration, delivery: Delivery::Bursts, ..flood };
     let target = flood.target;
     let flood = flood.start(lab).unwrap();
     let (mut syns, mut buffer) = (Vec::new(), [0; 256]);

@@ -311,7 +311,7 @@ fn entries(status: &Value, name: &str) -> u64 {
 #[test]
 fn a_status_takes_four_starts_however_full_the_tables_are() {
     const LISTENERS: u16 = 256;
-    const ASKED: usize = 40;
+    const ASKED: usize = 20;
     const STARTS: u32 = 4;
     let lab = Lab::new(LabOptions::default()).unwrap();
     let listen = || -> Result<Vec<TcpListener>> {
