@@ -26,7 +26,7 @@ fn case(name: &'static str, shape: Shape, mask: Mask) -> Case {
         name,
         server: Server::default(),
         clients: Clients::steady(100.0),
-        flood: Flood { shape, ..Flood::random(20_000.0, 10.1..40.1) },
+        flood: Flood { shape, ..Flood::random(20_000.0, 10.1..25.1) },
         mask,
         found_by: 1.0,
         rule_by: 1.5,
@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
             ..bare("clients 100 ms away")
         },
         Case {
-            flood: Flood { sources: Sources::RandomV6, ..Flood::random(20_000.0, 10.1..40.1) },
+            flood: Flood { sources: Sources::RandomV6, ..Flood::random(20_000.0, 10.1..25.1) },
             ..bare("IPv6")
         },
         Case { flood: Flood::random(100_000.0, 10.1..16.1), ..bare("100,000 a second") },
@@ -64,7 +64,7 @@ fn cases() -> Vec<Case> {
         case("TTL drawn", Shape::RandomTtl, Mask::NoTtl),
         with(cold(case("TTL drawn, cold, cookies off", Shape::RandomTtl, Mask::NoTtl)), no_cookies),
         Case {
-            flood: Flood { sources: Sources::Pool(3000), ..Flood::random(20_000.0, 10.1..40.1) },
+            flood: Flood { sources: Sources::Pool(3000), ..Flood::random(20_000.0, 10.1..25.1) },
             // It differs from a broken path because its sources do not retransmit after 1.5 s.
             found_by: 2.5,
             rule_by: 2.5,
@@ -72,7 +72,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             clients: Clients::steady(20.0),
-            flood: Flood::random(300.0, 10.1..40.1),
+            flood: Flood::random(300.0, 10.1..25.1),
             // So few clients are known that a thousand unused answers must be.
             rule_by: 6.0,
             ..bare("300 a second")

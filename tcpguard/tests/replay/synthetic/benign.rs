@@ -9,7 +9,7 @@ use super::*;
 #[test]
 fn clients_and_nothing_else() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([1.0, 20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(41, family, 60);
             scene.clients(0.0, 60.0, rate);
@@ -23,7 +23,7 @@ fn clients_and_nothing_else() {
 #[test]
 fn answers_that_were_not_captured() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(50, family, 40);
             scene.clients(0.0, 40.0, rate);
@@ -38,7 +38,7 @@ fn answers_that_were_not_captured() {
 #[test]
 fn half_open_health_checks() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for clients in [2.0, 50.0] {
             let mut scene = Scene::new(42, family, 90);
             scene.clients(0.0, 90.0, clients);
@@ -58,7 +58,7 @@ fn half_open_health_checks() {
 #[test]
 fn a_busy_proxy() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for clients in [0.0, 200.0] {
             let mut scene = Scene::new(43, family, 15);
             if clients > 0.0 {
@@ -81,7 +81,7 @@ fn a_busy_proxy() {
 #[test]
 fn dead_servers() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for (clients, closed) in [(10.0, false), (10.0, true), (0.0, false), (0.0, true)] {
             let mut scene = Scene::new(44, family, 60);
             if clients > 0.0 {
@@ -106,7 +106,7 @@ fn dead_servers() {
 #[test]
 fn a_service_that_is_gone() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for closed in [false, true] {
             let mut scene = Scene::new(45, family, 60);
             scene.clients(0.0, 60.0, 30.0);
@@ -134,7 +134,7 @@ fn a_service_that_is_gone() {
 #[test]
 fn refused_connections_and_nothing_else() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for (clients, per_second) in [(4000, 30), (1, 40)] {
             let mut scene = Scene::new(55, family, 30);
             for n in 0..29 * per_second {
@@ -157,7 +157,7 @@ fn refused_connections_and_nothing_else() {
 #[test]
 fn captures_that_lost_bursts() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([20.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(56, family, 40);
             scene.clients(0.0, 40.0, rate);
@@ -175,7 +175,7 @@ fn captures_that_lost_bursts() {
 #[test]
 fn five_clients_that_are_answered_again_and_again() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in [0.0, 20.0] {
             let mut scene = Scene::new(57, family, 30);
             if rate > 0.0 {
@@ -199,7 +199,7 @@ fn five_clients_that_are_answered_again_and_again() {
 #[test]
 fn peer_to_peer() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for (per_second, found) in [(10, true), (50, true), (10, false), (50, false)] {
             let mut scene = Scene::new(46, family, 60);
             for n in 0..55 * per_second {
@@ -238,7 +238,7 @@ fn peer_to_peer() {
 #[test]
 fn repeated_syns() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(47, family, 40);
         for n in 0..40_u64 {
             let (ip, look, rtt) = scene.client(n % 3);
@@ -255,7 +255,7 @@ fn repeated_syns() {
 #[test]
 fn fast_open() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(48, family, 30);
         for n in 0..1400_u64 {
             let (ip, look, rtt) = scene.client(n);
@@ -287,7 +287,7 @@ fn fast_open() {
 #[test]
 fn a_burst_from_one_host() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(49, family, 30);
         scene.clients(0.0, 30.0, 5.0);
         for n in 0..900_u64 {

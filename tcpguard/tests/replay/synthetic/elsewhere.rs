@@ -32,7 +32,7 @@ fn reflected(family: Family, rate: u64, reflectors: u64, flags: u8) -> Scene {
 #[test]
 fn reflection() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in [400, 1000, 10_000] {
             for (reflectors, flags) in [(3000, SYN_ACK), (1, SYN_ACK), (3000, RST | ACK)] {
                 let scene = reflected(family, rate, reflectors, flags);
@@ -55,7 +55,7 @@ fn reflection() {
 #[test]
 fn a_router_in_front_of_many_servers() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(52, family, 30);
         for host in 0..60 {
             let server = SocketAddr::new(scene.neighbour(host + 2), 443);
@@ -78,7 +78,7 @@ fn a_router_in_front_of_many_servers() {
 #[test]
 fn answers_alone() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut calm = Scene::new(53, family, 30);
         calm.clients(0.0, 30.0, 100.0);
         jury.hear("answers to clients", &calm, View::Leaving, &[&[]]);

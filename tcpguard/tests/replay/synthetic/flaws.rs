@@ -16,7 +16,7 @@ const LOST: f64 = 0.2;
 fn a_flood_of_which_each_packet_was_captured_twice() {
     let mut jury = Jury::default();
     let right: &[&[&str]] = &[&["random_spoofed"]];
-    for family in FAMILIES {
+    for family in families() {
         for (shape, rate, answered) in [
             (Shape::Bare, 1500.0, 0.0),
             (Shape::Mix, 300.0, 0.0),
@@ -70,7 +70,7 @@ fn a_flood_that_sends_each_syn_twice_at_once_is_no_less_a_flood() {
 #[test]
 fn clients_of_which_each_packet_was_captured_twice() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for (after, routed) in COPIES {
             for rate in [20.0, 200.0] {
                 let mut scene = Scene::new(72, family, 30);
@@ -95,7 +95,7 @@ fn clients_of_which_each_packet_was_captured_twice() {
 #[test]
 fn clients_of_which_a_fifth_of_all_packets_was_not_captured() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for (seed, rate) in [(2, 20.0), (74, 200.0), (75, 1000.0)] {
             let mut scene = Scene::new(seed, family, 40);
             scene.clients(0.0, 40.0, rate);
@@ -114,7 +114,7 @@ fn clients_of_which_a_fifth_of_all_packets_was_not_captured() {
 #[test]
 fn slow_clients_whose_path_is_broken_in_a_capture_that_lost_a_fifth() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in [50.0, 200.0] {
             for percent in [20, 60, 100] {
                 for one_in in [3, 1] {

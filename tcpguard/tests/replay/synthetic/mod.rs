@@ -2,7 +2,7 @@
 //! model of hosts and clients, with the verdicts that a careful reader would give.
 //!
 //! They are an outside view: nothing here knows how the detector works. Each is made at several
-//! rates, for both IP versions, and is looked at from both directions and from one.
+//! rates and is looked at from both directions and from one.
 
 mod attacks;
 mod benign;
@@ -24,6 +24,12 @@ pub use stack::{Family, Look};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIEWS: [View; 2] = [View::Both, View::Arriving];
+
+/// Both families, and in the short form IPv4 alone: nothing but the header is another, and the captures of attacks and
+/// of scans are of both.
+fn families() -> impl Iterator<Item = Family> {
+    FAMILIES.into_iter().take(size(1, 2))
+}
 
 /// Rates a second, without the greatest in the short form: its captures take as long as all others.
 fn each_rate<const N: usize>(all: [f64; N]) -> impl Iterator<Item = f64> {

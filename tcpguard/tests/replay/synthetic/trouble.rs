@@ -7,7 +7,7 @@ use super::*;
 #[test]
 fn a_flash_crowd_of_clients() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for baseline in [10.0, 50.0, 200.0] {
             let mut scene = Scene::new(31, family, 90);
             scene.clients(0.0, 90.0, baseline);
@@ -26,7 +26,7 @@ fn a_flash_crowd_of_clients() {
 #[test]
 fn a_flash_crowd_in_a_short_capture() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(36, family, 45);
         scene.clients(0.0, 45.0, 25.0);
         for second in 0..10 {
@@ -44,7 +44,7 @@ fn a_flash_crowd_in_a_short_capture() {
 #[test]
 fn an_application_that_does_not_accept() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([50.0, 200.0, 1000.0]) {
             let mut scene = Scene::new(32, family, 60);
             let server = scene.server;
@@ -74,7 +74,7 @@ fn an_application_that_does_not_accept() {
 #[test]
 fn an_application_that_accepts_slowly() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in [50.0, 200.0] {
             let mut scene = Scene::new(33, family, 60);
             let server = scene.server;
@@ -94,7 +94,7 @@ fn an_application_that_accepts_slowly() {
 #[test]
 fn clients_whose_path_is_broken() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([20.0, 200.0, 1000.0]) {
             for percent in [5, 20, 60, 100] {
                 let mut scene = Scene::new(34, family, 50);
@@ -124,7 +124,7 @@ fn clients_whose_path_is_broken() {
 #[test]
 fn clients_of_which_a_quarter_always_resets_are_reported_once_and_not_for_ever() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for percent in [25, 30] {
             let mut scene = Scene::new(37, family, 1200);
             let server = scene.server;
@@ -145,7 +145,7 @@ fn clients_of_which_a_quarter_always_resets_are_reported_once_and_not_for_ever()
 #[test]
 fn a_flash_crowd_from_far_away() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let mut scene = Scene::new(35, family, 80);
         scene.clients(0.0, 80.0, 20.0);
         for n in 0..4000_u64 {
