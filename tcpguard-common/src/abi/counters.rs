@@ -2,10 +2,24 @@
 
 use core::ops::AddAssign;
 
+use super::{Class, Reason, Unanswered};
+
 /// Slots for [`super::Reason`] codes.
-pub const REASON_SLOTS: usize = 32;
+pub const REASON_SLOTS: usize = 64;
 /// Slots for [`super::Class`] codes.
 pub const CLASS_SLOTS: usize = 16;
+/// Slots for [`super::Unanswered`] codes.
+pub const UNANSWERED_SLOTS: usize = 16;
+
+/// Each code has a slot of its own. Programs mask codes with the number of slots less one for the verifier.
+const _: () = assert!(
+    Reason::ALL.len() <= REASON_SLOTS
+        && Class::ALL.len() <= CLASS_SLOTS
+        && Unanswered::ALL.len() <= UNANSWERED_SLOTS
+        && REASON_SLOTS.is_power_of_two()
+        && CLASS_SLOTS.is_power_of_two()
+        && UNANSWERED_SLOTS.is_power_of_two()
+);
 
 /// Value of `PACKETS`, one per interface slot and CPU.
 #[repr(C)]
@@ -109,9 +123,6 @@ pub struct ListenerCounters {
     /// SYNs dropped because there were too many: beyond the SYN budget, or beyond a limit of replies.
     pub limited: u64,
 }
-
-/// Slots for [`super::Unanswered`] codes.
-pub const UNANSWERED_SLOTS: usize = 8;
 
 /// Value of `HOST`, one per CPU: counters that belong to no listener.
 #[repr(C)]
