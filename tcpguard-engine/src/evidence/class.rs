@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::listener::PressureKind;
 
@@ -10,6 +11,8 @@ use crate::listener::PressureKind;
     Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Severity {
     /// Problem or event that is worth knowing.
     Notice,
@@ -19,9 +22,18 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The name in JSON and the journal.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Class of an incident.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum IncidentClass {
     /// SYNs from random, spoofed sources.
     RandomSpoofed,
@@ -49,35 +61,11 @@ pub enum IncidentClass {
 
 impl IncidentClass {
     /// All classes.
-    pub const ALL: [Self; 11] = [
-        Self::RandomSpoofed,
-        Self::SingleSource,
-        Self::FewSource,
-        Self::Distributed,
-        Self::Scan,
-        Self::FlashCrowd,
-        Self::ListenerOverload,
-        Self::HandshakeDegraded,
-        Self::Reflection,
-        Self::ClosedPorts,
-        Self::Evasion,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The name in JSON and the journal.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::RandomSpoofed => "random_spoofed",
-            Self::SingleSource => "single_source",
-            Self::FewSource => "few_source",
-            Self::Distributed => "distributed",
-            Self::Scan => "scan",
-            Self::FlashCrowd => "flash_crowd",
-            Self::ListenerOverload => "listener_overload",
-            Self::HandshakeDegraded => "handshake_degraded",
-            Self::Reflection => "reflection",
-            Self::ClosedPorts => "closed_ports",
-            Self::Evasion => "evasion",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns whether it is a SYN flood: the classes for which something is dropped.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::facts::{EndFacts, IncidentFacts};
 use crate::evidence::IncidentClass;
@@ -19,6 +20,8 @@ use crate::rules::RemovalReason;
 /// One event with its facts. Its name is the same in JSON and in the journal.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Event {
     /// A flood was detected.
     AttackStarted(Box<IncidentFacts>),
@@ -446,48 +449,8 @@ impl Event {
     }
 
     /// The name in JSON and in the journal.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::AttackStarted(_) => "attack_started",
-            Self::AttackUpdated(_) => "attack_updated",
-            Self::AttackEnded(_) => "attack_ended",
-            Self::HandshakesDegraded(_) => "handshakes_degraded",
-            Self::HandshakesUpdated(_) => "handshakes_updated",
-            Self::HandshakesRecovered(_) => "handshakes_recovered",
-            Self::IncidentStarted(_) => "incident_started",
-            Self::IncidentUpdated(_) => "incident_updated",
-            Self::IncidentEnded(_) => "incident_ended",
-            Self::TooManyIncidents { .. } => "too_many_incidents",
-            Self::RuleInstalled { .. } => "rule_installed",
-            Self::RuleDeclined { .. } => "rule_declined",
-            Self::RuleAdvised { .. } => "rule_advised",
-            Self::RuleRemoved { .. } => "rule_removed",
-            Self::RuleWithdrawn { .. } => "rule_withdrawn",
-            Self::RuleFailed { .. } => "rule_failed",
-            Self::RulesImported { .. } => "rules_imported",
-            Self::RuleConfirmed { .. } => "rule_confirmed",
-            Self::RuleReverted { .. } => "rule_reverted",
-            Self::MitigationStarted { .. } => "mitigation_started",
-            Self::MitigationStopped { .. } => "mitigation_stopped",
-            Self::MitigationWithdrawn { .. } => "mitigation_withdrawn",
-            Self::MitigationFailed { .. } => "mitigation_failed",
-            Self::MitigationAdvised { .. } => "mitigation_advised",
-            Self::MitigationOrdered { .. } => "mitigation_ordered",
-            Self::ListenerOverloaded { .. } => "listener_overloaded",
-            Self::AllowAdded { .. } => "allow_added",
-            Self::AllowRemoved { .. } => "allow_removed",
-            Self::ModeChanged { .. } => "mode_changed",
-            Self::ClassChanged { .. } => "class_changed",
-            Self::ListenerJoined { .. } => "listener_joined",
-            Self::ListenersCounted { .. } => "listeners_counted",
-            Self::ListenerExempted { .. } => "listener_exempted",
-            Self::ScannerFound { .. } => "scanner_found",
-            Self::BaselineRaised { .. } => "baseline_raised",
-            Self::ClosedPortsLimited { .. } => "closed_ports_limited",
-            Self::UnreadableDropped { .. } => "unreadable_dropped",
-            Self::AgentRestarted => "agent_restarted",
-            Self::AgentEnded => "agent_ended",
-        }
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 
     /// The rule that it is about, where it is one.

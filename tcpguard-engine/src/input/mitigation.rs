@@ -2,12 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 /// A mitigation of a listener's ladder, the mildest first.
 #[derive(
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mitigation {
     /// Out-of-state segments are looked for.
     OutOfState,
@@ -23,23 +26,11 @@ pub enum Mitigation {
 
 impl Mitigation {
     /// Every mitigation, the mildest first.
-    pub const ALL: [Self; 5] =
-        [Self::OutOfState, Self::Source, Self::Signature, Self::Cookies, Self::Budget];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The name in JSON, in the journal and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OutOfState => "out_of_state",
-            Self::Source => "source",
-            Self::Signature => "signature",
-            Self::Cookies => "cookies",
-            Self::Budget => "budget",
-        }
-    }
-
-    /// The mitigation with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mitigation| mitigation.name() == name)
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns whether rules do it, which have their own ends and conditions.

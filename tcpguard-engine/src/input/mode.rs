@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// Mode of operation: the effect of a rule that matches.
 // The milder mode is the lesser.
@@ -9,6 +10,8 @@ use serde::{Deserialize, Serialize};
     Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
     /// No SYN is matched against rules.
     Off,
@@ -17,4 +20,11 @@ pub enum Mode {
     Observe,
     /// Matching SYNs are dropped.
     Enforce,
+}
+
+impl Mode {
+    /// The name in JSON, in the journal and on the command line.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }

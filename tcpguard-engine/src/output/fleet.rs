@@ -1,6 +1,7 @@
 //! Reports about the messages of a fleet.
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::response::RequestError;
 use crate::input::{FleetName, SharedSignature};
@@ -21,7 +22,8 @@ pub struct HintReport {
 }
 
 /// Reason that a message of the fleet is refused.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, IntoStaticStr, PartialEq)]
+#[strum(serialize_all = "snake_case")]
 pub enum FleetRefusal {
     /// The message has no sense: no such signature, port or role, or a text that is too long.
     Malformed,
@@ -47,15 +49,7 @@ pub enum FleetRefusal {
 
 impl FleetRefusal {
     /// The name under which refusals are counted.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::HintsFull => "hints_full",
-            Self::RulesFull { .. } => "rules_full",
-            Self::TooFast => "too_fast",
-            Self::Overruled => "overruled",
-            Self::Outranked { .. } => "outranked",
-            Self::Harmful(_) => "harmful",
-        }
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use tcpguard_host::escape;
-use tcpguard_host::finding::{Finding, Severity};
+use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{counted, percent, short, span};
 
-use crate::collect::{FleetHost, FleetIncident, FleetRoute, FleetStatus, mode_name};
+use crate::collect::{FleetHost, FleetIncident, FleetRoute, FleetStatus};
 use crate::daemon::status::{ControllerStatus, EdgeStatus, ProcessStatus};
 use crate::document::{AnnouncedRoute, HostId, ReliefRoute, RouteState};
 
@@ -150,11 +150,7 @@ fn controller(page: &mut String, controller: &ControllerStatus) {
 
 fn health(page: &mut String, findings: &[Finding]) {
     for finding in findings {
-        let mark = match finding.severity {
-            Severity::Critical => "CRITICAL",
-            Severity::Warning => "WARNING",
-            Severity::Notice => "NOTICE",
-        };
+        let mark = finding.severity.name().to_uppercase();
         let _ = writeln!(page, "{mark}: {}", shown(&finding.text));
         if let Some(hint) = &finding.hint {
             let _ = writeln!(page, "  hint: {}", shown(hint));
@@ -220,7 +216,7 @@ fn fleet_host(host: &FleetHost, now: Time) -> [String; 8] {
         _ if host.silent => ("silent".to_owned(), String::new(), String::new(), String::new()),
         None => ("no agent".to_owned(), String::new(), host.version.clone(), String::new()),
         Some(agent) => {
-            let mode = mode_name(agent.mode).to_owned();
+            let mode = agent.mode.name().to_owned();
             (agent.state.clone(), mode, agent.version.clone(), short(agent.syn_pps))
         }
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tcpguard_engine::{Mode, Timestamp};
+use tcpguard_engine::Timestamp;
 use tcpguard_host::time::Clock;
 
 use super::event::FleetEvent;
@@ -83,7 +83,7 @@ impl Hosts {
                     summary.syn_pps += agent.syn_pps;
                     summary.drop_pps += agent.drop_pps;
                     summary.attacked += u32::from(agent.state.starts_with("attack"));
-                    (agent.version.clone(), mode_name(agent.mode).to_owned())
+                    (agent.version.clone(), agent.mode.name().to_owned())
                 }
                 None => ("none".to_owned(), "none".to_owned()),
             };
@@ -109,15 +109,6 @@ impl Known {
             skew_ms: peer.and_then(Peer::skew_ms),
             refused: peer.map_or(0, |peer| peer.refused().total()),
         }
-    }
-}
-
-/// Name of a mode, as in JSON.
-pub(crate) const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
     }
 }
 

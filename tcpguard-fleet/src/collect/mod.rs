@@ -12,5 +12,4 @@ mod status;
 
 pub use collector::Collector;
 pub use event::FleetEvent;
-pub(crate) use hosts::mode_name;
 pub use status::{FleetHost, FleetIncident, FleetRoute, FleetStatus, Member, MemberState, Summary};

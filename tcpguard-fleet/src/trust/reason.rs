@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::document::DocumentError;
 
@@ -12,6 +13,8 @@ use crate::document::DocumentError;
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// Its subject is none of tcpguard's.
     Subject,
@@ -65,33 +68,8 @@ pub enum Reason {
 
 impl Reason {
     /// The name in JSON and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Subject => "subject",
-            Self::TooLong => "too_long",
-            Self::Malformed => "malformed",
-            Self::UnknownSchema => "unknown_schema",
-            Self::OutOfRange => "out_of_range",
-            Self::Mismatch => "mismatch",
-            Self::ClockSkew => "clock_skew",
-            Self::Replayed => "replayed",
-            Self::Rate => "rate",
-            Self::TotalRate => "total_rate",
-            Self::Muted => "muted",
-            Self::TooManyPeers => "too_many_peers",
-            Self::SameHost => "same_host",
-            Self::PeerSignatures => "peer_signatures",
-            Self::SignaturesFull => "signatures_full",
-            Self::UnknownRole => "unknown_role",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::NotPermitted => "not_permitted",
-            Self::TooWide => "too_wide",
-            Self::EndsTooLate => "ends_too_late",
-            Self::Expired => "expired",
-            Self::Superseded => "superseded",
-            Self::RulesFull => "rules_full",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns whether the sender is to blame, and not this host's limits.

@@ -45,12 +45,8 @@ pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =
     [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
 /// The name of a mode.
-pub const fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Observe => "observe",
-        Mode::Enforce => "enforce",
-        Mode::Off => "off",
-    }
+pub fn mode_name(mode: Mode) -> &'static str {
+    mode.name()
 }
 
 /// A threshold of any size: the engine judges whether it is in range.

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use tcpguard_engine::{Mode, Severity};
 use tcpguard_host::time::Time;
 
@@ -10,6 +11,8 @@ use super::ModeRevert;
 /// An event of the agent with its facts. Its name is the same in JSON and in the journal.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum AgentEvent {
     /// An operator set a mode that reverts by itself.
     ModeChanged {
@@ -208,23 +211,8 @@ impl AgentEvent {
     }
 
     /// The name in JSON and in the journal.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::ModeChanged { .. } => "mode_changed",
-            Self::ModeConfirmed { .. } => "mode_confirmed",
-            Self::ModeReverted { .. } => "mode_reverted",
-            Self::ConfigReloaded { .. } => "config_reloaded",
-            Self::ConfigRefused { .. } => "config_refused",
-            Self::InterfaceChanged { .. } => "interface_changed",
-            Self::AttachFailed { .. } => "attach_failed",
-            Self::GenericFallback { .. } => "generic_fallback",
-            Self::FilterDetached { .. } => "filter_detached",
-            Self::RuleDrift { .. } => "rule_drift",
-            Self::RuleDriftOver => "rule_drift_over",
-            Self::DriftRepaired { .. } => "drift_repaired",
-            Self::DroppedBeforeXdp { .. } => "dropped_before_xdp",
-            Self::DroppedBeforeXdpOver { .. } => "dropped_before_xdp_over",
-        }
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 
     /// The severity.

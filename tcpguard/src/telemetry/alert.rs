@@ -43,12 +43,8 @@ impl Alert {
     }
 
     /// The severity in JSON and the journal.
-    pub const fn severity_name(&self) -> &'static str {
-        match self.severity {
-            Severity::Critical => "critical",
-            Severity::Warning => "warning",
-            Severity::Notice => "notice",
-        }
+    pub fn severity_name(&self) -> &'static str {
+        self.severity.name()
     }
 
     const fn label(&self) -> &'static str {

@@ -38,12 +38,8 @@ pub(super) fn paragraph(
 }
 
 /// Returns the severity in a word.
-pub const fn severity_word(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Notice => "notice",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
+pub fn severity_word(severity: Severity) -> &'static str {
+    severity.name()
 }
 
 /// An open incident: its conclusion, its numbers, and the rules that act.

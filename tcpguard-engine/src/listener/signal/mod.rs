@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 pub(crate) mod fast;
 pub(crate) mod host;
@@ -27,6 +28,8 @@ pub(crate) use slow::{FAILURE_SHARE, SLOW_LIMIT, Slow};
 /// Signal that raised an alarm.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Signal {
     /// Many handshakes fail at once.
     Fast,
@@ -50,17 +53,7 @@ pub enum Signal {
 
 impl Signal {
     /// The name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fast => "fast",
-            Self::Slow => "slow",
-            Self::AcceptQueue => "accept_queue",
-            Self::SynRate => "syn_rate",
-            Self::PortScan => "port_scan",
-            Self::UnsolicitedReplies => "unsolicited_replies",
-            Self::ClosedPorts => "closed_ports",
-            Self::BeyondBounds => "beyond_bounds",
-            Self::Occupancy => "occupancy",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }

@@ -7,12 +7,15 @@ use netlink_packet_sock_diag::constants as codes;
 use netlink_packet_sock_diag::inet::{InetResponseHeader, SocketId, StateFlags};
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use super::{Error, Message, SOCK_DIAG_BY_FAMILY, SockDiag, request, unlisted};
 
 /// State of a TCP connection (RFC 9293 §3.3.2), in the order in which a connection lives.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(EnumCount, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum TcpState {
     /// Listener: waits for connections.
     Listen,
@@ -40,35 +43,11 @@ pub enum TcpState {
 
 impl TcpState {
     /// All states, in this order.
-    pub const ALL: [Self; 11] = [
-        Self::Listen,
-        Self::SynSent,
-        Self::SynRecv,
-        Self::Established,
-        Self::FinWait1,
-        Self::FinWait2,
-        Self::Closing,
-        Self::TimeWait,
-        Self::CloseWait,
-        Self::LastAck,
-        Self::Close,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// Returns the state's name as `netstat` writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Listen => "LISTEN",
-            Self::SynSent => "SYN_SENT",
-            Self::SynRecv => "SYN_RECV",
-            Self::Established => "ESTABLISHED",
-            Self::FinWait1 => "FIN_WAIT1",
-            Self::FinWait2 => "FIN_WAIT2",
-            Self::Closing => "CLOSING",
-            Self::TimeWait => "TIME_WAIT",
-            Self::CloseWait => "CLOSE_WAIT",
-            Self::LastAck => "LAST_ACK",
-            Self::Close => "CLOSE",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns its code: `TCP_…` of include/net/tcp_states.h.

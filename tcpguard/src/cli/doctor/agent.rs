@@ -1,7 +1,6 @@
 //! Checks of the agent, of its own reports, and of its self-tests.
 
 use tcpguard_common::abi::ABI_VERSION;
-use tcpguard_engine::Mode;
 use tcpguard_host::doctor::{Checked, Status as CheckStatus};
 
 use super::facts::{Agent, Facts, SelfTested};
@@ -47,11 +46,7 @@ fn of_other_directories(facts: &Facts) -> Option<u32> {
 }
 
 fn mode(status: &Status) -> &'static str {
-    match status.daemon.mode {
-        Mode::Enforce => "enforce",
-        Mode::Observe => "observe",
-        Mode::Off => "off",
-    }
+    status.daemon.mode.name()
 }
 
 /// Finds pins that belong to no running agent: of other versions, of ended network namespaces, of an agent that no

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, ListenerState, Severity};
+use tcpguard_engine::{IncidentClass, ListenerState};
 
 use super::format::{Family, Kind, Sample, Value};
 use crate::config::mode_name;
@@ -161,11 +161,7 @@ fn attacks(status: &Status) -> Vec<Family> {
 }
 
 fn severity(kind: IncidentClass) -> &'static str {
-    match kind.severity() {
-        Severity::Notice => "notice",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
+    kind.severity().name()
 }
 
 fn packets(status: &Status) -> Vec<Family> {
