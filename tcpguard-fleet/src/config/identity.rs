@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tcpguard_host::hint::Failure;
 
@@ -33,8 +34,7 @@ fn of_machine(id: &str) -> HostId {
     hash.update([0_u8]);
     hash.update(id.as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    let digits: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.parse().expect("32 hexadecimal digits are a name")
+    HEXLOWER.encode(&digest[..16]).parse().expect("32 hexadecimal digits are a name")
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use super::hexadecimal;
 use super::reason::Reason;
 use crate::document::{DocumentError, Kind, Label, RuleBody, SignedRule};
 
@@ -30,7 +30,7 @@ pub enum KeyError {
 impl PublicKey {
     /// Checks the signature of a rule by this key.
     pub(super) fn verify(&self, rule: &SignedRule) -> Result<(), Reason> {
-        let signature = hexadecimal::read(&rule.sig).ok_or(Reason::BadSignature)?;
+        let signature = read(&rule.sig).ok_or(Reason::BadSignature)?;
         let message = message(&rule.role, &rule.body);
         let verified = self.0.verify_strict(&message, &Signature::from_bytes(&signature));
         verified.map_err(|_| Reason::BadSignature)
@@ -48,12 +48,12 @@ impl OperatorKey {
     /// # Errors
     /// When it is another text.
     pub fn parse(file: &str) -> Result<Self, KeyError> {
-        hexadecimal::read(file.trim()).map(|seed| Self::from_seed(&seed)).ok_or(KeyError::Form)
+        read(file.trim()).map(|seed| Self::from_seed(&seed)).ok_or(KeyError::Form)
     }
 
     /// The content of its key file.
     pub fn to_file(&self) -> String {
-        hexadecimal::write(self.0.as_bytes()) + "\n"
+        HEXLOWER.encode(self.0.as_bytes()) + "\n"
     }
 
     /// The public key.
@@ -68,7 +68,7 @@ impl OperatorKey {
     pub fn sign(&self, role: Label, rule: &RuleBody) -> Result<SignedRule, DocumentError> {
         let body = rule.to_json()?;
         let signature = self.0.sign(&message(&role, &body));
-        let (key, sig) = (self.public().to_string(), hexadecimal::write(&signature.to_bytes()));
+        let (key, sig) = (self.public().to_string(), HEXLOWER.encode(&signature.to_bytes()));
         Ok(SignedRule { role, key, body, sig })
     }
 }
@@ -78,11 +78,16 @@ fn message(role: &Label, body: &str) -> Vec<u8> {
     format!("{}\n{role}\n{body}", Kind::Rule.schema()).into_bytes()
 }
 
+/// As many bytes, two lower-case hexadecimal digits each.
+fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
 impl FromStr for PublicKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let bytes = hexadecimal::read(text).ok_or(KeyError::Form)?;
+        let bytes = read(text).ok_or(KeyError::Form)?;
         match VerifyingKey::from_bytes(&bytes) {
             Ok(key) if !key.is_weak() => Ok(Self(key)),
             _ => Err(KeyError::Point),
@@ -92,7 +97,7 @@ impl FromStr for PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&hexadecimal::write(self.0.as_bytes()))
+        out.write_str(&HEXLOWER.encode(self.0.as_bytes()))
     }
 }
 

@@ -7,7 +7,6 @@
 
 mod admission;
 mod bounds;
-mod hexadecimal;
 mod key;
 mod operator_rules;
 mod peer;
