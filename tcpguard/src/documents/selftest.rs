@@ -5,6 +5,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine::Family;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tcpguard.selftest/1";
@@ -61,16 +62,6 @@ pub enum Hook {
     Native,
     /// Hook in the network stack.
     Generic,
-}
-
-/// IP version of a connection.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Internet Protocol version 4.
-    Ipv4,
-    /// Internet Protocol version 6.
-    Ipv6,
 }
 
 /// Result of one backend.
@@ -149,16 +140,6 @@ impl Hook {
         match self {
             Self::Native => "native",
             Self::Generic => "generic",
-        }
-    }
-}
-
-impl Family {
-    /// Returns the name as people write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "IPv4",
-            Self::Ipv6 => "IPv6",
         }
     }
 }

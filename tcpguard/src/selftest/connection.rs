@@ -8,13 +8,12 @@ use std::thread;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use tcpguard_common::abi::option;
-use tcpguard_common::cookie::Offer;
+use tcpguard_engine::Family;
 use tcpguard_host::linux::{self, Sysctls};
 
 use super::PATIENCE;
-use super::stage::Stage;
-use crate::documents::selftest::{End, Family};
+use super::stage::{self, Stage};
+use crate::documents::selftest::End;
 
 /// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
@@ -24,9 +23,6 @@ const TCPI_OPT_TIMESTAMPS: u8 = 1;
 const TCPI_OPT_SACK: u8 = 2;
 const TCPI_OPT_WSCALE: u8 = 4;
 const TCPI_OPT_ECN: u8 = 8;
-
-/// Bytes that timestamps take of each segment, RFC 7323 appendix A.
-const STAMP: u32 = 12;
 
 /// Reason why a connection did not come about, in words.
 #[derive(Debug)]
@@ -39,7 +35,7 @@ impl From<linux::Error> for Failure {
 }
 
 /// The reports of both ends about a connection.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Ends {
     pub(super) client: End,
     pub(super) server: End,
@@ -53,7 +49,7 @@ pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
     };
     let socket = rustix::net::socket_with(domain, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &family.service())?;
+    rustix::net::bind(&socket, &stage::service(family))?;
     rustix::net::listen(&socket, backlog)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
     Ok(TcpListener::from(socket))
@@ -69,7 +65,7 @@ pub(super) fn connect(
     let stamps = if timestamps { "1" } else { "0" };
     let client = stage.client(|| {
         Sysctls::default().write("net.ipv4.tcp_timestamps", stamps)?;
-        let connected = TcpStream::connect_timeout(&family.service(), PATIENCE);
+        let connected = TcpStream::connect_timeout(&stage::service(family), PATIENCE);
         connected.map_err(|error| Failure(format!("the handshake failed: {}", words(&error))))
     })?;
     let (server, _) = listener.accept().map_err(|error| {
@@ -143,54 +139,6 @@ impl Ends {
     }
 }
 
-impl Ends {
-    /// The part of the client's offer that the server supports too.
-    pub(super) fn offer(&self) -> Offer {
-        let client = &self.client;
-        let options = [
-            (client.timestamps, option::TIMESTAMPS),
-            (client.sack, option::SACK),
-            (client.ecn, option::ECN),
-            (client.wscale.is_some(), option::WSCALE),
-        ];
-        let options = options.iter().filter(|(has, _)| *has).fold(0, |all, (_, bit)| all | bit);
-        let mss = client.advmss + if client.timestamps { STAMP } else { 0 };
-        let mss = u16::try_from(mss).unwrap_or(u16::MAX);
-        Offer::new(mss, client.wscale.unwrap_or_default(), options)
-    }
-
-    /// The same connection, had the server remembered no more of the client than `kept`.
-    pub(super) fn keeping(&self, kept: &Offer) -> Self {
-        let stamped = kept.has(option::TIMESTAMPS);
-        let scaled = kept.has(option::WSCALE);
-        let room = if self.client.timestamps && !stamped { STAMP } else { 0 };
-        let end = |end: &End| End {
-            timestamps: end.timestamps && stamped,
-            sack: end.sack && kept.has(option::SACK),
-            ecn: end.ecn && kept.has(option::ECN),
-            wscale: end.wscale.filter(|_| scaled),
-            peer_wscale: end.peer_wscale.filter(|_| scaled),
-            mss: end.mss + room,
-            advmss: end.advmss + room,
-        };
-        let (client, mut server) = (end(&self.client), end(&self.server));
-        server.peer_wscale = server.peer_wscale.map(|_| kept.wscale);
-        server.mss = server.mss.min(u32::from(kept.mss) - if stamped { STAMP } else { 0 });
-        Self { client, server }
-    }
-
-    /// Tests that a connection is as it should be.
-    pub(super) fn compare(&self, expected: &Self) -> Result<(), Failure> {
-        if self == expected {
-            return Ok(());
-        }
-        Err(Failure(format!(
-            "it does not keep what it should: the client has {}, not {}; the server {}, not {}",
-            self.client, expected.client, self.server, expected.server
-        )))
-    }
-}
-
 /// The kernel's report about a connected socket.
 fn end(socket: &TcpStream) -> io::Result<End> {
     // SAFETY: integers; all-zero is valid.
@@ -232,29 +180,6 @@ mod tests {
         let client = end();
         let server = End { wscale: client.peer_wscale, peer_wscale: client.wscale, ..end() };
         Ends { client, server }
-    }
-
-    #[test]
-    fn what_a_cookie_does_not_keep_is_missing_at_both_ends() {
-        let plain = Ends {
-            client: End { wscale: Some(7), peer_wscale: Some(10), ..end() },
-            server: End { wscale: Some(10), peer_wscale: Some(7), ..end() },
-        };
-        let offer = plain.offer();
-        let all = option::TIMESTAMPS | option::SACK | option::WSCALE;
-        assert_eq!(offer, Offer::new(1460, 7, all));
-        assert_eq!(plain.keeping(&offer), plain);
-
-        let bare = plain.keeping(&Offer::new(1460, 0, 0));
-        assert!(bare.compare(&plain).is_err());
-        for end in [&bare.client, &bare.server] {
-            assert_eq!(end.to_string(), "mss 1460");
-            assert_eq!(end.advmss, 1460, "without timestamps there is more room");
-        }
-        let smaller = plain.keeping(&Offer::new(1440, 2, all));
-        assert_eq!(smaller.client, plain.client, "it learns nothing of that");
-        assert_eq!((smaller.server.mss, smaller.server.peer_wscale), (1428, Some(2)));
-        assert_eq!(smaller.server.advmss, 1448);
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use tcpguard_engine::Family;
 use tcpguard_host::linux::interfaces::{self, OperState};
 use tcpguard_host::linux::veth::{self, End};
 use tcpguard_host::linux::{self, Interface, Sysctls, device};
 
 use super::{PATIENCE, SelftestFailure};
-use crate::documents::selftest::Family;
 
 /// Sysctls that decide about handshakes and windows, of the server's end.
 const SYSCTLS: [&str; 14] = [
@@ -74,24 +74,15 @@ pub(super) struct Stage {
     pub(super) families: Vec<Family>,
 }
 
-impl Family {
-    /// Returns the address of the service.
-    pub(super) fn service(self) -> SocketAddr {
-        SocketAddr::new(self.address(1), PORT)
-    }
+/// Returns the address of the service of a family.
+pub(super) fn service(family: Family) -> SocketAddr {
+    SocketAddr::new(address(family, 1), PORT)
+}
 
-    fn address(self, host: u8) -> IpAddr {
-        match self {
-            Self::Ipv4 => Ipv4Addr::new(192, 0, 2, host).into(),
-            Self::Ipv6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into(),
-        }
-    }
-
-    const fn prefix_len(self) -> u8 {
-        match self {
-            Self::Ipv4 => 24,
-            Self::Ipv6 => 64,
-        }
+fn address(family: Family, host: u8) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::new(192, 0, 2, host).into(),
+        Family::Ipv6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into()).into(),
     }
 }
 
@@ -162,13 +153,14 @@ impl Stage {
 
     /// Adds the address of one family at both ends, and the neighbour entry of the other end.
     fn equip(&self, family: Family) -> Result<(), linux::Error> {
-        let (server, client) = (family.address(1), family.address(2));
+        let (server, client) = (address(family, 1), address(family, 2));
+        let length = if family == Family::Ipv4 { 24 } else { 64 };
         let index = self.interface.index;
-        veth::add_address(index, server, family.prefix_len())?;
+        veth::add_address(index, server, length)?;
         veth::add_neighbour(index, client, CLIENT.mac)?;
         self.client(|| {
             let index = interfaces::by_name(CLIENT.name)?.index;
-            veth::add_address(index, client, family.prefix_len())?;
+            veth::add_address(index, client, length)?;
             veth::add_neighbour(index, server, SERVER.mac)
         })
     }
