@@ -1,7 +1,5 @@
 //! Counter records. All only grow; the agent computes differences.
 
-use core::ops::AddAssign;
-
 use super::{Class, Reason, Unanswered};
 
 /// Slots for [`super::Reason`] codes.
@@ -38,20 +36,6 @@ pub struct PacketCounters {
 impl Default for PacketCounters {
     fn default() -> Self {
         Self { entry: 0, bytes: 0, reasons: [0; REASON_SLOTS], classes: [0; CLASS_SLOTS] }
-    }
-}
-
-/// Adds another CPU's.
-impl AddAssign<&Self> for PacketCounters {
-    fn add_assign(&mut self, other: &Self) {
-        self.entry += other.entry;
-        self.bytes += other.bytes;
-        for (sum, value) in self.reasons.iter_mut().zip(other.reasons) {
-            *sum += value;
-        }
-        for (sum, value) in self.classes.iter_mut().zip(other.classes) {
-            *sum += value;
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use tcpguard_common::fastpath::{Note, clients, hash};
 
 use super::convert::{addr, ip, is_one_client};
 use super::sets::Sets;
-use super::table::{PerCpu, Position, Table};
+use super::table::{PerCpu, Position, Table, sum};
 use super::{Features, KernelError, NextProgram, Object};
 pub use rules::{KernelMatcher, KernelRule, signature_key};
 pub use walk::{RuleWalk, Walked};
@@ -210,11 +210,7 @@ impl Dataplane {
 
     /// The packet counters of an interface slot, summed over CPUs.
     pub fn packets(&self, slot: u8) -> Result<PacketCounters, KernelError> {
-        let mut sum = PacketCounters::default();
-        for cpu in self.packets_by_cpu(slot)? {
-            sum += &cpu;
-        }
-        Ok(sum)
+        Ok(sum(&self.packets_by_cpu(slot)?))
     }
 
     /// The packet counters of an interface slot, of each CPU.
@@ -280,7 +276,7 @@ impl Dataplane {
 
     /// The counters of a listener, summed over CPUs.
     pub fn listener_counters(&self, id: u32) -> Result<ListenerCounters, KernelError> {
-        Ok(sum_of_listener(&self.listener_counters.get(id)?))
+        Ok(sum(&self.listener_counters.get(id)?))
     }
 
     /// Gives the counters of the listeners in the first `slots` slots to `each`, summed over CPUs, and perhaps those of
@@ -294,7 +290,7 @@ impl Dataplane {
         let mut more = slots > 0;
         while more && (slot as usize) < slots {
             more = self.listener_counters.batch(&mut position, |cpus| {
-                each(slot, sum_of_listener(cpus));
+                each(slot, sum(cpus));
                 slot += 1;
             })?;
         }
@@ -476,49 +472,10 @@ impl Dataplane {
     }
 }
 
-/// The counters of a listener, summed over CPUs.
-fn sum_of_listener(cpus: &[ListenerCounters]) -> ListenerCounters {
-    let mut sum = ListenerCounters::default();
-    for cpu in cpus {
-        sum.syn += cpu.syn;
-        sum.syn_retransmit += cpu.syn_retransmit;
-        sum.syn_ack += cpu.syn_ack;
-        sum.syn_ack_retransmit += cpu.syn_ack_retransmit;
-        sum.established += cpu.established;
-        sum.established_returning += cpu.established_returning;
-        sum.acknowledged += cpu.acknowledged;
-        sum.reset += cpu.reset;
-        sum.refused += cpu.refused;
-        sum.dropped_source += cpu.dropped_source;
-        sum.dropped_signature += cpu.dropped_signature;
-        sum.accepted_retransmits += cpu.accepted_retransmits;
-        sum.exempt += cpu.exempt;
-        sum.ack_ignored += cpu.ack_ignored;
-        sum.cookies_sent += cpu.cookies_sent;
-        sum.cookies_redeemed += cpu.cookies_redeemed;
-        sum.limited += cpu.limited;
-    }
-    sum
-}
-
 /// The sum of the counters of all CPUs, with the highest index of an interface.
 pub fn sum_of_cpus(cpus: &[HostCounters]) -> HostCounters {
-    let mut sum = HostCounters::default();
-    for cpu in cpus {
-        sum.own_syn += cpu.own_syn;
-        sum.reply_seen += cpu.reply_seen;
-        sum.unsolicited += cpu.unsolicited;
-        sum.no_listener += cpu.no_listener;
-        sum.no_listener_own += cpu.no_listener_own;
-        sum.refused += cpu.refused;
-        sum.closed_over += cpu.closed_over;
-        sum.elsewhere += cpu.elsewhere;
-        sum.elsewhere_by = sum.elsewhere_by.max(cpu.elsewhere_by);
-        for (sum, count) in sum.unanswered.iter_mut().zip(cpu.unanswered) {
-            *sum += count;
-        }
-    }
-    sum
+    let elsewhere_by = cpus.iter().map(|cpu| cpu.elsewhere_by).max().unwrap_or_default();
+    HostCounters { elsewhere_by, ..sum(cpus) }
 }
 
 /// Returns whether a listener is bound to one address, rather than to all.

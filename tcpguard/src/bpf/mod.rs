@@ -44,8 +44,10 @@ pub use links::HeldLink;
 pub use next::NextProgram;
 pub use object::{Load, Object, ProgramCost};
 pub use order::Lead;
-pub use pins::{Detached, Layout, PIN_DIR, Pins, Usage, detach, is_bpffs, layouts, pinned};
+pub use pins::{
+    CarriedRules, Detached, Layout, PIN_DIR, Pins, Usage, detach, is_bpffs, layouts, pinned,
+};
 pub use redeem::Redeemer;
 pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
 pub use stats::{Counting, count_runs};
-pub use table::{BATCH, Plain, Position};
+pub use table::{BATCH, Plain, Position, sum};

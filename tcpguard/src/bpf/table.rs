@@ -4,6 +4,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use tcpguard_common::abi;
 
@@ -79,6 +80,17 @@ fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
     unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
+/// The sum of the counters of all CPUs, which consist of 64-bit words.
+pub fn sum<V: Plain>(cpus: &[V]) -> V {
+    let mut sum = vec![0; size_of::<V>()];
+    for cpu in cpus {
+        for (sum, word) in sum.as_chunks_mut().0.iter_mut().zip(bytes(cpu).as_chunks().0) {
+            *sum = (u64::from_ne_bytes(*sum) + u64::from_ne_bytes(*word)).to_ne_bytes();
+        }
+    }
+    from_bytes(&sum)
+}
+
 /// Number of elements that one batch reads of a hash map. A batch is one system call, and on a kernel without
 /// preemption the thread that receives packets (threaded NAPI) waits for its end: at half a microsecond an
 /// element this is less than a ring of 256 frames holds at a million a second.
@@ -104,6 +116,13 @@ impl<K: Plain, V: Plain> Table<K, V> {
     fn error(&self, what: &'static str) -> impl FnOnce(io::Error) -> KernelError {
         let map = self.name;
         move |error| KernelError::Map { what, map, error }
+    }
+
+    /// The map that is pinned in `dir` under its name.
+    pub(super) fn pinned(dir: &Path, map: &'static str) -> Result<Self, KernelError> {
+        let opened = syscall::open_pin(&dir.join(map));
+        let fd = opened.map_err(|error| KernelError::Map { what: "open", map, error })?;
+        Ok(Self::new(fd, map))
     }
 
     /// The value of `key`.

@@ -18,7 +18,7 @@ use tcpguard_host::units::counted;
 
 use super::agent::{Agent, Capture, HEARTBEAT_LIMIT, apply_policy, clock, share_replies};
 use super::executor::{Executor, Exemptions, Removals};
-use super::interfaces::Interfaces;
+use super::interfaces::{Interfaces, log_detached};
 use super::listeners::Selection;
 use super::mitigations::{Cookies, MitigationContext, Mitigations};
 use crate::bpf::{
@@ -41,7 +41,6 @@ use crate::daemon::reading::routes::Routes;
 use crate::daemon::requests::confirm::ModeClock;
 use crate::daemon::requests::counts::Counts;
 use crate::daemon::store::alerts::AlertFile;
-use crate::daemon::store::handover_record::{HandoverRecord, LeftHandover};
 use crate::daemon::store::incidents::Incidents;
 use crate::daemon::store::state::{
     InKernel, Reconciled, State, StateWriter, Times, reconcile, store,
@@ -99,7 +98,6 @@ impl Agent {
         let lapsed = mode_clock.expire(now);
         let mode = mode_clock.pending().map_or(mode, |pending| pending.mode);
         let before = Some(dataplane.config()?).filter(|before| before.abi_version == ABI_VERSION);
-        let handover_record = HandoverRecord::found(&pins, before.is_some());
         let hash_key = match &before {
             // The tables in the kernel are made with it.
             Some(before) => before.hash_key,
@@ -127,11 +125,7 @@ impl Agent {
         // Until the first poll.
         share_replies(&mut kernel_config, &config, 1);
         dataplane.set_config(&kernel_config)?;
-        let secret = match &handover_record {
-            Some(handover_record) => handover_record.secret(),
-            None => dataplane.cookie_secret()?,
-        };
-        let secret = secrets::cookie_secret(secret).map_err(no_random)?;
+        let secret = secrets::cookie_secret(dataplane.cookie_secret()?).map_err(no_random)?;
         dataplane.set_cookie_secret(&secret)?;
         // Remains of an agent that ended while it replaced one rule set by another.
         let left = dataplane.remove_other_sets(kernel_config.rule_set)?;
@@ -143,9 +137,6 @@ impl Agent {
         let rules = executor.dataplane.rules(kernel_config.rule_set)?;
         let signatures = signatures(now, &rules);
         executor.listeners.adopt_all(now, &signatures, &mut executor.dataplane)?;
-        if let Some(handover_record) = &handover_record {
-            handover_record.take_over(now, &mut executor)?;
-        }
         let groups = ListenerGroup::merge(&sockets.open_listeners()?);
         let ignored = |listener: &Listener| config.ignores(listener);
         let budget = |_: &Listener, backlog| tcpguard_engine::budget(backlog);
@@ -235,9 +226,8 @@ impl Agent {
             }
         }
         interfaces.detach_unwanted();
-        let mut left_handover = LeftHandover::default();
-        left_handover.keep(interfaces.pins(), &executor);
-        // From here on the maps of other layouts are obsolete.
+        // From here on the programs and maps of other layouts are obsolete.
+        log_detached(interfaces.pins().detach_other_interfaces(), "another version");
         if let Err(error) = interfaces.pins().forget_maps_of_others() {
             log::warn!("obsolete BPF maps not removed: {}", error.with_hint());
         }
@@ -291,8 +281,6 @@ impl Agent {
             counts: Counts::default(),
             fleet: None,
             loss_watch: LossWatch::default(),
-            has_earlier_layouts: true,
-            left_handover,
             preexisting_until: if preexisting_connections { now + PREEXISTING } else { now },
             stored_at: now,
             unstored: true,
@@ -343,8 +331,12 @@ fn load(
     let load = || -> Result<_, KernelError> {
         let rules = config.settings.rules;
         let load = Load { maps: Some(&maps), offsets, log, rules, ..Load::default() };
+        let carried = pins.carry_maps(rules)?;
         let object = Object::load(load)?;
         let dataplane = Dataplane::of(&object)?;
+        if let Some(carried) = carried {
+            dataplane.restore_rules(&carried)?;
+        }
         Ok((object, dataplane))
     };
     match load() {

@@ -9,7 +9,7 @@ use tcpguard_engine::Ports;
 use super::Dataplane;
 use crate::bpf::convert::{Source, client_around, net, source};
 use crate::bpf::table::{Position, Table};
-use crate::bpf::{KernelError, Plain};
+use crate::bpf::{CarriedRules, KernelError, Plain};
 
 /// A rule as the kernel holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +165,15 @@ impl Dataplane {
         }
         all.retain(|(source, _)| source.is_of(set));
         Ok(all)
+    }
+
+    /// Writes the rules of an agent with another capacity for them.
+    pub fn restore_rules(&self, carried: &CarriedRules) -> Result<(), KernelError> {
+        let CarriedRules { hosts, v4, v6, ends } = carried;
+        ends.iter().try_for_each(|(slot, end)| self.set_rule_expiry(*slot, *end))?;
+        hosts.iter().try_for_each(|(key, rule)| self.source_hosts.set(key, rule))?;
+        v4.iter().try_for_each(|(key, rule)| self.source_rules_v4.set(key, rule))?;
+        v6.iter().try_for_each(|(key, rule)| self.source_rules_v6.set(key, rule))
     }
 
     /// A rule with all that belongs to it.

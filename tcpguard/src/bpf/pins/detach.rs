@@ -7,7 +7,7 @@ use std::{fs, io};
 use tcpguard_host::linux::{Interface, interfaces, netns};
 
 use super::layouts::{LinkPin, MAPS, TRACEPOINTS, links, of_namespace};
-use super::{Pins, handover_record, remove_all};
+use super::{Pins, remove_all};
 use crate::bpf::attach::remove_filter;
 use crate::bpf::{KernelError, syscall};
 
@@ -61,7 +61,6 @@ pub fn detach(dir: &Path, wanted: &[String]) -> Result<Detached, KernelError> {
         {
             all.left.extend(remove_all(&directory).err());
         }
-        all.left.extend(handover_record::remove(dir, netns).err());
     }
     Ok(all)
 }

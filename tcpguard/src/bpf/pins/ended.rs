@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::layouts::{Kind, MAPS, TRACEPOINTS, directory, layouts, links};
-use super::{KernelError, Pins, handover_record, lock, remove_all};
+use super::{KernelError, Pins, lock, remove_all};
 
 impl Pins {
     /// Removes the pins of network namespaces that have ended. Returns the number of these, and the errors of pins that
@@ -22,7 +22,7 @@ impl Pins {
                 continue;
             }
             let Ok(_lock) = lock(&path) else { continue };
-            match remove(&path).and_then(|()| handover_record::remove(&self.dir, layout.netns)) {
+            match remove(&path) {
                 Ok(()) => removed += 1,
                 Err(error) => left.push(error),
             }

@@ -1,9 +1,9 @@
 //! Pins of the links, by which the XDP program outlives the agent and the next agent finds them: one of the
-//! same layout, or of an earlier or a later one, to which a record is left as well.
+//! same layout, or of an earlier or a later one.
 
+mod carried;
 mod detach;
 mod ended;
-mod handover_record;
 mod layouts;
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -14,6 +14,7 @@ use layouts::{LinkPin, MAPS, TRACEPOINTS, entries, links, links_of, of_namespace
 use tcpguard_host::linux::{container, netns};
 
 use super::KernelError;
+pub use carried::CarriedRules;
 pub use detach::{Detached, detach, pinned};
 pub(super) use layouts::Kind;
 pub use layouts::{Layout, Usage, layouts};
@@ -38,10 +39,9 @@ pub struct Pins {
 }
 
 impl Layout {
-    /// Returns the pins of this layout below `dir`: its directory, and the handover record of its network namespace.
-    pub fn paths(&self, dir: &Path) -> [PathBuf; 2] {
-        let record = handover_record::path(dir, self.netns);
-        [layouts::directory(dir, self.version, self.netns), record]
+    /// Returns the directory of its pins below `dir`.
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        layouts::directory(dir, self.version, self.netns)
     }
 }
 
@@ -78,11 +78,6 @@ impl Pins {
             locks.push(lock(&other)?);
         }
         Ok(Self { dir: dir.to_owned(), root, version, netns, _locks: locks })
-    }
-
-    /// Version of the layout.
-    pub const fn version(&self) -> u32 {
-        self.version
     }
 
     /// Returns the directory in which the maps are pinned.

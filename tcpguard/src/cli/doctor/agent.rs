@@ -58,7 +58,7 @@ pub(super) fn stale_pins(facts: &Facts) -> Vec<Checked> {
             true => left_here(facts, layout, *usage),
             false => left_elsewhere(facts, layout, *usage),
         };
-        let [path, _] = layout.paths(&facts.of_host.pins.dir);
+        let path = layout.path(&facts.of_host.pins.dir);
         Some(finding?.about(path.display().to_string()))
     });
     let mut findings: Vec<Checked> = left.collect();
@@ -109,8 +109,7 @@ fn left_here(facts: &Facts, layout: &Layout, usage: Usage) -> Option<Checked> {
 /// Judges pins of another network namespace. The agent of this one does not need them.
 fn left_elsewhere(facts: &Facts, layout: &Layout, usage: Usage) -> Option<Checked> {
     const CODE: &str = "stale_pins";
-    let paths = layout.paths(&facts.of_host.pins.dir).map(|path| path.display().to_string());
-    let remove = format!("rm -rf {}", paths.join(" "));
+    let remove = format!("rm -rf {}", layout.path(&facts.of_host.pins.dir).display());
     match usage {
         Usage::Agent(_) | Usage::Empty => None,
         Usage::Attached => Some(

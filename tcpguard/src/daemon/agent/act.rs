@@ -22,11 +22,6 @@ impl Agent {
         while let Some(command) = self.engine.next_command() {
             self.execute(now, command)?;
         }
-        // At once: the next version may be started before the next poll. Where the operator detached all interfaces,
-        // the record was removed as well.
-        if !self.interfaces.all_detached() {
-            self.left_handover.keep(self.interfaces.pins(), &self.executor);
-        }
         Ok(())
     }
 

@@ -25,7 +25,7 @@ use arrivals::Arrivals;
 pub(super) use capture::Capture;
 
 use super::executor::{Executor, Exemptions, Removals};
-use super::interfaces::{Interfaces, Received, log_detached};
+use super::interfaces::{Interfaces, Received};
 use super::listeners::{Selection, per_second_of};
 use super::mitigations::Mitigations;
 use crate::bpf::{HeldLink, Object};
@@ -46,7 +46,6 @@ use crate::daemon::reading::routes::Routes;
 use crate::daemon::requests::confirm::{ModeClock, PendingMode};
 use crate::daemon::requests::counts::Counts;
 use crate::daemon::store::alerts::AlertFile;
-use crate::daemon::store::handover_record::LeftHandover;
 use crate::daemon::store::incidents::Incidents;
 use crate::daemon::store::state::{State, StateWriter};
 use crate::daemon::ways_back::WaysBack;
@@ -59,8 +58,6 @@ pub use respond::PendingResponse;
 pub(super) const HEARTBEAT_LIMIT: Duration = Duration::from_secs(30);
 /// Learned values are stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
-/// A client with a cookie of an agent of another layout has that long to return it.
-const HANDOVER_GRACE: Duration = Duration::from_secs(10);
 
 /// Counters as they were at one poll.
 #[derive(Clone, Debug)]
@@ -132,10 +129,6 @@ pub struct Agent {
     /// Exchange with the fleet process; `None` where it may not connect.
     pub(super) fleet: Option<Exchange>,
     pub(super) loss_watch: LossWatch,
-    /// True if links of agents of other layouts may still be there.
-    pub(super) has_earlier_layouts: bool,
-    /// The record that is left to an agent of another layout.
-    pub(super) left_handover: LeftHandover,
     /// End of the time in which the host may have connections that are older than the tables.
     pub(super) preexisting_until: Timestamp,
     /// Time at which the state was last handed to the writer in a poll.
@@ -172,17 +165,6 @@ impl Agent {
             // The counters are remembered by position.
             self.snapshots.clear();
         }
-    }
-
-    /// Detaches programs that agents of other layouts left, once no client needs them: the program
-    /// that accepts their cookies, and programs on interfaces that are no longer to be protected.
-    fn remove_earlier_layouts(&mut self, now: Timestamp) {
-        if !self.has_earlier_layouts || now.since(self.started_at) < HANDOVER_GRACE {
-            return;
-        }
-        self.has_earlier_layouts = false;
-        let detached = self.interfaces.pins().detach_other_interfaces();
-        log_detached(detached, "another version");
     }
 
     /// Reports at the start the interfaces that are attached less well than they could be, or not at all.

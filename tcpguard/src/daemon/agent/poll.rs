@@ -147,7 +147,6 @@ impl Agent {
         let slow = due(&mut self.last_slow, now, SLOW_PERIOD);
         if slow {
             self.protect(now)?;
-            self.remove_earlier_layouts(now);
             self.repair_listeners();
         }
         // Thousands are counted by the audit, a part in each poll.

@@ -21,7 +21,7 @@ use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::programs::Attached;
 use tcpguard_host::linux::{self, Interface, LinkStats, Xdp, interfaces};
 
-use crate::bpf::{Attachment, Dataplane, KernelError, Object, Pins, XdpMode, attach};
+use crate::bpf::{self, Attachment, Dataplane, KernelError, Object, Pins, XdpMode, attach};
 use crate::documents::{
     AgentEvent, AttachMode, Hook, InterfaceChange, InterfaceFacts, LossCounters, Reading,
 };
@@ -231,14 +231,12 @@ impl Interfaces {
             let cpus = dataplane.packets_by_cpu(configured.slot)?;
             received.syns_by_cpu.resize(cpus.len(), 0);
             received.losses.packets_by_cpu.resize(cpus.len(), 0);
-            let mut sum = PacketCounters::default();
             let of_cpu = received.syns_by_cpu.iter_mut().zip(&mut received.losses.packets_by_cpu);
             for (cpu, (syns, packets)) in cpus.iter().zip(of_cpu) {
                 *syns += cpu.classes[Class::Syn as usize];
                 *packets += cpu.entry;
-                sum += cpu;
             }
-            received.packets.push(sum);
+            received.packets.push(bpf::sum(&cpus));
         }
         received.losses.links = self.configured.iter().map(|configured| configured.stats).collect();
         Ok(received)

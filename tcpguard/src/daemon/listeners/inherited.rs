@@ -2,34 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, Mask, Rate};
+use tcpguard_common::abi::{self, Addr, ListenerEntry, ListenerKey, Mask};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Timestamp};
 
-use super::{MonitoredListener, Observed};
+use super::Observed;
 use crate::bpf::{Dataplane, KernelError, TEST_LISTENER, ip};
 use crate::driver::{ListenerTable, Monitored};
-
-/// The state of a listener that is taken over from an agent with another map layout.
-#[derive(Clone, Copy, Debug)]
-pub struct Inherited {
-    /// Address and port to which clients connect.
-    pub listener: Listener,
-    /// Kind: a local socket, or a forwarded service.
-    pub kind: ListenerKind,
-    /// True if IPv4 clients connect to it too, though it is an IPv6 one.
-    pub dual_stack: bool,
-    /// Bits of [`ListenerEntry::mitigations`].
-    pub mitigations: u8,
-    /// Rate of SYNs from unvalidated sources that it is given while its budget applies.
-    pub budget: Rate,
-}
-
-impl From<&MonitoredListener> for Inherited {
-    fn from(monitored: &MonitoredListener) -> Self {
-        let Monitored { listener, kind, dual_stack, mitigations, budget, .. } = *monitored;
-        Self { listener, kind, dual_stack, mitigations, budget }
-    }
-}
 
 impl ListenerTable<Observed> {
     /// Takes over the listeners that an earlier agent left in the kernel, in their slots. Until they are found again
@@ -67,29 +45,6 @@ impl ListenerTable<Observed> {
             let of_it = rules.iter().filter(|(listener, _)| *listener == slot);
             of_it.for_each(|(_, mask)| monitored.add_rule(*mask));
             self.adopt(monitored, keys, entry);
-        }
-        self.write(dataplane)
-    }
-
-    /// Monitors the listeners that an agent of another layout did, which are in no table of this one. Until they are
-    /// found again they count as just seen.
-    pub fn inherit(
-        &mut self,
-        now: Timestamp,
-        all: impl Iterator<Item = Inherited>,
-        dataplane: &mut Dataplane,
-    ) -> Result<(), KernelError> {
-        for Inherited { listener, kind, dual_stack, mitigations, budget } in all {
-            let known = self.iter().find(|monitored| monitored.listener == listener);
-            let monitored = match known.map(|monitored| monitored.id) {
-                Some(id) => self.get_mut(id),
-                None => self.insert(listener, kind, Observed::of_kind(now, kind), dataplane)?,
-            };
-            if let Some(monitored) = monitored {
-                monitored.dual_stack |= dual_stack;
-                monitored.mitigations = mitigations & !ListenerEntry::EXEMPT;
-                monitored.budget = budget;
-            }
         }
         self.write(dataplane)
     }

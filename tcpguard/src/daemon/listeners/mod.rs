@@ -15,7 +15,6 @@ use tcpguard_host::linux::ListenerGroup;
 
 pub use self::answering::Strange;
 use self::answering::{Answering, IDLE};
-pub use self::inherited::Inherited;
 use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unmonitored};
 use self::translated::OwnPort;
 use crate::bpf::KernelError;

@@ -1,13 +1,10 @@
-//! The files and the record that outlive an agent: state, incidents, alerts, timelines, and the handover to
-//! another layout.
+//! The files that outlive an agent: state, incidents, alerts and timelines.
 //!
 //! ```text
 //! /sys/fs/bpf/tcpguard/v<layout>-<netns cookie>/   bpf/pins: links/, egress/, redeem/ (XDP and TCX links), tracepoints/
 //!                                                  (clients stay validated without an agent), maps/. The layout is the
 //!                                                  ABI's version, behind the capacity for rules where it is no default
 //! /sys/fs/bpf/tcpguard/next/                       bpf/next.rs: next programs, pinned by administrators
-//! /sys/fs/bpf/tcpguard/handover-<netns cookie>     handover_record: cookie secret, active mitigations, ways back, for a
-//!                                                  version with another layout
 //! /var/lib/tcpguard/state.json                     state: reasons of rules, allowlist, mode and its end, learned values,
 //!                                                  open incidents
 //! /var/lib/tcpguard/incidents.jsonl, timelines/    incidents, kept_timelines: 64 incidents, those of most worth
@@ -29,8 +26,9 @@
 //! Rules that only the file knows are restored. The programs behind the links are replaced last, atomically.
 //!
 //! *Another layout.* The new agent finds its predecessor's links by the interface's index, gives each its new program
-//! and moves it, so that exactly one XDP program is attached at any time. The predecessor's maps are unpinned then.
-//! The program that validates its cookies stays for ten seconds (decision 21 in `docs/decisions`).
+//! and moves it, so that exactly one XDP program is attached at any time. If only the capacity for rules differs, it
+//! goes on with the predecessor's maps (decision 21 in `docs/decisions`), else with empty ones and the state file. The
+//! predecessor's pins are removed then.
 //!
 //! *Incidents and modes.* The next agent resumes an open incident within the same boot, if the last poll was less
 //! than a minute ago. A temporary mode has its end by two clocks: within a boot that of the boot, afterwards the time
@@ -43,8 +41,6 @@
 pub mod alerts;
 #[cfg(test)]
 pub mod damage_tests;
-pub mod handover_record;
-mod handover_ways;
 pub mod incidents;
 pub mod jsonl;
 pub mod kept_timelines;

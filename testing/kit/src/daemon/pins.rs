@@ -11,8 +11,8 @@ use crate::net::netns::Netns;
 pub const PIN_DIR: &str = "/sys/fs/bpf/tcpguard";
 
 /// Turns everything that is pinned in `host` into the layout `mitigation` versions later (earlier where it is
-/// negative). The next agent finds it as after an upgrade or downgrade from a version that left no handover
-/// record. Links, programs and maps are not touched.
+/// negative). The next agent finds it as after an upgrade or downgrade of the ABI. Links, programs and maps are not
+/// touched.
 pub fn pretend_layout(host: &Netns, step: i32) -> Result<()> {
     host.run(|| {
         let layouts: Vec<PathBuf> =

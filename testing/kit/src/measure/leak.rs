@@ -43,7 +43,11 @@ pub struct Fate {
 }
 
 /// The counters of one filter. They stay its own after another filter has replaced it.
-struct Filter(PerCpuArray<MapData, [u64; WORDS]>);
+struct Filter {
+    /// Kernel id of the map.
+    id: u32,
+    packets: PerCpuArray<MapData, [u64; WORDS]>,
+}
 
 /// A size that aya can read.
 const WORDS: usize = size_of::<PacketCounters>() / 8;
@@ -68,12 +72,15 @@ impl<'lab> Books<'lab> {
         Ok(books)
     }
 
-    /// From now on a filter counts that began with maps of its own, beside those before.
+    /// From now on a filter counts that may have begun with maps of its own, beside those before.
     ///
     /// # Errors
     /// When its maps are not the only ones that are pinned.
     pub fn next_filter(&mut self) -> Result<()> {
-        self.filters.push((Filter::open(&self.lab.edge)?, PacketCounters::default()));
+        let next = Filter::open(&self.lab.edge)?;
+        if self.filters.iter().all(|(filter, _)| filter.id != next.id) {
+            self.filters.push((next, PacketCounters::default()));
+        }
         Ok(())
     }
 
@@ -179,13 +186,13 @@ impl Filter {
         let path = paths.next().context("no XDP program has its maps here")?;
         ensure!(paths.next().is_none(), "several filters have their maps here: {found}");
         let map = host.run(|| Ok(MapData::from_pin(path)?))?;
-        Ok(Self(Map::PerCpuArray(map).try_into()?))
+        Ok(Self { id: map.info()?.id(), packets: Map::PerCpuArray(map).try_into()? })
     }
 
     /// Adds the counts of all interfaces and CPUs.
     fn add_to(&self, sum: &mut PacketCounters) -> Result<()> {
-        for slot in 0..self.0.len() {
-            for words in self.0.get(&slot, 0)?.iter() {
+        for slot in 0..self.packets.len() {
+            for words in self.packets.get(&slot, 0)?.iter() {
                 // `PacketCounters`: entry, bytes, and the reasons.
                 sum.entry += words[0];
                 for (sum, words) in sum.reasons.iter_mut().zip(&words[2..]) {

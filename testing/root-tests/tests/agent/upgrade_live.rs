@@ -1,5 +1,5 @@
-//! Upgrades and downgrades in a flood, between agents of two layouts: neither opens the other's maps. The capacity for
-//! rules is part of the version of a layout, so one program has several. Needs root and `TCPGUARD_BIN`.
+//! Upgrades and downgrades in a flood, between agents of two layouts. The capacity for rules is part of the version of a
+//! layout, so one program has several. Needs root and `TCPGUARD_BIN`.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -60,7 +60,7 @@ enum Change {
     Upgrade,
     /// The naive variant of an XDP program: the agent's XDP program is detached before the other starts.
     Anew,
-    /// The naive variant of cookies: the other is left nothing.
+    /// The naive variant of cookies: the other is left no map.
     Disinherited,
     /// The least of all gaps: the XDP program is detached for a moment before the other starts.
     ButForAMoment,
@@ -137,7 +137,7 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
             Change::Upgrade => {}
             Change::Anew => drop(cli(&lab.edge, &["detach", "--all"]).unwrap()),
             Change::Disinherited => {
-                lab.edge.exec(&format!("find {PIN_DIR} -name handover-* -delete")).unwrap();
+                lab.edge.exec(&format!("find {PIN_DIR} -path */maps/* -delete")).unwrap();
             }
             Change::ButForAMoment | Change::ButForAWhile => {
                 let time = if change == Change::ButForAWhile { WHILE } else { MOMENT };

@@ -251,14 +251,14 @@ pub(super) const CASES: &[Case] = &[
         "stale_pins",
         NOTICE,
         "has ended",
-        "rm -rf /sys/fs/bpf/tcpguard/v1-8 /sys/fs/bpf/tcpguard/handover-8",
+        "rm -rf /sys/fs/bpf/tcpguard/v1-8",
     ),
     (
         |f| f.layouts.push(layout(ABI_VERSION, NETNS + 1, Usage::Attached)),
         "stale_pins",
         WARNING,
         "still attached to eth0",
-        "rm -rf /sys/fs/bpf/tcpguard/v1-8 /sys/fs/bpf/tcpguard/handover-8",
+        "rm -rf /sys/fs/bpf/tcpguard/v1-8",
     ),
     (
         |f| {
