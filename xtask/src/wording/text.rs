@@ -68,10 +68,8 @@ pub fn words(text: &str) -> Vec<(usize, String)> {
     while let Some(letter) = letters.next() {
         let next_is_small = letters.peek().is_some_and(|next| next.is_lowercase());
         let begins = letter.is_uppercase() && (!last.is_uppercase() || next_is_small);
-        if begins || !letter.is_alphanumeric() {
-            if !word.is_empty() {
-                words.push((line, std::mem::take(&mut word)));
-            }
+        if (begins || !letter.is_alphanumeric()) && !word.is_empty() {
+            words.push((line, std::mem::take(&mut word)));
         }
         match letter {
             '\n' => line += 1,

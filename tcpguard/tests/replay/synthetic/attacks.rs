@@ -21,7 +21,7 @@ fn flooded(family: Family, rate: f64, sources: From, shape: Shape) -> Scene {
 
 fn rates(sources: From, shape: Shape, right: &str) {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             let scene = flooded(family, rate, sources, shape);
             let name = format!("{sources:?} {shape:?} {rate}/s");
@@ -66,7 +66,7 @@ fn spoofed_sources_that_copy_all_systems() {
 #[test]
 fn guessed_acknowledgements_make_no_clients_of_a_flood() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         let clients = observe(&served(61, family, 30.0).capture(View::Both)).handshakes;
         let mut scene = served(61, family, 30.0);
         let flood = Flood::new(8.0, 18.0, 500.0, From::Random, Shape::Linux);
@@ -80,7 +80,7 @@ fn guessed_acknowledgements_make_no_clients_of_a_flood() {
 #[test]
 fn pulses() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::EcnCwr, Shape::Mix] {
                 let mut scene = Scene::new(3, family, 40);
@@ -98,7 +98,7 @@ fn pulses() {
 #[test]
 fn one_source() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for (shape, resets) in [
                 (Shape::Bare, false),
@@ -130,7 +130,7 @@ fn one_source() {
 #[test]
 fn a_bad_host_behind_a_carriers_host() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in [100.0, 1000.0] {
             let mut scene = served(5, family, 30.0);
             let shared = host(family, 0x1_64c0_ffee);
@@ -152,7 +152,7 @@ fn a_bad_host_behind_a_carriers_host() {
 #[test]
 fn twenty_sources() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::Tool, Shape::Linux] {
                 let scene = flooded(family, rate, From::Pool(20), shape);
@@ -166,7 +166,7 @@ fn twenty_sources() {
 #[test]
 fn one_network() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([30.0, 100.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Bare, Shape::Tool, Shape::Linux] {
                 let scene = flooded(family, rate, From::Network, shape);
@@ -180,7 +180,7 @@ fn one_network() {
 #[test]
 fn three_thousand_bots() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for shape in [Shape::Tool, Shape::Linux, Shape::Mix] {
                 let scene = flooded(family, rate, From::Pool(3000), shape);
@@ -195,7 +195,7 @@ fn three_thousand_bots() {
 #[test]
 fn a_server_that_is_overwhelmed() {
     let mut jury = Jury::default();
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([300.0, 1000.0, 10_000.0]) {
             for (shape, sources, right) in [
                 (Shape::Bare, From::Random, "random_spoofed"),
@@ -245,7 +245,7 @@ fn nothing_but_the_flood() {
 /// The counts of a flood: SYNs, sources and times.
 #[test]
 fn the_numbers_of_a_flood_are_right() {
-    for family in FAMILIES {
+    for family in families() {
         for rate in each_rate([1000.0, 10_000.0]) {
             let scene = flooded(family, rate, From::Random, Shape::Bare);
             for view in VIEWS {

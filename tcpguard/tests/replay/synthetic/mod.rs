@@ -25,8 +25,8 @@ pub use stack::{Family, Look};
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const VIEWS: [View; 2] = [View::Both, View::Arriving];
 
-/// Both families, and in the short form IPv4 alone: nothing but the header is another, and the captures of attacks and
-/// of scans are of both.
+/// Both families, and in the short form IPv4 alone: nothing but the header is another, and captures of scans and those of
+/// nothing but a flood are of both.
 fn families() -> impl Iterator<Item = Family> {
     FAMILIES.into_iter().take(size(1, 2))
 }

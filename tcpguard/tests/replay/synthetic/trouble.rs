@@ -8,7 +8,7 @@ use super::*;
 fn a_flash_crowd_of_clients() {
     let mut jury = Jury::default();
     for family in families() {
-        for baseline in [10.0, 50.0, 200.0] {
+        for baseline in each_rate([10.0, 50.0, 200.0]) {
             let mut scene = Scene::new(31, family, 90);
             scene.clients(0.0, 90.0, baseline);
             scene.clients(60.0, 75.0, 20.0 * baseline);

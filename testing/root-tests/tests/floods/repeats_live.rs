@@ -127,11 +127,6 @@ fn is_answered_to_the_end(again: &'static [Duration]) {
 }
 
 #[test]
-fn copies_that_are_sent_twice_at_once_are_answered_to_the_end() {
-    is_answered_to_the_end(AT_ONCE);
-}
-
-#[test]
 fn copies_that_are_sent_again_as_clients_do_are_answered_to_the_end() {
     is_answered_to_the_end(AS_CLIENTS_DO);
 }

@@ -13,14 +13,14 @@ use tcpguard_kit::net::packet::{Segment, flags};
 use tcpguard_kit::net::raw::PacketSocket;
 
 const FILE: &str = "/run/list.rules";
-const RULES: u32 = 30_000;
+const RULES: u32 = 20_000;
 /// Port at which nothing listens: there is no flood, and so no rule but those imported.
 const CLOSED: u16 = 9;
 /// Number of frames sent at once. So few are never lost on the way.
 const HANDFUL: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 /// Number of rules that get a SYN each: so many spread over the list, and so many from its beginning.
-const ASKED: u32 = 3000;
+const ASKED: u32 = 1500;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Prefix of rule `n`: mostly one address, else an IPv6 /64, a longer prefix beneath one, or an IPv4 /28.

@@ -5,7 +5,6 @@
 mod agent;
 mod capture;
 mod e2e;
-mod generator;
 mod machine;
 mod page;
 mod part;
@@ -33,10 +32,9 @@ fn main() -> Result<ExitCode> {
         ["programs", words @ ..] => programs::bench(words)?,
         ["cores", words @ ..] => cores::bench(words)?,
         ["e2e", words @ ..] => e2e::bench(words)?,
-        ["generator", words @ ..] => generator::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
-        ["replay"] => drop(record::print_and_write(&replay::measure(false)?, None)?),
+        ["replay"] => record::print_and_write(&replay::measure(false)?, None)?,
         ["page"] => whole::page()?,
         ["capture", kind, packets] => replay::write(Kind::named(kind)?, packets.parse()?)?,
         _ => bail!(
@@ -44,7 +42,6 @@ fn main() -> Result<ExitCode> {
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench cores [--help]           packets that a program takes on several CPUs at once\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
-             \x20      bench generator [--help]       SYNs that floods offer at maximum, and the ideal filter's share\n\
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\

@@ -7,16 +7,13 @@
 
 pub mod arm;
 pub mod attack;
-mod claims;
 mod conntrack;
 mod goals;
-mod names;
 mod netfilter;
 mod plan;
 mod record;
 pub mod run;
 mod table;
-mod transfers;
 mod xdp_filter;
 
 use std::path::{Path, PathBuf};
@@ -91,8 +88,6 @@ pub struct Options {
 #[derive(Debug, Subcommand)]
 enum Scenario {
     Targets(Targets),
-    Names(names::Names),
-    Transfers(transfers::Transfers),
 }
 
 /// The runs that the targets need: each defence at each rate three times, and those of the targets five times, in 80 minutes
@@ -139,13 +134,11 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Some(Scenario::Targets(Targets { quick, json })) => {
             show(&Options { json: json.clone(), ..Options::of_targets(*quick) })
         }
-        Some(Scenario::Names(names)) => able().and_then(|()| names.bench()),
-        Some(Scenario::Transfers(transfers)) => able().and_then(|()| transfers.bench()),
     }
 }
 
 fn show(options: &Options) -> Result<()> {
-    records::print_and_write(&measure(options)?, options.json.as_deref()).map(drop)
+    records::print_and_write(&measure(options)?, options.json.as_deref())
 }
 
 /// Tests that labs can be measured here.

@@ -326,33 +326,18 @@ fn sent(flood: Option<&RunningFlood>) -> u64 {
     flood.map_or(0, RunningFlood::sent)
 }
 
-/// A flood that meets the ideal filter.
-#[derive(Debug)]
-pub struct Dropped {
-    pub load: HostLoad,
-    /// SYNs made per second.
-    pub offered: f64,
-}
-
-/// Measures the ideal filter under the setting's flood for `window`, without clients.
-pub fn perfect_drop(setting: &Setting, window: Duration) -> Result<Dropped> {
-    const SETTLE: Duration = Duration::from_millis(300);
-    let stage = Stage::new(setting, 1)?;
-    let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
-    let flood = setting.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;
-    let flood = flood.start(&stage.lab)?;
-    sleep(SETTLE);
-    let sent = flood.sent();
-    let load = stage.watch(window)?;
-    let offered = (flood.sent() - sent) as f64 / load.time.as_secs_f64();
-    flood.stop()?;
-    Ok(Dropped { load, offered })
-}
-
 /// CPU time in ns of a packet with the ideal filter, without clients: the reference for other runs
 /// beside it.
 pub fn floor(setting: &Setting) -> Result<f64> {
+    const SETTLE: Duration = Duration::from_millis(300);
     const WINDOW: Duration = Duration::from_millis(1000);
     let near = Setting { far: false, linear: None, flood: Kind::Fixed, ..*setting };
-    Ok(perfect_drop(&near, WINDOW)?.load.cost.ns_per_packet())
+    let stage = Stage::new(&near, 1)?;
+    let _filter = LabFilter::attach(&stage.lab.edge, INTERFACE, Filter::OnlyClients, true)?;
+    let flood = near.flood(&stage.lab)?.context("without a flood there is nothing to drop")?;
+    let flood = flood.start(&stage.lab)?;
+    sleep(SETTLE);
+    let load = stage.watch(WINDOW)?;
+    flood.stop()?;
+    Ok(load.cost.ns_per_packet())
 }

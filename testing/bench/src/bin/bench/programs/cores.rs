@@ -242,7 +242,7 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    record::print_and_write(&measure(&options)?, None).map(drop)
+    record::print_and_write(&measure(&options)?, None)
 }
 
 impl Cores {

@@ -133,5 +133,5 @@ pub fn bench(words: &[&str]) -> Result<()> {
         Ok(options) => options,
         Err(error) => error.exit(),
     };
-    record::print_and_write(&measure(&options)?, options.json.as_deref()).map(drop)
+    record::print_and_write(&measure(&options)?, options.json.as_deref())
 }
