@@ -85,6 +85,20 @@ impl XdpDriver {
     }
 }
 
+/// The reason for which `xdp_mode = "auto"` takes generic mode on an interface although its driver runs programs: the
+/// only place with the rule by driver. `is_received` is the result of
+/// [`device::is_received`](super::device::is_received).
+///
+/// A native program on a veth takes segmentation offload from the peer (`veth_fix_features`, drivers/net/veth.c), and the
+/// frames that it sends arrive only if the peer has one as well. Only then do both ends work in frames, and native mode
+/// is worth its price.
+pub fn against_native(kind: Option<&str>, is_received: Option<bool>) -> Option<&'static str> {
+    (kind == Some("veth") && is_received != Some(true)).then_some(
+        "its peer has no native XDP program, so native mode would lose the frames that XDP sends, and most of the rate \
+         of bulk TCP",
+    )
+}
+
 /// Size of a memory page of this host, in bytes.
 pub fn page_bytes() -> u32 {
     u32::try_from(rustix::param::page_size()).unwrap_or(4096)
@@ -126,6 +140,19 @@ mod tests {
         assert_eq!(mtu("virtio_net", 4096), None);
         assert_eq!((one_page(4096), one_page(16 << 10)), (3502, 15_790));
         assert!(XdpDriver::find("e1000e").is_none());
+    }
+
+    #[test]
+    fn auto_is_generic_on_a_veth_unless_its_peer_takes_frames() {
+        for (kind, is_received, native) in [
+            (Some("veth"), Some(true), true),
+            (Some("veth"), Some(false), false),
+            (Some("veth"), None, false),
+            (Some("tun"), None, true),
+            (None, None, true),
+        ] {
+            assert_eq!(against_native(kind, is_received).is_none(), native, "{kind:?}");
+        }
     }
 
     #[test]

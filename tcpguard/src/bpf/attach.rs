@@ -13,9 +13,10 @@ use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
 use tcpguard_host::doctor::facts::MULTI_BUFFER;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::attachments::{Direction, filters};
+use tcpguard_host::linux::interfaces::Xdp as Found;
 use tcpguard_host::linux::programs::{Attached, EGRESS, Hook, INGRESS};
-use tcpguard_host::linux::xdp_driver::{one_page, page_bytes};
-use tcpguard_host::linux::{Interface, interfaces, native_xdp_refusal};
+use tcpguard_host::linux::xdp_driver::{against_native, one_page, page_bytes};
+use tcpguard_host::linux::{Interface, device, interfaces, native_xdp_refusal};
 
 use super::links::{HeldLink, unpin};
 use super::object::{ESTABLISHED, Object, one_line};
@@ -27,13 +28,21 @@ use super::{Features, KernelError, Pins, attached_programs, syscall};
 /// Mode in which XDP programs are attached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum XdpMode {
-    /// Native where the driver supports it, else generic, which `tcpguard status` shows.
+    /// Native where the driver supports it and [`against_native`] has nothing against it, else generic, which
+    /// `tcpguard status` shows.
     #[default]
     Auto,
     /// Native mode, in the driver only: attaching fails where the driver does not support it.
     Native,
     /// Generic mode, in the network stack: works everywhere, costs more per packet.
     Generic,
+}
+
+impl XdpMode {
+    /// Returns whether a program that is attached as `found` may stay.
+    fn allows(self, found: Found) -> bool {
+        !matches!((self, found), (Self::Native, Found::Generic) | (Self::Generic, Found::Native))
+    }
 }
 
 /// The last priority of a filter that is tried.
@@ -46,6 +55,8 @@ pub struct Attachment {
     pub ifindex: u32,
     /// Reason why the program is not native although that was tried.
     pub fallback: Option<String>,
+    /// Reason why the program is to run in generic mode without asking the driver.
+    pub choice: Option<&'static str>,
     /// True if this agent made the attachment, rather than take it over from an earlier one.
     pub made: bool,
     ingress: HeldLink,
@@ -176,21 +187,32 @@ pub fn attach(
     }
     let pin = pins.link(Kind::Ingress, interface.index, name);
     let mut fallback = None;
+    let choice = match mode {
+        XdpMode::Auto => against_native(interface.kind.as_deref(), device::is_received(interface)),
+        XdpMode::Generic => Some("the configuration names it"),
+        XdpMode::Native => None,
+    };
+    let mode = if choice.is_some() { XdpMode::Generic } else { mode };
     let features = object.features;
     let program = xdp(object)?;
     let id = program_id(program.info(), INGRESS)?;
-    let (ingress, made) =
-        match take_over(pins, Kind::Ingress, interface, name, fd(program.fd(), INGRESS)?)? {
-            Some(link) => (HeldLink::new(link, pin, id), false),
-            None => {
-                let link = attach_xdp(program, interface, mode, features, &mut fallback)?;
-                (HeldLink::new(pin_link(link, &pin)?, pin, id), true)
+    let taken = take_over(pins, Kind::Ingress, interface, name, fd(program.fd(), INGRESS)?)?;
+    let (ingress, made) = match taken.map(|link| HeldLink::new(link, pin.clone(), id)) {
+        Some(link) if mode.allows(interface.xdp) => (link, false),
+        other => {
+            // A link keeps its mode, and an interface has programs in one mode only.
+            if let Some(link) = other {
+                link.remove().map_err(pin_error("detach the link pinned at", &pin))?;
             }
-        };
+            let link = attach_xdp(program, interface, mode, features, &mut fallback)?;
+            (HeldLink::new(pin_link(link, &pin)?, pin, id), true)
+        }
+    };
     match attach_egress(object, pins, interface, name) {
         Ok(egress) => {
             let (ifindex, lead) = (interface.index, Lead::default());
-            let mut attachment = Attachment { ifindex, fallback, made, ingress, egress, lead };
+            let mut attachment =
+                Attachment { ifindex, fallback, choice, made, ingress, egress, lead };
             // One that was taken over hangs where it was.
             if let Err(error) = attachment.keep_first(object, interface) {
                 log::warn!("tc program on {name} may not run first: {}", error.with_hint());

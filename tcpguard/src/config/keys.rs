@@ -67,7 +67,8 @@ const OTHERS: &[Other] = &[
     Other {
         name: "interfaces.xdp_mode",
         doc: "XDP mode:\n\
-              \u{20} \"auto\"     in the driver if possible, else in the network stack. Status shows which\n\
+              \u{20} \"auto\"     in the driver if possible, else in the network stack. Status shows which.\n\
+              \u{20}            On a veth with a peer that has no native XDP program, in the network stack\n\
               \u{20} \"native\"   in the driver or not at all\n\
               \u{20} \"generic\"  in the network stack: works everywhere, costs more per packet",
         example: None,

@@ -200,6 +200,8 @@ pub struct Interface {
     pub mode: AttachMode,
     /// Reason why the driver does not run the program, although that was tried; `null` otherwise.
     pub fallback: Option<String>,
+    /// Reason why mode `generic` was chosen without asking the driver; `null` otherwise.
+    pub choice: Option<String>,
     /// Kernel id of the XDP link; `null` while there is none.
     pub link_id: Option<u32>,
     /// True if the link is pinned, so that it outlives the agent.

@@ -138,6 +138,8 @@ pub struct InterfaceFacts {
     pub mode: AttachMode,
     /// Reason why the driver does not run it, although that was tried.
     pub fallback: Option<String>,
+    /// Reason why generic mode was chosen without asking the driver.
+    pub choice: Option<&'static str>,
     /// Kernel id of the link; `None` for a hook without one.
     pub link_id: Option<u32>,
     /// True if the link outlives the agent.

@@ -84,7 +84,7 @@ pub enum Problem<'a> {
     NoInterface(&'a str),
     /// An interface is without the XDP program.
     Detached(&'a str),
-    /// The XDP program is attached in generic mode.
+    /// The XDP program is attached in generic mode, which was not chosen.
     XdpGeneric(&'a InterfaceFacts),
 }
 
@@ -126,7 +126,7 @@ fn of_interface(interface: &InterfaceFacts) -> Vec<Problem<'_>> {
         found.push(Problem::NoInterface(name));
     } else if !interface.attached {
         found.push(Problem::Detached(name));
-    } else if interface.mode == AttachMode::Generic {
+    } else if interface.mode == AttachMode::Generic && interface.choice.is_none() {
         found.push(Problem::XdpGeneric(interface));
     }
     found

@@ -404,6 +404,7 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     let pinned = if interface.pinned { "pinned" } else { "not pinned" };
     let mode = match interface.mode {
         AttachMode::Native => Cell::from("native"),
+        AttachMode::Generic if interface.choice.is_some() => Cell::from("generic"),
         AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
         AttachMode::Unknown => Cell::toned("unknown", Tone::Warning),
     };

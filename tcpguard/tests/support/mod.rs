@@ -57,6 +57,7 @@ fn interface(now: PacketCounters, earlier: PacketCounters) -> InterfaceFacts {
         hook: Hook::Xdp,
         mode: AttachMode::Native,
         fallback: None,
+        choice: None,
         link_id: Some(17),
         pinned: true,
         attached: true,

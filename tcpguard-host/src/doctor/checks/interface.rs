@@ -76,7 +76,11 @@ pub(in super::super) fn native_xdp(facts: &Facts) -> Vec<Checked> {
             )
             .hint("edit the virtual machine on its host: ctrl_guest_offloads=on of its virtio-net device"),
             Some(features) if features.basic => {
-                Checked::passed(CODE, format!("driver {driver} supports native XDP"))
+                let choice = xdp_driver::against_native(link.kind.as_deref(), link.received);
+                let choice =
+                    choice.map(|why| format!(", and xdp_mode = \"auto\" takes generic mode: {why}"));
+                let choice = choice.unwrap_or_default();
+                Checked::passed(CODE, format!("driver {driver} supports native XDP{choice}"))
             }
             // The finding about its queues has the command.
             Some(_) if most_queues_exceeded(link).is_some() => Checked::notice(
@@ -140,11 +144,37 @@ pub(in super::super) fn xdp_queues(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "other_end";
     each(facts, |name, link| {
-        let programs = link.programs.as_deref().unwrap_or_default();
-        let generic = programs.iter().any(|one| one.is_ours() && one.hook == Hook::XdpGeneric);
-        (link.received == Some(false) && !generic)
+        (link.received == Some(false) && runs_ours(link, Hook::XdpNative))
             .then(|| of(CODE, Obstacle::NotReceived { interface: name.to_owned() }))
     })
+}
+
+/// The rate that bulk TCP loses to the mode of the program. docs/nics-and-clouds.md has the measurements.
+pub(in super::super) fn bulk_tcp(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "bulk_tcp";
+    each(facts, |_, link| {
+        match link.kind.as_deref() {
+        Some("veth") => runs_ours(link, Hook::XdpNative).then(|| {
+            let text = "native XDP on a veth switches off segmentation offload (TSO) of its peer: bulk TCP that \
+                        arrives has a quarter of its rate at MTU 1500";
+            let edit = "edit /etc/tcpguard/tcpguard.toml: [interfaces] xdp_mode = \"generic\"";
+            Checked::notice(CODE, text).hint(edit)
+        }),
+        // A device of the network stack, such as a bridge, gets packets that were merged before.
+        Some(_) => None,
+        None => runs_ours(link, Hook::XdpGeneric).then(|| {
+            let text = "generic XDP switches GRO off, although ethtool shows it on: bulk TCP that arrives has half of its \
+                        rate where the CPU is the limit. Native mode keeps GRO.";
+            Checked::notice(CODE, text)
+        }),
+    }
+    })
+}
+
+/// Returns whether tcpguard's program is attached to the interface at this hook.
+fn runs_ours(link: &Link, hook: Hook) -> bool {
+    let programs = link.programs.as_deref().unwrap_or_default();
+    programs.iter().any(|one| one.is_ours() && one.hook == hook)
 }
 
 pub(in super::super) fn mtu(facts: &Facts) -> Vec<Checked> {

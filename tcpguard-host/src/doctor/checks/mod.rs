@@ -31,12 +31,13 @@ pub const FIRST: [Check; 8] = [
 pub const CONFIG: Check = service::config;
 
 /// Checks of the interfaces, in the order in which an attachment would depend on their subjects.
-pub const INTERFACES: [Check; 14] = [
+pub const INTERFACES: [Check; 15] = [
     interface::exists,
     interface::ethernet,
     interface::up,
     interface::native_xdp,
     interface::other_end,
+    interface::bulk_tcp,
     interface::mtu,
     interface::xdp_queues,
     interface::lro,

@@ -391,6 +391,7 @@ impl Interfaces {
                 hook: Hook::Xdp,
                 mode: now.and_then(mode_of).unwrap_or(AttachMode::Generic),
                 fallback: attachment.and_then(|attachment| attachment.fallback.clone()),
+                choice: attachment.and_then(|attachment| attachment.choice),
                 link_id: attachment.and_then(Attachment::link_id),
                 pinned: attachment.is_some_and(Attachment::is_pinned),
                 attached: attachment.filter(whole).is_some(),
@@ -559,13 +560,15 @@ impl ConfiguredInterface {
     fn in_words(&self) -> String {
         let name = self.name();
         let on = self.attachment.as_ref().zip(self.present.as_ref().and_then(mode_of));
-        match on.map(|(attachment, mode)| (mode, attachment.fallback.as_deref())) {
-            Some((AttachMode::Native, _)) => format!("{name} (native)"),
-            Some((AttachMode::Generic, Some(why))) => {
+        match on.map(|(attachment, mode)| (mode, attachment.fallback.as_deref(), attachment.choice))
+        {
+            Some((AttachMode::Native, ..)) => format!("{name} (native)"),
+            Some((AttachMode::Generic, Some(why), _)) => {
                 format!("{name} (generic, because native failed: {why})")
             }
-            Some((AttachMode::Generic, None)) => format!("{name} (generic)"),
-            Some((AttachMode::Unknown, _)) | None => format!("{name} (not attached)"),
+            Some((AttachMode::Generic, None, Some(why))) => format!("{name} (generic: {why})"),
+            Some((AttachMode::Generic, None, None)) => format!("{name} (generic)"),
+            Some((AttachMode::Unknown, ..)) | None => format!("{name} (not attached)"),
         }
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn interface(interface: &InterfaceFacts) -> Interface {
         hook: interface.hook,
         mode: interface.mode,
         fallback: interface.fallback.clone(),
+        choice: interface.choice.map(str::to_owned),
         link_id: interface.link_id,
         pinned: interface.pinned,
         attached: interface.attached,

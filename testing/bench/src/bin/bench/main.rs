@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod calm;
 mod capture;
 mod e2e;
 mod machine;
@@ -32,6 +33,7 @@ fn main() -> Result<ExitCode> {
         ["programs", words @ ..] => programs::bench(words)?,
         ["cores", words @ ..] => cores::bench(words)?,
         ["e2e", words @ ..] => e2e::bench(words)?,
+        ["calm", words @ ..] => calm::bench(words)?,
         ["timeline", words @ ..] => timeline::bench(words)?,
         ["agent", words @ ..] => agent::bench(words)?,
         ["replay"] => record::print_and_write(&replay::measure(false)?, None)?,
@@ -42,6 +44,7 @@ fn main() -> Result<ExitCode> {
              \x20      bench programs [--help]        what a packet costs in each program\n\
              \x20      bench cores [--help]           packets that a program takes on several CPUs at once\n\
              \x20      bench e2e [--help]             what clients get under floods, and others' defences\n\
+             \x20      bench calm [--help]            bulk TCP and new connections without an attack\n\
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\

@@ -104,12 +104,29 @@ pub(super) const CASES: &[Case] = &[
     (
         |f| {
             link(f).received = Some(false);
-            link(f).programs = Ok(Vec::new());
+            link(f).programs = Ok(vec![ours()]);
         },
         "other_end",
         NOTICE,
         "XDP_TX",
         "generic",
+    ),
+    (
+        |f| {
+            link(f).kind = Some("veth".to_owned());
+            link(f).programs = Ok(vec![ours()]);
+        },
+        "bulk_tcp",
+        NOTICE,
+        "segmentation offload",
+        "generic",
+    ),
+    (
+        |f| link(f).programs = Ok(vec![Attached { hook: Hook::XdpGeneric, ..ours() }]),
+        "bulk_tcp",
+        NOTICE,
+        "switches GRO off",
+        "",
     ),
     (|f| link(f).merges = Some(true), "lro", WARNING, "LRO", "ethtool -K eth0 lro off"),
     (
@@ -270,6 +287,26 @@ fn a_member_of_a_bond_passes_where_the_others_are_attached_or_examined_too() {
     let passes =
         |one: &Checked| outcome(one) == PASSED && one.finding.text.contains("as are all others");
     assert!(of_check.len() == 2 && of_check.iter().all(passes), "{of_check:#?}");
+}
+
+#[test]
+fn generic_mode_costs_a_veth_and_a_bridge_nothing_that_doctor_reports() {
+    for (kind, received, in_words) in [
+        ("veth", Some(false), "\"auto\" takes generic mode: its peer has no native XDP program"),
+        ("veth", Some(true), "supports native XDP"),
+        ("bridge", None, "supports native XDP"),
+    ] {
+        let mut facts = healthy();
+        link(&mut facts).kind = Some(kind.to_owned());
+        link(&mut facts).received = received;
+        link(&mut facts).programs = Ok(vec![Attached { hook: Hook::XdpGeneric, ..ours() }]);
+        for code in ["bulk_tcp", "other_end", "native_xdp"] {
+            let found = found(&facts, code);
+            assert_eq!(outcome(&found[0]), PASSED, "{kind}: {found:#?}");
+        }
+        let native = found(&facts, "native_xdp");
+        assert!(native[0].finding.text.contains(in_words), "{native:#?}");
+    }
 }
 
 /// Attaches a program to the bridge above `eth0`, and none to `eth0`.
