@@ -22,6 +22,7 @@ pub mod spelling;
 pub mod states;
 pub mod stderr;
 pub mod time;
+pub mod toml_file;
 pub mod toml_value;
 pub mod tune;
 pub mod units;

@@ -1,77 +1,150 @@
-//! Readers of single values of a configuration. Each error names the value that was found and the form to write.
+//! Values of a configuration with a form of their own, for `#[serde(deserialize_with)]`. Each error names the
+//! form to write.
 
+use std::fmt;
+use std::fmt::Display;
+use std::marker::PhantomData;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use ipnet::IpNet;
-use toml::de::DeValue;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// The value that was found instead of the wanted one, as it was written.
-pub fn found(value: &DeValue<'_>) -> String {
-    match value {
-        DeValue::String(text) => format!("\"{text}\""),
-        DeValue::Integer(number) => number.to_string(),
-        DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(flag) => flag.to_string(),
-        DeValue::Datetime(time) => time.to_string(),
-        DeValue::Array(_) => "a list".to_owned(),
-        DeValue::Table(_) => "a section".to_owned(),
+/// The form of a text that stands for a value.
+pub trait Form {
+    /// The value.
+    type Value;
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// The form to write instead.
+    fn read(text: &str) -> Result<Self::Value, String>;
+}
+
+/// A text that a type reads by itself.
+#[derive(Debug)]
+pub struct Parsed<T>(PhantomData<T>);
+
+/// A prefix, as [`parse_prefix`] reads it.
+#[derive(Debug)]
+pub struct Prefix;
+
+impl<T: FromStr<Err: Display>> Form for Parsed<T> {
+    type Value = T;
+
+    fn read(text: &str) -> Result<T, String> {
+        text.parse().map_err(|why| format!("\"{text}\" is {why}"))
     }
 }
 
-/// A whole number of this range.
+impl Form for Prefix {
+    type Value = IpNet;
+
+    fn read(text: &str) -> Result<IpNet, String> {
+        parse_prefix(text)
+    }
+}
+
+/// An element of a list.
+struct Element<F: Form>(F::Value);
+
+impl<'de, F: Form> Deserialize<'de> for Element<F> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one::<F, D>(deserializer).map(Self)
+    }
+}
+
+/// A value.
+///
+/// # Errors
+/// When it has not the form.
+pub fn one<'de, F: Form, D: Deserializer<'de>>(deserializer: D) -> Result<F::Value, D::Error> {
+    F::read(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+/// A value that has no default.
+///
+/// # Errors
+/// When it has not the form.
+pub fn some<'de, F: Form, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<F::Value>, D::Error> {
+    one::<F, D>(deserializer).map(Some)
+}
+
+/// A list of values.
+///
+/// # Errors
+/// When an element has not the form.
+pub fn list<'de, F: Form, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<F::Value>, D::Error> {
+    let elements = Vec::<Element<F>>::deserialize(deserializer)?;
+    Ok(elements.into_iter().map(|element| element.0).collect())
+}
+
+/// A whole number of a range.
+#[derive(Clone, Copy, Debug)]
+struct Whole<T, const LEAST: u64, const MOST: u64>(T);
+
+impl<'de, T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Deserialize<'de>
+    for Whole<T, LEAST, MOST>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_u64(InRange::<T, LEAST, MOST>(PhantomData)).map(Self)
+    }
+}
+
+struct InRange<T, const LEAST: u64, const MOST: u64>(PhantomData<T>);
+
+impl<T: TryFrom<u64>, const LEAST: u64, const MOST: u64> Visitor<'_> for InRange<T, LEAST, MOST> {
+    type Value = T;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "a whole number from {LEAST} to {MOST}")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        let value = u64::try_from(number).ok().filter(|value| (LEAST..=MOST).contains(value));
+        let value = value.and_then(|value| T::try_from(value).ok());
+        value.ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+}
+
+/// A whole number of a range.
 ///
 /// # Errors
 /// When it is none.
-pub fn integer(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<u64, String> {
-    let number = value.as_integer();
-    number
-        .and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok())
-        .filter(|number| range.contains(number))
-        .ok_or_else(|| {
-            let (least, most) = (range.start(), range.end());
-            does_not_fit(&found(value), &format!("a whole number from {least} to {most}"))
-        })
+pub fn whole<'de, T, const LEAST: u64, const MOST: u64, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: TryFrom<u64>,
+    D: Deserializer<'de>,
+{
+    Whole::<T, LEAST, MOST>::deserialize(deserializer).map(|number| number.0)
 }
 
-/// The message about a value that is out of its range.
-pub fn does_not_fit(text: &str, must_be: &str) -> String {
-    format!("{text} does not fit; write {must_be}")
-}
-
-/// `true` or `false`.
+/// A whole number of a range that has no default.
 ///
 /// # Errors
 /// When it is none.
-pub fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| format!("{} is neither true nor false; write one of them", found(value)))
+pub fn some_whole<'de, T, const LEAST: u64, const MOST: u64, D>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error>
+where
+    T: TryFrom<u64>,
+    D: Deserializer<'de>,
+{
+    whole::<T, LEAST, MOST, D>(deserializer).map(Some)
 }
 
-/// One of the named values.
+/// A list of ports.
 ///
 /// # Errors
-/// When it is none.
-pub fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let wanted = value.as_str();
-    choices.iter().find(|(name, _)| Some(*name) == wanted).map(|(_, choice)| *choice).ok_or_else(
-        || {
-            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            format!("{} is not known; write one of {}", found(value), names.join(", "))
-        },
-    )
-}
-
-/// A prefix, as [`parse_prefix`] reads it.
-///
-/// # Errors
-/// When it is none.
-pub fn prefix(value: &DeValue<'_>) -> Result<IpNet, String> {
-    let text = value.as_str().ok_or_else(|| {
-        format!("{} is not a prefix; write one such as \"192.0.2.0/24\"", found(value))
-    })?;
-    parse_prefix(text)
+/// When an element is none.
+pub fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u16>, D::Error> {
+    let ports = Vec::<Whole<u16, 1, { u16::MAX as u64 }>>::deserialize(deserializer)?;
+    Ok(ports.into_iter().map(|port| port.0).collect())
 }
 
 /// Reads `192.0.2.0/24`, `2001:db8::/32`, or a single address, which stands for itself.

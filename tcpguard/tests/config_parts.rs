@@ -58,7 +58,7 @@ fn later_files_stand_over_earlier_ones_key_by_key() {
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!((config.settings.fast_failures, config.settings.quiet.as_secs()), (300, 60));
     assert_eq!(config.states.syn_recv, 99);
-    let prefixes: Vec<_> = config.protect_prefixes.iter().map(ToString::to_string).collect();
+    let prefixes: Vec<_> = config.protect.prefixes.iter().map(ToString::to_string).collect();
     assert_eq!(prefixes, ["203.0.113.0/24"], "a list is one value");
     let parts = ["10-early.toml", "20-late.toml", "30-net.toml"].map(|name| etc.part(name));
     assert_eq!(loaded.files, [vec![etc.main()], parts.to_vec()].concat());
@@ -88,8 +88,8 @@ fn blocks_about_the_same_listener_are_one_with_the_later_keys_on_top() {
     );
     let loaded = etc.read().unwrap();
     assert_eq!(loaded.config.xdp_mode_of("eth0"), XdpMode::Generic);
-    assert_eq!(loaded.config.next_programs.get("eth0").map(String::as_str), Some("balancer"));
-    let places: Vec<_> = loaded.config.listeners.iter().map(|own| own.at.to_string()).collect();
+    assert_eq!(loaded.config.next_programs().get("eth0").map(String::as_str), Some("balancer"));
+    let places: Vec<_> = loaded.config.listener.iter().map(|own| own.at.to_string()).collect();
     assert_eq!(places, [":443", ":25"]);
     let own = &loaded.config.tuning().overrides[0];
     assert_eq!(
@@ -117,7 +117,7 @@ fn mistakes_name_their_own_file_and_near_keys_wherever_those_belong() {
     );
     assert_eq!(
         etc.read().unwrap_err(),
-        "tcpguard.toml:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
+        "tcpguard.toml:1:8: mode: unknown value `on`, expected one of `off`, `observe`, `enforce`\n\
          tcpguard.toml:3:11: detection.clear_s: 1 does not fit; write a whole number of seconds from 5 to \
          3600\n\
          conf.d/10-a.toml:1:2: unknown key detecton; did you mean detection?\n\

@@ -80,15 +80,16 @@ impl From<io::Error> for CliError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tcpguard_host::toml_file::{Problem, Spot};
+
     use super::*;
-    use crate::config::Problem;
 
     #[test]
     fn each_mistake_of_a_configuration_is_a_line() {
         let problem = |line| Problem {
-            path: "fleet.toml".into(),
-            line,
-            column: 1,
+            at: Spot { path: Path::new("fleet.toml").into(), line, column: 1 },
             text: "unknown key x".to_owned(),
         };
         let error = CliError::from(ConfigError::Invalid(vec![problem(3), problem(7)]));

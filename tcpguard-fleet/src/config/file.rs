@@ -1,42 +1,190 @@
-//! The text of the file.
+//! The text of the file: each section as a struct of its keys, and the meaning of the keys together.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use ipnet::IpNet;
+use serde::Deserialize;
+use tcpguard_host::toml_file::{self, File, Problem, Sections};
+use tcpguard_host::toml_value::{Parsed, Prefix, list, some, some_whole};
+use toml::Spanned;
 
-use super::reader::{NOT_TOML, Reader, Section};
+use super::value::{
+    AbsolutePath, Address, CommunityForm, Server, Text, rate, share, some_list, some_number,
+    some_ports,
+};
 use super::{
-    Bus, Config, DEFAULT_AGENT_SOCKET, Edge, Hook, Operator, Problem, Relief, Speaker, SpeakerKind,
-    value,
+    Bus, Config, DEFAULT_AGENT_SOCKET, Edge, Hook, Operator, Relief, Speaker, SpeakerKind,
 };
 use crate::bus::Credentials;
-use crate::document::Label;
+use crate::document::{HostId, Label};
 use crate::relief::choice::Policy;
 use crate::relief::controller::bounds::{self, BlackholeTerms};
 use crate::relief::edge;
-use crate::relief::flowspec::{Action, HIGHEST_RATE, LOWEST_RATE};
+use crate::relief::flowspec::Action;
 use crate::relief::route::Community;
 use crate::relief::speaker::peering::Peering;
 use crate::trust::{MAX_RULE_TIME, PublicKey, Role, Roles};
 
-/// Kinds of speakers by name, with the paths of their packages.
-const SPEAKERS: [(&str, (SpeakerKind, &str)); 2] = [
-    ("gobgp", (SpeakerKind::GoBgp, "/usr/bin/gobgpd")),
-    ("exabgp", (SpeakerKind::ExaBgp, "/usr/sbin/exabgp")),
-];
-/// Rules that a role may make, by name.
-const MAY: [(&str, May); 2] = [("block", May::Block), ("allow", May::Allow)];
-/// Rates of a rule, in bytes per second.
-const RATES: RangeInclusive<u32> = LOWEST_RATE..=HIGHEST_RATE;
+const MOST_HOURS: u64 = MAX_RULE_TIME.as_secs() / 3600;
+const MOST_AS: u64 = u32::MAX as u64;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Keys {
+    #[serde(deserialize_with = "some::<Parsed<HostId>, _>")]
+    host: Option<HostId>,
+    #[serde(deserialize_with = "some::<Parsed<Label>, _>")]
+    site: Option<Label>,
+    bus: Option<Spanned<BusKeys>>,
+    agent: AgentKeys,
+    role: Vec<Spanned<RoleKeys>>,
+    operator: Operator,
+    hook: Vec<Spanned<HookKeys>>,
+    edge: EdgeKeys,
+    relief: Option<Spanned<ReliefKeys>>,
+    relief_host: Vec<Spanned<HostKeys>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BusKeys {
+    #[serde(deserialize_with = "list::<Server, _>")]
+    servers: Vec<String>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    credentials: Option<PathBuf>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    certificate: Option<PathBuf>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    key: Option<PathBuf>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    authorities: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AgentKeys {
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    socket: Option<PathBuf>,
+}
+
+/// A rule that a role may make.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
 enum May {
     Block,
     Allow,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RoleKeys {
+    #[serde(deserialize_with = "some::<Parsed<Label>, _>")]
+    name: Option<Label>,
+    #[serde(deserialize_with = "list::<Parsed<PublicKey>, _>")]
+    keys: Vec<PublicKey>,
+    may: Option<Vec<May>>,
+    #[serde(deserialize_with = "some_whole::<u8, 0, 32, _>")]
+    widest_ipv4: Option<u8>,
+    #[serde(deserialize_with = "some_whole::<u8, 0, 128, _>")]
+    widest_ipv6: Option<u8>,
+    #[serde(deserialize_with = "some_whole::<u64, 1, MOST_HOURS, _>")]
+    longest_h: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HookKeys {
+    #[serde(deserialize_with = "some_list::<Text, _>")]
+    command: Option<Vec<String>>,
+    #[serde(deserialize_with = "some::<Text, _>")]
+    url: Option<String>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    key: Option<PathBuf>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    token: Option<PathBuf>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    authorities: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EdgeKeys {
+    relief: bool,
+    #[serde(deserialize_with = "share")]
+    link_share: Option<f64>,
+    #[serde(deserialize_with = "share")]
+    loss_share: Option<f64>,
+    #[serde(deserialize_with = "some_number::<1, 1_000_000_000_000, _>")]
+    pps: Option<f64>,
+    #[serde(deserialize_with = "some_number::<1, 1_000_000_000, _>")]
+    clear_syn_pps: Option<f64>,
+    widen: Option<bool>,
+    #[serde(deserialize_with = "rate")]
+    rate_bytes_per_s: Option<u32>,
+    #[serde(deserialize_with = "rate")]
+    port_rate_bytes_per_s: Option<u32>,
+    #[serde(deserialize_with = "list::<Prefix, _>")]
+    blackhole: Vec<IpNet>,
+    #[serde(deserialize_with = "some_whole::<u64, 1, 10_000_000, _>")]
+    link_mbit: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ReliefKeys {
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    credentials: Option<PathBuf>,
+    #[serde(deserialize_with = "list::<Prefix, _>")]
+    protected: Vec<IpNet>,
+    #[serde(deserialize_with = "some_ports")]
+    bus_ports: Option<Vec<u16>>,
+    #[serde(deserialize_with = "some_whole::<usize, 0, 1000, _>")]
+    flowspec: Option<usize>,
+    #[serde(deserialize_with = "some_whole::<usize, 0, 1000, _>")]
+    blackholes: Option<usize>,
+    #[serde(deserialize_with = "some_whole::<u64, 1, 3600, _>")]
+    on_silence_s: Option<u64>,
+    dry_run: Option<bool>,
+    #[serde(deserialize_with = "some_list::<CommunityForm, _>")]
+    blackhole_communities: Option<Vec<Community>>,
+    #[serde(deserialize_with = "list::<Address, _>")]
+    blackhole_next_hops: Vec<IpAddr>,
+    speaker: Option<SpeakerKind>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    program: Option<PathBuf>,
+    #[serde(deserialize_with = "some_whole::<u32, 1, MOST_AS, _>")]
+    local_as: Option<u32>,
+    router_id: Option<Ipv4Addr>,
+    #[serde(deserialize_with = "some::<Address, _>")]
+    local_address: Option<IpAddr>,
+    #[serde(deserialize_with = "some_whole::<u32, 1, MOST_AS, _>")]
+    peer_as: Option<u32>,
+    #[serde(deserialize_with = "some::<Address, _>")]
+    neighbor: Option<IpAddr>,
+    #[serde(deserialize_with = "some_whole::<u8, 1, 255, _>")]
+    multihop: Option<u8>,
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
+    password: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct HostKeys {
+    #[serde(deserialize_with = "some::<Parsed<HostId>, _>")]
+    host: Option<HostId>,
+    #[serde(deserialize_with = "list::<Prefix, _>")]
+    prefixes: Vec<IpNet>,
+}
+
+impl Sections for Keys {
+    const NAMED: &'static [(&'static str, &'static str, &'static str)] = &[
+        ("role", "name", "\"ops\""),
+        ("relief_host", "host", "\"a1b2c3d4\", from: tcpguard-fleet name"),
+    ];
+    const EXPLAINED: &'static str = "every key is explained in the packaged fleet.toml";
 }
 
 /// Reads the `text` of the file at `path`.
@@ -44,300 +192,209 @@ enum May {
 /// # Errors
 /// All of its mistakes.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Config, Vec<Problem>> {
-    let reader = Reader::new(path, text);
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let offset = error.span().map_or(0, |span| span.start);
-        let message = error.message().lines().collect::<Vec<_>>().join(", ");
-        reader.note(offset, format!("{NOT_TOML}{message}"));
+    let mut file = toml_file::read::<Keys>(path, text);
+    let keys: Keys = file.keys();
+    let relief_at = keys.relief.as_ref().map(|relief| relief.span().start);
+    if let (None, Some(host)) = (relief_at, keys.relief_host.first()) {
+        file.note(host.span().start, "[[relief_host]] is for a controller; write [relief] too");
     }
-    let broken = reader.lines();
-    let config = read(reader.root(table.get_ref()));
-    let problems = reader.into_problems(&broken);
+    let hosts = relief_hosts(&mut file, keys.relief_host);
+    let config = Config {
+        host: keys.host,
+        site: keys.site,
+        bus: keys.bus.map(|bus| read_bus(&mut file, bus)).unwrap_or_default(),
+        agent: keys.agent.socket.unwrap_or_else(|| DEFAULT_AGENT_SOCKET.into()),
+        roles: read_roles(&mut file, keys.role),
+        operator: keys.operator,
+        hooks: keys.hook.into_iter().filter_map(|hook| read_hook(&mut file, hook)).collect(),
+        edge: read_edge(keys.edge),
+        relief: keys.relief.map(|relief| read_relief(&mut file, relief, hosts)),
+    };
+    let mut problems = file.problems;
+    problems.sort_by_key(|problem| (problem.at.line, problem.at.column));
     match problems.is_empty() {
         true => Ok(config),
         false => Err(problems),
     }
 }
 
-fn read(mut root: Section<'_>) -> Config {
-    let config = Config {
-        host: root.value("host", value::parsed),
-        site: root.value("site", value::parsed),
-        bus: read_bus(root.section("bus")),
-        agent: read_agent(root.section("agent")),
-        roles: read_roles(root.blocks("role")),
-        operator: read_operator(root.section("operator")),
-        hooks: root.blocks("hook").into_iter().filter_map(read_hook).collect(),
-        edge: read_edge(root.section("edge")),
-        relief: {
-            let hosts = root.blocks("relief_host");
-            read_relief(root.section("relief"), hosts)
-        },
-    };
-    root.finish();
-    config
-}
-
-fn read_bus(mut bus: Section<'_>) -> Bus {
-    let servers = bus.list("servers", server).unwrap_or_default();
-    let file = bus.value("credentials", value::path);
-    let certificate = bus.value("certificate", value::path);
-    let key = bus.value("key", value::path);
-    let authorities = bus.value("authorities", value::path);
-    let credentials = match (file, certificate, key) {
+fn read_bus(file: &mut File<'_>, bus: Spanned<BusKeys>) -> Bus {
+    let start = bus.span().start;
+    let BusKeys { servers, credentials, certificate, key, authorities } = bus.into_inner();
+    let credentials = match (credentials, certificate, key) {
         (None, None, None) => Credentials::None,
         (Some(file), None, None) => Credentials::File(file),
         (None, Some(certificate), Some(key)) => Credentials::Certificate { certificate, key },
         _ => {
-            bus.note("[bus] has either credentials, or certificate and key; remove the others");
+            let text = "[bus] has either credentials, or certificate and key; remove the others";
+            file.note(start, text);
             Credentials::None
         }
     };
-    bus.finish();
     Bus { servers, credentials, authorities }
 }
 
-/// The address of a server.
-fn server(value: &DeValue<'_>) -> Result<String, String> {
-    let text = value::text(value)?;
-    let known = ["tls://", "nats://"].iter().any(|scheme| text.starts_with(scheme));
-    match known && !text.contains('@') {
-        true => Ok(text),
-        false => {
-            Err(format!("\"{text}\" is not a server, such as \"tls://nats.example.net:4222\""))
-        }
-    }
-}
-
-fn read_agent(mut agent: Section<'_>) -> PathBuf {
-    let socket = agent.value("socket", value::path);
-    agent.finish();
-    socket.unwrap_or_else(|| DEFAULT_AGENT_SOCKET.into())
-}
-
-fn read_roles(blocks: Vec<Section<'_>>) -> Roles {
+fn read_roles(file: &mut File<'_>, blocks: Vec<Spanned<RoleKeys>>) -> Roles {
     let mut roles = BTreeMap::new();
-    for mut block in blocks {
-        let name = block.required("name", "\"ops\"", value::parsed::<Label>);
-        let keys = block.list("keys", value::parsed::<PublicKey>).unwrap_or_default();
-        if keys.is_empty() {
-            block.note("a role needs keys; write keys = [\"…\"], from: tcpguard-fleet key");
+    for block in blocks {
+        let start = block.span().start;
+        let keys = block.into_inner();
+        if keys.keys.is_empty() {
+            let text = "a role needs keys; write keys = [\"…\"], from: tcpguard-fleet key";
+            file.note(start, text);
         }
-        let may = block.list("may", |value| value::choice(value, &MAY));
-        let widest_v4 = block.value("widest_ipv4", |value| value::whole(value, 0..=32_u8));
-        let widest_v6 = block.value("widest_ipv6", |value| value::whole(value, 0..=128_u8));
-        let most = MAX_RULE_TIME.as_secs() / 3600;
-        let longest_h = block.value("longest_h", |value| value::integer(value, 1..=most));
-        let role = Role::new(keys);
-        let may = may.unwrap_or_else(|| vec![May::Block, May::Allow]);
+        let role = Role::new(keys.keys);
+        let may = |rule| keys.may.as_ref().is_none_or(|may| may.contains(&rule));
+        let longest = keys.longest_h.map(|hours| Duration::from_secs(3600 * hours));
         let role = Role {
-            block: may.contains(&May::Block),
-            allow: may.contains(&May::Allow),
-            widest_v4: widest_v4.unwrap_or(role.widest_v4),
-            widest_v6: widest_v6.unwrap_or(role.widest_v6),
-            longest: longest_h.map_or(role.longest, |hours| Duration::from_secs(3600 * hours)),
+            block: may(May::Block),
+            allow: may(May::Allow),
+            widest_v4: keys.widest_ipv4.unwrap_or(role.widest_v4),
+            widest_v6: keys.widest_ipv6.unwrap_or(role.widest_v6),
+            longest: longest.unwrap_or(role.longest),
             ..role
         };
-        if let Some(name) = name
-            && let Some(before) = roles.insert(name.clone(), role)
-        {
-            block.note(format!(
-                "the role {name} is listed twice; write all of its keys in one [[role]]"
-            ));
-            roles.insert(name, before);
-        }
-        block.finish();
+        roles.extend(keys.name.map(|name| (name, role)));
     }
     Roles(roles)
 }
 
-fn read_operator(mut operator: Section<'_>) -> Operator {
-    let role = operator.value("role", value::parsed);
-    let key = operator.value("key", value::path);
-    operator.finish();
-    Operator { role, key }
-}
-
-fn read_hook(mut hook: Section<'_>) -> Option<Hook> {
-    let command = hook.list("command", value::text);
-    let url = hook.value("url", value::text);
-    let key = hook.value("key", value::path);
-    let token = hook.value("token", value::path);
-    let authorities = hook.value("authorities", value::path);
+fn read_hook(file: &mut File<'_>, hook: Spanned<HookKeys>) -> Option<Hook> {
+    let start = hook.span().start;
+    let HookKeys { command, url, key, token, authorities } = hook.into_inner();
     let of_url = key.is_some() || token.is_some() || authorities.is_some();
-    let read = match (command, url) {
+    match (command, url) {
         (Some(command), None) if !of_url => {
             if !command.first().is_some_and(|program| program.starts_with('/')) {
-                hook.note(
-                    "hook.command: write it as a list: [\"/usr/local/bin/notify\", \"--quiet\"]",
-                );
+                let text =
+                    "hook.command: write it as a list: [\"/usr/local/bin/notify\", \"--quiet\"]";
+                file.note(start, text);
             }
             Some(Hook::Command(command))
         }
         (None, Some(url)) => Some(Hook::Webhook { url, key, token, authorities }),
         _ => {
-            hook.note("[[hook]] has either command, or url with key, token and authorities");
+            let text = "[[hook]] has either command, or url with key, token and authorities";
+            file.note(start, text);
             None
         }
-    };
-    hook.finish();
-    read
+    }
 }
 
-fn read_edge(mut section: Section<'_>) -> Option<Edge> {
+fn read_edge(keys: EdgeKeys) -> Option<Edge> {
     let default = edge::Settings::default();
-    let is_on = section.value("relief", value::boolean).unwrap_or_default();
-    let share = |value: &DeValue<'_>| value::number(value, 0.001..=1.0);
-    let link_share = section.value("link_share", share);
-    let loss_share = section.value("loss_share", share);
-    let pps = section.value("pps", |value| value::number(value, 1.0..=1e12));
-    let clear = section.value("clear_syn_pps", |value| value::number(value, 1.0..=1e9));
-    let may_widen = section.value("widen", value::boolean);
-    let or_none = |value: &DeValue<'_>| match value::integer(value, 0..=0) {
-        Ok(_) => Ok(None),
-        Err(_) => value::whole(value, RATES).map(Some).map_err(|why| format!("{why}, or 0")),
-    };
-    let rate = section.value("rate_bytes_per_s", or_none);
-    let port_rate = section.value("port_rate_bytes_per_s", or_none);
-    let spare = section.list("blackhole", value::prefix).unwrap_or_default();
-    let link = section.value("link_mbit", |value| value::integer(value, 1..=10_000_000));
-    section.finish();
     let policy = Policy {
-        action: rate.map_or(default.policy.action, |rate| Action::with_rate(rate.unwrap_or(0))),
-        port_rate: port_rate.flatten(),
-        blackhole: !spare.is_empty(),
+        action: keys.rate_bytes_per_s.map_or(default.policy.action, Action::with_rate),
+        port_rate: keys.port_rate_bytes_per_s.filter(|rate| *rate != 0),
+        blackhole: !keys.blackhole.is_empty(),
     };
     let settings = edge::Settings {
-        link_share: link_share.unwrap_or(default.link_share),
-        loss_share: loss_share.unwrap_or(default.loss_share),
-        pps,
-        clear_syn_pps: clear.unwrap_or(default.clear_syn_pps),
-        may_widen: may_widen.unwrap_or(default.may_widen),
+        link_share: keys.link_share.unwrap_or(default.link_share),
+        loss_share: keys.loss_share.unwrap_or(default.loss_share),
+        pps: keys.pps,
+        clear_syn_pps: keys.clear_syn_pps.unwrap_or(default.clear_syn_pps),
+        may_widen: keys.widen.unwrap_or(default.may_widen),
         policy,
     };
-    let link_bps = link.map(|megabits| megabits as f64 * 1e6);
-    is_on.then_some(Edge { settings, spare, link_bps })
+    let link_bps = keys.link_mbit.map(|megabits| megabits as f64 * 1e6);
+    keys.relief.then_some(Edge { settings, spare: keys.blackhole, link_bps })
 }
 
-fn read_relief(mut section: Section<'_>, hosts: Vec<Section<'_>>) -> Option<Relief> {
-    let is_written = section.is_written();
-    if !is_written {
-        for host in &hosts {
-            host.note("[[relief_host]] is for a controller; write [relief] too");
-        }
-    }
+fn read_relief(
+    file: &mut File<'_>,
+    relief: Spanned<ReliefKeys>,
+    hosts: BTreeMap<HostId, Vec<IpNet>>,
+) -> Relief {
+    let start = relief.span().start;
+    let keys = relief.into_inner();
     let default = bounds::Settings::default();
-    let credentials = section.value("credentials", value::path);
-    let protected = section.list("protected", value::prefix).unwrap_or_default();
-    let port = |value: &DeValue<'_>| value::whole(value, 1..=u16::MAX);
-    let bus_ports = section.list("bus_ports", port);
-    let flowspec = section.value("flowspec", |value| value::integer(value, 0..=1000));
-    let blackholes = section.value("blackholes", |value| value::integer(value, 0..=1000));
-    let on_silence = section.value("on_silence_s", |value| value::integer(value, 1..=3600));
-    let dry_run = section.value("dry_run", value::boolean).unwrap_or(true);
+    let dry_run = keys.dry_run.unwrap_or(true);
+    let speaker = read_speaker(file, start, &keys);
     let bounds = bounds::Settings {
-        hosts: read_relief_hosts(hosts),
-        protected,
-        bus_ports: bus_ports.unwrap_or(default.bus_ports),
-        blackhole: read_blackhole(&mut section),
-        flowspec: flowspec.map_or(default.flowspec, |number| number as usize),
-        blackholes: blackholes.map_or(default.blackholes, |number| number as usize),
-        on_silence: on_silence.map(Duration::from_secs),
+        hosts,
+        blackhole: read_blackhole(file, start, &keys),
+        protected: keys.protected,
+        bus_ports: keys.bus_ports.unwrap_or(default.bus_ports),
+        flowspec: keys.flowspec.unwrap_or(default.flowspec),
+        blackholes: keys.blackholes.unwrap_or(default.blackholes),
+        on_silence: keys.on_silence_s.map(Duration::from_secs),
         dry_run,
     };
-    let speaker = read_speaker(&mut section, dry_run);
-    section.finish();
-    is_written.then_some(Relief { credentials, bounds, speaker })
+    Relief { credentials: keys.credentials, bounds, speaker }
 }
 
-fn read_relief_hosts(
-    blocks: Vec<Section<'_>>,
-) -> BTreeMap<crate::document::HostId, Vec<ipnet::IpNet>> {
+fn relief_hosts(
+    file: &mut File<'_>,
+    blocks: Vec<Spanned<HostKeys>>,
+) -> BTreeMap<HostId, Vec<IpNet>> {
     let mut hosts = BTreeMap::new();
-    for mut block in blocks {
-        let host = block.required("host", "\"a1b2c3d4\", from: tcpguard-fleet name", value::parsed);
-        let prefixes = block.list("prefixes", value::prefix).unwrap_or_default();
+    for block in blocks {
+        let start = block.span().start;
+        let HostKeys { host, prefixes } = block.into_inner();
         if prefixes.is_empty() {
-            block.note("a host needs prefixes: routes are announced for its own addresses only");
+            let text = "a host needs prefixes: routes are announced for its own addresses only";
+            file.note(start, text);
         }
-        if let Some(host) = host {
-            hosts.entry(host).or_insert_with(Vec::new).extend(prefixes);
-        }
-        block.finish();
+        hosts.extend(host.map(|host| (host, prefixes)));
     }
     hosts
 }
 
-fn read_blackhole(section: &mut Section<'_>) -> Option<BlackholeTerms> {
-    let communities = section.list("blackhole_communities", community);
-    let next_hops = section.list("blackhole_next_hops", value::address).unwrap_or_default();
+fn read_blackhole(file: &mut File<'_>, start: usize, keys: &ReliefKeys) -> Option<BlackholeTerms> {
+    let communities = keys.blackhole_communities.clone();
     let mut terms = BlackholeTerms {
         next_hop_ipv4: None,
         next_hop_ipv6: None,
         communities: communities.unwrap_or_else(|| vec![Community::BLACKHOLE]),
     };
-    for next_hop in &next_hops {
+    for next_hop in &keys.blackhole_next_hops {
         let is_second = match next_hop {
             IpAddr::V4(address) => terms.next_hop_ipv4.replace(*address).is_some(),
             IpAddr::V6(address) => terms.next_hop_ipv6.replace(*address).is_some(),
         };
         if is_second {
-            section.note("relief.blackhole_next_hops has at most one address of each family");
+            file.note(start, "relief.blackhole_next_hops has at most one address of each family");
         }
     }
-    (!next_hops.is_empty()).then_some(terms)
+    (!keys.blackhole_next_hops.is_empty()).then_some(terms)
 }
 
-/// A community of BGP.
-fn community(value: &DeValue<'_>) -> Result<Community, String> {
-    let text = value::text(value)?;
-    text.parse().map_err(|_| format!("\"{text}\" is not a community, such as \"65535:666\""))
-}
-
-fn read_speaker(section: &mut Section<'_>, dry_run: bool) -> Option<Speaker> {
-    let number = |value: &DeValue<'_>| value::whole(value, 1..=u32::MAX);
-    let kind = section.value("speaker", |value| value::choice(value, &SPEAKERS));
-    let program = section.value("program", value::path);
-    let local_as = section.value("local_as", number);
-    let router_id = section.value("router_id", value::parsed);
-    let local_address = section.value("local_address", value::address);
-    let peer_as = section.value("peer_as", number);
-    let neighbor = section.value("neighbor", value::address);
-    let multihop = section.value("multihop", |value| value::whole(value, 1..=255_u8));
-    let password = section.value("password", value::path);
-    let Some((kind, default)) = kind else {
-        if !dry_run {
-            section.note("[relief] announces nothing without a speaker; write speaker = \"gobgp\"");
+fn read_speaker(file: &mut File<'_>, start: usize, keys: &ReliefKeys) -> Option<Speaker> {
+    let Some(kind) = keys.speaker else {
+        if keys.dry_run == Some(false) {
+            let text = "[relief] announces nothing without a speaker; write speaker = \"gobgp\"";
+            file.note(start, text);
         }
         return None;
     };
     let missing = [
-        ("local_as", local_as.is_none()),
-        ("router_id", router_id.is_none()),
-        ("local_address", local_address.is_none()),
-        ("peer_as", peer_as.is_none()),
-        ("neighbor", neighbor.is_none()),
+        ("local_as", keys.local_as.is_none()),
+        ("router_id", keys.router_id.is_none()),
+        ("local_address", keys.local_address.is_none()),
+        ("peer_as", keys.peer_as.is_none()),
+        ("neighbor", keys.neighbor.is_none()),
     ];
     let missing: Vec<_> =
         missing.into_iter().filter(|(_, is_missing)| *is_missing).map(|(key, _)| key).collect();
     if !missing.is_empty() {
-        section.note(format!("[relief] needs for its speaker: {}", missing.join(", ")));
+        let text = format!("[relief] needs for its speaker: {}", missing.join(", "));
+        file.note(start, text);
     }
     let peering = Peering {
-        local_as: local_as?,
-        router_id: router_id?,
-        local_address: local_address?,
-        peer_as: peer_as?,
-        neighbor: neighbor?,
-        multihop,
+        local_as: keys.local_as?,
+        router_id: keys.router_id?,
+        local_address: keys.local_address?,
+        peer_as: keys.peer_as?,
+        neighbor: keys.neighbor?,
+        multihop: keys.multihop,
         password: None,
     };
     if peering.local_address.is_ipv4() != peering.neighbor.is_ipv4() {
-        section.note("relief.local_address and relief.neighbor are of different address families");
+        let text = "relief.local_address and relief.neighbor are of different address families";
+        file.note(start, text);
     }
-    let program = program.unwrap_or_else(|| default.into());
-    Some(Speaker { kind, program, peering, password })
+    let program = keys.program.clone().unwrap_or_else(|| kind.program().into());
+    Some(Speaker { kind, program, peering, password: keys.password.clone() })
 }
 
 #[cfg(test)]
@@ -481,13 +538,13 @@ mod tests {
             ("[bus]\nservers = [\"tls://user:word@x:4222\"]\n", "is not a server"),
             ("[bus]\nservers = [\"wss://nats.example.net\"]\n", "is not a server"),
             ("[bus]\ncertificate = \"/a\"\n", "either credentials, or certificate and key"),
-            ("[[role]]\nkeys = []\n", "[role] needs the key name"),
+            ("[[role]]\nkeys = []\n", "[[role]] needs the key name"),
             ("[[role]]\nname = \"ops\"\n", "a role needs keys"),
             ("[[role]]\nname = \"ops\"\nkeys = [\"d75a\"]\n", "64 lower-case hexadecimal digits"),
             ("[role]\nname = \"ops\"\n", "write [[role]]"),
             ("[[hook]]\n", "either command, or url"),
             ("[[hook]]\ncommand = [\"notify\"]\n", "write it as a list"),
-            ("[edge]\nlink_share = 90\n", "write a number from 0.001 to 1"),
+            ("[edge]\nlink_share = 90\n", "a number from 0.001 to 1"),
             (
                 "[edge]\nport_rate_bytes_per_s = 8000\n",
                 "8000 does not fit; write a whole number from 9000 to 16777216, or 0",
@@ -497,7 +554,7 @@ mod tests {
                 "[relief]\nspeaker = \"gobgp\"\npeer_as = 1\n",
                 "local_as, router_id, local_address, neighbor",
             ),
-            ("[relief]\nspeaker = \"frr\"\n", "write one of \"gobgp\", \"exabgp\""),
+            ("[relief]\nspeaker = \"frr\"\n", "expected `gobgp` or `exabgp`"),
             ("[relief]\nblackhole_communities = [\"666\"]\n", "is not a community"),
             (
                 "[relief]\nblackhole_next_hops = [\"10.0.0.1\", \"10.0.0.2\"]\n",
@@ -514,7 +571,7 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.contains(why)), "{mistakes:?}");
         }
         let role = format!("[[role]]\nname = \"ops\"\nkeys = [\"{KEY}\"]\n");
-        assert!(mistakes(&format!("{role}{role}"))[0].contains("is listed twice"));
+        assert!(mistakes(&format!("{role}{role}"))[0].contains("put both together"));
     }
 
     /// The samples of the documentation, each of which is a whole file of a machine or a part of one.

@@ -6,7 +6,6 @@
 mod file;
 mod identity;
 mod problem;
-mod reader;
 mod value;
 
 use std::fs;
@@ -14,10 +13,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use serde::Deserialize;
 use tcpguard_host::hint::Failure;
+use tcpguard_host::toml_value::{Parsed, some};
 
 pub use identity::host as machine_host;
-pub use problem::{ConfigError, Problem};
+pub use problem::ConfigError;
 
 use crate::bus;
 use crate::document::{HostId, Label};
@@ -25,6 +26,7 @@ use crate::relief::controller::bounds;
 use crate::relief::edge;
 use crate::relief::speaker::peering::Peering;
 use crate::trust::Roles;
+use value::AbsolutePath;
 
 /// Path of the file when the command line names no other.
 pub const DEFAULT_PATH: &str = "/etc/tcpguard/fleet.toml";
@@ -66,11 +68,14 @@ pub struct Bus {
 }
 
 /// Role and key of an operator.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
 pub struct Operator {
     /// The role.
+    #[serde(deserialize_with = "some::<Parsed<Label>, _>")]
     pub role: Option<Label>,
     /// File with the key.
+    #[serde(deserialize_with = "some::<AbsolutePath, _>")]
     pub key: Option<PathBuf>,
 }
 
@@ -128,12 +133,23 @@ pub struct Speaker {
 }
 
 /// Kind of a BGP speaker.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "lowercase")]
 pub enum SpeakerKind {
     /// GoBGP, 3 or later.
     GoBgp,
     /// ExaBGP, 4.2 or later.
     ExaBgp,
+}
+
+impl SpeakerKind {
+    /// Path of the program in its package.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::GoBgp => "/usr/bin/gobgpd",
+            Self::ExaBgp => "/usr/sbin/exabgp",
+        }
+    }
 }
 
 impl Config {

@@ -5,27 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use tcpguard_host::hint::Hint;
-
-/// A mistake in the configuration file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// Path of the file.
-    pub path: PathBuf,
-    /// The line, counted from 1.
-    pub line: usize,
-    /// The column, counted from 1 in characters.
-    pub column: usize,
-    /// The mistake, and the text to write instead.
-    pub text: String,
-}
-
-/// `/etc/tcpguard/fleet.toml:12:8: unknown key bus.server; did you mean bus.servers?`
-impl fmt::Display for Problem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, line, column, text } = self;
-        write!(out, "{}:{line}:{column}: {text}", path.display())
-    }
-}
+use tcpguard_host::toml_file::Problem;
 
 /// Reason for which there is no configuration.
 #[derive(Debug)]

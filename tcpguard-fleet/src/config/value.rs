@@ -1,82 +1,125 @@
-//! Readers of single values. Each error names the value that was found and the form to write.
+//! Forms of single values. Each error names the value that was found and the form to write.
 
-use std::fmt::Display;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use tcpguard_host::toml_value::found;
-pub(super) use tcpguard_host::toml_value::{boolean, choice, integer, prefix};
-use toml::de::DeValue;
+use serde::de::{Deserialize as _, Deserializer, Error, Unexpected};
+use tcpguard_host::toml_value::{Form, list, ports, whole};
 
-/// A whole number of another type.
-pub(super) fn whole<T: TryFrom<u64> + Into<u64>>(
-    value: &DeValue<'_>,
-    range: RangeInclusive<T>,
-) -> Result<T, String> {
-    let (least, most) = range.into_inner();
-    let number = integer(value, least.into()..=most.into())?;
-    T::try_from(number).map_err(|_| format!("{number} does not fit"))
-}
+use crate::relief::flowspec::{HIGHEST_RATE, LOWEST_RATE};
+use crate::relief::route::Community;
 
-/// A number with decimals or without.
-pub(super) fn number(value: &DeValue<'_>, range: RangeInclusive<f64>) -> Result<f64, String> {
-    let number = match value {
-        DeValue::Integer(number) => {
-            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
-        }
-        DeValue::Float(number) => number.as_str().parse().ok(),
-        _ => None,
-    };
-    number.filter(|number| range.contains(number)).ok_or_else(|| {
-        let (least, most) = (range.start(), range.end());
-        format!("{} does not fit; write a number from {least} to {most}", found(value))
-    })
-}
+/// The address of a server.
+pub(super) enum Server {}
 
 /// A text that is not empty.
-pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
-    let text = value.as_str().filter(|text| !text.is_empty());
-    text.map(str::to_owned).ok_or_else(|| format!("{} is not a text in quotes", found(value)))
-}
-
-/// A text that another type reads.
-pub(super) fn parsed<T: FromStr<Err: Display>>(value: &DeValue<'_>) -> Result<T, String> {
-    let text = text(value)?;
-    text.parse().map_err(|why| format!("\"{text}\" is {why}"))
-}
+pub(super) enum Text {}
 
 /// The absolute path of a file.
-pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    let path = value.as_str().filter(|path| path.starts_with('/'));
-    path.map(PathBuf::from)
-        .ok_or_else(|| format!("{} is not an absolute path, such as \"/etc/…\"", found(value)))
-}
+pub(super) enum AbsolutePath {}
 
 /// An address.
-pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, String> {
-    let address = value.as_str().and_then(|text| text.parse::<IpAddr>().ok());
-    address
-        .map(|address| address.to_canonical())
-        .ok_or_else(|| format!("{} is not an IP address, such as \"192.0.2.10\"", found(value)))
+pub(super) enum Address {}
+
+/// A community of BGP.
+pub(super) enum CommunityForm {}
+
+impl Form for Server {
+    type Value = String;
+
+    fn read(text: &str) -> Result<String, String> {
+        let known = ["tls://", "nats://"].iter().any(|scheme| text.starts_with(scheme));
+        match known && !text.contains('@') {
+            true => Ok(text.to_owned()),
+            false => {
+                Err(format!("\"{text}\" is not a server, such as \"tls://nats.example.net:4222\""))
+            }
+        }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Form for Text {
+    type Value = String;
 
-    #[test]
-    fn an_error_names_the_value_and_the_form() {
-        let text = |text: &'static str| DeValue::String(text.into());
-        for (error, expected) in [
-            (
-                path(&text("fleet.creds")).err(),
-                "\"fleet.creds\" is not an absolute path, such as \"/etc/…\"",
-            ),
-            (number(&text("1"), 0.0..=1.0).err(), "\"1\" does not fit; write a number from 0 to 1"),
-        ] {
-            assert_eq!(error.as_deref(), Some(expected));
+    fn read(text: &str) -> Result<String, String> {
+        match text.is_empty() {
+            true => Err("an empty text means nothing; leave the key out".to_owned()),
+            false => Ok(text.to_owned()),
         }
+    }
+}
+
+impl Form for AbsolutePath {
+    type Value = PathBuf;
+
+    fn read(text: &str) -> Result<PathBuf, String> {
+        match text.starts_with('/') {
+            true => Ok(text.into()),
+            false => Err(format!("\"{text}\" is not an absolute path, such as \"/etc/…\"")),
+        }
+    }
+}
+
+impl Form for Address {
+    type Value = IpAddr;
+
+    fn read(text: &str) -> Result<IpAddr, String> {
+        let address = text.parse::<IpAddr>().map(|address| address.to_canonical());
+        address.map_err(|_| format!("\"{text}\" is not an IP address, such as \"192.0.2.10\""))
+    }
+}
+
+impl Form for CommunityForm {
+    type Value = Community;
+
+    fn read(text: &str) -> Result<Community, String> {
+        text.parse().map_err(|_| format!("\"{text}\" is not a community, such as \"65535:666\""))
+    }
+}
+
+pub(super) fn some_list<'de, F: Form, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<F::Value>>, D::Error> {
+    list::<F, D>(deserializer).map(Some)
+}
+
+pub(super) fn some_ports<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<u16>>, D::Error> {
+    ports(deserializer).map(Some)
+}
+
+/// A number with decimals or without, at least `least` and at most `most`.
+fn number<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    (least, most): (f64, f64),
+) -> Result<Option<f64>, D::Error> {
+    let number = f64::deserialize(deserializer)?;
+    match (least..=most).contains(&number) {
+        true => Ok(Some(number)),
+        false => {
+            let must_be = format!("a number from {least} to {most}");
+            Err(D::Error::invalid_value(Unexpected::Float(number), &&*must_be))
+        }
+    }
+}
+
+pub(super) fn some_number<'de, const LEAST: u64, const MOST: u64, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<f64>, D::Error> {
+    number(deserializer, (LEAST as f64, MOST as f64))
+}
+
+pub(super) fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    number(deserializer, (0.001, 1.0))
+}
+
+/// A rate in bytes per second, or 0 for none.
+pub(super) fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match whole::<u32, 0, { HIGHEST_RATE as u64 }, D>(deserializer)? {
+        rate if rate == 0 || rate >= LOWEST_RATE => Ok(Some(rate)),
+        rate => Err(D::Error::custom(format!(
+            "{rate} does not fit; write a whole number from {LOWEST_RATE} to {HIGHEST_RATE}, or 0"
+        ))),
     }
 }

@@ -12,13 +12,16 @@ mod packet;
 pub mod recorded;
 mod words;
 
+use serde::{Deserialize, Serialize};
+
 use crate::linux::netfilter::RuleSet;
 pub use judge::{Judgement, Kind, Offence, Question, Way, judge};
 pub use nat::{Nat, nat, redirection};
 pub use words::mark_rules;
 
 /// Treatment of rules that do not suit SYN cookies.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FirewallChoice {
     /// No cookies at listeners which they concern.
     #[default]

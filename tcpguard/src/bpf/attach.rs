@@ -10,6 +10,7 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcAttachType};
 use aya::programs::xdp::XdpMode as Mode;
 use aya::programs::{Program, ProgramError, ProgramInfo, RawTracePoint, SchedClassifier, Xdp};
 use aya_obj::generated::bpf_attach_type::BPF_TCX_EGRESS;
+use serde::{Deserialize, Serialize};
 use tcpguard_host::doctor::facts::MULTI_BUFFER;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::attachments::{Direction, filters};
@@ -26,7 +27,8 @@ use super::pins::Kind;
 use super::{Features, KernelError, Pins, attached_programs, syscall};
 
 /// Mode in which XDP programs are attached.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum XdpMode {
     /// Native where the driver supports it and [`against_native`] has nothing against it, else generic, which
     /// `tcpguard status` shows.

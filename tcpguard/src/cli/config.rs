@@ -105,17 +105,18 @@ pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::R
 
 /// Returns the problems that are not mistakes, but keep an agent from starting or from protecting the host.
 fn warnings(config: &Config) -> Vec<Failure> {
-    if config.interfaces.is_empty() {
+    if config.interfaces.names.is_empty() {
         let message = "no interface is named, so the service does not start";
         return vec![Failure::new(message, "set [interfaces] names; interfaces: ip -br link")];
     }
-    let missing = config.interfaces.iter().filter_map(|name| match interfaces::by_name(name) {
-        Err(error @ linux::Error::NoInterface { .. }) => {
-            Some(Failure::new(error.to_string(), error.hint()))
-        }
-        // Another error does not mean that the interface is missing.
-        Ok(_) | Err(_) => None,
-    });
+    let missing =
+        config.interfaces.names.iter().filter_map(|name| match interfaces::by_name(name) {
+            Err(error @ linux::Error::NoInterface { .. }) => {
+                Some(Failure::new(error.to_string(), error.hint()))
+            }
+            // Another error does not mean that the interface is missing.
+            Ok(_) | Err(_) => None,
+        });
     missing.collect()
 }
 
@@ -209,8 +210,11 @@ fn valid(loaded: &Loaded) -> String {
         (None, 0) => format!("{} does not exist, the defaults hold", main.display()),
         (None, _) => format!("no {}{beside}: valid", main.display()),
     };
-    let interfaces =
-        if config.interfaces.is_empty() { "none".to_owned() } else { config.interfaces.join(" ") };
+    let interfaces = if config.interfaces.names.is_empty() {
+        "none".to_owned()
+    } else {
+        config.interfaces.names.join(" ")
+    };
     format!("{files}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
 }
 

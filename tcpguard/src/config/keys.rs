@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use tcpguard_engine::{Threshold, thresholds};
 
 use super::Config;
-use super::value::{BEYOND_BOUNDS, COOKIE_BACKENDS, COOKIE_FIREWALL, MODES, XDP_MODES};
 
 /// A key of the configuration file.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +21,6 @@ pub(super) struct Other {
     doc: &'static str,
     /// The value to show where there is no default.
     example: Option<&'static str>,
-    value: fn(&Config) -> Value,
 }
 
 /// Sections in the order of the file, with the text above each. The first is the top level.
@@ -55,14 +53,12 @@ const OTHERS: &[Other] = &[
               \u{20} \"off\"      match nothing\n\
               A mode set with `tcpguard mode` survives restarts and has priority over this line.",
         example: None,
-        value: |config| named(&MODES, config.mode),
     },
     Other {
         name: "interfaces.names",
         doc: "Interfaces to protect, such as [\"eth0\"]. `tcpguard run -i IFACE` replaces this \
               list.",
         example: None,
-        value: |config| json!(config.interfaces),
     },
     Other {
         name: "interfaces.xdp_mode",
@@ -72,14 +68,12 @@ const OTHERS: &[Other] = &[
               \u{20} \"native\"   in the driver or not at all\n\
               \u{20} \"generic\"  in the network stack: works everywhere, costs more per packet",
         example: None,
-        value: |config| named(&XDP_MODES, config.xdp_mode),
     },
     Other {
         name: "policy.drop_illegal_flags",
         doc: "Drop segments with flag combinations that no TCP sends (SYN with FIN, no flag at \
               all, …) in mode enforce. false: only count them.",
         example: None,
-        value: |config| json!(config.drop_illegal_flags),
     },
     Other {
         name: "policy.drop_out_of_state",
@@ -87,7 +81,6 @@ const OTHERS: &[Other] = &[
               enforce, under a SYN flood or while a listener sends many resets. The kernel's own \
               table of connections decides. false: only count them.",
         example: None,
-        value: |config| json!(config.drop_out_of_state),
     },
     Other {
         name: "policy.beyond_bounds",
@@ -101,7 +94,6 @@ const OTHERS: &[Other] = &[
               \u{20} \"pass\"     count them, by reason\n\
               \u{20} \"drop\"     drop them all",
         example: None,
-        value: |config| named(&BEYOND_BOUNDS, config.beyond_bounds),
     },
     Other {
         name: "cookies.backend",
@@ -109,7 +101,6 @@ const OTHERS: &[Other] = &[
               kernel for tcpguard, with tcp_syncookies=2 meanwhile), \"kernel\" (the kernel \
               alone), or \"auto\": the first of these that works.",
         example: None,
-        value: |config| named(&COOKIE_BACKENDS, config.cookie_backend),
     },
     Other {
         name: "cookies.firewall",
@@ -119,7 +110,6 @@ const OTHERS: &[Other] = &[
               then bypassed, and rules that refuse connections without a SYN cut off your \
               clients. `tcpguard doctor` names the rules.",
         example: None,
-        value: |config| named(&COOKIE_FIREWALL, config.cookie_firewall),
     },
     Other {
         name: "cookies.mark",
@@ -128,7 +118,6 @@ const OTHERS: &[Other] = &[
               prints the rules. Choose bits that nothing else uses, because policy routing and \
               VPNs read marks too. 0: none. (0 to 4294967295)",
         example: None,
-        value: |config| json!(config.cookie_mark),
     },
     Other {
         name: "cookies.replies_per_network",
@@ -139,14 +128,12 @@ const OTHERS: &[Other] = &[
               as its queue holds. Raise it if many of your new clients share a carrier's /24. (1 \
               to 1000000)",
         example: None,
-        value: |config| json!(config.replies_per_network),
     },
     Other {
         name: "cookies.replies_total",
         doc: "The same in all. Lower it if your uplink or a device before it cannot carry as many \
               SYN-ACKs. (1000 to 100000000)",
         example: None,
-        value: |config| json!(config.replies_total),
     },
     Other {
         name: "protect.prefixes",
@@ -155,9 +142,6 @@ const OTHERS: &[Other] = &[
               all together as the queue of the listener holds. The host's own addresses, its \
               gateways and resolvers are always protected from source rules.",
         example: None,
-        value: |config| {
-            json!(config.protect_prefixes.iter().map(ToString::to_string).collect::<Vec<_>>())
-        },
     },
     Other {
         name: "protect.ssh_ports",
@@ -165,13 +149,11 @@ const OTHERS: &[Other] = &[
               rule locks you out. A peer counts at once if systemd-logind knows its session, else \
               after 130 s.",
         example: None,
-        value: |config| json!(config.ssh_ports),
     },
     Other {
         name: "listeners.ignore_ports",
         doc: "Ports at which listeners are not monitored.",
         example: None,
-        value: |config| json!(config.ignore_ports),
     },
     Other {
         name: "states.syn_recv",
@@ -179,7 +161,6 @@ const OTHERS: &[Other] = &[
               of a second away has as many at 150 new connections a second. Raise it if your host \
               is busier. (1 to 100000000)",
         example: None,
-        value: |config| json!(config.states.syn_recv),
     },
     Other {
         name: "states.established_warning",
@@ -187,7 +168,6 @@ const OTHERS: &[Other] = &[
               host's capacity. Default: none, because the descriptors, memory and ports of \
               connections are judged against their limits. (1 to 100000000)",
         example: Some("50000"),
-        value: |config| json!(config.states.established_warning),
     },
     Other {
         name: "states.established_critical",
@@ -195,14 +175,12 @@ const OTHERS: &[Other] = &[
               warning. Set it to the number at which you want to be paged. Default: none. (1 to \
               100000000)",
         example: Some("80000"),
-        value: |config| json!(config.states.established_critical),
     },
     Other {
         name: "control.group",
         doc: "Unix group with read access to the status, such as \"adm\". Changes always need \
               root. Default: none.",
         example: Some("\"adm\""),
-        value: |config| json!(config.group),
     },
     Other {
         name: "metrics.listen",
@@ -210,7 +188,6 @@ const OTHERS: &[Other] = &[
               of this host. The service may use TCP only with a drop-in: docs/metrics.md. \
               Default: none. The socket /run/tcpguard/metrics.sock always exists.",
         example: Some("\"127.0.0.1:9469\""),
-        value: |config| json!(config.metrics_listen),
     },
     Other {
         name: "fleet.listen",
@@ -219,13 +196,11 @@ const OTHERS: &[Other] = &[
               fleet's operators. No hint drops a SYN by itself, and every operator of this host \
               has priority over the fleet: docs/threat-model.md.",
         example: None,
-        value: |config| json!(config.fleet_listen),
     },
     Other {
         name: "fleet.group",
         doc: "Unix group that may read and write that socket.",
         example: None,
-        value: |config| json!(config.fleet_group),
     },
 ];
 
@@ -324,11 +299,6 @@ pub(super) const BLOCKS: &[Block] = &[
     },
 ];
 
-/// Returns whether blocks have this name.
-pub(super) fn is_block(name: &str) -> bool {
-    BLOCKS.iter().any(|block| block.name.trim_matches(['[', ']']) == name)
-}
-
 impl Block {
     /// Its keys: name, explanation, and a value that it may have.
     pub(super) fn keys(&self) -> Vec<(&'static str, String, String)> {
@@ -342,8 +312,9 @@ pub(super) fn number(threshold: &Threshold, value: f64) -> Value {
     if threshold.unit.is_whole() { json!(value as u64) } else { json!(value) }
 }
 
-pub(super) fn named<T: PartialEq>(names: &[(&str, T)], value: T) -> Value {
-    json!(names.iter().find(|(_, named)| *named == value).map(|(name, _)| *name))
+/// The value of a key in the sections of a configuration.
+pub(super) fn at<'v>(sections: &'v Value, key: &str) -> &'v Value {
+    sections.pointer(&format!("/{}", key.replace('.', "/"))).unwrap_or(&Value::Null)
 }
 
 /// Every key, section by section.
@@ -388,11 +359,11 @@ impl Key {
         }
     }
 
-    /// Its value in `config`, as the file writes it.
-    pub(super) fn value(self, config: &Config) -> Value {
+    /// Its value in `config`, of which these are the `sections`, as the file writes it.
+    pub(super) fn value(self, config: &Config, sections: &Value) -> Value {
         match self {
             Self::Threshold(threshold) => number(threshold, threshold.get(&config.settings)),
-            Self::Other(other) => (other.value)(config),
+            Self::Other(other) => at(sections, other.name).clone(),
         }
     }
 

@@ -1,33 +1,30 @@
 //! The operator's configuration: the configuration files and the command line of `tcpguard run`.
 //!
-//! [`mod@file`] is the text of one file, [`fragments`] are the files beside the main one, [`resolved`] is
+//! [`sections`] has the keys of a file, [`fragments`] are the files beside the main one, [`resolved`] is
 //! the result of all of them together with the defaults and the command line, and [`origin`] the source
 //! of each setting. [`Sources`] reads the files. Every mistake is reported at once, each with its file,
-//! line and column.
+//! line and column ([`tcpguard_host::toml_file`]).
 //!
 //! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them.
 //! Their keys, the output of `tcpguard config show` and the file of `tcpguard config init` come from
 //! there.
 
-mod blocks;
-pub mod file;
 pub mod fragments;
 mod keys;
 pub mod origin;
 mod problem;
-mod reader;
 pub mod resolved;
+pub mod sections;
 pub mod show;
 mod sources;
-mod states;
 mod value;
 
-pub use blocks::ListenerConfig;
 pub use origin::{Held, Origin, Origins};
-pub use problem::{ConfigError, Problem, Spot};
-pub use resolved::{BeyondBounds, Config, CookieChoice, ModeSource, Overrides};
+pub use problem::ConfigError;
+pub use resolved::{Config, ModeSource, Overrides};
+pub use sections::{BeyondBounds, CookieChoice, ListenerConfig, StateLimits};
 pub use sources::Sources;
-pub use states::StateLimits;
+pub use tcpguard_host::toml_file::{Problem, Spot};
 pub use tcpguard_host::toml_value::parse_prefix;
 pub(crate) use value::XDP_MODES;
 pub use value::{MODES, mode_name};

@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::file::File;
 use super::show::{Setting, settings};
 use super::{Config, Overrides, Spot};
 
@@ -103,8 +102,8 @@ pub struct Origins(BTreeMap<String, Origin>);
 impl Origins {
     /// Returns the origins of the settings in the files and on the command line, which takes
     /// precedence.
-    pub(super) fn of(file: &File, overrides: &Overrides) -> Self {
-        let written = file.written.iter().map(|(key, spot)| (key.clone(), spot.into()));
+    pub(super) fn of(written: &BTreeMap<String, Spot>, overrides: &Overrides) -> Self {
+        let written = written.iter().map(|(key, spot)| (key.clone(), spot.into()));
         let mut origins = Self(written.collect());
         for (said, key, option) in [
             (!overrides.interfaces.is_empty(), "interfaces.names", "-i"),
@@ -132,7 +131,7 @@ impl Origins {
     /// Restores the origins that `key` has in `before`, in every block if it is the key of a block:
     /// `interface.xdp_mode` is also `interface["eth0"].xdp_mode`.
     pub fn keep(&mut self, key: &str, before: &Self) {
-        let belongs = |of: &String| of == key || in_any_block(of).is_some_and(|of| of == key);
+        let belongs = |of: &String| in_any_block(of) == key;
         self.0.retain(|of, _| !belongs(of));
         let kept = before.0.iter().filter(|(of, _)| belongs(of));
         self.0.extend(kept.map(|(of, origin)| (of.clone(), origin.clone())));
@@ -140,10 +139,9 @@ impl Origins {
 }
 
 /// A key without the name of its block: `interface.xdp_mode` for `interface["eth0"].xdp_mode`.
-fn in_any_block(key: &str) -> Option<String> {
-    let (kind, rest) = key.split_once("[\"")?;
-    let (_, name) = rest.rsplit_once("\"].")?;
-    Some(format!("{kind}.{name}"))
+pub(crate) fn in_any_block(key: &str) -> String {
+    let block = key.split_once("[\"").zip(key.rsplit_once("\"]."));
+    block.map_or_else(|| key.to_owned(), |((kind, _), (_, name))| format!("{kind}.{name}"))
 }
 
 #[cfg(test)]

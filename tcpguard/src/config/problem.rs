@@ -2,57 +2,10 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::str::Utf8Error;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use tcpguard_host::hint::Hint;
-
-/// A position in a file of the configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Spot {
-    pub path: Arc<Path>,
-    /// The line, counted from 1.
-    pub line: usize,
-    /// The column, counted from 1 in characters.
-    pub column: usize,
-}
-
-impl fmt::Display for Spot {
-    /// Writes the position as editors and compilers take it: `/etc/tcpguard/tcpguard.toml:12:8`.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}:{}", self.path.display(), self.line, self.column)
-    }
-}
-
-/// One mistake in a configuration file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// Position of the mistake.
-    pub at: Spot,
-    /// The mistake, and the text to write instead.
-    pub text: String,
-}
-
-impl Problem {
-    /// A file holds bytes that are no text.
-    pub(super) fn no_text(path: &Path, bytes: &[u8], error: &Utf8Error) -> Self {
-        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        let at = Spot {
-            path: path.into(),
-            line: 1 + before.matches('\n').count(),
-            column: 1 + line.chars().count(),
-        };
-        Self { at, text: "not UTF-8 from here on; write the file as UTF-8 text".to_owned() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}", self.at, self.text)
-    }
-}
+use tcpguard_host::toml_file::Problem;
 
 /// Reason for which there is no configuration.
 #[derive(Debug)]
@@ -116,7 +69,11 @@ impl Hint for ConfigError {
             Self::Unreadable { .. } => {
                 "name another file with -c, or write one: tcpguard config init".to_owned()
             }
-            Self::Invalid { path, .. } => format!("tcpguard config check {}", path.display()),
+            Self::Invalid { path, problems } => {
+                let mistaken = problems.first().map_or(&**path, |problem| &*problem.at.path);
+                let (mistaken, path) = (mistaken.display(), path.display());
+                format!("edit {mistaken}, then: tcpguard config check {path}")
+            }
         }
     }
 }
@@ -126,6 +83,10 @@ impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tcpguard_host::toml_file::Spot;
+
     use super::*;
     use tcpguard_support::hint_check;
 

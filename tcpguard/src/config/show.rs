@@ -1,11 +1,10 @@
 //! Every setting: with the value that holds, or explained.
 
-use std::fmt::Display;
-
 use serde_json::Value;
+use tcpguard_host::toml_file::Sections as _;
 
+use super::Config;
 use super::keys::{self, BLOCKS, SECTIONS};
-use super::{Config, Overrides, XDP_MODES, file, resolved};
 
 /// Explanations are broken before this column.
 const WIDTH: usize = 100;
@@ -31,30 +30,30 @@ pub struct Setting {
 /// Every setting of `config`, in the order of the file. Interfaces and listeners with settings of their
 /// own follow with these.
 pub fn settings(config: &Config) -> Vec<Setting> {
-    let defaults = defaults();
+    let (defaults, sections) = (Config::default(), sections_of(config));
+    let default_sections = sections_of(&defaults);
     let everywhere = keys::keys().filter_map(|key| {
-        let value = key.value(config);
-        let is_default = value == key.value(&defaults);
+        let value = key.value(config, &sections);
+        let is_default = value == key.value(&defaults, &default_sections);
         Some(Setting { key: key.name()?.to_owned(), value, is_default })
     });
-    let interfaces = config.interface_modes.iter().map(|(name, mode)| {
-        let value = keys::named(&XDP_MODES, *mode);
-        own("interface", name, "xdp_mode", value)
+    let blocks = Config::NAMED.iter().flat_map(|&(kind, id, _)| {
+        let blocks = sections[kind].as_array().into_iter().flatten();
+        blocks.filter_map(Value::as_object).flat_map(move |block| {
+            let name = block[id].as_str().unwrap_or_default();
+            let own = block.iter().filter(move |(key, value)| *key != id && !value.is_null());
+            own.map(move |(key, value)| Setting {
+                key: format!("{kind}[\"{name}\"].{key}"),
+                value: value.clone(),
+                is_default: false,
+            })
+        })
     });
-    let next_programs = config
-        .next_programs
-        .iter()
-        .map(|(name, next)| own("interface", name, "next_program", next.as_str().into()));
-    let listeners = config.listeners.iter().flat_map(|listener| {
-        let settings = listener.settings().into_iter();
-        settings.map(move |(key, value)| own("listener", listener.at, key, value))
-    });
-    everywhere.chain(interfaces).chain(next_programs).chain(listeners).collect()
+    everywhere.chain(blocks).collect()
 }
 
-/// A setting that one interface or listener has of its own.
-fn own(kind: &str, of: impl Display, key: &str, value: Value) -> Setting {
-    Setting { key: format!("{kind}[\"{of}\"].{key}"), value, is_default: false }
+fn sections_of(config: &Config) -> Value {
+    serde_json::to_value(config).unwrap_or_default()
 }
 
 /// A section of the file, explained.
@@ -88,10 +87,12 @@ pub struct Explained {
 
 /// Every section with every key, in the order of the file.
 pub fn sections() -> Vec<Section> {
-    let defaults = defaults();
+    let defaults = Config::default();
+    let values = sections_of(&defaults);
     let explained = |key: keys::Key| {
         let name = key.name()?.rsplit('.').next()?;
-        Some(Explained { name, doc: key.doc(), example: key.example(&key.value(&defaults)) })
+        let example = key.example(&key.value(&defaults, &values));
+        Some(Explained { name, doc: key.doc(), example })
     };
     let section = |&(name, intro): &(&'static str, &'static str)| {
         let keys = keys::keys_of(name).filter_map(explained).collect();
@@ -127,11 +128,6 @@ pub fn explained() -> String {
     text
 }
 
-fn defaults() -> Config {
-    resolved::resolve(file::File::default(), None, Overrides::default())
-        .expect("an empty file is valid")
-}
-
 /// `text` as comment lines, broken between words; its own line breaks and indents stay.
 fn comment(text: &str) -> String {
     let mut comment = String::new();
@@ -158,6 +154,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Overrides;
 
     #[test]
     fn a_value_of_a_file_is_distinguished_from_a_default() {
@@ -185,8 +182,8 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "interface[\"eth1\"].xdp_mode = \"generic\"",
                 "interface[\"eth1\"].next_program = \"balancer\"",
+                "interface[\"eth1\"].xdp_mode = \"generic\"",
                 "listener[\":443\"].cookies = false",
                 "listener[\"[2001:db8::1]:25\"].ignore = false",
                 "listener[\"[2001:db8::1]:25\"].mode = \"observe\"",

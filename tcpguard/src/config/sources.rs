@@ -1,12 +1,14 @@
 //! The texts of which a configuration is made: those of its files, or those that were kept of files that
 //! were valid once.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{
-    ConfigError, DEFAULT_PATH, Loaded, Origins, Overrides, Problem, file, fragments, resolved,
-};
+use tcpguard_host::toml_file::{self, Problem, Sections as _, Spot};
+use toml::{Table, Value};
+
+use super::{Config, ConfigError, DEFAULT_PATH, Loaded, Origins, Overrides, fragments};
 
 /// The files of a configuration as they were read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,25 +44,32 @@ impl Sources {
 
     /// The resolved configuration, with `overrides` on top.
     pub fn resolve(&self, overrides: Overrides) -> Result<Loaded, ConfigError> {
-        let mut all = file::File::default();
+        let (mut all, mut written) = (Table::new(), BTreeMap::new());
         let mut problems = Vec::new();
         for (path, bytes) in &self.files {
             match std::str::from_utf8(bytes) {
                 Ok(text) => {
-                    let (file, found) = file::parse(path, text);
-                    all.merge(file);
-                    problems.extend(found);
+                    let file = toml_file::read::<Config>(path, text);
+                    merge(&mut all, file.keys());
+                    written.extend(file.written);
+                    problems.extend(file.problems);
                 }
-                Err(error) => problems.push(Problem::no_text(path, bytes, &error)),
+                Err(error) => {
+                    let text = String::from_utf8_lossy(bytes);
+                    let at = Spot::of(path, &text, error.valid_up_to());
+                    let text = "not UTF-8 from here on; write the file as UTF-8 text".to_owned();
+                    problems.push(Problem { at, text });
+                }
             }
         }
         let files: Vec<_> = self.files.iter().map(|(path, _)| path.clone()).collect();
-        let origins = Origins::of(&all, &overrides);
-        let path = files.first().filter(|first| **first == self.main).cloned();
-        match resolved::resolve(all, path, overrides) {
-            Ok(config) if problems.is_empty() => return Ok(Loaded { config, files, origins }),
-            Ok(_) => {}
-            Err(contradictions) => problems.extend(contradictions),
+        let mut config: Config = all.try_into().expect("each key was taken by itself");
+        problems.extend(config.settle(&written));
+        if problems.is_empty() {
+            config.path = files.first().filter(|first| **first == self.main).cloned();
+            let origins = Origins::of(&written, &overrides);
+            config.take(overrides);
+            return Ok(Loaded { config, files, origins });
         }
         let order = |problem: &Problem| {
             let file = files.iter().position(|path| **path == *problem.at.path);
@@ -69,4 +78,32 @@ impl Sources {
         problems.sort_by_key(order);
         Err(ConfigError::Invalid { path: self.main.clone(), problems })
     }
+}
+
+/// Adds a file that was read after the others: its values replace the previous ones, key by key. A list is
+/// one value, and blocks are merged with those of the same name.
+fn merge(all: &mut Table, later: Table) {
+    for (key, value) in later {
+        match (all.get_mut(&key), value) {
+            (Some(Value::Table(section)), Value::Table(keys)) => section.extend(keys),
+            (Some(Value::Array(blocks)), Value::Array(more)) => {
+                for block in more {
+                    let name = |block: &Value| name_of(&key, block);
+                    let known = blocks.iter_mut().find(|known| name(known) == name(&block));
+                    match (known, block) {
+                        (Some(Value::Table(known)), Value::Table(keys)) => known.extend(keys),
+                        (_, block) => blocks.push(block),
+                    }
+                }
+            }
+            (_, value) => {
+                all.insert(key, value);
+            }
+        }
+    }
+}
+
+fn name_of(kind: &str, block: &Value) -> Option<String> {
+    let (.., id, _) = Config::NAMED.iter().find(|(of, ..)| *of == kind)?;
+    Some(Config::comparable(kind, block.get(id)?.as_str()?))
 }

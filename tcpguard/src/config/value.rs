@@ -1,44 +1,17 @@
-//! Readers of single values. Each error names the value that was found and the form to write.
+//! Forms of single values. Each error names the value that was found and the form to write.
 
 use std::net::SocketAddr;
 
-use tcpguard_engine::{Mode, Place, Threshold};
-use tcpguard_host::firewall::FirewallChoice;
-use tcpguard_host::toml_value::found;
-pub(super) use tcpguard_host::toml_value::{boolean, choice, does_not_fit, integer, prefix};
-use toml::de::DeValue;
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize as _, Deserializer, Serializer};
+use tcpguard_engine::{Mode, Place};
+use tcpguard_host::toml_value::Form;
 
-use super::{BeyondBounds, CookieChoice};
 use crate::bpf::{PIN_DIR, XdpMode};
-
-/// A threshold as it was written, in its unit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Amount {
-    /// Value of the threshold, in its unit.
-    pub number: f64,
-    /// Text of the value, as it is in the file.
-    pub text: String,
-}
 
 /// The modes by name.
 pub const MODES: [(&str, Mode); 3] =
     [("observe", Mode::Observe), ("enforce", Mode::Enforce), ("off", Mode::Off)];
-
-/// Names of [`CookieChoice`].
-pub(crate) const COOKIE_BACKENDS: [(&str, CookieChoice); 4] = [
-    ("auto", CookieChoice::Auto),
-    ("own", CookieChoice::Own),
-    ("kernel_helper", CookieChoice::KernelHelper),
-    ("kernel", CookieChoice::Kernel),
-];
-
-/// Names of [`FirewallChoice`].
-pub(crate) const COOKIE_FIREWALL: [(&str, FirewallChoice); 2] =
-    [("refuse", FirewallChoice::Refuse), ("allow", FirewallChoice::Allow)];
-
-/// Names of [`BeyondBounds`].
-pub(crate) const BEYOND_BOUNDS: [(&str, BeyondBounds); 3] =
-    [("auto", BeyondBounds::Auto), ("pass", BeyondBounds::Pass), ("drop", BeyondBounds::Drop)];
 
 /// Names of [`XdpMode`].
 pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =
@@ -49,108 +22,119 @@ pub fn mode_name(mode: Mode) -> &'static str {
     mode.name()
 }
 
-/// A threshold of any size: the engine judges whether it is in range.
-pub(super) fn amount(value: &DeValue<'_>, threshold: &Threshold) -> Result<Amount, String> {
-    let number = match value {
-        DeValue::Integer(number) => {
-            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
-        }
-        DeValue::Float(number) if !threshold.unit.is_whole() => number.as_str().parse().ok(),
-        _ => None,
-    };
-    match number {
-        Some(number) => Ok(Amount { number, text: found(value) }),
-        None => Err(does_not_fit(&found(value), &threshold.must_be())),
+/// Reads a threshold of any size: the engine judges whether it is in range.
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    match f64::deserialize(deserializer)? {
+        number if number.is_finite() => Ok(Some(number)),
+        number => Err(D::Error::invalid_value(Unexpected::Float(number), &"a number")),
     }
+}
+
+pub(super) fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(place)
 }
 
 /// An interface name by the kernel's rules (`dev_valid_name`): 1 to 15 bytes, no slash, colon or
 /// white space, and neither `.` nor `..`.
-pub(super) fn interface(value: &DeValue<'_>) -> Result<String, String> {
-    value
-        .as_str()
-        .filter(|name| {
-            (1..=15).contains(&name.len())
-                && *name != "."
-                && *name != ".."
-                && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
-        })
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            format!("{} is not an interface name; `ip -br link` lists them", found(value))
-        })
-}
+pub(super) enum Interface {}
 
 /// A name under which a next program is pinned. A BPF file system takes no dots.
-pub(super) fn pin(value: &DeValue<'_>) -> Result<String, String> {
-    value
-        .as_str()
-        .filter(|name| {
-            (1..=64).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        })
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            format!(
-                "{} is no name of letters, digits, - and _; write \"balancer\" for the program that is \
-                 pinned at {PIN_DIR}/next/balancer",
-                found(value)
-            )
-        })
-}
+pub(super) enum Pin {}
 
-pub(super) fn port(value: &DeValue<'_>) -> Result<u16, String> {
-    integer(value, 1..=65_535).map(|port| port as u16)
-}
+/// A port, or an address with a port, at which listeners are.
+pub(super) enum ListenerPlace {}
 
-/// Reads a port, or an address with a port, at which listeners are.
-pub(super) fn place(value: &DeValue<'_>) -> Result<Place, String> {
-    let text = value.as_str().unwrap_or_default();
-    let place = match text.strip_prefix(':') {
-        // The standard library takes a sign too.
-        Some(port) if port.starts_with('+') => None,
-        Some(port) => port.parse().ok().map(|port| Place { addr: None, port }),
-        None => text
-            .parse::<SocketAddr>()
-            .ok()
-            .map(|place| Place { addr: Some(place.ip().to_canonical()), port: place.port() }),
-    };
-    let place = place.filter(|place| place.port != 0).ok_or_else(|| {
-        format!(
-            "{} is no address with a port; write one such as \":443\", \"203.0.113.10:443\" or \
-             \"[2001:db8::1]:443\"",
-            found(value)
-        )
-    })?;
-    match place.addr {
-        Some(addr) if addr.is_unspecified() => Err(format!(
-            "{} is written \":{}\", which is every listener on the port",
-            found(value),
-            place.port
-        )),
-        _ => Ok(place),
+/// A name of a Unix group, or its number.
+pub(super) enum Group {}
+
+/// An address and port of this host that other hosts cannot reach.
+pub(super) enum Loopback {}
+
+impl Form for Interface {
+    type Value = String;
+
+    fn read(name: &str) -> Result<String, String> {
+        let is_name = (1..=15).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
+        match is_name {
+            true => Ok(name.to_owned()),
+            false => Err(format!("\"{name}\" is not an interface name; `ip -br link` lists them")),
+        }
     }
 }
 
-/// A name of a Unix group, or its number.
-pub(super) fn group(value: &DeValue<'_>) -> Result<String, String> {
-    value
-        .as_str()
-        .filter(|name| !name.is_empty() && !name.contains([':', '\n', ' ']))
-        .map(str::to_owned)
-        .ok_or_else(|| {
-            format!("{} is not a group; write the name of one, such as \"adm\"", found(value))
-        })
+impl Form for Pin {
+    type Value = String;
+
+    fn read(name: &str) -> Result<String, String> {
+        let is_name = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        match is_name {
+            true => Ok(name.to_owned()),
+            false => Err(format!(
+                "\"{name}\" is no name of letters, digits, - and _; write \"balancer\" for the program \
+                 that is pinned at {PIN_DIR}/next/balancer"
+            )),
+        }
+    }
 }
 
-/// An address and port of this host that other hosts cannot reach.
-pub(super) fn loopback(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-    let address = value.as_str().and_then(|text| text.parse::<SocketAddr>().ok());
-    address.filter(|address| address.ip().is_loopback() && address.port() != 0).ok_or_else(|| {
-        format!(
-            "{} is no loopback address with a port; write one such as \"127.0.0.1:9469\" or \
-             \"[::1]:9469\"",
-            found(value)
+impl Form for ListenerPlace {
+    type Value = Place;
+
+    fn read(text: &str) -> Result<Place, String> {
+        let place = match text.strip_prefix(':') {
+            // The standard library takes a sign too.
+            Some(port) if port.starts_with('+') => None,
+            Some(port) => port.parse().ok().map(|port| Place { addr: None, port }),
+            None => text
+                .parse::<SocketAddr>()
+                .ok()
+                .map(|place| Place { addr: Some(place.ip().to_canonical()), port: place.port() }),
+        };
+        let place = place.filter(|place| place.port != 0).ok_or_else(|| {
+            format!(
+                "\"{text}\" is no address with a port; write one such as \":443\", \
+                 \"203.0.113.10:443\" or \"[2001:db8::1]:443\""
+            )
+        })?;
+        match place.addr {
+            Some(addr) if addr.is_unspecified() => Err(format!(
+                "\"{text}\" is written \":{}\", which is every listener on the port",
+                place.port
+            )),
+            _ => Ok(place),
+        }
+    }
+}
+
+impl Form for Group {
+    type Value = String;
+
+    fn read(name: &str) -> Result<String, String> {
+        match name.is_empty() || name.contains([':', '\n', ' ']) {
+            true => {
+                Err(format!("\"{name}\" is not a group; write the name of one, such as \"adm\""))
+            }
+            false => Ok(name.to_owned()),
+        }
+    }
+}
+
+impl Form for Loopback {
+    type Value = SocketAddr;
+
+    fn read(text: &str) -> Result<SocketAddr, String> {
+        let address = text.parse::<SocketAddr>().ok();
+        address.filter(|address| address.ip().is_loopback() && address.port() != 0).ok_or_else(
+            || {
+                format!(
+                    "\"{text}\" is no loopback address with a port; write one such as \
+                 \"127.0.0.1:9469\" or \"[::1]:9469\""
+                )
+            },
         )
-    })
+    }
 }

@@ -85,13 +85,14 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut hangup = signal("SIGHUP", SignalKind::hangup())?;
     raise_priority();
     // The sockets first: they show whether another agent lives.
-    let server = Server::bind(&config.runtime_dir, config.group.as_deref())?;
-    let group = config.group.as_deref();
+    let server = Server::bind(&config.runtime_dir, config.control.group.as_deref())?;
+    let group = config.control.group.as_deref();
     let (metrics, unserved) =
-        MetricsServer::bind(&config.runtime_dir, group, config.metrics_listen).await?;
+        MetricsServer::bind(&config.runtime_dir, group, config.metrics.listen).await?;
     let fleet = config
-        .fleet_listen
-        .then(|| FleetServer::bind(&config.runtime_dir, &config.fleet_group))
+        .fleet
+        .listen
+        .then(|| FleetServer::bind(&config.runtime_dir, &config.fleet.group))
         .transpose();
     let mut notifier = Notifier::from_environment(POLL);
     // Before anything is attached: an error after that would leave the XDP program attached.

@@ -183,9 +183,9 @@ impl Agent {
         engine.number_after(incidents.last_number());
         engine.leave_past();
         let mut interfaces = Interfaces::attach(
-            &config.interfaces,
+            &config.interfaces.names,
             |name| config.xdp_mode_of(name),
-            config.next_programs.clone(),
+            config.next_programs(),
             pins,
             &mut object,
             &executor.dataplane,
@@ -194,7 +194,7 @@ impl Agent {
         let cookies = Cookies::load(
             interfaces.pins(),
             &config.state_dir,
-            config.cookie_backend,
+            config.cookies.backend,
             &attached_interfaces,
         )?;
         let mut mitigations = Mitigations::new(cookies);

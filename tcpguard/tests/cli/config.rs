@@ -64,9 +64,9 @@ fn a_configuration_is_checked_with_all_its_mistakes() {
 
     std::fs::write(&file, "mode = \"on\"\n[detection]\nclear = 60\n").unwrap();
     let mistakes = format!(
-        "error: {path}:1:8: mode: \"on\" is not known; write one of \"observe\", \"enforce\", \"off\"\n\
+        "error: {path}:1:8: mode: unknown value `on`, expected one of `off`, `observe`, `enforce`\n\
          error: {path}:3:1: unknown key detection.clear; did you mean detection.clear_s?\n\
-         hint: tcpguard config check {path}\n"
+         hint: edit {path}, then: tcpguard config check {path}\n"
     );
     host.run(&["config", "check", path]).is(2, "", &mistakes);
     let json = host.run(&["config", "check", path, "--json"]);
@@ -122,10 +122,11 @@ fn files_beside_the_main_one_are_checked_and_shown_with_it() {
     let wrong = host.run(&["config", "check", path]);
     assert_eq!(wrong.code, Some(2));
     let mistakes = format!(
-        "error: {directory}/20-mail.toml:3:6: listener.at: \"25\" is no address with a port; write \
+        "error: {directory}/20-mail.toml:3:6: listener[\"25\"].at: \"25\" is no address with a port; write \
          one such as \":443\", \"203.0.113.10:443\" or \"[2001:db8::1]:443\"\n\
-         error: {directory}/20-mail.toml:4:1: unknown key listener.mod; did you mean listener.mode?\n\
-         hint: tcpguard config check {path}\n"
+         error: {directory}/20-mail.toml:4:1: unknown key listener[\"25\"].mod; did you mean \
+         listener[\"25\"].mode?\n\
+         hint: edit {directory}/20-mail.toml, then: tcpguard config check {path}\n"
     );
     assert_eq!(wrong.stderr, mistakes);
 }

@@ -35,6 +35,7 @@ const CRATES: [Crate; 5] = [
             "spelling",
             "units",
             "time",
+            "toml_file",
             "toml_value",
             "random",
             "json",

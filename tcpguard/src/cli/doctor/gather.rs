@@ -77,8 +77,8 @@ fn firewall(config: Option<&Path>) -> FirewallFacts {
     let config = config::read(config, Overrides::default()).ok().map(|loaded| loaded.config);
     FirewallFacts {
         rules: rules.map_err(|error| error.to_string()),
-        choice: config.as_ref().map_or_else(FirewallChoice::default, |one| one.cookie_firewall),
-        mark: config.map_or(0, |config| config.cookie_mark),
+        choice: config.as_ref().map_or_else(FirewallChoice::default, |one| one.cookies.firewall),
+        mark: config.map_or(0, |config| config.cookies.mark),
         own: all_addresses().unwrap_or_default(),
     }
 }
@@ -157,7 +157,7 @@ fn configuration(named: Option<&Path>) -> ConfigFacts {
     let path = named.unwrap_or(Path::new(config::DEFAULT_PATH)).to_owned();
     match config::read(named, Overrides::default()) {
         Ok(loaded) if loaded.files.is_empty() => ConfigFacts::Absent { path },
-        Ok(loaded) => ConfigFacts::Valid { path, interfaces: loaded.config.interfaces },
+        Ok(loaded) => ConfigFacts::Valid { path, interfaces: loaded.config.interfaces.names },
         Err(ConfigError::Invalid { problems, .. }) => ConfigFacts::Invalid {
             path,
             problems: problems.iter().map(ToString::to_string).collect(),

@@ -244,23 +244,23 @@ pub(super) fn clock() -> Clock {
 
 /// Applies the settings of the configuration that the programs read. `pressed`: see [`Agent`].
 pub(super) fn apply_policy(kernel: &mut KernelConfig, config: &Config, pressed: bool) {
-    kernel.drop_illegal = config.drop_illegal_flags.into();
-    kernel.drop_out_of_state = config.drop_out_of_state.into();
-    kernel.drop_beyond_bounds = match config.beyond_bounds {
+    kernel.drop_illegal = config.policy.drop_illegal_flags.into();
+    kernel.drop_out_of_state = config.policy.drop_out_of_state.into();
+    kernel.drop_beyond_bounds = match config.policy.beyond_bounds {
         BeyondBounds::Auto if pressed => Reason::ROUTED,
         BeyondBounds::Auto => Reason::SHORT_FRAGMENT,
         BeyondBounds::Drop => Reason::EVERY_BOUND,
         BeyondBounds::Pass => 0,
     };
     kernel.failed_cookie_ns = FAILED_COOKIE_NS;
-    kernel.cookie_mark = config.cookie_mark;
+    kernel.cookie_mark = config.cookies.mark;
     kernel.tracked_bits = KernelConfig::tracked_bits(TRACKED_PER_SECOND);
 }
 
 /// Shares the limits of replies among so many CPUs.
 pub(super) fn share_replies(kernel: &mut KernelConfig, config: &Config, cpus: u64) {
-    kernel.replies_per_network = ReplyRate::share(config.replies_per_network, cpus);
-    let of_cpu = config.replies_total / cpus;
+    kernel.replies_per_network = ReplyRate::share(config.cookies.replies_per_network, cpus);
+    let of_cpu = config.cookies.replies_total / cpus;
     // A tenth of a second's worth at once.
     kernel.replies_per_cpu = per_second_of(of_cpu, of_cpu / 10);
 }
@@ -303,7 +303,10 @@ mod tests {
         let config = parse(Path::new("file"), "", Overrides::default()).unwrap();
         let mut kernel = KernelConfig::default();
         share_replies(&mut kernel, &config, 2);
-        assert_eq!(kernel.replies_per_network, ReplyRate::share(config.replies_per_network, 2));
-        assert_eq!(u64::from(kernel.replies_per_cpu.burst), config.replies_total / 20);
+        assert_eq!(
+            kernel.replies_per_network,
+            ReplyRate::share(config.cookies.replies_per_network, 2)
+        );
+        assert_eq!(u64::from(kernel.replies_per_cpu.burst), config.cookies.replies_total / 20);
     }
 }

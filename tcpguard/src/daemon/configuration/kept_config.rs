@@ -129,7 +129,7 @@ pub(in crate::daemon) mod tests {
         assert_eq!(found, whole);
         let loaded = found.sources().resolve(Overrides::default()).unwrap();
         assert_eq!((loaded.config.path.as_deref(), loaded.files.len()), (Some(main), 1));
-        assert_eq!(loaded.config.interfaces, ["eth0"]);
+        assert_eq!(loaded.config.interfaces.names, ["eth0"]);
         assert_eq!(loaded.origins.get("mode").to_string(), "/etc/tcpguard/tcpguard.toml:1");
     }
 }

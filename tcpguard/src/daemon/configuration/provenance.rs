@@ -40,7 +40,7 @@ pub struct Provenance {
     /// The effective configuration that the start read, until it is kept.
     unkept: Option<KeptConfig>,
     /// Keys whose new values wait for a restart.
-    waiting: Vec<&'static str>,
+    waiting: Vec<String>,
 }
 
 /// A configuration that may hold.
@@ -128,7 +128,7 @@ impl Provenance {
         let Some(kept) = KeptConfig::load(dir, self.path()) else { return Err(refused) };
         let read_at = kept.read_at;
         match kept.sources().resolve(self.overrides.clone()) {
-            Ok(loaded) if !loaded.config.interfaces.is_empty() => {
+            Ok(loaded) if !loaded.config.interfaces.names.is_empty() => {
                 for problem in refused.problems() {
                     log::error!("{problem}");
                 }
@@ -164,7 +164,7 @@ impl Provenance {
         self.written = self.last_written();
         let sources = Sources::read(self.file.as_deref())?;
         let loaded = sources.resolve(self.overrides.clone())?;
-        if loaded.config.interfaces.is_empty() {
+        if loaded.config.interfaces.names.is_empty() {
             return Err(Refused::NoInterface { path: sources.main });
         }
         self.loaded = boot_time();
@@ -178,7 +178,7 @@ impl Provenance {
         &mut self,
         files: Vec<PathBuf>,
         mut origins: Origins,
-        waiting: &[&'static str],
+        waiting: &[String],
     ) {
         for key in waiting {
             origins.keep(key, &self.origins);
@@ -392,8 +392,8 @@ pub(in crate::daemon) mod tests {
         etc.write("tcpguard.toml", "");
         assert!(matches!(etc.provenance.read(), Err(Refused::NoInterface { .. })));
         let config = etc.provenance.load().expect("the last valid one");
-        assert_eq!(config.interfaces, ["eth0"]);
+        assert_eq!(config.interfaces.names, ["eth0"]);
         std::fs::remove_file(etc.path("tcpguard.toml")).unwrap();
-        assert_eq!(etc.provenance.load().expect("the last valid one").interfaces, ["eth0"]);
+        assert_eq!(etc.provenance.load().expect("the last valid one").interfaces.names, ["eth0"]);
     }
 }

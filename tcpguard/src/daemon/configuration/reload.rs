@@ -1,12 +1,15 @@
 //! A new configuration for a running agent: the keys that take effect at once, and those that need a
 //! restart.
 
-use tcpguard_engine::thresholds;
+use tcpguard_engine::Settings;
 use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::boot_time;
 
 use super::kept_config::KeptConfig;
 use super::provenance::{Read, Refused};
+use crate::config::origin::in_any_block;
+use crate::config::sections::{Cookies, InterfaceConfig};
+use crate::config::show::{Setting, settings};
 use crate::config::{Config, Held, Loaded, ModeSource, Origin};
 use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Response};
@@ -18,98 +21,58 @@ use crate::documents::AgentEvent;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Changes {
     /// Hold from now on.
-    applied: Vec<&'static str>,
+    applied: Vec<String>,
     /// Hold after a restart.
-    waiting: Vec<&'static str>,
-}
-
-impl Changes {
-    fn apply<T: PartialEq>(&mut self, key: &'static str, running: &mut T, new: T) {
-        if *running != new {
-            *running = new;
-            self.applied.push(key);
-        }
-    }
-
-    fn wait<T: PartialEq>(&mut self, key: &'static str, running: &T, new: &T) {
-        if running != new {
-            self.waiting.push(key);
-        }
-    }
+    waiting: Vec<String>,
 }
 
 /// `running` with everything of `new` that a running agent can take over.
 fn merge(running: &Config, new: Config) -> (Config, Changes) {
-    // Without `..`: a new key does not compile until it is handled here.
-    let Config {
-        path,
-        interfaces,
-        xdp_mode,
-        interface_modes,
-        next_programs,
-        mode,
-        mode_source: _,
-        mut settings,
-        drop_illegal_flags,
-        drop_out_of_state,
-        beyond_bounds,
-        cookie_backend,
-        cookie_firewall,
-        cookie_mark,
-        replies_per_network,
-        replies_total,
-        protect_prefixes,
-        ssh_ports,
-        ignore_ports,
-        listeners,
-        states,
-        group,
-        metrics_listen,
-        fleet_listen,
-        fleet_group,
-        runtime_dir: _,
-        state_dir: _,
-        pin_dir: _,
-        bpf_log: _,
-    } = new;
-    let mut merged = Config { path, ..running.clone() };
-    let mut changes = Changes::default();
-    // The mode to start with: only `tcpguard mode` changes the effective one.
-    changes.wait("mode", &running.mode, &mode);
-    changes.wait("interfaces.names", &running.interfaces, &interfaces);
-    changes.wait("interfaces.xdp_mode", &running.xdp_mode, &xdp_mode);
-    changes.wait("interface.xdp_mode", &running.interface_modes, &interface_modes);
-    changes.apply("interface.next_program", &mut merged.next_programs, next_programs);
-    // The maps are made for so many.
-    changes.wait("policy.rules", &running.settings.rules, &settings.rules);
-    settings.rules = running.settings.rules;
-    for threshold in thresholds() {
-        if threshold.get(&running.settings) != threshold.get(&settings) {
-            changes.applied.extend(threshold.key);
+    let wanted = settings(&new);
+    let running = running.clone();
+    let before = settings(&running);
+    // Without `..`: a new section does not compile until it is handled here.
+    let merged = Config {
+        detection: new.detection,
+        policy: new.policy,
+        protect: new.protect,
+        listeners: new.listeners,
+        listener: new.listener,
+        // The agent does nothing with them; `tcpguard states` reads them.
+        states: new.states,
+        path: new.path,
+        // Only `tcpguard mode` changes the effective one.
+        mode: running.mode,
+        mode_source: running.mode_source,
+        interface: InterfaceConfig::with_modes_of(running.interface, new.interface),
+        cookies: Cookies { backend: running.cookies.backend, ..new.cookies },
+        // The maps are made for so many.
+        settings: Settings { rules: running.settings.rules, ..new.settings },
+        interfaces: running.interfaces,
+        control: running.control,
+        metrics: running.metrics,
+        fleet: running.fleet,
+        runtime_dir: running.runtime_dir,
+        state_dir: running.state_dir,
+        pin_dir: running.pin_dir,
+        bpf_log: running.bpf_log,
+    };
+    let now = settings(&merged);
+    let changes = Changes { applied: differing(&before, &now), waiting: differing(&now, &wanted) };
+    (merged, changes)
+}
+
+/// Keys that differ, those of blocks without the names of the blocks, none twice.
+fn differing(before: &[Setting], after: &[Setting]) -> Vec<String> {
+    let gone = before.iter().filter(|one| after.iter().all(|other| other.key != one.key));
+    let other = after.iter().filter(|one| !before.contains(one));
+    let mut keys: Vec<String> = Vec::new();
+    for key in other.chain(gone).map(|setting| in_any_block(&setting.key)) {
+        if !keys.contains(&key) {
+            keys.push(key);
         }
     }
-    merged.settings = settings;
-    let drop_illegal = &mut merged.drop_illegal_flags;
-    changes.apply("policy.drop_illegal_flags", drop_illegal, drop_illegal_flags);
-    changes.apply("policy.drop_out_of_state", &mut merged.drop_out_of_state, drop_out_of_state);
-    changes.apply("policy.beyond_bounds", &mut merged.beyond_bounds, beyond_bounds);
-    changes.wait("cookies.backend", &running.cookie_backend, &cookie_backend);
-    changes.apply("cookies.firewall", &mut merged.cookie_firewall, cookie_firewall);
-    changes.apply("cookies.mark", &mut merged.cookie_mark, cookie_mark);
-    let per_network = &mut merged.replies_per_network;
-    changes.apply("cookies.replies_per_network", per_network, replies_per_network);
-    changes.apply("cookies.replies_total", &mut merged.replies_total, replies_total);
-    changes.apply("protect.prefixes", &mut merged.protect_prefixes, protect_prefixes);
-    changes.apply("protect.ssh_ports", &mut merged.ssh_ports, ssh_ports);
-    changes.apply("listeners.ignore_ports", &mut merged.ignore_ports, ignore_ports);
-    changes.apply("listener", &mut merged.listeners, listeners);
-    // The agent does nothing with them; `tcpguard states` reads them.
-    changes.apply("states", &mut merged.states, states);
-    changes.wait("control.group", &running.group, &group);
-    changes.wait("metrics.listen", &running.metrics_listen, &metrics_listen);
-    changes.wait("fleet.listen", &running.fleet_listen, &fleet_listen);
-    changes.wait("fleet.group", &running.fleet_group, &fleet_group);
-    (merged, changes)
+    keys
 }
 
 impl Agent {
@@ -153,12 +116,10 @@ impl Agent {
             // Both are tried again: at the next poll, and when the protected set is read again.
             log::error!("configuration not yet in effect in the kernel: {}", logged(&error));
         }
-        self.interfaces
-            .set_next_programs(self.config.next_programs.clone(), &self.executor.dataplane);
+        self.interfaces.set_next_programs(self.config.next_programs(), &self.executor.dataplane);
         self.provenance.take_over(files, origins, &changes.waiting);
         self.config_file.keep(kept);
-        let names = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
-        let (applied, waiting) = (names(&changes.applied), names(&changes.waiting));
+        let Changes { applied, waiting } = changes;
         let event =
             AgentEvent::ConfigReloaded { applied: applied.clone(), waiting: waiting.clone() };
         self.raise_own(event);
@@ -184,8 +145,6 @@ impl Agent {
 mod tests {
     use std::path::Path;
 
-    use tcpguard_engine::Settings;
-
     use super::super::provenance::tests::Etc;
     use super::*;
     use crate::config::{self, Overrides};
@@ -203,7 +162,7 @@ mod tests {
              [detection]\nfast_min = 128\nclear_s = 60\n\
              [policy]\ndrop_illegal_flags = true\ndrop_out_of_state = true\nrules = 4096\n\
              beyond_bounds = \"drop\"\n\
-             [cookies]\nfirewall = \"allow\"\nmark = 0x100\nreplies_per_network = 10\nreplies_total = 1000\n\
+             [cookies]\nbackend = \"own\"\nfirewall = \"allow\"\nmark = 0x100\nreplies_per_network = 10\nreplies_total = 1000\n\
              [protect]\nprefixes = [\"192.0.2.0/24\"]\nssh_ports = [2222]\n\
              [listeners]\nignore_ports = [8080]\n\
              [states]\nsyn_recv = 30\n\
@@ -217,7 +176,6 @@ mod tests {
         assert_eq!(
             changes.applied,
             [
-                "interface.next_program",
                 "detection.fast_min",
                 "detection.clear_s",
                 "policy.drop_illegal_flags",
@@ -230,8 +188,9 @@ mod tests {
                 "protect.prefixes",
                 "protect.ssh_ports",
                 "listeners.ignore_ports",
-                "listener",
-                "states"
+                "states.syn_recv",
+                "interface.next_program",
+                "listener.mode",
             ]
         );
         assert_eq!(
@@ -240,27 +199,22 @@ mod tests {
                 "mode",
                 "interfaces.names",
                 "interfaces.xdp_mode",
-                "interface.xdp_mode",
                 "policy.rules",
+                "cookies.backend",
                 "control.group",
                 "metrics.listen",
                 "fleet.listen",
-                "fleet.group"
+                "fleet.group",
+                "interface.xdp_mode",
             ]
         );
-        let expected = Config {
-            mode: running.mode,
-            interfaces: running.interfaces.clone(),
-            xdp_mode: running.xdp_mode,
-            interface_modes: running.interface_modes.clone(),
-            group: running.group.clone(),
-            metrics_listen: running.metrics_listen,
-            fleet_listen: running.fleet_listen,
-            fleet_group: running.fleet_group.clone(),
-            settings: Settings { rules: running.settings.rules, ..new.settings },
-            ..new
-        };
-        assert_eq!(merged, expected);
+        assert_eq!(merged.mode, running.mode);
+        assert_eq!((&merged.interfaces, &merged.control), (&running.interfaces, &running.control));
+        assert_eq!((&merged.metrics, &merged.fleet), (&running.metrics, &running.fleet));
+        assert_eq!(merged.xdp_mode_of("eth9"), running.xdp_mode_of("eth9"));
+        assert_eq!(merged.next_programs(), new.next_programs());
+        assert_eq!(merged.cookies.backend, running.cookies.backend);
+        assert_eq!(merged.settings, Settings { rules: running.settings.rules, ..new.settings });
     }
 
     #[test]
@@ -283,7 +237,7 @@ mod tests {
         let Loaded { config, files, origins } = etc.provenance.read().unwrap().loaded;
         let (merged, changes) = merge(&running, config);
         etc.provenance.take_over(files, origins, &changes.waiting);
-        assert_eq!(changes.applied, ["detection.clear_s", "listener"]);
+        assert_eq!(changes.applied, ["detection.clear_s", "listener.mode"]);
         assert_eq!(changes.waiting, ["mode"]);
         assert_eq!((merged.settings.quiet.as_secs(), merged.mode), (90, running.mode));
         assert_eq!(etc.origin("detection.clear_s"), "conf.d/10-web.toml:4");

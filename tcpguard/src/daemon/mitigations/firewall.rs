@@ -115,8 +115,8 @@ impl Firewall {
                     strict,
                     legacy,
                     digest,
-                    choice: config.cookie_firewall,
-                    mark: config.cookie_mark,
+                    choice: config.cookies.firewall,
+                    mark: config.cookies.mark,
                 });
             }
             Err(error) => self.report(error.with_hint()),

@@ -131,12 +131,12 @@ impl HostView {
         config: &Config,
     ) -> Vec<Protected> {
         let unread = &mut self.unread;
-        self.addresses.read(now, sockets, &config.ssh_ports, |source, read, last| {
+        self.addresses.read(now, sockets, &config.protect.ssh_ports, |source, read, last| {
             unread.take(now, source, read, last);
         });
         self.addresses.read_networks(|source, read, last| unread.take(now, source, read, last));
         let ProtectedSet { prefixes, left_out } =
-            self.addresses.protected(&config.protect_prefixes);
+            self.addresses.protected(&config.protect.prefixes);
         for (what, count) in left_out.iter().filter(|_| self.left_out.is_empty()) {
             log::warn!("{}", no_room(what, *count));
         }
