@@ -99,9 +99,9 @@ fn a_line_that_makes_no_sense_has_code_2_and_asks_nothing() {
         &["explain", "7", "--port", "443"],
         &["explain", "192.0.2.1", "--port", "0"],
         &["explain", "192.0.2.1", "--port", "65536"],
-        &["alerts", "1042"],
+        &["events", "1042"],
         &["explain", "rule"],
-        &["alerts", "--since", "7"],
+        &["events", "--since", "7"],
         &["events", "--kind", "weather"],
     ] {
         let outcome = run(line, |_| Response::refused(RefusalKind::Failed, "not to be asked", ""));
@@ -283,20 +283,23 @@ fn alerts_are_listed_by_time_and_severity() {
     let moment = "2026-11-20 14:05:21 warning rule_failed 10 s ago\n";
     let old = "2026-11-18 06:32:11 critical dropped_before_xdp 200000 s ago\n";
     for (line, expected) in [
-        (&["alerts"][..], format!("{hour}{moment}")),
-        (&["alerts", "--since", "59m"], moment.to_owned()),
-        (&["alerts", "--since", "7d"], format!("{old}{hour}{moment}")),
-        (&["alerts", "--since", "99999999d"], format!("{old}{hour}{moment}")),
-        (&["alerts", "--severity", "warning"], moment.to_owned()),
+        (&["events"][..], format!("{hour}{moment}")),
+        (&["events", "--since", "59m"], moment.to_owned()),
+        (&["events", "--since", "7d"], format!("{old}{hour}{moment}")),
+        (&["events", "--since", "99999999d"], format!("{old}{hour}{moment}")),
+        (&["events", "--since", "2026-11-18", "--until", "2026-11-20"], old.to_owned()),
+        (&["events", "--since", "2026-11-20 13:06"], moment.to_owned()),
+        (&["events", "--kind", "mode"], hour.to_owned()),
+        (&["events", "--severity", "warning"], moment.to_owned()),
     ] {
         run(line, alerted).is(0, &expected, "");
     }
-    run(&["alerts", "--severity", "critical"], alerted).is(
+    run(&["events", "--severity", "critical"], alerted).is(
         0,
         "",
-        "no alerts in the last 1d; earlier ones: tcpguard alerts --since 7d, or journalctl -t tcpguard\n",
+        "no alerts in this period; others: tcpguard events --since 7d, or journalctl -t tcpguard\n",
     );
-    let json = run(&["alerts", "--since", "7d", "--json"], alerted).json();
+    let json = run(&["events", "--since", "7d", "--json"], alerted).json();
     assert_documented("alerts", &json);
     let numbers: Vec<_> =
         json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
@@ -335,7 +338,7 @@ impl Telling {
     }
 }
 
-/// `tcpguard events`, ended when dropped.
+/// `tcpguard events --follow`, ended when dropped.
 struct Events {
     child: Child,
     lines: Receiver<Value>,
@@ -374,7 +377,7 @@ fn events_are_followed_over_a_restart_of_the_agent() {
     let mut earlier = History::default();
     earlier.add(alert(9, Severity::Notice, "mode_changed"));
     let agent = Telling::start(dir.path(), 7, earlier);
-    let line = ["events", "--json", "--kind", "rule,mode"];
+    let line = ["events", "--follow", "--json", "--kind", "rule,mode"];
     let events = Events::follow(dir.path(), &line);
     agent.asked.recv_timeout(LIMIT).expect("asked for what is the latest");
     agent.raise("config_reloaded");
@@ -396,7 +399,7 @@ fn events_are_followed_over_a_restart_of_the_agent() {
 #[test]
 fn events_of_an_agent_that_does_not_run_end_with_code_3() {
     let dir = tempfile::tempdir().unwrap();
-    let output = command(dir.path(), &["events"]).output().unwrap();
+    let output = command(dir.path(), &["events", "--follow"]).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
 }
 

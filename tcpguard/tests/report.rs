@@ -1,4 +1,4 @@
-//! The pages of `tcpguard report`, played against the simulated host.
+//! The pages of `tcpguard explain --html`, played against the simulated host.
 //!
 //! The expected pages are `tests/expected/report-*.html`; after a wanted change write them anew with
 //! `UPDATE_EXPECTED=1 cargo test -p tcpguard --test report`, read the difference, and look at them in

@@ -1,7 +1,7 @@
 //! Files that are read and replaced as a whole, and are on the disk when that is done.
 //!
 //! Their directories may belong to the service's user while root reads or writes in them
-//! (`tcpguard selftest`, `restore-sysctls`, `doctor`, `tune`). So no link is followed, and only a regular
+//! (`tcpguard doctor`, `restore-sysctls`, `tune`). So no link is followed, and only a regular
 //! file is opened as one.
 
 pub mod seal;

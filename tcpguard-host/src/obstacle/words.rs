@@ -197,7 +197,7 @@ const fn unanswered_remedy(why: Unanswered) -> &'static str {
     match why {
         Unanswered::NoWay => "compare: ip route get ADDRESS",
         Unanswered::OtherMac => "compare: ip -details link",
-        Unanswered::NoCookie => "test this host: tcpguard selftest",
+        Unanswered::NoCookie => "test this host: tcpguard doctor --selftest",
         _ => "compare: tcpguard status --listeners",
     }
 }

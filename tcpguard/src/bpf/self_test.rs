@@ -69,10 +69,10 @@ pub enum SelfTestError {
     #[error("the programs answer no SYN: {0}. See: tcpguard status")]
     Idle(&'static str),
     /// The SYN was not answered.
-    #[error("a test SYN got no reply: the program {0}. See: tcpguard selftest")]
+    #[error("a test SYN got no reply: the program {0}. See: tcpguard doctor --selftest")]
     NoReply(&'static str),
     /// The answer is not the listener's.
-    #[error("the reply to a test SYN {client} has {what}. See: tcpguard selftest")]
+    #[error("the reply to a test SYN {client} has {what}. See: tcpguard doctor --selftest")]
     Differs {
         /// Options with which the SYN came.
         client: &'static str,
@@ -80,7 +80,7 @@ pub enum SelfTestError {
     },
     /// The cookie is not taken back.
     #[error(
-        "the cookie in the reply to a test SYN {client} is not accepted: {why}. See: tcpguard selftest"
+        "the cookie in the reply to a test SYN {client} is not accepted: {why}. See: tcpguard doctor --selftest"
     )]
     NotTaken {
         /// Options with which the SYN came.

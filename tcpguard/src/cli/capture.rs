@@ -10,9 +10,9 @@ use tcpguard_host::units;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::alerts::{PATIENCE, STEP, is_away};
 use super::args::CaptureArgs;
 use super::error::CliError;
+use super::events::{PATIENCE, STEP, is_away};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, Request, Response};

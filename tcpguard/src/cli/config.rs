@@ -8,7 +8,7 @@ use serde::Serialize;
 use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{self, interfaces};
 
-use super::args::ShowArgs;
+use super::args::{ConfigVerb, ShowArgs};
 use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
@@ -84,7 +84,16 @@ pub(crate) struct Written {
     written: PathBuf,
 }
 
-pub(super) fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn run(verb: Option<ConfigVerb>, session: &mut Session<'_>) -> anyhow::Result<()> {
+    match verb {
+        None => show(&ShowArgs::default(), session),
+        Some(ConfigVerb::Show(args)) => show(&args, session),
+        Some(ConfigVerb::Check { file, config }) => check(file.or(config).as_deref(), session),
+        Some(ConfigVerb::Init { file }) => init(file.as_deref(), session),
+    }
+}
+
+fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let loaded = config::read(file, Overrides::default());
     let warnings = loaded.as_ref().map_or_else(|_| Vec::new(), |loaded| warnings(&loaded.config));
     if session.json {
@@ -121,7 +130,7 @@ fn warnings(config: &Config) -> Vec<Failure> {
 }
 
 /// Prints every setting with the value with which an agent would start, or that the running agent has.
-pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let (path, files, held) = match args.effective {
         true => match session.client.call(Request::Effective)? {
             Response::Effective { path, files, settings } => (path, files, settings),
@@ -163,7 +172,7 @@ pub(super) fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result
 }
 
 /// Writes the file that explains every setting.
-pub(super) fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let path = file.unwrap_or(Path::new(config::DEFAULT_PATH));
     if path == Path::new("-") {
         return Ok(session.print(&config::show::explained())?);

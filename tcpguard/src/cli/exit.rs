@@ -40,7 +40,7 @@ const TABLE: [(Exit, &str); 6] = [
 ];
 
 /// Verbs with other meanings of some codes.
-const OWN: [(&str, &[(Exit, &str)]); 5] = [
+const OWN: [(&str, &[(Exit, &str)]); 4] = [
     (
         "check",
         &[
@@ -75,15 +75,6 @@ const OWN: [(&str, &[(Exit, &str)]); 5] = [
         ],
     ),
     (
-        "selftest",
-        &[
-            (Exit::Done, "some SYN cookies work"),
-            (Exit::Failed, "no SYN cookies work, or the test failed"),
-            (Exit::Invalid, "invalid command line"),
-            (Exit::Denied, "permission denied"),
-        ],
-    ),
-    (
         "run",
         &[
             (Exit::Done, "stopped"),
@@ -94,6 +85,12 @@ const OWN: [(&str, &[(Exit, &str)]); 5] = [
         ],
     ),
 ];
+
+impl From<()> for Exit {
+    fn from((): ()) -> Self {
+        Self::Done
+    }
+}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -6,18 +6,25 @@ use super::args::{ExplainArgs, Subject};
 use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
+use super::{incidents, report};
 use crate::control::{Request, Response};
 use crate::documents::FullIncident;
 use crate::text;
 
 pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let of_incident = args.html.is_some() || args.timeline || args.evidence;
     match (args.subject, args.port) {
-        (Subject::Prefix(prefix), port) => about_prefix(prefix, port, session),
-        (Subject::Incident(id), None) => about_incident(id, args.evidence, session),
-        (Subject::Incident(id), Some(_)) => {
-            let hint = format!("tcpguard explain {id}");
+        (Some(Subject::Prefix(_)), _) if of_incident => {
+            let message = "--html, --timeline and --evidence are for incidents only";
+            Err(CliError::usage(message, "tcpguard incidents").into())
+        }
+        (Some(Subject::Prefix(prefix)), port) => about_prefix(prefix, port, session),
+        (_, Some(_)) => {
+            let hint = "tcpguard explain ADDRESS --port N";
             Err(CliError::usage("--port is for addresses only", hint).into())
         }
+        (Some(Subject::Incident(id)), None) => about_incident(id, args, session),
+        (None, None) => about_incident(incidents::latest(session)?, args, session),
     }
 }
 
@@ -53,15 +60,18 @@ pub(super) fn incident(id: u64, session: &Session<'_>) -> anyhow::Result<FullInc
     }
 }
 
-/// One incident, with everything that it was judged by where `evidence` is asked for.
-pub(super) fn about_incident(
-    id: u64,
-    evidence: bool,
-    session: &mut Session<'_>,
-) -> anyhow::Result<()> {
+/// One incident: as a page for a browser, as its time series, or in words.
+fn about_incident(id: u64, args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let incident = incident(id, session)?;
-    if session.json {
-        return session.print_document(&incident);
+    if args.timeline {
+        let line = report::timeline(id, session)?;
+        let hint = || format!("tcpguard explain {id}");
+        session.print_document(&line.map_err(|why| CliError::not_found(why, hint()))?)?;
+    } else if session.json {
+        session.print_document(&incident)?;
+    } else if args.html.is_none() {
+        return session
+            .render(|out, view| text::attack_in_full(out, &incident, view, args.evidence));
     }
-    session.render(|out, view| text::attack_in_full(out, &incident, view, evidence))
+    args.html.as_ref().map_or(Ok(()), |html| report::page_of(incident, html, session))
 }

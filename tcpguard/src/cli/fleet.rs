@@ -2,11 +2,11 @@
 //! one does not.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::{env, io};
 
-use super::args::Global;
+use super::args::{FleetVerb, Global};
 use super::error::CliError;
 use super::exit::Exit;
 
@@ -14,9 +14,16 @@ use super::exit::Exit;
 const PROGRAM: &str = "tcpguard-fleet";
 
 /// Replaces this process by the program. It returns only if that fails.
-pub(super) fn run(words: Vec<OsString>, global: &Global) -> anyhow::Result<()> {
+pub(super) fn run(verb: FleetVerb, global: &Global) -> anyhow::Result<()> {
+    let FleetVerb::Other(words) = verb;
     let error = Command::new(PROGRAM).args(with_options(words, global)).exec();
     Err(failure(&error).into())
+}
+
+/// Returns whether the program is where the shell finds it.
+pub(super) fn is_installed() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(PROGRAM).is_file())
 }
 
 /// The arguments, with the options of this program that the other has too.
@@ -49,13 +56,16 @@ mod tests {
     use tcpguard_host::hint::Hint as _;
     use tcpguard_support::hint_check;
 
-    use super::super::args::{Args, FleetVerb, Verb};
+    use super::super::Verb;
+    use super::super::args::{Args, FleetArgs};
     use super::*;
 
     fn words_of(line: &str) -> Vec<OsString> {
         let args = Args::try_parse_from(line.split(' ')).expect("a command line");
         match args.verb {
-            Verb::Fleet { verb: FleetVerb::Other(words) } => with_options(words, &args.global),
+            Verb::Fleet(FleetArgs { verb: FleetVerb::Other(words) }) => {
+                with_options(words, &args.global)
+            }
             other => panic!("{other:?}"),
         }
     }

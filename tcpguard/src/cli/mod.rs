@@ -1,10 +1,9 @@
 //! The command line: one module per verb. Each takes the parsed arguments and a [`Session`], and reports the
 //! outcome. [`Exit`] alone maps outcomes to exit codes.
 //!
-//! A new verb is a module here with its line in `verb`, a line and its options in [`args`], and, where it
-//! prints JSON, a line in [`documents`].
+//! A new verb is a module here and a few lines in the list `verbs!` below, from which the command line, help,
+//! completions, manual pages and the list of JSON documents follow, and a row in `docs/commands.md`.
 
-pub(crate) mod alerts;
 pub(crate) mod allow;
 pub mod args;
 pub(crate) mod block;
@@ -19,10 +18,12 @@ mod doctor;
 pub mod documents;
 mod duration;
 mod error;
+pub(crate) mod events;
 mod exit;
 mod explain;
 mod fleet;
 pub(crate) mod import;
+mod incidents;
 mod listeners;
 mod manual;
 mod metrics;
@@ -52,14 +53,18 @@ pub use exit::Exit;
 pub use session::Session;
 pub use usage::parse;
 
+use clap::Subcommand;
+
 use crate::control::ClientError;
-use args::{ConfigVerb, FleetVerb, ListArgs, RulesVerb, ShowArgs, Verb};
+use crate::documents as shown;
+use args::*;
+use documents::{Document, Printed};
 
 /// Runs the verb of `args`; errors go to stderr.
 pub fn main(args: Args) -> Exit {
     let mut stdout = std::io::stdout().lock();
     let mut session = Session::new(&args.global, &mut stdout);
-    match verb(args, &mut session) {
+    match args.verb.run(&mut session, &args.global) {
         Ok(exit) => exit,
         Err(error) => {
             let exit = Exit::of(&error);
@@ -79,53 +84,234 @@ fn explained(error: anyhow::Error, session: &Session<'_>) -> anyhow::Error {
     }
 }
 
-fn verb(args: Args, session: &mut Session<'_>) -> anyhow::Result<Exit> {
-    match args.verb {
-        Verb::Replay(replay) => return replay::run(&replay, session),
-        Verb::Selftest(selftest) => return selftest::run(&selftest, session),
-        Verb::Doctor(doctor) => return doctor::run(&doctor, session),
-        Verb::Tune(tune) => return tune::run(&tune, session),
-        Verb::Report(report) => report::run(&report, session),
-        Verb::Capture(capture) => capture::run(&capture, session),
-        Verb::Run(run) => run::run(run, &args.global),
-        Verb::Status(status) => status::run(&status, session),
-        Verb::Check(check) => return Ok(check::run(&check, session)),
-        #[cfg(feature = "tui")]
-        Verb::Top(top) => top::run(&top, session),
-        Verb::Block(block) => block::run(&block, session),
-        Verb::Unblock(unblock) => unblock::run(&unblock, session),
-        Verb::Allow(allow) => allow::allow(allow, session),
-        Verb::Disallow(disallow) => allow::disallow(&disallow, session),
-        Verb::Explain(explain) => explain::run(&explain, session),
-        Verb::Alerts(alerts) => alerts::run(&alerts, session),
-        Verb::Events(events) => alerts::follow(&events, session),
-        Verb::Fleet { verb: FleetVerb::Other(words) } => fleet::run(words, &args.global),
-        Verb::Rules { verb: None } => rules::list(&ListArgs::default(), session),
-        Verb::Rules { verb: Some(RulesVerb::List(list)) } => rules::list(&list, session),
-        Verb::Rules { verb: Some(RulesVerb::Export(export)) } => rules::export(&export, session),
-        Verb::Rules { verb: Some(RulesVerb::Import(import)) } => import::run(&import, session),
-        Verb::Rules { verb: Some(RulesVerb::Flush(args)) } => rules::flush(&args, session),
-        Verb::Mode(mode) => mode::run(&mode, session),
-        Verb::Confirm(confirm) => confirm::run(&confirm, session),
-        Verb::Mitigation(mitigation) => mitigation::run(&mitigation, session),
-        Verb::Reload => reload::run(session),
-        Verb::Detach(detach) => detach::run(&detach, session),
-        Verb::Config { verb: Some(ConfigVerb::Check { file, config }) } => {
-            config::check(file.or(config).as_deref(), session)
+/// The group of verbs that help does not show.
+const HIDDEN: &str = "";
+
+macro_rules! verbs {
+    (|$session:ident, $global:ident| $($group:tt {$(
+        $(#[$meta:meta])*
+        $name:ident $(($args:ident: $type:ty))? $(if $feature:tt)?
+            => $run:expr $(, prints [$($id:expr => $document:ty),* $(,)?])?;
+    )*})*) => {
+        /// The verb and its arguments.
+        #[derive(Debug, Subcommand)]
+        pub enum Verb {
+            $($($(#[$meta])* $(#[cfg(feature = $feature)])? $name $(($type))?,)*)*
         }
-        Verb::Config { verb: None } => config::show(&ShowArgs::default(), session),
-        Verb::Config { verb: Some(ConfigVerb::Show(show)) } => config::show(&show, session),
-        Verb::Config { verb: Some(ConfigVerb::Init { file }) } => {
-            config::init(file.as_deref(), session)
+
+        impl Verb {
+            /// The group of each verb, in their order.
+            fn groups() -> impl Iterator<Item = &'static str> {
+                let all = [$($((true $(&& cfg!(feature = $feature))?, $group),)*)*];
+                all.into_iter().filter(|(is_built, _)| *is_built).map(|(_, group)| group)
+            }
+
+            /// Runs the verb.
+            fn run(
+                self,
+                $session: &mut Session<'_>,
+                $global: &Global,
+            ) -> anyhow::Result<Exit> {
+                match self {
+                    $($($(#[cfg(feature = $feature)])? Self::$name $(($args))? => {
+                        $run.map(Exit::from)
+                    })*)*
+                }
+            }
         }
-        Verb::States(states) => states::run(&states, session),
-        Verb::Listeners(listeners) => listeners::run(&listeners, session),
-        Verb::Metrics(metrics) => metrics::run(&metrics, session),
-        Verb::Completions(completions) => completions::run(&completions, session),
-        Verb::Complete(complete) => completions::complete(&complete, session),
-        Verb::Manual(manual) => manual::run(&manual, session),
-        Verb::Version => version::run(session),
-        Verb::RestoreSysctls => restore_sysctls::run(session),
-    }?;
-    Ok(Exit::Done)
+
+        $($($($(impl Printed for $document {
+            const ID: &'static str = $id;
+        })*)?)*)*
+
+        /// Every kind of document that a verb prints with `--json`.
+        pub const DOCUMENTS: &[Document] = &[$($($($(Document {
+            id: $id,
+            #[cfg(test)]
+            schema: || schemars::schema_for!($document),
+        },)*)?)*)*];
+    };
+}
+
+verbs! { |session, global|
+    "Monitor" {
+        /// Show attacks, mitigations and connected clients
+        Status(args: StatusArgs) => status::run(&args, session),
+            prints [shown::SCHEMA => shown::Status];
+        /// Show the status live in the terminal
+        Top(args: TopArgs) if "tui" => top::run(&args, session),
+            prints [shown::history::HISTORY_SCHEMA => shown::history::History];
+        /// List open and past incidents
+        Incidents(args: IncidentsArgs) => incidents::run(&args, session),
+            prints [shown::INCIDENTS_SCHEMA => shown::Incidents];
+        /// Explain the decisions about an address, or an incident
+        #[command(alias = "report")]
+        Explain(args: ExplainArgs) => explain::run(&args, session),
+            prints [
+                shown::INCIDENT_SCHEMA => shown::FullIncident,
+                shown::EXPLANATION_SCHEMA => shown::Judged,
+                shown::timeline::TIMELINE_SCHEMA => shown::timeline::Timeline,
+            ];
+        /// List past alerts, or print them as they occur
+        #[command(alias = "alerts")]
+        Events(args: EventsArgs) => events::run(&args, session),
+            prints [
+                shown::ALERTS_SCHEMA => shown::Alerts,
+                shown::EVENT_SCHEMA => shown::Event,
+            ];
+        /// Check the state as a monitoring plugin
+        Check(args: CheckArgs) => Ok(check::run(&args, session)),
+            prints [shown::monitoring::SCHEMA => shown::monitoring::Report];
+        /// Print metrics for Prometheus
+        Metrics(args: MetricsArgs) => metrics::run(&args, session);
+    }
+    "Mitigate" {
+        /// Show or set the mode: observe, enforce or off
+        Mode(args: ModeArgs) => mode::run(&args, session),
+            prints ["tcpguard.mode/1" => mode::ModeShown];
+        /// Keep changes that revert unless confirmed
+        Confirm(args: ConfirmArgs) => confirm::run(&args, session),
+            prints ["tcpguard.confirm/1" => confirm::Confirmed];
+        /// Drop SYNs from addresses or prefixes
+        Block(args: BlockArgs) => block::run(&args, session),
+            prints ["tcpguard.block/1" => block::Blocked];
+        /// Remove rules
+        Unblock(args: UnblockArgs) => unblock::run(&args, session),
+            prints ["tcpguard.unblock/1" => unblock::Unblocked];
+        /// Exempt an address or prefix from automatic rules
+        Allow(args: AllowArgs) => allow::allow(args, session),
+            prints ["tcpguard.allow/1" => allow::Allowance];
+        /// Remove an address or prefix from the allowlist
+        Disallow(args: DisallowArgs) => allow::disallow(&args, session),
+            prints ["tcpguard.disallow/1" => allow::Disallowed];
+        /// List, export, import or remove rules
+        Rules(args: RulesArgs) => rules::run(args.verb, session),
+            prints [
+                "tcpguard.rule-list/1" => rules::RuleList,
+                shown::RULES_SCHEMA => shown::ExportedRules,
+                "tcpguard.import/1" => import::Import,
+            ];
+        /// Override a mitigation at a listener
+        Mitigation(args: MitigationArgs) => mitigation::run(&args, session),
+            prints ["tcpguard.mitigation/1" => mitigation::Ordered];
+    }
+    "Diagnose" {
+        /// Check host and agent for problems, with hints
+        Doctor(args: DoctorArgs) => doctor::run(&args, session),
+            prints [
+                tcpguard_host::doctor::SCHEMA => tcpguard_host::doctor::Doctor,
+                shown::selftest::SCHEMA => shown::selftest::SelfTest,
+            ];
+        /// Show the queues of each listener
+        Listeners(args: ListenersArgs) => listeners::run(&args, session),
+            prints [tcpguard_host::listeners::SCHEMA => tcpguard_host::listeners::ListenersReport];
+        /// Show connections by state, and their resources
+        States(args: StatesArgs) => states::run(&args, session),
+            prints [tcpguard_host::states::SCHEMA => tcpguard_host::states::StatesReport];
+        /// Recommend, set or restore sysctls
+        Tune(args: TuneArgs) => tune::run(&args, session),
+            prints [
+                tcpguard_host::tune::SCHEMA => tcpguard_host::tune::Tune,
+                tcpguard_host::tune::change::SCHEMA => tcpguard_host::tune::change::Changed,
+            ];
+        /// Record SYNs that XDP drops or answers, for Wireshark and replay
+        Capture(args: CaptureArgs) => capture::run(&args, session),
+            prints [shown::capture::SCHEMA => shown::CaptureResult];
+        /// Detect and mitigate the attacks in a capture
+        Replay(args: ReplayArgs) => replay::run(&args, session),
+            prints [shown::replay::SCHEMA => shown::replay::Replay];
+    }
+    "Manage" {
+        /// Show the fleet of this host, and make rules for all of it
+        #[command(hide = !fleet::is_installed())]
+        Fleet(args: FleetArgs) => fleet::run(args.verb, global);
+        /// Check, show or create the configuration
+        Config(args: ConfigArgs) => config::run(args.verb, session),
+            prints [
+                "tcpguard.config-check/1" => config::Check,
+                "tcpguard.config-show/1" => config::Settings,
+                "tcpguard.config-init/1" => config::Written,
+            ];
+        /// Apply the configuration files to the running agent
+        #[command(after_help = RELOAD)]
+        Reload => reload::run(session),
+            prints ["tcpguard.reload/1" => reload::Reloaded];
+        /// Run the agent in the foreground
+        Run(args: RunArgs) => run::run(args, global);
+        /// Detach the XDP program, with or without an agent
+        Detach(args: DetachArgs) => detach::run(&args, session),
+            prints ["tcpguard.detach/1" => detach::Detached];
+        /// Print the completion script of a shell
+        Completions(args: CompletionsArgs) => completions::run(&args, session);
+    }
+    HIDDEN {
+        /// Show version information
+        #[command(hide = true, after_help = VERSION)]
+        Version => version::run(session),
+            prints ["tcpguard.version/1" => version::Version];
+        /// Restore the sysctls that a stopped agent changed
+        #[command(hide = true, after_help = RESTORE_SYSCTLS)]
+        RestoreSysctls => restore_sysctls::run(session),
+            prints ["tcpguard.restore-sysctls/1" => restore_sysctls::Restored];
+        /// Print the numbers that a shell completes
+        #[command(hide = true)]
+        Complete(args: CompleteArgs) => completions::complete(&args, session);
+        /// Write the manual pages
+        #[command(hide = true)]
+        Manual(args: ManualArgs) => manual::run(&args, session);
+    }
+}
+
+const RELOAD: &str = "\
+A configuration with mistakes is refused, and the running one stays in effect. Some keys require a
+restart: they are named.
+
+Examples:
+  tcpguard config check                           # check only
+  tcpguard reload";
+
+const VERSION: &str = "\
+Versions of the program, of the BPF maps, of the protocol and of the status document.
+
+Examples:
+  tcpguard version
+  tcpguard version --json | jq -r .version";
+
+/// Lines of `tcpguard --help` about each verb, group by group.
+fn help() -> String {
+    let all = Verb::augment_subcommands(clap::Command::new("tcpguard"));
+    let (mut text, mut last) = (String::new(), HIDDEN);
+    for (verb, group) in all.get_subcommands().zip(Verb::groups()) {
+        if verb.is_hide_set() {
+            continue;
+        }
+        if group != last {
+            text += &format!("\n{group}:\n");
+            last = group;
+        }
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        text += &format!("  {:<16} {about}\n", verb.get_name());
+    }
+    text.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn help_shows_at_most_27_verbs_each_in_its_group() {
+        let all = Verb::augment_subcommands(clap::Command::new("tcpguard"));
+        assert_eq!(all.get_subcommands().count(), Verb::groups().count());
+        for (verb, group) in all.get_subcommands().zip(Verb::groups()) {
+            assert!(verb.is_hide_set() || group != HIDDEN, "{}", verb.get_name());
+        }
+        let help = Args::command().render_help().to_string();
+        assert!(help.contains("\nMitigate:\n  mode "), "{help}");
+        let shown = super::help().lines().filter(|line| line.starts_with("  ")).count();
+        assert!(shown <= 27, "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
 }

@@ -1,38 +1,35 @@
-//! `tcpguard report`
+//! The page of an incident or a capture for a browser.
 
 use std::path::Path;
 
-use super::args::ReportArgs;
 use super::error::CliError;
-use super::explain;
 use super::session::Session;
 use super::status::{fetch, foreign};
 use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
+use crate::documents::FullIncident;
+use crate::documents::timeline::Timeline;
 use crate::html::{Host, Story, page};
 
-pub(super) fn run(args: &ReportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    if args.html.is_none() && !session.json {
-        let hint = "tcpguard report … --html FILE (- for standard output)";
-        return Err(CliError::usage("no output: --html or --json is required", hint).into());
+/// The counters of an incident over time, or the reason why there are none.
+pub(super) fn timeline(id: u64, session: &Session<'_>) -> anyhow::Result<Result<Timeline, String>> {
+    match session.ask(Request::Timeline { id }) {
+        Ok(Response::Timeline(line)) => Ok(Ok(*line)),
+        Ok(other) => Err(foreign(&other).into()),
+        // An older agent does not know this request.
+        Err(ClientError::Refused(refusal)) => Ok(Err(refusal.message)),
+        Err(ClientError::NotRunning { .. }) => Ok(Err(format!("no time series of incident #{id}"))),
+        Err(error) => Err(error.into()),
     }
-    let id = args.incident;
-    let full = explain::incident(id, session)?;
-    let line = match session.ask(Request::Timeline { id }) {
-        Ok(Response::Timeline(line)) => Ok(*line),
-        Ok(other) => return Err(foreign(&other).into()),
-        // The page says why it has no plots; an older agent does not know this request.
-        Err(ClientError::Refused(refusal)) => Err(refusal.message),
-        Err(ClientError::NotRunning { .. }) => Err(format!("no time series of incident #{id}")),
-        Err(error) => return Err(error.into()),
-    };
-    if session.json {
-        let line = line
-            .as_ref()
-            .map_err(|why| CliError::not_found(why.clone(), format!("tcpguard explain {id}")))?;
-        session.print_document(line)?;
-    }
-    let Some(html) = &args.html else { return Ok(()) };
+}
+
+/// Writes the page of an incident. Without a time series it says why it has no plots.
+pub(super) fn page_of(
+    full: FullIncident,
+    html: &Path,
+    session: &mut Session<'_>,
+) -> anyhow::Result<()> {
+    let line = timeline(full.incident.id, session)?;
     let status = fetch(session)?;
     let uname = rustix::system::uname();
     let host = Host {

@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_engine::Whose;
 
-use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, UnblockArgs};
+use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, RulesVerb, UnblockArgs};
 use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
-use super::unblock;
+use super::{import, unblock};
 use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
 use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
@@ -38,7 +38,17 @@ impl Origin {
     }
 }
 
-pub(super) fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+pub(super) fn run(verb: Option<RulesVerb>, session: &mut Session<'_>) -> anyhow::Result<()> {
+    match verb {
+        None => list(&ListArgs::default(), session),
+        Some(RulesVerb::List(args)) => list(&args, session),
+        Some(RulesVerb::Export(args)) => export(&args, session),
+        Some(RulesVerb::Import(args)) => import::run(&args, session),
+        Some(RulesVerb::Flush(args)) => flush(&args, session),
+    }
+}
+
+fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     if args.raw && session.json {
         let message = "--raw and --json cannot be used together";
         return Err(
@@ -111,7 +121,7 @@ impl ListArgs {
 }
 
 /// Writes the rules in the form that [`super::import`] reads.
-pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let rules = match session.client.call(Request::Rules)? {
         Response::Rules { rules, .. } => rules,
         other => return Err(foreign(&other).into()),
@@ -130,7 +140,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Re
 }
 
 /// Removes every rule that operators made, or those of another origin.
-pub(super) fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let &FlushArgs { origin, dry_run } = args;
     let all =
         UnblockArgs { prefixes: Vec::new(), all: true, rule: None, origin: Some(origin), dry_run };

@@ -1,10 +1,9 @@
-//! `tcpguard selftest`
+//! `tcpguard doctor --selftest`
 
 use std::io::ErrorKind;
 
 use tcpguard_host::linux::Error;
 
-use super::args::SelftestArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
@@ -12,8 +11,8 @@ use crate::documents::selftest::{Host, SelfTest};
 use crate::selftest::{self, SelftestFailure};
 use crate::text;
 
-pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
-    if args.if_needed && selftest::load(&session.state_dir, &Host::running()?).is_some() {
+pub(super) fn run(if_needed: bool, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    if if_needed && selftest::load(&session.state_dir, &Host::running()?).is_some() {
         return Ok(Exit::Done);
     }
     let selftest = selftest::run().map_err(refused)?;
@@ -24,7 +23,7 @@ pub(super) fn run(args: &SelftestArgs, session: &mut Session<'_>) -> anyhow::Res
             "name another directory with --state-dir",
         );
     }
-    if args.if_needed {
+    if if_needed {
         session.say(&text::selftest_in_a_line(&selftest));
         return Ok(Exit::Done);
     }

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use super::args::Args;
+use super::args::{Args, command};
 use super::exit::Exit;
 
 /// Last line of clap, which names no command.
@@ -19,7 +19,8 @@ const TRY_HELP: &str = "\n\nFor more information, try '--help'.\n";
 /// [`Exit::Done`] after help, the result of [`Exit::of_usage`] after a line that makes no sense.
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Args, Exit> {
     let line: Vec<OsString> = line.into_iter().collect();
-    Args::try_parse_from(&line).map_err(|error| {
+    let matches = command().try_get_matches_from(&line);
+    matches.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             // A reader that has gone has read enough.
             let _ = error.print();
@@ -59,6 +60,8 @@ fn verbs(line: &[OsString]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {

@@ -18,7 +18,8 @@ use crate::config::Held;
 use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
 use crate::documents::{
-    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, ModeRevert, Rule, Status,
+    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Incidents, ModeRevert, Rule,
+    Status,
 };
 pub use parse::{check, check_terms, parse};
 
@@ -66,6 +67,8 @@ pub enum Request {
         /// Port of this host to which the SYNs go; `null`: any.
         port: Option<u16>,
     },
+    /// The open incidents and those on record. Always legal.
+    Incidents,
     /// The evidence by which an attack was judged. Always legal.
     ExplainIncident {
         /// Number of the incident.
@@ -127,6 +130,7 @@ impl Request {
             | Self::Mode
             | Self::Alerts { .. }
             | Self::Explain { .. }
+            | Self::Incidents
             | Self::ExplainIncident { .. }
             | Self::Timeline { .. }
             | Self::History
@@ -196,6 +200,8 @@ pub enum Response {
     },
     /// Response to [`Request::Explain`].
     Explained(Box<Explanation>),
+    /// Response to [`Request::Incidents`].
+    Incidents(Box<Incidents>),
     /// Response to [`Request::ExplainIncident`].
     IncidentExplained(Box<FullIncident>),
     /// Response to [`Request::Timeline`].

@@ -60,7 +60,7 @@ impl AlertEvent {
     }
 }
 
-/// One alert by itself: a line of `tcpguard events --json`, and of `alerts.jsonl`.
+/// One alert by itself: a line of `tcpguard events --follow --json`, and of `alerts.jsonl`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Event {
     /// Name and version of this document: `tcpguard.event/1`.
@@ -77,7 +77,7 @@ impl Event {
     }
 }
 
-/// Document that `tcpguard alerts --json` prints.
+/// Document that `tcpguard events --json` prints.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Alerts {
     /// Name and version of this document: `tcpguard.alerts/1`.

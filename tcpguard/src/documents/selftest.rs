@@ -13,7 +13,7 @@ pub const SCHEMA: &str = "tcpguard.selftest/1";
 /// Reason of a connection that was not tried because the host was too slow.
 pub(crate) const NO_TIME: &str = "no time was left to try it";
 
-/// Result of the self-test (`tcpguard selftest`): the SYN-cookie backends that work on a host.
+/// Result of the self-test (`tcpguard doctor --selftest`): the SYN-cookie backends that work on a host.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SelfTest {
     /// Name and version of this document: `tcpguard.selftest/1`.

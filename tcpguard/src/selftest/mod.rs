@@ -50,7 +50,7 @@ pub enum SelftestFailure {
 impl Hint for SelftestFailure {
     fn hint(&self) -> String {
         match self {
-            Self::Namespace(_) => "sudo tcpguard selftest".to_owned(),
+            Self::Namespace(_) => "sudo tcpguard doctor --selftest".to_owned(),
             Self::Silent(_) => "journalctl -k".to_owned(),
             Self::Host(error) => error.hint(),
         }

@@ -22,7 +22,7 @@ pub fn load(state_dir: &Path, host: &Host) -> Option<SelfTest> {
             if let Some(why) = damage.reason() {
                 let path = path.display();
                 log::warn!(
-                    "self-test result unusable: {path}: {why}. Make a new one: tcpguard selftest"
+                    "self-test result unusable: {path}: {why}. Make a new one: tcpguard doctor --selftest"
                 );
             }
             None

@@ -8,8 +8,9 @@ use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
 use super::incident::{self, Block, Section, write};
+use super::table::Table;
 use super::view::{Tone, View, wrap};
-use crate::documents::{Incident, Status};
+use crate::documents::{Incident, Incidents, Status};
 
 /// Columns before the text of a section.
 pub(super) const INDENT: usize = 14;
@@ -40,6 +41,37 @@ pub(super) fn paragraph(
 /// Returns the severity in a word.
 pub fn severity_word(severity: Severity) -> &'static str {
     severity.name()
+}
+
+/// The table of open and past incidents.
+pub fn incidents(out: &mut impl Write, all: &Incidents, view: &View) -> fmt::Result {
+    let mut table = Table::new(["ID", "START", "END", "PEAK/s", "DONE", "INCIDENT"]);
+    for one in &all.incidents {
+        let end = |ended| view.end(one.since, ended);
+        table.row([
+            format!("#{}", one.id).into(),
+            view.moment(one.since).into(),
+            one.ended_at.map_or_else(|| "open".to_owned(), end).into(),
+            short(one.peak_syn_pps).into(),
+            done(one).into(),
+            incident::title(one).into(),
+        ]);
+    }
+    table.write(out, view)
+}
+
+/// Effect of the mitigations on the SYNs of an incident.
+fn done(incident: &Incident) -> String {
+    let share = |count: u64| percent((count as f64 / incident.syns.max(1) as f64).min(1.0));
+    let dropped = format!("{} dropped", share(incident.dropped));
+    let cookies = format!("{} SYN cookies", short(incident.cookies_sent as f64));
+    match (incident.dropped, incident.cookies_sent) {
+        (0, 0) if incident.matched > 0 => format!("{} matched only", share(incident.matched)),
+        (0, 0) => "nothing".to_owned(),
+        (_, 0) => dropped,
+        (0, _) => cookies,
+        _ => format!("{dropped}, {cookies}"),
+    }
 }
 
 /// An open incident: its conclusion, its numbers, and the rules that act.

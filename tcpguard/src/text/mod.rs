@@ -46,7 +46,7 @@ pub use incident::{
     heading, mitigation, numbers, provider, syn_rate, title, verdict,
 };
 pub(crate) use incidents::between;
-pub use incidents::severity_word;
+pub use incidents::{incidents, severity_word};
 pub use learned::learned_error;
 pub use listener::listener;
 pub use listeners::listeners;

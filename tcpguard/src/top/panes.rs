@@ -138,7 +138,7 @@ impl Pane {
             Self::Listeners => "nothing listens on this host; see: ss -lnt",
             Self::Incidents => "no incident; older ones: journalctl -u tcpguard",
             Self::Rules => "no rules; make one: tcpguard block PREFIX",
-            Self::Alerts => "no alert in the last 24 hours; older ones: tcpguard alerts",
+            Self::Alerts => "no alert in the last 24 hours; older ones: tcpguard events",
         }
     }
 }

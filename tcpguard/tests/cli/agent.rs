@@ -10,7 +10,8 @@ use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::history::{HISTORY_SCHEMA, History, Second};
 use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
 use tcpguard::documents::{
-    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Mitigation, Rule, Status,
+    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Incidents, Mitigation, Rule,
+    Status,
 };
 use tcpguard_engine as engine;
 use tcpguard_engine::{
@@ -91,6 +92,11 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 files: vec![path.clone(), part],
                 path: Some(path),
             }
+        }
+        Request::Incidents => {
+            let (report, facts) = support::flooded(status.daemon.mode);
+            let past = status.past_incidents.iter();
+            Response::Incidents(Box::new(Incidents::build(&report, past, facts.clock)))
         }
         Request::ExplainIncident { id } => {
             let (report, facts) = support::flooded(status.daemon.mode);

@@ -19,15 +19,18 @@ use super::support::{flooded, status};
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].
-const LINES: [(&str, &str); 36] = [
+const LINES: [(&str, &str); 38] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),
     ("explain 3", "tcpguard.incident/1"),
-    ("report 3", "tcpguard.timeline/1"),
+    ("explain", "tcpguard.incident/1"),
+    ("explain 3 --timeline", "tcpguard.timeline/1"),
+    ("incidents", "tcpguard.incidents/1"),
+    ("incidents --since yesterday", "tcpguard.incidents/1"),
     ("top", "tcpguard.history/1"),
-    ("alerts", "tcpguard.alerts/1"),
-    ("alerts --since 7d", "tcpguard.alerts/1"),
+    ("events", "tcpguard.alerts/1"),
+    ("events --since 7d", "tcpguard.alerts/1"),
     ("block 192.0.2.7", "tcpguard.block/1"),
     ("unblock --all", "tcpguard.unblock/1"),
     ("allow 203.0.113.0/24", "tcpguard.allow/1"),
@@ -71,11 +74,11 @@ const ELSEWHERE: [(&str, Option<&str>); 9] = [
     ("completions", None),
     ("manual", None),
     // It never ends; below.
-    ("events", Some("tcpguard.event/1")),
+    ("events --follow", Some("tcpguard.event/1")),
     // It changes the host: tests/tune.rs of the test kit.
     ("tune --apply", Some("tcpguard.tuned/1")),
     // It needs network namespaces of its own: tests/probe.rs of the test kit.
-    ("selftest", Some("tcpguard.selftest/1")),
+    ("doctor --selftest", Some("tcpguard.selftest/1")),
 ];
 
 fn files(dir: &Path) {
@@ -149,7 +152,8 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
         }
         response
     });
-    let mut events = host.command(&["events", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut events =
+        host.command(&["events", "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
     for _ in 0..2 {
         holds(&lines.next().unwrap().unwrap(), "tcpguard.event/1");

@@ -114,9 +114,9 @@ fn an_address_and_an_attack_are_explained() {
 #[test]
 fn alerts_are_listed_from_a_severity_on() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
-    let all = host.run(&["alerts", "--json"]).json()["alerts"].as_array().unwrap().len();
-    let critical = host.run(&["alerts", "--severity", "critical", "--json"]).json();
-    let critical = critical["alerts"].as_array().unwrap();
+    let all = host.run(&["events", "--json"]).json()["events"].as_array().unwrap().len();
+    let critical = host.run(&["events", "--severity", "critical", "--json"]).json();
+    let critical = critical["events"].as_array().unwrap();
     assert!(!critical.is_empty() && critical.len() < all, "{} of {all}", critical.len());
     assert!(critical.iter().all(|alert| alert["severity"] == "critical"));
 }
@@ -130,5 +130,5 @@ fn times_are_shown_in_utc_where_that_is_wanted() {
         |line: &[&str]| Outcome::of(line, host.command(line).env("TZ", "EET-2").output().unwrap());
     let local = elsewhere(&["status", "--full"]);
     assert!(local.stdout.contains("loaded 2026-11-14 11:53"), "{local:#?}");
-    elsewhere(&["status", "--utc", "--no-pager"]).is(0, page, "");
+    elsewhere(&["status", "--utc"]).is(0, page, "");
 }

@@ -353,7 +353,7 @@ fn empty_lists_name_the_next_command() {
         (Pane::Listeners, "ss -lnt"),
         (Pane::Incidents, "journalctl -u tcpguard"),
         (Pane::Rules, "tcpguard block PREFIX"),
-        (Pane::Alerts, "tcpguard alerts"),
+        (Pane::Alerts, "tcpguard events"),
     ] {
         model.handle(Action::Show(pane));
         assert!(shown(&model).contains(words), "{}", shown(&model));

@@ -2,43 +2,20 @@
 //!
 //! Errors are held to that one by one, where they are defined, and the command line as a whole in its tests.
 
-/// The verbs of tcpguard. A test of the command line compares them with its own.
-pub const VERBS: [&str; 34] = [
-    "alerts",
-    "allow",
-    "block",
-    "capture",
-    "check",
-    "complete",
-    "completions",
-    "config",
-    "confirm",
-    "detach",
-    "disallow",
-    "doctor",
-    "events",
-    "explain",
-    "fleet",
-    "help",
-    "listeners",
-    "manual",
-    "metrics",
-    "mitigation",
-    "mode",
-    "reload",
-    "replay",
-    "report",
-    "restore-sysctls",
-    "rules",
-    "run",
-    "selftest",
-    "states",
-    "status",
-    "top",
-    "tune",
-    "unblock",
-    "version",
-];
+/// The reference of all commands.
+const COMMANDS: &str = include_str!("../../../docs/commands.md");
+/// Verbs for programs, and clap's own.
+const OTHERS: [&str; 3] = ["complete", "help", "manual"];
+
+/// The verbs of tcpguard, sorted. A test of the command line compares them with its own.
+pub fn verbs() -> Vec<&'static str> {
+    let rows = COMMANDS.lines().filter_map(|line| line.strip_prefix("| `tcpguard "));
+    let documented = rows.filter_map(|row| row.split(['`', ' ']).next());
+    let mut verbs: Vec<_> = documented.chain(OTHERS).collect();
+    verbs.sort_unstable();
+    verbs.dedup();
+    verbs
+}
 
 /// Programs that are named besides tcpguard's own verbs.
 const PROGRAMS: [&str; 19] = [
@@ -73,7 +50,7 @@ pub fn is_named(text: &str) -> bool {
     };
     let words: Vec<&str> =
         last.split_whitespace().map(|word| word.trim_matches(PUNCTUATION)).collect();
-    words.windows(2).any(|pair| pair[0] == "tcpguard" && VERBS.contains(&pair[1]))
+    words.windows(2).any(|pair| pair[0] == "tcpguard" && verbs().contains(&pair[1]))
         || words.iter().any(|word| {
             let option = word.strip_prefix("--").is_some_and(|name| !name.is_empty());
             let file = word.starts_with('/') && word.len() > 1;

@@ -222,7 +222,7 @@ pub(super) const NEEDS: &[Need] = &[
     Need {
         purpose: Purpose::Browser,
         what: "chromium",
-        why: "looks at the pages of `tcpguard report`",
+        why: "looks at the pages of `tcpguard explain --html`",
         present: || installed("chromium"),
         debian: Repair::Packages(&["chromium"]),
         elsewhere: "install chromium",

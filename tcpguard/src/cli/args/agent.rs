@@ -102,27 +102,36 @@ pub enum WaitFor {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXPLAIN)]
 pub struct ExplainArgs {
-    /// Address, prefix, or number of an incident
+    /// Address, prefix, or number of an incident [default: the open or last one]
     #[arg(value_name = "PREFIX|INCIDENT", value_parser = subject)]
-    pub subject: Subject,
+    pub subject: Option<Subject>,
     /// Explain the SYNs to this port only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Show also the evidence of an incident
     #[arg(long)]
     pub evidence: bool,
+    /// Write a page with plots of an incident to this file; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print the time series of an incident as JSON
+    #[arg(long)]
+    pub timeline: bool,
 }
 
 const EXPLAIN: &str = "\
 For an address or prefix: the decisions about its SYNs, in the order in which the kernel takes them.
-For an incident: its class, the actions, the rules, and with --evidence the measured values.
+For an incident: its class, the actions, the rules, and with --evidence the measured values. The page
+is one self-contained file; that of a capture is written by tcpguard replay FILE --html FILE.
 
 Examples:
   tcpguard explain 192.0.2.7
   tcpguard explain 192.0.2.7 --port 443           # SYNs to one port
   tcpguard explain 2001:db8::/64
   tcpguard explain 1042                           # incident #1042
+  tcpguard explain                                # the open incident, or the last one
   tcpguard explain 1042 --evidence                # with all values
+  tcpguard explain 1042 --html attack-1042.html   # page with plots
   tcpguard explain 1042 --json | jq .record";
 
 /// Subject of an explanation.

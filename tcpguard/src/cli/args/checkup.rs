@@ -22,6 +22,12 @@ pub struct DoctorArgs {
     /// Replace addresses and the host name in the archive by pseudonyms
     #[arg(long, requires = "bundle")]
     pub anonymous: bool,
+    /// Test which SYN cookies work on this host, and save the result
+    #[arg(long, conflicts_with_all = ["interface", "fix_hints", "bundle"])]
+    pub selftest: bool,
+    /// Test only if there is no result for this kernel and these sysctls
+    #[arg(long, requires = "selftest")]
+    pub if_needed: bool,
     /// Configuration file.
     #[arg(short, long, value_name = "FILE", help = format!("Read this configuration file [default: {DEFAULT_PATH}, if it exists]"))]
     pub config: Option<PathBuf>,
@@ -30,13 +36,16 @@ pub struct DoctorArgs {
 const DOCTOR: &str = "\
 The checks cover the kernel, interfaces, drivers, firewall, service and configuration. They change
 nothing and work without an agent. Some require root.
+--selftest opens real connections between two temporary network namespaces. No packet leaves this host.
+The agent uses the saved result to select the kind of SYN cookies. Exit code 1: no SYN cookies work.
 
 Examples:
   sudo tcpguard doctor                            # every check
   sudo tcpguard doctor -i eth0                    # one interface
   sudo tcpguard doctor --fix-hints                # commands only
   sudo tcpguard doctor --bundle help.tar.gz       # support archive, with addresses
-  sudo tcpguard doctor --bundle help.tar.gz --anonymous";
+  sudo tcpguard doctor --bundle help.tar.gz --anonymous
+  sudo tcpguard doctor --selftest                 # kinds of SYN cookies that work on this host";
 
 /// `tcpguard tune`
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 use clap::{Subcommand, ValueEnum};
 use tcpguard_engine::Mode;
 
-use super::{described, incident, with_exit_status};
+use super::{described, with_exit_status};
 use crate::cli::duration;
 use crate::config::DEFAULT_PATH;
 
@@ -138,27 +138,16 @@ pub enum ReplayBackend {
     Kernel,
 }
 
-/// `tcpguard report`
+/// `tcpguard config`
 #[derive(Debug, clap::Args)]
-#[command(after_help = REPORT)]
-pub struct ReportArgs {
-    /// Number of an incident
-    #[arg(value_name = "INCIDENT", value_parser = incident)]
-    pub incident: u64,
-    /// Write the page to this file; - for standard output
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+#[command(after_help = CONFIG)]
+pub struct ConfigArgs {
+    /// The operation; without it the settings are shown.
+    #[command(subcommand)]
+    pub verb: Option<ConfigVerb>,
 }
 
-const REPORT: &str = "\
-The page is one self-contained file. With --json the time series is printed (tcpguard.timeline/1). The
-page of a capture is written by tcpguard replay FILE --html FILE.
-
-Examples:
-  tcpguard report 7 --html attack-7.html
-  tcpguard report 7 --json | jq '.points[].syn_pps'";
-
-pub(super) const CONFIG: &str = "\
+const CONFIG: &str = "\
 The configuration is /etc/tcpguard/tcpguard.toml with the files of conf.d beside it. tcpguard.toml(5)
 describes every key. Without a command, the settings are shown.
 

@@ -25,29 +25,21 @@ Examples:
   tcpguard detach --all                           # works without an agent
   systemctl restart tcpguard                      # attach again";
 
-/// `tcpguard selftest`
-#[derive(Debug, clap::Args)]
-#[command(after_help = SELFTEST)]
-pub struct SelftestArgs {
-    /// Test only if there is no result for this kernel and these sysctls
-    #[arg(long)]
-    pub if_needed: bool,
-}
-
-const SELFTEST: &str = "\
-Opens real connections between two temporary network namespaces. No packet leaves this host. The agent
-uses the saved result to select the kind of SYN cookies.
-
-Examples:
-  tcpguard selftest
-  tcpguard selftest --state-dir /tmp              # without saving the result for the agent";
-
-pub(super) const RESTORE_SYSCTLS: &str = "\
+pub(in crate::cli) const RESTORE_SYSCTLS: &str = "\
 While SYN cookies of the kernel are in use, the agent sets net.ipv4.tcp_syncookies to 2. The service
 runs this command after each end of the agent.
 
 Examples:
   tcpguard restore-sysctls";
+
+/// `tcpguard fleet`
+#[derive(Debug, clap::Args)]
+#[command(after_help = FLEET, disable_help_subcommand = true)]
+pub struct FleetArgs {
+    /// The verb of tcpguard-fleet.
+    #[command(subcommand)]
+    pub verb: FleetVerb,
+}
 
 /// `tcpguard fleet …`
 #[derive(Debug, Subcommand)]
@@ -57,7 +49,7 @@ pub enum FleetVerb {
     Other(Vec<OsString>),
 }
 
-pub(super) const FLEET: &str = "\
+const FLEET: &str = "\
 Runs tcpguard-fleet, which is a package of its own. Its verbs: tcpguard fleet help
 
 Examples:

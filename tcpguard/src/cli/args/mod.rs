@@ -1,9 +1,9 @@
-//! The command line as typed, checked for form only: the list of verbs and the options that they share.
-//! The options of each verb are in the module of its kind, and end in examples.
+//! The command line as typed, checked for form only: the options that all verbs share. Those of each verb are in
+//! the module of its kind, and end in examples.
 
 mod agent;
-mod alerts;
 mod checkup;
+mod events;
 mod files;
 mod host;
 mod monitoring;
@@ -12,15 +12,16 @@ mod rules;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, Parser, ValueEnum};
 use ipnet::IpNet;
 use tcpguard_engine::Mode;
 
 use super::exit::Exit;
+use super::{Verb, help};
 use crate::config::{DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, parse_prefix};
 pub use agent::*;
-pub use alerts::*;
 pub use checkup::*;
+pub use events::*;
 pub use files::*;
 pub use host::*;
 pub use monitoring::*;
@@ -29,7 +30,7 @@ pub use rules::*;
 /// Detect and mitigate SYN floods with XDP.
 #[derive(Debug, Parser)]
 #[command(name = "tcpguard", version, max_term_width = 100, after_help = with_exit_status("", TCPGUARD))]
-#[command(help_template = TEMPLATE, before_help = groups())]
+#[command(help_template = TEMPLATE, before_help = help())]
 pub struct Args {
     /// Options of every verb.
     #[command(flatten)]
@@ -47,44 +48,25 @@ const TEMPLATE: &str = "\
 {before-help}Global options:
 {options}{after-help}";
 
-/// The verbs by purpose.
-const GROUPS: [(&str, &[&str]); 4] = [
-    ("Monitor", &["status", "top", "events", "alerts", "explain", "report", "check", "metrics"]),
-    (
-        "Mitigate",
-        &["mode", "confirm", "block", "unblock", "allow", "disallow", "rules", "mitigation"],
-    ),
-    ("Diagnose", &["doctor", "listeners", "states", "tune", "selftest", "capture", "replay"]),
-    (
-        "Manage",
-        &[
-            "fleet",
-            "config",
-            "reload",
-            "run",
-            "detach",
-            "restore-sysctls",
-            "completions",
-            "version",
-        ],
-    ),
-];
+/// Help of a verb: its own options only.
+const VERB: &str = "\
+{about-with-newline}
+{usage-heading} {usage}
 
-/// Lines of `tcpguard --help` about each verb, group by group.
-fn groups() -> String {
-    let all = Verb::augment_subcommands(clap::Command::new("tcpguard"));
-    let mut text = String::new();
-    for (heading, names) in GROUPS {
-        text += &format!("{heading}:\n");
-        // Without a terminal interface there is no `top`.
-        for verb in names.iter().filter_map(|name| all.find_subcommand(name)) {
-            let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
-            text += &format!("  {:<16} {about}\n", verb.get_name());
-        }
-        text.push('\n');
+{all-args}
+
+Global options, such as --json: tcpguard help{after-help}";
+
+/// The command line, of which only the help of the program itself shows the options of every verb.
+pub fn command() -> Command {
+    fn own(verb: Command, global: &[Arg]) -> Command {
+        let verb = verb.help_template(VERB).args(global);
+        verb.mut_subcommands(|verb| own(verb, global))
     }
-    // clap puts an empty line behind it.
-    text.trim_end().to_owned()
+    let all = Args::command();
+    let global = all.get_arguments().filter(|arg| arg.is_global_set());
+    let global: Vec<Arg> = global.map(|arg| arg.clone().hide(true)).collect();
+    all.mut_subcommands(|verb| own(verb, &global))
 }
 
 const TCPGUARD: &str = "\
@@ -125,9 +107,6 @@ pub struct Global {
     /// Show times in UTC instead of the time zone of this host
     #[arg(long, global = true)]
     pub utc: bool,
-    /// Do nothing: there is no pager (accepted for scripts)
-    #[arg(long, global = true)]
-    pub no_pager: bool,
     /// Print only data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -159,113 +138,6 @@ pub enum Color {
     /// In no case
     Never,
 }
-
-/// The verb and its arguments.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Run the agent in the foreground
-    Run(RunArgs),
-    /// Show attacks, mitigations and connected clients
-    Status(StatusArgs),
-    /// Show the status live in the terminal
-    #[cfg(feature = "tui")]
-    Top(TopArgs),
-    /// Check the state as a monitoring plugin
-    Check(CheckArgs),
-    /// Drop SYNs from addresses or prefixes
-    Block(BlockArgs),
-    /// Remove rules
-    Unblock(UnblockArgs),
-    /// Exempt an address or prefix from automatic rules
-    Allow(AllowArgs),
-    /// Remove an address or prefix from the allowlist
-    Disallow(DisallowArgs),
-    /// Explain the decisions about an address, or an incident
-    Explain(ExplainArgs),
-    /// List past alerts
-    Alerts(AlertsArgs),
-    /// Print alerts as they occur
-    Events(EventsArgs),
-    /// List, export, import or remove rules
-    #[command(after_help = RULES)]
-    Rules {
-        /// The operation; without it the rules are listed.
-        #[command(subcommand)]
-        verb: Option<RulesVerb>,
-    },
-    /// Show or set the mode: observe, enforce or off
-    Mode(ModeArgs),
-    /// Keep changes that revert unless confirmed
-    Confirm(ConfirmArgs),
-    /// Override a mitigation at a listener
-    Mitigation(MitigationArgs),
-    /// Apply the configuration files to the running agent
-    #[command(after_help = RELOAD)]
-    Reload,
-    /// Record SYNs that XDP drops or answers, for Wireshark and replay
-    Capture(CaptureArgs),
-    /// Detect and mitigate the attacks in a capture
-    Replay(ReplayArgs),
-    /// Write an HTML report with plots of an incident
-    Report(ReportArgs),
-    /// Test which SYN cookies work on this host
-    Selftest(SelftestArgs),
-    /// Check host and agent for problems, with hints
-    Doctor(DoctorArgs),
-    /// Recommend, set or restore sysctls
-    Tune(TuneArgs),
-    /// Detach the XDP program, with or without an agent
-    Detach(DetachArgs),
-    /// Show the fleet of this host, and make rules for all of it
-    #[command(after_help = host::FLEET, disable_help_subcommand = true)]
-    Fleet {
-        /// The verb of tcpguard-fleet.
-        #[command(subcommand)]
-        verb: FleetVerb,
-    },
-    /// Check, show or create the configuration
-    #[command(after_help = CONFIG)]
-    Config {
-        /// The operation; without it the settings are shown.
-        #[command(subcommand)]
-        verb: Option<ConfigVerb>,
-    },
-    /// Show connections by state, and their resources
-    States(StatesArgs),
-    /// Show the queues of each listener
-    Listeners(ListenersArgs),
-    /// Print metrics for Prometheus
-    Metrics(MetricsArgs),
-    /// Print the completion script of a shell
-    Completions(CompletionsArgs),
-    /// Show version information
-    #[command(after_help = VERSION)]
-    Version,
-    /// Print the numbers that a shell completes
-    #[command(hide = true)]
-    Complete(CompleteArgs),
-    /// Write the manual pages
-    #[command(hide = true)]
-    Manual(ManualArgs),
-    /// Restore the sysctls that a stopped agent changed
-    #[command(after_help = host::RESTORE_SYSCTLS)]
-    RestoreSysctls,
-}
-
-const RELOAD: &str = "\
-A configuration with mistakes is refused, and the running one stays in effect. Some keys require a
-restart: they are named.
-
-Examples:
-  tcpguard config check                           # check only
-  tcpguard reload";
-
-const VERSION: &str = "\
-Versions of the program, of the BPF maps, of the protocol and of the status document.
-
-Examples:
-  tcpguard version
-  tcpguard version --json | jq -r .version";
 
 /// An address or prefix. clap quotes the input, so the reason does not.
 fn prefix(text: &str) -> Result<IpNet, String> {
@@ -309,8 +181,6 @@ fn described<T: Copy + Send + Sync + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use clap::{Command, CommandFactory};
-
     use super::*;
     use tcpguard_support::hint_check;
 
@@ -356,31 +226,18 @@ mod tests {
         all.build();
         let mut verbs: Vec<&str> = all.get_subcommands().map(Command::get_name).collect();
         verbs.sort_unstable();
-        assert_eq!(verbs, hint_check::VERBS);
+        assert_eq!(verbs, hint_check::verbs());
     }
 
     #[test]
-    fn every_verb_is_in_one_group_of_the_help() {
-        let all = Args::command();
-        let shown = all.get_subcommands().filter(|verb| !verb.is_hide_set());
-        for name in shown.map(Command::get_name) {
-            let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name)).count();
-            assert_eq!(groups, 1, "{name}");
-        }
-        let help = Args::command().render_help().to_string();
-        assert!(help.contains("\nMitigate:\n  mode "), "{help}");
-        assert!(groups().lines().all(|line| line.chars().count() <= 100), "{help}");
-    }
-
-    #[test]
-    fn options_of_a_verb_precede_the_global_ones() {
-        let mut all = Args::command();
+    fn global_options_are_shown_once() {
+        let mut all = command();
         all.build();
+        let program = all.render_help().to_string();
+        assert!(program.contains("--socket") && program.contains("--json"), "{program}");
         let status = all.find_subcommand_mut("status").expect("a verb").render_help().to_string();
-        let options = status.split("Examples:").next().unwrap_or_default();
-        let (own, every) = options.split_once("Global options:").expect("two headings");
-        assert!(own.contains("--brief") && !own.contains("--socket"), "{status}");
-        assert!(every.contains("--socket") && !every.contains("--brief"), "{status}");
+        assert!(status.contains("--brief") && !status.contains("--socket"), "{status}");
+        assert!(status.contains("--json: tcpguard help\n"), "{status}");
     }
 
     #[test]

@@ -177,7 +177,16 @@ Examples:
   tcpguard disallow 203.0.113.0/24                # every exemption within this prefix
   tcpguard rules list                             # also lists the allowlist";
 
-pub(super) const RULES: &str = "\
+/// `tcpguard rules`
+#[derive(Debug, clap::Args)]
+#[command(after_help = RULES)]
+pub struct RulesArgs {
+    /// The operation; without it the rules are listed.
+    #[command(subcommand)]
+    pub verb: Option<RulesVerb>,
+}
+
+const RULES: &str = "\
 A rule drops SYNs by source or by signature. Without a command, the rules are listed.
 
 Examples:

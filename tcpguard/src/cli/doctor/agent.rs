@@ -191,7 +191,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
             Checked::passed(CODE, format!("tested: {best}{nat}"))
         }
         SelfTested::Known { best: None } => {
-            Checked::warning(CODE, "tested: no SYN cookies work").hint("tcpguard selftest")
+            Checked::warning(CODE, "tested: no SYN cookies work").hint("tcpguard doctor --selftest")
         }
         SelfTested::Hidden => Checked::unknown(CODE, "only root can read the result of the test")
             .hint("sudo tcpguard doctor"),
@@ -200,7 +200,7 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
             "not tested with this kernel, version and these sysctls: the agent uses the kernel's own SYN \
              cookies",
         )
-        .hint("sudo tcpguard selftest && sudo systemctl restart tcpguard"),
+        .hint("sudo tcpguard doctor --selftest && sudo systemctl restart tcpguard"),
     }];
     if let Some(status) = status(facts)
         && findings[0].status == CheckStatus::Passed

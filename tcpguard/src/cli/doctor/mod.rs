@@ -22,10 +22,13 @@ use super::args::DoctorArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use super::tune;
+use super::{selftest, tune};
 use crate::text::{self, View};
 
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
+    if args.selftest {
+        return selftest::run(args.if_needed, session);
+    }
     if args.fix_hints && session.json {
         let message = "--fix-hints and --json cannot be used together";
         return Err(

@@ -39,6 +39,7 @@ fn refusal(message: &str) -> (RefusalKind, String) {
 fn a_call_survives_the_wire() {
     for request in [
         Request::Status,
+        Request::Incidents,
         Request::ExplainIncident { id: 7 },
         Request::Timeline { id: 7 },
         Request::History,

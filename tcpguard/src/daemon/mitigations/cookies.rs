@@ -91,7 +91,7 @@ impl Cookies {
         if selftest.is_none() {
             log::info!(
                 "no self-test of SYN cookies on record: each listener is tested before its first cookie. \
-                 Test the whole host: tcpguard selftest"
+                 Test the whole host: tcpguard doctor --selftest"
             );
         }
         let loaded = Redeemer::load(&pins.maps(), false);

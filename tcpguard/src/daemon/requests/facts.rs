@@ -17,8 +17,8 @@ use crate::daemon::agent::{Agent, Snapshot, clock};
 use crate::daemon::heap;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
-    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, LossCounters, Map, PAST_LISTED,
-    Program, Reading, Rule, Status,
+    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, LossCounters, Map,
+    PAST_LISTED, Program, Reading, Rule, Status,
 };
 use crate::text;
 
@@ -39,6 +39,11 @@ impl Agent {
             Request::Explain { prefix, port } => {
                 Response::Explained(Box::new(self.explain(prefix, *port)))
             }
+            Request::Incidents => Response::Incidents(Box::new(Incidents::build(
+                &report,
+                self.incidents.past(),
+                clock,
+            ))),
             Request::ExplainIncident { id } => self.explain_incident(*id),
             Request::Timeline { id } => self.timeline(*id),
             Request::History => Response::History(Box::new(self.incidents.history(clock))),

@@ -11,7 +11,7 @@ use tcpguard_host::time::Time;
 use super::kept_timelines;
 use super::{alerts, incidents, state};
 use crate::control::{RefusalKind, Request, Response};
-use crate::documents::{Allowed, Rule};
+use crate::documents::{Allowed, Incidents, Rule};
 
 /// An answer, and of when it is.
 #[derive(Debug)]
@@ -31,6 +31,12 @@ pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Dam
             let written = written(&dir.join(alerts::NAME))?;
             let alerts = all.into_iter().filter(|alert| alert.seq > *since).collect();
             let response = Response::Alerts { run: 0, first, last, now: written, alerts };
+            Ok(Remembered { response, written })
+        })),
+        Request::Incidents => found(incidents::read(dir).and_then(|all| {
+            let written = written(&dir.join(incidents::NAME))?;
+            let all = all.into_iter().map(|full| full.incident).collect();
+            let response = Response::Incidents(Box::new(Incidents::of(written, all)));
             Ok(Remembered { response, written })
         })),
         Request::ExplainIncident { id } => found(incidents::read(dir).and_then(|all| {
@@ -91,6 +97,7 @@ mod tests {
         for request in [
             Request::Rules,
             Request::Alerts { since: 0 },
+            Request::Incidents,
             Request::ExplainIncident { id: 2 },
             Request::Timeline { id: 1 },
         ] {

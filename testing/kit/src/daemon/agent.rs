@@ -277,7 +277,7 @@ impl<'host> Agent<'host> {
 
     /// Alerts of the last day, oldest first.
     pub fn alerts(&self) -> Result<Vec<Alert>> {
-        let output = cli(self.host, &["alerts", "--json"])?;
+        let output = cli(self.host, &["events", "--json"])?;
         if !output.status.success() {
             bail!("alerts: {}", String::from_utf8_lossy(&output.stderr).trim());
         }

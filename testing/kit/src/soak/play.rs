@@ -309,7 +309,7 @@ impl Soak<'_> {
 
     /// Returns the number of alerts that the agent knows of.
     fn alerts(&self) -> Result<usize> {
-        let list = cli(&self.lab.edge, &["alerts", "--json"])?;
+        let list = cli(&self.lab.edge, &["events", "--json"])?;
         let list: serde_json::Value = serde_json::from_slice(&list.stdout)?;
         list["alerts"].as_array().map(Vec::len).context("no list of alerts")
     }

@@ -134,7 +134,7 @@ fn tcpguard(host: &Netns, args: &[&str]) -> Output {
 fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
     let host = Netns::new("host").unwrap();
     let dir = "/run/state";
-    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--json"]);
+    let output = tcpguard(&host, &["doctor", "--selftest", "--state-dir", dir, "--json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_documented("selftest", &printed);
@@ -146,20 +146,20 @@ fn the_verb_prints_keeps_and_repeats_nothing_that_is_known() {
     let loaded = host.run(|| Ok(selftest::load(Path::new(dir), &Host::running()?))).unwrap();
     assert_eq!(serde_json::to_value(loaded.unwrap()).unwrap(), printed);
     let begun = Instant::now();
-    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--if-needed"]);
+    let output = tcpguard(&host, &["doctor", "--selftest", "--state-dir", dir, "--if-needed"]);
     println!("known after {:.2?}", begun.elapsed());
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 
     // Another value, another result.
     host.sysctl("net.ipv4.tcp_syncookies", "0").unwrap();
-    let output = tcpguard(&host, &["selftest", "--state-dir", dir, "--if-needed"]);
+    let output = tcpguard(&host, &["doctor", "--selftest", "--state-dir", dir, "--if-needed"]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("no SYN cookies work"), "{said}");
     let now = host.run(|| Ok(selftest::load(Path::new(dir), &Host::running()?))).unwrap();
     assert_eq!(now.unwrap().best(Hook::Generic), None);
-    let output = tcpguard(&host, &["selftest", "--state-dir", dir]);
+    let output = tcpguard(&host, &["doctor", "--selftest", "--state-dir", dir]);
     assert_eq!(output.status.code(), Some(1), "none works");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
@@ -173,11 +173,20 @@ fn a_user_without_namespaces_gets_that_reason() {
     let copy = "/run/tcpguard-copy";
     host.exec(&format!("cp {} {copy}", binary.display())).unwrap();
     let mut command = host.command("setpriv").unwrap();
-    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", copy, "selftest"]);
+    command.args([
+        "--reuid",
+        "nobody",
+        "--regid",
+        "nogroup",
+        "--clear-groups",
+        copy,
+        "doctor",
+        "--selftest",
+    ]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
-    assert!(said.contains("sudo tcpguard selftest"), "{said}");
+    assert!(said.contains("sudo tcpguard doctor --selftest"), "{said}");
 }
 
 /// The number of a network that is held open.
@@ -219,7 +228,7 @@ fn one_that_is_interrupted_leaves_nothing_behind() {
         let mut child = host
             .command(tcpguard_kit::daemon::agent::binary().unwrap())
             .unwrap()
-            .args(["selftest", "--state-dir", dir])
+            .args(["doctor", "--selftest", "--state-dir", dir])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

@@ -1,4 +1,4 @@
-//! A real flood drawn by `tcpguard report`, and the page rendered in a real browser that has no network. The
+//! A real flood drawn by `tcpguard explain --html`, and the page rendered in a real browser that has no network. The
 //! pictures are left in `target/looked-at` for a person to view. Needs root, `TCPGUARD_BIN` and chromium.
 
 use std::fs;
@@ -27,10 +27,10 @@ fn keep(name: &str, content: &[u8]) {
     fs::write(directory.join(name), content).unwrap();
 }
 
-/// Output of `tcpguard report NUMBER …`.
+/// Output of `tcpguard explain NUMBER …`.
 fn report(lab: &Lab, number: u64, more: &[&str]) -> String {
     let number = number.to_string();
-    let arguments = [&["report", number.as_str()][..], more].concat();
+    let arguments = [&["explain", number.as_str()][..], more].concat();
     let output = cli(&lab.edge, &arguments).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -55,7 +55,7 @@ fn a_real_flood_is_drawn_and_looked_at() {
         .unwrap();
     load.finish().unwrap();
 
-    let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
+    let line: Value = serde_json::from_str(&report(&lab, number, &["--timeline"])).unwrap();
     let points = line["points"].as_array().unwrap();
     let most = |name: &str| points.iter().filter_map(|it| it[name].as_f64()).fold(0.0, f64::max);
     // Beside other tests an interval of the series may include counts that were due in the previous one.
@@ -127,7 +127,7 @@ fn an_attack_that_a_crash_cut_off_can_still_be_drawn() {
         let page = report(&lab, number, &["--html", "-"]);
         assert!(page.contains(state), "{state}: {page}");
         assert_eq!(page.matches("<figure>").count(), 3, "{page}");
-        let line: Value = serde_json::from_str(&report(&lab, number, &["--json"])).unwrap();
+        let line: Value = serde_json::from_str(&report(&lab, number, &["--timeline"])).unwrap();
         assert!(line["points"].as_array().unwrap().len() > 30, "{line}");
     };
     agent.kill().unwrap();

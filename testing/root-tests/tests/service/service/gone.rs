@@ -34,7 +34,7 @@ fn a_service_that_was_stopped_still_says_what_it_knew() {
     machine.exec("systemctl stop tcpguard").unwrap();
     let why = reported(&machine, "the service is stopped");
     assert!(why.contains("XDP program still attached to eth0"), "{why}");
-    for (line, words) in [("rules list", "192.0.2.0/24"), ("alerts", "192.0.2.0/24")] {
+    for (line, words) in [("rules list", "192.0.2.0/24"), ("events", "192.0.2.0/24")] {
         let output = machine.output(&format!("tcpguard {line}")).unwrap();
         let data = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && data.contains(words), "{line}: {data}");
@@ -49,7 +49,7 @@ fn a_service_that_was_stopped_still_says_what_it_knew() {
     let critical = page.lines().find(|line| line.starts_with("✗ critical"));
     assert_eq!(first.as_deref(), critical, "{page}");
     // Members of the group may read the responses of an agent, but not its files.
-    let (code, why) = super::as_user(&machine, "--groups tcpguard", "tcpguard alerts");
+    let (code, why) = super::as_user(&machine, "--groups tcpguard", "tcpguard events");
     assert!(code == Some(3) && why.contains("use sudo"), "{code:?}: {why}");
 }
 

@@ -139,6 +139,6 @@ pub(super) const CASES: &[Case] = &[
         "cookies",
         WARNING,
         "no SYN cookies work",
-        "tcpguard selftest",
+        "tcpguard doctor --selftest",
     ),
 ];

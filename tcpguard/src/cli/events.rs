@@ -1,4 +1,4 @@
-//! `tcpguard alerts` and `tcpguard events`
+//! `tcpguard events`
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units;
 
-use super::args::{AlertsArgs, EventKind, EventsArgs, Threshold};
+use super::args::{EventKind, EventsArgs, Moment, Threshold};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
@@ -34,32 +34,41 @@ impl EventKind {
     }
 }
 
-/// Shows the past alerts.
-pub(super) fn run(args: &AlertsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+/// The period that is shown where none is named.
+const LATELY: Moment = Moment::Ago(Duration::from_secs(86_400));
+
+/// Shows the alerts of a period, or further ones as they occur.
+pub(super) fn run(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    if args.follow {
+        return follow(args, session);
+    }
     let page = of_answer(session.ask(Request::Alerts { since: 0 })?)?;
-    let Page { now, mut alerts, .. } = page;
-    // By the agent's clock, which the alerts have their times from.
-    let from = now.0.checked_sub(args.since).ok();
-    let least = Severity::from(args.severity);
-    alerts.retain(|alert| alert.severity >= least);
-    alerts.retain(|alert| from.is_none_or(|from| alert.at.0 >= from));
+    let mut args = EventsArgs { kinds: args.kinds.clone(), period: args.period.clone(), ..*args };
+    if args.period.since.is_none() && args.period.until.is_none() {
+        args.period.since = Some(LATELY);
+    }
+    let alerts = args.wanted(page.alerts, page.now, session);
     if session.json {
         return session.print_document(&Alerts::of(alerts));
     }
     if alerts.is_empty() {
-        session.say(&format!(
-            "no alerts in the last {}; earlier ones: tcpguard alerts --since 7d, or journalctl -t tcpguard",
-            units::span(args.since)
-        ));
+        session.say(
+            "no alerts in this period; others: tcpguard events --since 7d, or journalctl -t tcpguard",
+        );
         return Ok(());
     }
     session.render(|out, view| text::alerts(out, &alerts, view))
 }
 
-/// Prints each further alert until interrupted; one JSON object a line with `--json`.
-pub(super) fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let mut follower = Follower::from(&fetch(u64::MAX, session)?);
+/// Prints further alerts until interrupted, after those of the period if there is one.
+fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
+    let from = if args.period.since.is_some() { 0 } else { u64::MAX };
+    let page = fetch(from, session)?;
+    let mut follower = Follower::from(&page);
     let mut gone: Option<Instant> = None;
+    for alert in args.wanted(page.alerts, page.now, session) {
+        show(alert, session)?;
+    }
     loop {
         match fetch(follower.known, session) {
             Ok(page) => {
@@ -108,6 +117,18 @@ pub(super) fn is_away(error: &ClientError) -> bool {
 }
 
 impl EventsArgs {
+    /// The alerts of the period, by the agent's clock, which they have their times from.
+    fn wanted(
+        &self,
+        mut alerts: Vec<AlertEntry>,
+        now: Time,
+        session: &Session<'_>,
+    ) -> Vec<AlertEntry> {
+        let zone = &session.view.zone;
+        alerts.retain(|alert| self.wants(alert) && self.period.holds(alert.at.0, now.0, zone));
+        alerts
+    }
+
     fn wants(&self, alert: &AlertEntry) -> bool {
         let of_kind =
             || EventKind::of(alert.event.name()).is_some_and(|kind| self.kinds.contains(&kind));
@@ -186,6 +207,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::Period;
     use crate::documents::AlertEvent;
     use crate::telemetry::History;
     use crate::telemetry::events::MESSAGE_IDS;
@@ -296,7 +318,8 @@ mod tests {
     #[test]
     fn only_what_was_asked_for_is_shown() {
         let wants = |kinds: &[EventKind], severity, event| {
-            let args = EventsArgs { severity, kinds: kinds.to_vec() };
+            let (period, follow) = (Period::default(), true);
+            let args = EventsArgs { severity, kinds: kinds.to_vec(), period, follow };
             args.wants(&alert(event))
         };
         use Threshold::{Critical, Notice, Warning};
