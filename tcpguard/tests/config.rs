@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tcpguard::bpf::XdpMode;
+use tcpguard::config::keys::{PACKAGED as SHIPPED, sections};
 use tcpguard::config::{
     self, BeyondBounds, Config, CookieChoice, ModeSource, Overrides, StateLimits,
 };
@@ -12,8 +13,6 @@ use tcpguard_engine::{
 };
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::hint::Hint as _;
-
-const SHIPPED: &str = include_str!("../../packaging/tcpguard.toml");
 
 fn parse(text: &str) -> Result<Config, config::ConfigError> {
     config::parse(Path::new("guard.toml"), text, Overrides::default())
@@ -77,6 +76,13 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let known: Vec<_> =
         settings.iter().map(|setting| setting.key.rsplit('.').next().unwrap()).collect();
     assert_eq!(shown, known);
+    let fields = serde_json::to_value(parse("").unwrap()).unwrap();
+    for (section, keys) in fields.as_object().unwrap() {
+        for key in keys.as_object().into_iter().flat_map(|keys| keys.keys()) {
+            let name = format!("{section}.{key}");
+            assert!(settings.iter().any(|setting| setting.key == name), "{name} is not explained");
+        }
+    }
     let mut shown = parse(&uncommented(everywhere())).unwrap();
     assert_eq!(shown.control.group.take().as_deref(), Some("adm"), "a key without a default");
     let listen = shown.metrics.listen.take().map(|address| address.to_string());
@@ -473,9 +479,19 @@ fn is_the_file(path: &str, text: &str) {
     assert!(found == text, "{} is not up to date: UPDATE_EXPECTED=1", path.display());
 }
 
+/// Every explanation is above its key, with the range, and no line is too long to be read.
 #[test]
-fn the_shipped_file_is_the_one_that_config_init_writes() {
-    is_the_file("packaging/tcpguard.toml", &config::show::explained());
+fn the_shipped_file_explains_every_threshold_as_the_engine_does() {
+    let keys: Vec<_> = sections().into_iter().flat_map(|section| section.keys).collect();
+    for threshold in thresholds() {
+        let Some((_, name)) = threshold.key.and_then(|key| key.split_once('.')) else { continue };
+        let explained = keys.iter().find(|key| key.name == name).expect(name);
+        let most = threshold.in_words(threshold.most);
+        let range = format!(" ({} to {most})", threshold.least);
+        assert_eq!(explained.doc.replace('\n', " "), threshold.doc.to_owned() + &range, "{name}");
+    }
+    assert!(keys.iter().all(|key| !key.doc.is_empty()), "{keys:#?}");
+    assert!(SHIPPED.lines().all(|line| line.chars().count() <= 100));
 }
 
 #[test]

@@ -175,14 +175,14 @@ fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
 fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
     let path = file.unwrap_or(Path::new(config::DEFAULT_PATH));
     if path == Path::new("-") {
-        return Ok(session.print(&config::show::explained())?);
+        return Ok(session.print(config::keys::PACKAGED)?);
     }
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(|error| refused(directory, &error))?;
     }
     // An existing file is never overwritten.
     let written = std::fs::File::create_new(path).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, config::show::explained().as_bytes())
+        std::io::Write::write_all(&mut file, config::keys::PACKAGED.as_bytes())
     });
     match written {
         Ok(()) => {}

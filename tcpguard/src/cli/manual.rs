@@ -12,7 +12,7 @@ use super::args::{Args, EXIT_STATUS, ManualArgs};
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, show};
+use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, keys};
 
 /// Title in the head of each page.
 const TITLE: &str = "tcpguard";
@@ -231,13 +231,13 @@ fn of_configuration() -> io::Result<Page> {
     roff.control("PP", []).text(marked(
         "`systemctl reload tcpguard` applies a change. What only a restart applies, it names.",
     ));
-    for section in show::sections() {
+    for section in keys::sections() {
         match section.name {
             "" => roff.control("SH", ["TOP LEVEL"]),
             name => roff.control("SH", [format!("[{name}]").as_str()]),
         };
         if !section.intro.is_empty() {
-            roff.text(marked(section.intro));
+            roff.text(marked(&section.intro));
         }
         for key in section.keys {
             roff.control("TP", []).text([bold(key.name), roman(format!(" = {}", key.example))]);
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn every_key_of_the_configuration_stands_in_its_section_with_its_default() {
         let page = page("tcpguard.toml.5");
-        for section in show::sections() {
+        for section in keys::sections() {
             let heading = match section.name {
                 "" => ".SH \"TOP LEVEL\"\n".to_owned(),
                 name => format!(".SH [{name}]\n"),

@@ -5,12 +5,12 @@
 //! of each setting. [`Sources`] reads the files. Every mistake is reported at once, each with its file,
 //! line and column ([`tcpguard_host::toml_file`]).
 //!
-//! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them.
-//! Their keys, the output of `tcpguard config show` and the file of `tcpguard config init` come from
-//! there.
+//! Thresholds are listed once, in the engine ([`tcpguard_engine::thresholds`]), which also judges them. The
+//! explanations of all keys are those of the packaged file ([`keys`]), which `tcpguard config init` writes. A new
+//! key is a field of its section and some lines of that file.
 
 pub mod fragments;
-mod keys;
+pub mod keys;
 pub mod origin;
 mod problem;
 pub mod resolved;

@@ -9,7 +9,7 @@ use tcpguard_engine::{Listener, Mode, Place, Settings, Tuning, thresholds};
 use tcpguard_host::toml_file::{Problem, Sections, Spot};
 use tcpguard_host::toml_value::Form as _;
 
-use super::keys::{self, Key};
+use super::keys;
 use super::sections::{
     Control, Cookies, Detection, Fleet, InterfaceConfig, Interfaces, ListenerConfig, Listeners,
     Metrics, Policy, Protect, StateLimits,
@@ -100,7 +100,7 @@ impl Sections for Config {
 
     /// Text appended to a file belongs to its last section.
     fn elsewhere(key: &str) -> Option<String> {
-        let meant = keys::keys().find(|known| known.is_called(key)).and_then(Key::name)?;
+        let meant = keys::keys().find(|known| known.is_called(key))?.full_name();
         Some(match meant.contains('.') {
             true => format!("did you mean {meant}?"),
             false => format!("{meant} belongs above the first [section]"),
