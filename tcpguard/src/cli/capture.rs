@@ -240,7 +240,8 @@ impl<'a> Recording<'a> {
 mod tests {
     use clap::Parser as _;
 
-    use super::super::args::{Args, Verb};
+    use super::super::Verb;
+    use super::super::args::Args;
     use super::*;
 
     fn args(line: &str) -> CaptureArgs {

@@ -19,7 +19,7 @@ use super::support::{flooded, status};
 
 /// The command line, and the document that it prints. `DIR` stands for a directory with the files
 /// of [`files`].
-const LINES: [(&str, &str); 38] = [
+const LINES: [(&str, &str); 39] = [
     ("status", "tcpguard.status/1"),
     ("check", "tcpguard.check/1"),
     ("explain 198.51.100.7", "tcpguard.explanation/1"),

@@ -244,7 +244,7 @@ mod tests {
     fn help_lines_have_at_most_70_characters() {
         for verb in verbs() {
             let name = verb.get_bin_name().unwrap_or_default().to_owned();
-            let values = |argument: &clap::Arg| argument.get_possible_values();
+            let values = |argument: &Arg| argument.get_possible_values();
             let values = verb.get_arguments().flat_map(values);
             let values: Vec<_> = values.filter_map(|value| value.get_help().cloned()).collect();
             let options = verb.get_arguments().filter_map(|argument| argument.get_help());

@@ -138,7 +138,9 @@ impl Lab {
         let bulk = host.run(|| Ok(TcpListener::bind((HOST, BULK))?))?;
         host.spawn("bulk", move || serve(&bulk, |stream| drop(spawn(|| pump(stream)))))?;
         // All work for a connection happens on one CPU, so that the time is that of the CPU.
-        [&mut host, &mut client].map(|netns| netns.keep_on_cpu(1));
+        for netns in [&mut host, &mut client] {
+            netns.keep_on_cpu(1);
+        }
         let short = host.run(|| Ok(TcpListener::bind((HOST, SHORT))?))?;
         host.spawn("short", move || serve(&short, |stream| drop(answer(stream))))?;
         Ok(Self { host, client })
