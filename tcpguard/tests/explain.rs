@@ -319,7 +319,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tcpguard_goals::size(32, 128), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_known_of_an_attack_its_evidence_has_at_most_9_kib(

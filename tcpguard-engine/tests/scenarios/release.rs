@@ -56,7 +56,7 @@ fn a_steady_flood_of_five_minutes_is_reported_once() {
 
 #[test]
 fn it_ends_in_time_among_irregular_clients() {
-    for (rate, flood) in [(20.0, 1e4), (50.0, 1e4), (200.0, 1e4), (1000.0, 1e4), (2000.0, 2e4)] {
+    for (rate, flood) in [(20.0, 1e4), (200.0, 1e4), (2000.0, 2e4)] {
         for mode in [Mode::Observe, Mode::Enforce] {
             let clients = Clients {
                 arrivals: Arrivals::Poisson,

@@ -117,6 +117,7 @@ fn one_source_is_blocked_where_no_cookie_can_be_sent_ipv6() {
 }
 
 #[test]
+#[ignore = "long form: cargo xtask test --full"]
 fn a_hundred_thousand_a_second_of_one_source_are_dropped_where_nothing_can_be_answered() {
     one_source_is_blocked(Family::V4, 100_000);
 }
