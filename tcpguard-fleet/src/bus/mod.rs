@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 pub use credentials::{Claims, Credentials};
 #[cfg(test)]
 pub(crate) use nats::WAITING;
-pub use nats::{Link, Nats, Settings};
+pub use nats::{BusStatus, Nats, Settings};
 
 /// A message that was received.
 #[derive(Clone, Debug, Eq, PartialEq)]

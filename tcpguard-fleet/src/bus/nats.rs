@@ -10,7 +10,10 @@ use async_nats::{
     ServerAddr, ServerError, StatusCode,
 };
 use futures_util::StreamExt as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tcpguard_host::time::Time;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -53,25 +56,34 @@ pub struct Settings {
     pub authorities: Option<PathBuf>,
 }
 
-/// State of the connection since the start.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Link {
+/// Connection to the bus.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct BusStatus {
     /// True while there is a connection.
-    pub is_connected: bool,
+    pub connected: bool,
     /// True if the server refused the credentials when a connection was last tried.
-    pub is_refused: bool,
-    /// The last error, in the words of the server or the client.
+    pub refused: bool,
+    /// The last error; `null` if there was none.
     pub last_error: Option<String>,
-    /// The last publication or subscription over this connection that the server did not permit, in its words.
+    /// The last publication or subscription over this connection that the credentials do not permit; `null` if there
+    /// was none.
     pub denied: Option<String>,
-    /// End of the credentials; `None` if they have none.
-    pub ends: Option<jiff::Timestamp>,
-    /// Received messages that were dropped because they came faster than they were taken out.
+    /// End of the credentials; `null` if they have none.
+    pub credentials_end: Option<Time>,
+    /// Received documents that were dropped because they came too fast.
     pub overflowed: u64,
-    /// Publications that were dropped.
+    /// Documents that were not published.
     pub unsent: u64,
-    /// Received messages that no host has published: replies of the server to requests of another host.
+    /// Received messages that no host has published, such as replies of the server that a host had sent to a foreign
+    /// subject.
     pub misdirected: u64,
+}
+
+impl BusStatus {
+    /// The connection in words.
+    pub const fn words(&self) -> &'static str {
+        if self.connected { "connected" } else { "not connected" }
+    }
 }
 
 #[derive(Default)]
@@ -221,7 +233,7 @@ impl Nats {
     }
 
     /// State of the connection.
-    pub fn link(&self) -> Link {
+    pub fn status(&self) -> BusStatus {
         let State {
             is_connected,
             is_refused,
@@ -233,12 +245,12 @@ impl Nats {
             misdirected,
             ..
         } = &*self.state;
-        Link {
-            is_connected: is_connected.load(Ordering::Relaxed),
-            is_refused: is_refused.load(Ordering::Relaxed),
+        BusStatus {
+            connected: is_connected.load(Ordering::Relaxed),
+            refused: is_refused.load(Ordering::Relaxed),
             last_error: lock(last_error).clone(),
             denied: lock(denied).clone(),
-            ends: *ends,
+            credentials_end: ends.map(Time),
             overflowed: overflowed.load(Ordering::Relaxed),
             unsent: unsent.load(Ordering::Relaxed),
             misdirected: misdirected.load(Ordering::Relaxed),

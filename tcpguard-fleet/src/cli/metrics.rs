@@ -159,9 +159,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::bus::BusStatus;
     use crate::collect::Collector;
     use crate::daemon::clock;
-    use crate::daemon::status::{BusStatus, ControllerStatus};
+    use crate::daemon::status::ControllerStatus;
     use crate::document::tests::{AT, host, time};
 
     #[test]

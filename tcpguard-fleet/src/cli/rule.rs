@@ -16,7 +16,7 @@ use super::{block_on, status};
 use crate::bus::{Bus as _, Nats};
 use crate::collect::FleetStatus;
 use crate::config::Config;
-use crate::daemon::{Paths, StartError, clock, connect};
+use crate::daemon::{Paths, StartError, clock, connect, no_connection};
 use crate::document::{Document, Label, RuleBody, RuleKey, RuleKind, SignedRule};
 use crate::hook::secret::Secret;
 use crate::trust::{MAX_RULE_TIME, OperatorKey, Reason, RuleName};
@@ -75,11 +75,9 @@ pub(super) fn run(
 pub(super) async fn connected(config: &Config) -> Result<Nats, StartError> {
     let bus = connect(config, &config.host()?).await?;
     let mut waited = Duration::ZERO;
-    while !bus.link().is_connected {
+    while !bus.status().connected {
         if waited >= CONNECT {
-            let why = bus.link().last_error.unwrap_or_else(|| "no reply".to_owned());
-            let hint = "check [bus] in /etc/tcpguard/fleet.toml, and its credentials";
-            return Err(Failure::new(format!("no connection to the bus: {why}"), hint).into());
+            return Err(no_connection(bus.status()).into());
         }
         tokio::time::sleep(LOOK).await;
         waited += LOOK;

@@ -75,8 +75,7 @@ pub(super) fn fleet(fleet: &FleetStatus) -> String {
 /// A process of this host.
 pub(super) fn process(process: &ProcessStatus) -> String {
     let mut page = String::new();
-    let bus = if process.bus.connected { "connected" } else { "not connected" };
-    let _ = writeln!(page, "host {}: bus {bus}", process.host);
+    let _ = writeln!(page, "host {}: bus {}", process.host, process.bus.words());
     health(&mut page, &process.health);
     if let Some(edge) = &process.edge {
         self::edge(&mut page, edge);
@@ -121,7 +120,7 @@ fn edge(page: &mut String, edge: &EdgeStatus) {
         table(page, ["RULE", "ACTION", "PREFIX", "ENDS", "BY", "REASON", "REFUSED"], rows);
     }
     if let Some(relief) = &edge.relief {
-        let _ = writeln!(page, "\nRelief: {}", relief.phase);
+        let _ = writeln!(page, "\nRelief: {}", <&str>::from(relief.phase));
         for asked in &relief.asked {
             let state = if relief.announced.contains(asked) { "announced" } else { "asked for" };
             let _ = writeln!(page, "  {state}: {}", route(asked));

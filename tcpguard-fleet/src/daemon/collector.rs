@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use tcpguard_host::finding::worst_first;
-use tcpguard_host::hint::Failure;
-use tcpguard_host::notify::Notifier;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tcpguard_host::time::Clock;
+use tokio::time::{Instant, timeout_at};
 
 use super::link::{BusLink, News};
-use super::request::{Request, Response};
-use super::server::{Incoming, Server};
-use super::signals::{Asked, Signals};
-use super::status::BusStatus;
-use super::{COLLECTOR_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect};
-use crate::bus::{Bus, Received};
+use super::role::{self, Role};
+use super::server::Server;
+use super::signals::Signals;
+use super::{COLLECTOR_SOCKET, Paths, StartError, clock, connect, no_connection};
+use crate::bus::{Bus, BusStatus, Received};
 use crate::collect::{Collector, FleetStatus};
 use crate::config::Config;
 
@@ -23,57 +20,53 @@ use crate::config::Config;
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     let server = Server::bind(&paths.runtime_dir.join(COLLECTOR_SOCKET))?;
     let bus = connect(&config, &config.host()?).await?;
     let mut link = BusLink::new(bus.clone());
     link.subscribe(Collector::SUBSCRIPTIONS.map(str::to_owned));
-    let mut collector = Collector::new(clock().now);
-    let (requests, mut incoming) = mpsc::channel(REQUESTS);
-    let server = tokio::spawn(server.serve(requests));
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut notifier = Notifier::from_environment(TICK);
-    notifier.ready("started");
+    let mut process = Process { collector: Collector::new(clock().now), link };
     log::info!("collector started");
-    loop {
-        tokio::select! {
-            biased;
-            asked = signals.next() => match asked {
-                Asked::End => break,
-                Asked::Reload => log::info!("nothing to reload; changes need a restart"),
-            },
-            _ = ticks.tick() => {
-                collector.handle_time(clock());
-                let connected = if bus.link().is_connected { "connected" } else { "not connected" };
-                notifier.status(&format!("bus {connected}"));
-                notifier.alive(clock().now);
-            }
-            Some(Incoming { request, reply }) = incoming.recv() => {
-                let response = match request {
-                    Request::Status => {
-                        let now = clock();
-                        let mut status = collector.status(now);
-                        let bus = BusStatus::new(bus.link(), link.dropped());
-                        status.health.extend(bus.finding(now.wall));
-                        worst_first(&mut status.health);
-                        Response::Fleet(Box::new(status))
-                    }
-                    Request::Confirm(_) => Response::not_here("collector"),
-                };
-                // A client that has gone needs no response.
-                let _ = reply.send(response);
-            }
-            news = link.next() => take(&mut collector, news),
-        }
-        while let Some(event) = collector.next_event() {
+    role::run(&mut process, signals, server, &bus).await;
+    log::info!("collector stopped");
+    Ok(())
+}
+
+/// The collector and its bus.
+struct Process<B> {
+    collector: Collector,
+    link: BusLink<B>,
+}
+
+impl<B: Bus> Role for Process<B> {
+    const NAME: &str = "collector";
+    type Status = FleetStatus;
+
+    async fn step(&mut self, clock: Clock) {
+        self.collector.handle_time(clock);
+    }
+
+    async fn hear(&mut self) {
+        let news = self.link.next().await;
+        take(&mut self.collector, news);
+    }
+
+    fn carry_out(&mut self, _: Clock) {
+        while let Some(event) = self.collector.next_event() {
             log::log!(event.level(), "{}: {event}", event.name());
         }
     }
-    notifier.stopping();
-    server.abort();
-    log::info!("collector stopped");
-    Ok(())
+
+    fn in_brief(&mut self, bus: &BusStatus) -> String {
+        format!("bus {}", bus.words())
+    }
+
+    fn status(&mut self, clock: Clock, bus: BusStatus) -> FleetStatus {
+        let mut status = self.collector.status(clock);
+        status.health.extend(bus.finding(clock.wall));
+        worst_first(&mut status.health);
+        status
+    }
 }
 
 /// Listens to the fleet for some time, and returns its state: for a fleet without a collector.
@@ -84,15 +77,8 @@ pub async fn listen(config: &Config, time: Duration) -> Result<FleetStatus, Star
     let bus = connect(config, &config.host()?).await?;
     let mut link = BusLink::new(bus.clone());
     let status = listen_to(&mut link, time).await;
-    let state = bus.link();
-    match (state.is_connected, state.last_error) {
-        (true, _) => Ok(status),
-        (false, why) => {
-            let why = why.unwrap_or_else(|| "no reply".to_owned());
-            let hint = "check [bus] in /etc/tcpguard/fleet.toml, and its credentials";
-            Err(Failure::new(format!("no connection to the bus: {why}"), hint).into())
-        }
-    }
+    let bus = bus.status();
+    if bus.connected { Ok(status) } else { Err(no_connection(bus).into()) }
 }
 
 async fn listen_to(link: &mut BusLink<impl Bus>, time: Duration) -> FleetStatus {

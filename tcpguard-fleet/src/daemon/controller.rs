@@ -9,21 +9,19 @@ use std::time::Duration;
 use tcpguard_engine::Timestamp;
 use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::hint::Failure;
-use tcpguard_host::notify::Notifier;
 use tcpguard_host::time::{Clock, Time};
 use tcpguard_host::units;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 
 use self::reports::Reports;
 use super::link::{BusLink, News};
-use super::request::{Request, Response};
-use super::server::{Incoming, Server};
-use super::signals::{Asked, Signals};
-use super::status::{BusStatus, ControllerStatus, ProcessStatus};
+use super::request::Response;
+use super::role::{self, Role};
+use super::server::Server;
+use super::signals::Signals;
+use super::status::{ControllerStatus, ProcessStatus};
 use super::store::Store;
-use super::{CONTROLLER_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect};
-use crate::bus::{Bus, Credentials, Link, Received};
+use super::{CONTROLLER_SOCKET, Paths, StartError, clock, connect};
+use crate::bus::{Bus, BusStatus, Credentials, Received};
 use crate::config::{self, Config, SpeakerKind};
 use crate::document::{Announced, Document, HostId, Kind, Sender, Subject};
 use crate::hook::secret::Secret;
@@ -58,7 +56,7 @@ pub async fn run(mut config: Config, paths: &Paths) -> Result<(), StartError> {
     if let Some(credentials) = &relief.credentials {
         config.bus.credentials = Credentials::File(credentials.clone());
     }
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     let host = config.host()?;
     let server = Server::bind(&paths.runtime_dir.join(CONTROLLER_SOCKET))?;
     let boot = Store::new(&paths.state_dir, "controller").begin_run(clock())?;
@@ -68,40 +66,8 @@ pub async fn run(mut config: Config, paths: &Paths) -> Result<(), StartError> {
     link.subscribe([Subject::ALL_RELIEF.to_owned()]);
     let sender = Sender::new(host, config.site.clone(), boot);
     let mut process = Process::new(relief, sender, link, speaker);
-    let (requests, mut incoming) = mpsc::channel(REQUESTS);
-    let server = tokio::spawn(server.serve(requests));
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut notifier = Notifier::from_environment(TICK);
-    notifier.ready(&process.in_brief());
     log::info!("controller started{}", if process.dry_run { ", as a dry run" } else { "" });
-    loop {
-        tokio::select! {
-            biased;
-            asked = signals.next() => match asked {
-                Asked::End => break,
-                Asked::Reload => log::info!("nothing to reload; changes need a restart"),
-            },
-            _ = ticks.tick() => {
-                process.step().await;
-                notifier.status(&process.in_brief());
-                notifier.alive(clock().now);
-            }
-            Some(Incoming { request, reply }) = incoming.recv() => {
-                let response = match request {
-                    Request::Status => {
-                        Response::Process(Box::new(process.status(clock(), bus.link())))
-                    }
-                    Request::Confirm(host) => process.confirm(clock(), &host),
-                };
-                // A client that has gone needs no response.
-                let _ = reply.send(response);
-            }
-            news = process.link.next() => process.handle_news(clock(), news),
-        }
-    }
-    notifier.stopping();
-    server.abort();
+    role::run(&mut process, signals, server, &bus).await;
     // Its speaker ends with it.
     drop(process);
     log::info!("controller stopped: its routes are withdrawn");
@@ -286,20 +252,6 @@ impl<B: Bus> Process<B> {
         }
     }
 
-    /// Brings the table of the speaker nearer to the requests, and reports the routes.
-    async fn step(&mut self) {
-        let now = clock().now;
-        self.admission.forget_silent(now);
-        if self.drive.needs_speaker()
-            && let Some(speaker) = self.starter.start(now).await
-        {
-            self.drive.set_speaker(speaker);
-        }
-        let step = self.drive.step(clock().now).await;
-        self.note(step);
-        self.report(clock());
-    }
-
     fn note(&mut self, step: Step) {
         let Step { event, change, refusal, failure } = step;
         match event {
@@ -343,55 +295,6 @@ impl<B: Bus> Process<B> {
         }
     }
 
-    fn confirm(&mut self, clock: Clock, host: &HostId) -> Response {
-        if !self.reports.has(host) {
-            let message = format!("host {host} asks for no route");
-            return Failure::new(message, "tcpguard-fleet status").into();
-        }
-        self.drive.controller().confirm(clock.now, host);
-        log::info!("routes of host {host} confirmed for 24h");
-        Response::Done
-    }
-
-    fn in_brief(&mut self) -> String {
-        let speaker = match (self.dry_run, self.drive.needs_speaker()) {
-            (true, _) => "dry run",
-            (false, true) => "BGP speaker not running",
-            (false, false) if self.was_established => "BGP session established",
-            (false, false) => "no BGP session",
-        };
-        let routes = units::counted(self.drive.controller().table().count() as u64, "route");
-        let hosts = units::counted(self.reports.count() as u64, "host");
-        format!("{speaker}, {routes} for {hosts}")
-    }
-
-    fn status(&mut self, clock: Clock, link: Link) -> ProcessStatus {
-        let bus = BusStatus::new(link, self.link.dropped());
-        let speaker = !self.drive.needs_speaker();
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let controller = self.drive.controller();
-        let refused = controller.refused().clone();
-        let status = ControllerStatus {
-            dry_run: self.dry_run,
-            speaker: speaker && !self.dry_run,
-            established: controller.is_established(),
-            table: count(controller.table().count()),
-            hosts: controller.answers(clock),
-            unknown_hosts: refused.unknown_hosts,
-            refused: refused.routes,
-        };
-        ProcessStatus {
-            schema: ProcessStatus::SCHEMA.to_owned(),
-            generated_at: Time(clock.wall),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            host: self.sender.host().clone(),
-            health: self.findings(clock.wall, &bus, &status),
-            bus,
-            edge: None,
-            controller: Some(status),
-        }
-    }
-
     fn findings(
         &self,
         now: jiff::Timestamp,
@@ -425,6 +328,78 @@ impl<B: Bus> Process<B> {
             [bus.finding(now), speaker, unknown].into_iter().flatten().collect();
         worst_first(&mut findings);
         findings
+    }
+}
+
+impl<B: Bus> Role for Process<B> {
+    const NAME: &str = "controller";
+    type Status = ProcessStatus;
+
+    /// Brings the table of the speaker nearer to the requests, and reports the routes.
+    async fn step(&mut self, clock: Clock) {
+        self.admission.forget_silent(clock.now);
+        if self.drive.needs_speaker()
+            && let Some(speaker) = self.starter.start(clock.now).await
+        {
+            self.drive.set_speaker(speaker);
+        }
+        let step = self.drive.step(super::clock().now).await;
+        self.note(step);
+        self.report(super::clock());
+    }
+
+    async fn hear(&mut self) {
+        let news = self.link.next().await;
+        self.handle_news(clock(), news);
+    }
+
+    fn confirm(&mut self, clock: Clock, host: &HostId) -> Response {
+        if !self.reports.has(host) {
+            let message = format!("host {host} asks for no route");
+            return Failure::new(message, "tcpguard-fleet status").into();
+        }
+        self.drive.controller().confirm(clock.now, host);
+        log::info!("routes of host {host} confirmed for 24h");
+        Response::Done
+    }
+
+    fn in_brief(&mut self, _: &BusStatus) -> String {
+        let speaker = match (self.dry_run, self.drive.needs_speaker()) {
+            (true, _) => "dry run",
+            (false, true) => "BGP speaker not running",
+            (false, false) if self.was_established => "BGP session established",
+            (false, false) => "no BGP session",
+        };
+        let routes = units::counted(self.drive.controller().table().count() as u64, "route");
+        let hosts = units::counted(self.reports.count() as u64, "host");
+        format!("{speaker}, {routes} for {hosts}")
+    }
+
+    fn status(&mut self, clock: Clock, mut bus: BusStatus) -> ProcessStatus {
+        bus.unsent += self.link.dropped();
+        let speaker = !self.drive.needs_speaker();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let controller = self.drive.controller();
+        let refused = controller.refused().clone();
+        let status = ControllerStatus {
+            dry_run: self.dry_run,
+            speaker: speaker && !self.dry_run,
+            established: controller.is_established(),
+            table: count(controller.table().count()),
+            hosts: controller.answers(clock),
+            unknown_hosts: refused.unknown_hosts,
+            refused: refused.routes,
+        };
+        ProcessStatus {
+            schema: ProcessStatus::SCHEMA.to_owned(),
+            generated_at: Time(clock.wall),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.sender.host().clone(),
+            health: self.findings(clock.wall, &bus, &status),
+            bus,
+            edge: None,
+            controller: Some(status),
+        }
     }
 }
 

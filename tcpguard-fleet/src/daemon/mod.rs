@@ -10,6 +10,7 @@ pub mod controller;
 pub mod edge;
 mod link;
 pub mod request;
+mod role;
 mod server;
 mod signals;
 pub mod status;
@@ -23,7 +24,7 @@ use tcpguard_host::hint::Failure;
 use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Clock;
 
-use crate::bus::{BusError, Claims, Credentials, Nats};
+use crate::bus::{BusError, BusStatus, Claims, Credentials, Nats};
 use crate::config::Config;
 use crate::document::HostId;
 use crate::hook::secret::Secret;
@@ -152,6 +153,13 @@ pub async fn connect(config: &Config, host: &HostId) -> Result<Nats, StartError>
             _ => StartError::Failed(failure),
         }
     })
+}
+
+/// The failure of a verb without a connection to the bus.
+pub fn no_connection(bus: BusStatus) -> Failure {
+    let why = bus.last_error.unwrap_or_else(|| "no reply".to_owned());
+    let hint = "check [bus] in /etc/tcpguard/fleet.toml, and its credentials";
+    Failure::new(format!("no connection to the bus: {why}"), hint)
 }
 
 #[cfg(test)]

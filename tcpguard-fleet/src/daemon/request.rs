@@ -43,6 +43,18 @@ impl Response {
     }
 }
 
+impl From<ProcessStatus> for Response {
+    fn from(status: ProcessStatus) -> Self {
+        Self::Process(Box::new(status))
+    }
+}
+
+impl From<FleetStatus> for Response {
+    fn from(status: FleetStatus) -> Self {
+        Self::Fleet(Box::new(status))
+    }
+}
+
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
         Self::Refused { message: failure.message, hint: failure.hint }

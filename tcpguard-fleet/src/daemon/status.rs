@@ -15,8 +15,9 @@ use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 use tcpguard_host::units;
 
-use crate::bus::Link;
+use crate::bus::BusStatus;
 use crate::document::{AnnouncedRoute, HostId, ReliefRoute};
+use crate::relief::edge::Phase;
 
 /// State of one process of the fleet.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -46,54 +47,7 @@ impl ProcessStatus {
     pub const SCHEMA: &str = "tcpguard.fleet.process/1";
 }
 
-/// Connection to the bus.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct BusStatus {
-    /// True while there is a connection.
-    pub connected: bool,
-    /// True if the server refused the credentials when a connection was last tried.
-    pub refused: bool,
-    /// The last error; `null` if there was none.
-    pub last_error: Option<String>,
-    /// The last publication or subscription over this connection that the credentials do not permit; `null` if there
-    /// was none.
-    pub denied: Option<String>,
-    /// End of the credentials; `null` if they have none.
-    pub credentials_end: Option<Time>,
-    /// Received documents that were dropped because they came too fast.
-    pub overflowed: u64,
-    /// Documents that were not published.
-    pub unsent: u64,
-    /// Received messages that no host has published, such as replies of the server that a host had sent to a foreign
-    /// subject.
-    pub misdirected: u64,
-}
-
 impl BusStatus {
-    /// The state of a connection, and the number of documents that were dropped before it.
-    pub fn new(link: Link, dropped: u64) -> Self {
-        let Link {
-            is_connected,
-            is_refused,
-            last_error,
-            denied,
-            ends,
-            overflowed,
-            unsent,
-            misdirected,
-        } = link;
-        Self {
-            connected: is_connected,
-            refused: is_refused,
-            last_error,
-            denied,
-            credentials_end: ends.map(Time),
-            overflowed,
-            unsent: unsent + dropped,
-            misdirected,
-        }
-    }
-
     /// The problem of the connection at this time, if there is one.
     pub fn finding(&self, now: jiff::Timestamp) -> Option<Finding> {
         let why = self.last_error.as_deref().unwrap_or("no reply");
@@ -213,8 +167,8 @@ pub struct HookStatus {
 /// Relief that this host asks for.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct ReliefStatus {
-    /// State in one word: `quiet`, `pressed`, `asked`, `announced`, `held` or `probing`.
-    pub phase: String,
+    /// State in one word.
+    pub phase: Phase,
     /// Routes that are asked for.
     pub asked: Vec<ReliefRoute>,
     /// Routes for this host that a controller announces.

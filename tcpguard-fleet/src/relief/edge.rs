@@ -6,6 +6,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 use tcpguard_engine::Timestamp;
 
 use super::choice::{self, Breadth, Flood, Policy};
@@ -91,7 +94,10 @@ pub struct Reading<'a> {
 }
 
 /// State of a host's relief.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[derive(IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// No relief is needed.
     Quiet,

@@ -51,28 +51,28 @@ async fn published(bus: &Memory) -> Vec<Announced> {
 async fn a_request_is_answered_with_the_state_of_its_routes() {
     let bus = Memory::default();
     let mut process = process(&bus);
-    process.step().await;
+    process.step(clock()).await;
     assert!(published(&bus).await.is_empty());
     process.handle_news(clock(), asked(7, 1, vec![route()]));
     // The pace is a change a second, and the first step reads the empty table.
     for _ in 0..2 {
-        process.step().await;
+        process.step(clock()).await;
     }
     let reports = published(&bus).await;
     let last = reports.last().expect("a report");
     assert_eq!((&last.about, last.established), (&host(7), false));
     assert_eq!(last.routes[0].state, RouteState::DryRun);
-    process.step().await;
+    process.step(clock()).await;
     assert!(published(&bus).await.is_empty(), "nothing has changed");
 
-    let status = process.status(clock(), Link { is_connected: true, ..Link::default() });
+    let status = process.status(clock(), BusStatus { connected: true, ..BusStatus::default() });
     let controller = status.controller.expect("a controller");
     assert_eq!((controller.table, controller.hosts.len()), (1, 1));
     assert_eq!(status.health[0].code, "fleet_dry_run");
-    assert_eq!(process.in_brief(), "dry run, 1 route for 1 host");
+    assert_eq!(process.in_brief(&BusStatus::default()), "dry run, 1 route for 1 host");
 
     process.handle_news(clock(), asked(7, 2, vec![]));
-    process.step().await;
+    process.step(clock()).await;
     let reports = published(&bus).await;
     assert!(reports.last().expect("a report").routes.is_empty());
 }
@@ -83,8 +83,8 @@ async fn an_unknown_host_is_counted_and_only_a_known_one_is_confirmed() {
     let mut process = process(&bus);
     process.handle_news(clock(), asked(8, 1, vec![route()]));
     process.handle_news(clock(), asked(7, 1, vec![route()]));
-    process.step().await;
-    let status = process.status(clock(), Link::default());
+    process.step(clock()).await;
+    let status = process.status(clock(), BusStatus::default());
     assert_eq!(status.controller.map(|controller| controller.unknown_hosts), Some(1));
     assert_eq!(process.confirm(clock(), &host(7)), Response::Done);
     assert!(matches!(process.confirm(clock(), &host(8)), Response::Refused { .. }));

@@ -7,27 +7,27 @@ mod hooks;
 mod relief;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tcpguard_engine::{FleetReport, SharedSignature, Timestamp};
 use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::hint::Failure;
-use tcpguard_host::notify::Notifier;
 use tcpguard_host::random;
 use tcpguard_host::time::{Clock, Time};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use self::hooks::Hooks;
 use self::relief::Relief;
 use super::link::{BATCH, BusLink, News, Rounds};
-use super::request::{Request, Response};
-use super::server::{Incoming, Server};
-use super::signals::{Asked, Signals};
-use super::status::{BusStatus, EdgeStatus, ProcessStatus, RuleStatus};
+use super::role::{self, Role};
+use super::server::Server;
+use super::signals::Signals;
+use super::status::{EdgeStatus, ProcessStatus, RuleStatus};
 use super::store::Store;
-use super::{EDGE_SOCKET, Paths, REQUESTS, StartError, TICK, clock, connect, hostname, wait_until};
+use super::{EDGE_SOCKET, Paths, StartError, clock, connect, hostname};
 use crate::agent::{self, AgentState, Outbox};
-use crate::bus::{Bus, Link, Received, Stored};
+use crate::bus::{Bus, BusStatus, Received, Stored};
 use crate::config::Config;
 use crate::document::{HostId, Id, Subject};
 use crate::share::{Effect, REDUNDANCY, Settings, Share};
@@ -41,14 +41,14 @@ const SAVE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     let host = config.host()?;
     let store = Store::new(&paths.state_dir, "edge");
     let server = Server::bind(&paths.runtime_dir.join(EDGE_SOCKET))?;
     let now = clock();
     let boot = store.begin_run(now)?;
     let bus = connect(&config, &host).await?;
-    let (outbox, mut agent) = start_agent(&config);
+    let (outbox, reports) = start_agent(&config);
     let hooks = Hooks::start(hostname(), &config.hooks).map_err(StartError::Configuration)?;
     let settings = Settings {
         host: host.clone(),
@@ -67,49 +67,10 @@ pub async fn run(config: Config, paths: &Paths) -> Result<(), StartError> {
     let relief = config.edge.clone().map(|settings| Relief::new(now.now, settings));
     let link = BusLink::new(bus.clone());
     let mut edge = Edge::new(now.now, host, share, link, outbox, hooks, relief, store);
-    let (requests, mut incoming) = mpsc::channel(REQUESTS);
-    let server = tokio::spawn(server.serve(requests));
-    let mut notifier = Notifier::from_environment(TICK);
+    (edge.reports, edge.config) = (reports, paths.config.clone());
     edge.subscribe();
-    notifier.ready(&edge.in_brief(&bus.link()));
     log::info!("host {} takes part in the fleet", edge.host);
-    // Reports of the agent and documents come more often than once a second: they must not put this off.
-    let mut stepped = now.now;
-    loop {
-        let due = edge.share.due(stepped);
-        // In this order: the end is not delayed, and a flood of documents delays neither time nor the agent.
-        tokio::select! {
-            biased;
-            asked = signals.next() => match asked {
-                Asked::End => break,
-                Asked::Reload => edge.reload(clock(), paths),
-            },
-            () = wait_until(due) => {
-                stepped = clock().now;
-                edge.handle_time(clock());
-                notifier.status(&edge.in_brief(&bus.link()));
-                notifier.alive(stepped);
-            }
-            Ok(()) = agent.changed() => {
-                let state = agent.borrow_and_update().clone();
-                edge.handle_agent(clock(), &state);
-            }
-            Some(Incoming { request, reply }) = incoming.recv() => {
-                let response = match request {
-                    Request::Status => {
-                        Response::Process(Box::new(edge.status(clock(), bus.link())))
-                    }
-                    Request::Confirm(_) => Response::not_here("process of a host"),
-                };
-                // A client that has gone needs no response.
-                let _ = reply.send(response);
-            }
-            news = edge.link.next() => edge.handle_news(clock(), news),
-        }
-        edge.carry_out(clock());
-    }
-    notifier.stopping();
-    server.abort();
+    role::run(&mut edge, signals, server, &bus).await;
     edge.save();
     edge.hooks.finish().await;
     log::info!("host {} leaves the fleet", edge.host);
@@ -128,6 +89,9 @@ fn start_agent(config: &Config) -> (Outbox, watch::Receiver<AgentState>) {
 /// The part of a host in its fleet.
 struct Edge<B> {
     host: HostId,
+    /// File of the configuration.
+    config: PathBuf,
+    reports: watch::Receiver<AgentState>,
     share: Share,
     link: BusLink<B>,
     rounds: Rounds,
@@ -165,6 +129,8 @@ impl<B: Bus> Edge<B> {
     ) -> Self {
         Self {
             host,
+            config: PathBuf::new(),
+            reports: watch::Sender::default().subscribe(),
             share,
             link,
             rounds: Rounds::new(now),
@@ -267,9 +233,71 @@ impl<B: Bus> Edge<B> {
         }
     }
 
+    fn subscribe(&mut self) {
+        let announced = self.relief.as_ref().map(|_| Subject::ALL_ANNOUNCED.to_owned());
+        self.link.subscribe(self.share.subscriptions().into_iter().chain(announced));
+    }
+
+    /// Writes the rules to their file, if they have changed.
+    fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
+        match self.store.save_rules(&self.share.saved_rules()) {
+            Ok(()) => self.unsaved = false,
+            Err(failure) => log::error!("{failure}. {}", failure.hint),
+        }
+    }
+
+    fn findings(&self, now: jiff::Timestamp, bus: &BusStatus) -> Vec<Finding> {
+        let agent = self.agent.report.is_none().then(|| {
+            let why = self.agent.problem.as_deref().unwrap_or("no report yet");
+            Finding::warning("fleet_agent", format!("the agent is not connected: {why}")).hint(
+                "set listen = true under [fleet] in /etc/tcpguard/tcpguard.toml, then: systemctl restart tcpguard",
+            )
+        });
+        let store = self.store_problem.as_ref().filter(|_| bus.connected).map(|why| {
+            Finding::warning("fleet_store", format!("operators' rules cannot be read: {why}"))
+                .hint("make the store once: tcpguard-fleet make-store")
+        });
+        let no_route = self.relief.as_ref().is_some_and(Relief::lacks_route).then(|| {
+            Finding::critical("fleet_no_route", "the link is overloaded, and no route can be asked for: clients may send the same SYNs")
+                .hint("set port_rate_bytes_per_s under [edge] in /etc/tcpguard/fleet.toml; it limits SYNs of clients too")
+        });
+        let mut findings: Vec<Finding> =
+            [bus.finding(now), agent, store, no_route].into_iter().flatten().collect();
+        worst_first(&mut findings);
+        findings
+    }
+}
+
+impl<B: Bus> Role for Edge<B> {
+    const NAME: &str = "process of a host";
+    type Status = ProcessStatus;
+
+    async fn step(&mut self, clock: Clock) {
+        self.handle_time(clock);
+    }
+
+    async fn hear(&mut self) {
+        // In this order: a flood of documents does not delay the agent.
+        tokio::select! {
+            biased;
+            Ok(()) = self.reports.changed() => {
+                let state = self.reports.borrow_and_update().clone();
+                self.handle_agent(clock(), &state);
+            }
+            news = self.link.next() => self.handle_news(clock(), news),
+        }
+    }
+
+    fn due(&self, stepped: Timestamp) -> Timestamp {
+        self.share.due(stepped)
+    }
+
     /// Reads the configuration again. Roles of operators change at once, and all else with a restart.
-    fn reload(&mut self, clock: Clock, paths: &Paths) {
-        match Config::read(&paths.config) {
+    fn reload(&mut self, clock: Clock) {
+        match Config::read(&self.config) {
             Ok(config) => {
                 self.share.handle_roles(clock, config.roles);
                 log::info!("roles of operators applied; other changes need a restart");
@@ -278,7 +306,6 @@ impl<B: Bus> Edge<B> {
         }
     }
 
-    /// Carries out the effects of the inputs so far.
     fn carry_out(&mut self, clock: Clock) {
         while let Some(effect) = self.share.next_effect() {
             match effect {
@@ -323,32 +350,14 @@ impl<B: Bus> Edge<B> {
         }
     }
 
-    fn subscribe(&mut self) {
-        let announced = self.relief.as_ref().map(|_| Subject::ALL_ANNOUNCED.to_owned());
-        self.link.subscribe(self.share.subscriptions().into_iter().chain(announced));
-    }
-
-    /// Writes the rules to their file, if they have changed.
-    fn save(&mut self) {
-        if !self.unsaved {
-            return;
-        }
-        match self.store.save_rules(&self.share.saved_rules()) {
-            Ok(()) => self.unsaved = false,
-            Err(failure) => log::error!("{failure}. {}", failure.hint),
-        }
-    }
-
-    /// The state in one line.
-    fn in_brief(&self, link: &Link) -> String {
-        let bus = if link.is_connected { "connected" } else { "not connected" };
+    fn in_brief(&mut self, bus: &BusStatus) -> String {
         let agent = if self.agent.report.is_some() { "connected" } else { "not connected" };
         let rules = self.rules.len();
-        format!("bus {bus}, agent {agent}, {} hints, {rules} rules", self.hints.len())
+        format!("bus {}, agent {agent}, {} hints, {rules} rules", bus.words(), self.hints.len())
     }
 
-    fn status(&self, clock: Clock, link: Link) -> ProcessStatus {
-        let bus = BusStatus::new(link, self.link.dropped());
+    fn status(&mut self, clock: Clock, mut bus: BusStatus) -> ProcessStatus {
+        bus.unsent += self.link.dropped();
         let report = self.agent.report.as_deref();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let refused_rules = report.map(|report| &report.refused_rules[..]).unwrap_or_default();
@@ -394,27 +403,6 @@ impl<B: Bus> Edge<B> {
             edge: Some(edge),
             controller: None,
         }
-    }
-
-    fn findings(&self, now: jiff::Timestamp, bus: &BusStatus) -> Vec<Finding> {
-        let agent = self.agent.report.is_none().then(|| {
-            let why = self.agent.problem.as_deref().unwrap_or("no report yet");
-            Finding::warning("fleet_agent", format!("the agent is not connected: {why}")).hint(
-                "set listen = true under [fleet] in /etc/tcpguard/tcpguard.toml, then: systemctl restart tcpguard",
-            )
-        });
-        let store = self.store_problem.as_ref().filter(|_| bus.connected).map(|why| {
-            Finding::warning("fleet_store", format!("operators' rules cannot be read: {why}"))
-                .hint("make the store once: tcpguard-fleet make-store")
-        });
-        let no_route = self.relief.as_ref().is_some_and(Relief::lacks_route).then(|| {
-            Finding::critical("fleet_no_route", "the link is overloaded, and no route can be asked for: clients may send the same SYNs")
-                .hint("set port_rate_bytes_per_s under [edge] in /etc/tcpguard/fleet.toml; it limits SYNs of clients too")
-        });
-        let mut findings: Vec<Finding> =
-            [bus.finding(now), agent, store, no_route].into_iter().flatten().collect();
-        worst_first(&mut findings);
-        findings
     }
 }
 

@@ -13,7 +13,7 @@ use crate::config;
 use crate::daemon::status::ReliefStatus;
 use crate::document::{Announced, HostId, Kind, ReliefRoute, RouteState};
 use crate::hook::document as hook;
-use crate::relief::edge::{Edge, Event, Load, Phase, Reading};
+use crate::relief::edge::{Edge, Event, Load, Reading};
 use crate::relief::wanted::Wanted;
 
 /// Time between two requests for the same routes. Controllers keep them for 30 s.
@@ -150,16 +150,8 @@ impl Relief {
 
     /// The state.
     pub fn status(&self) -> ReliefStatus {
-        let phase = match self.edge.phase() {
-            Phase::Quiet => "quiet",
-            Phase::Pressed => "pressed",
-            Phase::Asked => "asked",
-            Phase::Announced => "announced",
-            Phase::Held => "held",
-            Phase::Probing => "probing",
-        };
         let (asked, announced) = self.routes();
-        ReliefStatus { phase: phase.to_owned(), asked, announced }
+        ReliefStatus { phase: self.edge.phase(), asked, announced }
     }
 
     /// Returns whether a route is to an address for which this host may ask for it.
@@ -229,7 +221,7 @@ mod tests {
     use crate::document::tests::{AT, envelope, host, time};
     use crate::document::{AnnouncedRoute, Envelope, Part};
     use crate::relief::choice::Policy;
-    use crate::relief::edge::{FLOWSPEC_PER_HOST, Settings};
+    use crate::relief::edge::{FLOWSPEC_PER_HOST, Phase, Settings};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_000_000) + Duration::from_secs(seconds)
@@ -280,7 +272,7 @@ mod tests {
         assert_eq!(times, [23, 28, 33, 38]);
         let request = &requests[0].1;
         assert_eq!((request.incident, request.pressure, request.routes.len()), (3, 0.95, 1));
-        assert_eq!(relief.status().phase, "asked");
+        assert_eq!(relief.status().phase, Phase::Asked);
 
         let routes = request.routes.clone();
         relief.handle_announced(at(40), &announced(&routes, 1));
@@ -314,11 +306,11 @@ mod tests {
         let routes = asking.request(at(4)).expect("a request").routes;
         let mut restarted = Relief { is_own: |_| true, ..relief() };
         restarted.handle_announced(at(5), &announced(&routes, 1));
-        assert_eq!(restarted.status().phase, "held");
+        assert_eq!(restarted.status().phase, Phase::Held);
         assert!(restarted.request(at(6)).is_some_and(|request| request.routes == routes));
         let mut late = Relief { is_own: |_| true, ..relief() };
         late.handle_announced(at(20), &announced(&routes, 1));
-        assert_eq!(late.status().phase, "quiet");
+        assert_eq!(late.status().phase, Phase::Quiet);
     }
 
     #[test]

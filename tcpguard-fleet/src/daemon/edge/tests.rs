@@ -9,12 +9,13 @@ use super::super::link::tests::{Memory, settle};
 use super::*;
 use crate::agent::tests::report;
 use crate::config;
+use crate::daemon::role::Role as _;
 use crate::document::tests::{AT, envelope, evidence, host, time};
 use crate::document::{
     Announced, AnnouncedRoute, Document, Envelope, HostSelector, Kind, Part, RouteState, RuleBody,
     RuleKey, RuleKind, Signature,
 };
-use crate::relief::edge::Settings as ReliefSettings;
+use crate::relief::edge::{Phase, Settings as ReliefSettings};
 use crate::trust::{OperatorKey, Role, Roles};
 
 fn clock_at(seconds: u64) -> Clock {
@@ -166,7 +167,10 @@ async fn evidence_of_the_agent_is_published_and_hints_of_others_reach_it() {
         matches!(&messages[..], [FleetMessage::Hint(hint)] if hint.ttl_s == 60),
         "{messages:?}"
     );
-    assert_eq!(host.edge.status(clock_at(3), Link::default()).edge.map(|edge| edge.hints), Some(1));
+    assert_eq!(
+        host.edge.status(clock_at(3), BusStatus::default()).edge.map(|edge| edge.hints),
+        Some(1)
+    );
     // It is not repeated for a minute.
     host.time(63);
     let messages = host.messages();
@@ -196,7 +200,7 @@ async fn rules_come_from_the_store_and_survive_a_restart() {
     host.news(2).await;
     let messages = host.messages();
     assert!(matches!(&messages[..], [FleetMessage::Rule(_)]), "{messages:?}");
-    let status = host.edge.status(clock_at(2), Link::default()).edge.expect("an edge");
+    let status = host.edge.status(clock_at(2), BusStatus::default()).edge.expect("an edge");
     assert_eq!(status.rules[0].name, "fleet:ops/42");
     host.time(4);
     let saved = host.edge.store.rules();
@@ -250,12 +254,12 @@ async fn relief_is_asked_for_and_follows_the_controller() {
         host.time(second);
     }
     assert!(host.published().await.contains(&Kind::Relief));
-    let status = |host: &Host, second| {
-        let edge = host.edge.status(clock_at(second), Link::default()).edge;
+    let status = |host: &mut Host, second| {
+        let edge = host.edge.status(clock_at(second), BusStatus::default()).edge;
         edge.and_then(|edge| edge.relief).expect("relief")
     };
-    let asked = status(&host, 8);
-    assert_eq!((asked.phase.as_str(), asked.asked.len()), ("asked", 1));
+    let asked = status(&mut host, 8);
+    assert_eq!((asked.phase, asked.asked.len()), (Phase::Asked, 1));
     let announced = Announced {
         envelope: Envelope { ttl_s: 30, ..envelope(9, 1) },
         part: Part { part: 0, parts: 1 },
@@ -272,29 +276,37 @@ async fn relief_is_asked_for_and_follows_the_controller() {
     let subject = Subject::of(&document).expect("a subject").to_string();
     host.receive(8, subject, &document);
     host.agent(9, 1);
-    assert_eq!(status(&host, 9).phase, "announced");
+    assert_eq!(status(&mut host, 9).phase, Phase::Announced);
 }
 
 #[tokio::test]
 async fn problems_are_named_with_their_remedy() {
     let mut host = Host::new();
-    let codes = |host: &Host, link: Link| -> Vec<String> {
+    let codes = |host: &mut Host, link: BusStatus| -> Vec<String> {
         let status = host.edge.status(clock_at(1), link);
         status.health.into_iter().map(|finding| finding.code).collect()
     };
-    let connected = || Link { is_connected: true, ..Link::default() };
-    assert_eq!(codes(&host, Link::default()), ["fleet_bus", "fleet_agent"]);
-    let refused = Link { is_refused: true, ..Link::default() };
-    assert_eq!(codes(&host, refused), ["fleet_credentials", "fleet_agent"]);
+    let connected = || BusStatus { connected: true, ..BusStatus::default() };
+    assert_eq!(codes(&mut host, BusStatus::default()), ["fleet_bus", "fleet_agent"]);
+    let refused = BusStatus { refused: true, ..BusStatus::default() };
+    assert_eq!(codes(&mut host, refused), ["fleet_credentials", "fleet_agent"]);
     host.agent(1, 1);
-    assert_eq!(codes(&host, connected()), [""; 0]);
+    assert_eq!(codes(&mut host, connected()), [""; 0]);
     let denied = || Some("Permissions Violation for Publish to \"tg.1.host.a1b2c3d4\"".to_owned());
-    assert_eq!(codes(&host, Link { denied: denied(), ..connected() }), ["fleet_credentials"]);
-    let ending = |is_connected: bool, days: i64| {
+    assert_eq!(
+        codes(&mut host, BusStatus { denied: denied(), ..connected() }),
+        ["fleet_credentials"]
+    );
+    let ending = |connected: bool, days: i64| {
         let ends = clock_at(1).wall + jiff::SignedDuration::from_hours(24 * days);
-        Link { is_connected, is_refused: !is_connected, ends: Some(ends), ..Link::default() }
+        BusStatus {
+            connected,
+            refused: !connected,
+            credentials_end: Some(Time(ends)),
+            ..BusStatus::default()
+        }
     };
-    let found = |link: Link| {
+    let mut found = |link: BusStatus| {
         let found = host.edge.status(clock_at(1), link).health.into_iter().next();
         found.map(|finding| format!("{:?}: {}", finding.severity, finding.text))
     };
@@ -309,6 +321,6 @@ async fn problems_are_named_with_their_remedy() {
     }
     let error = crate::bus::BusError::Refused("no store".to_owned());
     host.edge.handle_news(clock_at(1), News::Stored(Err(error)));
-    assert_eq!(codes(&host, connected()), ["fleet_store"]);
+    assert_eq!(codes(&mut host, connected()), ["fleet_store"]);
     assert!(host.edge.in_brief(&connected()).starts_with("bus connected, agent connected"));
 }
