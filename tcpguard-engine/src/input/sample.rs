@@ -72,6 +72,13 @@ pub enum ListenerKind {
     Forwarded,
 }
 
+/// A record of the differences of counters and of further fields; `None` when a counter went backwards.
+macro_rules! since {
+    ($now:ident, $before:ident, $record:ident { $($counter:ident),+; $($other:ident),* }) => {
+        Some($record { $($counter: $now.$counter.checked_sub($before.$counter)?,)+ $($other,)* })
+    };
+}
+
 /// Everything read in one poll.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
@@ -256,37 +263,14 @@ impl ListenerCounters {
         for (late, before) in late.iter_mut().zip(before.late) {
             *late = late.checked_sub(before)?;
         }
-        Some(Self {
-            syn: self.syn.checked_sub(before.syn)?,
-            syn_retransmit: self.syn_retransmit.checked_sub(before.syn_retransmit)?,
-            syn_retransmit_timed: self
-                .syn_retransmit_timed
-                .checked_sub(before.syn_retransmit_timed)?,
-            syn_ack: self.syn_ack.checked_sub(before.syn_ack)?,
-            syn_ack_retransmit: self.syn_ack_retransmit.checked_sub(before.syn_ack_retransmit)?,
-            established,
-            established_returning: self
-                .established_returning
-                .checked_sub(before.established_returning)?,
-            let_through: self.let_through.checked_sub(before.let_through)?,
-            acknowledged: self.acknowledged.checked_sub(before.acknowledged)?,
-            late,
-            reset: self.reset.checked_sub(before.reset)?,
-            refused: self.refused.checked_sub(before.refused)?,
-            dropped_source: self.dropped_source.checked_sub(before.dropped_source)?,
-            dropped_signature: self.dropped_signature.checked_sub(before.dropped_signature)?,
-            accepted_retransmits: self
-                .accepted_retransmits
-                .checked_sub(before.accepted_retransmits)?,
-            exempt: self.exempt.checked_sub(before.exempt)?,
-            ack_ignored: self.ack_ignored.checked_sub(before.ack_ignored)?,
-            cookies_sent: self.cookies_sent.checked_sub(before.cookies_sent)?,
-            cookies_redeemed: self.cookies_redeemed.checked_sub(before.cookies_redeemed)?,
-            returned_cookies: [
-                self.returned_cookies[0].since(before.returned_cookies[0])?,
-                self.returned_cookies[1].since(before.returned_cookies[1])?,
-            ],
-            limited: self.limited.checked_sub(before.limited)?,
+        let [ipv4, ipv6] = self.returned_cookies;
+        let returned_cookies =
+            [ipv4.since(before.returned_cookies[0])?, ipv6.since(before.returned_cookies[1])?];
+        since!(self, before, Self {
+            syn, syn_retransmit, syn_retransmit_timed, syn_ack, syn_ack_retransmit,
+            established_returning, let_through, acknowledged, reset, refused, dropped_source,
+            dropped_signature, accepted_retransmits, exempt, ack_ignored, cookies_sent,
+            cookies_redeemed, limited; established, late, returned_cookies
         })
     }
 }
@@ -318,12 +302,7 @@ impl ReturnedCookies {
 
     /// Returns the counts since `before`; `None` when a counter went backwards.
     pub(crate) fn since(self, before: Self) -> Option<Self> {
-        Some(Self {
-            valid: self.valid.checked_sub(before.valid)?,
-            completed: self.completed.checked_sub(before.completed)?,
-            networks: self.networks.checked_sub(before.networks)?,
-            asked: self.asked.checked_sub(before.asked)?,
-        })
+        since!(self, before, Self { valid, completed, networks, asked; })
     }
 }
 

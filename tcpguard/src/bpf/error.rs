@@ -8,6 +8,9 @@ use tcpguard_host::linux::{capabilities, container};
 
 use super::features::{TAIL_CALLS, TAIL_CALLS_SINCE};
 
+/// The result of a call of the kernel.
+pub type Result<T, E = KernelError> = std::result::Result<T, E>;
+
 /// An error of the kernel interface.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {

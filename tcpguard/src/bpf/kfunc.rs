@@ -7,8 +7,8 @@
 use tcpguard_common::abi::KFUNCS;
 use tcpguard_host::linux::{functions, kernel_release};
 
-use super::KernelError;
 use super::elf::{INSTRUCTION, code};
+use super::{KernelError, Result};
 
 /// `BPF_JMP | BPF_CALL`.
 const CALL: u8 = 0x85;
@@ -19,7 +19,7 @@ const KFUNC_CALL: u8 = 2 << 4;
 ///
 /// # Errors
 /// [`KernelError::MissingFunction`] when this kernel has no such function, or no BTF to find it in.
-pub fn link_kfuncs(object: Vec<u8>) -> Result<Vec<u8>, KernelError> {
+pub fn link_kfuncs(object: Vec<u8>) -> Result<Vec<u8>> {
     let names: Vec<&str> = KFUNCS.iter().map(|kfunc| kfunc.name).collect();
     let missing = |function: &str, reason: String| KernelError::MissingFunction {
         release: kernel_release().unwrap_or_else(|_| "unknown".to_owned()),
@@ -37,10 +37,7 @@ pub fn link_kfuncs(object: Vec<u8>) -> Result<Vec<u8>, KernelError> {
 }
 
 /// Links the calls as [`link_kfuncs`] does, with ids from `id_of`.
-fn link(
-    mut object: Vec<u8>,
-    id_of: impl Fn(&'static str) -> Result<u32, KernelError>,
-) -> Result<Vec<u8>, KernelError> {
+fn link(mut object: Vec<u8>, id_of: impl Fn(&'static str) -> Result<u32>) -> Result<Vec<u8>> {
     for range in code(&object)? {
         for instruction in object[range].chunks_exact_mut(INSTRUCTION) {
             let &mut [CALL, registers, _, _, a, b, c, d] = instruction else { continue };

@@ -36,7 +36,7 @@ pub use dataplane::{
     Dataplane, FlowRecord, KernelMatcher, KernelRule, RuleWalk, Walked, signature_key, sum_of_cpus,
 };
 pub use embedded::objects_digest;
-pub use error::KernelError;
+pub use error::{KernelError, Result};
 pub use features::Features;
 pub use grace::wait_for_programs;
 pub use kfunc::link_kfuncs;

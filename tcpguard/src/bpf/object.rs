@@ -13,7 +13,7 @@ use tcpguard_host::linux::{SocketOffsets, kernel_release};
 
 use super::error::{missing_capabilities, require_capabilities};
 use super::table::{PerCpu, Plain, Table};
-use super::{Features, KernelError, embedded};
+use super::{Features, KernelError, Result, embedded};
 
 /// Name of the program at the tracepoint.
 pub(super) const ESTABLISHED: &str = "tcpguard_established";
@@ -78,12 +78,12 @@ impl Object {
     ///
     /// # Errors
     /// When privileges are missing or the kernel refuses; the message says which.
-    pub fn load(load: Load<'_>) -> Result<Self, KernelError> {
+    pub fn load(load: Load<'_>) -> Result<Self> {
         require_capabilities()?;
         with_reason(|level| Self::load_logged(load, level))
     }
 
-    fn load_logged(load: Load<'_>, level: VerifierLogLevel) -> Result<Self, KernelError> {
+    fn load_logged(load: Load<'_>, level: VerifierLogLevel) -> Result<Self> {
         let fixed_clock = u8::from(load.fixed_clock);
         let multi_buffer = u8::from(load.features.multi_buffer);
         let log = load.log.map_or(0, |level| level as u8);
@@ -137,15 +137,12 @@ impl Object {
     }
 
     /// A map as a table, if keys and values have the sizes that this binary expects.
-    pub(super) fn table<K: Plain, V: Plain>(
-        &self,
-        name: &'static str,
-    ) -> Result<Table<K, V>, KernelError> {
+    pub(super) fn table<K: Plain, V: Plain>(&self, name: &'static str) -> Result<Table<K, V>> {
         Ok(Table::new(self.map(name, size_of::<K>(), size_of::<V>())?, name))
     }
 
     /// A map as a per-CPU array, likewise.
-    pub(super) fn per_cpu<V: Plain>(&self, name: &'static str) -> Result<PerCpu<V>, KernelError> {
+    pub(super) fn per_cpu<V: Plain>(&self, name: &'static str) -> Result<PerCpu<V>> {
         let cpus = aya::util::nr_cpus().map_err(|(file, error)| {
             KernelError::Mismatch(format!("cannot count the CPUs from {file}: {error}"))
         })?;
@@ -153,7 +150,7 @@ impl Object {
     }
 
     /// A descriptor of the map, which keeps it alive on its own.
-    fn map(&self, name: &str, key: usize, value: usize) -> Result<OwnedFd, KernelError> {
+    fn map(&self, name: &str, key: usize, value: usize) -> Result<OwnedFd> {
         let missing = || KernelError::Mismatch(format!("no map {name}"));
         let data = match self.ebpf.map(name).ok_or_else(missing)? {
             Map::Array(data)
@@ -187,11 +184,7 @@ impl Object {
 
     /// Runs the ingress program on `frame` (at least 14 bytes), `repeat` times, without an
     /// interface. Returns the XDP action and the mean time of a run.
-    pub fn test_ingress(
-        &mut self,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<(u32, Duration), KernelError> {
+    pub fn test_ingress(&mut self, frame: &[u8], repeat: u32) -> Result<(u32, Duration)> {
         let (action, time, _) = self.test_ingress_frame(frame, repeat)?;
         Ok((action, time))
     }
@@ -201,7 +194,7 @@ impl Object {
         &mut self,
         frame: &[u8],
         repeat: u32,
-    ) -> Result<(u32, Duration, Vec<u8>), KernelError> {
+    ) -> Result<(u32, Duration, Vec<u8>)> {
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -219,7 +212,7 @@ impl Object {
     }
 
     /// A descriptor of the ingress program, for benchmarks that put something in front of it.
-    pub fn ingress_fd(&self) -> Result<OwnedFd, KernelError> {
+    pub fn ingress_fd(&self) -> Result<OwnedFd> {
         let missing = |reason: String| KernelError::Mismatch(format!("{INGRESS}: {reason}"));
         match self.ebpf.program(INGRESS) {
             Some(Program::Xdp(program)) => {
@@ -231,7 +224,7 @@ impl Object {
     }
 
     /// Runs the egress program on `frame`, as [`Self::test_ingress`] does the other.
-    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<()> {
         match self.ebpf.program_mut(EGRESS) {
             Some(Program::SchedClassifier(program)) => test_classifier(program, frame, 1).map(drop),
             _ => Err(KernelError::Mismatch(format!("no classifier {EGRESS}"))),
@@ -244,7 +237,7 @@ pub(super) fn test_classifier(
     program: &mut SchedClassifier,
     frame: &[u8],
     repeat: u32,
-) -> Result<Duration, KernelError> {
+) -> Result<Duration> {
     let mut out = vec![0; frame.len() + 256];
     let mut options = TestRunOptions::new();
     options.data_in = Some(frame);
@@ -294,9 +287,7 @@ fn global(offsets: SocketOffsets) -> [u8; 44] {
 
 /// Loads an object. Only where the kernel refuses it, it is loaded once more for the verifier's log: of an
 /// accepted program that would be megabytes.
-pub(super) fn with_reason<T>(
-    load: impl Fn(VerifierLogLevel) -> Result<T, KernelError>,
-) -> Result<T, KernelError> {
+pub(super) fn with_reason<T>(load: impl Fn(VerifierLogLevel) -> Result<T>) -> Result<T> {
     match load(VerifierLogLevel::STATS) {
         Err(KernelError::Refused { .. }) => load(VerifierLogLevel::DEBUG),
         loaded => loaded,

@@ -18,7 +18,7 @@ use super::links::HeldLink;
 use super::object::{ProgramCost, costs, one_line, refused, test_classifier, with_reason};
 use super::order::{self, Lead};
 use super::pins::Kind;
-use super::{KernelError, Pins, embedded, syscall};
+use super::{KernelError, Pins, Result, embedded, syscall};
 
 /// Name of the map with the state that each CPU keeps between packets.
 const CPU: &str = "CPU";
@@ -35,16 +35,12 @@ impl Redeemer {
     /// # Errors
     /// [`KernelError::MissingFunction`] on kernels before 6.9; otherwise as for
     /// [`super::Object::load`].
-    pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self, KernelError> {
+    pub fn load(maps: &Path, fixed_clock: bool) -> Result<Self> {
         super::error::require_capabilities()?;
         with_reason(|level| Self::load_logged(maps, fixed_clock, level))
     }
 
-    fn load_logged(
-        maps: &Path,
-        fixed_clock: bool,
-        level: VerifierLogLevel,
-    ) -> Result<Self, KernelError> {
+    fn load_logged(maps: &Path, fixed_clock: bool, level: VerifierLogLevel) -> Result<Self> {
         let object = link_kfuncs(embedded::COOKIE.unpack()?)?;
         let offsets = QueueOffsets::of_running_kernel()?;
         let mut queue = [0; 8];
@@ -72,7 +68,7 @@ impl Redeemer {
 
     /// Attaches the program to the ingress of `interface`, or takes over the attachment of an earlier
     /// agent. It stays, also when this process ends, until [`HeldLink::remove`].
-    pub fn attach(&mut self, pins: &Pins, interface: &Interface) -> Result<HeldLink, KernelError> {
+    pub fn attach(&mut self, pins: &Pins, interface: &Interface) -> Result<HeldLink> {
         let name = &interface.name;
         let pin = pins.link(Kind::Redeem, interface.index, name);
         let program = self.program()?;
@@ -98,7 +94,7 @@ impl Redeemer {
         link: &mut HeldLink,
         lead: &mut Lead,
         ifindex: u32,
-    ) -> Result<Vec<Attached>, KernelError> {
+    ) -> Result<Vec<Attached>> {
         let own = link.program();
         let look = || order::ahead_at_tcx(ifindex, Hook::TcxIngress, own);
         let take = || {
@@ -115,12 +111,12 @@ impl Redeemer {
 
     /// Runs the program on `frame`, `repeat` times; the mean time of a run. Test runs do not go through the
     /// hook, so the kernel accepts no connection in them.
-    pub fn test(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
+    pub fn test(&mut self, frame: &[u8], repeat: u32) -> Result<Duration> {
         test_classifier(self.program()?, frame, repeat)
     }
 
     /// A descriptor of the program, for benchmarks that put something in front of it.
-    pub fn fd(&mut self) -> Result<OwnedFd, KernelError> {
+    pub fn fd(&mut self) -> Result<OwnedFd> {
         let missing = |reason: String| KernelError::Mismatch(format!("{REDEEM}: {reason}"));
         let fd = self.program()?.fd().map_err(|error| missing(one_line(&error)))?;
         fd.as_fd().try_clone_to_owned().map_err(|error| missing(error.to_string()))
@@ -128,7 +124,7 @@ impl Redeemer {
 
     /// Returns whether the program found this good cookie a moment ago: it remembers so, on the CPU on which
     /// it ran, before it looks for a socket.
-    pub(super) fn has_accepted(&self, isn: u32) -> Result<bool, KernelError> {
+    pub(super) fn has_accepted(&self, isn: u32) -> Result<bool> {
         let missing = |reason: String| KernelError::Mismatch(format!("map {CPU}: {reason}"));
         let Some(Map::PerCpuArray(map)) = self.ebpf.map(CPU) else {
             return Err(missing("it is not there".to_owned()));
@@ -145,7 +141,7 @@ impl Redeemer {
         Ok(values.chunks_exact(4).any(|word| word == found))
     }
 
-    fn program(&mut self) -> Result<&mut SchedClassifier, KernelError> {
+    fn program(&mut self) -> Result<&mut SchedClassifier> {
         match self.ebpf.program_mut(REDEEM) {
             Some(Program::SchedClassifier(program)) => Ok(program),
             _ => Err(KernelError::Mismatch(format!("no classifier {REDEEM}"))),

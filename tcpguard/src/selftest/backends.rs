@@ -19,8 +19,6 @@ use crate::bpf::{
 };
 use crate::documents::selftest::{Backend, CookieBackend, Hook, Host, NO_TIME, Trial};
 
-/// Connections that may wait at the service: one is open at a time.
-const BACKLOG: i32 = 16;
 /// The service's slot among the listeners.
 const LISTENER: u32 = 0;
 
@@ -60,8 +58,7 @@ fn try_with(
     deadline: Instant,
 ) -> Result<Vec<Backend>, SelftestFailure> {
     let stage = Stage::set_up(&host.sysctls)?;
-    let services: Result<Vec<_>, _> =
-        stage.families.iter().map(|family| listen(*family, BACKLOG)).collect();
+    let services: Result<Vec<_>, _> = stage.families.iter().map(|family| listen(*family)).collect();
     let services = services.map_err(|error| SelftestFailure::Silent(error.to_string()))?;
     let course = Course { stage, syncookies: syncookies.to_owned(), services, deadline };
     course.plain().map_err(|Failure(why)| SelftestFailure::Silent(why))?;

@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::thread;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tcpguard_engine::Family;
 use tcpguard_host::linux::{self, Sysctls};
 
@@ -41,18 +40,11 @@ pub(super) struct Ends {
     pub(super) server: End,
 }
 
-/// The service of a family, at which `backlog` connections may wait.
-pub(super) fn listen(family: Family, backlog: i32) -> io::Result<TcpListener> {
-    let domain = match family {
-        Family::Ipv4 => AddressFamily::INET,
-        Family::Ipv6 => AddressFamily::INET6,
-    };
-    let socket = rustix::net::socket_with(domain, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &stage::service(family))?;
-    rustix::net::listen(&socket, backlog)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    Ok(TcpListener::from(socket))
+/// The service of a family.
+pub(super) fn listen(family: Family) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(stage::service(family))?;
+    set_socket_timeout(&listener, Timeout::Recv, Some(PATIENCE))?;
+    Ok(listener)
 }
 
 /// Connects a client, with timestamps or without, and sends data both ways.

@@ -11,7 +11,7 @@ use tcpguard_host::linux::MOST_PROTECTED;
 use super::Dataplane;
 use crate::bpf::convert::{Prefix, addr, prefix};
 use crate::bpf::table::Table;
-use crate::bpf::{KernelError, Plain};
+use crate::bpf::{Plain, Result};
 
 /// The allowlist has the other half.
 const _: () = assert!(MOST_PROTECTED == MAX_EXEMPT as usize / 2);
@@ -23,7 +23,7 @@ impl Dataplane {
     /// Exempts exactly these prefixes from drops by source or signature, each until its boot time in
     /// seconds (`u32::MAX`: as long as it is in the list). An unchanged list changes nothing in the
     /// kernel. Returns whether anything had to be changed.
-    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<bool, KernelError> {
+    pub fn set_exempt(&self, nets: &[(IpNet, u32)]) -> Result<bool> {
         let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
         for (net, until_s) in nets {
             let entry = ExemptEntry { until_s: *until_s };
@@ -65,10 +65,7 @@ fn filter(nets: &[(IpNet, u32)]) -> Filter {
 
 /// Adds missing entries first and removes surplus ones then, so that an entry that stays is never
 /// without its exemption. Where there is no room for both at a time, it is the other way round.
-fn replace<K>(
-    table: &Table<K, ExemptEntry>,
-    wanted: &BTreeMap<K, ExemptEntry>,
-) -> Result<bool, KernelError>
+fn replace<K>(table: &Table<K, ExemptEntry>, wanted: &BTreeMap<K, ExemptEntry>) -> Result<bool>
 where
     K: Plain + Ord,
 {

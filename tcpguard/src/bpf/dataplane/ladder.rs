@@ -6,14 +6,14 @@ use tcpguard_common::abi::{Bucket, Config, maps};
 use tcpguard_common::fastpath::hash;
 
 use super::Dataplane;
-use crate::bpf::KernelError;
+use crate::bpf::Result;
 use crate::bpf::convert::addr;
 
 const REPLY_LIMIT_PARTS: u32 = (maps::REPLY_LIMIT_BUCKETS / maps::REPLY_LIMIT_PART) as u32;
 
 impl Dataplane {
     /// The buckets of replies to networks that were taken of, of all CPUs.
-    pub fn reply_limits(&self) -> Result<Vec<(usize, u32)>, KernelError> {
+    pub fn reply_limits(&self) -> Result<Vec<(usize, u32)>> {
         let mut buckets = Vec::new();
         for part in 0..REPLY_LIMIT_PARTS {
             for of_cpu in self.reply_limits.get(part)? {
@@ -25,12 +25,7 @@ impl Dataplane {
     }
 
     /// The replies to the network of an address that are left at boot time `now_ns`, on the CPU that has the fewest.
-    pub fn replies_left(
-        &self,
-        config: &Config,
-        ip: IpAddr,
-        now_ns: u64,
-    ) -> Result<Option<u32>, KernelError> {
+    pub fn replies_left(&self, config: &Config, ip: IpAddr, now_ns: u64) -> Result<Option<u32>> {
         let network = hash::source(&config.hash_key, &addr(ip).network()) as usize;
         let (part, place) = (network / maps::REPLY_LIMIT_PART, network % maps::REPLY_LIMIT_PART);
         let cpus = self.reply_limits.get(part as u32 % REPLY_LIMIT_PARTS)?;
@@ -41,21 +36,21 @@ impl Dataplane {
     }
 
     /// The buckets of SYN budgets by listener id.
-    pub fn budgets(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+    pub fn budgets(&self) -> Result<Vec<(u32, Bucket)>> {
         self.budgets.entries()
     }
 
     /// The buckets of exempt addresses.
-    pub fn exempt_rates(&self) -> Result<Vec<(u32, Bucket)>, KernelError> {
+    pub fn exempt_rates(&self) -> Result<Vec<(u32, Bucket)>> {
         self.exempt_rates.entries()
     }
 
     /// Starts the SYN budget of a listener with a full bucket.
-    pub fn reset_budget(&self, id: u32) -> Result<(), KernelError> {
+    pub fn reset_budget(&self, id: u32) -> Result<()> {
         self.budgets.set(&id, &Bucket::default())
     }
 
-    pub(super) fn forget_ladder(&self) -> Result<(), KernelError> {
+    pub(super) fn forget_ladder(&self) -> Result<()> {
         for part in 0..REPLY_LIMIT_PARTS {
             self.reply_limits.fill(part, &[0; maps::REPLY_LIMIT_PART])?;
         }

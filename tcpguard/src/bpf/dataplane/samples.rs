@@ -3,15 +3,15 @@
 use tcpguard_common::abi::SynSamples;
 
 use super::Dataplane;
-use crate::bpf::KernelError;
+use crate::bpf::Result;
 
 impl Dataplane {
     /// The headers that each CPU has kept.
-    pub fn syn_samples(&self) -> Result<Vec<SynSamples>, KernelError> {
+    pub fn syn_samples(&self) -> Result<Vec<SynSamples>> {
         self.syn_samples.get(0)
     }
 
-    pub(super) fn forget_syn_samples(&self) -> Result<(), KernelError> {
+    pub(super) fn forget_syn_samples(&self) -> Result<()> {
         self.syn_samples.fill(0, &SynSamples::default())
     }
 }

@@ -4,7 +4,7 @@ use tcpguard_common::abi::{FlowKey, ListenerEntry, ListenerKey, PortEntry, SynAc
 use tcpguard_common::fastpath::hash;
 
 use super::Dataplane;
-use crate::bpf::KernelError;
+use crate::bpf::Result;
 
 impl Dataplane {
     /// Makes the listener known under `key`, and how it answers.
@@ -13,7 +13,7 @@ impl Dataplane {
         key: &ListenerKey,
         entry: &ListenerEntry,
         record: &SynAckRecord,
-    ) -> Result<(), KernelError> {
+    ) -> Result<()> {
         self.set_syn_ack(key, record)?;
         self.set_listener(key, entry)?;
         self.change_port(key, PortEntry { exact: 1, ..PortEntry::default() })
@@ -24,7 +24,7 @@ impl Dataplane {
         &self,
         key: &ListenerKey,
         flows: &[FlowKey],
-    ) -> Result<(), KernelError> {
+    ) -> Result<()> {
         self.change_port(key, PortEntry::default())?;
         self.remove_listener(key)?;
         self.syn_acks.remove(key)?;
@@ -38,7 +38,7 @@ impl Dataplane {
     }
 
     /// Changes the entry of one port; all others are written as they are.
-    fn change_port(&self, key: &ListenerKey, entry: PortEntry) -> Result<(), KernelError> {
+    fn change_port(&self, key: &ListenerKey, entry: PortEntry) -> Result<()> {
         let port = usize::from(u16::from_be_bytes(key.port));
         let Some(mut ports) = self.ports.get_boxed(&0)? else { return Ok(()) };
         ports[port] = entry;

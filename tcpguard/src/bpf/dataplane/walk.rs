@@ -8,7 +8,7 @@ use super::{Dataplane, KernelMatcher, KernelRule};
 use crate::bpf::convert::{Source, net};
 use crate::bpf::table::Position;
 use crate::bpf::table::Table;
-use crate::bpf::{KernelError, Plain};
+use crate::bpf::{Plain, Result};
 
 /// Position of a walk over the rules; by default at the first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,11 +48,7 @@ pub enum Walked {
 impl Dataplane {
     /// The rule of `set` that one of [`KernelMatcher::entries`] leads to. Of source rules it may be the one
     /// over the narrowest prefix that contains that entry; its slot shows which.
-    pub fn rule(
-        &self,
-        set: u64,
-        matcher: &KernelMatcher,
-    ) -> Result<Option<KernelRule>, KernelError> {
+    pub fn rule(&self, set: u64, matcher: &KernelMatcher) -> Result<Option<KernelRule>> {
         let found = match matcher {
             KernelMatcher::Source(net, ports) => {
                 self.source_rule(set, net, ports.entries().next().flatten())?
@@ -70,7 +66,7 @@ impl Dataplane {
         walk: &mut RuleWalk,
         limit: usize,
         mut each: impl FnMut(Walked),
-    ) -> Result<usize, KernelError> {
+    ) -> Result<usize> {
         let mut looked_at = 0;
         while looked_at < limit {
             match walk.place {
@@ -129,7 +125,7 @@ impl Dataplane {
     }
 
     /// Removes a finding of a walk.
-    pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<(), KernelError> {
+    pub fn remove_walked(&self, set: u64, walked: &Walked) -> Result<()> {
         match walked {
             Walked::Entry(matcher, found) => self.remove_rule(set, found.slot, matcher),
             Walked::NotLookedUp(Source::Host(key)) => self.source_hosts.remove(key).map(drop),
@@ -144,7 +140,7 @@ impl Dataplane {
         table: &Table<K, RuleRef>,
         after: Option<K>,
         seen: &mut u32,
-    ) -> Result<Option<K>, KernelError> {
+    ) -> Result<Option<K>> {
         if *seen > self.rule_slots {
             return Ok(None);
         }

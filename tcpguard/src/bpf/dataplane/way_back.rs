@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tcpguard_common::abi::{Addr, NextHop, NextHops, PrefixV4, PrefixV6, maps};
 
 use super::Dataplane;
-use crate::bpf::KernelError;
+use crate::bpf::Result;
 use crate::bpf::convert::{Prefix, prefix};
 use crate::bpf::table::{Plain, Table};
 
@@ -18,7 +18,7 @@ const TEST_ROUTE: u32 = maps::MAX_NEXT_HOPS - 1;
 impl Dataplane {
     /// Replaces the routes to clients, each of a kind of [`NextHops`], and forgets the next hops that were seen. Those
     /// for which there is no room are left out: the shorter prefixes stand for them.
-    pub fn set_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<(), KernelError> {
+    pub fn set_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<()> {
         let Numbered { v4, v6, kinds } = Numbered::of(routes);
         // Until a number has its kind, its route leads to nowhere, and SYNs go to the stack.
         for number in 1..TEST_ROUTE {
@@ -33,7 +33,7 @@ impl Dataplane {
     }
 
     /// Returns whether the programs have exactly these routes.
-    pub fn has_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<bool, KernelError> {
+    pub fn has_routes(&self, routes: &BTreeMap<IpNet, u32>) -> Result<bool> {
         let Numbered { v4, v6, kinds } = Numbered::of(routes);
         let are_kinds =
             self.next_hops()?.iter().zip(kinds).all(|((_, hops), kind)| hops.kind == kind);
@@ -42,7 +42,7 @@ impl Dataplane {
 
     /// Has everybody be a neighbour at one interface, at which the host has this Ethernet address, and never forgets
     /// that: for trials without an agent.
-    pub fn reply_on_link(&self, ifindex: u32, own: [u8; 6]) -> Result<(), KernelError> {
+    pub fn reply_on_link(&self, ifindex: u32, own: [u8; 6]) -> Result<()> {
         let everywhere = [IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())];
         self.set_routes(&everywhere.map(|net| (net, NextHops::ON_LINK)).into())?;
         self.set_own_macs(&BTreeSet::from([NextHop::mac(own)]))?;
@@ -52,7 +52,7 @@ impl Dataplane {
     }
 
     /// The routes, with their numbers.
-    pub fn routes(&self) -> Result<Vec<(IpNet, u32)>, KernelError> {
+    pub fn routes(&self) -> Result<Vec<(IpNet, u32)>> {
         let mut routes = Vec::new();
         for key in self.routes_v4.keys(maps::MAX_ROUTES)? {
             let net = Ipv4Net::new(key.addr.into(), key.bits as u8).ok();
@@ -66,29 +66,29 @@ impl Dataplane {
     }
 
     /// The next hops that were seen, of all routes.
-    pub fn next_hops(&self) -> Result<Vec<(u32, NextHops)>, KernelError> {
+    pub fn next_hops(&self) -> Result<Vec<(u32, NextHops)>> {
         self.next_hops.entries()
     }
 
     /// Sets the next hops of a route, as the programs do: for tests, in which no SYN-ACK leaves.
-    pub fn set_next_hops(&self, route: u32, hops: &NextHops) -> Result<(), KernelError> {
+    pub fn set_next_hops(&self, route: u32, hops: &NextHops) -> Result<()> {
         self.next_hops.set(&route, hops)
     }
 
     /// The neighbours whose Ethernet addresses were seen.
-    pub fn neighbours(&self) -> Result<Vec<(Addr, NextHop)>, KernelError> {
+    pub fn neighbours(&self) -> Result<Vec<(Addr, NextHop)>> {
         self.neighbours.entries()
     }
 
     /// Makes exactly these the Ethernet addresses of this host, as [`NextHop::mac`], as far as there is room.
-    pub fn set_own_macs(&self, macs: &BTreeSet<u64>) -> Result<(), KernelError> {
+    pub fn set_own_macs(&self, macs: &BTreeSet<u64>) -> Result<()> {
         let wanted = macs.iter().take(maps::MAX_OWN_MACS as usize);
         let wanted: BTreeMap<u64, u32> = wanted.map(|mac| (*mac, 1)).collect();
         replace(&self.own_macs, &wanted)
     }
 
     /// The Ethernet addresses of this host.
-    pub fn own_macs(&self) -> Result<BTreeSet<u64>, KernelError> {
+    pub fn own_macs(&self) -> Result<BTreeSet<u64>> {
         Ok(self.own_macs.keys(maps::MAX_OWN_MACS)?.into_iter().collect())
     }
 
@@ -98,7 +98,7 @@ impl Dataplane {
         clients: &[IpNet],
         own: [u8; 6],
         hop: NextHop,
-    ) -> Result<(), KernelError> {
+    ) -> Result<()> {
         let mut hops = NextHops::of(NextHops::GATEWAY);
         hops.hops[0] = hop;
         self.next_hops.set(&TEST_ROUTE, &hops)?;
@@ -110,11 +110,7 @@ impl Dataplane {
     }
 
     /// Removes them.
-    pub(in crate::bpf) fn remove_test_route(
-        &self,
-        clients: &[IpNet],
-        own: [u8; 6],
-    ) -> Result<(), KernelError> {
+    pub(in crate::bpf) fn remove_test_route(&self, clients: &[IpNet], own: [u8; 6]) -> Result<()> {
         for net in clients {
             match prefix(net) {
                 Prefix::V4(key) => self.routes_v4.remove(&key)?,
@@ -125,7 +121,7 @@ impl Dataplane {
         self.next_hops.set(&TEST_ROUTE, &NextHops::default())
     }
 
-    pub(super) fn forget_neighbours(&self) -> Result<(), KernelError> {
+    pub(super) fn forget_neighbours(&self) -> Result<()> {
         for (addr, _) in self.neighbours.entries()? {
             self.neighbours.remove(&addr)?;
         }
@@ -174,10 +170,7 @@ impl Numbered {
 }
 
 /// Returns whether the contents of a table are exactly these.
-fn is<K: Plain + Ord>(
-    table: &Table<K, u32>,
-    wanted: &BTreeMap<K, u32>,
-) -> Result<bool, KernelError> {
+fn is<K: Plain + Ord>(table: &Table<K, u32>, wanted: &BTreeMap<K, u32>) -> Result<bool> {
     let present = table.keys(maps::MAX_ROUTES)?;
     let mut same = present.len() == wanted.len();
     for (key, value) in wanted {
@@ -187,10 +180,7 @@ fn is<K: Plain + Ord>(
 }
 
 /// Makes the contents of a table exactly these. Entries that stay are not touched.
-fn replace<K: Plain + Ord>(
-    table: &Table<K, u32>,
-    wanted: &BTreeMap<K, u32>,
-) -> Result<(), KernelError> {
+fn replace<K: Plain + Ord>(table: &Table<K, u32>, wanted: &BTreeMap<K, u32>) -> Result<()> {
     let present: BTreeSet<K> = table.keys(maps::MAX_ROUTES)?.into_iter().collect();
     for key in present.iter().filter(|key| !wanted.contains_key(key)) {
         table.remove(key)?;

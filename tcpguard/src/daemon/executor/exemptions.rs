@@ -7,7 +7,7 @@ use tcpguard_common::abi::ExemptEntry;
 use tcpguard_engine::Timestamp;
 use tcpguard_host::linux::Protected;
 
-use crate::bpf::{Dataplane, KernelError};
+use crate::bpf::{Dataplane, Result};
 
 /// The prefixes that are exempt in the kernel.
 #[derive(Debug, Default)]
@@ -24,21 +24,13 @@ pub struct Exemptions {
 
 impl Exemptions {
     /// Exempts exactly these prefixes by order of an operator, each until its time.
-    pub fn allow(
-        &mut self,
-        allowed: Vec<(IpNet, Timestamp)>,
-        dataplane: &Dataplane,
-    ) -> Result<(), KernelError> {
+    pub fn allow(&mut self, allowed: Vec<(IpNet, Timestamp)>, dataplane: &Dataplane) -> Result<()> {
         self.allowed = allowed;
         self.write(dataplane)
     }
 
     /// Exempts exactly these prefixes from drops by source or signature.
-    pub fn protect(
-        &mut self,
-        protected: &[Protected],
-        dataplane: &Dataplane,
-    ) -> Result<(), KernelError> {
+    pub fn protect(&mut self, protected: &[Protected], dataplane: &Dataplane) -> Result<()> {
         let until = |it: &Protected| match (it.own, it.connects) {
             (true, _) => ExemptEntry::OWN,
             (false, true) => ExemptEntry::STAYS,
@@ -61,7 +53,7 @@ impl Exemptions {
         std::mem::take(&mut self.repaired)
     }
 
-    fn write(&mut self, dataplane: &Dataplane) -> Result<(), KernelError> {
+    fn write(&mut self, dataplane: &Dataplane) -> Result<()> {
         // A prefix that is both stays for good. A gateway that an operator allows may be a client.
         let stays = |net: &IpNet| {
             let both = self.protected.iter().find(|(protected, _)| protected == net);

@@ -5,16 +5,12 @@ use tcpguard_common::abi::{ListenerEntry, ListenerKey, SynAckRecord};
 use tcpguard_engine::{AddressReplies, Family, ListenerId, Withheld};
 
 use super::Executor;
-use crate::bpf::{KernelError, ip};
+use crate::bpf::{Result, ip};
 use crate::daemon::mitigations::is_armed;
 
 impl Executor {
     /// Answers no SYNs of these clients with cookies at a listener, and those of the others again.
-    pub fn withhold_cookies(
-        &mut self,
-        listener: ListenerId,
-        from: &[Withheld],
-    ) -> Result<(), KernelError> {
+    pub fn withhold_cookies(&mut self, listener: ListenerId, from: &[Withheld]) -> Result<()> {
         let bit = |whom: &Withheld| match whom {
             Withheld::Family(Family::Ipv4) => ListenerEntry::NO_V4,
             Withheld::Family(Family::Ipv6) => ListenerEntry::NO_V6,
@@ -32,10 +28,7 @@ impl Executor {
     }
 
     /// Counts the replies from these addresses anew.
-    pub fn count_replies_anew(
-        &self,
-        records: &mut [(ListenerKey, SynAckRecord)],
-    ) -> Result<(), KernelError> {
+    pub fn count_replies_anew(&self, records: &mut [(ListenerKey, SynAckRecord)]) -> Result<()> {
         for (key, record) in records {
             if (record.asked, record.returned) != (0, 0) {
                 *record = record.withheld(record.is_withheld());
@@ -46,7 +39,7 @@ impl Executor {
     }
 
     /// The replies from each address of the listeners with cookies that are bound to all.
-    pub fn replies(&self) -> Result<Vec<(ListenerId, Vec<AddressReplies>)>, KernelError> {
+    pub fn replies(&self) -> Result<Vec<(ListenerId, Vec<AddressReplies>)>> {
         let armed = self.listeners.iter().filter(|one| is_armed(one));
         let armed = armed.filter(|one| one.listener.addr.is_unspecified());
         let mut replies: Vec<_> = armed.map(|one| (one.id, Vec::new())).collect();

@@ -4,21 +4,17 @@
 use tcpguard_host::linux::{Interface, interfaces};
 
 use super::{ConfiguredInterface, Interfaces};
-use crate::bpf::{Detached, KernelError};
+use crate::bpf::{Detached, KernelError, Result};
 
 impl Interfaces {
     /// Refuses an interface that is above or below one that is configured before it.
-    pub(super) fn require_apart(
-        &self,
-        place: usize,
-        found: &[Interface],
-    ) -> Result<(), KernelError> {
+    pub(super) fn require_apart(&self, place: usize, found: &[Interface]) -> Result<()> {
         let earlier = self.configured[..place].iter().filter_map(|one| one.present.clone());
         self.configured[place].require_apart(&earlier.collect::<Vec<_>>(), found)
     }
 
     /// Refuses an interface that is above or below one that is attached.
-    pub(super) fn require_unstacked(&self, place: usize) -> Result<(), KernelError> {
+    pub(super) fn require_unstacked(&self, place: usize) -> Result<()> {
         let found = interfaces::list()?;
         self.configured[place].require_apart(&self.attached(), &found)
     }
@@ -50,7 +46,7 @@ impl Interfaces {
 
 impl ConfiguredInterface {
     /// Refuses it where it is above or below one of `others`.
-    fn require_apart(&self, others: &[Interface], found: &[Interface]) -> Result<(), KernelError> {
+    fn require_apart(&self, others: &[Interface], found: &[Interface]) -> Result<()> {
         let Some(present) = &self.present else { return Ok(()) };
         if others.iter().any(|one| one.index == present.index) {
             return Ok(());
