@@ -22,7 +22,7 @@ type Value<'a> = Spanned<DeValue<'a>>;
 pub trait Sections: DeserializeOwned {
     /// Kinds of blocks with names, and the key with the name and an example of it.
     const NAMED: &'static [(&'static str, &'static str, &'static str)];
-    /// Where every key is explained.
+    /// Page or command that explains every key.
     const EXPLAINED: &'static str;
 
     /// The name of a block of this kind in the form in which two names can be compared.

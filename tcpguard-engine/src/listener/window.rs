@@ -322,7 +322,7 @@ impl Window {
         };
         // The attempts of the last ticks may still be on their way.
         let mut ticks =
-            self.ticks.from_counted().rev().skip_while(|tick| !failing(tick)).peekable();
+            self.ticks.since_counted().rev().skip_while(|tick| !failing(tick)).peekable();
         ticks.peek()?;
         ticks.take_while(failing).last().map(|tick| tick.start())
     }
@@ -331,7 +331,7 @@ impl Window {
     pub fn failed_last(&self) -> Option<Timestamp> {
         let failed =
             |slot: &Slot<&Tick>| slot.entry.is_some_and(|tick| tick.attempts > tick.completed());
-        self.ticks.from_counted().rev().find(failed).map(|tick| tick.end)
+        self.ticks.since_counted().rev().find(failed).map(|tick| tick.end)
     }
 
     /// The sums of all ticks that began at `start` or later and were over at `end`.

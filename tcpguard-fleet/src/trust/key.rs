@@ -78,7 +78,7 @@ fn message(role: &Label, body: &str) -> Vec<u8> {
     format!("{}\n{role}\n{body}", Kind::Rule.schema()).into_bytes()
 }
 
-/// As many bytes, two lower-case hexadecimal digits each.
+/// Reads as many bytes, of two lower-case hexadecimal digits each.
 fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
     HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }

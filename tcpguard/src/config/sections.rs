@@ -16,7 +16,7 @@ use crate::bpf::XdpMode;
 
 const MANY: u64 = 100_000_000;
 
-/// `[interfaces]`
+/// Section `[interfaces]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Interfaces {
@@ -44,7 +44,7 @@ pub struct Detection {
     clear_s: Option<f64>,
 }
 
-/// `[policy]`
+/// Section `[policy]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
@@ -76,7 +76,7 @@ pub enum BeyondBounds {
     Drop,
 }
 
-/// `[cookies]`
+/// Section `[cookies]`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cookies {
@@ -110,7 +110,7 @@ pub enum CookieChoice {
     Kernel,
 }
 
-/// `[protect]`
+/// Section `[protect]`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protect {
@@ -122,7 +122,7 @@ pub struct Protect {
     pub ssh_ports: Vec<u16>,
 }
 
-/// `[listeners]`
+/// Section `[listeners]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listeners {
@@ -148,7 +148,7 @@ pub struct StateLimits {
     pub established_critical: Option<u64>,
 }
 
-/// `[control]`
+/// Section `[control]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Control {
@@ -157,7 +157,7 @@ pub struct Control {
     pub group: Option<String>,
 }
 
-/// `[metrics]`
+/// Section `[metrics]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
@@ -166,7 +166,7 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
 }
 
-/// `[fleet]`
+/// Section `[fleet]`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fleet {

@@ -115,7 +115,7 @@ impl<T: Entry> Past<T> {
     }
 
     /// Returns the entries from the first that is not blank on.
-    pub fn from_counted(&self) -> impl DoubleEndedIterator<Item = Slot<&T>> {
+    pub fn since_counted(&self) -> impl DoubleEndedIterator<Item = Slot<&T>> {
         self.range(self.blank as usize..self.len())
     }
 
