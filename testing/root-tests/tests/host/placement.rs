@@ -8,6 +8,7 @@ use std::time::Duration;
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::pins::pins;
 use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::net::foreign::{ForeignXdp, Verdict};
 use tcpguard_kit::net::lab::PORT;
 use tcpguard_kit::net::netns::Netns;
 use tcpguard_kit::traffic::server::{Behaviour, Server};
@@ -94,6 +95,7 @@ fn a_driver_that_refuses_native_mode_is_quoted() {
     ])
     .unwrap();
     host.exec("ethtool -L wire0 rx 4 tx 4").unwrap();
+    let _asked = ForeignXdp::attach(&host, "wire0", Verdict::Pass).unwrap();
     let agent = Agent::start(&host, Mode::Observe).unwrap();
     let text = finding(&agent.status().unwrap(), "xdp_generic").unwrap();
     assert!(text.contains("rx queues not less than peer tx queues"), "{text}");

@@ -23,8 +23,6 @@ const HOST: &str = "10.9.0.2";
 const BULK: u16 = 5201;
 const SHORT: u16 = 80;
 const ANSWER: usize = 200;
-/// Bytes of a question.
-const QUESTION: usize = 100;
 /// TCP has found its speed.
 const WARM: Duration = Duration::from_millis(300);
 
@@ -40,7 +38,7 @@ struct Options {
     window: f64,
 }
 
-/// State of the host: name, mode of XDP, and whether cookies are ordered.
+/// What runs on the host.
 const ARMS: [(&str, Option<&str>, bool); 5] = [
     ("without tcpguard", None, false),
     ("native", Some("native"), false),
@@ -215,9 +213,9 @@ fn transfer(order: u8, window: Duration) -> Result<f64> {
     Ok(bytes as f64 * 8e-9 / took.as_secs_f64())
 }
 
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.read_exact(&mut [0; QUESTION])?;
-    stream.write_all(&[0; ANSWER])
+fn answer(mut stream: TcpStream) -> std::io::Result<usize> {
+    stream.read(&mut [0; 256])?;
+    stream.write(&[0; ANSWER])
 }
 
 /// Microseconds for a connection with a question and an answer, one after the other.
@@ -225,7 +223,7 @@ fn connections(window: Duration) -> Result<f64> {
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < window {
         let mut stream = TcpStream::connect((HOST, SHORT))?;
-        stream.write_all(&[0; QUESTION])?;
+        stream.write_all(&[0; 100])?;
         stream.read_exact(&mut [0; ANSWER])?;
         // A reset, so that no port is left in TIME_WAIT.
         set_socket_linger(&stream, Some(Duration::ZERO))?;
