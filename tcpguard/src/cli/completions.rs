@@ -142,11 +142,13 @@ fn for_zsh(script: &str) -> String {
         let Some(values @ (Values::Incidents | Values::Rules)) = Values::of(argument) else {
             continue;
         };
-        let begin = match argument.get_long() {
-            Some(long) => format!("'--{long}="),
-            None => format!("':{} -- ", argument.get_id()),
+        // An argument that may be left out has a second colon.
+        let begins = match argument.get_long() {
+            Some(long) => vec![format!("'--{long}=")],
+            None => ["':", "'::"].map(|sign| format!("{sign}{} -- ", argument.get_id())).into(),
         };
-        let lines = script.lines().map(|line| match line.starts_with(&begin) {
+        let is_its = |line: &str| begins.iter().any(|begin| line.starts_with(begin));
+        let lines = script.lines().map(|line| match is_its(line) {
             true => line.replace(":_default'", &format!(":({})'", values.command())) + "\n",
             false => format!("{line}\n"),
         });
@@ -193,7 +195,8 @@ fn is_known(argument: &Arg) -> bool {
 /// out by themselves.
 fn shown() -> Command {
     let all = Args::command();
-    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    let verbs = all.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let verbs = verbs.map(|verb| verb.clone().alias(None::<&str>));
     Command::new("tcpguard")
         .version(env!("CARGO_PKG_VERSION"))
         .args(all.get_arguments().cloned())

@@ -111,7 +111,7 @@ pub struct ExplainArgs {
     /// Show also the evidence of an incident
     #[arg(long)]
     pub evidence: bool,
-    /// Write a page with plots of an incident to this file; - for standard output
+    /// Write a page with plots of an incident; - for standard output
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Print the time series of an incident as JSON
@@ -306,7 +306,7 @@ mod tests {
         let said = Args::try_parse_from(line).expect_err("neither").to_string();
         assert!(
             said.starts_with(
-                "error: invalid value 'foo' for '<PREFIX|INCIDENT>': not a prefix; write one such as \
+                "error: invalid value 'foo' for '[PREFIX|INCIDENT]': not a prefix; write one such as \
                  192.0.2.0/24 or 2001:db8::1, or the number of an incident"
             ),
             "{said}"

@@ -26,7 +26,7 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     lab.edge.exec("mkdir /run/conf.d").unwrap();
     let own = format!("[[listener]]\nat = \":{PORT}\"\nmode = ");
     lab.edge.write(PART, &format!("{own}\"observe\"\n")).unwrap();
-    assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
+    assert_eq!(reload(), (Some(0), "applied listener.mode\n".to_owned()));
 
     let mut flood = Flood::random(Family::V4.service(), 90 * SECOND);
     flood.rate = 5_000;
@@ -45,7 +45,7 @@ fn a_listener_is_only_observed_while_a_file_beside_the_configuration_says_so() {
     assert_eq!(agent.status().unwrap().rules().len(), 0, "what held before still does");
 
     lab.edge.write(PART, "").unwrap();
-    assert_eq!(reload(), (Some(0), "applied listener\n".to_owned()));
+    assert_eq!(reload(), (Some(0), "applied listener.mode\n".to_owned()));
     agent.wait_for_rule(TIMEOUT).unwrap();
     flood.stop().unwrap();
 }
