@@ -157,10 +157,7 @@ fn an_import_says_what_became_of_the_rules() {
         agent.run(&[&["rules", "import", file.to_str().unwrap()], &options[..]].concat(), "");
     assert_eq!(
         (code, said.as_str()),
-        (
-            Some(0),
-            "imported 2 rules: 2 new, 0 unchanged; 4 others removed\nthere are 3 rules now\n"
-        )
+        (Some(0), "imported 2 rules: 2 new, 0 unchanged; 4 others removed\nnow in all: 3 rules\n")
     );
     assert_eq!(
         talk,

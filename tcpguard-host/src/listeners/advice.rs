@@ -6,7 +6,7 @@ use super::{Listener, ListenerFacts};
 use crate::finding::{Finding, Owner, Severity};
 use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
-use crate::units::{short, whole};
+use crate::units::{counted, short, whole};
 
 /// The findings about the queues of a listener that consists of these sockets, or else about its drops.
 pub fn on(
@@ -91,7 +91,9 @@ impl Case<'_> {
     fn syn_queue(&self) -> Option<Finding> {
         let (tcp, listener) = (&self.facts.tcp, self.listener);
         let (waiting, limit) = (listener.syn.waiting, listener.syn.limit);
-        if !nearly_full(waiting, limit) {
+        // The SYN-ACKs of handshakes that a full accept queue keeps from completing stay in the SYN queue.
+        let is_cause = self.sockets.iter().all(|socket| socket.accept <= socket.backlog);
+        if !nearly_full(waiting, limit) || !is_cause && waiting < limit {
             return None;
         }
         let numbers = format!("{} of {} half-open", whole(waiting.into()), whole(limit.into()));
@@ -138,7 +140,10 @@ impl Case<'_> {
             None => Some(self.finding(
                 "listener_has_dropped",
                 Severity::Notice,
-                format!("{listener}: {} packets dropped since it started to listen", whole(drops)),
+                format!(
+                    "{listener}: {} dropped since it started to listen, for whatever reason",
+                    counted(drops, "packet")
+                ),
                 "check whether drops continue: tcpguard listeners --watch".to_owned(),
             )),
         }

@@ -161,8 +161,8 @@ fn losses(host: &Losses) -> String {
         some => format!(", {} SYNs {what} at a full SYN queue", whole(some)),
     };
     format!(
-        "Since the network namespace was created: {} connections lost at full accept queues, {} packets \
-         dropped by listeners{}{}.",
+        "Since the network namespace was created: {} connections lost at full accept queues \
+         (ListenOverflows), {} dropped by listeners for that or for lack of resources (ListenDrops){}{}.",
         with_rate(host.overflows, host.overflows_pps),
         with_rate(host.drops, host.drops_pps),
         for_full_syn_queues(host.syn_queue_full_drops, "dropped"),

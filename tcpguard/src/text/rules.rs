@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use tcpguard_engine::{ClientsWithin, ImportReport, Mode};
-use tcpguard_host::units::{short, span};
+use tcpguard_host::units::{counted, short, span};
 
 use super::incidents::paragraph;
 use super::reason::{clients_within, rule_reason};
@@ -146,7 +146,7 @@ pub fn pending_confirmation(rules: &[Rule], view: &View) -> Option<String> {
         several => {
             let first = several.iter().min_by_key(|rule| rule.expires_in_s)?;
             Some(format!(
-                "{} rules are rolled back, the first in {} (at {}), unless confirmed: tcpguard confirm",
+                "{} rules are rolled back, the first in {} (at {}), unless confirmed: sudo tcpguard confirm",
                 several.len(),
                 span(Duration::from_secs(first.expires_in_s)),
                 view.time(first.expires_at)
@@ -169,15 +169,10 @@ pub fn confirmed(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Resu
 /// The outcome of `tcpguard rules import`, done or previewed.
 pub fn imported(out: &mut impl Write, imported: &ImportReport, dry_run: bool) -> fmt::Result {
     let ImportReport { added, kept, removed, total, .. } = imported;
-    let (did, now) =
-        if dry_run { ("would import", "there would be") } else { ("imported", "there are") };
-    let rules = added + kept;
-    let s = if rules == 1 { "" } else { "s" };
-    writeln!(
-        out,
-        "{did} {rules} rule{s}: {added} new, {kept} unchanged; {removed} others removed"
-    )?;
-    writeln!(out, "{now} {total} rules now")
+    let (did, then) = if dry_run { ("would import", "then") } else { ("imported", "now") };
+    let rules = counted(u64::from(added + kept), "rule");
+    writeln!(out, "{did} {rules}: {added} new, {kept} unchanged; {removed} others removed")?;
+    writeln!(out, "{then} in all: {}", counted(u64::from(*total), "rule"))
 }
 
 /// The allowlist as a table.
@@ -275,7 +270,7 @@ mod tests {
         assert_eq!(
             waiting(&[rule(3, 90, Some("15:05:31")), settled, first.clone()]).as_deref(),
             Some(
-                "2 rules are rolled back, the first in 58s (at 14:06:31), unless confirmed: tcpguard confirm"
+                "2 rules are rolled back, the first in 58s (at 14:06:31), unless confirmed: sudo tcpguard confirm"
             )
         );
         let mut page = String::new();

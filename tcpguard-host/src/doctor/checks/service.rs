@@ -168,7 +168,11 @@ pub(in super::super) fn unit(facts: &Facts) -> Vec<Checked> {
     const CODE: &str = "unit";
     let unit = &facts.service.unit;
     let property = |name: &str| unit.get(name).map_or("", String::as_str);
-    if !facts.service.systemd || unit.is_empty() {
+    if facts.service.systemd && unit.is_empty() {
+        let words = "systemctl shows nothing of tcpguard.service to this user";
+        return vec![Checked::notice(CODE, words).hint("sudo tcpguard doctor")];
+    }
+    if !facts.service.systemd {
         let words = "systemd is not running: make sure that the agent is restarted when it ends";
         return vec![Checked::notice(CODE, words)];
     }

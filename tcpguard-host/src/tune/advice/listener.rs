@@ -116,7 +116,7 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
     if host.load.listen_overflows == 0 || cut.is_empty() {
         return good(match host.load.listen_overflows {
             0 => "no accept queue overflowed since boot".to_owned(),
-            lost => format!("{lost} lost since boot, not by this limit; run: tcpguard listeners"),
+            lost => format!("{lost} lost, not by this limit"),
         });
     }
     let affordable = affordable(host.memory, CONNECTION_BYTES).min(SOMAXCONN_MOST);
