@@ -36,7 +36,7 @@ pub use evidence::{
 };
 pub use incident::{
     ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
-    IncidentReport, NamedRule, PendingClass, Record, RemovedRule, Restored, Restraint,
+    IncidentReport, NamedRule, PendingClass, QuietReport, Record, RemovedRule, Restored, Restraint,
     RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target, Worth, retained,
 };
 pub use input::{

@@ -8,12 +8,12 @@ use std::process::Command;
 
 use serde_json::Value;
 use stand_in::StandIn;
-use support::{built, calm, clock, degraded, flooded, losing, status};
+use support::{built, calm, clock, degraded, flooded, losing, serve, status};
 use tcpguard::control::{RefusalKind, Request, Response};
 use tcpguard::documents::monitoring::{Level, Report, Threshold, judge};
 use tcpguard::documents::{State, Status};
 use tcpguard::text;
-use tcpguard_engine::{ListenerState, Mode, Queues};
+use tcpguard_engine::{Completions, ListenerState, Mode, Queues};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_support::schema::assert_documented;
@@ -38,7 +38,7 @@ fn elevated() -> Status {
 /// Something is done about the flood, and clients are kept out all the same.
 fn locked_out() -> Status {
     let (mut report, facts) = flooded(Mode::Enforce);
-    report.listeners[1].completions.rate = 2.0;
+    serve(&mut report.listeners[1], 2.0);
     built(&report, &facts)
 }
 
@@ -69,13 +69,13 @@ fn the_line_says_whether_clients_connect() {
     assert!(printed.contains(" | clients=3.85%;;50:;0 syn_pps="), "the first number: {printed}");
 
     let (mut report, facts) = flooded(Mode::Observe);
-    report.listeners[1].completions.rate = 50.0;
+    serve(&mut report.listeners[1], 50.0);
     let printed = line(&built(&report, &facts), &[], &["clients=50:"]);
     let begins = "TCPGUARD CRITICAL - UNDER ATTACK, NOT mitigating, clients connect, 50 handshakes/s \
                   (baseline 52/s), 98.9k SYN/s; #3 ";
     assert!(printed.starts_with(begins), "{printed}");
 
-    report.listeners[1].completions.baseline = Some(1.5);
+    report.listeners[1].completions = Completions::of(1.5, Some(1.5), 98_000.0, None);
     let printed = line(&built(&report, &facts), &[], &["clients=50:"]);
     assert!(printed.contains("clients=U;;50:;0"), "too few to tell: {printed}");
 }
@@ -98,13 +98,13 @@ fn each_situation_has_its_line() {
     for (status, expected) in [
         (
             status(calm()),
-            "TCPGUARD OK - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s | clients=U;;;0 \
+            "TCPGUARD OK - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s | clients=100%;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
             elevated(),
             "TCPGUARD WARNING - ELEVATED, 52 handshakes/s (baseline 52/s), 52 SYN/s; handshakes fail \
-             without an attack; see: tcpguard status | clients=U;;;0 \
+             without an attack; see: tcpguard status | clients=100%;;;0 \
              syn_pps=52;;;0 drop_pps=0;;;0 half_open=0.02%;;;0 rules=0;;;0 incidents=0;;;0\n",
         ),
         (
@@ -167,13 +167,13 @@ fn ranges_raise_the_level_and_stand_beside_their_numbers() {
     let calm = status(calm());
     let warned = line(&calm, &["syn_pps=50"], &["syn_pps=100"]);
     let expected = "TCPGUARD WARNING - protecting, 52 handshakes/s (baseline 52/s), 52 SYN/s; syn_pps \
-                    52 against 50; see: tcpguard status | clients=U;;;0 syn_pps=52;50;100;0 ";
+                    52 against 50; see: tcpguard status | clients=100%;;;0 syn_pps=52;50;100;0 ";
     assert!(warned.starts_with(expected), "{warned}");
     let critical = line(&calm, &["syn_pps=50"], &["syn_pps=51"]);
     assert!(critical.starts_with("TCPGUARD CRITICAL - "), "{critical}");
     assert!(!critical.contains("against 50"), "the worst is enough: {critical}");
     let connecting = line(&calm, &[], &["clients=50:"]);
-    assert!(connecting.starts_with("TCPGUARD OK - ") && connecting.contains("clients=U;;50:;0"));
+    assert!(connecting.starts_with("TCPGUARD OK - ") && connecting.contains("clients=100%;;50:;0"));
 
     let (report, mut facts) = support::calm();
     facts.interfaces[0].packets.earlier = None;

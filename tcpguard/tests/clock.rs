@@ -149,7 +149,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
         0,
         "mode enforce (was observe)\n",
         &format!(
-            "{enforced}mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: tcpguard \
+            "{enforced}mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: sudo tcpguard \
              confirm\n"
         ),
     );
@@ -172,7 +172,7 @@ fn a_temporary_mode_says_when_it_reverts_and_how_to_keep_it() {
     run(&["mode"], mode_agent).is(
         0,
         "enforce\n",
-        "mode enforce reverts to observe in 8m20s (at 14:13:51). To keep it: tcpguard mode enforce\n",
+        "mode enforce reverts to observe in 8m20s (at 14:13:51). To keep it: sudo tcpguard mode enforce\n",
     );
     let json = run(&["mode", "enforce", "--rollback-after", "60s", "--json"], mode_agent).json();
     assert_eq!(json["ends"]["revert_to"], "observe");
@@ -211,7 +211,7 @@ fn status_shows_a_mode_that_reverts() {
         lines[place..place + 2],
         [
             "  Mode        mode enforce reverts to observe in 54s (at 14:06:25), or at 14:15:25 if confirmed:",
-            "              tcpguard confirm",
+            "              sudo tcpguard confirm",
         ]
     );
     let json = serde_json::to_value(&status).unwrap();
@@ -534,7 +534,7 @@ fn an_address_is_explained_at_one_port() {
         }
     };
     let line = ["explain", "198.51.100.7", "--port", "443"];
-    let summary = "198.51.100.7/32 to port 443: no rule or mitigation applies, its SYNs pass\n";
+    let summary = "198.51.100.7 to port 443: no rule or mitigation applies, its SYNs pass\n";
     let hint = "to drop it: tcpguard block 198.51.100.7/32 --port 443\n";
     run(&line, explained(&["0.0.0.0:443"])).is(
         0,

@@ -124,7 +124,7 @@ fn an_attack_that_is_not_stopped_never_needs_no_action() {
 #[test]
 fn clients_that_fail_beside_a_mitigated_attack_are_a_reason_to_act() {
     let (mut report, facts) = flooded(Mode::Enforce);
-    report.listeners[1].completions.rate = 2.0;
+    support::serve(&mut report.listeners[1], 2.0);
     let page = flat(&page(&status((report, facts))));
     assert!(page.contains("CLIENTS DO NOT CONNECT"), "{page}");
     assert!(page.contains("look for what keeps clients out"), "{page}");
@@ -152,7 +152,7 @@ fn many_incidents_of_a_class_are_one_attack_on_the_page() {
         words.contains("Attack #3 SYN flood, spoofed sources, on 65 listeners, since"),
         "{page}"
     );
-    assert!(words.contains("100% of the SYNs at 65 listeners stopped"), "{page}");
+    assert!(words.contains("100% of the flood at 65 listeners stopped"), "{page}");
     assert!(words.contains("3380 handshakes/s at 65 listeners (baseline 3380/s)"), "{page}");
     let full = full_page(&status);
     assert!(full.lines().count() < 65 + 80, "one line a listener, not more: {full}");

@@ -208,7 +208,7 @@ fn a_flood_is_reported_in_words_and_in_three_plots() {
     for phrase in [
         "✗ critical · #1",
         "SYN flood, spoofed sources, on 203.0.113.10:443",
-        "of all SYNs dropped, clients connected: mean 50/s (baseline 50/s)",
+        "of all SYNs dropped, mean 50 handshakes/s (baseline 50/s), ",
         "Destination 203.0.113.10, TCP port 443",
         "Host edge-1",
         "Interfaces eth0, eth1",
@@ -218,7 +218,7 @@ fn a_flood_is_reported_in_words_and_in_three_plots() {
         "SYNs per second",
         "SYN queue and accept queue",
         "handshakes begin to fail",
-        "alarm by the fast signal: SYN flood, spoofed sources",
+        "alarm by a burst of failed handshakes: SYN flood, spoofed sources",
         "For the provider",
         "Start: 2026-11-20 14:00:35 UTC",
         "Sources: spoofed",

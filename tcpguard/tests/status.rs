@@ -320,7 +320,7 @@ fn an_attack_is_mitigated_by_what_is_kept_from_the_stack() {
         let attack = &status.incidents[0];
         assert!(attack.mitigated_ratio.is_some_and(|share| (share - ratio).abs() < 0.001));
         let reported = text::mitigation(attack);
-        let stopped = format!("{} of SYNs stopped", percent(ratio));
+        let stopped = format!("{} of the flood at :443 stopped", percent(ratio));
         assert!(reported.starts_with(&stopped), "{reported}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use crate::evidence::Severity;
-use crate::incident::{Event, IncidentReport, NamedRule, Target};
+use crate::incident::{EndReason, Event, IncidentReport, NamedRule, Target};
 use crate::input::{ListenerId, Matcher, Mitigation, Mode, Origin, Rule, RuleId, Timestamp};
 use crate::listener::{Learned, LearnedError, Networks};
 use crate::mitigation::HeldBack;
@@ -63,17 +63,39 @@ impl Engine {
     /// Takes over incidents that an earlier run left open a moment ago, so that an attack that goes on has
     /// one number and is reported once. To be called after [`Engine::adopt`] and before the first sample,
     /// which brings the listeners of the incidents. Returns the numbers of those that go on if their listener
-    /// is there. Incidents of pressure or of the whole host begin anew.
-    pub fn resume(&mut self, incidents: Vec<IncidentReport>) -> Vec<u64> {
-        let goes_on = |incident: &IncidentReport| {
-            incident.ended.is_none()
-                && !incident.class.is_pressure()
-                && incident.listener_id != ListenerId::HOST
-        };
-        self.left_open = incidents.into_iter().filter(goes_on).collect();
-        let numbers: Vec<u64> = self.left_open.iter().map(|incident| incident.id).collect();
-        self.number_after(numbers.iter().copied().max().unwrap_or(0));
+    /// is there. That of listeners that were reported together ends, as they are reported anew.
+    pub fn resume(&mut self, now: Timestamp, incidents: Vec<IncidentReport>) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for report in incidents.into_iter().filter(|incident| incident.ended.is_none()) {
+            self.number_after(report.id);
+            match report.listener_id {
+                ListenerId::HOST if !self.host.resume(now, &report) => {
+                    self.end_left_open(report, EndReason::AgentRestarted);
+                    continue;
+                }
+                ListenerId::HOST => numbers.push(report.id),
+                _ => {
+                    numbers.push(report.id);
+                    self.left_open.push(report);
+                }
+            }
+        }
         numbers
+    }
+
+    /// Ends the incidents of an earlier run whose listeners have gone.
+    pub(super) fn end_gone(&mut self) {
+        for report in std::mem::take(&mut self.left_open) {
+            self.end_left_open(report, EndReason::ListenerGone);
+        }
+    }
+
+    /// Ends an incident of an earlier run with its last known state.
+    fn end_left_open(&mut self, report: IncidentReport, why: EndReason) {
+        let looked = report.record.at_last.map_or(report.detected, |moment| moment.at);
+        let report = IncidentReport { ended: Some(looked.max(report.detected)), ..report };
+        self.alert_end(&report, why);
+        self.keep(report);
     }
 
     /// The incident of a listener that an earlier run left open goes on, with the rules that were made for

@@ -72,11 +72,11 @@ impl Engine {
         self.rule_table.of_fleet().map(|(_, name)| name).chain(allowed)
     }
 
-    /// Takes over an exemption by the fleet of an earlier run.
-    pub fn adopt_exemption(&mut self, now: Timestamp, entry: AllowReport) {
-        if entry.expires > now && self.exempt.allow(entry) {
-            self.hand_out_allowed();
-        }
+    /// Takes over an exemption of an earlier run. Returns false where the allowlist has no room for it.
+    pub fn adopt_exemption(&mut self, now: Timestamp, entry: AllowReport) -> bool {
+        let has_room = entry.expires <= now || self.exempt.allow(entry);
+        self.hand_out_allowed();
+        has_room
     }
 
     fn take_fleet_rule(

@@ -348,6 +348,20 @@ impl Host {
         self.open.iter().map(|open| &open.incident)
     }
 
+    /// Resumes an incident that an earlier run left open. Returns false where there is no such class.
+    pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) -> bool {
+        let resumed = Incident::resume(now, ListenerId::HOST, report);
+        let resumed = resumed.filter(|incident| incident.class().is_of_host());
+        let is_one = resumed.is_some();
+        self.open.extend(resumed.map(|incident| Open { incident, seen: now }));
+        is_one
+    }
+
+    /// The open incidents, each with the time at which its packets were last seen.
+    pub fn seen(&self) -> impl Iterator<Item = (&Incident, Timestamp)> {
+        self.open.iter().map(|open| (&open.incident, open.seen))
+    }
+
     /// Takes a finding into the open incident of its class, or opens one with this number.
     pub fn take(&mut self, now: Timestamp, finding: Finding, number: Option<u64>) -> News {
         let Finding { signal, listener, started, so_far, fresh, rate, assessment, alarm, notes } =
@@ -416,7 +430,7 @@ impl Host {
     pub fn end_quiet(&mut self, now: Timestamp, quiet: Duration) -> Vec<IncidentReport> {
         let over = |open: &mut Open| now.since(open.seen) >= quiet;
         let ended = self.open.extract_if(.., over);
-        ended.map(|open| open.incident.report(Vec::new(), Some(now))).collect()
+        ended.map(|open| open.incident.report(Vec::new(), Some(open.seen))).collect()
     }
 }
 

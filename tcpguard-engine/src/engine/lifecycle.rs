@@ -303,7 +303,7 @@ impl Engine {
         let natural_share = monitor.natural_share();
         let novelty = Novelty::of(cohort, &self.networks, natural_share);
         let surge = Surge::of(&monitor.window.seconds(self.now), monitor.baseline());
-        let clients_missing = Missing::of(&sums, monitor.completions().baseline);
+        let clients_missing = Missing::of(&sums, monitor.baseline_completed());
         let failing_clients = clients.map(|validated| {
             FailingClients::of(cohort, &monitor.clients, validated, &sums, monitor.baseline())
         });
@@ -463,11 +463,18 @@ impl Engine {
             let entry = self.rule_table.find(matcher);
             entry.is_some_and(|entry| entry.meter.completed() == 0 && !entry.rests_on_hint())
         };
-        if let Some(monitor) = self.monitors.get_mut(&id) {
-            let after = monitor.counts_now();
-            monitor.incident.iter_mut().for_each(|incident| incident.keep_end(after));
-        }
-        let Some(report) = self.incident_report(id, Some(now)) else { return };
+        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let (after, quiet) = (monitor.counts_now(), monitor.over_for(now));
+        let Some(incident) = monitor.incident.as_deref_mut() else { return };
+        incident.keep_end(after);
+        let ended = match why {
+            EndReason::Quiet { .. } => {
+                incident.cut_tail();
+                (now - quiet).max(incident.started())
+            }
+            _ => now,
+        };
+        let Some(report) = self.incident_report(id, Some(ended)) else { return };
         let Some(monitor) = self.monitors.get_mut(&id) else { return };
         let Some(mut incident) = monitor.incident.take() else { return };
         monitor.reset_signals();

@@ -298,8 +298,7 @@ impl Engine {
             }
         }
         self.monitors.pass(&around, &self.settings.common);
-        // One whose listener has gone is over.
-        self.left_open.clear();
+        self.end_gone();
         self.resume_mitigations();
         self.rule_table.read(now, &sample.rules);
         let evading = self.evading(elapsed, passing);

@@ -1,6 +1,7 @@
 //! One listener as the engine monitors it.
 
 pub(crate) mod alert_window;
+mod completions;
 mod distinct;
 mod egress_check;
 mod flooded;
@@ -31,10 +32,10 @@ use crate::input::{
 use crate::listener::{
     Around, Baseline, BaselineContext, Clients, CounterDelta, FAST_POLLS, FLASH_CROWD_POLLS, Fast,
     KnownFingerprints, LearnedListener, Load, Moment, Natural, OVERLOAD_POLLS, Occupancy,
-    PollContext, Pressure, PressureKind, Quiet, Signal, Slow, Sums, Window,
+    PollContext, Pressure, PressureKind, Quiet, REACH, Signal, Slow, Sums, UNANSWERED_AFTER,
+    Window,
 };
 use crate::mitigation::{CANARY, Ladder};
-use crate::output::Completions;
 use crate::policy::Residual;
 use crate::settings::Settings;
 
@@ -240,6 +241,10 @@ impl ListenerMonitor {
             self.alert_window.take().filter(|alert_window| now < alert_window.until);
         self.accept_steady(now);
         self.judge(&around, sample.queues.as_ref(), mitigating, settings);
+        let quiet = self.over_for(now);
+        if let Some(incident) = self.incident.as_deref_mut().filter(|_| quiet < REACH) {
+            incident.set_tail(self.window.since(now - quiet));
+        }
     }
 
     fn judge(
@@ -315,9 +320,10 @@ impl ListenerMonitor {
     pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) {
         self.incident = Incident::resume(now, self.id, report).map(Box::new);
         let before = report.record.before;
-        let completed = before.map_or(0.0, |before| before.per_second(before.completed));
+        let completed = before.map_or(0.0, |before| before.per_second(before.established));
         self.rate_before = RateBefore::of_all(completed);
         self.quiet.restart(now);
+        self.pressure.restart(now);
     }
 
     /// Notes that half-open health checks reset `rate` handshakes a second, which is no failure.
@@ -442,23 +448,11 @@ impl ListenerMonitor {
         sums.per_second(sums.syns)
     }
 
-    /// Completed handshakes, as the kernel counts them where it is asked, dropped SYNs and SYNs answered
-    /// with cookies per second over the last second.
-    pub fn other_rates(&self) -> (f64, f64, f64) {
+    /// Dropped SYNs and SYNs answered with cookies per second over the last second.
+    pub fn stopped_rates(&self) -> (f64, f64) {
         let sums = self.window.last(RATE_SPAN);
         let dropped = sums.matched.max(sums.dropped);
-        let completed = self.counters().established.map_or(sums.completed, |_| sums.established);
-        (sums.per_second(completed), sums.per_second(dropped), sums.per_second(sums.cookies_sent))
-    }
-
-    /// Returns the rate at which clients complete handshakes, and its baseline.
-    pub fn completions(&self) -> Completions {
-        let sums = self.window.last(Completions::SPAN);
-        Completions {
-            rate: sums.per_second(sums.completed),
-            baseline: self.baseline.completed(),
-            syn_rate: sums.per_second(sums.syns.saturating_sub(sums.retransmitted)),
-        }
+        (sums.per_second(dropped), sums.per_second(sums.cookies_sent))
     }
 
     /// Completed over attempted handshakes, of those old enough to judge.
@@ -505,6 +499,8 @@ impl ListenerMonitor {
         // A slow alarm may be older than the handshakes that fail now.
         let failing = self.window.failing_since();
         let started = failing.map_or(suspect.since, |failing| failing.min(suspect.since));
+        let late = self.queues.is_none() && self.window.since(started).unanswered > 0;
+        let started = if late { started - UNANSWERED_AFTER } else { started };
         self.opening_since(id, started, suspect, evidence, settings)
     }
 
@@ -530,7 +526,7 @@ impl ListenerMonitor {
             syns: sums.syns,
             matched: sums.matched,
             dropped: sums.dropped,
-            completed: sums.completed,
+            completed: sums.established,
             baseline_completed: self.baseline.completed(),
             syn_rate: self.syn_rate(),
         }

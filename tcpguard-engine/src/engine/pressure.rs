@@ -150,7 +150,10 @@ impl Engine {
 
     /// The open incidents that concern the whole host.
     pub(super) fn host_reports(&self) -> impl Iterator<Item = IncidentReport> {
-        self.host.incidents().map(|incident| incident.report(Vec::new(), None))
+        self.host.seen().map(|(incident, seen)| IncidentReport {
+            quiet: self.quiet(self.now.since(seen)),
+            ..incident.report(Vec::new(), None)
+        })
     }
 }
 

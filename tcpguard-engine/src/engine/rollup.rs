@@ -183,7 +183,9 @@ impl Engine {
             let listeners = rolled.seen.len() as u64;
             rolled.incident.note(now, Event::ListenersCounted { listeners });
         }
-        let Some(report) = self.rolled_report(Some(now)) else { return };
+        // The last of its listeners has been quiet for so long.
+        let ended = now - self.settings.common.quiet;
+        let Some(report) = self.rolled_report(Some(ended)) else { return };
         let Some(mut rolled) = self.rolled.take() else { return };
         // Where an incident goes on in which these rules acted, it asks for them by itself.
         let signatures = self.harmless_signatures();
@@ -303,7 +305,7 @@ fn since(before: &ListenerCounters, now: &ListenerCounters, enforced: bool) -> T
     let by_rules = if enforced { matched } else { 0 };
     Tick {
         syns: grown(|counters| counters.syn),
-        established: grown(|counters| counters.established.unwrap_or(counters.acknowledged)),
+        established: grown(ListenerCounters::completed),
         matched,
         dropped: by_rules + grown(|counters| counters.limited),
         cookies_sent: grown(|counters| counters.cookies_sent),

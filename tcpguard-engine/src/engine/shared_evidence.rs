@@ -41,7 +41,7 @@ impl Engine {
         incident.admitted.prints().for_each(|print| lengths.add(print, 1));
         for monitor in listeners {
             monitor.clients.completed().for_each(|(print, count)| lengths.add(&print, count));
-            let (_, dropped, cookies) = monitor.other_rates();
+            let (dropped, cookies) = monitor.stopped_rates();
             rates.dropped += dropped;
             rates.cookies += cookies;
         }

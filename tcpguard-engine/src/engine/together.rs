@@ -153,7 +153,7 @@ impl Engine {
             std::array::from_fn(|at| Sums::beside(seconds.iter().map(|seconds| seconds[at])));
         let baseline =
             monitors().filter_map(ListenerMonitor::baseline).reduce(|all, baseline| all + baseline);
-        let completed = monitors().filter_map(|monitor| monitor.completions().baseline);
+        let completed = monitors().filter_map(|monitor| monitor.baseline_completed());
         let completed = completed.reduce(|all, baseline| all + baseline);
         let natural_share = self.natural_share(inspections);
         let counted = self.rolled.is_some() && recent.span >= COUNTED;

@@ -112,7 +112,7 @@ impl Engine {
         }
         let rolled = self.rolled.as_ref().filter(|rolled| rolled.incident.id() == incident)?;
         let baseline = |id: &ListenerId| {
-            self.monitors.get(id).and_then(|monitor| monitor.completions().baseline).unwrap_or(0.0)
+            self.monitors.get(id).and_then(|monitor| monitor.baseline_completed()).unwrap_or(0.0)
         };
         rolled.failing().max_by(|one, other| baseline(one).total_cmp(&baseline(other)))
     }

@@ -1,15 +1,19 @@
 //! The engine's state as reports for people.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 
 use super::Engine;
 use super::monitor::ListenerMonitor;
 use super::upkeep::{acting_since, active_rules};
-use crate::evidence::IncidentClass;
-use crate::incident::IncidentReport;
+use crate::incident::{IncidentReport, QuietReport};
 use crate::input::{ListenerId, Mode, Rule, Timestamp};
 use crate::output::{ListenerReport, ListenerState, Report};
 use crate::rules::{Entry, RuleReport};
+
+/// Time without a sign of a flood after which it has stopped, as far as is known.
+const STOPPED: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Everything that is known at `now`. Rates are those of the last sample.
@@ -73,7 +77,16 @@ impl Engine {
         let monitor = self.monitors.get(&id)?;
         let incident = monitor.incident.as_deref()?;
         let rules = active_rules(monitor, &self.rule_table).map(|entry| self.rule_report(entry));
-        Some(incident.report(rules.collect(), ended))
+        let report = incident.report(rules.collect(), ended);
+        let quiet = self.quiet(monitor.over_for(self.now)).filter(|_| ended.is_none());
+        Some(IncidentReport { quiet, ..report })
+    }
+
+    /// What is reported of an open incident of which nothing was seen for so long.
+    pub(super) fn quiet(&self, lasts: Duration) -> Option<QuietReport> {
+        let since = self.now - lasts;
+        let ends = since + self.settings.common.quiet;
+        (lasts >= STOPPED).then_some(QuietReport { since, ends })
     }
 
     pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {
@@ -81,23 +94,19 @@ impl Engine {
     }
 
     fn listener_report(&self, monitor: &ListenerMonitor) -> ListenerReport {
-        let (completed_rate, dropped_rate, cookie_rate) = monitor.other_rates();
+        let (dropped_rate, cookie_rate) = monitor.stopped_rates();
         let settings = &self.settings.common;
         let (ruled, stepped) = acting_since(monitor, &self.rule_table);
         let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
         let keeps_away = acting.is_some_and(|newest| {
             !monitor.is_overrun(self.now, newest.max(self.enforced), settings)
         });
-        let overloaded = monitor.overloaded()
-            || monitor
-                .incident
-                .as_deref()
-                .is_some_and(|incident| incident.class() == IncidentClass::ListenerOverload);
         let state = match monitor.class() {
             // Whatever else holds, clients are lost there, and no rule helps.
-            _ if overloaded => ListenerState::Overloaded,
+            _ if monitor.overloaded() => ListenerState::Overloaded,
             Some(_) if keeps_away => ListenerState::Mitigating,
-            Some(class) if !class.is_pressure() => ListenerState::Attacked,
+            Some(class) if class.is_flood() => ListenerState::Attacked,
+            Some(class) if !class.is_pressure() => ListenerState::Failing,
             _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
             _ if monitor.is_queue_full(self.now) => ListenerState::Suspect,
             _ => ListenerState::Ok,
@@ -109,11 +118,10 @@ impl Engine {
             counters: *monitor.counters(),
             queues: monitor.queues,
             syn_rate: monitor.syn_rate(),
-            completed_rate,
             dropped_rate,
             cookie_rate,
             reaching_rate: monitor.reaching_rate(),
-            completions: monitor.completions(),
+            completions: monitor.completions(self.now),
             state,
             egress: monitor.egress(),
             mitigations: monitor.ladder.report(self.now).collect(),

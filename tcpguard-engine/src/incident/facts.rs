@@ -84,6 +84,8 @@ pub enum EndReason {
     HandshakesFail,
     /// The listener is gone.
     ListenerGone,
+    /// The agent restarted, and listeners that were reported together are reported anew.
+    AgentRestarted,
     /// Its listener is reported together with others from now on.
     Merged {
         /// Number of their incident.

@@ -31,7 +31,7 @@ pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, T
 pub use facts::{EndFacts, EndReason, IncidentFacts};
 pub(crate) use news::NOTIFY_GROWTH;
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
-pub use report::{ActionReport, IncidentReport};
+pub use report::{ActionReport, IncidentReport, QuietReport};
 pub(crate) use restraint::without_rule;
 pub use restraint::{Restraint, RestraintReason};
 pub use retention::{Worth, retained};
@@ -74,8 +74,9 @@ pub(crate) struct Incident {
     dropped: u64,
     cookies_sent: u64,
     cookies_redeemed: u64,
-    established: u64,
-    acknowledged: u64,
+    completed: u64,
+    /// Counts since it was last seen, which are not its own if it is over.
+    tail: Sums,
     baseline_completed: Option<f64>,
     steady: Steady,
     rate: f64,
@@ -147,8 +148,8 @@ impl Incident {
             dropped: opening.dropped,
             cookies_sent: 0,
             cookies_redeemed: 0,
-            established: opening.completed,
-            acknowledged: opening.completed,
+            completed: opening.completed,
+            tail: Sums::default(),
             baseline_completed: opening.baseline_completed,
             steady: Steady::default(),
             rate: opening.syn_rate,
@@ -283,8 +284,8 @@ impl Incident {
         self.dropped += tick.dropped;
         self.cookies_sent += tick.cookies_sent;
         self.cookies_redeemed += tick.cookies_redeemed;
-        self.established += tick.established;
-        self.acknowledged += tick.acknowledged;
+        self.completed += tick.established;
+        self.tail += tick;
         match self.class {
             IncidentClass::HandshakeDegraded => self.steady.add(tick),
             _ => self.steady = Steady::default(),
@@ -356,6 +357,27 @@ impl Incident {
     pub fn record_mitigation(&mut self, mitigation: Mitigation) {
         if !self.record.mitigations.contains(&mitigation) {
             self.record.mitigations.push(mitigation);
+        }
+    }
+
+    /// Sets the counts since it was last seen, as far as the window reaches back.
+    pub fn set_tail(&mut self, tail: Sums) {
+        self.tail = tail;
+    }
+
+    /// Leaves out the counts since it was last seen.
+    pub fn cut_tail(&mut self) {
+        let Sums { syns, matched, dropped, cookies_sent, cookies_redeemed, established, .. } =
+            std::mem::take(&mut self.tail);
+        for (count, tail) in [
+            (&mut self.syns, syns),
+            (&mut self.matched, matched),
+            (&mut self.dropped, dropped),
+            (&mut self.cookies_sent, cookies_sent),
+            (&mut self.cookies_redeemed, cookies_redeemed),
+            (&mut self.completed, established),
+        ] {
+            *count = count.saturating_sub(tail);
         }
     }
 
@@ -545,6 +567,7 @@ impl Incident {
             started: self.started,
             detected: self.detected,
             ended,
+            quiet: None,
             signal: self.signal,
             evidence: self.evidence.clone(),
             syns: self.syns,
@@ -552,7 +575,7 @@ impl Incident {
             dropped: self.dropped,
             cookies_sent: self.cookies_sent,
             cookies_redeemed: self.cookies_redeemed,
-            completed: self.established.max(self.acknowledged),
+            completed: self.completed,
             baseline_completed_rate: self.baseline_completed,
             syn_rate: self.rate,
             stopped_rate: self.stopped,

@@ -28,8 +28,11 @@ pub struct IncidentReport {
     pub started: Timestamp,
     /// Time of the alarm.
     pub detected: Timestamp,
-    /// Time of its end; `None` while it is open.
+    /// Time of its end, which is the last moment in which it was seen; `None` while it is open.
     pub ended: Option<Timestamp>,
+    /// `None` while it goes on, and once it is over.
+    #[serde(default)]
+    pub quiet: Option<QuietReport>,
     /// The signal that raised the alarm.
     pub signal: Signal,
     /// The numbers behind the verdict, at the last inspection.
@@ -64,6 +67,15 @@ pub struct IncidentReport {
     pub actions: Vec<ActionReport>,
     /// Rules that are active because of it.
     pub rules: Vec<RuleId>,
+}
+
+/// Nothing of an open incident is seen.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+pub struct QuietReport {
+    /// Time since which nothing was seen.
+    pub since: Timestamp,
+    /// Time at which it is over if that stays so.
+    pub ends: Timestamp,
 }
 
 /// Share of the failed handshakes from which one source dominates an incident.

@@ -6,6 +6,7 @@ mod unanswered_syns;
 use tcpguard_common::abi::LATE_POLLS;
 
 pub(crate) use self::poll_context::PollContext;
+pub(crate) use self::unanswered_syns::UNANSWERED_AFTER;
 use self::unanswered_syns::{Heard, UnansweredSyns};
 use super::egress::{Egress, EgressCheck};
 use super::window::Tick;
@@ -167,7 +168,7 @@ impl CounterDelta {
             returned_cookies: delta.returned_cookies,
             resets: delta.refused,
             unanswered: refused,
-            established: delta.established.unwrap_or(0),
+            established: delta.completed(),
             returning: delta.established_returning,
             let_through: delta.let_through,
             acknowledged,

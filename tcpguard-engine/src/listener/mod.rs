@@ -9,7 +9,7 @@ pub(crate) mod sampling;
 pub(crate) mod signal;
 mod window;
 
-pub(crate) use counter_delta::{CounterDelta, PollContext};
+pub(crate) use counter_delta::{CounterDelta, PollContext, UNANSWERED_AFTER};
 pub use egress::Egress;
 pub(crate) use learned::{
     Admitted, Baseline, BaselineContext, Clients, JoinedClients, KnownFingerprints, Natural,

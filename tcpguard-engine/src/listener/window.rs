@@ -48,7 +48,7 @@ pub(crate) struct Tick {
     pub returned_cookies: [ReturnedCookies; 2],
     /// Segments that belonged to no connection and were answered with a reset, or dropped.
     pub resets: u64,
-    /// Handshakes that the kernel completed.
+    /// Handshakes that completed: the kernel's count, or that of the third ACKs where it is not asked.
     pub established: u64,
     /// Of all that completed, those of returning clients, each client counted once in ten seconds.
     pub returning: u64,

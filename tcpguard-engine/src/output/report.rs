@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::IncidentClass;
 use crate::incident::IncidentReport;
 use crate::input::{Listener, ListenerCounters, ListenerId, ListenerKind, Mode, Queues};
 use crate::listener::Egress;
@@ -44,8 +45,6 @@ pub struct ListenerReport {
     pub queues: Option<Queues>,
     /// SYNs per second over the last second.
     pub syn_rate: f64,
-    /// Completed handshakes per second over the last second.
-    pub completed_rate: f64,
     /// SYNs per second that rules matched, or that were too many, over the last second (in observe
     /// mode: rules would drop them).
     pub dropped_rate: f64,
@@ -64,31 +63,47 @@ pub struct ListenerReport {
     pub mitigations: Vec<MitigationReport>,
 }
 
-/// Handshakes that a listener completes, compared with its baseline: the one measure of whether clients
-/// connect. A share of the SYNs is none: in a flood most SYNs are spoofed, and those that are dropped or
-/// answered with a cookie never complete.
+/// Handshakes of a listener's clients, those that complete and those that fail: the one measure of whether clients
+/// connect.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Completions {
     /// Completed handshakes per second, mean of [`Completions::SPAN`].
     pub rate: f64,
     /// Their baseline, learned while no incident was open; `None` while too little was seen.
     pub baseline: Option<f64>,
-    /// SYNs per second in the same time, without retransmissions.
-    pub syn_rate: f64,
+    /// Handshakes of clients that failed per second in the same time: attempted and not completed. `None` where
+    /// those of clients are not known among all.
+    pub failed: Option<f64>,
 }
 
 impl Completions {
     /// Span of the mean rate. With few clients a second, a shorter span would show little.
     pub const SPAN: std::time::Duration = std::time::Duration::from_secs(8);
-    /// The lowest rate against which so short a mean says anything: of 16 handshakes that are to be
-    /// expected fewer than half come by chance in 1 span of 100.
-    const LEAST: f64 = 2.0;
+    /// The lowest rate of attempts of which so short a mean says anything: 16 handshakes.
+    pub const LEAST: f64 = 2.0;
 
-    /// The rate as a share of the baseline, or of the SYNs where fewer came: clients that do not come do not fail.
-    /// `None` where the baseline is not known, or that is too few to compare with.
+    /// Counts of clients, where `rate` handshakes complete and `failing` others fail per second. Of those that a flood or
+    /// strangers may have begun, no more are clients' than are missing from the baseline.
+    pub fn of(
+        rate: f64,
+        baseline: Option<f64>,
+        failing: f64,
+        class: Option<IncidentClass>,
+    ) -> Self {
+        let failed = match (class, baseline) {
+            (Some(class), _) if class.is_pressure() => Some(failing),
+            (_, Some(baseline)) => Some(failing.min((baseline - rate).max(0.0))),
+            (Some(class), None) if !class.is_flood() => Some(failing),
+            (_, None) => None,
+        };
+        Self { rate, baseline, failed }
+    }
+
+    /// The completed handshakes as a share of those that clients attempted. Clients that do not come do not fail. `None`
+    /// where their failures are not known, or where they are too few for a verdict.
     pub fn ratio(&self) -> Option<f64> {
-        let expected = self.baseline?.min(self.syn_rate);
-        (expected >= Self::LEAST).then_some(self.rate / expected)
+        let attempted = self.rate + self.failed?;
+        (attempted >= Self::LEAST).then_some(self.rate / attempted)
     }
 }
 
@@ -101,10 +116,11 @@ pub enum ListenerState {
     /// Handshakes fail and the cause is not known yet, the SYN queue is full, or SYNs that the XDP program
     /// cannot read reach the stack.
     Suspect,
-    /// An incident other than a flash crowd is open. Either no mitigation is active, or most of its SYNs reach
-    /// the stack.
+    /// Handshakes fail, and the incident is no attack.
+    Failing,
+    /// An attack is open. Either no mitigation is active, or most of its SYNs reach the stack.
     Attacked,
-    /// An incident is open, and rules or other mitigations keep most of its SYNs from the stack.
+    /// An attack is open, and rules or other mitigations keep most of its SYNs from the stack.
     Mitigating,
     /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,

@@ -54,6 +54,38 @@ fn an_attack_keeps_its_number_over_restarts_and_is_reported_once() {
     }
 }
 
+/// A ticket is opened by the number of the start, and closed by that of the end.
+#[test]
+fn what_concerns_the_whole_host_or_an_application_keeps_its_number_too() {
+    let scan = |lab: &mut Lab, until: f64| {
+        while seconds(lab.kernel.now) < until {
+            lab.kernel.host.replies += 2500;
+            lab.kernel.host.unsolicited += 2500;
+            lab.run_until(seconds(lab.kernel.now) + 0.25);
+        }
+    };
+    let stuck = Server { accepting: false, ..Server::default() };
+    let mut lab = Lab::new(Mode::Enforce).listener(stuck).clients(Clients::steady(50.0));
+    lab.run_until(10.0);
+    scan(&mut lab, 20.0);
+    let open = |lab: &Lab| {
+        let mut open: Vec<_> =
+            lab.report().incidents.iter().map(|one| (one.class.name(), one.id)).collect();
+        open.sort_unstable();
+        open
+    };
+    let before = open(&lab);
+    let classes: Vec<_> = before.iter().map(|(class, _)| *class).collect();
+    assert_eq!(classes, ["listener_overload", "reflection"], "{}", lab.story());
+    lab.restart();
+    scan(&mut lab, 40.0);
+    assert_eq!(open(&lab), before, "{}", lab.story());
+    assert_eq!(lab.times("incident_started").len(), 2, "{}", lab.story());
+    lab.run_until(80.0);
+    assert_eq!(lab.times("incident_ended").len(), 1, "{}", lab.story());
+    assert_eq!(open(&lab), [before[0]], "the application is still stuck");
+}
+
 #[test]
 fn an_attack_that_ended_while_there_was_no_agent_ends_once_it_is_quiet() {
     let mut lab = flooded(Flood::random(5000.0, 10.1..20.0));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{ABI_VERSION, Config as KernelConfig, Mask, Rate};
 use tcpguard_common::fastpath::PREEXISTING_NS;
-use tcpguard_engine::{AllowReport, Engine, Listener, Request, Rule, Timestamp};
+use tcpguard_engine::{AllowReport, Engine, Listener, Rule, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::hint::{Failure, Hint as _};
 use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netns, sockstat};
@@ -48,7 +48,7 @@ use crate::daemon::store::state::{
 use crate::daemon::ways_back::WaysBack;
 use crate::driver::kernel_mode;
 use crate::telemetry::AlertSink;
-use crate::text::{learned_error, request_error};
+use crate::text::learned_error;
 
 impl Agent {
     /// Loads and attaches everything, and takes over the state that an earlier agent left in the kernel.
@@ -173,7 +173,7 @@ impl Agent {
         adopt(&mut engine, &mut executor, now, all)?;
         let polled = before.as_ref().map(|before| Timestamp::from_nanos(before.heartbeat_ns));
         let left_open = state.as_ref().map(|state| state.left_open(now, &boot, polled));
-        let going_on = engine.resume(left_open.unwrap_or_default());
+        let going_on = engine.resume(now, left_open.unwrap_or_default());
         let lost = "rules, mode and learned values";
         let writer = StateWriter::start("state", config.state_dir.clone(), store, lost)
             .map_err(no_thread)?;
@@ -407,23 +407,13 @@ pub(super) fn take_over(engine: &mut Engine, clock: &Clock, state: &State, boot:
         engine.overrule(clock.now, name.clone(), times.at(*until));
     }
     for allow in &state.allowed {
-        let expires = times.at(allow.expires);
-        if allow.fleet.is_some() {
-            let created = times.at(allow.created);
-            let exemption = AllowReport { created, expires, ..allow.clone() };
-            engine.adopt_exemption(clock.now, exemption);
-            continue;
-        }
-        let lifetime = expires.since(clock.now);
-        if lifetime.is_zero() {
-            continue;
-        }
-        let request =
-            Request::Allow { net: allow.net, lifetime, reason: allow.reason.clone(), force: true };
-        if let Err(error) = engine.handle_request(clock.now, allow.uid, request) {
+        let (created, expires) = (times.at(allow.created), times.at(allow.expires));
+        let exemption = AllowReport { created, expires, ..allow.clone() };
+        if !engine.adopt_exemption(clock.now, exemption) {
             let net = allow.net;
-            let why = request_error(&error);
-            log::warn!("exemption of {net} not restored: {why}. Retry: tcpguard allow {net}");
+            log::warn!(
+                "exemption of {net} not restored: the allowlist is full. Retry: tcpguard allow {net}"
+            );
         }
     }
     if let Err(error) = engine.restore(state.learned.clone(), times.age()) {

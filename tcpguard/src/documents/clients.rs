@@ -7,28 +7,27 @@ use tcpguard_engine::{Completions, IncidentReport};
 use super::build::number;
 use super::{Incident, Listener};
 
-/// Success of clients: completed handshakes per second against the baseline.
+/// Whether clients connect: their handshakes that complete, and those that fail.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Clients {
-    /// Completed handshakes per second, mean of the last 8 s; of a closed incident, mean of its whole
-    /// duration.
+    /// Completed handshakes per second, mean of the last 8 s; of a closed incident, mean of its duration.
     pub completed_pps: f64,
     /// Baseline of completed handshakes per second: the mean of about ten minutes, to which the time of
     /// incidents does not contribute; `null` while it is not known.
     pub baseline_pps: Option<f64>,
-    /// SYNs per second over the same time as `completed_pps`, without retransmissions.
-    pub syn_pps: f64,
-    /// Ratio of `completed_pps` to `baseline_pps`, or to `syn_pps` where fewer SYNs came: clients that do not come
-    /// do not fail. `null` where the baseline is not known, or where one of the two is below 2 per second, which
-    /// is too low to compare with. Over several listeners with an open incident: the lowest ratio among them, or that of their
-    /// sums where none of them has one.
+    /// Handshakes of clients that failed per second over the same time: attempted and not completed. During a flood no
+    /// more than are missing from `baseline_pps` are taken to be clients'. `null` where that is not known.
+    pub failed_pps: Option<f64>,
+    /// Ratio of `completed_pps` to the sum of it and `failed_pps`, 0 to 1: clients that do not come do not fail. `null`
+    /// where `failed_pps` is, or where the sum is below 2 per second, which is too few for a verdict. Over several
+    /// listeners with an open incident: the lowest ratio among them, or that of their sums where none of them has one.
     pub ratio: Option<f64>,
 }
 
-/// Verdict on the ratio of completed handshakes to their baseline.
+/// Verdict on the handshakes of clients.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Connect {
-    /// All clients of the baseline connect, within chance.
+    /// All clients connect, within chance.
     All,
     /// Some clients do not connect.
     Some,
@@ -39,7 +38,7 @@ pub enum Connect {
 impl Clients {
     /// Ratio from which on all clients count as connecting; the rest is chance.
     const ALL: f64 = 0.9;
-    /// Ratio below which most clients count as not connecting.
+    /// Ratio below which most clients count as not connecting, or as not arriving.
     const FEW: f64 = 0.5;
 
     /// Builds the document's form of the engine's counts.
@@ -47,7 +46,7 @@ impl Clients {
         Self {
             completed_pps: number(completions.rate),
             baseline_pps: completions.baseline.map(number),
-            syn_pps: number(completions.syn_rate),
+            failed_pps: completions.failed.map(number),
             ratio: completions.ratio().map(number),
         }
     }
@@ -58,8 +57,9 @@ impl Clients {
         let lasted = incident.ended?.since(incident.started).as_secs_f64();
         let baseline = incident.baseline_completed_rate?;
         let mean = |count: u64| if lasted > 0.0 { count as f64 / lasted } else { 0.0 };
-        let (rate, syn_rate) = (mean(incident.completed), mean(incident.syns));
-        Some(Self::build(&Completions { rate, baseline: Some(baseline), syn_rate }))
+        let failing = mean(incident.syns.saturating_sub(incident.completed));
+        let (rate, class) = (mean(incident.completed), Some(incident.class));
+        Some(Self::build(&Completions::of(rate, Some(baseline), failing, class)))
     }
 
     /// Builds the sum of the listeners with an open incident, or of all listeners while there is none. With
@@ -78,12 +78,24 @@ impl Clients {
     }
 
     fn add(sum: Completions, clients: Self) -> Completions {
-        let baseline = match (sum.baseline, clients.baseline_pps) {
-            (Some(sum), Some(other)) => Some(sum + other),
+        let both = |one: Option<f64>, other: Option<f64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one + other),
             (known, other) => known.or(other),
         };
-        let (rate, syn_rate) = (sum.rate + clients.completed_pps, sum.syn_rate + clients.syn_pps);
-        Completions { rate, baseline, syn_rate }
+        Completions {
+            rate: sum.rate + clients.completed_pps,
+            baseline: both(sum.baseline, clients.baseline_pps),
+            failed: both(sum.failed, clients.failed_pps),
+        }
+    }
+
+    /// Returns whether far fewer clients arrive than in the baseline, which is no failure.
+    pub fn arrive_few(&self) -> bool {
+        let missing = |baseline: f64| {
+            baseline >= Completions::LEAST && self.completed_pps < Self::FEW * baseline
+        };
+        self.baseline_pps.is_some_and(missing)
+            && matches!(self.connect(), None | Some(Connect::All))
     }
 
     /// Returns the verdict on the ratio; `None` where there is no ratio.

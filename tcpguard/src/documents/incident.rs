@@ -9,7 +9,7 @@ use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
-use super::Clients;
+use super::{Clients, Status};
 
 /// One incident: an attack, or one of the other classes.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -29,8 +29,11 @@ pub struct Incident {
     pub since: Time,
     /// Time at which the alarm was raised.
     pub detected_at: Time,
-    /// Time of its end; `null` while it is open.
+    /// Time of its end, which is the last moment in which it was seen; `null` while it is open.
     pub ended_at: Option<Time>,
+    /// Time since which nothing of it is seen, while it is open; `null` while it goes on, and once it is over.
+    #[serde(default)]
+    pub quiet: Option<Quiet>,
     /// Number of listeners that it is about: 1, or the number of those that are reported together; 0 where
     /// no listener is concerned.
     #[serde(default)]
@@ -57,7 +60,7 @@ pub struct Incident {
     pub cookies_redeemed: u64,
     /// Number of handshakes that completed: clients that got in.
     pub completed: u64,
-    /// Completed handshakes at its listener, compared with their baseline. `null` for an incident of no
+    /// Whether clients connect at its listener. `null` for an incident of no
     /// listener, and for a closed incident without a known baseline.
     #[serde(default)]
     pub clients: Option<Clients>,
@@ -77,6 +80,15 @@ pub struct Incident {
     /// True if it is of a capture and not of this host.
     #[serde(skip)]
     pub of_capture: bool,
+}
+
+/// An open incident of which nothing is seen.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Quiet {
+    /// Time since which nothing was seen.
+    pub since: Time,
+    /// Time at which it is over if that stays so.
+    pub ends_at: Time,
 }
 
 /// One action about an incident.
@@ -157,7 +169,21 @@ pub enum Advised {
     Enforce,
 }
 
+impl Status {
+    /// Time at which the last of the open attacks is over, where nothing is seen of any.
+    pub fn attack_ends(&self) -> Option<Time> {
+        let floods = self.incidents.iter().filter(|incident| incident.class.is_flood());
+        let ends: Option<Vec<Time>> = floods.map(|flood| Some(flood.quiet?.ends_at)).collect();
+        ends?.into_iter().max_by_key(|ends| ends.0)
+    }
+}
+
 impl Incident {
+    /// Time at which it was last seen, where it is not seen now.
+    pub fn last_seen(&self) -> Option<Time> {
+        self.ended_at.or(self.quiet.map(|quiet| quiet.since))
+    }
+
     /// Its worth in a record with a limit.
     pub(crate) const fn worth(&self) -> Worth {
         Worth::new(self.id, self.class, self.syns)

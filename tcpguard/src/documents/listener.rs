@@ -34,12 +34,10 @@ pub struct Listener {
     pub accept_limit: Option<u32>,
     /// SYNs per second over the last second.
     pub syn_pps: f64,
-    /// Completed handshakes per second over the last second.
-    pub completed_pps: f64,
     /// SYNs per second, over the last second, that rules dropped or that were too many (see
     /// `totals.limited`); in mode `observe`, SYNs that rules would have dropped.
     pub dropped_pps: f64,
-    /// Completed handshakes compared with their baseline: whether clients connect.
+    /// Whether clients connect.
     pub clients: Clients,
     /// State of the listener.
     pub state: ListenerState,
@@ -68,7 +66,6 @@ impl Listener {
             accept_queue: listener.queues.map(|queues| queues.accept),
             accept_limit: listener.queues.map(|queues| queues.backlog),
             syn_pps: number(listener.syn_rate),
-            completed_pps: number(listener.completed_rate),
             dropped_pps: number(listener.dropped_rate),
             clients: Clients::build(&listener.completions),
             state: listener.state,

@@ -311,7 +311,7 @@ impl Rates {
             syn_pps: rate(counts.syns),
             retransmitted_pps: rate(counts.retransmitted),
             attempted_pps: rate(counts.attempts),
-            completed_pps: rate(counts.completed),
+            completed_pps: rate(counts.established),
             unanswered_pps: rate(counts.unanswered),
             ignored_pps: rate(counts.ignored),
             matched_pps: rate(counts.matched),

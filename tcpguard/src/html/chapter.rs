@@ -155,7 +155,7 @@ fn over_time(
 ) -> fmt::Result {
     out.write_str("<section>\n")?;
     setting.heading(out, 1, "Over time")?;
-    let moments = moments(&chapter.full, chapter.line.as_ref().ok());
+    let moments = moments(&chapter.full);
     match &chapter.line {
         Ok(line) if !line.points.is_empty() => {
             let stage = stage(&chapter.full, line, &moments, times);
@@ -211,7 +211,7 @@ fn stage<'a>(
             .into_iter()
             .map(|mode| ([place(mode.from), place(mode.to)], mode.mode))
             .collect(),
-        attack: [place(full.incident.since), full.incident.ended_at.map_or(length, place)],
+        attack: [place(full.incident.since), full.incident.last_seen().map_or(length, place)],
         marks: marks.filter(|(at, _)| (0.0..=length + 1.0).contains(at)).collect(),
         ends,
     }

@@ -1,13 +1,12 @@
 //! The events of an incident, in order of time.
 
-use tcpguard_engine::Mode;
+use tcpguard_engine::{Event, Mode};
 use tcpguard_host::time::Time;
 
 use super::panels;
-use crate::config::mode_name;
 use crate::documents::FullIncident;
 use crate::documents::timeline::Timeline;
-use crate::text::{class, event_line};
+use crate::text::{class, event_line, signal};
 
 /// Actions of which each is an event of its own: so many of the first, and as many of the last.
 const LISTED: usize = 4;
@@ -48,7 +47,7 @@ pub(super) fn modes(line: &Timeline) -> Vec<InMode> {
 }
 
 /// The events of the incident, in order of time.
-pub(super) fn moments(full: &FullIncident, line: Option<&Timeline>) -> Vec<Moment> {
+pub(super) fn moments(full: &FullIncident) -> Vec<Moment> {
     let FullIncident { incident, record, .. } = full;
     let begins = match incident.class.is_flood() && !incident.class.is_of_host() {
         true => "handshakes begin to fail",
@@ -56,7 +55,7 @@ pub(super) fn moments(full: &FullIncident, line: Option<&Timeline>) -> Vec<Momen
     };
     let first = &record.first;
     let moment = |at, text: String| Moment { at, text };
-    let alarm = format!("alarm by the {} signal", incident.signal.name());
+    let alarm = format!("alarm by {}", signal(incident.signal));
     let mut moments = vec![moment(incident.since, begins.to_owned())];
     if first.at == incident.detected_at {
         moments.push(moment(first.at, format!("{alarm}: {}", class(first.class))));
@@ -64,16 +63,14 @@ pub(super) fn moments(full: &FullIncident, line: Option<&Timeline>) -> Vec<Momen
         moments.push(moment(incident.detected_at, alarm));
         moments.push(moment(first.at, format!("first class: {}", class(first.class))));
     }
-    for mode in line.map_or_else(Vec::new, modes).iter().skip(1) {
-        moments.push(moment(mode.from, format!("mode {}", mode_name(mode.mode))));
-    }
     let left_out = incident.actions.len().saturating_sub(2 * LISTED);
     for (number, action) in incident.actions.iter().enumerate() {
-        if number < LISTED || number >= LISTED + left_out {
+        let changes_mode = matches!(action.action, Event::ModeChanged { .. });
+        if changes_mode || number < LISTED || number >= LISTED + left_out {
             moments.push(moment(action.at, event_line(&action.action)));
         }
     }
-    moments.extend(incident.ended_at.map(|at| moment(at, "end".to_owned())));
+    moments.extend(incident.last_seen().map(|at| moment(at, "last seen".to_owned())));
     moments.sort_by_key(|moment| moment.at);
     moments
 }

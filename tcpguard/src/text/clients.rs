@@ -18,6 +18,7 @@ pub fn clients(clients: &Clients, at: Option<&str>) -> String {
     let verdict = match clients.connect() {
         Some(Connect::Few) => ": MOST CLIENTS FAIL",
         Some(Connect::Some) => ": some clients fail",
+        Some(Connect::All) | None if clients.arrive_few() => ": few clients arrive",
         Some(Connect::All) | None => "",
     };
     format!("{} handshakes/s{at} ({baseline}){verdict}", short(clients.completed_pps))
@@ -34,6 +35,7 @@ pub fn clients_tone(clients: &Clients) -> Tone {
     match clients.connect() {
         Some(Connect::Few) => Tone::Bad,
         Some(Connect::Some) => Tone::Warning,
+        Some(Connect::All) if clients.arrive_few() => Tone::Plain,
         Some(Connect::All) => Tone::Good,
         None => Tone::Plain,
     }

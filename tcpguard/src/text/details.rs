@@ -139,7 +139,7 @@ fn sources(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     out.write_char('\n')
 }
 
-/// The losses and replies of the kernel's own TCP.
+/// The losses and replies of the kernel's own TCP, by the names of its counters.
 fn kernel(status: &Status) -> String {
     let (kernel, counts) = (&status.kernel, &status.kernel.tcp_ext);
     let words = |name: &str, total: u64, rate: Option<f64>| match rate {
@@ -150,14 +150,14 @@ fn kernel(status: &Status) -> String {
     let conntrack =
         kernel.conntrack_ratio.map(|share| format!("conntrack {} full", percent(share)));
     let words = [
-        words("syncookies sent", counts.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
+        words("SyncookiesSent", counts.syncookies_sent, rates.map(|rates| rates.syncookies_sent)),
         words(
-            "listen overflows",
+            "ListenOverflows",
             counts.listen_overflows,
             rates.map(|rates| rates.listen_overflows),
         ),
-        words("listen drops", counts.listen_drops, rates.map(|rates| rates.listen_drops)),
-        words("SYN queue full", counts.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
+        words("ListenDrops", counts.listen_drops, rates.map(|rates| rates.listen_drops)),
+        words("TCPReqQFullDrop", counts.req_q_full_drop, rates.map(|rates| rates.req_q_full_drop)),
     ];
     words.into_iter().chain(conntrack).collect::<Vec<_>>().join(", ")
 }

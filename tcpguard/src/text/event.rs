@@ -83,7 +83,7 @@ pub fn event_line(event: &Event) -> String {
         Event::RulesImported { uid, added, kept, removed, total, pending, confirm_s } => {
             let confirm = confirm_s.map_or_else(String::new, |within| {
                 let within = seconds(within);
-                format!(". {pending} expire in {within} unless confirmed: tcpguard confirm")
+                format!(". {pending} expire in {within} unless confirmed: sudo tcpguard confirm")
             });
             format!(
                 "rules imported by {}: {added} added, {kept} kept, {removed} removed, {total} in \

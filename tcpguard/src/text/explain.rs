@@ -15,7 +15,7 @@ pub fn in_full(
     evidence: bool,
 ) -> fmt::Result {
     let shown = |time| view.moment(time);
-    let mut conclusion = incident::conclusion(&full.incident, None, &shown);
+    let mut conclusion = incident::conclusion(&full.incident, &shown);
     if !evidence {
         let details = format!("tcpguard explain {} --evidence", full.incident.id);
         conclusion.push(Block::Fact("Details", details));

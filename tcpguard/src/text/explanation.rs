@@ -14,9 +14,12 @@ use crate::documents::{Decision, Explanation, Judged, Outcome, Replies, Why};
 /// The decisions about a prefix, in the order in which the kernel takes them.
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
     let about = &judged.about;
+    // A single address as it is typed.
+    let prefix = about.prefix.strip_suffix(if about.prefix.contains(':') { "/128" } else { "/32" });
+    let prefix = prefix.unwrap_or(&about.prefix);
     let subject = match about.port {
-        Some(port) => format!("{} to port {port}", about.prefix),
-        None => about.prefix.clone(),
+        Some(port) => format!("{prefix} to port {port}"),
+        None => prefix.to_owned(),
     };
     if judged.decisions.is_empty() {
         writeln!(out, "{subject}: no rule or mitigation applies, its SYNs pass")?;

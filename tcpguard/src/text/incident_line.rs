@@ -20,6 +20,7 @@ pub(super) fn ended(facts: &EndFacts) -> String {
         EndReason::Quiet { for_s } => format!(". Quiet for {}", seconds(for_s)),
         EndReason::HandshakesFail => ". Handshakes fail now".to_owned(),
         EndReason::ListenerGone => ". The listener is gone".to_owned(),
+        EndReason::AgentRestarted => ". The agent restarted".to_owned(),
         EndReason::Merged { into, .. } => format!(". Continued in #{into}"),
     };
     let count = |number: u64| short(number as f64);

@@ -74,15 +74,15 @@ fn done(incident: &Incident) -> String {
     }
 }
 
-/// An open incident: its conclusion, its numbers, and the rules that act.
+/// An open incident beside the situation, which says most of it: its numbers, and the rules that act.
 pub(super) fn open(
     out: &mut impl Write,
     attack: &Incident,
     status: &Status,
     view: &View,
 ) -> fmt::Result {
-    let shown = |time| view.time(time);
-    let mut blocks = incident::conclusion(attack, Some(status.generated_at), &shown);
+    let name = format!("#{} {}", attack.id, incident::title(attack));
+    let mut blocks = vec![Block::Fact(incident::heading(attack), name)];
     blocks.extend(incident::facts(attack));
     let rules =
         attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));

@@ -54,11 +54,11 @@ pub(super) fn line(listener: &Listener, mitigation: &Mitigation, view: &View) ->
             let since =
                 mitigation.since.map_or_else(String::new, |at| format!(" since {}", view.time(at)));
             let order = if until.is_empty() { until } else { format!(",{until}") };
-            format!("{at} {name} active{since}{order}: {why}")
+            format!("{at} {name} active{since}{order}, started for this reason: {why}")
         }
         MitigationState::Refused => format!("{at} {name} refused{until}: {why}"),
         MitigationState::Forbidden => format!("{at} {name} forbidden{until}: {why}"),
-        MitigationState::Waiting => format!("{at} {name} waiting{until}: {why}"),
+        MitigationState::Waiting => format!("{at} {name} not active yet{until}: {why}"),
     }
 }
 

@@ -43,7 +43,7 @@ pub use explanation::explanation;
 pub use findings::{doctor, hints};
 pub use incident::{
     Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
-    heading, mitigation, numbers, provider, syn_rate, title, verdict,
+    heading, mitigation, numbers, provider, signal, syn_rate, title, verdict,
 };
 pub(crate) use incidents::between;
 pub use incidents::{incidents, severity_word};

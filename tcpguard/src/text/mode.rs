@@ -17,12 +17,16 @@ pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
     let reverts =
         |at: Time| format!("mode {mode} reverts to {revert_to} in {left} (at {})", view.time(at));
     match (end.confirm_by, end.until) {
-        (Some(by), None) => format!("{} unless confirmed: tcpguard confirm", reverts(by)),
+        (Some(by), None) => format!("{} unless confirmed: sudo tcpguard confirm", reverts(by)),
         (Some(by), Some(until)) => {
-            format!("{}, or at {} if confirmed: tcpguard confirm", reverts(by), view.time(until))
+            format!(
+                "{}, or at {} if confirmed: sudo tcpguard confirm",
+                reverts(by),
+                view.time(until)
+            )
         }
-        (None, Some(until)) => format!("{}. To keep it: tcpguard mode {mode}", reverts(until)),
-        (None, None) => format!("to keep mode {mode}: tcpguard mode {mode}"),
+        (None, Some(until)) => format!("{}. To keep it: sudo tcpguard mode {mode}", reverts(until)),
+        (None, None) => format!("to keep mode {mode}: sudo tcpguard mode {mode}"),
     }
 }
 
@@ -41,16 +45,16 @@ mod tests {
         };
         assert_eq!(
             text(time("14:06:31"), None, 60),
-            "mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: tcpguard confirm"
+            "mode enforce reverts to observe in 1m (at 14:06:31) unless confirmed: sudo tcpguard confirm"
         );
         assert_eq!(
             text(None, time("14:15:31"), 600),
-            "mode enforce reverts to observe in 10m (at 14:15:31). To keep it: tcpguard mode enforce"
+            "mode enforce reverts to observe in 10m (at 14:15:31). To keep it: sudo tcpguard mode enforce"
         );
         assert_eq!(
             text(time("14:06:31"), time("14:15:31"), 9),
-            "mode enforce reverts to observe in 9s (at 14:06:31), or at 14:15:31 if confirmed: tcpguard \
-             confirm"
+            "mode enforce reverts to observe in 9s (at 14:06:31), or at 14:15:31 if confirmed: sudo \
+             tcpguard confirm"
         );
     }
 }

@@ -118,7 +118,9 @@ fn xdp_generic(interface: &InterfaceFacts) -> Finding {
 
 fn accept_queue_full(listener: Listener, queues: Option<Queues>) -> Finding {
     let name = SocketAddr::new(listener.addr, listener.port).to_string();
-    let queue = queues
+    // It drains between two polls, and is full all the same.
+    let queue = queues.filter(|queues| queues.accept >= queues.backlog);
+    let queue = queue
         .map_or_else(String::new, |queues| format!(" ({} of {})", queues.accept, queues.backlog));
     let text = format!("{name}: accept queue full{queue}, new clients are lost");
     Finding::critical("accept_queue_full", text).about(name).hint("tcpguard listeners")

@@ -30,7 +30,7 @@ pub(super) fn seconds(seconds: u64) -> String {
 /// A mitigation, as the subject of a line.
 pub const fn mitigation_noun(mitigation: Mitigation) -> &'static str {
     match mitigation {
-        Mitigation::OutOfState => "out-of-state drop",
+        Mitigation::OutOfState => "out-of-state check",
         Mitigation::Source => "source rules",
         Mitigation::Signature => "signature rules",
         Mitigation::Cookies => "SYN cookies",

@@ -40,7 +40,7 @@ pub fn replay(
     let shown = |time| format!("+{}", elapsed(between(began, time)));
     for full in incidents {
         writeln!(out)?;
-        let blocks = incident::conclusion(&full.incident, None, &shown);
+        let blocks = incident::conclusion(&full.incident, &shown);
         let mut sections = vec![Section { title: "Conclusion", blocks }];
         sections.extend(incident::numbers(&full.incident));
         sections.extend(incident::actions(full, &shown));

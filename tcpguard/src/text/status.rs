@@ -51,10 +51,11 @@ pub struct Fact {
 }
 
 /// Beginnings of commands that only root may give.
-const ROOT_ONLY: [&str; 6] = [
+const ROOT_ONLY: [&str; 7] = [
     "ethtool -K ",
     "sysctl -w ",
     "systemctl restart ",
+    "tcpguard block ",
     "tcpguard mitigation ",
     "tcpguard mode ",
     "tcpguard reload",
@@ -88,6 +89,12 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
 pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unattached = status.health.iter().find(|finding| finding.code == "detached");
     let unattached = unattached.and_then(|finding| finding.subject.as_deref());
+    if let (State::AttackMitigated | State::AttackUnmitigated, Some(ends)) =
+        (status.daemon.state, status.attack_ends())
+    {
+        let left = span(between(status.generated_at, ends));
+        return ("!", format!("ATTACK STOPPED, over in {left}").into(), Tone::Warning);
+    }
     match (status.daemon.state, status.clients.connect(), unattached) {
         (State::AttackUnmitigated, ..) if status.daemon.mode == Mode::Off => {
             ("✗", "UNDER ATTACK, NOT mitigating: the mode is off".into(), Tone::Bad)
@@ -97,6 +104,9 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
         }
         (State::AttackMitigated, Some(Connect::Few), _) => {
             ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT".into(), Tone::Bad)
+        }
+        (State::Elevated, Some(Connect::Few), _) => {
+            ("✗", "CLIENTS DO NOT CONNECT, not an attack".into(), Tone::Bad)
         }
         (State::Degraded, _, Some(interface)) => {
             ("✗", format!("DEGRADED: no XDP program on {interface}").into(), Tone::Bad)
@@ -153,8 +163,15 @@ pub fn status(
     for Fact { heading, text, .. } in situation(status, view) {
         paragraph(&mut top, view, heading, &text)?;
     }
+    let joined = together(status);
+    let more: Vec<_> = joined.incidents.iter().skip(1).map(|it| it.id.to_string()).collect();
+    let more = match more.is_empty() {
+        true => String::new(),
+        false => format!(" (also {})", more.join(", ")),
+    };
     let explain = status.incidents.first().or(status.past_incidents.first());
-    let explain = explain.map_or_else(String::new, |it| format!("tcpguard explain {}; ", it.id));
+    let explain =
+        explain.map_or_else(String::new, |it| format!("tcpguard explain {}{more}; ", it.id));
     paragraph(&mut top, view, "Details", &format!("{explain}tcpguard status --full"))?;
     if let Some(cost) = details::costs(&status.programs) {
         paragraph(&mut top, view, "Cost", &cost)?;
@@ -240,9 +257,11 @@ pub fn situation(status: &Status, view: &View) -> Vec<Fact> {
     if let Some(waiting) = pending_confirmation(&status.rules.list, view) {
         add("Pending", waiting, Tone::Warning);
     }
-    for flood in status.incidents.iter().filter(|it| it.class.is_flood()) {
-        add("Rate", rate(flood), Tone::Plain);
-        add("Total", total(flood), Tone::Plain);
+    let floods: Vec<_> = status.incidents.iter().filter(|it| it.class.is_flood()).collect();
+    for flood in &floods {
+        let name = if floods.len() > 1 { format!("#{}: ", flood.id) } else { String::new() };
+        add("Rate", name.clone() + &rate(flood), Tone::Plain);
+        add("Total", name + &total(flood), Tone::Plain);
     }
     facts
 }
@@ -264,24 +283,34 @@ fn mitigation(status: &Status) -> String {
         _ => None,
     };
     let floods: Vec<&Incident> = status.incidents.iter().filter(|it| it.class.is_flood()).collect();
+    let answered = status.kernel.rates.as_ref().map_or(0.0, |rates| rates.syncookies_sent);
+    let by_kernel = match floods.is_empty() || answered < 1.0 {
+        true => String::new(),
+        false => format!("; the kernel answers {} SYN/s with its own SYN cookies", short(answered)),
+    };
     if let Some(why) = why_none {
         let words = if floods.is_empty() { why.to_lowercase() } else { why.to_owned() };
-        let [flood] = floods[..] else { return words };
-        return format!(
-            "{words}; rules matched {} of {} SYNs",
-            whole(flood.matched),
-            whole(flood.syns)
-        );
+        let matched = match floods[..] {
+            [flood] if flood.is_matched() => {
+                format!("; rules matched {} of {} SYNs", whole(flood.matched), whole(flood.syns))
+            }
+            _ => String::new(),
+        };
+        return words + &matched + &by_kernel;
     }
     let effect = |flood: &&Incident| {
-        let at = flood.place();
-        let Some(share) = flood.mitigated_ratio else { return format!("not known yet at {at}") };
+        let of = incident::flood_at(flood);
+        if let Some(quiet) = flood.quiet {
+            let lasts = span(between(quiet.since, status.generated_at));
+            return format!("no SYN of {of} for {lasts}");
+        }
+        let Some(share) = flood.mitigated_ratio else { return format!("not known yet for {of}") };
         let only = if share < MOSTLY_STOPPED { "only " } else { "" };
-        format!("{only}{} of the SYNs at {at} stopped in the last second", percent(share))
+        format!("{only}{} of {of} stopped in the last second", percent(share))
     };
     let effects: Vec<String> = floods.iter().map(effect).collect();
     if !effects.is_empty() {
-        return effects.join("; ");
+        return effects.join("; ") + &by_kernel;
     }
     let names = |attached: bool| {
         let of_state = status.interfaces.iter().filter(|it| it.attached == attached);
@@ -335,7 +364,7 @@ fn actions(status: &Status) -> Vec<String> {
 }
 
 /// The command with `sudo` where it takes root.
-fn as_typed(command: &str) -> String {
+pub(super) fn as_typed(command: &str) -> String {
     let sudo = if ROOT_ONLY.iter().any(|verb| command.starts_with(verb)) { "sudo " } else { "" };
     format!("{sudo}{command}")
 }
@@ -403,6 +432,7 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     };
     let pinned = if interface.pinned { "pinned" } else { "not pinned" };
     let mode = match interface.mode {
+        _ if !interface.attached => "-".into(),
         AttachMode::Native => Cell::from("native"),
         AttachMode::Generic if interface.choice.is_some() => Cell::from("generic"),
         AttachMode::Generic => Cell::toned("generic !", Tone::Warning),
@@ -422,7 +452,7 @@ fn interface_row(interface: &Interface) -> [Cell; 9] {
     let drop_tone = if dropping { Tone::Warning } else { Tone::Plain };
     [
         interface.name.as_str().into(),
-        format!("{hook} ({pinned})").into(),
+        if interface.attached { format!("{hook} ({pinned})") } else { "-".to_owned() }.into(),
         mode,
         rate(|rates| rates.rx_pps).into(),
         rate(|rates| rates.syn_pps).into(),
@@ -474,6 +504,7 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
     match state {
         ListenerState::Ok => ("ok", Tone::Good),
         ListenerState::Suspect => ("suspect", Tone::Warning),
+        ListenerState::Failing => ("FAILING", Tone::Bad),
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),

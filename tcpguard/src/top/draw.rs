@@ -79,7 +79,11 @@ fn headline(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     let time = model.view().time(model.time(now));
     let right = if model.is_held() { format!("HELD at {time}") } else { time };
     let end = area.width - right.chars().count() as u16 - 1;
-    let mode = format!("  mode {}", mode_name(daemon.mode));
+    let left = daemon
+        .mode_reverts
+        .as_ref()
+        .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
+    let mode = format!("  mode {}{left}", mode_name(daemon.mode));
     let host = format!("  {}", daemon.hostname);
     let up = format!("  up {}", span(Duration::from_secs(daemon.uptime_s)));
     let mut x = canvas.text(area.x, area.y, end, &format!("{sign} {words}"), tone);
@@ -101,9 +105,14 @@ fn overview(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
         text: format!("✗ {why}"),
         tone: Tone::Bad,
     });
-    let facts: Vec<Fact> = trouble.chain(situation(model)).collect();
-    let lines = canvas.lines(&facts, area.width);
-    let height = (lines.len() as u16).min(area.height * 2 / 5);
+    let mut facts: Vec<Fact> = trouble.chain(situation(model)).collect();
+    let mut lines = canvas.lines(&facts, area.width);
+    let most = area.height * 2 / 5;
+    if lines.len() > most.into() {
+        urgent_first(&mut facts);
+        lines = canvas.lines(&facts, area.width);
+    }
+    let height = (lines.len() as u16).min(most);
     let above = Rect { height, ..area };
     let plots =
         Rect { y: above.bottom(), height: ((area.height - height) / 2).max(LOWEST), ..area };
@@ -114,6 +123,27 @@ fn overview(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
     if stale.is_some() {
         canvas.fade(plots.union(lists));
     }
+}
+
+/// Sorts facts that have no room for all: what an operator has to do comes first, then the incidents. Facts without a heading
+/// stay with that before them.
+fn urgent_first(facts: &mut Vec<Fact>) {
+    let mut heading = "";
+    let mut ranked: Vec<(u8, Fact)> = facts
+        .drain(..)
+        .map(|fact| {
+            heading = if fact.heading.is_empty() { heading } else { fact.heading };
+            let rank = match heading {
+                "Agent" | "Mode" | "Pending" => 0,
+                "Action" => 1,
+                "Attack" | "Incident" => 2,
+                _ => 3,
+            };
+            (rank, fact)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    facts.extend(ranked.into_iter().map(|(_, fact)| fact));
 }
 
 /// The facts above the plots: those of the status page, losses and findings.

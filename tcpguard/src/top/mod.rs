@@ -108,6 +108,9 @@ fn take_in(
         Happened::Answered(answered) => {
             let (request, answer) = *answered;
             model.answered(&request, answer, begun.elapsed());
+            if let Some(renewal) = model.renewal(&request) {
+                drop(wish.send(renewal));
+            }
         }
         Happened::Key(key) => {
             let wanted = action(key, model.doing()).and_then(|action| model.handle(action));

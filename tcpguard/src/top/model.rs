@@ -177,6 +177,18 @@ impl Model {
         }
     }
 
+    /// Returns the request by which open details stay as new as the status that has just come.
+    pub fn renewal(&self, answered: &Request) -> Option<Request> {
+        match (&self.over, answered) {
+            (Over::Details(Details { subject: Pane::Incidents, key, .. }), Request::Status)
+                if !self.is_held() =>
+            {
+                Some(Request::ExplainIncident { id: *key })
+            }
+            _ => None,
+        }
+    }
+
     /// Takes the agent's history. An agent that has started again does not know the time before.
     fn recall(&mut self, history: History) {
         if let Some(first) = history.seconds.first() {

@@ -85,7 +85,7 @@ fn an_address_and_an_attack_are_explained() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
     let address = host.run(&["explain", "198.51.100.7"]);
     assert_eq!(address.code, Some(0), "{address:#?}");
-    assert!(address.stdout.starts_with("198.51.100.7/32: decisions"), "{address:#?}");
+    assert!(address.stdout.starts_with("198.51.100.7: decisions"), "{address:#?}");
     assert!(
         address.stdout.contains("  1. rule 7 (attack #3) drops SYNs with the signature"),
         "{address:#?}"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tcpguard::control::proto::Change;
 use tcpguard::control::{Request, Response};
 use tcpguard::documents::history::{HISTORY_SCHEMA, History};
-use tcpguard::documents::{Advised, ModeRevert, Rule, Status};
+use tcpguard::documents::{Advised, Incident, ModeRevert, Rule, Status};
 use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Pane, Wish};
 use tcpguard_engine::{ClientsWithin, Mitigation, Mode, Order, RuleReason};
@@ -121,6 +121,39 @@ fn the_mode_is_enforced_with_a_rollback_and_confirmed_afterwards() {
     let (command, request) = proposed(&mut pending, Action::Confirm);
     assert_eq!(command, "sudo tcpguard confirm");
     assert_eq!(request, Request::Confirm { net: None });
+}
+
+/// Three attacks and a rollback, on the smallest terminal.
+#[test]
+fn a_pending_rollback_and_the_action_are_seen_however_much_goes_on() {
+    let mut scene = status(flooded(Mode::Observe));
+    scene.daemon.mode = Mode::Enforce;
+    let flood = scene.incidents[0].clone();
+    let at = |port, id| Incident { port, id, ..flood.clone() };
+    scene.incidents.extend([at(8080, 4), at(9000, 5)]);
+    scene.daemon.mode_reverts = Some(ModeRevert {
+        revert_to: Mode::Observe,
+        confirm_by: Some(Time(clock().wall)),
+        until: None,
+        in_s: 42,
+    });
+    let page = shown(&model(scene));
+    assert!(page.contains("mode enforce for 42s"), "{page}");
+    assert!(page.contains("mode enforce reverts to observe in 42s"), "{page}");
+    assert!(page.contains("Action     sudo tcpguard"), "{page}");
+    assert!(page.contains("#5 SYN flood"), "{page}");
+}
+
+#[test]
+fn details_of_an_incident_are_asked_for_anew_with_each_status() {
+    let mut model = model(status(flooded(Mode::Enforce)));
+    assert_eq!(model.renewal(&Request::Status), None);
+    model.handle(Action::Show(Pane::Incidents));
+    model.handle(Action::Open);
+    assert_eq!(model.renewal(&Request::Status), Some(Request::ExplainIncident { id: 3 }));
+    assert_eq!(model.renewal(&Request::History), None);
+    model.handle(Action::Pause);
+    assert_eq!(model.renewal(&Request::Status), None, "it is held");
 }
 
 #[test]

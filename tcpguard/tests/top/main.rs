@@ -65,7 +65,7 @@ fn history(scene: &Status) -> History {
             syn_pps: sum(|it| it.syn_pps),
             dropped_pps: if enforced { sum(|it| it.dropped_pps) } else { 0.0 },
             cookies_sent_pps: sum(|it| it.cookies_sent_pps),
-            completed_pps: sum(|it| it.completed_pps),
+            completed_pps: sum(|it| it.clients.completed_pps),
         }
     });
     let mut seconds: Vec<_> = seconds.collect();

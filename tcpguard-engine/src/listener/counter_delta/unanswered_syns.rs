@@ -1,9 +1,14 @@
 //! Unanswered SYNs of a listener with queues that cannot be read.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::input::POLL;
 
 /// Ticks that a client is given to retransmit an unanswered SYN: 1.5 s.
 const AGAIN: usize = 6;
+/// The same as a span: so much later it is known that a SYN was not answered.
+pub(crate) const UNANSWERED_AFTER: Duration = POLL.saturating_mul(AGAIN as u32);
 /// Ticks over which unanswered SYNs are judged.
 const HEARD: usize = 16;
 /// Unanswered SYNs in that time below which nothing is made of them, as of `fast_failures`.

@@ -84,7 +84,7 @@ impl Baseline {
             }
             if !then.incident && !around.incident {
                 self.completed.take(
-                    sums.per_second(sums.completed),
+                    sums.per_second(sums.established),
                     sums.span,
                     then.in_flash_crowd,
                 );

@@ -136,6 +136,11 @@ impl Pressure {
         (self.overload, self.flash_crowd)
     }
 
+    /// Restarts the time without pressure at `now`.
+    pub fn restart(&mut self, now: Timestamp) {
+        self.felt = now;
+    }
+
     /// Returns the time since the last pressure.
     pub fn relaxed(&self, now: Timestamp) -> Duration {
         now.since(self.felt)

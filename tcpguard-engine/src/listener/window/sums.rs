@@ -21,7 +21,7 @@ pub struct Sums {
     pub answered: u64,
     /// SYNs among the attempts that a full queue left without a reply.
     pub unanswered: u64,
-    /// Handshakes that completed.
+    /// Handshakes that completed, and those whose clients a full accept queue lets wait.
     pub completed: u64,
     /// Handshakes among these of returning clients, each client counted once in ten seconds.
     pub returning: u64,
@@ -51,7 +51,7 @@ pub struct Sums {
     pub cookies_redeemed: u64,
     /// Cookies that clients returned, by IPv4 and by IPv6.
     pub returned_cookies: [ReturnedCookies; 2],
-    /// Handshakes that the kernel completed, where it is asked.
+    /// Handshakes that completed: the kernel's count, or that of the third ACKs where it is not asked.
     pub established: u64,
 }
 

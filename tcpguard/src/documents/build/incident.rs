@@ -28,6 +28,10 @@ pub(in crate::documents) fn incident(
         since: clock.time_at(incident.started),
         detected_at: clock.time_at(incident.detected),
         ended_at: incident.ended.map(|at| clock.time_at(at)),
+        quiet: incident.quiet.map(|quiet| Quiet {
+            since: clock.time_at(quiet.since),
+            ends_at: clock.time_at(quiet.ends),
+        }),
         listeners: incident.listeners,
         signal: incident.signal,
         syn_pps: number(incident.syn_rate),

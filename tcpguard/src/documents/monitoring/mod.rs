@@ -24,8 +24,7 @@ pub struct Report {
     pub level: Level,
     /// The situation in words.
     pub situation: String,
-    /// Completed handshakes against the baseline, as a sign of whether clients connect; `null` without a
-    /// response of an agent.
+    /// Whether clients connect; `null` without a response of an agent.
     pub clients: Option<Clients>,
     /// Reasons for a level other than `ok`, the most severe first. Empty if the level is `ok`, or without a
     /// response of an agent, for which `situation` holds the error.
@@ -73,9 +72,9 @@ pub enum Metric {
     DropPps,
     /// Fill level of the fullest SYN queue, in percent of its limit.
     HalfOpen,
-    /// Completed handshakes per second in percent of the baseline, at the listener under attack with the
-    /// lowest percentage. Not known (`null`) while there is no attack, or where the baseline is not known or
-    /// below 2 per second.
+    /// Completed handshakes in percent of those that clients attempt, at the listener with an open incident that has the
+    /// lowest percentage; without one, at all listeners. Not known (`null`) where fewer than 2 per second are
+    /// attempted, so that it raises no alert where clients do not come.
     Clients,
     /// Number of rules that the agent wants in the kernel.
     Rules,
@@ -116,10 +115,7 @@ impl Metric {
             Self::SynPps => measured.then(|| rates().map(|rates| rates.syn_pps).sum()),
             Self::DropPps => measured.then(|| rates().map(|rates| rates.drop_pps).sum()),
             Self::HalfOpen => listeners.filter_map(half_open_percent).reduce(f64::max),
-            Self::Clients => {
-                let attacked = status.incidents.iter().any(|attack| attack.clients.is_some());
-                status.clients.ratio.filter(|_| attacked).map(percent)
-            }
+            Self::Clients => status.clients.ratio.map(percent),
             Self::Rules => Some(f64::from(status.rules.wanted)),
             Self::Incidents => Some(status.incidents.len() as f64),
         }
@@ -168,7 +164,7 @@ impl FromStr for Threshold {
             format!("it is no NAME=RANGE, such as syn_pps=1000; names: {}", names())
         })?;
         let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
-        let metric = metric.ok_or_else(|| format!("{name:?} is no number; names: {}", names()))?;
+        let metric = metric.ok_or_else(|| format!("{name:?} is no metric; names: {}", names()))?;
         Ok(Self { metric, range: range.parse()? })
     }
 }
@@ -212,7 +208,7 @@ fn against(threshold: &Threshold, value: Option<f64>, level: Level) -> Option<(L
             Some((level, format!("{name} {value}{unit} against {range}")))
         }
         Some(_) => None,
-        // Without an attack this metric has no value.
+        // Where hardly any client comes this metric has no value.
         None if *metric == Metric::Clients => None,
         None => Some((Level::Unknown, format!("{name} is not known"))),
     }
@@ -222,11 +218,16 @@ fn against(threshold: &Threshold, value: Option<f64>, level: Level) -> Option<(L
 fn of_situation(status: &Status) -> Vec<(Level, String)> {
     let mut reasons = Vec::new();
     let state = match status.daemon.state {
+        State::AttackUnmitigated if status.attack_ends().is_some() => Level::Warning,
         State::Protecting | State::Observing => Level::Ok,
         State::AttackUnmitigated | State::DroppedBeforeXdp => Level::Critical,
         State::Unknown => Level::Unknown,
-        // The attack succeeds in spite of the mitigations.
-        State::AttackMitigated if status.clients.connect() == Some(Connect::Few) => Level::Critical,
+        // The attack succeeds in spite of the mitigations, or the cause is no attack.
+        State::AttackMitigated | State::Elevated
+            if status.clients.connect() == Some(Connect::Few) =>
+        {
+            Level::Critical
+        }
         _ => Level::Warning,
     };
     for attack in &status.incidents {

@@ -301,7 +301,7 @@ fn listeners(status: &Status) -> Vec<Family> {
         family(
             Kind::Gauge,
             "listener_clients_ratio",
-            "Completed handshakes of the last 8 s as a share of the baseline, if that is at least 2/s.",
+            "Completed handshakes of the last 8 s as a share of those that clients attempted, if at least 2/s.",
             amount(|listener| listener.clients.ratio),
         ),
         family(

@@ -87,6 +87,7 @@ fn incidents() -> Vec<Event> {
             EndReason::Quiet { for_s: 30 },
             EndReason::HandshakesFail,
             EndReason::ListenerGone,
+            EndReason::AgentRestarted,
             EndReason::Merged { into: 12_346, by: Some(listener()) },
             EndReason::Merged { into: 12_346, by: None },
         ] {

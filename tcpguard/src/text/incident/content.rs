@@ -4,13 +4,15 @@ use tcpguard_engine::{IncidentClass, Measured};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
+use super::super::clients::clients as in_words;
 use super::super::event::event_line;
 use super::super::incidents::{between, severity_word};
-use super::super::reason::rule_reason;
+use super::super::reason::{mitigation_noun, rule_reason};
+use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
-    Advised, Clients, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
+    Advised, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
 };
 
 /// Share of the SYNs of failed handshakes from which a source dominates.
@@ -29,20 +31,17 @@ pub fn title(incident: &Incident) -> String {
     phrases::on(incident.class, &incident.place())
 }
 
-/// The conclusion: incident, mitigation, clients and action, each in one line. `now` is the time of the page,
-/// where it has one.
-pub fn conclusion(incident: &Incident, now: Option<Time>, shown: Shown<'_>) -> Vec<Block> {
-    let time = match (incident.ended_at, now) {
-        (Some(ended), _) => format!(
-            "{} to {} ({})",
+/// The conclusion: incident, mitigation, clients and action, each in one line.
+pub fn conclusion(incident: &Incident, shown: Shown<'_>) -> Vec<Block> {
+    let quiet = if incident.quiet.is_some() { ", quiet since then" } else { "" };
+    let time = match incident.last_seen() {
+        Some(last) => format!(
+            "{} to {} ({}){quiet}",
             shown(incident.since),
-            shown(ended),
-            span(between(incident.since, ended))
+            shown(last),
+            span(between(incident.since, last))
         ),
-        (None, Some(now)) => {
-            format!("since {} ({})", shown(incident.since), span(between(incident.since, now)))
-        }
-        (None, None) => format!("since {}", shown(incident.since)),
+        None => format!("since {}", shown(incident.since)),
     };
     let head = format!("#{} {}, {time}", incident.id, title(incident));
     let clients = clients(incident).map(|clients| Block::Fact("Clients", clients));
@@ -62,14 +61,23 @@ pub fn mitigation(incident: &Incident) -> String {
     if !incident.class.is_flood() {
         return "none: not an attack, nothing is dropped".to_owned();
     }
-    let now = incident
-        .mitigated_ratio
-        .map(|share| format!("{} of SYNs stopped in the last second", percent(share)));
+    let now = incident.mitigated_ratio.map(|share| {
+        format!("{} of {} stopped in the last second", percent(share), flood_at(incident))
+    });
     now.into_iter().chain(treatment(incident)).collect::<Vec<_>>().join(", ")
 }
 
+/// The SYNs that are to be stopped, which those of clients are not among.
+pub fn flood_at(incident: &Incident) -> String {
+    match incident.class {
+        IncidentClass::ClosedPorts => "the SYNs to closed ports".to_owned(),
+        IncidentClass::Evasion => "the SYNs in unreadable frames".to_owned(),
+        _ => format!("the flood at {}", incident.place()),
+    }
+}
+
 /// Fate of all its SYNs so far, in shares.
-pub(super) fn treatment(incident: &Incident) -> Vec<String> {
+fn treatment(incident: &Incident) -> Vec<String> {
     let share = |count: u64| percent((count as f64 / incident.syns.max(1) as f64).min(1.0));
     let let_pass = incident.matched.saturating_sub(incident.dropped);
     let all = [
@@ -82,24 +90,36 @@ pub(super) fn treatment(incident: &Incident) -> Vec<String> {
     if treatment.is_empty() { vec!["nothing dropped".to_owned()] } else { treatment }
 }
 
-/// Completed handshakes against their baseline.
+/// The outcome in one sentence: `93.1% of all SYNs dropped, mean 50 handshakes/s (baseline 50/s), 4250 in all`.
+pub fn verdict(incident: &Incident) -> String {
+    let fate = match incident.class.is_flood() {
+        true => treatment(incident).join(", "),
+        false => "not an attack, nothing dropped".to_owned(),
+    };
+    let sentence = [Some(fate), clients(incident)].into_iter().flatten().collect::<Vec<_>>();
+    let sentence = sentence.join(", ");
+    let (first, rest) = sentence.split_at(1);
+    format!("{}{rest}", first.to_uppercase())
+}
+
+/// Whether clients connect.
 fn clients(incident: &Incident) -> Option<String> {
     if incident.class.is_of_host() {
         return None;
     }
-    let total = format!("total {}", short(incident.completed as f64));
-    let Some(Clients { completed_pps, baseline_pps, .. }) = incident.clients else {
-        return Some(format!("handshakes completed: {total}"));
+    let total = short(incident.completed as f64);
+    let Some(clients) = &incident.clients else {
+        return Some(format!("{total} handshakes completed"));
     };
-    let baseline = baseline_pps
-        .map_or_else(|| "not known".to_owned(), |baseline| format!("{}/s", short(baseline)));
-    Some(format!("{}/s handshakes completed (baseline {baseline}, {total})", short(completed_pps)))
+    let mean = if incident.ended_at.is_some() { "mean " } else { "" };
+    Some(format!("{mean}{}, {total} in all", in_words(clients, None)))
 }
 
 /// Action for the operator.
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     let Some(advice) = &incident.advice else { return "none needed".to_owned() };
-    let command = advice.command.as_ref().map_or_else(String::new, |it| format!(": {it}"));
+    let command =
+        advice.command.as_ref().map_or_else(String::new, |it| format!(": {}", as_typed(it)));
     let text = format!("{}{command}", phrases::advised(&advice.action, incident.is_matched()));
     match &advice.action {
         Advised::RestoreRule { rule, until } => {
@@ -111,7 +131,7 @@ pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
 
 /// SYN rate now and at its peak, baseline and total.
 pub fn syn_rate(incident: &Incident) -> String {
-    let now = incident.ended_at.is_none().then(|| format!("{}/s", short(incident.syn_pps)));
+    let now = incident.last_seen().is_none().then(|| format!("{}/s", short(incident.syn_pps)));
     let baseline = incident.baseline_pps.map(|rate| format!("baseline {}/s", short(rate)));
     let peak = format!("peak {}/s", short(incident.peak_syn_pps));
     let total = format!("total {}", short(incident.syns as f64));
@@ -127,15 +147,19 @@ pub(in crate::text) fn facts(incident: &Incident) -> Vec<Block> {
     };
     let sources = sources(incident).map(|sources| Block::Fact("Sources", sources));
     let detected = format!(
-        "{} after {} by the {} signal",
+        "{} after {} by {}",
         severity_word(incident.severity),
         span(between(incident.since, incident.detected_at)),
-        incident.signal.name(),
+        phrases::signal(incident.signal),
     );
     let indicators = &incident.evidence.indicators;
     let holding = incident.evidence.holding();
-    let evidence = (!indicators.is_empty())
-        .then(|| Block::Fact("Evidence", format!("{holding} of {} indicators", indicators.len())));
+    let evidence = (!indicators.is_empty()).then(|| {
+        Block::Fact(
+            "Evidence",
+            format!("{holding} of {} indicators of an attack", indicators.len()),
+        )
+    });
     let replies = incident.evidence.replies_unseen.then(|| {
         let why = match incident.of_capture {
             true => "not seen: the capture holds one direction only",
@@ -206,7 +230,7 @@ fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {
     if !actions.is_empty() {
         blocks.push(Block::List("Actions", actions));
     }
-    let names: Vec<_> = record.mitigations.iter().map(|mitigation| mitigation.name()).collect();
+    let names: Vec<_> = record.mitigations.iter().copied().map(mitigation_noun).collect();
     if !names.is_empty() {
         blocks.push(Block::Fact("Applied", names.join(", ")));
     } else if let Some(why) = &record.no_mitigation {
@@ -245,7 +269,7 @@ pub fn evidence(full: &FullIncident, shown: Shown<'_>) -> Vec<Section> {
     let headers: Vec<_> = headers.map(|(nth, header)| header_row(nth, header, shown)).collect();
     let headings = ["SYN", "AT", "FROM", "BYTES", "HEADER"];
     [
-        Section::of("Reasons for the class", verdict(incident, record)),
+        Section::of("Reasons for the class", reasons(incident, record)),
         Section::of("Sources and fingerprints", flows(incident)),
         Section::of(
             "Counters",
@@ -262,8 +286,8 @@ pub fn evidence(full: &FullIncident, shown: Shown<'_>) -> Vec<Section> {
 }
 
 /// The alarm, the class list and the indicators.
-fn verdict(incident: &Incident, record: &Record) -> Vec<Block> {
-    let signal = incident.signal.name();
+fn reasons(incident: &Incident, record: &Record) -> Vec<Block> {
+    let signal = phrases::signal(incident.signal);
     let item = |holds, name: &str, facts: &[Measured]| Item {
         holds: Some(holds),
         text: phrases::line(name, facts),

@@ -4,15 +4,13 @@ mod block;
 mod content;
 mod phrases;
 mod provider;
-mod verdict;
 
 pub(super) use block::write;
 pub use block::{Block, Item, Section};
-pub(super) use content::facts;
 pub use content::{
-    action, actions, conclusion, evidence, heading, mitigation, numbers, syn_rate, title,
+    action, actions, conclusion, evidence, heading, mitigation, numbers, syn_rate, title, verdict,
 };
-pub use phrases::class;
+pub(super) use content::{facts, flood_at};
 pub(super) use phrases::{advised, on, tried};
+pub use phrases::{class, signal};
 pub use provider::{destination, destinations, provider};
-pub use verdict::verdict;

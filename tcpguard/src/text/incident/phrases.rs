@@ -2,7 +2,7 @@
 
 use tcpguard_engine::{
     ClosedPortSource, IncidentClass, IndicatorName, Limit, Measured, Quantity, Question, Restraint,
-    RestraintReason,
+    RestraintReason, Signal,
 };
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::units::{percent, short};
@@ -139,6 +139,21 @@ pub(in crate::text) fn on(class: IncidentClass, place: &str) -> String {
     let class = self::class(class);
     let comma = if class.contains(',') { "," } else { "" };
     format!("{class}{comma} on {place}")
+}
+
+/// The signal that raised an alarm, as the cause of it.
+pub const fn signal(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Fast => "a burst of failed handshakes",
+        Signal::Slow => "failed handshakes that add up",
+        Signal::Occupancy => "a SYN queue that fills",
+        Signal::AcceptQueue => "a full accept queue",
+        Signal::SynRate => "far more SYNs than in the baseline",
+        Signal::UnsolicitedReplies => "unsolicited replies",
+        Signal::PortScan => "tries at closed ports",
+        Signal::ClosedPorts => "SYNs to closed ports",
+        Signal::BeyondBounds => "SYNs in unreadable frames",
+    }
 }
 
 /// Ports and addresses that a scanner tried, as exact as they are known.

@@ -19,7 +19,7 @@ pub fn provider(full: &FullIncident) -> Vec<String> {
         return Vec::new();
     }
     let destinations = destinations(full);
-    let end = incident.ended_at.map_or_else(|| "continues".to_owned(), utc);
+    let end = incident.last_seen().map_or_else(|| "continues".to_owned(), utc);
     let packets = packets(incident.class);
     let line = |label: &str, value: &str| format!("{label}: {value}");
     let mut lines = vec![

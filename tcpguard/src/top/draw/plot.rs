@@ -189,7 +189,14 @@ fn marks(status: &Status, axis: Axis, canvas: &mut Canvas<'_>, area: Rect) {
             _ => labels.push((column, id, format!("#{id} {name}"))),
         }
     }
-    for (column, _, text) in labels {
+    for (column, _, mut text) in labels {
+        // The newest events are shown where there is no room for all, on either side.
+        let room = (column + 1).max(area.width - column);
+        while text.chars().count() as u16 + 1 > room
+            && let Some((_, newer)) = text.split_once(", ")
+        {
+            text = newer.to_owned();
+        }
         let (x, width) = (area.x + column, text.chars().count() as u16 + 1);
         if x + width <= area.right() {
             canvas.text(x, area.y, width, &format!("▲{text}"), Tone::Plain);

@@ -159,7 +159,7 @@ impl Lab {
     pub fn restart(&mut self) {
         let left_open = self.engine.report(self.kernel.now).incidents;
         self.restart_without_state();
-        self.engine.resume(left_open);
+        self.engine.resume(self.kernel.now, left_open);
     }
 
     /// Starts the engine again without the state of the last run.

@@ -1,0 +1,219 @@
+//! What is said of an attack and of clients: whether they connect is one number, and every page, document and metric
+//! shows it.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{built, calm, flooded};
+use tcpguard::documents::monitoring::{Level, Metric, judge};
+use tcpguard::documents::{FullIncident, Reading, Status};
+use tcpguard::telemetry::metrics::{Format, of_status, text as metrics};
+use tcpguard::text::{self, View};
+use tcpguard_engine::{
+    Event, IncidentClass, Listener, ListenerId, ListenerState, Mode, QuietReport, Report, TcpExt,
+};
+use tcpguard_host::time::Clock;
+use tcpguard_sim::{Clients, Flood, Lab, Outage, Server, Shape};
+
+/// A host with 50 clients a second, in a time in which nothing is the matter.
+fn lab(clients: Clients) -> Lab {
+    let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(clients);
+    lab.run_until(20.0);
+    lab
+}
+
+/// The application accepts nothing any more.
+fn full_accept_queue() -> Lab {
+    let mut lab = lab(Clients::steady(50.0));
+    lab.kernel.set_accepting(0, false);
+    lab.run_until(40.0);
+    lab
+}
+
+fn clients_that_stopped() -> Lab {
+    let mut lab = lab(Clients { until: 20.0, ..Clients::steady(50.0) });
+    lab.run_until(26.0);
+    lab
+}
+
+/// A flood with the clients' own fingerprint is answered with cookies when the clients stop.
+fn clients_that_stopped_in_a_flood() -> Lab {
+    let clients = Clients { shape: Some(Shape::Linux), until: 40.0, ..Clients::steady(50.0) };
+    let flood = Flood { shape: Shape::Linux, ..Flood::random(5000.0, 20.1..90.0) };
+    let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(clients).flood(flood);
+    lab.run_until(48.0);
+    lab
+}
+
+/// The SYN-ACKs to all clients are lost.
+fn broken_path() -> Lab {
+    let outage = Some(Outage::of(20.0..60.0, 1.0));
+    let mut lab = lab(Clients { outage, ..Clients::steady(50.0) });
+    lab.run_until(40.0);
+    lab
+}
+
+/// A balancer sends hardly anything but its health checks.
+fn drained_node() -> Lab {
+    let mut lab = Lab::new(Mode::Enforce)
+        .listener(Server::default())
+        .clients(Clients { until: 20.0, ..Clients::steady(50.0) })
+        .clients(Clients::steady(3.0));
+    lab.run_until(60.0);
+    lab
+}
+
+/// The status of the host, and the handshakes a second that its kernel has completed in the last 8 s.
+fn seen(lab: &mut Lab) -> (Report, Status, f64, Clock) {
+    let counted = |lab: &Lab| lab.listener_report(0).counters.completed();
+    let end = tcpguard_sim::seconds(lab.kernel.now);
+    let before = counted(lab);
+    lab.run_until(end + 8.0);
+    let truth = (counted(lab) - before) as f64 / 8.0;
+    let (_, mut facts) = calm();
+    facts.clock = Clock { now: lab.kernel.now, ..facts.clock };
+    let report = lab.report();
+    let status = built(&report, &facts);
+    (report, status, truth, facts.clock)
+}
+
+fn view() -> View {
+    View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
+}
+
+fn page(status: &Status) -> String {
+    let mut page = String::new();
+    text::status(&mut page, status, &view(), false, false).unwrap();
+    page
+}
+
+/// The words of each surface about `status`, all of which show its number of clients.
+fn surfaces(report: &Report, status: &Status, clock: Clock) -> Vec<(&'static str, String)> {
+    let situation = text::headline(status).1.into_owned();
+    let judged = judge(status, situation.clone(), &[], &[]);
+    let value = judged.metrics.iter().find(|it| it.metric == Metric::Clients).unwrap().value;
+    assert_eq!(value, status.clients.ratio.map(|ratio| (ratio * 1e4).round() / 100.0), "check");
+    let exposed = metrics(of_status(status), Format::Prometheus);
+    let name = "tcpguard_listener_clients_ratio{";
+    let ratio = exposed.lines().find(|line| line.starts_with(name));
+    let ratio = ratio.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    assert_eq!(ratio, status.listeners[0].clients.ratio, "metrics");
+    assert_eq!(status.clients, status.listeners[0].clients, "JSON");
+
+    let (mut line, mut listener) = (String::new(), String::new());
+    text::check(&mut line, &judged).unwrap();
+    text::listener(&mut listener, &status.listeners[0], Mode::Enforce, &view()).unwrap();
+    let mut all = vec![("status", page(status)), ("check", line), ("listener", listener)];
+    all.extend(report.incidents.iter().map(|incident| {
+        let full = FullIncident::build(incident, report, clock);
+        assert_eq!(full.incident.clients, Some(status.clients), "JSON of the incident");
+        let mut page = String::new();
+        text::attack_in_full(&mut page, &full, &view(), false).unwrap();
+        ("explain", page)
+    }));
+    all
+}
+
+#[test]
+fn every_surface_shows_the_same_clients() {
+    for (name, mut lab, level, state, fails) in [
+        (
+            "full accept queue",
+            full_accept_queue(),
+            Level::Critical,
+            ListenerState::Overloaded,
+            Some("MOST CLIENTS FAIL"),
+        ),
+        (
+            "broken path",
+            broken_path(),
+            Level::Critical,
+            ListenerState::Failing,
+            Some("MOST CLIENTS FAIL"),
+        ),
+        ("clients that stopped", clients_that_stopped(), Level::Ok, ListenerState::Ok, None),
+        (
+            "clients that stopped in a flood",
+            clients_that_stopped_in_a_flood(),
+            Level::Warning,
+            ListenerState::Mitigating,
+            None,
+        ),
+        ("drained node", drained_node(), Level::Ok, ListenerState::Ok, None),
+    ] {
+        let (report, status, truth, clock) = seen(&mut lab);
+        let clients = status.clients;
+        assert!((clients.completed_pps - truth).abs() <= 0.5, "{name}: {clients:?} {truth}");
+        assert_eq!(status.listeners[0].state, state, "{name}: {}", lab.story());
+        let situation = text::headline(&status).1.into_owned();
+        assert_eq!(situation == "CLIENTS DO NOT CONNECT, not an attack", fails.is_some(), "{name}");
+        let judged = judge(&status, situation, &[], &["clients=50:".parse().unwrap()]);
+        assert_eq!(judged.level, level, "{name}: {judged:#?}");
+        let words = fails.unwrap_or("few clients arrive");
+        let page = page(&status);
+        assert!(!page.contains("ATTACKED"), "{name}: no attack\n{page}");
+        for (surface, shown) in surfaces(&report, &status, clock) {
+            assert!(shown.contains(words), "{name}, {surface}: {words}\n{shown}");
+        }
+        // Replies that reach no client are a reason, clients that do not come are none.
+        let withdrawn = |event: &Event| matches!(event, Event::MitigationWithdrawn { .. });
+        let is_withdrawn = lab.alerts.iter().any(|alert| withdrawn(&alert.event));
+        assert!(fails.is_some() || !is_withdrawn, "{}", lab.story());
+    }
+}
+
+/// The flood has stopped, and its incident is open for a while.
+#[test]
+fn an_attack_that_has_stopped_is_shown_as_such() {
+    for mode in [Mode::Enforce, Mode::Observe] {
+        let (mut report, facts) = flooded(mode);
+        let now = facts.clock.now;
+        report.incidents[0].quiet = Some(QuietReport {
+            since: now - Duration::from_secs(16),
+            ends: now + Duration::from_secs(14),
+        });
+        let status = built(&report, &facts);
+        let page = page(&status);
+        assert!(page.starts_with("! tcpguard"), "{page}");
+        assert!(page.contains("ATTACK STOPPED, over in 14s"), "{page}");
+        let said = "no SYN of the flood at :443 for 16s";
+        assert_eq!(page.contains(said), mode == Mode::Enforce, "{page}");
+        let full = FullIncident::build(&report.incidents[0], &report, facts.clock);
+        let request = text::provider(&full).join("\n");
+        assert!(request.contains("End: 2026-11-20 14:05:15 UTC"), "{request}");
+    }
+}
+
+/// Nothing is mitigated, and clients connect: the kernel does it.
+#[test]
+fn what_the_kernel_answers_by_itself_is_said() {
+    let (report, mut facts) = flooded(Mode::Observe);
+    let counted = |syncookies_sent| TcpExt { syncookies_sent, ..TcpExt::default() };
+    let earlier = Some((counted(0), Duration::from_secs(1)));
+    facts.tcp_ext = Reading { now: counted(20_000), earlier };
+    let page = page(&built(&report, &facts));
+    let said = "the kernel answers 20k SYN/s with its own SYN cookies";
+    assert!(page.split_whitespace().collect::<Vec<_>>().join(" ").contains(said), "{page}");
+}
+
+/// Each rate is that of a named attack.
+#[test]
+fn each_of_several_attacks_has_its_name() {
+    let (mut report, facts) = flooded(Mode::Enforce);
+    let mut closed = report.incidents[0].clone();
+    (closed.id, closed.class) = (4, IncidentClass::ClosedPorts);
+    (closed.listener, closed.listener_id) = (Listener::HOST, ListenerId::HOST);
+    (closed.syn_rate, closed.stopped_rate) = (15_000.0, 14_700.0);
+    report.incidents.push(closed);
+    let page = page(&built(&report, &facts));
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "#3: 98.9k SYN/s",
+        "#4: 15k SYN/s",
+        "98% of the SYNs to closed ports stopped",
+        "tcpguard explain 3 (also 4)",
+    ] {
+        assert!(page.contains(words), "{words}:\n{page}");
+    }
+}
