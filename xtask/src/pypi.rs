@@ -33,6 +33,13 @@ pub const NATS: Tools = Tools {
 pub const EXABGP: Tools =
     Tools { directory: "tcpguard-tools/exabgp", packages: &["exabgp==5.0.15"], program: "exabgp" };
 
+/// A validator of JSON documents that knows nothing of tcpguard.
+pub const JSONSCHEMA: Tools = Tools {
+    directory: "tcpguard-tools/jsonschema",
+    packages: &["jsonschema==4.26.0"],
+    program: "jsonschema",
+};
+
 impl Tools {
     /// The directory in which pip puts them.
     pub fn directory(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! The JSON documents: everything that `--json` prints.
 //!
 //! The first field of each, `schema`, is its name and version. `docs/schema` holds a JSON Schema of
-//! each, made from its type, comments included. Definitions of several documents stand in `definitions.json`.
+//! each, made from its type, comments included.
 //! Within one version a document only grows.
 
 use serde::Serialize;

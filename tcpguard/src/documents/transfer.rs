@@ -25,7 +25,7 @@ pub struct ExportedRule {
     pub prefix: String,
     /// Local ports to which the rule drops SYNs, ascending; left out: every port.
     #[serde(skip_serializing_if = "Ports::is_every")]
-    #[schemars(with = "Vec<u16>")]
+    #[schemars(with = "Option<Vec<u16>>")]
     pub ports: Ports,
     /// Seconds until the rule expires; at least 1.
     pub for_s: u64,

@@ -2,11 +2,11 @@
 //! nothing else.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use clap::{Command, CommandFactory};
+use clap::CommandFactory;
 use serde_json::Value;
 use tcpguard::cli::{Args, documents};
 use tcpguard::control::Response;
@@ -95,7 +95,7 @@ fn files(dir: &Path) {
 }
 
 /// Collects the names of the verbs below `command`: `status`, `rules list`, …
-pub fn verbs(command: &Command, above: &str, found: &mut Vec<String>) {
+pub fn verbs(command: &clap::Command, above: &str, found: &mut Vec<String>) {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{above} {}", verb.get_name()).trim().to_owned();
         match verb.has_subcommands() {
@@ -126,14 +126,43 @@ fn what_is_printed_is_what_its_schema_says() {
     let host = Host::with(status(flooded(Mode::Enforce)));
     let dir = tempfile::tempdir().unwrap();
     files(dir.path());
+    let mut all = String::new();
     for (line, document) in LINES {
         let line = line.replace("DIR", dir.path().to_str().unwrap());
         let words: Vec<_> = line.split(' ').chain(["--json"]).collect();
         let outcome = host.run(&words);
         let printed = outcome.stdout.strip_suffix('\n').unwrap_or_default();
         assert!(!printed.is_empty() && !printed.contains('\n'), "one line: {outcome:#?}");
+        all += &outcome.stdout;
         holds(printed, document);
     }
+    a_stock_validator_accepts(&all);
+}
+
+/// Validates documents, one a line, with the package of PyPI, which knows nothing but the file of each schema.
+fn a_stock_validator_accepts(documents: &str) {
+    const VALIDATE: &str = "\
+import json, sys, jsonschema
+for line in sys.stdin:
+    document = json.loads(line)
+    name = document['schema'].removeprefix('tcpguard.').split('/')[0]
+    schema = json.load(open(f'{sys.argv[1]}/{name}.json'))
+    assert schema['$id'] and schema['$schema'], name
+    jsonschema.validate(document, schema)
+";
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).expect("CARGO_HOME");
+    let mut python = Command::new("/usr/bin/python3")
+        .args(["-c", VALIDATE, concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema")])
+        .env("PYTHONPATH", cargo.join("tcpguard-tools/jsonschema"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let written = python.stdin.take().unwrap().write_all(documents.as_bytes());
+    assert!(
+        python.wait().unwrap().success(),
+        "{written:?}; without the package: cargo xtask setup"
+    );
 }
 
 #[test]

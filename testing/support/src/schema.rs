@@ -6,9 +6,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// The file with the definitions that several schemas refer to.
-pub const DEFINITIONS: &str = "definitions.json";
-
 /// Asserts that `document` has the form that `docs/schema/NAME.json` describes, and nothing more.
 #[track_caller]
 pub fn assert_documented(name: &str, document: &Value) {
@@ -22,9 +19,8 @@ pub fn assert_documented(name: &str, document: &Value) {
 /// property that the schema does not name is a fault, so that nothing is printed that is not documented.
 pub fn faults(name: &str, document: &Value) -> Vec<String> {
     let schema = shipped(&format!("{name}.json"));
-    let files = Files { schema: &schema, definitions: &shipped(DEFINITIONS) };
     let mut faults = Vec::new();
-    check(document, &schema, files, name, &mut faults);
+    check(document, &schema, &schema, name, &mut faults);
     faults
 }
 
@@ -35,28 +31,8 @@ fn shipped(file: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The files that a reference can point into.
-#[derive(Clone, Copy)]
-struct Files<'a> {
-    schema: &'a Value,
-    definitions: &'a Value,
-}
-
-impl<'a> Files<'a> {
-    /// Returns the part of a schema that a reference names, and the files as they are seen from there.
-    fn referred(self, reference: &str) -> (&'a Value, Self) {
-        let (file, pointer) = reference.split_once('#').expect(reference);
-        let schema = match file {
-            "" => self.schema,
-            DEFINITIONS => self.definitions,
-            other => panic!("no schema refers to {other}"),
-        };
-        (schema.pointer(pointer).expect(reference), Self { schema, ..self })
-    }
-}
-
-fn check(value: &Value, schema: &Value, files: Files, at: &str, faults: &mut Vec<String>) {
-    let Some(named) = named(value, schema, files, at, faults) else { return };
+fn check(value: &Value, schema: &Value, whole: &Value, at: &str, faults: &mut Vec<String>) {
+    let Some(named) = named(value, schema, whole, at, faults) else { return };
     for name in value.as_object().into_iter().flat_map(|members| members.keys()) {
         if !named.contains(name) {
             faults.push(format!("{at}/{name} is not in the schema"));
@@ -69,7 +45,7 @@ fn check(value: &Value, schema: &Value, files: Files, at: &str, faults: &mut Vec
 fn named(
     value: &Value,
     schema: &Value,
-    files: Files,
+    whole: &Value,
     at: &str,
     faults: &mut Vec<String>,
 ) -> Option<BTreeSet<String>> {
@@ -83,6 +59,7 @@ fn named(
     for (keyword, wanted) in keywords {
         let holds = match keyword.as_str() {
             "$schema"
+            | "$id"
             | "$defs"
             | "title"
             | "description"
@@ -90,8 +67,8 @@ fn named(
             | "format"
             | "additionalProperties" => true,
             "$ref" => {
-                let (schema, files) = files.referred(wanted.as_str().unwrap());
-                add(named(value, schema, files, at, faults));
+                let definition = wanted.as_str().unwrap().strip_prefix('#').unwrap();
+                add(named(value, whole.pointer(definition).unwrap(), whole, at, faults));
                 true
             }
             "type" => match wanted {
@@ -106,7 +83,7 @@ fn named(
                 let mut holds = false;
                 for choice in wanted.as_array().unwrap() {
                     let mut against = Vec::new();
-                    let names = named(value, choice, files, at, &mut against);
+                    let names = named(value, choice, whole, at, &mut against);
                     if against.is_empty() {
                         holds = true;
                         add(names);
@@ -122,7 +99,7 @@ fn named(
             }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
-                    check(item, wanted, files, &format!("{at}/{index}"), faults);
+                    check(item, wanted, whole, &format!("{at}/{index}"), faults);
                 }
                 true
             }
@@ -135,7 +112,7 @@ fn named(
                 let wanted = wanted.as_object().unwrap();
                 for (name, wanted) in wanted {
                     if let Some(member) = value.get(name) {
-                        check(member, wanted, files, &format!("{at}/{name}"), faults);
+                        check(member, wanted, whole, &format!("{at}/{name}"), faults);
                     }
                 }
                 add(Some(wanted.keys().cloned().collect()));
@@ -152,7 +129,7 @@ fn named(
         (value.as_object(), keywords.get("additionalProperties"), keywords.get("properties"))
     {
         for (name, member) in members {
-            check(member, wanted, files, &format!("{at}/{name}"), faults);
+            check(member, wanted, whole, &format!("{at}/{name}"), faults);
         }
         add(Some(members.keys().cloned().collect()));
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{DEBIAN_KEYS, Need, Purpose, Repair, installed, is_root};
 use crate::compiler;
-use crate::pypi::{EXABGP, NATS, ZIG};
+use crate::pypi::{EXABGP, JSONSCHEMA, NATS, ZIG};
 use crate::toolchain::{self, BpfToolchain};
 
 pub(super) const NEEDS: &[Need] = &[
@@ -226,6 +226,15 @@ pub(super) const NEEDS: &[Need] = &[
         present: || installed("chromium"),
         debian: Repair::Packages(&["chromium"]),
         elsewhere: "install chromium",
+    },
+    Need {
+        purpose: Purpose::Test,
+        what: "jsonschema",
+        why: "validates the documents against their schemas",
+        present: || JSONSCHEMA.are_installed(),
+        debian: Repair::Python { packages: &["python3-pip"], tools: &JSONSCHEMA },
+        elsewhere: "python3 -m pip install --target \"${CARGO_HOME:-$HOME/.cargo}/tcpguard-tools/jsonschema\" \
+                    jsonschema==4.26.0",
     },
     Need {
         purpose: Purpose::Terminal,

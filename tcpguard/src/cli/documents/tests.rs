@@ -3,14 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::*;
-
-/// Reference to a definition in the same file, up to its name.
-const LOCAL: &str = "#/$defs/";
-/// Reference to a definition that several schemas share, up to its name.
-const SHARED: &str = "definitions.json#/$defs/";
 
 /// After a change of the types: `UPDATE_EXPECTED=1 cargo test -p tcpguard documents`, and read
 /// the difference. Within one version of a document it may only add.
@@ -34,7 +29,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
     let shipped = std::fs::read_dir(&directory).unwrap();
     let shipped: BTreeSet<String> =
         shipped.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    assert_eq!(shipped, files.into_keys().collect(), "a schema a document, and the definitions");
+    assert_eq!(shipped, files.into_keys().collect(), "a schema a document");
 }
 
 #[test]
@@ -47,96 +42,15 @@ fn every_document_says_first_what_it_is() {
     }
 }
 
-/// Returns the files of `docs/schema` by name.
-///
-/// A definition that stands alike in two schemas, with all that it refers to, is moved to `definitions.json`.
+/// Returns the files of `docs/schema` by name. Each stands alone, so that any validator reads it.
 fn files() -> BTreeMap<String, Value> {
-    let mut schemas: BTreeMap<String, Value> = ALL
-        .iter()
-        .map(|document| {
-            (
-                format!("{}.json", document.name()),
-                serde_json::to_value((document.schema)()).unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(schemas.len(), ALL.len(), "each document has a name of its own");
-    let shared = shared(&schemas);
-    for (file, schema) in &mut schemas {
-        let moved: BTreeSet<String> = definitions(schema)
-            .filter(|(name, definition)| shared.get(*name) == Some(definition))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for (name, definition) in definitions(schema).filter(|(name, _)| moved.contains(*name)) {
-            let all_moved = references(definition).iter().all(|to| moved.contains(to));
-            assert!(all_moved, "{file}: {name} refers to another type of a shared name");
-        }
-        if let Some(Value::Object(own)) = schema.get_mut("$defs") {
-            own.retain(|name, _| !moved.contains(name));
-            if own.is_empty() {
-                schema.as_object_mut().unwrap().remove("$defs");
-            }
-        }
-        refer_to_shared(schema, &moved);
-    }
-    let title = "Definitions that several documents of tcpguard share";
-    let shared = serde_json::json!({ "title": title, "$defs": shared });
-    schemas.insert("definitions.json".to_owned(), shared);
-    schemas
-}
-
-/// Returns the definitions that two schemas hold alike, with all that they refer to.
-fn shared(schemas: &BTreeMap<String, Value>) -> Map<String, Value> {
-    let mut shared = Map::new();
-    let mut seen: Vec<(&String, &Value)> = Vec::new();
-    for (name, definition) in schemas.values().flat_map(definitions) {
-        if seen.contains(&(name, definition)) {
-            let other = shared.insert(name.clone(), definition.clone());
-            assert!(other.is_none_or(|other| other == *definition), "two shared types {name}");
-        }
-        seen.push((name, definition));
-    }
-    loop {
-        let names: BTreeSet<String> = shared.keys().cloned().collect();
-        shared.retain(|_, definition| references(definition).iter().all(|to| names.contains(to)));
-        if shared.len() == names.len() {
-            return shared;
-        }
-    }
-}
-
-fn definitions(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    schema["$defs"].as_object().into_iter().flatten()
-}
-
-/// Returns the names of the definitions that a part of a schema refers to.
-fn references(part: &Value) -> Vec<String> {
-    match part {
-        Value::Object(members) => {
-            let own = members.get("$ref").and_then(Value::as_str);
-            let own = own.and_then(|reference| reference.strip_prefix(LOCAL)).map(str::to_owned);
-            own.into_iter().chain(members.values().flat_map(references)).collect()
-        }
-        Value::Array(items) => items.iter().flat_map(references).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Points the references to moved definitions at `definitions.json`.
-fn refer_to_shared(part: &mut Value, moved: &BTreeSet<String>) {
-    match part {
-        Value::Object(members) => {
-            if let Some(Value::String(reference)) = members.get_mut("$ref")
-                && let Some(name) = reference.strip_prefix(LOCAL)
-                && moved.contains(name)
-            {
-                *reference = format!("{SHARED}{name}");
-            }
-            for member in members.values_mut() {
-                refer_to_shared(member, moved);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| refer_to_shared(item, moved)),
-        _ => {}
-    }
+    let file = |document: &Document| {
+        let mut schema = serde_json::to_value((document.schema)()).unwrap();
+        let id = document.id.replace(['.', '/'], ":");
+        schema.as_object_mut().unwrap().insert("$id".to_owned(), format!("urn:{id}").into());
+        (format!("{}.json", document.name()), schema)
+    };
+    let files: BTreeMap<String, Value> = ALL.iter().map(file).collect();
+    assert_eq!(files.len(), ALL.len(), "each document has a name of its own");
+    files
 }
