@@ -7,7 +7,7 @@ use tcpguard_common::abi::{
     CookieNetwork, CookieSecret, DropCacheSet, ExemptEntry, Fingerprint, Flow, FlowKey, FlowSet,
     HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
     NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, REASON_SLOTS, Rate, Reason, ReplyRate,
-    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceCounters, SourceHost, SourceKey,
+    ReturnedCookies, RuleRef, RuleReturns, SignatureKey, SourceCounters, SourceHost, SourceKey,
     SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples, maps,
 };
 use tcpguard_common::model::footprint;
@@ -43,7 +43,7 @@ fn sizes_of_this_abi_version() {
         ("Probe", size_of::<ClosedPortSource>(), 64),
         ("Rate", size_of::<Rate>(), 8),
         ("ReplyRate", size_of::<ReplyRate>(), 8),
-        ("RuleHits", size_of::<RuleHits>(), 16),
+        ("RuleReturns", size_of::<RuleReturns>(), 8),
         ("RuleRef", size_of::<RuleRef>(), 8),
         ("DropCacheSet", size_of::<DropCacheSet>(), 32),
         ("SignatureKey", size_of::<SignatureKey>(), 32),
@@ -105,9 +105,9 @@ fn codes_have_no_gap_and_names_of_their_own() {
 fn all_maps_together_stay_within_their_budget() {
     const MIB: usize = 1 << 20;
     for (rules, budgets) in [
-        (maps::MIN_RULES, [(2, 30), (16, 44), (128, 154)]),
-        (maps::RULES, [(2, 32), (16, 52), (128, 210)]),
-        (maps::MAX_RULES, [(2, 44), (16, 113), (128, 663)]),
+        (maps::MIN_RULES, [(2, 30), (16, 44), (64, 89), (128, 150)]),
+        (maps::RULES, [(2, 32), (16, 48), (64, 104), (128, 179)]),
+        (maps::MAX_RULES, [(2, 43), (16, 84), (64, 224), (128, 411)]),
     ] {
         for (cpus, budget) in budgets {
             let bytes = footprint::map_bytes(cpus, rules);

@@ -152,7 +152,7 @@ fn a_retransmitted_syn_passes_an_automatic_rule_and_none_of_an_operator() {
         let (dropped, passed) = (Reason::DropSource, Reason::SynRetransmitted);
         assert_eq!(reasons, [dropped, dropped, passed, passed, dropped], "{bits}");
         let counted = host.0.rule_hits[&0];
-        assert_eq!((counted.hits, counted.accepted_retransmits), (3, 2));
+        assert_eq!((counted.hits, counted.returns.accepted_retransmits), (3, 2));
 
         // Where nothing listens no client waits for an answer.
         for ms in [20_000, 21_000] {

@@ -8,7 +8,7 @@ use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
     ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry,
-    ReturnedCookies, RuleHits, RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
+    ReturnedCookies, RuleRef, RuleReturns, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6,
     SynAckRecord, SynSamples, maps as size,
 };
 use tcpguard_common::fastpath::{
@@ -114,7 +114,9 @@ pub static SIGNATURES: HashMap<SignatureKey, RuleRef, { 2 * size::MAX_SIGNATURES
 #[btf_map]
 pub static RULE_EXPIRY: Array<u64, RULE_SLOTS> = Array::new();
 #[btf_map]
-pub static RULE_HITS: PerCpuArray<RuleHits, RULE_SLOTS> = PerCpuArray::new();
+pub static RULE_HITS: PerCpuArray<u64, RULE_SLOTS> = PerCpuArray::new();
+#[btf_map]
+pub static RULE_RETURNS: Array<RuleReturns, RULE_SLOTS> = Array::new();
 #[btf_map]
 pub static EXEMPT_V4: LpmTrie<[u8; 4], ExemptEntry, { size::MAX_EXEMPT as usize }> = LpmTrie::new();
 #[btf_map]

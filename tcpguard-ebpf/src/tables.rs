@@ -13,8 +13,8 @@ use tcpguard_common::abi::maps as size;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleRef,
+    RuleReturns, SignatureKey, SourceHost, SourceSet, SourceV4, SourceV6, SynAckRecord, SynSamples,
 };
 use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, KernelCookie, Note, OwnAddress, SigCacheEntry, Socket,
@@ -318,8 +318,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits> {
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut u64> {
         deref!(maps::RULE_HITS.get_ptr_mut(slot))
+    }
+
+    #[inline(always)]
+    fn rule_returns(&mut self, slot: u32) -> Option<&mut RuleReturns> {
+        deref!(maps::RULE_RETURNS.get_ptr_mut(slot))
     }
 
     #[inline(always)]

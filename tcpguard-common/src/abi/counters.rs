@@ -137,17 +137,23 @@ pub struct HostCounters {
     pub unanswered: [u64; UNANSWERED_SLOTS],
 }
 
-/// Value of `RULE_HITS`, one per rule slot and CPU.
-#[repr(C)]
+/// Counters of a rule. Each CPU counts hits in `RULE_HITS`. All of them count in `RULE_RETURNS` what a flood makes rare.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RuleHits {
     /// SYNs dropped, or that would have been in enforce mode.
     pub hits: u64,
+    /// What came of the clients among them.
+    pub returns: RuleReturns,
+}
+
+/// Value of `RULE_RETURNS`, one per rule slot. Counts no further than its types.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RuleReturns {
     /// SYNs that matched, were retransmitted, and passed or were answered for it, and those for which they
-    /// stand where a CPU saw more than it could remember. Counts no further than its type.
+    /// stand where a CPU saw more than it could remember.
     pub accepted_retransmits: u32,
     /// Handshakes that new clients completed after a SYN that matched had passed, likewise weighted.
-    /// Counts no further than its type.
     pub completed: u32,
 }
 

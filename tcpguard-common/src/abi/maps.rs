@@ -1,7 +1,7 @@
 //! Names and sizes of the BPF maps, for both sides.
 //!
 //! Constant memory: nothing here grows with the traffic. `tests/layout.rs` asserts the cost of all
-//! maps together on 2, 16 and 128 CPUs.
+//! maps together on 2, 16, 64 and 128 CPUs.
 
 use super::WAYS;
 
@@ -150,8 +150,10 @@ pub const SOURCE_RULES_V6: &str = "SOURCE_RULES_V6";
 pub const SIGNATURES: &str = "SIGNATURES";
 /// Array by rule slot: boot time in ns (u64) at which the rule ends; 0 means that it has ended.
 pub const RULE_EXPIRY: &str = "RULE_EXPIRY";
-/// Per-CPU array by rule slot: [`super::RuleHits`].
+/// Per-CPU array by rule slot: hits (u64), [`super::RuleHits::hits`].
 pub const RULE_HITS: &str = "RULE_HITS";
+/// Array by rule slot: [`super::RuleReturns`].
+pub const RULE_RETURNS: &str = "RULE_RETURNS";
 /// LPM trie: [`super::PrefixV4`] to [`super::ExemptEntry`].
 pub const EXEMPT_V4: &str = "EXEMPT_V4";
 /// LPM trie: [`super::PrefixV6`] to [`super::ExemptEntry`].
@@ -206,12 +208,12 @@ pub const SYN_SAMPLES: &str = "SYN_SAMPLES";
 pub const CLOCK: &str = "CLOCK";
 
 /// The maps with a capacity of [`rule_slots`], which the loader of the programs sets.
-pub const SIZED_BY_RULES: [&str; 5] =
-    [SOURCE_HOSTS, SOURCE_RULES_V4, SOURCE_RULES_V6, RULE_EXPIRY, RULE_HITS];
+pub const SIZED_BY_RULES: [&str; 6] =
+    [SOURCE_HOSTS, SOURCE_RULES_V4, SOURCE_RULES_V6, RULE_EXPIRY, RULE_HITS, RULE_RETURNS];
 
 /// The maps that outlive the agent, so that the next one continues with them, or that are shared with the
 /// program for returned cookies. The others hold state that is of use for a moment only.
-pub const PINNED: [&str; 38] = [
+pub const PINNED: [&str; 39] = [
     CONFIG,
     INTERFACES,
     PATHS,
@@ -234,6 +236,7 @@ pub const PINNED: [&str; 38] = [
     SIGNATURES,
     RULE_EXPIRY,
     RULE_HITS,
+    RULE_RETURNS,
     EXEMPT_V4,
     EXEMPT_V6,
     EXEMPT_FILTER,

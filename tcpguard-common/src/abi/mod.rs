@@ -35,7 +35,7 @@ pub use cookie::{
 };
 pub use counters::{
     CLASS_SLOTS, HostCounters, LATE_POLLS, Late, ListenerCounters, PacketCounters, REASON_SLOTS,
-    RuleHits, SourceCounters, UNANSWERED_SLOTS,
+    RuleHits, RuleReturns, SourceCounters, UNANSWERED_SLOTS,
 };
 pub use fingerprint::{Fingerprint, Mask, layout, quirk};
 pub use keys::{

@@ -90,7 +90,7 @@ impl ListenerEntry {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RuleRef {
-    /// Index into `RULE_EXPIRY` and `RULE_HITS`, below [`super::maps::rule_slots`].
+    /// Index into `RULE_EXPIRY`, `RULE_HITS` and `RULE_RETURNS`, below [`super::maps::rule_slots`].
     pub slot: u32,
     /// Bits of [`RuleRef::BY_OPERATOR`] and those after it.
     pub flags: u32,

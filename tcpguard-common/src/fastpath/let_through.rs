@@ -58,8 +58,8 @@ pub(super) fn completed<T: Tables>(tables: &mut T, listener: u32, hash: u64, now
     }
     *place = LetThrough::default();
     let weight: u32 = 1 << (shift & 31);
-    if let Some(hits) = tables.rule_hits(slot) {
-        hits.completed = hits.completed.saturating_add(weight);
+    if let Some(returns) = tables.rule_returns(slot) {
+        returns.completed = returns.completed.saturating_add(weight);
     }
     if let Some(late) = tables.late(listener) {
         late.let_through += u64::from(weight);

@@ -80,7 +80,7 @@ pub(super) fn judge<T: Tables>(
         }
     }
     if let Some(hits) = tables.rule_hits(rule.slot) {
-        hits.hits += 1;
+        *hits += 1;
     }
     let enforced = config.mode == Mode::Enforce as u8;
     if by_signature {

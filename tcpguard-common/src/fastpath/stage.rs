@@ -272,7 +272,7 @@ pub fn let_through<T: Tables>(
     // Where nothing listens no client waits for a reply.
     if limited && !(pkt.has_listener && ladder::takes_retransmit(tables, pkt)) {
         if let Some(hits) = tables.rule_hits(pkt.slot) {
-            hits.hits += 1;
+            *hits += 1;
         }
         if pkt.by_source {
             count_listener(tables, pkt, |counters| counters.dropped_source += 1);
@@ -282,8 +282,9 @@ pub fn let_through<T: Tables>(
         return Reason::DropSignature;
     }
     let shift = drop_cache::of_how_many(tables.syns());
-    if let Some(hits) = tables.rule_hits(pkt.slot) {
-        hits.accepted_retransmits = hits.accepted_retransmits.saturating_add(1 << (shift & 31));
+    if let Some(returns) = tables.rule_returns(pkt.slot) {
+        let weight = 1 << (shift & 31);
+        returns.accepted_retransmits = returns.accepted_retransmits.saturating_add(weight);
     }
     count_listener(tables, pkt, |counters| counters.accepted_retransmits += 1);
     let_through::remember(tables, pkt, shift);

@@ -8,8 +8,8 @@ use crate::abi::maps::HLL_REGISTERS;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, CookieNetwork, CookieSecret,
     DropCacheSet, ExemptEntry, FlowSet, HostCounters, Late, LetThrough, ListenerCounters,
-    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceSet, SynAckRecord, SynSamples,
+    ListenerEntry, ListenerKey, NextHop, NextHops, Pace, PortEntry, ReturnedCookies, RuleRef,
+    RuleReturns, SignatureKey, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::wire::Segment;
 
@@ -95,8 +95,10 @@ pub trait Tables {
     fn templates_until_ns(&mut self) -> &mut u64;
     /// Boot time in ns at which a rule ends; 0 when there is none.
     fn rule_expiry_ns(&self, slot: u32) -> u64;
-    /// Hit counters of a rule.
-    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits>;
+    /// This CPU's hits of a rule.
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut u64>;
+    /// Counters of a rule that all CPUs share.
+    fn rule_returns(&mut self, slot: u32) -> Option<&mut RuleReturns>;
     /// Returns whether a bit of the filter in front of the exempt prefixes is set; `place` is taken modulo the
     /// size.
     fn is_exempt_filter_clear(&self, place: usize) -> bool;

@@ -289,7 +289,7 @@ fn count<T: Tables>(
         distinct::add(registers, hash::source_of_sum(by.source_sum));
     }
     if let Some(hits) = tables.rule_hits(rule.slot) {
-        hits.hits += 1;
+        *hits += 1;
     }
     if let Some(hash) = new
         && let Some(bucket) = tables.drop_cache_set(hash)

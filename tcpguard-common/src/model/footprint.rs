@@ -6,8 +6,8 @@ use core::mem::size_of;
 use crate::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
-    ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleHits,
-    RuleRef, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
+    ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleRef,
+    RuleReturns, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
 use crate::fastpath::{
     Allowance, CachedSynAck, HandedOver, OwnAddress, PacketCtx, SigCacheEntry, Template,
@@ -60,7 +60,8 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + hash(size_of::<SignatureKey>(), size_of::<RuleRef>(), 2 * maps::MAX_SIGNATURES)
         + buckets(maps::rule_slots(rules))
         + array(8, maps::rule_slots(rules))
-        + per_cpu(size_of::<RuleHits>(), maps::rule_slots(rules))
+        + per_cpu(size_of::<u64>(), maps::rule_slots(rules))
+        + array(size_of::<RuleReturns>(), maps::rule_slots(rules))
         + array(maps::EXEMPT_FILTER_BYTES, 1)
         + array(size_of::<DropCacheSet>(), maps::DROP_CACHE_SETS)
         + array(size_of::<LetThrough>(), maps::LET_THROUGH_SLOTS)

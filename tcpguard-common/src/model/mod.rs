@@ -32,8 +32,8 @@ use crate::abi::{
     ABI_VERSION, Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork,
     CookieSecret, DropCacheSet, ExemptEntry, Flow, FlowKey, FlowSet, HostCounters, Late,
     LetThrough, ListenerCounters, ListenerEntry, ListenerKey, Mode, NextHop, NextHops, Pace,
-    PacketCounters, PortEntry, Reason, ReturnedCookies, RuleHits, RuleRef, SignatureKey,
-    SourceCounters, SourceSet, SynAckRecord, SynSamples,
+    PacketCounters, PortEntry, Reason, ReturnedCookies, RuleHits, RuleRef, RuleReturns,
+    SignatureKey, SourceCounters, SourceSet, SynAckRecord, SynSamples,
 };
 use crate::fastpath::{
     self, Accepted, Allowance, CachedSynAck, Claim, Departure, HandedOver, KernelCookie, Note,
@@ -417,8 +417,12 @@ impl Tables for Model {
         self.rule_expiry.get(&slot).copied().unwrap_or(0)
     }
 
-    fn rule_hits(&mut self, slot: u32) -> Option<&mut RuleHits> {
-        Some(self.rule_hits.entry(slot).or_default())
+    fn rule_hits(&mut self, slot: u32) -> Option<&mut u64> {
+        Some(&mut self.rule_hits.entry(slot).or_default().hits)
+    }
+
+    fn rule_returns(&mut self, slot: u32) -> Option<&mut RuleReturns> {
+        Some(&mut self.rule_hits.entry(slot).or_default().returns)
     }
 
     fn is_exempt_filter_clear(&self, place: usize) -> bool {

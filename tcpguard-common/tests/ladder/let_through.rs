@@ -1,6 +1,8 @@
 //! SYNs that a rule matches and that pass when they are retransmitted.
 
-use tcpguard_common::abi::{Addr, Mask, Mode, Rate, Reason, RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::abi::{
+    Addr, Mask, Mode, Rate, Reason, RuleHits, RuleRef, RuleReturns, SignatureKey,
+};
 use tcpguard_common::fastpath::{self, HANDSHAKE_NS};
 use tcpguard_common::model::{Model, Packet};
 
@@ -21,7 +23,8 @@ fn drop_alike(host: &mut Model) {
 
 /// The counts of that rule.
 fn hits(host: &Model) -> [u64; 3] {
-    let RuleHits { hits, accepted_retransmits, completed } = host.rule_hits[&1];
+    let RuleHits { hits, returns } = host.rule_hits[&1];
+    let RuleReturns { accepted_retransmits, completed } = returns;
     [hits, accepted_retransmits.into(), completed.into()]
 }
 

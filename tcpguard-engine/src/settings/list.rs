@@ -95,7 +95,7 @@ static THRESHOLDS: [Threshold; 8] = [
         least: maps::MIN_RULES as f64,
         most: maps::MAX_RULES as f64,
         doc: "Capacity for rules of all kinds. A rule for certain ports counts once for each of \
-              them. More capacity takes memory: for each 10,000 rules about 0.5 MiB, 0.3 MiB for \
+              them. More capacity takes memory: for each 10,000 rules about 0.6 MiB, 0.2 MiB for \
               each CPU, and 1 MiB for rules that exist. A restart applies it and keeps the rules. \
               Raise it if you import lists of more addresses, lower it if your memory is short.",
         source: "Weighed against memory that most hosts do not need: published lists of addresses have \

@@ -219,7 +219,8 @@ pub fn listener_counters(
 
 /// The engine's form of the counters of a rule.
 pub fn rule_counters(id: engine::RuleId, hits: &abi::RuleHits) -> engine::RuleCounters {
-    let abi::RuleHits { hits, accepted_retransmits, completed } = *hits;
+    let abi::RuleHits { hits, returns } = *hits;
+    let abi::RuleReturns { accepted_retransmits, completed } = returns;
     engine::RuleCounters {
         id,
         hits,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tcpguard_common::abi::{
     Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
     FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
-    NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleHits, RuleRef,
+    NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleRef, RuleReturns,
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
@@ -59,7 +59,8 @@ pub struct Dataplane {
     /// Capacity of each of the maps of source rules, and of those of all rules.
     rule_slots: u32,
     rule_expiry: Table<u32, u64>,
-    rule_hits: PerCpu<RuleHits>,
+    rule_hits: PerCpu<u64>,
+    rule_returns: Table<u32, RuleReturns>,
     exempt_v4: Table<PrefixV4, ExemptEntry>,
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     exempt_rates: Table<u32, Bucket>,
@@ -110,6 +111,7 @@ impl Dataplane {
             rule_slots: object.rule_slots,
             rule_expiry: object.table(maps::RULE_EXPIRY)?,
             rule_hits: object.per_cpu(maps::RULE_HITS)?,
+            rule_returns: object.table(maps::RULE_RETURNS)?,
             exempt_v4: object.table(maps::EXEMPT_V4)?,
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             exempt_rates: object.table(maps::EXEMPT_RATES)?,

@@ -48,7 +48,7 @@ plain!(
     abi::PrefixV4,
     abi::PrefixV6,
     abi::ClosedPortSource,
-    abi::RuleHits,
+    abi::RuleReturns,
     abi::RuleRef,
     abi::DropCacheSet,
     abi::SignatureKey,
@@ -99,6 +99,13 @@ pub const BATCH: usize = 256;
 /// Position up to which a map has been read; by default its beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position(Option<u32>);
+
+impl Position {
+    /// The position before an element of an array.
+    pub const fn before(index: u32) -> Self {
+        Self(index.checked_sub(1))
+    }
+}
 
 /// A map with one value per key.
 #[derive(Debug)]

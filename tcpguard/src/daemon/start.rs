@@ -36,7 +36,7 @@ use crate::daemon::reading::host_view::HostView;
 use crate::daemon::reading::hot_sources::HotSources;
 use crate::daemon::reading::loss_watch::LossWatch;
 use crate::daemon::reading::pace::Pace;
-use crate::daemon::reading::read_cache::{Cells, Handshakes};
+use crate::daemon::reading::read_cache::{Cells, Handshakes, Hits};
 use crate::daemon::reading::routes::Routes;
 use crate::daemon::requests::confirm::ModeClock;
 use crate::daemon::requests::counts::Counts;
@@ -266,6 +266,7 @@ impl Agent {
             listening: Pace::default(),
             last_slow: None,
             cells: Cells::default(),
+            hits: Hits::default(),
             handshakes: Handshakes::default(),
             arrivals: Arrivals::default(),
             routes: Routes::default(),

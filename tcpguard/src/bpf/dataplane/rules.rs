@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::{Fingerprint, Mask, RuleHits, RuleRef, SignatureKey};
+use tcpguard_common::abi::{Fingerprint, Mask, RuleHits, RuleRef, RuleReturns, SignatureKey};
 use tcpguard_engine::Ports;
 
 use super::Dataplane;
 use crate::bpf::convert::{Source, client_around, net, source};
-use crate::bpf::table::{Position, Table};
+use crate::bpf::table::{BATCH, Position, Table};
 use crate::bpf::{CarriedRules, KernelError, Plain};
 
 /// A rule as the kernel holds it.
@@ -245,33 +245,39 @@ impl Dataplane {
         self.rule_expiry.batch(position, each)
     }
 
-    /// Hits of rule `slot`, summed over CPUs.
+    /// Counters of rule `slot`, of all CPUs.
     pub fn rule_hits(&self, slot: u32) -> Result<RuleHits, KernelError> {
-        Ok(sum(&self.rule_hits.get(slot)?))
+        let hits = self.rule_hits.get(slot)?.iter().sum();
+        Ok(RuleHits { hits, returns: self.rule_returns.get(&slot)?.unwrap_or_default() })
     }
 
-    /// Hits of the rules in the first `slots` slots, and perhaps of more, by slot.
+    /// Counters of the rules in the first `slots` slots, and perhaps of more, by slot.
     pub fn first_rule_hits(&self, slots: u32) -> Result<Vec<RuleHits>, KernelError> {
-        let (mut all, mut position) = (Vec::new(), Position::default());
+        let (mut all, mut position) = (Vec::<RuleHits>::new(), Position::default());
         while all.len() < slots as usize
-            && self.rule_hits.batch(&mut position, |cpus| all.push(sum(cpus)))?
+            && self.rule_hits.batch(&mut position, |cpus| {
+                all.push(RuleHits { hits: cpus.iter().sum(), ..RuleHits::default() });
+            })?
         {}
+        // A rule without hits has kept no client out.
+        for (place, hits) in all.chunks_mut(BATCH).enumerate() {
+            if hits.iter().any(|of_rule| of_rule.hits != 0) {
+                let first = place * BATCH;
+                self.rule_returns.batch(&mut Position::before(first as u32), |slot, returns| {
+                    if let Some(hits) = hits.get_mut(slot as usize - first) {
+                        hits.returns = returns;
+                    }
+                })?;
+            }
+        }
         Ok(all)
     }
 
-    /// Starts the hits of rule `slot` from zero.
+    /// Starts the counters of rule `slot` from zero.
     pub fn reset_rule_hits(&self, slot: u32) -> Result<(), KernelError> {
-        self.rule_hits.fill(slot, &RuleHits::default())
+        self.rule_hits.fill(slot, &0)?;
+        self.rule_returns.set(&slot, &RuleReturns::default())
     }
-}
-
-/// Hits of a rule on all CPUs.
-fn sum(cpus: &[RuleHits]) -> RuleHits {
-    cpus.iter().fold(RuleHits::default(), |sum, cpu| RuleHits {
-        hits: sum.hits + cpu.hits,
-        accepted_retransmits: sum.accepted_retransmits.saturating_add(cpu.accepted_retransmits),
-        completed: sum.completed.saturating_add(cpu.completed),
-    })
 }
 
 fn keys<K: Plain>(table: &Table<K, RuleRef>) -> Result<Vec<K>, KernelError> {

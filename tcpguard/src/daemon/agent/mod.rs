@@ -41,7 +41,7 @@ use crate::daemon::reading::host_view::HostView;
 use crate::daemon::reading::hot_sources::HotSources;
 use crate::daemon::reading::loss_watch::{Change, LossWatch};
 use crate::daemon::reading::pace::Pace;
-use crate::daemon::reading::read_cache::{Cells, Handshakes};
+use crate::daemon::reading::read_cache::{Cells, Handshakes, Hits};
 use crate::daemon::reading::routes::Routes;
 use crate::daemon::requests::confirm::{ModeClock, PendingMode};
 use crate::daemon::requests::counts::Counts;
@@ -108,6 +108,7 @@ pub struct Agent {
     pub(super) listening: Pace,
     pub(super) last_slow: Option<Timestamp>,
     pub(super) cells: Cells,
+    pub(super) hits: Hits,
     pub(super) handshakes: Handshakes,
     pub(super) arrivals: Arrivals,
     pub(super) routes: Routes,

@@ -29,6 +29,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const BUSY_PORTS: usize = 8;
 /// While no more ports are busy, the list of all sockets takes at most one in so many parts of a CPU's time.
 const IDLE_PART: u32 = 200;
+/// The outcomes of SYNs that a rule matched.
+const MATCHED: [Reason; 4] = [
+    Reason::WouldDropSource,
+    Reason::WouldDropSignature,
+    Reason::DropSource,
+    Reason::DropSignature,
+];
 
 impl Agent {
     /// Runs one round: read everything, think, act. Returns its time if all of it succeeded.
@@ -303,7 +310,12 @@ impl Agent {
         let tried = host.no_listener + probes.sum::<u64>();
         let cells = self.cells.of(tried, || executor.dataplane.closed_port_sources())?;
         let closed_port_sources = executor.closed_port_sources(now, cells);
-        let rules = executor.rule_counters()?;
+        // An interface without a slot counts in the first.
+        let rest = executor.dataplane.packets(0)?;
+        let packets = received.packets.iter().chain([&rest]);
+        let matched = packets.flat_map(|one| MATCHED.map(|reason| one.reasons[reason as usize]));
+        let matched = [matched.sum(), executor.changes];
+        let rules = self.hits.of(now, matched, || executor.rule_counters())?;
         let sample_shift = executor.config.sample_shift;
         // Nothing fails from here on: the next sample would not have them again.
         let monitored = &mut self.executor.listeners;

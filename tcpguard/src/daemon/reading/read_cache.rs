@@ -1,7 +1,13 @@
 //! Tables that are read again only when a counter beside them says that packets came: at most times, for
 //! most listeners, none did.
 
+use std::time::Duration;
+
 use tcpguard_common::abi::ClosedPortSource;
+use tcpguard_engine::{RuleCounters, Timestamp};
+
+/// For this long after a SYN that a rule matched, its retransmission may come, and its handshake may complete.
+const RETURNS: Duration = Duration::from_secs(70);
 
 /// Test whether the table of followed handshakes, of which a look reads 6 MiB, can have anything in it.
 #[derive(Debug, Default)]
@@ -61,9 +67,37 @@ impl Cells {
     }
 }
 
+/// The counters of all rules, each of which takes a look-up on every CPU.
+#[derive(Debug, Default)]
+pub struct Hits {
+    /// SYNs that rules matched, and changes of the rules, when one of them was last seen to grow, and that time.
+    matched: Option<([u64; 2], Timestamp)>,
+    rules: Vec<RuleCounters>,
+}
+
+impl Hits {
+    /// Those there are at `now`, when rules have matched so many SYNs and changed so often.
+    pub fn of<E>(
+        &mut self,
+        now: Timestamp,
+        matched: [u64; 2],
+        read: impl FnOnce() -> Result<Vec<RuleCounters>, E>,
+    ) -> Result<Vec<RuleCounters>, E> {
+        let (known, grew) = *self.matched.get_or_insert((matched, now));
+        let grew = if known == matched { grew } else { now };
+        self.matched = Some((matched, grew));
+        if now.since(grew) <= RETURNS {
+            self.rules = read()?;
+        }
+        Ok(self.rules.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+
+    use tcpguard_engine::RuleId;
 
     use super::*;
 
@@ -99,5 +133,25 @@ mod tests {
         assert!(cells.of(1, none).unwrap().is_empty(), "counted, and not noted yet");
         assert_eq!(cells.of(1, all).unwrap(), [used]);
         assert_eq!(cells.of(1, unread).unwrap(), [used]);
+    }
+
+    #[test]
+    fn counters_of_rules_are_read_as_long_as_matched_syns_may_return() {
+        let mut hits = Hits::default();
+        let read = |count: u64| {
+            let counted =
+                RuleCounters { id: RuleId(1), hits: count, accepted_retransmits: 0, completed: 0 };
+            move || Ok::<_, Infallible>(vec![counted])
+        };
+        let at = |s: u64| Timestamp::from_nanos(s * 1_000_000_000);
+        let of = |rules: Vec<RuleCounters>| rules[0].hits;
+        assert_eq!(of(hits.of(at(5), [0, 1], read(1)).unwrap()), 1);
+        assert_eq!(of(hits.of(at(75), [0, 1], read(2)).unwrap()), 2);
+        assert_eq!(of(hits.of(at(76), [0, 1], unread).unwrap()), 2);
+        // A rule matches a SYN, then the rules change.
+        assert_eq!(of(hits.of(at(100), [1, 1], read(3)).unwrap()), 3);
+        assert_eq!(of(hits.of(at(170), [1, 1], read(4)).unwrap()), 4);
+        assert_eq!(of(hits.of(at(171), [1, 1], unread).unwrap()), 4);
+        assert_eq!(of(hits.of(at(172), [1, 2], read(0)).unwrap()), 0);
     }
 }

@@ -427,8 +427,9 @@ fn a_dropped_syn_that_is_retransmitted_passes_in_both_and_its_handshake_counts_f
     assert_eq!(pair.reasons[&Reason::DropSignature], 1);
     assert_eq!(pair.reasons[&Reason::SynRetransmitted], 2);
     pair.assert_same_state();
-    let completed =
-        |pair: &Pair| -> u32 { pair.model.rule_hits.values().map(|hits| hits.completed).sum() };
+    let completed = |pair: &Pair| -> u32 {
+        pair.model.rule_hits.values().map(|hits| hits.returns.completed).sum()
+    };
     assert_eq!(completed(&pair), 0);
     let mut answer = Segment::new(server, client, flags::SYN | flags::ACK);
     (answer.seq, answer.ack) = (77, 2);
