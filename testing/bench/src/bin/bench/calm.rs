@@ -22,6 +22,7 @@ use crate::samples::Samples;
 const HOST: &str = "10.9.0.2";
 const BULK: u16 = 5201;
 const SHORT: u16 = 80;
+const QUESTION: usize = 100;
 const ANSWER: usize = 200;
 /// TCP has found its speed.
 const WARM: Duration = Duration::from_millis(300);
@@ -214,7 +215,7 @@ fn transfer(order: u8, window: Duration) -> Result<f64> {
 }
 
 fn answer(mut stream: TcpStream) -> std::io::Result<usize> {
-    stream.read(&mut [0; 256])?;
+    stream.read_exact(&mut [0; QUESTION])?;
     stream.write(&[0; ANSWER])
 }
 
@@ -223,7 +224,7 @@ fn connections(window: Duration) -> Result<f64> {
     let (begun, mut count) = (Instant::now(), 0);
     while begun.elapsed() < window {
         let mut stream = TcpStream::connect((HOST, SHORT))?;
-        stream.write_all(&[0; 100])?;
+        stream.write_all(&[0; QUESTION])?;
         stream.read_exact(&mut [0; ANSWER])?;
         // A reset, so that no port is left in TIME_WAIT.
         set_socket_linger(&stream, Some(Duration::ZERO))?;
