@@ -293,7 +293,7 @@ fn help() -> String {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         text += &format!("  {:<16} {about}\n", verb.get_name());
     }
-    text.trim_start().to_owned()
+    text.trim().to_owned()
 }
 
 #[cfg(test)]
