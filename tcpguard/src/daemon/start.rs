@@ -337,6 +337,7 @@ fn load(
         let dataplane = Dataplane::of(&object)?;
         if let Some(carried) = carried {
             dataplane.restore_rules(&carried)?;
+            dataplane.renew_next_hops(clock().now.as_nanos())?;
         }
         Ok((object, dataplane))
     };

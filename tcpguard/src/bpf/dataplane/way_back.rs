@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use tcpguard_common::abi::{Addr, NextHop, NextHops, PrefixV4, PrefixV6, maps};
+use tcpguard_common::abi::{Addr, NextHop, NextHops, PrefixV4, PrefixV6, maps, moment};
 
 use super::Dataplane;
 use crate::bpf::Result;
@@ -73,6 +73,16 @@ impl Dataplane {
     /// Sets the next hops of a route, as the programs do: for tests, in which no SYN-ACK leaves.
     pub fn set_next_hops(&self, route: u32, hops: &NextHops) -> Result<()> {
         self.next_hops.set(&route, hops)
+    }
+
+    /// Counts the known next hops as seen now. Otherwise a SYN of each route goes to the stack to renew them.
+    pub fn renew_next_hops(&self, now_ns: u64) -> Result<()> {
+        for (route, mut hops) in self.next_hops()? {
+            let known = hops.hops.iter_mut().filter(|hop| hop.ifindex != 0);
+            known.for_each(|hop| hop.seen = moment(now_ns));
+            self.set_next_hops(route, &hops)?;
+        }
+        Ok(())
     }
 
     /// The neighbours whose Ethernet addresses were seen.
