@@ -77,6 +77,8 @@ struct Seen {
     failed: usize,
     /// Share of the frames that the cables to the attacked host lost meanwhile, 0 to 1.
     lost: f64,
+    /// SYNs that go to the stack to renew next hops while cookies answer the others: one of a route every two seconds.
+    renewing: u64,
 }
 
 /// Returns whether the rules are the same.
@@ -168,7 +170,11 @@ fn changed(times: u64, flooding: Flooding, rate: u32, clients: bool, change: Cha
     flood.goes_on().unwrap();
     let lost = (lab.lost().unwrap() - lost_before) as f64 / (flood.sent() - sent_before) as f64;
     let sent = flood.stop().unwrap().sent;
-    let mut seen = Seen { lost, ..Seen::default() };
+    let renewing = match flooding {
+        Flooding::FixedFingerprint => 0,
+        Flooding::LikeClients => between(begun, ended).as_secs().div_ceil(2),
+    };
+    let mut seen = Seen { lost, renewing, ..Seen::default() };
     if let Some(books) = books {
         seen.fate = books.close(sent).unwrap();
     }
@@ -227,10 +233,11 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
     });
     let alone = seen.split_off(seen.len() - 3);
     let [fate, leaks, brief] = [0, 1, 2].map(|case| alone[case].fate);
+    let renewing = alone[0].renewing;
     let unmitigated = seen.pop();
     let shut_out = unmitigated.as_ref().is_none_or(|seen| seen.failed > 0);
     let result = format!(
-        "changes of layout: {} of {} SYNs leaked ({}), {} of {} handshakes in \
+        "changes of layout: {} of {} SYNs leaked ({}; {renewing} renew next hops), {} of {} handshakes in \
          {clients_rate} SYN/s failed",
         fate.leaked(),
         fate.sent,
@@ -238,7 +245,7 @@ fn row(name: &'static str, flooding: Flooding, naive: Change) {
         clients.failed,
         clients.handshakes
     );
-    row.result(2 * 2 * times, result, fate.leaked() == 0 && clients.failed == 0)
+    row.result(2 * 2 * times, result, fate.leaked() <= renewing && clients.failed == 0)
         .naive(
             2,
             format!(
