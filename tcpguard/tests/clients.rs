@@ -1,5 +1,4 @@
-//! What is said of an attack and of clients: whether they connect is one number, and every page, document and metric
-//! shows it.
+//! Words about an attack and about clients: their success is one number, and every page, document and metric shows it.
 
 mod support;
 
@@ -23,7 +22,7 @@ fn lab(clients: Clients) -> Lab {
     lab
 }
 
-/// The application accepts nothing any more.
+/// The application no longer accepts anything.
 fn full_accept_queue() -> Lab {
     let mut lab = lab(Clients::steady(50.0));
     lab.kernel.set_accepting(0, false);

@@ -273,6 +273,6 @@ fn a_full_set_fits_into_a_request() {
     ] {
         let (code, said, talk) = agent.run(line, &text);
         assert_eq!(code, Some(0), "{said}{talk}");
-        assert!(said.starts_with(&format!("{did} 131072 rules: ")), "{said}");
+        assert!(said.starts_with(&format!("{did} 131k rules: ")), "{said}");
     }
 }

@@ -142,7 +142,7 @@ pub struct HostCounters {
 pub struct RuleHits {
     /// SYNs dropped, or that would have been in enforce mode.
     pub hits: u64,
-    /// What came of the clients among them.
+    /// Retransmissions and completions of the clients among them.
     pub returns: RuleReturns,
 }
 

@@ -82,7 +82,7 @@ impl Engine {
         Some(IncidentReport { quiet, ..report })
     }
 
-    /// What is reported of an open incident of which nothing was seen for so long.
+    /// The report of an open incident of which nothing was seen for so long.
     pub(super) fn quiet(&self, lasts: Duration) -> Option<QuietReport> {
         let since = self.now - lasts;
         let ends = since + self.settings.common.quiet;

@@ -83,7 +83,7 @@ impl Completions {
     pub const LEAST: f64 = 2.0;
 
     /// Counts of clients, where `rate` handshakes complete and `failing` others fail per second. Of those that a flood or
-    /// strangers may have begun, no more are clients' than are missing from the baseline.
+    /// other unvalidated sources may have begun, no more are clients' than are missing from the baseline.
     pub fn of(
         rate: f64,
         baseline: Option<f64>,

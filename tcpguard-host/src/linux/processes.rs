@@ -325,7 +325,7 @@ Max locked memory         8388608              8388608              bytes
         let mut child = Command::new("sleep").arg("9").spawn().expect("a process");
         let root = Path::new(PROC);
         let age = |pid: u32| age(&root.join(pid.to_string())).expect("an age");
-        let (own, younger) = (age(std::process::id()), age(child.id()));
+        let (younger, own) = (age(child.id()), age(std::process::id()));
         assert!(younger < Duration::from_secs(5) && younger <= own, "{younger:?} {own:?}");
         child.kill().and_then(|()| child.wait()).expect("its end");
         assert_eq!(super::age(&root.join(child.id().to_string())), None);

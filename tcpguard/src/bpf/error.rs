@@ -42,7 +42,7 @@ pub enum KernelError {
     },
     /// There is no memory, or the service may not have more.
     #[error(
-        "no memory for {what}: the BPF maps take about 60 MiB, which count towards MemoryMax= of the \
+        "no memory for {what}: the BPF maps take 30 to 200 MiB, by the number of CPUs, which count towards MemoryMax= of the \
          service"
     )]
     Memory {

@@ -7,7 +7,7 @@ use tcpguard_engine::{Completions, IncidentReport};
 use super::build::number;
 use super::{Incident, Listener};
 
-/// Whether clients connect: their handshakes that complete, and those that fail.
+/// Success of clients: their handshakes that complete, and those that fail.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Clients {
     /// Completed handshakes per second, mean of the last 8 s; of a closed incident, mean of its duration.

@@ -60,7 +60,7 @@ pub struct Incident {
     pub cookies_redeemed: u64,
     /// Number of handshakes that completed: clients that got in.
     pub completed: u64,
-    /// Whether clients connect at its listener. `null` for an incident of no
+    /// Success of clients at its listener. `null` for an incident of no
     /// listener, and for a closed incident without a known baseline.
     #[serde(default)]
     pub clients: Option<Clients>,

@@ -37,7 +37,7 @@ pub struct Listener {
     /// SYNs per second, over the last second, that rules dropped or that were too many (see
     /// `totals.limited`); in mode `observe`, SYNs that rules would have dropped.
     pub dropped_pps: f64,
-    /// Whether clients connect.
+    /// Success of clients.
     pub clients: Clients,
     /// State of the listener.
     pub state: ListenerState,

@@ -112,10 +112,9 @@ pub fn calm() -> (Report, Facts) {
         sample_shift: 0,
     };
     let earlier = packets(&[(Reason::Syn, 9_948), (Reason::Segment, 899_000)], 9_948);
-    let now = packets(
-        &[(Reason::Syn, 10_000), (Reason::Segment, 900_000), (Reason::NotTcp, 1_200)],
-        10_000,
-    );
+    let counts = [(Reason::Syn, 10_000), (Reason::Segment, 900_000), (Reason::NotTcp, 1_200)];
+    let now = packets(&counts, 10_000);
+    let tcp_ext = TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() };
     let facts = Facts {
         clock: clock(),
         interval: Duration::from_millis(250),
@@ -136,13 +135,7 @@ pub fn calm() -> (Report, Facts) {
         interfaces: vec![interface(now, earlier)],
         losses: arrivals([1_200, 1_050], 0, 0),
         conntrack: Some(Conntrack { count: 7_864, max: 262_144 }),
-        tcp_ext: Reading {
-            now: TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
-            earlier: Some((
-                TcpExt { syncookies_sent: 12, listen_drops: 3, ..TcpExt::default() },
-                Duration::from_secs(1),
-            )),
-        },
+        tcp_ext: Reading { now: tcp_ext, earlier: Some((tcp_ext, Duration::from_secs(1))) },
         cookies: Cookies {
             backend: BackendInUse::Own,
             reason: None,

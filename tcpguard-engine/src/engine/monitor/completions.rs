@@ -1,4 +1,4 @@
-//! Whether a listener's clients connect.
+//! Success of a listener's clients: their handshakes that complete, and those that fail.
 
 use super::ListenerMonitor;
 use crate::input::{Mitigation, POLL, Timestamp};

@@ -118,7 +118,7 @@ impl Arrivals {
         let attached = attached.join(", ");
         let count = |number: u64| short(number as f64);
         if all.syns == 0 && all.completed + all.elsewhere >= ENOUGH {
-            // Their SYNs may have come by the attached interface, where nobody can read them.
+            // Their SYNs may have come by the attached interface, where they cannot be read.
             let by = by + if all.elsewhere == 0 { " or encrypted (IPsec)" } else { "" };
             let text = format!(
                 "{attached}: no SYN seen, but {} handshakes completed. Clients arrive by {by}, unprotected",

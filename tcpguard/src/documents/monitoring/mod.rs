@@ -24,7 +24,7 @@ pub struct Report {
     pub level: Level,
     /// The situation in words.
     pub situation: String,
-    /// Whether clients connect; `null` without a response of an agent.
+    /// Success of clients; `null` without a response of an agent.
     pub clients: Option<Clients>,
     /// Reasons for a level other than `ok`, the most severe first. Empty if the level is `ok`, or without a
     /// response of an agent, for which `situation` holds the error.

@@ -102,7 +102,7 @@ pub fn verdict(incident: &Incident) -> String {
     format!("{}{rest}", first.to_uppercase())
 }
 
-/// Whether clients connect.
+/// Success of clients.
 fn clients(incident: &Incident) -> Option<String> {
     if incident.class.is_of_host() {
         return None;

@@ -2,7 +2,7 @@
 //!
 //! What ExaBGP writes about a route is for people. 5.0 writes `=https` where 4.2 wrote `=443`, and the next version may
 //! write anything. It has no other form: 4.2 replies in text only, and the JSON of 5.0 leaves FlowSpec rules out.
-//! Nobody else announces routes by this process, so a line that appears with an announcement is that route, and the
+//! No other program announces routes by this process, so a line that appears with an announcement is that route, and the
 //! route is there for as long as the line is. What cannot be distinguished costs the confirmation of one route.
 
 use std::collections::{BTreeMap, BTreeSet};

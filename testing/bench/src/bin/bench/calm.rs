@@ -39,7 +39,7 @@ struct Options {
     window: f64,
 }
 
-/// What runs on the host.
+/// Agents on the host.
 const ARMS: [(&str, Option<&str>, bool); 5] = [
     ("without tcpguard", None, false),
     ("native", Some("native"), false),
