@@ -50,7 +50,7 @@ pub struct Late {
     /// polls completed, not only how many completed between them.
     pub polls: [u64; LATE_POLLS],
     /// Handshakes that new clients completed after a SYN that a rule matched had passed, as
-    /// [`RuleHits::completed`].
+    /// [`RuleReturns::completed`].
     pub let_through: u64,
     /// Of the SYNs that [`ListenerCounters::syn_retransmit`] counts, those that came as late as those of a client's
     /// kernel; see [`crate::fastpath::retransmit_timing`] (sampled).
