@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tcpguard_kit::daemon::agent::{Agent, Mode, cli};
 use tcpguard_kit::daemon::status::Status;
+use tcpguard_kit::measure::clock::TIMEOUT;
 use tcpguard_kit::net::lab::{
     ATTACKER_MAC, CLIENT_MAC, EDGE_MAC, Family, Hosts, INTERFACE, Lab, PORT, in_words,
 };
@@ -155,10 +156,12 @@ fn vxlan(hosts: &Hosts<'_>, name: &str, below: &str) -> Result<()> {
     Ok(())
 }
 
-/// Connects `times` times and closes each connection.
+/// Connects `times` times and closes each connection. A SYN that comes before a bridge forwards to its new port is sent
+/// again after a second.
 fn connect(host: &Netns, service: SocketAddr, times: u32) {
-    let connect =
-        || (0..times).try_for_each(|_| Ok(TcpStream::connect_timeout(&service, SECOND).map(drop)?));
+    let connect = || {
+        (0..times).try_for_each(|_| Ok(TcpStream::connect_timeout(&service, TIMEOUT).map(drop)?))
+    };
     host.run(connect).unwrap();
 }
 
