@@ -9,6 +9,7 @@ use tcpguard_fleet::collect::FleetStatus;
 use tcpguard_fleet::daemon::status::ProcessStatus;
 use tcpguard_fleet::document::Document;
 use tcpguard_fleet::hook::document::Hook;
+use tcpguard_support::schema::printed;
 
 /// After a change of the types: `UPDATE_EXPECTED=1 cargo test -p tcpguard-fleet --test schema`, and read the
 /// difference. Within one version of a document it may only add.
@@ -25,7 +26,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
     let mut stale = Vec::new();
     for (file, schema) in &schemas {
         let path = directory.join(file);
-        let found = serde_json::to_string_pretty(schema).expect("JSON") + "\n";
+        let found = printed(&serde_json::to_value(schema).expect("JSON"));
         if update {
             fs::create_dir_all(&directory).expect("a directory");
             fs::write(&path, &found).expect("written");

@@ -24,6 +24,40 @@ pub fn faults(name: &str, document: &Value) -> Vec<String> {
     faults
 }
 
+/// Returns the text of a schema's file: an object that holds no other takes one line.
+pub fn printed(schema: &Value) -> String {
+    let mut text = String::new();
+    print(schema, 1, &mut text);
+    text + "\n"
+}
+
+fn print(value: &Value, depth: usize, text: &mut String) {
+    let (open, close, parts): (_, _, Vec<_>) = match value {
+        Value::Object(members) if members.values().any(holds_object) => {
+            let name = |name: &String| Value::from(name.as_str()).to_string() + ": ";
+            ("{", "}", members.iter().map(|(key, value)| (name(key), value)).collect())
+        }
+        Value::Array(items) if items.iter().any(holds_object) => {
+            ("[", "]", items.iter().map(|item| (String::new(), item)).collect())
+        }
+        _ => return text.push_str(&value.to_string()),
+    };
+    text.push_str(open);
+    for (index, (name, part)) in parts.into_iter().enumerate() {
+        text.push_str(if index == 0 { "\n" } else { ",\n" });
+        text.push_str(&"  ".repeat(depth));
+        text.push_str(&name);
+        print(part, depth + 1, text);
+    }
+    text.push('\n');
+    text.push_str(&"  ".repeat(depth - 1));
+    text.push_str(close);
+}
+
+fn holds_object(value: &Value) -> bool {
+    value.is_object() || value.as_array().is_some_and(|items| items.iter().any(holds_object))
+}
+
 fn shipped(file: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(file);
     let text =

@@ -33,12 +33,25 @@ pub fn plain(file: &str) -> String {
     without_spans(&lines(file, |line| line.trim_start().trim_start_matches(['#', '/']).to_owned()))
 }
 
-/// Reads a JSON Schema with a key a line: its descriptions. The names of keys are an interface.
+/// Reads a JSON Schema in which no string takes several lines: its descriptions. The names of keys are an interface.
 pub fn schema(file: &str) -> String {
     without_spans(&lines(file, |line| {
-        let description = line.trim_start().strip_prefix("\"description\":");
-        description.unwrap_or_default().replace("\\n", " ")
+        let described = line.split("\"description\":").skip(1);
+        let text = described.filter_map(|rest| rest.trim_start().strip_prefix('"'));
+        let texts: Vec<String> = text.map(|rest| first_string(rest).replace("\\n", " ")).collect();
+        texts.join(". ")
     }))
+}
+
+/// Returns the string that `text` goes on with, up to its closing quotation mark.
+fn first_string(text: &str) -> &str {
+    let mut escaped = false;
+    let end = text.find(|char| {
+        let closes = char == '"' && !escaped;
+        escaped = char == '\\' && !escaped;
+        closes
+    });
+    &text[..end.unwrap_or(text.len())]
 }
 
 fn lines(file: &str, text: impl FnMut(&str) -> String) -> String {
@@ -117,8 +130,8 @@ mod tests {
             "1one 1` 1two 2three 4set 4four 4`"
         );
         assert_eq!(
-            read(&schema("{\n  \"description\": \"Two\\nthree\"\n\"title\": \"five\"")),
-            "2\" 2two 2three 2\""
+            read(&schema("{\n  \"description\": \"Two\\nthree\",\"title\":\"five\"")),
+            "2two 2three"
         );
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
+use tcpguard_support::schema::printed;
 
 use super::*;
 
@@ -17,7 +18,7 @@ fn the_shipped_schemas_are_those_of_the_types() {
     let mut stale = Vec::new();
     for (file, schema) in &files {
         let path = directory.join(file);
-        let found = serde_json::to_string_pretty(schema).unwrap() + "\n";
+        let found = printed(schema);
         if update {
             std::fs::write(&path, &found).unwrap();
         }
