@@ -19,6 +19,7 @@ mod platform;
 mod process;
 mod promises;
 mod pypi;
+mod record;
 mod setup;
 mod sizes;
 mod supply;

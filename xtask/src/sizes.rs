@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::LONGEST_FILE;
+use crate::record;
 use crate::wording::comments;
 use crate::wording::source;
 use crate::workspace::Workspace;
@@ -74,18 +75,12 @@ pub struct Ceilings(BTreeMap<String, Ceiling>);
 
 impl Ceilings {
     pub fn read(workspace: &Workspace) -> Result<Self> {
-        let path = workspace.root.join(RECORD);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}; `{UPDATE}` writes it", path.display()))?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{RECORD} is damaged; `{UPDATE}` writes it anew"))
+        record::read(&workspace.root.join(RECORD), UPDATE)
     }
 
     /// Writes the ceilings to the repository.
     pub fn write(&self, workspace: &Workspace) -> Result<()> {
-        let path = workspace.root.join(RECORD);
-        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))
+        record::write(&workspace.root.join(RECORD), self)
     }
 
     /// Compares the sizes with their ceilings.

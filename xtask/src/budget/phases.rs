@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::record;
 use crate::workspace::Workspace;
 
 const RECORD: &str = "testing/record/phases.json";
@@ -43,17 +44,12 @@ impl Phases {
 
     /// Keeps it as the last run.
     pub fn keep(&self, workspace: &Workspace) -> Result<()> {
-        self.write(&workspace.target.join("phases.json"))
+        record::write(&workspace.target.join("phases.json"), self)
     }
 
     /// Makes it the record of the repository.
     pub fn record(&self, workspace: &Workspace) -> Result<()> {
-        self.write(&workspace.root.join(RECORD))
-    }
-
-    fn write(&self, path: &std::path::Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        record::write(&workspace.root.join(RECORD), self)
     }
 
     /// Compares it with the record of the repository, and returns the outcome in words.
@@ -61,11 +57,7 @@ impl Phases {
     /// # Errors
     /// Names the phases that took too long, or the damage of the record.
     pub fn hold(&self, workspace: &Workspace) -> Result<String> {
-        let text = fs::read_to_string(workspace.root.join(RECORD))
-            .with_context(|| format!("cannot read {RECORD}; `{UPDATE}` writes it"))?;
-        let record: Self = serde_json::from_str(&text)
-            .with_context(|| format!("{RECORD} is damaged; `{UPDATE}` writes it anew"))?;
-        self.compare(&record)
+        self.compare(&record::read(&workspace.root.join(RECORD), UPDATE)?)
     }
 
     fn compare(&self, record: &Self) -> Result<String> {

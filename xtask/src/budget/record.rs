@@ -2,12 +2,12 @@
 //! acceptance.
 
 use std::collections::BTreeMap;
-use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{Figures, Kind};
+use crate::record;
 use crate::workspace::Workspace;
 
 const RECORD: &str = "testing/record/budgets.json";
@@ -43,18 +43,12 @@ pub struct Budgets(BTreeMap<String, Budget>);
 impl Budgets {
     /// Reads the budgets of the repository.
     pub fn read(workspace: &Workspace) -> Result<Self> {
-        let path = workspace.root.join(RECORD);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}; `{UPDATE}` writes it", path.display()))?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{RECORD} is damaged; `{UPDATE}` writes it anew"))
+        record::read(&workspace.root.join(RECORD), UPDATE)
     }
 
     /// Writes the budgets to the repository.
     pub fn write(&self, workspace: &Workspace) -> Result<()> {
-        let path = workspace.root.join(RECORD);
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        record::write(&workspace.root.join(RECORD), self)
     }
 
     /// Returns the budgets with the values of `figures`. The allowed growth of each stays.
