@@ -202,7 +202,7 @@ fn an_import_says_what_became_of_the_rules() {
 }
 
 #[test]
-fn every_mistake_is_named_and_nothing_is_asked_for() {
+fn every_mistake_is_named_at_once_and_nothing_is_changed() {
     let agent = Agent::with(Vec::new());
     let refused = |line: &[&str], text: &str, expected: &str| {
         let expected = (Some(1), String::new(), expected.to_owned());
@@ -210,17 +210,19 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
     };
     refused(
         &["rules", "import", "-"],
-        "192.0.2.1\nmallory\n\n192.0.2.1\n",
-        "error: 2 mistakes in -, nothing was changed\n  \
+        "192.0.2.1\nmallory\n\n192.0.2.1\n203.0.113.200\n",
+        "error: 3 mistakes in -, nothing was changed\n  \
          line 2: \"mallory\" is not a prefix; write one such as 192.0.2.0/24 or 2001:db8::1\n  \
-         line 4: duplicate of line 1: 192.0.2.1/32\n\
-         hint: correct them (or use --force), then: tcpguard rules import -\n",
+         line 4: duplicate of line 1: 192.0.2.1/32\n  \
+         line 5: protected\n\
+         hint: correct them, then: tcpguard rules import -\n",
     );
     refused(
         &["rules", "import", "-"],
-        "192.0.2.1\n203.0.113.0/25\n",
-        "error: 1 mistake in -, nothing was changed\n  \
-         line 2: 203.0.113.0/25 contains 203.0.113.5, the address of your SSH session\n\
+        "192.0.2.1\n203.0.113.0/25\n203.0.113.200\n",
+        "error: 2 mistakes in -, nothing was changed\n  \
+         line 2: 203.0.113.0/25 contains 203.0.113.5, the address of your SSH session\n  \
+         line 3: protected\n\
          hint: correct them (or use --force), then: tcpguard rules import -\n",
     );
     refused(
@@ -229,7 +231,10 @@ fn every_mistake_is_named_and_nothing_is_asked_for() {
         "error: no rules in -, nothing was changed\n\
          hint: to remove every rule: tcpguard rules flush\n",
     );
-    assert_eq!(agent.imports().len(), 0);
+    let only_tried =
+        |imports: Vec<(_, [bool; 2], _)>| imports.iter().all(|(_, [_, dry_run], _)| *dry_run);
+    assert_eq!(agent.imports().len(), 2);
+    assert!(only_tried(agent.imports()));
     // A mistake that only the agent can find is reported with its line.
     refused(
         &["rules", "import", "-"],

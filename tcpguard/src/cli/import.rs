@@ -36,36 +36,15 @@ pub(crate) struct Import {
 pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let defaults = Defaults { lifetime: args.lifetime, reason: args.reason.as_deref() };
-    let rules = parse(&text, &defaults).map_err(|problems| refusal(&args.file, &problems))?;
-    if rules.is_empty() {
+    let (rules, mistakes) = parse(&text, &defaults);
+    if rules.is_empty() && mistakes.is_empty() {
         let message = format!("no rules in {}, nothing was changed", args.file.display());
         return Err(CliError::refused(message, "to remove every rule: tcpguard rules flush").into());
     }
-    let caller = caller::ssh_peer();
-    if !args.force
-        && let Some(peer) = caller
-    {
-        refuse_own_address(&args.file, &rules, peer)?;
-    }
     let longest = Some(Limits::MAX_MANUAL_RULE);
     let cut = rules.iter().filter(|(_, rule)| rule.lifetime > longest).count();
-    let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
     let within = args.rollback.within(args.force);
-    let force = forced(args.force, within, caller);
-    let change = Change::ImportRules { rules, merge: !args.replace, force };
-    let request = Request::Change { change, dry_run: args.dry_run };
-    let (imported, dry_run) = match session.client.call(request) {
-        Ok(Response::Imported { imported, dry_run }) => (imported, dry_run),
-        Ok(other) => return Err(foreign(&other).into()),
-        Err(ClientError::Refused(refused)) if !refused.rules.is_empty() => {
-            let problems = refused.rules.into_iter().map(|rule| Problem {
-                place: places.get(rule.index).cloned().unwrap_or_default(),
-                message: rule.message,
-            });
-            return Err(refusal(&args.file, &problems.collect::<Vec<_>>()).into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let (imported, dry_run) = import(args, session, rules, mistakes)?;
     if session.json {
         return session.print_document(&Import { schema: Import::ID, imported, dry_run });
     }
@@ -89,6 +68,41 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     Ok(())
 }
 
+/// Asks the agent to import `rules`. Where the file has mistakes, it is only asked which of the other rules it
+/// would refuse, so that one error names them all.
+fn import(
+    args: &ImportArgs,
+    session: &mut Session<'_>,
+    rules: Vec<Placed>,
+    mut mistakes: Vec<Problem>,
+) -> anyhow::Result<(ImportReport, bool)> {
+    let may_be_forced = mistakes.is_empty();
+    let caller = caller::ssh_peer();
+    if let (false, Some(peer)) = (args.force, caller) {
+        mistakes.extend(of_session(&rules, peer));
+    }
+    let (places, rules): (Vec<String>, Vec<_>) = rules.into_iter().unzip();
+    let force = forced(args.force, args.rollback.within(args.force), caller);
+    let dry_run = args.dry_run || !mistakes.is_empty();
+    let change = Change::ImportRules { rules, merge: !args.replace, force };
+    let answer = session.client.call(Request::Change { change, dry_run });
+    if let Err(ClientError::Refused(refused)) = &answer {
+        for rule in &refused.rules {
+            let place = places.get(rule.index).cloned().unwrap_or_default();
+            if mistakes.iter().all(|mistake| mistake.place != place) {
+                mistakes.push(Problem { place, message: rule.message.clone() });
+            }
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(refusal(&args.file, &mistakes, may_be_forced).into());
+    }
+    match answer? {
+        Response::Imported { imported, dry_run } => Ok((imported, dry_run)),
+        other => Err(foreign(&other).into()),
+    }
+}
+
 fn read(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let limit = MAX_CHANGE as u64 + 1;
@@ -106,27 +120,24 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn refuse_own_address(file: &Path, rules: &[Placed], peer: IpAddr) -> Result<(), CliError> {
+/// The rules that contain the address of the operator's SSH session.
+fn of_session(rules: &[Placed], peer: IpAddr) -> Vec<Problem> {
     let own = rules.iter().filter(|(_, rule)| rule.net.contains(&peer));
-    let problems: Vec<Problem> = own
-        .map(|(place, rule)| Problem {
-            place: place.clone(),
-            message: format!("{} contains {peer}, the address of your SSH session", rule.net),
-        })
-        .collect();
-    if problems.is_empty() { Ok(()) } else { Err(refusal(file, &problems)) }
+    own.map(|(place, rule)| Problem {
+        place: place.clone(),
+        message: format!("{} contains {peer}, the address of your SSH session", rule.net),
+    })
+    .collect()
 }
 
 /// Returns the error that lists every mistake of a file, line by line.
-fn refusal(file: &Path, problems: &[Problem]) -> CliError {
+fn refusal(file: &Path, problems: &[Problem], may_be_forced: bool) -> CliError {
     let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
     let file = file.display();
     let mut text = format!("{count} mistake{s} in {file}, nothing was changed");
     for Problem { place, message } in problems {
         text.push_str(&format!("\n  {place}: {message}"));
     }
-    CliError::refused(
-        text,
-        format!("correct them (or use --force), then: tcpguard rules import {file}"),
-    )
+    let force = if may_be_forced { " (or use --force)" } else { "" };
+    CliError::refused(text, format!("correct them{force}, then: tcpguard rules import {file}"))
 }

@@ -1,4 +1,4 @@
-//! Files of rules: prefixes line by line, or the output of `tcpguard rules export`.
+//! Files of rules: prefixes line by line, with ports behind them or without, or the output of `tcpguard rules export`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,10 +52,10 @@ struct Line {
     _origin: Option<String>,
 }
 
-/// Reads the rules of a file.
-pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, Vec<Problem>> {
+/// Reads the rules of a file, and its mistakes.
+pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> (Vec<Placed>, Vec<Problem>) {
     let read = match serde_json::from_str::<Document>(text) {
-        Ok(document) => of_document(document, defaults)?,
+        Ok(document) => of_document(document, defaults),
         Err(_) => of_lines(text, defaults),
     };
     let (mut rules, mut problems) = (Vec::new(), Vec::new());
@@ -73,25 +73,25 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> Result<Vec<Placed>, 
             Err(message) => problems.push(Problem { place, message }),
         }
     }
-    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+    (rules, problems)
 }
 
 /// Each rule of a file, or the mistake in it, with its position in words.
 type Read = Vec<(String, Result<RuleToImport, String>)>;
 
-fn of_document(document: Document, defaults: &Defaults<'_>) -> Result<Read, Vec<Problem>> {
+fn of_document(document: Document, defaults: &Defaults<'_>) -> Read {
     if document.schema != RULES_SCHEMA {
         let message = format!(
             "{:?} instead of {RULES_SCHEMA}: export the rules again with this release",
             document.schema
         );
-        return Err(vec![Problem { place: "schema".to_owned(), message }]);
+        return vec![("schema".to_owned(), Err(message))];
     }
     let read = |(place, value): (usize, Value)| {
         let line = serde_json::from_value(value).map_err(|error| error.to_string());
         (format!("rule {}", place + 1), line.and_then(|line| rule(line, defaults)))
     };
-    Ok(document.rules.into_iter().enumerate().map(read).collect())
+    document.rules.into_iter().enumerate().map(read).collect()
 }
 
 fn of_lines(text: &str, defaults: &Defaults<'_>) -> Read {
@@ -106,12 +106,30 @@ fn of_lines(text: &str, defaults: &Defaults<'_>) -> Read {
         let line = if object {
             serde_json::from_str(bare).map_err(|error| of_one_line(&error))
         } else {
-            let prefix = bare.to_owned();
-            Ok(Line { prefix, ports: Ports::EVERY, for_s: None, reason: None, _origin: None })
+            of_columns(bare)
         };
         read.push((format!("line {number}"), line.and_then(|line| rule(line, defaults))));
     }
     read
+}
+
+/// A prefix and, behind a blank, the ports of its rule: `192.0.2.0/24 80,443`.
+fn of_columns(line: &str) -> Result<Line, String> {
+    let (prefix, ports) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    if prefix.contains([',', ';']) {
+        return Err(format!("{line:?} has several columns; take the first: cut -d, -f1 FILE"));
+    }
+    let port = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .map_err(|_| format!("{text:?} is no port; write 192.0.2.0/24 80,443"))
+    };
+    let ports = match ports.trim() {
+        "" => Ports::EVERY,
+        ports => Ports::try_from(ports.split(',').map(port).collect::<Result<Vec<_>, _>>()?)
+            .map_err(|error| error.to_string())?,
+    };
+    Ok(Line { prefix: prefix.to_owned(), ports, for_s: None, reason: None, _origin: None })
 }
 
 /// serde_json counts lines too, of which this is always the first.
@@ -145,7 +163,8 @@ mod tests {
         Defaults { lifetime: Some(Duration::from_secs(3600)), reason: Some("a list") };
 
     fn rules(text: &str) -> Vec<(String, String, u64, String)> {
-        let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let (rules, problems) = parse(text, &DEFAULTS);
+        assert_eq!(problems, []);
         let plain = |(place, rule): Placed| {
             (place, rule.net.to_string(), rule.lifetime.unwrap().as_secs(), rule.reason.unwrap())
         };
@@ -153,7 +172,7 @@ mod tests {
     }
 
     fn problems(text: &str) -> Vec<String> {
-        let problems = parse(text, &DEFAULTS).expect_err("problems");
+        let (_, problems) = parse(text, &DEFAULTS);
         problems.into_iter().map(|p| format!("{}: {}", p.place, p.message)).collect()
     }
 
@@ -190,20 +209,31 @@ mod tests {
 
     #[test]
     fn ports_are_read_where_a_line_names_them() {
-        let text = "{\"prefix\":\"192.0.2.0/24\",\"ports\":[443,80]}\n198.51.100.0/24\n";
-        let rules = parse(text, &DEFAULTS).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let text = "{\"prefix\":\"192.0.2.0/24\",\"ports\":[443,80]}\n198.51.100.0/24\n203.0.113.9\t80, 443 # web\n";
+        let (rules, mistakes) = parse(text, &DEFAULTS);
+        assert_eq!(mistakes, []);
         let ports: Vec<&[u16]> = rules.iter().map(|(_, rule)| rule.ports.certain()).collect();
-        assert_eq!(ports, [&[80, 443][..], &[]]);
+        assert_eq!(ports, [&[80, 443][..], &[], &[80, 443]]);
         let line = |ports: &str| format!("{{\"prefix\":\"192.0.2.0/24\",\"ports\":{ports}}}\n");
-        let problems = problems(&[line("[1,2,3,4,5]"), line("[0]"), line("[65536]")].concat());
+        let problems = problems(
+            &[
+                line("[1,2,3,4,5]"),
+                line("[0]"),
+                line("[65536]"),
+                "192.0.2.8 http\n192.0.2.9,443\n".to_owned(),
+            ]
+            .concat(),
+        );
         for (problem, start) in problems.iter().zip([
             "line 1: a rule has at most 4 ports (column",
             "line 2: 0 is not a port (1 to 65535) (column",
             "line 3: invalid value: integer `65536`, expected u16 (column",
+            "line 4: \"http\" is no port; write 192.0.2.0/24 80,443",
+            "line 5: \"192.0.2.9,443\" has several columns; take the first: cut -d, -f1 FILE",
         ]) {
             assert!(problem.starts_with(start), "{problem}\n{start}");
         }
-        assert_eq!(problems.len(), 3);
+        assert_eq!(problems.len(), 5);
     }
 
     #[test]

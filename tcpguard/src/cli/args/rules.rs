@@ -302,7 +302,8 @@ pub struct ImportArgs {
 }
 
 const IMPORT: &str = "\
-Each line of FILE is an address, a prefix or an object from `rules export`:
+Each line of FILE is an address or a prefix, with ports behind it or without (192.0.2.0/24 80,443), or an
+object from `rules export`:
 {\"prefix\":\"192.0.2.0/24\",\"ports\":[443],\"for_s\":3600,\"reason\":\"abuse report\"}. Only the prefix is
 required. Without ports the rule is for every port. Empty lines and # comments are skipped.
 Rules that are not in the file stay, unless --replace is given. A rule that exists already keeps its

@@ -79,9 +79,11 @@ pub fn check_terms(for_s: Option<u64>, rollback_after_s: Option<u64>) -> Result<
     if for_s == Some(0) || rollback_after_s == Some(0) {
         return Err(Failure::new("a temporary mode lasts at least 1s", "use --for 10m"));
     }
-    if for_s.max(rollback_after_s) > Some(MAX_MODE_S) {
-        let hint = "for a permanent mode, leave out --for";
-        return Err(Failure::new("a temporary mode lasts at most 30d", hint));
+    for (time, option) in [(for_s, "--for"), (rollback_after_s, "--rollback-after")] {
+        if time > Some(MAX_MODE_S) {
+            let hint = format!("for a permanent mode, leave out {option}");
+            return Err(Failure::new("a temporary mode lasts at most 30d", hint));
+        }
     }
     match (for_s, rollback_after_s) {
         (Some(lasts), Some(within)) if within >= lasts => Err(Failure::new(

@@ -148,7 +148,7 @@ fn the_times_of_a_mode_must_make_sense() {
         (Some(0), None, "use --for 10m"),
         (None, Some(0), "use --for 10m"),
         (Some(MAX_MODE_S + 1), None, "leave out --for"),
-        (None, Some(u64::MAX), "leave out --for"),
+        (None, Some(u64::MAX), "leave out --rollback-after"),
         (Some(60), Some(60), "use a shorter --rollback-after"),
     ] {
         let request = Request::SetMode { mode: Mode::Enforce, for_s, rollback_after_s };
