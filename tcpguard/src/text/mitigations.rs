@@ -108,5 +108,12 @@ fn cookies(cookies: &Cookies) -> String {
     let known = cookies.validated_clients.map_or_else(String::new, |clients| {
         format!("; {} validated clients", short(clients as f64))
     });
-    format!("{made}{counts}{unanswered}{known}")
+    // The host keeps nothing of such a handshake, so no SYN-ACK is retransmitted.
+    let limit = match cookies.sent {
+        0 => "",
+        _ => {
+            ". Where the server speaks first (SSH, SMTP), a client whose third ACK is lost waits for its timeout"
+        }
+    };
+    format!("{made}{counts}{unanswered}{known}{limit}")
 }
