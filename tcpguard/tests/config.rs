@@ -496,7 +496,7 @@ fn the_shipped_file_explains_every_threshold_as_the_engine_does() {
 
 #[test]
 fn the_page_of_thresholds_lists_them_all() {
-    is_the_file("docs/thresholds.md", &page_of_thresholds());
+    is_the_file("docs/evidence/thresholds.md", &page_of_thresholds());
 }
 
 fn page_of_thresholds() -> String {

@@ -63,7 +63,7 @@ pub fn eval(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     setup::ensure(&[Purpose::Build])?;
     // Captures are played by the binary's own replay, and the binary carries the objects.
     build::bpf_objects(workspace)?;
-    let docs = format!("--docs={}", workspace.root.join("docs").display());
+    let docs = format!("--docs={}", workspace.root.join("docs/evidence").display());
     let arguments: Vec<String> = [docs].into_iter().chain(arguments.iter().cloned()).collect();
     build_and_become(workspace, "tcpguard-eval", "tcpguard-eval", &arguments)
 }

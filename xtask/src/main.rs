@@ -228,7 +228,7 @@ mod tests {
         let root = Workspace::locate().unwrap().root;
         let arguments = Arguments::command();
         let mut found = 0;
-        for directory in ["", "docs", "docs/decisions", "packaging"] {
+        for directory in ["", "docs", "docs/evidence", "docs/evidence/decisions", "packaging"] {
             for entry in fs::read_dir(root.join(directory)).unwrap() {
                 let path = entry.unwrap().path();
                 if path.extension().is_none_or(|extension| extension != "md") {

@@ -1,4 +1,4 @@
-//! Checks the statements of `SPECIFICATION.md`, `docs/threat-model.md` and `ARCHITECTURE.md` about
+//! Checks the statements of `SPECIFICATION.md`, `docs/evidence/threat-model.md` and `ARCHITECTURE.md` about
 //! tests and tables. A promise without its test is none.
 
 use std::{
@@ -12,7 +12,7 @@ use tcpguard_goals::Goal;
 use crate::{faults, workspace::Workspace};
 
 const SPECIFICATION: &str = "SPECIFICATION.md";
-const THREAT_MODEL: &str = "docs/threat-model.md";
+const THREAT_MODEL: &str = "docs/evidence/threat-model.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 /// Its section in which each item names tests.
 const PRINCIPLES: &str = "Principles";
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(threat_model(text, &tree()), [""; 0]);
         let found = threat_model(&text.replace("CONFIG", "CONFIGS"), &tree());
         let expected = ["what of `CONFIG` when it is full?", "there is no map `CONFIGS`"];
-        assert_eq!(found, expected.map(|it| format!("docs/threat-model.md: {it}")));
+        assert_eq!(found, expected.map(|it| format!("docs/evidence/threat-model.md: {it}")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Counting comes before dropping, so a flood is still measured while it is dropped. `parse`, `count_syn` and
 //! `is_tracked`, which every packet takes, are part of the program itself. Each other stage is a global BPF function
-//! (decisions 1 and 23 in `docs/decisions`).
+//! (decisions 1 and 23 in `docs/evidence/decisions`).
 //!
 //! *Sampling.* A keyed hash of the 4-tuple chooses one flow in `2^shift` ([`hash`]), the same in both directions. The
 //! agent sets the shift four times a second: 0 below 20,000 SYN/s, and above so that at most 20,000 flows/s are

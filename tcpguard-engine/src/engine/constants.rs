@@ -1,4 +1,4 @@
-//! The list of all numbers that are the same on every host. `docs/thresholds.md` is printed from it.
+//! The list of all numbers that are the same on every host. `docs/evidence/thresholds.md` is printed from it.
 
 use crate::input::Constant;
 

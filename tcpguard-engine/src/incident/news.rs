@@ -10,7 +10,7 @@ use crate::input::Timestamp;
 /// its tools change every few seconds. An alert about another class or size is sent at once.
 const NOTIFY_EVERY: Duration = Duration::from_secs(60);
 /// Handshakes that begin to fail are reported after this long: a flood fails in the same way before its sources are known,
-/// and is recognised in this time (docs/detection.md).
+/// and is recognised in this time (docs/evidence/detection.md).
 const SURE_AFTER: Duration = Duration::from_secs(2);
 /// An alert about a rate that has grown by this factor is sent at once.
 pub(crate) const NOTIFY_GROWTH: f64 = 4.0;

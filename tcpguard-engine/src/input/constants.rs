@@ -3,7 +3,7 @@
 
 use super::unit::Unit;
 
-/// A number that is the same on every host, as `docs/thresholds.md` describes it.
+/// A number that is the same on every host, as `docs/evidence/thresholds.md` describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Constant {
     /// Its name in the source.

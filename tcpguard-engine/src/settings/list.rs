@@ -1,5 +1,5 @@
 //! The thresholds that are settings. The ranges that [`Settings::validate`](super::Settings::validate) enforces come from this list, and
-//! so do the keys of the configuration file, its explanations, and a part of `docs/thresholds.md`.
+//! so do the keys of the configuration file, its explanations, and a part of `docs/evidence/thresholds.md`.
 //!
 //! A new field of [`Settings`](super::Settings) gets an entry here; a test fails without one.
 

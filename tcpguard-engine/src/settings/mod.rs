@@ -18,7 +18,7 @@ use tcpguard_common::abi::maps;
 /// The thresholds that have a key, and those that tests set. [`Settings::default`] holds the documented
 /// values. No host needs others to be protected. All other numbers are constants ([`crate::all_constants`]).
 ///
-/// `docs/detection.md` explains how they work together. `docs/thresholds.md` lists them with their ranges
+/// `docs/evidence/detection.md` explains how they work together. `docs/evidence/thresholds.md` lists them with their ranges
 /// and sources. That page is printed from [`thresholds`] and from the constants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {

@@ -158,7 +158,7 @@ pub const fn signature_scope(listener: engine::ListenerId) -> u32 {
 
 /// Number of ports and of addresses below which a source is no scanner, whatever else it did. Bits may coincide.
 const SEVERAL: u32 = 4;
-/// Time for which a completed handshake counts as recent (`docs/detection.md`).
+/// Time for which a completed handshake counts as recent (`docs/evidence/detection.md`).
 pub const RECENT: Duration = Duration::from_secs(600);
 
 /// The engine's form of a listener's counters; `tracepoint` says whether completions are seen.

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn the_page_of_kernels_has_the_fallback_of_each_feature() {
-        let page = include_str!("../../../docs/kernel-support.md");
+        let page = include_str!("../../../docs/evidence/kernel-support.md");
         for trial in &WANTED {
             let fallback = trial.fallback.unwrap_or_else(|| panic!("{} has none", trial.name));
             assert!(page.contains(fallback), "{}: {fallback}", trial.name);

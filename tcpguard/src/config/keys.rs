@@ -83,7 +83,7 @@ impl Key {
     }
 
     /// Returns whether an operator may know it as `name`: without its section, or by the name in
-    /// docs/detection.md.
+    /// docs/evidence/detection.md.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.name == name || self.threshold().is_some_and(|threshold| threshold.name == name)
     }

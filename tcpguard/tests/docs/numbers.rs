@@ -31,7 +31,14 @@ fn results_of_the_readme_are_those_of_the_pages_with_the_measurements() {
 #[test]
 fn numbers_of_the_comparison_are_those_of_the_performance_page() {
     let pages = markdown();
-    hold(&pages, "docs/comparison.md", "## Measured", &["performance.md"], Compared::Columns, 8);
+    hold(
+        &pages,
+        "docs/evidence/comparison.md",
+        "## Measured",
+        &["performance.md"],
+        Compared::Columns,
+        8,
+    );
 }
 
 /// Numbers that are written as words.
@@ -64,7 +71,7 @@ fn the_readme_counts_the_targets_as_the_evaluation_does() {
     let pages = markdown();
     let of = |name: &str| pages.iter().find(|page| page.path.ends_with(name)).expect(name);
     let readme = of("README.md").text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let text = &of("docs/evaluation.md").text;
+    let text = &of("docs/evidence/evaluation.md").text;
     let (_, targets) = text.split_once("## Targets\n").expect("a section of targets");
     let sentence = counted_targets(targets);
     assert!(readme.contains(&sentence), "the README does not say: {sentence}");
@@ -80,7 +87,7 @@ fn counted_targets(section: &str) -> String {
         1 => "every table and the missed target".to_owned(),
         missed => format!("every table and the {} missed targets", NUMERALS[missed]),
     };
-    let page = "[Evaluation](docs/evaluation.md)";
+    let page = "[Evaluation](docs/evidence/evaluation.md)";
     format!("Of {all} targets, {} are met. {page} has {rest}.", NUMERALS[met])
 }
 
@@ -91,7 +98,7 @@ fn the_rows_that_are_met_are_counted() {
         let rows: String = verdicts.iter().map(|verdict| row(verdict)).collect();
         counted_targets(&format!("\n| target | worst | verdict |\n|---|---|---|\n{rows}\nText.\n"))
     };
-    let page = "[Evaluation](docs/evaluation.md) has every table";
+    let page = "[Evaluation](docs/evidence/evaluation.md) has every table";
     let expected = format!("Of two targets, one are met. {page} and the missed target.");
     assert_eq!(table(&["met", "not met"]), expected);
     let expected = format!("Of three targets, one are met. {page} and the two missed targets.");

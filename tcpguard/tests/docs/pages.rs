@@ -46,7 +46,7 @@ pub fn files(directories: &[&str], ending: &str) -> Vec<Page> {
 
 /// Every page of Markdown.
 pub fn markdown() -> Vec<Page> {
-    files(&["", "docs", "docs/decisions", "packaging"], ".md")
+    files(&["", "docs", "docs/evidence", "docs/evidence/decisions", "packaging"], ".md")
 }
 
 impl Page {

@@ -45,7 +45,7 @@ struct Arguments {
     #[arg(long, conflicts_with = "quick")]
     check: bool,
     /// Folder of the published page
-    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    #[arg(long, value_name = "FOLDER", default_value = "docs/evidence")]
     docs: PathBuf,
     /// Folder of the record of the engine's cost
     #[arg(long, value_name = "FOLDER", default_value = "testing/record")]

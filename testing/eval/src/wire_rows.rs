@@ -90,7 +90,7 @@ impl Event {
     }
 
     /// Class that the event should have. A scan of fewer than 8 ports in 5 minutes is none by definition
-    /// (docs/detection.md): a client can make that many mistakes.
+    /// (docs/evidence/detection.md): a client can make that many mistakes.
     fn expected(self) -> Option<IncidentClass> {
         match self {
             Self::Ports { rate, .. } if rate * 300.0 < 8.0 => None,

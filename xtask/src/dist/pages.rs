@@ -74,8 +74,8 @@ mod tests {
             ("see [a](operations.md#b).", "see [a](/usr/share/doc/tcpguard/operations.md#b)."),
             ("[s](schema/status.json)", "[s](/usr/share/tcpguard/schema/status.json)"),
             (
-                "[d](decisions/0012-no-pager.md) end",
-                "[d](https://x/v1/docs/decisions/0012-no-pager.md) end",
+                "[d](evidence/decisions/0012-no-pager.md) end",
+                "[d](https://x/v1/docs/evidence/decisions/0012-no-pager.md) end",
             ),
             ("[up](../SPECIFICATION.md)", "[up](https://x/v1/SPECIFICATION.md)"),
             ("[h](https://example.org/a) [b](#b)", "[h](https://example.org/a) [b](#b)"),

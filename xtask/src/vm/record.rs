@@ -1,5 +1,5 @@
 //! The results of the last full run, kept in the repository: the budget of every later run, and the
-//! table of `docs/kernel-support.md`.
+//! table of `docs/evidence/kernel-support.md`.
 
 use std::{fs, path::PathBuf};
 
@@ -11,7 +11,7 @@ use super::{kernel::Kernel, table};
 use crate::workspace::Workspace;
 
 const RECORD: &str = "testing/record/kernel-support.json";
-const PAGE: &str = "docs/kernel-support.md";
+const PAGE: &str = "docs/evidence/kernel-support.md";
 const BEGIN: &str = "<!-- written by: cargo xtask vm --update -->\n\n```text\n";
 const END: &str = "```\n\n<!-- end -->";
 

@@ -27,7 +27,7 @@
 //!
 //! *Another layout.* The new agent finds its predecessor's links by the interface's index, gives each its new program
 //! and moves it, so that exactly one XDP program is attached at any time. If only the capacity for rules differs, it
-//! goes on with the predecessor's maps (decision 21 in `docs/decisions`), else with empty ones and the state file. The
+//! goes on with the predecessor's maps (decision 21 in `docs/evidence/decisions`), else with empty ones and the state file. The
 //! predecessor's pins are removed then.
 //!
 //! *Incidents and modes.* The next agent resumes an open incident within the same boot, if the last poll was less

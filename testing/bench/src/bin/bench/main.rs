@@ -48,7 +48,7 @@ fn main() -> Result<ExitCode> {
              \x20      bench timeline [--help]        time to detect, mitigate and release a flood\n\
              \x20      bench agent [--help]           what the daemon costs, idle and under floods\n\
              \x20      bench replay                   what one of a capture costs, and memory\n\
-             \x20      bench page                     writes docs/performance.md anew, from its record\n\
+             \x20      bench page                     writes docs/evidence/performance.md anew, from its record\n\
              \x20      bench capture KIND PACKETS     writes the capture that is replayed"
         ),
     }

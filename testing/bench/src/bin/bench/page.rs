@@ -1,4 +1,4 @@
-//! `docs/performance.md` and its plots: the text between marks comes from the record, everything else is
+//! `docs/evidence/performance.md` and its plots: the text between marks comes from the record, everything else is
 //! written by hand and stays.
 //!
 //! ```text

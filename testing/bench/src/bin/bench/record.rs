@@ -16,8 +16,8 @@ use crate::part::{Goal, Part, Report};
 /// Paths below the root of the repository.
 const RECORD: &str = "testing/record/performance.json";
 const ROUNDS: &str = "target/bench.json";
-const PAGE: &str = "docs/performance.md";
-const PLOTS: &str = "docs/performance";
+const PAGE: &str = "docs/evidence/performance.md";
+const PLOTS: &str = "docs/evidence/performance";
 /// A record of another one is of another program.
 const SCHEMA: &str = "tcpguard.bench/2";
 /// Nesting depth of the rows of a table.

@@ -30,7 +30,7 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Makes this run the record: testing/record/performance.json, the plots and the tables of
-    /// docs/performance.md; all rounds are in target/bench.json
+    /// docs/evidence/performance.md; all rounds are in target/bench.json
     #[arg(long, conflicts_with = "quick")]
     update: bool,
     /// Measures these parts only, separated by commas. On record, the others stay
@@ -116,7 +116,7 @@ pub fn bench(words: &[&str]) -> Result<ExitCode> {
     })
 }
 
-/// Writes plots and tables of `docs/performance.md` anew, from the record.
+/// Writes plots and tables of `docs/evidence/performance.md` anew, from the record.
 pub fn page() -> Result<()> {
     let root = Path::new(ROOT);
     Record::read(root)?.show(root)
