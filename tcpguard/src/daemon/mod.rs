@@ -7,7 +7,7 @@
 //! *Interfaces.* `interfaces` tracks each interface by its index, which it keeps when it is renamed, and looks for a
 //! missing one by the operator's name. The pins bear that name, so the next agent finds it too. An interface counts
 //! as attached when the link and the interface both report the program of the link. The pin of a next program is
-//! opened once a second (decision 31 in `docs/evidence/decisions`).
+//! opened once a second (decision 20 in `docs/evidence/decisions`).
 //!
 //! *Audit.* `executor/audit.rs` compares every rule in the kernel with the rules that the executor wants there, a
 //! part in each poll. `agent/repair.rs` checks listeners, exemptions, slots, configuration and the other hooks.

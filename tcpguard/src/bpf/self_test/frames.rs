@@ -108,7 +108,7 @@ fn frame(flow: &FlowKey, [seq, ack]: [u32; 2], flags: u16, options: &[u8]) -> Ve
         frame.extend([0; 4]);
         frame.extend(options);
     };
-    // Checksums stay 0: the programs verify none (decision 4).
+    // Checksums stay 0: the programs verify none (decision 18).
     match (flow.client.as_v4(), flow.server.as_v4()) {
         (Some(client), Some(server)) => {
             frame.extend([0x08, 0, 0x45, 0]);
