@@ -4,7 +4,7 @@
 //! for neither.
 
 use tcpguard_engine::IncidentClass;
-use tcpguard_sim::{RaisedAlert, seconds};
+use tcpguard_sim::RaisedAlert;
 
 /// Alarms less than this far apart are one event, whichever detector raises them, s.
 pub const APART: f64 = 30.0;
@@ -18,8 +18,6 @@ pub struct Alert {
     pub incident: u64,
     /// Class that the alert gave.
     pub class: IncidentClass,
-    /// Time of the alarm that led to it, s.
-    pub detected: f64,
     /// True if it reports the end of the incident.
     pub ended: bool,
 }
@@ -32,7 +30,6 @@ impl Alert {
             at: raised.at,
             incident: incident.id,
             class: incident.class,
-            detected: seconds(incident.detected),
             ended: incident.ended.is_some(),
         })
     }
@@ -53,8 +50,6 @@ pub struct Truth {
 /// Our detector's result for a flood.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Time from the first SYN to the alarm, which could still be dismissed then, s.
-    pub alarm: Option<f64>,
     /// Time from the first SYN to the first alert that says that handshakes fail, s.
     pub alerted: Option<f64>,
     /// Time from the first SYN to the first alert that calls it a flood, s.
@@ -84,7 +79,6 @@ pub fn judge(truth: Truth, alerts: &[Alert]) -> Outcome {
     let end =
         about.iter().rev().find(|alert| alert.ended && floods.last() == Some(&alert.incident));
     Outcome {
-        alarm: alerted.map(|alert| (alert.detected - truth.from).max(0.0)),
         alerted: alerted.map(|alert| alert.at - truth.from),
         named: first(|alert| alert.class.is_flood() && !alert.ended)
             .map(|alert| alert.at - truth.from),
@@ -153,7 +147,7 @@ mod tests {
     const FLOOD: Truth = Truth { from: 100.0, until: 160.0 };
 
     fn alert(at: f64, incident: u64, class: IncidentClass) -> Alert {
-        Alert { at, incident, class, detected: at - 0.25, ended: false }
+        Alert { at, incident, class, ended: false }
     }
 
     fn end(at: f64, incident: u64, class: IncidentClass) -> Alert {
@@ -164,21 +158,15 @@ mod tests {
     fn a_flood_that_is_named_at_once_and_released_in_time() {
         let story = [alert(100.75, 1, RandomSpoofed), end(190.5, 1, RandomSpoofed)];
         let outcome = judge(FLOOD, &story);
-        let expected = Outcome {
-            alarm: Some(0.5),
-            alerted: Some(0.75),
-            named: Some(0.75),
-            released: Some(30.5),
-            floods: 1,
-        };
+        let expected =
+            Outcome { alerted: Some(0.75), named: Some(0.75), released: Some(30.5), floods: 1 };
         assert_eq!(outcome, expected);
     }
 
     #[test]
-    fn a_late_alarm_counts_from_the_first_syn() {
-        let late = Alert { detected: 130.0, ..alert(131.0, 1, RandomSpoofed) };
-        let outcome = judge(FLOOD, &[late]);
-        assert_eq!((outcome.alarm, outcome.alerted), (Some(30.0), Some(31.0)));
+    fn a_late_alert_counts_from_the_first_syn() {
+        let outcome = judge(FLOOD, &[alert(131.0, 1, RandomSpoofed)]);
+        assert_eq!(outcome.alerted, Some(31.0));
         assert_eq!(outcome.released, None, "it goes on for ever");
     }
 

@@ -182,7 +182,9 @@ fn measure(plan: &Plan, arguments: &Arguments) -> Result<Vec<Block>> {
 fn introduction(plan: &Plan) -> String {
     format!(
         "Printed by `cargo xtask eval`, from seeds {} and {} listener-days of benign traffic. \
-         `--check` repeats the run and compares. The table of targets is at the end.\n\n\
+         `--check` repeats the run and compares. [Targets](#targets) sums up. Rows \
+         that differ in a number, and rows that are right in every way, are left out or named only: \
+         the targets are judged by all.\n\n\
          Traffic is simulated unless a heading says otherwise. Clients are from a population of \
          50,000 in 5,000 networks of 300 providers. Each has a place, a system and a round-trip \
          time (5 to 300 ms) of its own. They connect independently of each other, and lose a \

@@ -26,6 +26,8 @@ const HUGE: f64 = 15.0;
 const AFTER: f64 = 120.0;
 /// Time for which the run waits for another alert about the same flood, s.
 const RELAPSE: f64 = 10.0;
+/// The middle one of the rates of the published page, SYN/s.
+const MIDDLE: f64 = 1e4;
 /// Rate from which a flood is one of the largest, SYN/s.
 const HUGE_RATE: f64 = 1e6;
 
@@ -61,6 +63,11 @@ impl Fight {
             false => PULSED,
         };
         from..from + span
+    }
+
+    /// Returns whether the table has it: of the middle rate, floods that are played at no other.
+    fn is_shown(&self) -> bool {
+        self.rate != MIDDLE || attacks::ALL.iter().all(|attack| attack.name != self.name)
     }
 
     /// Plays it on a copy of a host.
@@ -133,7 +140,8 @@ pub fn floods(plan: &Plan) -> Block {
          {}. \"Release\" is the time (s) from the last SYN to the end of the incident, median and \
          longest, – if it was two minutes longer. \"Floods\" is the largest number of incidents \
          of one flood. More than one is a flap. \"Rules\" and \"mitigations\" are the largest \
-         numbers as well. Floods last 60 s, pulses (0.5 s) 300 s, 1 M/s 15 s.",
+         numbers as well. Floods last 60 s, pulses (0.5 s) 300 s, 1 M/s 15 s. Those of 10 k/s are \
+         in the table only where they are no repetition, and count for the targets.",
         plan.seeds_in_words()
     );
     let columns = [
@@ -180,7 +188,7 @@ fn add_fight(block: &mut Block, fight: &Fight, fought: &[&Fought]) {
     let most = |value: fn(&Fought) -> usize| {
         fought.iter().map(|fought| value(fought)).max().unwrap_or(0).to_string()
     };
-    block.row([
+    let row = [
         fight.name.clone(),
         rate(fight.rate),
         dropped.map_or_else(none, |share| format!("{:.2} %", share * 100.0)),
@@ -191,7 +199,10 @@ fn add_fight(block: &mut Block, fight: &Fight, fought: &[&Fought]) {
         incidents.to_string(),
         most(|fought| fought.rules),
         most(|fought| fought.mitigations),
-    ]);
+    ];
+    if fight.is_shown() {
+        block.row(row);
+    }
     let place = format!("{}, {}/s", fight.name, rate(fight.rate));
     let finding = |target, value| Finding::new(target, place.clone(), value);
     block.findings.extend([

@@ -42,7 +42,7 @@ impl Plan {
             legit: vec![200.0],
             rates: vec![20.0, 100.0, 1e3, 1e4],
             crowds: 12,
-            mitigated: vec![1e4],
+            mitigated: vec![1e3],
             other_seeds: Vec::new(),
             ..Self::full(seed, seeds, days)
         }

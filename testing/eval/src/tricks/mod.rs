@@ -25,6 +25,9 @@ use crate::work::spread;
 /// be classified as a broken path.
 const NAMED: f64 = 5.0;
 
+/// Share of the clients served from which a row that is right in all runs is listed by its name alone.
+const SERVED: f64 = 0.95;
+
 /// Each row is played with so many of the plan's seeds. It simulates a minute, a few of them up to twenty: all rows
 /// take some minutes on two processors.
 const SEEDS: usize = 3;
@@ -151,6 +154,13 @@ impl Row {
         (are(Verdict::Right), runs.len() - are(Verdict::Limit))
     }
 
+    /// Returns whether every run came out as it must, and clients hardly noticed: the row needs no numbers.
+    fn is_plain(&self, runs: &[Run]) -> bool {
+        self.score(runs) == (runs.len(), runs.len())
+            && hit(runs) == 0
+            && least_served(runs).is_none_or(|served| served >= SERVED)
+    }
+
     fn score_in_words(&self, runs: &[Run]) -> String {
         match self.score(runs) {
             (_, 0) => "limit".to_owned(),
@@ -228,7 +238,25 @@ const WORDS: &str = "Classes: \"random\" (spoofed) sources, \"one\" source, \"fe
                      sources, a broken \"path\", a flash \"crowd\", a \"full\" accept queue, \
                      \"closed\" ports, \"evasion\" by unreadable frames.";
 
+/// Names of rows, a paragraph for each group.
+fn in_groups(rows: impl Iterator<Item = (String, &'static str)>) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (group, name) in rows {
+        match groups.iter_mut().find(|(of, _)| *of == group) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((group, vec![name])),
+        }
+    }
+    let paragraph =
+        |(group, names): &(String, Vec<&str>)| format!("*{group}*: {}.", names.join("; "));
+    groups.iter().map(paragraph).collect::<Vec<_>>().join("\n\n")
+}
+
 fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
+    let (plain, shown): (Vec<_>, Vec<_>) =
+        rows.iter().zip(runs).partition(|(row, runs)| row.is_plain(runs));
+    let times = plain.iter().filter_map(|(_, runs)| longest(runs));
+    let served = plain.iter().filter_map(|(_, runs)| least_served(runs));
     let note = format!(
         "Floods that try to resemble something else, for 20 s (pulses and ramps longer) after 30 \
          s of calm with 40 to 100 clients/s, in enforce mode, each with seeds {seeds}, from which \
@@ -241,11 +269,17 @@ fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
          a rule dropped. \"Limit\": documented as not reported, and not counted unless fewer \
          clients are served than is documented. \"Without cookies\": tcp_syncookies is 0, so that \
          tcpguard has none either.\n\n\
-         {WORDS}"
+         {WORDS}\n\n\
+         Not in the table are {} tricks that were right in all runs, after {} s at most, with at \
+         least {} of the clients served and no hit, by expected class:\n\n{}",
+        plain.len(),
+        seconds(times.max_by(f64::total_cmp)),
+        percent(served.min_by(f64::total_cmp)),
+        in_groups(plain.iter().map(|(row, _)| (row.expected_in_words(), row.name)))
     );
     let columns = ["trick", "SYN/s", "expected", "reported", "after", "served", "hit", "right"];
     let mut block = Block::new("Tricks", &note, &columns);
-    for (row, runs) in rows.iter().zip(runs) {
+    for (row, runs) in shown {
         block.row([
             row.name.to_owned(),
             rate(highest_rate(runs)),
@@ -267,17 +301,26 @@ fn tricks(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
 }
 
 fn alike(rows: &[Row], runs: &[Vec<Run>], seeds: &str) -> Block {
+    let (plain, shown): (Vec<_>, Vec<_>) =
+        rows.iter().zip(runs).partition(|(row, runs)| row.is_plain(runs));
+    let reported = |runs: &[Run]| match alerted(runs).as_slice() {
+        [] => "no report".to_owned(),
+        classes => list(classes, ", "),
+    };
     let note = format!(
         "Clients, checks and scanners that resemble a flood, for 20 s (one of them for 20 \
          minutes, with no report allowed at its end) after 30 s of calm, in enforce mode, each \
          with seeds {seeds}. \"Rate\": the highest, in connects a second of the hosts of the row. \
          \"Allowed\": all classes that may be reported, if only for a moment. \"Rules\": those \
          made, which should be none. \"Hit\": SYNs of clients that one dropped.\n\n\
-         {WORDS}"
+         Not in the table are {} that were right in all runs, with no rule, by reported class \
+         ([Tricks](#tricks) has the words):\n\n{}",
+        plain.len(),
+        in_groups(plain.iter().map(|(row, runs)| (reported(runs), row.name)))
     );
     let columns = ["clients", "rate", "allowed", "reported", "rules", "hit", "right"];
     let mut block = Block::new("Look-alikes", &note, &columns);
-    for (row, runs) in rows.iter().zip(runs) {
+    for (row, runs) in shown {
         block.row([
             row.name.to_owned(),
             rate(highest_rate(runs)),
@@ -467,7 +510,8 @@ mod tests {
         let block = tricks(&rows, &runs, "1");
         let last: Vec<&str> =
             block.rows.iter().filter_map(|row| row.last().map(String::as_str)).collect();
-        assert_eq!(last, ["1 of 1", "limit", "0 of 1", "50.0 %"]);
+        assert_eq!(last, ["limit", "0 of 1", "50.0 %"]);
+        assert!(block.note.ends_with("*a flood*: reported."), "{}", block.note);
         assert_eq!(block.findings[0], Finding::new(Target::TrickVerdicts, "tricks", 0.5));
         assert_eq!(block.findings[1], Finding::new(Target::RuleHits, "tricks", 6.0));
     }

@@ -31,7 +31,7 @@ pub type Measured = BTreeMap<String, String>;
 /// The Markdown of `reports`, each under its name, and the verdict on all of them.
 pub fn measured(machine: &str, reports: &[Report]) -> Measured {
     let goals: Vec<Goal> = reports.iter().flat_map(|report| report.goals.clone()).collect();
-    let verdict = format!("{}\n{}.\n", markdown(&verdict::table(&goals)), verdict::summary(&goals));
+    let verdict = format!("{}\n{}.\n", markdown(&verdict::kinds(&goals)), verdict::summary(&goals));
     let all = [("machine".to_owned(), machine.to_owned()), ("verdict".to_owned(), verdict)];
     all.into_iter().chain(reports.iter().map(|it| (it.part.clone(), blocks(it)))).collect()
 }

@@ -61,6 +61,11 @@ impl Samples {
         self.0.iter().zip(&other.0).map(|(value, other)| value / other).collect()
     }
 
+    /// The median alone, as in tables; `–` without any.
+    pub fn middle(&self, digits: usize) -> String {
+        self.median().map_or("–".to_owned(), |median| format!("{median:.digits$}"))
+    }
+
     /// `1.25 (1.20–1.31)`, as in tables; `–` without any.
     pub fn cell(&self, digits: usize) -> String {
         self.point().map_or("–".to_owned(), |[median, least, most]| {

@@ -60,6 +60,45 @@ pub fn table(goals: &[Goal]) -> Table {
     Table { columns, rows: goals.iter().map(row).collect() }
 }
 
+/// Endings of names by which targets of one kind differ.
+const VARIANTS: [&str; 4] = [", IPv4", ", IPv6", ", exact", ", flood"];
+
+/// A table of `goals`, a row for each kind: targets with one limit that differ by family or mode.
+pub fn kinds(goals: &[Goal]) -> Table {
+    let mut kinds: Vec<(String, Vec<&Goal>)> = Vec::new();
+    for goal in goals {
+        let kind =
+            VARIANTS.iter().fold(&*goal.name, |name, it| name.trim_end_matches(it)).to_owned();
+        let is_it = |(name, of): &&mut (String, Vec<&Goal>)| {
+            *name == kind && of[0].limit == goal.limit && of[0].unit == goal.unit
+        };
+        match kinds.iter_mut().find(is_it) {
+            Some((_, of)) => of.push(goal),
+            None => kinds.push((kind, vec![goal])),
+        }
+    }
+    let row = |(name, of): (String, Vec<&Goal>)| {
+        let better = |a: &&&Goal, b: &&&Goal| {
+            let value = |goal: &Goal| goal.value.filter(|value| value.is_finite());
+            let order = value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal);
+            if a.at_least { order.reverse() } else { order }
+        };
+        let worst = of.iter().max_by(better).expect("a kind has a target");
+        let (outcome, bound) = (Outcome::of(worst), if worst.at_least { '≥' } else { '≤' });
+        let met = of.iter().filter(|goal| Outcome::of(goal) == Outcome::Met).count();
+        let verdict = match (met == of.len(), of.len()) {
+            (true, 1) => "met".to_owned(),
+            (true, all) => format!("{all} met"),
+            (false, 1) => outcome.in_words(worst),
+            (false, all) => format!("{met} of {all} met"),
+        };
+        let limit = format!("{bound} {} {}", worst.limit, worst.unit);
+        vec![name, limit, measured(worst, outcome), verdict]
+    };
+    let columns = ["target", "limit", "worst (min–max, N)", ""].map(str::to_owned).into();
+    Table { columns, rows: kinds.into_iter().map(row).collect() }
+}
+
 /// Returns the numbers of `goals` that are met, missed and not measured, in words.
 pub fn summary(goals: &[Goal]) -> String {
     let count = |is: fn(Outcome) -> bool| goals.iter().filter(|goal| is(Outcome::of(goal))).count();
@@ -166,6 +205,22 @@ mod tests {
         without.note = "no xdp-filter | here".to_owned();
         assert!(row(without).ends_with("| – | not measured: no xdp-filter | here"));
         assert!(row(goal(1.0, true, Some(f64::NAN))).ends_with("| – | not measured"));
+    }
+
+    #[test]
+    fn targets_that_differ_by_family_or_mode_have_one_row_with_the_worst() {
+        let named = |name: &str, value| Goal { name: name.to_owned(), ..goal(1.0, false, value) };
+        let goals = [
+            named("drop, exact, IPv4", Some(0.8)),
+            named("drop, flood, IPv6", Some(1.2)),
+            named("pass, IPv4", Some(0.5)),
+        ];
+        let rows: Vec<String> = kinds(&goals).rows.iter().map(|row| row.join(" | ")).collect();
+        let expected = [
+            "drop | ≤ 1 × xdp-filter | 1.20 (1.08–1.32, 21) | 1 of 2 met",
+            "pass | ≤ 1 × xdp-filter | 0.50 (0.45–0.55, 21) | met",
+        ];
+        assert_eq!(rows, expected);
     }
 
     #[test]

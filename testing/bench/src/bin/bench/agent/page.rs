@@ -33,7 +33,7 @@ impl Part for AgentCosts {
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
         report.text(format!(
-            "## Agent\n\n{} round(s). Medians, with minimum and maximum in brackets.",
+            "### Agent\n\n{} round(s). Medians, with minimum and maximum in brackets.",
             self.rounds
         ));
         self.costs(&mut report);

@@ -24,7 +24,7 @@ use crate::samples::Samples;
 const SETTLE: Duration = Duration::from_secs(2);
 /// Time in which the flood turns its tables over, at [`FOLLOWED`] SYNs a second.
 const FILL: Duration = Duration::from_secs(6);
-/// SYNs a second that are few enough to be followed each (`docs/evidence/costs.md`), from one source each.
+/// SYNs a second that are few enough to be followed each (`docs/evidence/performance.md`), from one source each.
 const FOLLOWED: u32 = 19_000;
 /// Share above which a table of sets is full: some of them are before others.
 const FULL: f64 = 0.9;

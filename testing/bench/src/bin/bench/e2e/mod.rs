@@ -188,18 +188,15 @@ impl Part for E2e {
 
     fn report(&self) -> Report {
         let mut report = Report::new(Self::NAME);
-        report.text("## End to end");
+        report.text("### Runs");
         table::tables(&mut report, &self.records);
         report.text(format!(
             "Attempts of {:.1} s in each run. New: each from another address. Known: from 64 addresses \
-             that had connected before the flood. (≥): lower end of the 95 % interval (Wilson). p50, p99: \
-             time until the connection is open, medians of the runs, a failure counts as 7.5 s. Open \
-             connection lost: share of the bytes of a validated client's open connection that it had to \
-             retransmit. Offered: SYNs of the flood. Lost in the ring: those that found the ring full. \
-             Taken: packets that the defense processed. × ideal: CPU time per packet, as a multiple of \
-             that of the ideal filter around the run. A marked run is between two runs of the ideal \
-             filter that differ by more than 10 %. It is repeated once if a target is judged by it, and so is one with a flood below 90 % of its \
-             rate.",
+             that had connected before the flood. (≥): lower end of the 95 % interval (Wilson). Open connection \
+             lost: share of the bytes of a validated client's open connection that it had to retransmit. \
+             Offered: SYNs of the flood. Taken: packets that the defense processed. The others found the \
+             ring full. × ideal: CPU time per packet, as a multiple of that of the ideal filter around the \
+             run. A marked run is between two runs of the ideal filter that differ by more than 10 %.",
             self.window_s
         ));
         report.goals = goals::goals(&self.records);

@@ -4,23 +4,18 @@ use tcpguard_kit::measure::lower_bound;
 
 use super::attack::Rate;
 use super::record::{Clients, Record};
-use super::run::{PATIENCE, Setting};
+use super::run::Setting;
 use crate::part::Report;
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 10] = [
     "defence",
     "new ≤ 1 s % (≥)",
     "new ≤ 3 s % (≥)",
-    "new ≤ 7 s % (≥)",
     "known ≤ 1 s % (≥)",
-    "known ≤ 3 s % (≥)",
     "open connection lost %",
-    "new p50 / p99 ms",
-    "known p50 / p99 ms",
-    "offered/s (min–max)",
-    "lost in the ring/s (min–max)",
-    "taken/s (min–max)",
-    "CPU ns/packet (min–max)",
+    "offered/s",
+    "taken/s",
+    "CPU ns/packet",
     "× ideal (min–max)",
     "clients, runs",
 ];
@@ -61,22 +56,17 @@ fn line(record: &Record) -> Vec<String> {
     };
     let flaws = flaw(record.marked(), "marked") + &flaw(record.failed, "failed");
     let flooded = |value: Option<f64>| value.filter(|_| record.setting.rate.is_some());
-    let [new_soon, new_late, new_last] = shares(&new_clients);
-    let [validated_soon, validated_late, _] = shares(&validated_clients);
+    let [new_soon, new_late, _] = shares(&new_clients);
+    let [validated_soon, ..] = shares(&validated_clients);
     vec![
         title,
         new_soon,
         new_late,
-        new_last,
         validated_soon,
-        validated_late,
-        record.samples(|run| Some(run.open_lost)).cell(2),
-        times(&new_clients),
-        times(&validated_clients),
-        record.samples(|run| flooded(Some(run.offered))).cell(0),
-        record.samples(|run| flooded(Some(run.lost))).cell(0),
-        record.samples(|run| flooded(Some(run.taken))).cell(0),
-        record.samples(|run| flooded(run.ns_per_packet)).cell(0),
+        record.samples(|run| Some(run.open_lost)).middle(2),
+        record.samples(|run| flooded(Some(run.offered))).middle(0),
+        record.samples(|run| flooded(Some(run.taken))).middle(0),
+        record.samples(|run| flooded(run.ns_per_packet)).middle(0),
         record.samples(|run| flooded(run.times_drop())).cell(2),
         format!("{}, {}{flaws}", new_clients.attempts, record.runs.len()),
     ]
@@ -93,14 +83,4 @@ fn shares(clients: &Clients) -> [String; 3] {
         ),
     };
     clients.counts().map(share)
-}
-
-/// Times to connect.
-fn times(clients: &Clients) -> String {
-    let Some(connect_ms) = clients.connect_ms else { return "–".to_owned() };
-    let shown = connect_ms.map(|ms| match ms >= PATIENCE.as_secs_f64() * 1e3 {
-        true => "never".to_owned(),
-        false => format!("{ms:.2}"),
-    });
-    shown.join(" / ")
 }

@@ -298,7 +298,7 @@ impl Part for Cores {
         let mut report = Report::new(Self::NAME);
         let cpus = self.cpus;
         report.text(format!(
-            "## Cores\n\nMillion packets a second, median (min–max) of {} round(s), with the wrapper that makes them. \
+            "### Cores\n\nMillion packets a second, median (min–max) of {} round(s), with the wrapper that makes them. \
              Flood mode. The first two rows have the ratios of what shares nothing, and of one counter for all CPUs.",
             self.cases.first().map_or(0, |case| case.together.count())
         ));

@@ -36,21 +36,15 @@ const PROMISES: [Promise; 3] = [
 
 const PLOTS: [(Kind, &str); 2] = [(Kind::Fixed, "timeline-fixed"), (Kind::Mimic, "timeline-mimic")];
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 8] = [
     "defence",
-    "before %",
     "1st second %",
-    "2nd %",
-    "3rd %",
-    "until its end %",
-    "after %",
+    "4th to last %",
     "detected, s",
     "armed, s",
     "full success, s",
     "released, s",
-    "offered, SYN/s",
     "ring full, %",
-    "N",
 ];
 
 /// A moment in all runs of a record.
@@ -68,7 +62,7 @@ impl Part for Timeline {
         let mut report = Report::new(Self::NAME);
         let (rounds, seconds, hold) = (self.rounds, self.flood_s, self.hold_s);
         report.text(format!(
-            "## Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients per second. \
+            "### Time line\n\n{rounds} round(s), floods of {} for {seconds} s, {} new clients per second. \
              Medians, with minimum and maximum in brackets. A percentage is the share of the clients that \
              began to connect in that time and were answered within 1 s.",
             run::RATE.title(),
@@ -87,8 +81,7 @@ impl Part for Timeline {
              SYN, includes {hold} s of configured quiet (`detection.clear_s`), and is awaited in the first \
              round only. Ring full: share of the packets from {armed} s after the first SYN to the last \
              that find the 256 slots of the host's virtual interface full, and are dropped before any \
-             defence. That happens while its CPU stands still for more than half a millisecond, and while \
-             the defence is slower than the flood.",
+             defence.",
             armed = run::ARMED.as_secs()
         ));
         let failures = self.records.iter().flat_map(|record| {
@@ -118,21 +111,18 @@ impl Timeline {
     }
 
     fn row(&self, record: &Record) -> Vec<String> {
-        let ends = [f64::NEG_INFINITY, 0.0, 1.0, 2.0, 3.0, self.flood_s, f64::INFINITY];
-        let spans = ends.windows(2);
-        let shares = spans.map(|span| record.samples(|course| course.percent(span[0], span[1])));
+        let spans = [(0.0, 1.0), (3.0, self.flood_s)];
+        let shares = spans.map(|(from, to)| record.samples(|course| course.percent(from, to)));
         let moments = PROMISES.iter().map(|promise| match promise.is_reported_by(record.arm) {
             true => self.moment(record, promise).cell(),
             false => "–".to_owned(),
         });
         let last = [
             record.samples(|course| course.alerted.released).cell(1),
-            record.samples(|course| Some(course.offered)).cell(0),
             record.samples(|course| Some(course.ring_full)).cell(2),
-            record.courses.len().to_string(),
         ];
         let first = [record.arm.title().to_owned()].into_iter();
-        first.chain(shares.map(|share| share.cell(2))).chain(moments).chain(last).collect()
+        first.chain(shares.iter().map(|share| share.cell(2))).chain(moments).chain(last).collect()
     }
 
     fn moment(&self, record: &Record, promise: &Promise) -> Moment {
