@@ -184,7 +184,7 @@ fn play(per_second: u64, seconds: u64) -> (Share, Share) {
 
 pub fn block() -> Block {
     let note = format!(
-        "A limit (detection.md, section 10). A flood spoofs one address, has the fingerprint of \
+        "A limit ([limitations](../limitations.md)). A flood spoofs one address, has the fingerprint of \
          its clients and retransmits nothing. Cookies answer, by the defaults. Packets go through \
          the data path's own code. New clients of that address, and of another one in its /24, \
          come ten times a second for {SECONDS} s and retransmit their SYN after 1 and 3 s. \"At \
