@@ -503,15 +503,14 @@ fn page_of_thresholds() -> String {
     let mut page = "\
 # Thresholds
 
-Every threshold of the detector, with its range and the reason for its value. [detection.md](detection.md)
-explains how they work together. *Weighed against* names the two mistakes between which a value lies. The
-scenarios of `tcpguard-engine/tests` try both. The page is written from the source
-(`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
+Every threshold of the detector, with the reason for its value. [detection.md](detection.md) explains how
+they work together. *Weighed against* names the two mistakes between which a value lies. The page is written
+from the source (`UPDATE_EXPECTED=1 cargo test -p tcpguard --test config`).
 
 ## Keys
 
-Settings of the whole host. Set them in `/etc/tcpguard/tcpguard.toml`, in the section before the dot of the key. No
-host needs other values, and each row names the case in which one helps. Without a key, only tests set the field.
+Settings of the whole host, in the section before the dot of the key. No host needs other values, and each row
+names the case in which one helps. Without a key, only tests set the field.
 
 | field | default | range | effect | reason for the value | key |
 |---|---|---|---|---|---|
@@ -525,16 +524,14 @@ host needs other values, and each row names the case in which one helps. Without
         page += &format!("| `{name}` | {default} | {range} | {doc} | {source} | {key} |\n");
     }
     page += "\n## Constants\n\nThe same on every host. The headings are files below \
-             `tcpguard-engine/src`.\n";
+             `tcpguard-engine/src`, which also have the range of each.\n";
     for (file, constants) in all_constants() {
         page += &format!(
-            "\n### {file}\n\n| constant | value | range | effect | reason for the value \
-             |\n|---|---|---|---|---|\n"
+            "\n### {file}\n\n| constant | value | effect | reason for the value |\n|---|---|---|---|\n"
         );
-        for Constant { name, value, unit, least, most, doc, source } in constants {
-            let (value, most) = (unit.in_words(*value), unit.in_words(*most));
-            let doc = doc.trim();
-            page += &format!("| `{name}` | {value} | {least} to {most} | {doc} | {source} |\n");
+        for Constant { name, value, unit, doc, source } in constants {
+            let (value, doc) = (unit.in_words(*value), doc.trim());
+            page += &format!("| `{name}` | {value} | {doc} | {source} |\n");
         }
     }
     page

@@ -12,10 +12,6 @@ pub struct Constant {
     pub value: f64,
     /// Unit of the value.
     pub unit: Unit,
-    /// The least that would make sense, in its unit.
-    pub least: f64,
-    /// The most that would make sense, in its unit.
-    pub most: f64,
     /// Its effect.
     pub doc: &'static str,
     /// Source of the value: a standard, another tool, or the reasons for it.
@@ -43,8 +39,6 @@ macro_rules! constants {
                 name: stringify!($name),
                 value: $value as f64,
                 unit: $crate::input::Unit::$unit,
-                least: $least as f64,
-                most: $most as f64,
                 doc: concat!($($doc),+),
                 source: $source,
             },
