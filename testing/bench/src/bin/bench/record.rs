@@ -283,3 +283,16 @@ impl Formatter for Lines {
         writer.write_all(b"}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_the_record() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let page = Record::read(&root).and_then(|record| record.page(&root)).expect("a page");
+        let shown = fs::read_to_string(root.join(PAGE)).expect("it was read");
+        assert_eq!(page, shown, "cargo xtask bench page");
+    }
+}
