@@ -40,24 +40,18 @@ impl Outcome {
 
 /// A table of `goals`, a row each.
 pub fn table(goals: &[Goal]) -> Table {
-    let row = |goal: &Goal| {
+    let with_note = |goal: &Goal| {
         let outcome = Outcome::of(goal);
-        let bound = if goal.at_least { '≥' } else { '≤' };
         let note = match outcome {
             Outcome::Met | Outcome::Missed(_) if !goal.note.is_empty() => {
                 format!("; {}", goal.note)
             }
             _ => String::new(),
         };
-        vec![
-            goal.name.clone(),
-            format!("{bound} {} {}", goal.limit, goal.unit),
-            measured(goal, outcome),
-            outcome.in_words(goal) + &note,
-        ]
+        row(&goal.name, goal, outcome.in_words(goal) + &note)
     };
     let columns = ["target", "limit", "measured (min–max, N)", ""].map(str::to_owned).into();
-    Table { columns, rows: goals.iter().map(row).collect() }
+    Table { columns, rows: goals.iter().map(with_note).collect() }
 }
 
 /// Endings of names by which targets of one kind differ.
@@ -65,38 +59,36 @@ const VARIANTS: [&str; 4] = [", IPv4", ", IPv6", ", exact", ", flood"];
 
 /// A table of `goals`, a row for each kind: targets with one limit that differ by family or mode.
 pub fn kinds(goals: &[Goal]) -> Table {
-    let mut kinds: Vec<(String, Vec<&Goal>)> = Vec::new();
+    let mut kinds: Vec<(&str, Vec<&Goal>)> = Vec::new();
     for goal in goals {
-        let kind =
-            VARIANTS.iter().fold(&*goal.name, |name, it| name.trim_end_matches(it)).to_owned();
-        let is_it = |(name, of): &&mut (String, Vec<&Goal>)| {
-            *name == kind && of[0].limit == goal.limit && of[0].unit == goal.unit
-        };
-        match kinds.iter_mut().find(is_it) {
+        let kind = VARIANTS.iter().fold(&*goal.name, |name, it| name.trim_end_matches(it));
+        match kinds.iter_mut().find(|(name, of)| *name == kind && of[0].limit == goal.limit) {
             Some((_, of)) => of.push(goal),
             None => kinds.push((kind, vec![goal])),
         }
     }
-    let row = |(name, of): (String, Vec<&Goal>)| {
-        let better = |a: &&&Goal, b: &&&Goal| {
-            let value = |goal: &Goal| goal.value.filter(|value| value.is_finite());
-            let order = value(a).partial_cmp(&value(b)).unwrap_or(std::cmp::Ordering::Equal);
-            if a.at_least { order.reverse() } else { order }
-        };
-        let worst = of.iter().max_by(better).expect("a kind has a target");
-        let (outcome, bound) = (Outcome::of(worst), if worst.at_least { '≥' } else { '≤' });
+    let badness = |goal: &&&Goal| match goal.value.filter(|value| value.is_finite()) {
+        Some(value) if goal.at_least => -value,
+        value => value.unwrap_or(f64::INFINITY),
+    };
+    let row = |(name, of): (&str, Vec<&Goal>)| {
+        let worst = of.iter().max_by(|a, b| badness(a).total_cmp(&badness(b))).expect("one");
         let met = of.iter().filter(|goal| Outcome::of(goal) == Outcome::Met).count();
-        let verdict = match (met == of.len(), of.len()) {
-            (true, 1) => "met".to_owned(),
-            (true, all) => format!("{all} met"),
-            (false, 1) => outcome.in_words(worst),
-            (false, all) => format!("{met} of {all} met"),
+        let verdict = match of.len() {
+            1 => Outcome::of(worst).in_words(worst),
+            all => format!("{met} of {all} met"),
         };
-        let limit = format!("{bound} {} {}", worst.limit, worst.unit);
-        vec![name, limit, measured(worst, outcome), verdict]
+        row(name, worst, verdict)
     };
     let columns = ["target", "limit", "worst (min–max, N)", ""].map(str::to_owned).into();
     Table { columns, rows: kinds.into_iter().map(row).collect() }
+}
+
+/// A target with its result and the verdict.
+fn row(name: &str, goal: &Goal, verdict: String) -> Vec<String> {
+    let bound = if goal.at_least { '≥' } else { '≤' };
+    let limit = format!("{bound} {} {}", goal.limit, goal.unit);
+    vec![name.to_owned(), limit, measured(goal, Outcome::of(goal)), verdict]
 }
 
 /// Returns the numbers of `goals` that are met, missed and not measured, in words.

@@ -13,8 +13,6 @@ const XDP_TX: u32 = 3;
 pub const MILLION: Sources = Sources::Among { bits: 20 };
 /// The sources that most packets are measured from.
 pub const BOTH: [Sources; 2] = [Sources::One, MILLION];
-/// Numbers of sources, in bits, for which the cost of a counted SYN is measured, beside one and a million.
-const GROWTH: [u8; 4] = [10, 14, 17, 24];
 /// Addresses that are listed, as by a blocklist.
 pub const LISTS: [u32; 4] = [1, 1_000, 10_000, 100_000];
 /// The list that targets are about: as many as xdp-filter has room for.
@@ -308,7 +306,6 @@ impl Stream {
                 BOTH.into_iter().for_each(|sources| add(packet, sources));
             }
             NETS.into_iter().for_each(|count| add(Packet::Bare, among(count)));
-            GROWTH.into_iter().for_each(|bits| add(Packet::Linux, Sources::Among { bits }));
         }
         streams
     }
@@ -356,7 +353,7 @@ impl Stream {
                     subjects.extend(proxies);
                 }
             }
-            (Packet::Linux, Sources::One | MILLION) => {
+            (Packet::Linux, _) => {
                 counted(&mut subjects);
                 subjects.push(followed);
                 subjects.extend(LISTENERS.map(Situation::Listeners).into_iter().flat_map(ours));
@@ -365,10 +362,6 @@ impl Stream {
                 subjects.extend(ours(Situation::Cookies));
                 subjects.extend(proxies);
                 subjects.extend(filters(false).filter(|&filter| filter != allow));
-            }
-            (Packet::Linux, _) => {
-                counted(&mut subjects);
-                subjects.push(followed);
             }
         }
         subjects
