@@ -30,7 +30,11 @@ pub struct Sizes {
     product: usize,
     /// Lines of all Rust files, without blank lines and comments.
     all: usize,
-    /// Words of all Markdown pages.
+    /// Words of the pages for operators: `README.md`, and those directly in `docs`.
+    operators: usize,
+    /// Words of the pages below `docs/evidence`.
+    evidence: usize,
+    /// Words of all other pages.
     pages: usize,
     /// Number of files with more than [`LONGEST_FILE`] lines.
     long: usize,
@@ -56,7 +60,8 @@ pub fn measure(workspace: &Workspace) -> Result<Sizes> {
     for path in workspace.files(|path| path.extension().is_some_and(|ending| ending == "md"))? {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        sizes.pages += text.split_whitespace().count();
+        let path = path.strip_prefix(&workspace.root).unwrap_or(&path);
+        *sizes.tree(path) += text.split_whitespace().count();
     }
     Ok(sizes)
 }
@@ -120,12 +125,26 @@ impl Ceilings {
 
 impl Sizes {
     /// Sizes that have a ceiling.
-    fn held(&self) -> [(&'static str, usize); 3] {
+    fn held(&self) -> [(&'static str, usize); 5] {
         [
             ("lines of the product", self.product),
             ("lines of all Rust", self.all),
-            ("words of all pages", self.pages),
+            ("words of the pages for operators", self.operators),
+            ("words of the evidence", self.evidence),
+            ("words of all other pages", self.pages),
         ]
+    }
+
+    /// The words of the tree that a page belongs to.
+    fn tree(&mut self, page: &Path) -> &mut usize {
+        let is_in_docs = page.parent() == Some(Path::new("docs"));
+        if is_in_docs || page == Path::new("README.md") {
+            &mut self.operators
+        } else if page.starts_with("docs/evidence") {
+            &mut self.evidence
+        } else {
+            &mut self.pages
+        }
     }
 
     fn add(&mut self, path: &Path, text: &str) {
@@ -152,7 +171,11 @@ impl fmt::Display for Sizes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "product: {} lines of Rust, without tests, blanks and comments", self.product)?;
         writeln!(f, "all: {} lines of Rust, without blanks and comments", self.all)?;
-        writeln!(f, "pages: {} words", self.pages)?;
+        let (operators, evidence, pages) = (self.operators, self.evidence, self.pages);
+        writeln!(
+            f,
+            "pages: {operators} words for operators, {evidence} of evidence, {pages} others"
+        )?;
         writeln!(f, "files of more than {LONGEST_FILE} lines: {}", self.long)?;
         write!(
             f,
@@ -257,6 +280,16 @@ mod tests {
         assert_eq!(lower.0["lines of the product"].most, 9);
         let said = lower.updated(&sizes(10), None).unwrap_err().to_string();
         assert!(said.contains("from 9 to 10") && said.contains("--because"), "{said}");
+    }
+
+    #[test]
+    fn a_page_belongs_to_one_tree() {
+        let mut sizes = Sizes::default();
+        let trees = [("README.md", 1), ("docs/a.md", 2), ("docs/evidence/decisions/b.md", 4)];
+        for (page, words) in trees.into_iter().chain([("A.md", 8), ("packaging/README.md", 16)]) {
+            *sizes.tree(Path::new(page)) += words;
+        }
+        assert_eq!((sizes.operators, sizes.evidence, sizes.pages), (3, 4, 24));
     }
 
     #[test]

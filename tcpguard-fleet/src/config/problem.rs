@@ -51,7 +51,7 @@ impl Hint for ConfigError {
                     .to_owned()
             }
             Self::Invalid(_) => {
-                "every key is explained in /usr/share/doc/tcpguard-fleet/fleet.toml".to_owned()
+                "every key is explained in the packaged /etc/tcpguard/fleet.toml".to_owned()
             }
         }
     }

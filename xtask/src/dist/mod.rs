@@ -231,14 +231,13 @@ impl<'a> Release<'a> {
             let files = match item.source {
                 Source::Directory => Vec::new(),
                 Source::Program => vec![(fs::read(&self.program)?, item.to.to_owned())],
-                Source::File(from) if from.ends_with(".md") => {
-                    let text = fs::read_to_string(self.workspace.root.join(from))
-                        .with_context(|| format!("cannot read {from}"))?;
-                    let home = format!("{HOMEPAGE}/blob/v{VERSION}");
-                    let page = pages::with_links(&text, from, self.package.items, &home);
-                    vec![(page.into_bytes(), item.to.to_owned())]
+                Source::File(_) | Source::Files(..) => {
+                    let packaged = |(from, to): (PathBuf, String)| {
+                        Ok((pages::packaged(&self.workspace.root, &from, self.package)?, to))
+                    };
+                    let files = item.files(&self.workspace.root)?;
+                    files.into_iter().map(packaged).collect::<Result<_>>()?
                 }
-                Source::File(_) | Source::Files(..) => read(item.files(&self.workspace.root)?)?,
                 Source::Manual(section) => {
                     let pages = item.with_extension(&self.manual, section)?;
                     let compressed = pages.into_iter().map(|(page, to)| (page, format!("{to}.gz")));

@@ -16,7 +16,7 @@ use tcpguard_kit::traffic::server::{Behaviour, Server};
 use tcpguard_support::blocks::blocks;
 
 /// The pages, in the order in which they are followed.
-const PAGES: [&str; 3] = ["docs/operations.md", "docs/unattended.md", "docs/install.md"];
+const PAGES: [&str; 2] = ["docs/operations.md", "docs/install.md"];
 const CONFIG: &str = "/etc/tcpguard/tcpguard.toml";
 /// The attack is over soon after its end, since no command is typed until then.
 const ON_ETH0: &str = "[interfaces]\nnames = [\"eth0\"]\n[detection]\nclear_s = 5\n";
