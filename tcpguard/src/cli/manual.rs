@@ -17,7 +17,7 @@ use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_
 /// Title in the head of each page.
 const TITLE: &str = "tcpguard";
 /// Date of the last change of the pages: those of a version are the same whenever it is built.
-const DATE: &str = "2026-11-26";
+const DATE: &str = "2026-11-30";
 /// Text in each page's foot.
 const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
 

@@ -15,8 +15,9 @@ use super::view::{Tone, View, cut, wrap};
 /// Indentation of a reason on lines of its own.
 const INDENT: usize = 4;
 
-/// The settings to change with reason, risk and commands, then the rest and the recipes that are not advised.
-pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
+/// The settings to change with reason, risk and commands, then the rest, and the recipes that are not advised: all of
+/// them, or those that the host follows.
+pub fn tune(out: &mut impl Write, tune: &Tune, all_recipes: bool, view: &View) -> fmt::Result {
     let (mark, tone) = sign_of(tune);
     writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
     for row in tune.to_change() {
@@ -30,11 +31,16 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     }
     writeln!(out)?;
     rest(out, tune, view)?;
-    writeln!(out, "\n{}", view.paint(Tone::Heading, "Recipes that are not advised"))?;
-    for refused in &tune.refused {
-        recipe(out, refused, view)?;
+    let is_shown = |refused: &&Refused| all_recipes || !refused.found.is_empty();
+    let recipes: Vec<&Refused> = tune.refused.iter().filter(is_shown).collect();
+    if !recipes.is_empty() {
+        writeln!(out, "\n{}", view.paint(Tone::Heading, "Recipes that are not advised"))?;
     }
+    recipes.into_iter().try_for_each(|refused| recipe(out, refused, view))?;
     writeln!(out)?;
+    if !all_recipes {
+        paragraph(out, view, "Recipes", "common ones that do harm: tcpguard tune --recipes")?;
+    }
     let next = match tune.to_change().is_empty() {
         true => "run again under load: tcpguard tune",
         false => {

@@ -84,7 +84,7 @@ fn write(
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let (mut doctor_page, mut tune_page) = (String::new(), String::new());
     text::doctor(&mut doctor_page, doctor, &view)?;
-    text::tune(&mut tune_page, &facts.of_host.tune, &view)?;
+    text::tune(&mut tune_page, &facts.of_host.tune, false, &view)?;
     let mut members = vec![
         Member::new("doctor.txt", doctor_page),
         Member::document("doctor.json", doctor)?,
