@@ -33,8 +33,8 @@ pub fn all_constants() -> impl Iterator<Item = (&'static str, &'static [Constant
         ("engine/monitor.rs", crate::engine::monitor::CONSTANTS),
         ("engine/monitor/alert_window.rs", crate::engine::monitor::alert_window::CONSTANTS),
         ("policy/residual.rs", crate::policy::residual::CONSTANTS),
-        ("engine/lifecycle.rs", crate::engine::lifecycle::CONSTANTS),
-        ("engine/mitigations.rs", crate::engine::mitigations::CONSTANTS),
+        ("engine/listeners/inspection.rs", crate::engine::listeners::inspection::CONSTANTS),
+        ("engine/needs.rs", crate::engine::needs::CONSTANTS),
         ("engine/hints.rs", crate::engine::hints::CONSTANTS),
     ]
     .into_iter()

@@ -6,15 +6,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Engine;
-use super::unblock::ALERTED_SINGLY;
-use crate::evidence::Severity;
+use super::rule_book::ALERTED_SINGLY;
 use crate::incident::{Event, NamedRule, RuleTerms, Target};
 use crate::input::{
     ClientsWithin, FleetAction, FleetMessage, FleetName, FleetRule, Matcher, Origin, Rule, RuleId,
     RuleReason, Timestamp,
 };
 use crate::output::{FleetRefusal, RequestError};
-use crate::rules::{AllowReport, Entry, RemovalReason, touch};
+use crate::rules::{AllowReport, RemovalReason, touch};
 use crate::settings::Limits;
 
 /// A repeated rule whose end differs by less is the same: its message took that long, or its sender rounds.
@@ -32,7 +31,7 @@ impl Engine {
         clients: ClientsWithin,
     ) -> Result<(), FleetRefusal> {
         match message {
-            FleetMessage::Hint(hint) => self.take_hint(now, &hint),
+            FleetMessage::Hint(hint) => self.hinted.take(now, &hint),
             FleetMessage::Rule(rule) => self.take_fleet_rule(now, rule, clients),
             FleetMessage::RuleGone(name) => self.end_fleet_rule(now, &name),
         }
@@ -41,41 +40,37 @@ impl Engine {
     /// Returns whether a rule depends on the clients within its sources. Those of a rule that is repeated, or is
     /// refused anyway, need not be counted.
     pub fn asks_for_clients(&self, now: Timestamp, rule: &FleetRule) -> bool {
-        let matcher = Matcher::Source(rule.net.trunc(), rule.ports);
-        let known = self.rule_table.find(&matcher).and_then(Entry::fleet);
-        rule.action == FleetAction::Block
-            && known != Some(&rule.name)
-            && self.check_fleet_rule(now, rule).is_ok()
+        self.rules.asks_for_clients(now, rule)
     }
 
     /// Refuses the rule with this name until `until`, because an operator of this host removed it.
     pub fn overrule(&mut self, now: Timestamp, name: FleetName, until: Timestamp) {
-        self.fleet.overrule(now, name, until);
+        self.rules.fleet.overrule(now, name, until);
     }
 
     /// The rules of the fleet that operators of this host removed, each with the time until which it is refused. They
     /// are for [`Engine::overrule`] of a later run.
     pub fn overruled(&self) -> impl Iterator<Item = (&FleetName, Timestamp)> {
-        self.fleet.overruled()
+        self.rules.fleet.overruled()
     }
 
     /// Returns the number of rules of the fleet, and of exemptions by it.
     pub fn of_fleet(&self) -> (u32, u32) {
-        let rules = self.rule_table.of_fleet().count();
-        let allowed = self.exempt.allowed().filter(|entry| entry.fleet.is_some()).count();
+        let rules = self.rules.table.of_fleet().count();
+        let allowed = self.rules.exempt.allowed().filter(|entry| entry.fleet.is_some()).count();
         (rules as u32, allowed as u32)
     }
 
     /// Returns the names of the rules of the fleet, and of the exemptions by it.
     pub fn names_of_fleet(&self) -> impl Iterator<Item = &FleetName> {
-        let allowed = self.exempt.allowed().filter_map(|entry| entry.fleet.as_ref());
-        self.rule_table.of_fleet().map(|(_, name)| name).chain(allowed)
+        let allowed = self.rules.exempt.allowed().filter_map(|entry| entry.fleet.as_ref());
+        self.rules.table.of_fleet().map(|(_, name)| name).chain(allowed)
     }
 
     /// Takes over an exemption of an earlier run. Returns false where the allowlist has no room for it.
     pub fn adopt_exemption(&mut self, now: Timestamp, entry: AllowReport) -> bool {
-        let has_room = entry.expires <= now || self.exempt.allow(entry);
-        self.hand_out_allowed();
+        let has_room = entry.expires <= now || self.rules.exempt.allow(entry);
+        self.rules.hand_out_allowed(&mut self.outbox);
         has_room
     }
 
@@ -85,34 +80,10 @@ impl Engine {
         rule: FleetRule,
         clients: ClientsWithin,
     ) -> Result<(), FleetRefusal> {
-        let net = self.check_fleet_rule(now, &rule)?;
+        let net = self.rules.check_fleet_rule(now, &rule)?;
         match rule.action {
             FleetAction::Block => self.block_for_fleet(now, net, rule, clients),
             FleetAction::Allow => self.allow_for_fleet(now, net, rule),
-        }
-    }
-
-    /// Returns the sources of a rule, unless it is refused whatever clients and other rules of the fleet there are.
-    fn check_fleet_rule(&self, now: Timestamp, rule: &FleetRule) -> Result<IpNet, FleetRefusal> {
-        if !rule.is_valid() {
-            return Err(FleetRefusal::Malformed);
-        }
-        if self.fleet.is_overruled(now, &rule.name) {
-            return Err(FleetRefusal::Overruled);
-        }
-        let net = rule.net.trunc();
-        check_width(net).map_err(FleetRefusal::Harmful)?;
-        if rule.action == FleetAction::Allow {
-            return Ok(net);
-        }
-        if self.rule_table.operators_over(&net).is_some() {
-            return Err(FleetRefusal::Overruled);
-        }
-        match self.exempt.touched_by(&net) {
-            Some((covers, what)) => {
-                Err(FleetRefusal::Harmful(RequestError::Protected { net, covers, what }))
-            }
-            None => Ok(net),
         }
     }
 
@@ -126,19 +97,21 @@ impl Engine {
         let matcher = Matcher::Source(net, rule.ports);
         let lifetime = Duration::from_secs(rule.lifetime_s).min(Limits::MAX_MANUAL_RULE);
         let expires = now + lifetime;
-        let known = self.rule_table.find(&matcher);
+        let known = self.rules.table.find(&matcher);
         if let Some(known) = known.filter(|entry| entry.fleet() == Some(&rule.name)) {
             let (id, before) = (known.rule.id, known.rule.expires);
             if differ(before, expires) {
-                self.renew_rule(id, expires);
+                self.rules.renew(id, expires, &mut self.outbox);
             }
             return Ok(());
         }
+        let same = known.map(|entry| entry.rule.id);
         if clients.validated > 0 {
             return Err(FleetRefusal::Harmful(RequestError::Clients { net, clients }));
         }
         let rivals: Vec<(RuleId, Matcher, FleetName)> = self
-            .rule_table
+            .rules
+            .table
             .of_fleet()
             .filter(|(entry, _)| entry.rule.matcher.prefix() == Some(net))
             .map(|(entry, name)| (entry.rule.id, entry.rule.matcher, name.clone()))
@@ -147,40 +120,30 @@ impl Engine {
             return Err(FleetRefusal::Outranked { by: by.clone() });
         }
         let freed: usize = rivals.iter().map(|(_, matcher, _)| matcher.entries()).sum();
-        let limit = Limits::FLEET_RULES.min(self.rule_table.room() / 4);
-        let places = self.rule_table.places_of_fleet() - freed + matcher.entries();
+        let limit = Limits::FLEET_RULES.min(self.rules.table.room() / 4);
+        let places = self.rules.table.places_of_fleet() - freed + matcher.entries();
         if places > limit as usize {
             return Err(FleetRefusal::RulesFull { limit });
         }
-        if !self.fleet.pay(now) {
+        if !self.rules.fleet.pay(now) {
             return Err(FleetRefusal::TooFast);
         }
-        let (origin, reason) = (Origin::Fleet(rule.name), RuleReason::Given { text: rule.reason });
         let made = Rule {
             // It gets its number with its slot.
             id: RuleId(0),
             matcher,
-            origin: origin.clone(),
+            origin: Origin::Fleet(rule.name),
             forced: false,
-            reason: reason.clone(),
+            reason: RuleReason::Given { text: rule.reason },
             created: now,
             expires,
             confirmation: None,
         };
-        let full = FleetRefusal::RulesFull { limit: self.rule_table.room() };
-        let id = self.install_operators(now, made).ok_or(full)?;
-        // The new one is in the kernel before the old ones go.
-        let old = rivals.iter().filter(|(rival, ..)| *rival != id).map(|(rival, ..)| *rival);
-        let replaces = old.clone().next();
-        for rival in old {
-            self.remove_rule(now, rival, RemovalReason::Replaced { by: id });
-        }
+        let old: Vec<RuleId> = rivals.iter().map(|(rival, ..)| *rival).collect();
+        let replaces = old.iter().copied().find(|rival| Some(*rival) != same);
         let terms = RuleTerms { lifetime_s: lifetime.as_secs(), confirm_s: None, replaces };
-        let rule = NamedRule { id, target: Target::of(&matcher) };
-        let (mode, terms) = (self.mode, Some(terms));
-        let event = Event::RuleInstalled { rule, origin, reason, mode, terms };
-        self.alert(Severity::Notice, event, None);
-        Ok(())
+        let full = FleetRefusal::RulesFull { limit: self.rules.table.room() };
+        self.install_given(now, made, terms, &old).map(|_| ()).ok_or(full)
     }
 
     fn allow_for_fleet(
@@ -191,13 +154,13 @@ impl Engine {
     ) -> Result<(), FleetRefusal> {
         let lifetime = Duration::from_secs(rule.lifetime_s).min(Limits::MAX_ALLOW);
         let expires = now + lifetime;
-        let known = self.exempt.allowed_at(&net).cloned();
+        let known = self.rules.exempt.allowed_at(&net).cloned();
         match known.as_ref().map(|entry| entry.fleet.as_ref()) {
             Some(None) => return Err(FleetRefusal::Overruled),
             Some(Some(name)) if *name == rule.name => {
                 if let Some(entry) = known.filter(|entry| differ(entry.expires, expires)) {
-                    self.exempt.allow(AllowReport { expires, ..entry });
-                    self.hand_out_allowed();
+                    self.rules.exempt.allow(AllowReport { expires, ..entry });
+                    self.rules.hand_out_allowed(&mut self.outbox);
                 }
                 return Ok(());
             }
@@ -208,39 +171,26 @@ impl Engine {
         }
         let is_over = |prefix: Option<IpNet>| prefix.is_some_and(|prefix| touch(&prefix, &net));
         let is_blocked = self
-            .rule_table
+            .rules
+            .table
             .iter()
             .any(|entry| entry.is_operators() && is_over(entry.rule.matcher.prefix()));
         if is_blocked {
             return Err(FleetRefusal::Overruled);
         }
-        let of_fleet = self.exempt.allowed().filter(|entry| entry.fleet.is_some()).count();
+        let of_fleet = self.rules.exempt.allowed().filter(|entry| entry.fleet.is_some()).count();
         if known.is_none() && of_fleet >= Limits::FLEET_ALLOWED {
             return Err(FleetRefusal::RulesFull { limit: Limits::FLEET_ALLOWED as u32 });
         }
-        if !self.fleet.pay(now) {
+        if !self.rules.fleet.pay(now) {
             return Err(FleetRefusal::TooFast);
         }
         let FleetRule { name, reason, .. } = rule;
-        let fleet = Some(name);
-        let entry = AllowReport {
-            net,
-            reason: reason.clone(),
-            uid: 0,
-            fleet: fleet.clone(),
-            created: now,
-            expires,
-        };
-        if !self.exempt.allow(entry) {
-            return Err(FleetRefusal::RulesFull { limit: Limits::ALLOWED });
+        let entry = AllowReport { net, reason, uid: 0, fleet: Some(name), created: now, expires };
+        match self.exempt(now, entry) {
+            true => Ok(()),
+            false => Err(FleetRefusal::RulesFull { limit: Limits::ALLOWED }),
         }
-        self.hand_out_allowed();
-        self.release_exempt(now);
-        self.release_fleet(now, &[net]);
-        let lifetime_s = lifetime.as_secs();
-        let event = Event::AllowAdded { net, uid: 0, fleet, lifetime_s, reason };
-        self.alert(Severity::Notice, event, None);
-        Ok(())
     }
 
     /// Ends a rule or an exemption that the fleet no longer has. It may have ended already.
@@ -248,25 +198,20 @@ impl Engine {
         if !name.is_valid() {
             return Err(FleetRefusal::Malformed);
         }
-        let of_fleet = self.rule_table.of_fleet().filter(|(_, other)| *other == name);
+        let of_fleet = self.rules.table.of_fleet().filter(|(_, other)| *other == name);
         let ended: Vec<NamedRule> = of_fleet.map(|(entry, _)| named(&entry.rule)).collect();
         self.remove_of_fleet(now, ended, &RemovalReason::Fleet);
-        let revoked = self.exempt.revoke(name);
-        if !revoked.is_empty() {
-            self.hand_out_allowed();
-        }
-        for AllowReport { net, fleet, .. } in revoked {
-            self.alert(Severity::Notice, Event::AllowRemoved { net, uid: None, fleet }, None);
-        }
+        let revoked = self.rules.exempt.revoke(name);
+        self.rules.no_longer_allowed(&revoked, None, &mut self.outbox);
         Ok(())
     }
 
     /// Removes the rules of the fleet that touch one of these prefixes, which have become exempt.
     pub(super) fn release_fleet(&mut self, now: Timestamp, nets: &[IpNet]) {
-        let of_fleet = self.rule_table.of_fleet().filter_map(|(entry, _)| {
+        let of_fleet = self.rules.table.of_fleet().filter_map(|(entry, _)| {
             let prefix = entry.rule.matcher.prefix()?;
             nets.iter().find(|net| touch(net, &prefix))?;
-            let (_, what) = self.exempt.touched_by(&prefix)?;
+            let (_, what) = self.rules.exempt.touched_by(&prefix)?;
             Some((named(&entry.rule), what))
         });
         let (touching, reasons): (Vec<NamedRule>, Vec<String>) = of_fleet.unzip();
@@ -285,18 +230,7 @@ impl Engine {
             _ => rules.into_iter().map(|rule| event(1, Some(rule))).collect(),
         };
         for event in events {
-            self.alert(Severity::Notice, event, None);
-        }
-    }
-
-    /// Ends exemptions by the fleet that touch sources which an operator of this host blocks.
-    pub(super) fn yield_exemptions(&mut self, nets: impl Iterator<Item = IpNet>) {
-        let yielded: Vec<AllowReport> = nets.flat_map(|net| self.exempt.yield_to(&net)).collect();
-        if !yielded.is_empty() {
-            self.hand_out_allowed();
-        }
-        for AllowReport { net, fleet, .. } in yielded {
-            self.alert(Severity::Notice, Event::AllowRemoved { net, uid: None, fleet }, None);
+            self.outbox.notice(event);
         }
     }
 }
@@ -312,16 +246,4 @@ fn differ(one: Timestamp, other: Timestamp) -> bool {
 
 fn named(rule: &Rule) -> NamedRule {
     NamedRule { id: rule.id, target: Target::of(&rule.matcher) }
-}
-
-/// Refuses a prefix that is wider than rules may be without force.
-pub(super) fn check_width(net: IpNet) -> Result<(), RequestError> {
-    let shortest = match net {
-        IpNet::V4(_) => Limits::MIN_PREFIX_V4,
-        IpNet::V6(_) => Limits::MIN_PREFIX_V6,
-    };
-    if net.prefix_len() < shortest {
-        return Err(RequestError::TooWide { net, shortest });
-    }
-    Ok(())
 }

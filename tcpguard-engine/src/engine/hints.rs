@@ -7,15 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Engine;
+use super::listeners::Listeners;
+use super::mandate::Mandate;
 use super::monitor::ListenerMonitor;
-use crate::incident::Event;
-use crate::input::{
-    Flows, Hint, ListenerId, ListenerKind, Mitigation, Mode, SharedSignature, Timestamp, constants,
-};
-use crate::listener::Egress;
+use crate::evidence::Hints;
+use crate::input::{Flows, Hint, ListenerId, Mitigation, SharedSignature, Timestamp, constants};
 use crate::mitigation::{MitigationReason, Need};
-use crate::output::{Command, FleetRefusal, HintReport};
+use crate::output::{FleetRefusal, HintReport};
 
 constants! {
     /// Listeners at which cookies are sent ahead at a time.
@@ -34,8 +32,19 @@ constants! {
          the time.";
 }
 
-impl Engine {
-    pub(super) fn take_hint(&mut self, now: Timestamp, hint: &Hint) -> Result<(), FleetRefusal> {
+/// Hints and their use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hinted {
+    /// Signatures of floods that other hosts of the fleet report.
+    pub hints: Hints,
+    /// Time up to which SYNs with these signatures are counted.
+    counted: Timestamp,
+    /// Listeners at which cookies were sent ahead of a flood a short while ago, and the time at which that began.
+    ahead: BTreeMap<ListenerId, Timestamp>,
+}
+
+impl Hinted {
+    pub fn take(&mut self, now: Timestamp, hint: &Hint) -> Result<(), FleetRefusal> {
         let signature = hint.signature.parsed().filter(|_| hint.port != 0 && hint.reporters > 0);
         let signature = signature.ok_or(FleetRefusal::Malformed)?;
         let ttl = Duration::from_secs(hint.ttl_s.into());
@@ -46,9 +55,9 @@ impl Engine {
     }
 
     /// Chooses the listeners at which cookies are sent ahead, and forgets the hints that were not repeated.
-    pub(super) fn follow_hints(&mut self, now: Timestamp) {
+    pub fn follow(&mut self, now: Timestamp, listeners: &Listeners, mandate: &Mandate) {
         self.hints.expire(now);
-        let monitors = &self.monitors;
+        let monitors = &listeners.monitors;
         self.ahead
             .retain(|id, began| now.since(*began) < AHEAD_AGAIN && monitors.get(id).is_some());
         if self.hints.is_empty() {
@@ -56,10 +65,10 @@ impl Engine {
         }
         let mut free = AHEAD_LISTENERS
             .saturating_sub(self.ahead.values().filter(|began| now.since(**began) < AHEAD).count());
-        for monitor in self.monitors.all() {
+        for monitor in listeners.monitors.all() {
             if free > 0
                 && !self.ahead.contains_key(&monitor.id)
-                && self.may_answer(monitor)
+                && mandate.may_answer(monitor)
                 && self.hints.at(monitor.listener.port).is_some()
             {
                 self.ahead.insert(monitor.id, now);
@@ -70,73 +79,40 @@ impl Engine {
 
     /// The listeners at which cookies are sent ahead now, each with the number of hosts that report a flood of its
     /// port.
-    pub(super) fn cookies_ahead(&self, now: Timestamp) -> BTreeMap<ListenerId, u16> {
+    pub fn ahead(
+        &self,
+        now: Timestamp,
+        listeners: &Listeners,
+        mandate: &Mandate,
+    ) -> BTreeMap<ListenerId, u16> {
         let began = self.ahead.iter().filter(|(_, began)| now.since(**began) < AHEAD);
         let hinted = |(id, _): (&ListenerId, &Timestamp)| {
-            let monitor = self.monitors.get(id).filter(|monitor| self.may_answer(monitor))?;
+            let monitor =
+                listeners.monitors.get(id).filter(|monitor| mandate.may_answer(monitor))?;
             Some((*id, self.hints.at(monitor.listener.port)?))
         };
         began.filter_map(hinted).collect()
     }
 
-    /// Lets SYNs beyond the limits of replies pass where this agent sends cookies without an incident, and nowhere else: a
-    /// flash crowd exceeds the limits, too. Cookies that an operator orders, or that an earlier agent sent, are there for
-    /// a flood that may be no incident yet. Reports cookies for which this host has a reason of its own from now on.
-    pub(super) fn pass_excess(&mut self, now: Timestamp) {
-        let mut called_for = Vec::new();
-        for monitor in self.monitors.values_mut() {
-            let by_itself = monitor.ladder.reason(Mitigation::Cookies).is_some_and(|why| {
-                !matches!(why, MitigationReason::Ordered { .. } | MitigationReason::Inherited)
-            });
-            let ahead = monitor.ladder.sends_ahead();
-            let pass = ahead || by_itself && monitor.class().is_none();
-            if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
-                self.commands.push_back(Command::PassExcess { listener: monitor.id, pass });
-            }
-            let was_ahead = std::mem::replace(&mut monitor.sends_ahead, ahead);
-            if was_ahead
-                && !ahead
-                && let Some(why) = monitor.ladder.reason(Mitigation::Cookies).cloned()
-            {
-                let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
-                let mitigation = Mitigation::Cookies;
-                let event =
-                    Event::MitigationStarted { listener, with_others, mitigation, rate: None, why };
-                called_for.push((monitor.id, event));
-            }
-        }
-        for (id, event) in called_for {
-            let alert = (!self.goes_without_saying(id, Mitigation::Cookies)).then_some(event);
-            self.record_start(now, id, Mitigation::Cookies, alert);
-        }
-    }
-
-    /// Returns whether cookies can be sent ahead: how a listener answers is learned from its answers.
-    fn may_answer(&self, monitor: &ListenerMonitor) -> bool {
-        self.settings.mode(monitor.listener, self.mode) == Mode::Enforce
-            && monitor.kind == ListenerKind::Local
-            && monitor.egress() != Egress::Unseen
-    }
-
     /// Counts the SYNs with a hinted signature among all flows since the last survey.
-    pub(super) fn count_hinted(&mut self, now: Timestamp, flows: &Flows) {
-        let since = std::mem::replace(&mut self.hints_counted, now);
+    pub fn count(&mut self, now: Timestamp, flows: &Flows, listeners: &Listeners) {
+        let since = std::mem::replace(&mut self.counted, now);
         if self.hints.is_empty() {
             return;
         }
-        for monitor in self.monitors.values() {
+        for monitor in listeners.monitors.values() {
             self.hints.count(monitor.listener.port, since, monitor.flows(flows));
         }
     }
 
     /// The hints of other hosts that hold, with their effect here.
-    pub fn hints(&self) -> impl Iterator<Item = HintReport> {
+    pub fn report(&self, listeners: &Listeners) -> impl Iterator<Item = HintReport> {
         // As they are in force: they may be refused or forbidden where a hint calls for them.
         let is_ahead = |monitor: &&ListenerMonitor| {
-            let mut taken = monitor.ladder.report(self.now);
+            let mut taken = monitor.ladder.report(listeners.now);
             taken.any(|report| report.why.is_hint())
         };
-        let answering = self.monitors.values().filter(is_ahead);
+        let answering = listeners.monitors.values().filter(is_ahead);
         let ports: BTreeSet<u16> = answering.map(|monitor| monitor.listener.port).collect();
         self.hints.iter().map(move |(&(port, mask, print), held)| HintReport {
             port,

@@ -4,90 +4,56 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::held_back::idle;
 use super::hints::ahead;
-use super::monitor::{ALERT_WINDOW, Harmful, ListenerMonitor, PATIENCE};
-use super::upkeep::{acting_since, active_rules};
-use crate::evidence::{IncidentClass, Quantity, Severity};
-use crate::incident::{Event, Fallback, NamedRule, Restraint, RestraintReason, Target};
-use crate::input::{
-    Family, Listener, ListenerId, ListenerKind, Matcher, Mitigation, Mode, Order, Timestamp,
-    constants, rate as rounded_rate, share,
-};
-use crate::listener::Egress;
+use super::listeners::acting_since;
+use super::mandate::idle;
+use super::monitor::Harmful;
+use super::needs::{Situation, needs, retransmitted, ruled_since, would};
+use super::outbox::Start;
+use crate::evidence::Severity;
+use crate::incident::{Event, Fallback, NamedRule, Target};
+use crate::input::{Family, ListenerId, Matcher, Mitigation, Mode, Timestamp, Withheld};
 use crate::mitigation::{
-    Harm, HeldBack, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState, Move,
-    Need, Newest, Setback, budget,
+    AddressReplies, Harm, MITIGATION_RETRY, MitigationReason, MitigationReport, MitigationState,
+    Move, Newest, Setback,
 };
-use crate::output::{Command, ListenerReport, RequestError, Response};
-use crate::policy::{RESIDUAL_FLOWS, RESIDUAL_SHARE};
-use crate::rules::{Entry, RemovalReason, RuleTable};
-use crate::settings::{Limits, Settings};
+use crate::output::Command;
+use crate::rules::RemovalReason;
 
-constants! {
-    /// Resets per second that a listener sends, from which tcpguard looks for out-of-state segments.
-    pub(crate) const OUT_OF_STATE_RATE: f64 = 256.0 PerSecond in 1.0..=10_000_000.0,
-        "64 in a poll, as fast_min. Weighed against servers that close with data unread, \
-         which send resets of their own.";
-}
-
-/// Share of the limit for retransmitted SYNs from which cookies answer them. Beyond the limit they are
-/// dropped, those of clients too.
-const USED: f64 = 0.5;
-const SECOND: Duration = Duration::from_secs(1);
 /// Mitigations started or stopped in a poll from which the other listeners of those that are reported together wait
 /// for the next: for each, all others are asked whether it goes without saying, which at 4,096 is some 10 µs. The
 /// agent says by itself when it has no time for more.
 const AT_ONCE: usize = 32;
 
-/// The starts of mitigations that are not reported yet: each may still fail.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Starts {
-    waiting: Vec<Start>,
-    /// The start that the last command was about.
-    pub(super) executing: Option<(ListenerId, Mitigation)>,
-}
-
-/// A start of a mitigation, and its alert if it has one.
-#[derive(Clone, Debug)]
-struct Start {
-    at: Timestamp,
-    listener: ListenerId,
-    mitigation: Mitigation,
-    alert: Option<Event>,
-}
-
-impl Starts {
-    fn take(&mut self, listener: ListenerId, mitigation: Mitigation) -> Option<Start> {
-        let is_it = |start: &Start| start.listener == listener && start.mitigation == mitigation;
-        self.waiting.iter().position(is_it).map(|place| self.waiting.remove(place))
-    }
-}
-
 impl Engine {
     /// Starts and stops mitigations, and withdraws those that keep clients out.
     pub(super) fn poll_mitigations(&mut self, now: Timestamp, elapsed: Duration) {
         self.withdraw_harmful(now, elapsed);
-        let sharing =
-            self.monitors.values().filter(|monitor| monitor.shares_rules()).count().max(1);
+        let sharing = self
+            .listeners
+            .monitors
+            .values()
+            .filter(|monitor| monitor.shares_rules())
+            .count()
+            .max(1);
         let mut moves = Vec::new();
         let mut advice = Vec::new();
-        let hinted = self.cookies_ahead(now);
+        let hinted = self.hinted.ahead(now, &self.listeners, &self.mandate);
         for id in hinted.keys() {
-            self.monitors.get_mut(id);
+            self.listeners.monitors.get_mut(id);
         }
-        for monitor in self.monitors.values_mut() {
+        for monitor in self.listeners.monitors.values_mut() {
             // Each start or stop is some work for the agent, and those of a carpet come all at once.
             if monitor.rolled.is_some() && moves.len() >= AT_ONCE {
                 continue;
             }
-            let ruled = ruled_since(monitor, &self.rule_table);
-            let (newest, _) = acting_since(monitor, &self.rule_table);
+            let ruled = ruled_since(monitor, &self.rules.table);
+            let (newest, _) = acting_since(monitor, &self.rules.table);
             let newest = newest.max(monitor.ladder.since(Mitigation::Cookies)).unwrap_or_default();
-            let situation = Situation { now, enforced: self.enforced, ruled, newest };
-            let settings = &self.settings.common;
-            let mode = self.settings.mode(monitor.listener, self.mode);
-            let retransmitted = retransmitted(monitor, &self.rule_table, sharing, now);
+            let situation = Situation { now, enforced: self.mandate.enforced, ruled, newest };
+            let settings = &self.mandate.settings.common;
+            let mode = self.mandate.mode_at(monitor.listener);
+            let retransmitted = retransmitted(monitor, &self.rules.table, sharing, now);
             let mut needs = needs(monitor, &situation, retransmitted, settings);
             if mode != Mode::Enforce {
                 advice.extend(needs.iter().map(|need| (monitor.id, would(need))));
@@ -97,7 +63,7 @@ impl Engine {
             }
             let is_answered = needs.iter().any(|need| need.mitigation == Mitigation::Cookies);
             needs.extend(hinted.get(&monitor.id).filter(|_| !is_answered).copied().map(ahead));
-            let agent_mode = self.mode;
+            let agent_mode = self.mandate.mode;
             let ended = monitor.failing_ended();
             let full = monitor.accepts_no_connection();
             let changes = monitor.ladder.poll(now, &needs, ended, |mitigation| {
@@ -107,7 +73,7 @@ impl Engine {
             moves.extend(changes.into_iter().map(|change| (monitor.id, change)));
         }
         for (id, advised) in advice {
-            if let Some((incident, advised)) = self.incident_at(id).zip(advised) {
+            if let Some((incident, advised)) = self.listeners.incident_at(id).zip(advised) {
                 incident.note(now, advised);
             }
         }
@@ -115,13 +81,13 @@ impl Engine {
             self.make(now, id, change);
         }
         self.pass_excess(now);
-        self.withhold_cookies(now);
+        self.listeners.withhold_cookies(now, &mut self.outbox);
     }
 
     fn make(&mut self, now: Timestamp, id: ListenerId, change: Move) {
         let (Move::Take { mitigation, .. } | Move::Leave { mitigation, .. }) = &change;
-        let is_alerted = self.goes_without_saying(id, *mitigation);
-        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let is_alerted = self.listeners.goes_without_saying(id, *mitigation);
+        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
         // The drop of out-of-state segments beside a flood changes nothing for any client.
         let matters = match &change {
             Move::Take { mitigation, .. } => {
@@ -136,34 +102,26 @@ impl Engine {
                 if mitigation.keeps_syns_away() && monitor.ladder.since(mitigation) == Some(now) {
                     monitor.try_out(now, Newest::Mitigation(mitigation));
                 }
-                self.commands.push_back(Command::StartMitigation {
-                    listener: id,
+                let limit = (mitigation == Mitigation::Budget).then_some(rate);
+                let alert = alerted.then_some(Event::MitigationStarted {
+                    listener,
+                    with_others,
                     mitigation,
-                    rate,
+                    rate: limit,
+                    why,
                 });
-                let rate = (mitigation == Mitigation::Budget).then_some(rate);
-                let event =
-                    Event::MitigationStarted { listener, with_others, mitigation, rate, why };
-                let alert = alerted.then_some(event);
-                self.starts.waiting.push(Start { at: now, listener: id, mitigation, alert });
+                self.outbox.start(Start { at: now, listener: id, mitigation, alert }, rate);
             }
             Move::Leave { mitigation, why } => {
                 monitor.ladder.breaker.forget(&Newest::Mitigation(mitigation));
                 monitor.ladder.fewer.forget(&mitigation);
-                self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
+                self.outbox.push(Command::StopMitigation { listener: id, mitigation });
                 if alerted {
                     let event = Event::MitigationStopped { listener, with_others, mitigation, why };
                     self.alert_at(now, id, Severity::Notice, event);
                 }
             }
         }
-    }
-
-    /// Reports the mitigation that the last command started.
-    pub(super) fn report_start(&mut self) {
-        let Some((listener, mitigation)) = self.starts.executing.take() else { return };
-        let Some(start) = self.starts.take(listener, mitigation) else { return };
-        self.record_start(start.at, listener, mitigation, start.alert);
     }
 
     /// Notes a mitigation of an incident, and raises its alert if it has one.
@@ -174,7 +132,7 @@ impl Engine {
         mitigation: Mitigation,
         alert: Option<Event>,
     ) {
-        if let Some(incident) = self.incident_at(listener) {
+        if let Some(incident) = self.listeners.incident_at(listener) {
             incident.record_mitigation(mitigation);
         }
         if let Some(event) = alert {
@@ -185,13 +143,17 @@ impl Engine {
     /// Withdraws the newest rule or mitigation where fewer clients get in since.
     fn withdraw_harmful(&mut self, now: Timestamp, elapsed: Duration) {
         let harmful: Vec<(ListenerId, Harmful)> = self
+            .listeners
             .monitors
             .values_mut()
             .filter_map(|monitor| Some((monitor.id, monitor.judge_newest(now, elapsed)?)))
             .collect();
         for (id, Harmful { newest, harm, family }) in harmful {
             let other_works = |family: &Family| {
-                self.monitors.get(&id).is_some_and(|monitor| monitor.has_cookies(family.other()))
+                self.listeners
+                    .monitors
+                    .get(&id)
+                    .is_some_and(|monitor| monitor.has_cookies(family.other()))
             };
             match (newest, family.filter(other_works)) {
                 (Newest::Mitigation(_), Some(family)) => self.withhold_from(now, id, family, harm),
@@ -210,7 +172,7 @@ impl Engine {
         mitigation: Mitigation,
         harm: Harm,
     ) {
-        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
         let listener = monitor.listener;
         let pause = monitor.ladder.pause(mitigation).as_secs();
         let why = MitigationReason::Harmful { harm };
@@ -219,7 +181,7 @@ impl Engine {
             false => (Some(pause), monitor.ladder.refuse(now, mitigation, why)),
         };
         if taken {
-            self.commands.push_back(Command::StopMitigation { listener: id, mitigation });
+            self.outbox.push(Command::StopMitigation { listener: id, mitigation });
             let (family, addresses) = (None, Vec::new());
             let event = Event::MitigationWithdrawn {
                 listener,
@@ -234,15 +196,15 @@ impl Engine {
     }
 
     fn withdraw_rule(&mut self, now: Timestamp, id: ListenerId, matcher: &Matcher, harm: Harm) {
-        let Some(rule) = self.rule_table.find(matcher).map(|entry| entry.rule.id) else { return };
+        let Some(rule) = self.rules.table.find(matcher).map(|entry| entry.rule.id) else { return };
         let retry = MITIGATION_RETRY;
         let why = RemovalReason::Harmful { harm };
-        self.postpone(matcher, now + retry, &why);
+        self.listeners.postpone(matcher, now + retry, &why);
         let rule = NamedRule { id: rule, target: Target::of(matcher) };
         let then = Fallback::Retry { after_s: retry.as_secs() };
         let event = Event::RuleWithdrawn { rule, why, then };
-        self.note_at(now, id, event.clone());
-        let incident = self.incident_at(id).map(|incident| incident.id());
+        self.listeners.note_at(now, id, event.clone());
+        let incident = self.listeners.incident_at(id).map(|incident| incident.id());
         self.alert_rule(Severity::Warning, event, incident);
     }
 
@@ -257,9 +219,9 @@ impl Engine {
         setback: Setback,
     ) {
         let Setback { error, remedy, soon } = setback;
-        self.starts.take(id, mitigation);
-        let is_alerted = self.failed_before(now, id, mitigation, soon);
-        let Some(monitor) = self.monitors.get_mut(&id) else { return };
+        self.outbox.take_start(id, mitigation);
+        let is_alerted = self.listeners.failed_before(now, id, mitigation, soon);
+        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
         let listener = monitor.listener;
         let why = MitigationReason::Failed {
             error: error.as_str().into(),
@@ -273,7 +235,7 @@ impl Engine {
         let event = Event::MitigationFailed { listener, mitigation, error, remedy, retry_s };
         match (is_alerted, soon) {
             (true, _) => {}
-            (false, true) => self.note_at(now, id, event),
+            (false, true) => self.listeners.note_at(now, id, event),
             (false, false) => self.alert_at(now, id, Severity::Warning, event),
         }
     }
@@ -283,7 +245,7 @@ impl Engine {
         let is_refused = |report: MitigationReport| {
             report.mitigation == mitigation && report.state == MitigationState::Refused
         };
-        self.monitors.values().any(|monitor| monitor.ladder.report(now).any(is_refused))
+        self.listeners.monitors.values().any(|monitor| monitor.ladder.report(now).any(is_refused))
     }
 
     /// Notes that a cause for which a mitigation can be refused has changed on the host. Where the mitigation was
@@ -295,248 +257,96 @@ impl Engine {
         mitigation: Mitigation,
         freed: &[ListenerId],
     ) {
-        for monitor in self.monitors.values_mut() {
+        for monitor in self.listeners.monitors.values_mut() {
             let freed = freed.contains(&monitor.id);
             monitor.ladder.reconsider(now, mitigation, freed);
         }
     }
 
-    /// Takes over a mitigation that an earlier run left in the kernel, so that a restart under attack opens no gap.
-    /// Called after the first sample's listeners are known.
-    pub fn adopt_mitigation(
-        &mut self,
-        now: Timestamp,
-        id: ListenerId,
-        mitigation: Mitigation,
-        rate: u32,
-    ) {
-        self.inherited.push((now, id, mitigation, rate));
-    }
-
-    /// Gives the mitigations of an earlier run to their listeners.
-    pub(super) fn resume_mitigations(&mut self) {
-        for (at, id, mitigation, rate) in std::mem::take(&mut self.inherited) {
-            match self.monitors.get_mut(&id) {
-                Some(monitor) => {
-                    monitor.ladder.adopt(at, mitigation, rate, self.settings.common.quiet)
-                }
-                None => {
-                    self.commands.push_back(Command::StopMitigation { listener: id, mitigation })
-                }
+    /// Lets SYNs beyond the limits of replies pass where this agent sends cookies without an incident, and nowhere else: a
+    /// flash crowd exceeds the limits, too. Cookies that an operator orders, or that an earlier agent sent, are there for
+    /// a flood that may be no incident yet. Reports cookies for which this host has a reason of its own from now on.
+    pub(super) fn pass_excess(&mut self, now: Timestamp) {
+        let mut called_for = Vec::new();
+        for monitor in self.listeners.monitors.values_mut() {
+            let by_itself = monitor.ladder.reason(Mitigation::Cookies).is_some_and(|why| {
+                !matches!(why, MitigationReason::Ordered { .. } | MitigationReason::Inherited)
+            });
+            let ahead = monitor.ladder.sends_ahead();
+            let pass = ahead || by_itself && monitor.class().is_none();
+            if pass != std::mem::replace(&mut monitor.passes_excess, pass) {
+                self.outbox.push(Command::PassExcess { listener: monitor.id, pass });
+            }
+            let was_ahead = std::mem::replace(&mut monitor.sends_ahead, ahead);
+            if was_ahead
+                && !ahead
+                && let Some(why) = monitor.ladder.reason(Mitigation::Cookies).cloned()
+            {
+                let (listener, with_others) = (monitor.listener, monitor.rolled.is_some());
+                let mitigation = Mitigation::Cookies;
+                let event =
+                    Event::MitigationStarted { listener, with_others, mitigation, rate: None, why };
+                called_for.push((monitor.id, event));
             }
         }
-    }
-
-    /// An operator orders a mitigation, forbids it, or leaves it to the agent again.
-    pub(super) fn order_mitigation(
-        &mut self,
-        now: Timestamp,
-        listener: Listener,
-        mitigation: Mitigation,
-        order: Order,
-        lifetime: Duration,
-        uid: u32,
-    ) -> Result<Response, RequestError> {
-        if mitigation.is_done_by_rules() && order == Order::On {
-            return Err(RequestError::DoneByRules { mitigation });
-        }
-        let found = self.monitors.all().find(|monitor| monitor.listener == listener);
-        let id = found.map(|monitor| monitor.id);
-        let found = id.and_then(|id| self.monitors.get_mut(&id));
-        let monitor = found.ok_or(RequestError::NoListener { listener })?;
-        let id = monitor.id;
-        let lifetime = lifetime.min(Limits::MAX_ORDER);
-        monitor.ladder.order(mitigation, order, uid, now + lifetime);
-        if order == Order::Auto {
-            monitor.take_up(now + ALERT_WINDOW, Some(mitigation));
-        }
-        let lifetime_s = lifetime.as_secs();
-        let event = Event::MitigationOrdered { listener, mitigation, order, uid, lifetime_s };
-        self.alert_at(now, id, Severity::Notice, event);
-        if order == Order::Off && mitigation.is_done_by_rules() {
-            self.release_forbidden(now, id, mitigation);
-        }
-        self.poll_mitigations(now, Duration::ZERO);
-        let report = self.report_of(id).ok_or(RequestError::NoListener { listener })?;
-        Ok(Response::MitigationOrdered(Box::new(report)))
-    }
-
-    /// One listener, as [`Engine::report`] says it.
-    pub fn listener(&self, listener: &Listener) -> Option<ListenerReport> {
-        let id = self.monitors.all().find(|monitor| monitor.listener == *listener)?.id;
-        self.report_of(id)
-    }
-
-    /// Withdraws the automatic rules of a kind that an operator forbids at a listener.
-    fn release_forbidden(&mut self, now: Timestamp, id: ListenerId, mitigation: Mitigation) {
-        let own = self.monitors.get_mut(&id).and_then(|monitor| monitor.incident.as_deref_mut());
-        // A rule for every listener is one for this, too.
-        let all = self.rolled.as_mut().map(|rolled| &mut rolled.incident);
-        for incident in own.into_iter().chain(all) {
-            incident.release_mitigation(mitigation, &RemovalReason::Forbidden);
-        }
-        self.carry_out_plan(now);
-    }
-
-    fn note_at(&mut self, now: Timestamp, id: ListenerId, event: Event) {
-        if let Some(incident) = self.incident_at(id) {
-            incident.note(now, event);
-            incident.note_actions_notified();
+        for (id, event) in called_for {
+            let alert =
+                (!self.listeners.goes_without_saying(id, Mitigation::Cookies)).then_some(event);
+            self.record_start(now, id, Mitigation::Cookies, alert);
         }
     }
 
-    /// Raises an alert about a listener, and notes it at its incident.
-    pub(super) fn alert_at(
+    /// Withholds cookies from the clients of those addresses of a listener to which none is returned, while cookies of
+    /// its other addresses are.
+    pub fn judge_addresses(
         &mut self,
         now: Timestamp,
         id: ListenerId,
-        severity: Severity,
-        event: Event,
+        addresses: &[AddressReplies],
     ) {
-        self.note_at(now, id, event.clone());
-        let incident = self.report_at(id);
-        self.alert(severity, event, incident);
-    }
-}
-
-/// Conditions of mitigations beside the listener.
-struct Situation {
-    now: Timestamp,
-    /// Time since which the agent may act.
-    enforced: Timestamp,
-    /// Time since which the listener's rules have acted.
-    ruled: Option<Timestamp>,
-    /// Time since which the newest of these rules, or of cookies, has acted.
-    newest: Timestamp,
-}
-
-/// Returns the time since which rules have acted for a listener. The oldest one counts, since the next one is
-/// no reason to wait anew.
-pub(super) fn ruled_since(monitor: &ListenerMonitor, rule_table: &RuleTable) -> Option<Timestamp> {
-    active_rules(monitor, rule_table).map(|entry| entry.rule.created).min()
-}
-
-/// Returns the reason that cookies should answer the retransmitted SYNs that a listener's rules let pass: new
-/// clients are among them, or they are so many that the stack takes only a part. An attacker can retransmit
-/// at will, but cookies harm no client. The rules for every listener are shared by `sharing` listeners.
-fn retransmitted(
-    monitor: &ListenerMonitor,
-    rule_table: &RuleTable,
-    sharing: usize,
-    now: Timestamp,
-) -> Option<MitigationReason> {
-    if active_rules(monitor, rule_table).any(|entry| entry.hits_clients(now)) {
-        return Some(MitigationReason::ClientsMatchRule);
-    }
-    let retransmitting = |entry: &Entry| match entry.is_shared() {
-        true => entry.meter.retransmitting(now) / sharing as f64,
-        false => entry.meter.retransmitting(now),
-    };
-    let passed: f64 = active_rules(monitor, rule_table).map(retransmitting).sum();
-    let backlog = monitor.queues.map_or(0, |queues| queues.backlog);
-    let many = passed >= USED * f64::from(budget(backlog));
-    many.then_some(MitigationReason::Retransmitted)
-}
-
-/// Returns the mitigations that a listener's situation calls for. `retransmitted` is the reason that SYNs
-/// that a rule matches call for cookies when they are retransmitted.
-fn needs(
-    monitor: &ListenerMonitor,
-    around: &Situation,
-    retransmitted: Option<MitigationReason>,
-    settings: &Settings,
-) -> Vec<Need> {
-    let now = around.now;
-    let hold = settings.quiet;
-    let mut needs = Vec::new();
-    let flood = monitor.alarmed().filter(|_| monitor.is_flooded());
-    let last = monitor.window.last(SECOND);
-    let resets = last.per_second(last.resets);
-    if monitor.kind == ListenerKind::Local && (flood.is_some() || resets >= OUT_OF_STATE_RATE) {
-        let why = match flood {
-            Some(_) => MitigationReason::Flood,
-            None => MitigationReason::Resets { per_second: rounded_rate(resets) },
+        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
+        // Connections that the application does not accept are no fault of a mitigation.
+        if !monitor.ladder.has(Mitigation::Cookies) || monitor.overloaded() {
+            return;
+        }
+        let mut harmed = monitor.ladder.canary.poll_addresses(now, addresses);
+        harmed.retain(|(addr, _)| {
+            monitor.ladder.withheld(now).all(|whom| whom != Withheld::Address(*addr))
+        });
+        let Some(&(_, harm)) = harmed.first() else { return };
+        let mut retry_s = None;
+        for &(addr, harm) in &harmed {
+            let (whom, why) = (Withheld::Address(addr), MitigationReason::Harmful { harm });
+            retry_s = retry_s.max(Some(monitor.ladder.withhold_from(now, whom, why).as_secs()));
+        }
+        let event = Event::MitigationWithdrawn {
+            listener: monitor.listener,
+            mitigation: Mitigation::Cookies,
+            family: None,
+            addresses: harmed.into_iter().map(|(addr, _)| addr).collect(),
+            harm,
+            retry_s,
         };
-        needs.push(Need { mitigation: Mitigation::OutOfState, why, rate: 0, hold });
+        self.alert_at(now, id, Severity::Warning, event);
     }
-    let rest = monitor.residual.filter(|rest| rest.matters());
-    let uncovered = rest.map(|rest| MitigationReason::Uncovered { share: share(rest.share) });
-    let why = uncovered.or(retransmitted).filter(|_| flood.is_some());
-    let why = why.or_else(|| monitor.resembles_the_flood());
-    let pressed = monitor.pressed(now, around.ruled);
-    let why = why.or(pressed.clone());
-    // How a listener answers is learned from its answers.
-    let is_known = monitor.kind == ListenerKind::Local && monitor.egress() != Egress::Unseen;
-    if let Some(why) = why.filter(|_| is_known) {
-        needs.push(Need { mitigation: Mitigation::Cookies, why, rate: 0, hold });
-    }
-    if !monitor.handshakes_failed() {
-        return needs;
-    }
-    // A mitigation that keeps clients waiting starts against a flood only, for the SYNs that the newest rule and
-    // cookies leave. It stops when the queue has free slots again, or rules drop the SYNs that filled it. A verdict
-    // that changes meanwhile does not stop it.
-    let begins = flood.is_some_and(|alarmed| {
-        let patient = now.since(alarmed.max(around.enforced)) >= PATIENCE;
-        patient && (rest.is_some() || pressed.is_some())
-    });
-    let rate = budget(monitor.queues.map_or(0, |queues| queues.backlog));
-    let goes_on = || {
-        let fails = monitor.quiet(now) < PATIENCE && monitor.still_fails(now, around.newest);
-        monitor.is_nearly_full(now) || fails && monitor.takes_budget(rate)
-    };
-    let is_needed = match monitor.ladder.has(Mitigation::Budget) {
-        true => goes_on(),
-        false => begins && monitor.is_unanswered(now, around.newest),
-    };
-    if is_needed {
-        let why = MitigationReason::QueueStillFull;
-        needs.push(Need { mitigation: Mitigation::Budget, why, rate, hold: PATIENCE });
-    }
-    needs
-}
 
-/// Returns the reason that no mitigation that keeps SYNs away is started against an incident of this class,
-/// where one can be given. Rules have acted since `ruled`. `idle` is the reason that the agent starts no
-/// mitigation there at all.
-pub(super) fn without_mitigation(
-    class: IncidentClass,
-    monitor: &ListenerMonitor,
-    now: Timestamp,
-    ruled: Option<Timestamp>,
-    idle: Option<HeldBack>,
-) -> Option<Restraint> {
-    if monitor.ladder.keeps_syns_away() {
-        return None;
+    /// Withholds cookies from the clients of one family, where those of the other connect with them.
+    pub(super) fn withhold_from(
+        &mut self,
+        now: Timestamp,
+        id: ListenerId,
+        family: Family,
+        harm: Harm,
+    ) {
+        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
+        let (listener, mitigation) = (monitor.listener, Mitigation::Cookies);
+        let why = MitigationReason::Harmful { harm };
+        let retry_s =
+            Some(monitor.ladder.withhold_from(now, Withheld::Family(family), why).as_secs());
+        monitor.judge_anew(now, family);
+        let (family, addresses) = (Some(family), Vec::new());
+        let event =
+            Event::MitigationWithdrawn { listener, mitigation, family, addresses, harm, retry_s };
+        self.alert_at(now, id, Severity::Warning, event);
     }
-    let rest = monitor.residual?;
-    if monitor.pressed(now, ruled).is_none() {
-        if !class.is_flood() {
-            return None;
-        }
-        if !rest.matters() {
-            return Some(RestraintReason::RulesSuffice.with(vec![
-                Quantity::UncoveredFlows.counts(rest.flows).at_least(RESIDUAL_FLOWS as f64),
-                Quantity::UncoveredShare.is(rest.share).at_least(RESIDUAL_SHARE),
-            ]));
-        }
-    }
-    if let Some(by) = idle.or(monitor.accepts_no_connection()) {
-        return Some(RestraintReason::HeldBack { by }.into());
-    }
-    if monitor.kind != ListenerKind::Local {
-        return Some(RestraintReason::NotLocal.into());
-    }
-    let mut refused =
-        monitor.ladder.report(now).filter(|report| report.mitigation.keeps_syns_away());
-    refused.next().map(|report| {
-        RestraintReason::Refused { mitigation: report.mitigation, why: report.why }.into()
-    })
-}
-
-/// The effect in enforce mode, for the list of actions.
-fn would(need: &Need) -> Option<Event> {
-    let Need { mitigation, why, .. } = need;
-    let event = Event::MitigationAdvised { mitigation: *mitigation, why: why.clone() };
-    mitigation.keeps_syns_away().then_some(event)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Index;
 
 use super::monitor::{ListenerMonitor, Missed};
-use super::upkeep::CALM;
+use super::pace::CALM;
 use crate::input::{ListenerId, ListenerSample, POLL, Sample};
 use crate::listener::PollContext;
 use crate::settings::Settings;
@@ -168,10 +168,11 @@ mod tests {
             _ => Vec::new(),
         };
         let mut engine = engine_after(100, taken);
-        let followed: Vec<ListenerId> = engine.monitors.values().map(|one| one.id).collect();
+        let followed: Vec<ListenerId> =
+            engine.listeners.monitors.values().map(|one| one.id).collect();
         assert_eq!(followed, [ListenerId(7)]);
-        assert_eq!(engine.report(engine.now).listeners.len(), 100);
-        let at = engine.now + POLL;
+        assert_eq!(engine.report(engine.listeners.now).listeners.len(), 100);
+        let at = engine.listeners.now + POLL;
         engine.handle_sample(&Sample { at, gone: all(), ..Sample::default() });
         assert_eq!(engine.report(at).listeners.len(), 0);
     }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::Engine;
 use super::host::News;
+use super::listeners::{CLEAN_LIMIT, CLEANED_AT_ONCE};
 use super::monitor::ListenerMonitor;
-use super::upkeep::{CLEAN_LIMIT, CLEANED_AT_ONCE, due};
-use crate::evidence::{Assessment, Evidence, Severity, flash_crowd_line, overload_line};
+use super::pace::due;
+use crate::evidence::Severity;
 use crate::incident::{EndReason, Event, IncidentReport};
-use crate::input::{ListenerId, Mode, POLL, Timestamp};
+use crate::input::{ListenerId, POLL, Timestamp};
 use crate::listener::PressureKind;
 use crate::mitigation::CleanUp;
 use crate::output::Command;
@@ -22,15 +23,16 @@ impl Engine {
     /// Opens and refines the incidents of listeners under pressure. Their end is that of all others.
     pub(super) fn follow_pressure(&mut self, now: Timestamp) {
         let strained: Vec<(ListenerId, PressureKind)> = self
+            .listeners
             .monitors
             .values()
             .filter(|monitor| monitor.suspect.is_none() && !monitor.handshakes_failed())
             .filter_map(|monitor| Some((monitor.id, monitor.pressure_kind()?)))
             .collect();
         for (id, pressure_kind) in strained {
-            let assessment = self.assess_pressure(id, pressure_kind);
+            let assessment = self.listeners.assess_pressure(id, pressure_kind);
             if let Some(incident) =
-                self.monitors.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
+                self.listeners.monitors.get_mut(&id).and_then(|w| w.incident.as_deref_mut())
             {
                 // A flash crowd may fill the accept queue. A queue that drains makes no flash crowd of an incident.
                 if pressure_kind == PressureKind::Overload
@@ -41,8 +43,8 @@ impl Engine {
                 continue;
             }
             let place = self.free_place();
-            let Some(monitor) = self.monitors.get(&id) else { continue };
-            let (settings, evidence) = (&self.settings.common, &assessment.evidence);
+            let Some(monitor) = self.listeners.monitors.get(&id) else { continue };
+            let (settings, evidence) = (&self.mandate.settings.common, &assessment.evidence);
             let number = place.unwrap_or_default();
             let opening =
                 monitor.opening_of_pressure(now, number, pressure_kind, evidence, settings);
@@ -56,6 +58,7 @@ impl Engine {
     /// Reports the listeners with a full accept queue beside a flood, for which they have their incident.
     pub(super) fn report_overload(&mut self, now: Timestamp) {
         let overloaded: Vec<(ListenerId, Event)> = self
+            .listeners
             .monitors
             .values_mut()
             .filter_map(|monitor| monitor.takes_overload().then_some(&*monitor))
@@ -73,40 +76,20 @@ impl Engine {
         }
     }
 
-    fn assess_pressure(&self, id: ListenerId, pressure_kind: PressureKind) -> Assessment {
-        let monitor = &self.monitors[&id];
-        let completion = monitor.completion().unwrap_or(0.0);
-        let (sources_estimate, syns_per_source) = monitor.sources().unwrap_or_default();
-        let evidence = Evidence {
-            completion,
-            sources_estimate,
-            syns_per_source,
-            baseline_syn_rate: monitor.baseline_syn_rate(),
-            ..Evidence::default()
-        };
-        let line = match pressure_kind {
-            PressureKind::Overload => overload_line(),
-            PressureKind::FlashCrowd => flash_crowd_line(&evidence, monitor.syn_rate()),
-        };
-        let mut assessment = Assessment::of_counters(line, evidence);
-        assessment.moment = Some(monitor.moment(self.now));
-        assessment
-    }
-
     /// Opens, refines and ends the incidents that concern the whole host.
     pub(super) fn follow_host(&mut self, now: Timestamp) {
-        let quiet = self.settings.common.quiet;
+        let quiet = self.mandate.settings.common.quiet;
         for report in self.host.end_quiet(now, quiet) {
-            self.alert_end(&report, EndReason::Quiet { for_s: quiet.as_secs() });
-            self.keep(report);
+            self.archive.close(
+                report,
+                EndReason::Quiet { for_s: quiet.as_secs() },
+                &mut self.outbox,
+            );
         }
-        for finding in self.host.findings(now, self.mode, &self.settings.common) {
+        for finding in self.host.findings(now, self.mandate.mode, &self.mandate.settings.common) {
             let number = match self.host.is_open(finding.class()) {
                 true => None,
-                false => {
-                    self.incidents += 1;
-                    Some(self.incidents)
-                }
+                false => Some(self.archive.next_number()),
             };
             match self.host.take(now, finding, number) {
                 News::Opened(report) => self.alert_with(*report, None),
@@ -117,14 +100,14 @@ impl Engine {
                 News::None => {}
             }
         }
-        self.commands.extend(self.host.orders());
+        self.outbox.extend(self.host.orders());
         self.clean_evaded(now);
     }
 
     /// Has half-open entries of SYNs that tcpguard could not read removed, once it drops such frames. In a
     /// full queue they would keep clients out for another minute.
     fn clean_evaded(&mut self, now: Timestamp) {
-        if self.mode != Mode::Enforce || !self.host.drops_beyond() {
+        if !self.mandate.enforces() || !self.host.drops_beyond() {
             return;
         }
         let is_full = |monitor: &&ListenerMonitor| {
@@ -132,18 +115,18 @@ impl Engine {
                 && monitor.is_queue_full(now)
                 && due(now, monitor.cleaned, POLL * 2, POLL)
         };
-        let full = self.monitors.values().filter(is_full).map(|monitor| monitor.id);
+        let full = self.listeners.monitors.values().filter(is_full).map(|monitor| monitor.id);
         for listener in full.take(CLEANED_AT_ONCE).collect::<Vec<_>>() {
-            let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
+            let Some(monitor) = self.listeners.monitors.get_mut(&listener) else { continue };
             let clean_up = CleanUp {
                 signatures: Vec::new(),
                 sources: Vec::new(),
                 answered_before: now,
-                older_than: unread_age(monitor, self.sample_shift),
+                older_than: unread_age(monitor, self.stack.sample_shift),
                 all_before: Timestamp::default(),
             };
             let limit = CLEAN_LIMIT;
-            self.commands.push_back(Command::CleanHalfOpen { listener, clean_up, limit });
+            self.outbox.push(Command::CleanHalfOpen { listener, clean_up, limit });
             monitor.cleaned = now;
         }
     }
@@ -151,7 +134,7 @@ impl Engine {
     /// The open incidents that concern the whole host.
     pub(super) fn host_reports(&self) -> impl Iterator<Item = IncidentReport> {
         self.host.seen().map(|(incident, seen)| IncidentReport {
-            quiet: self.quiet(self.now.since(seen)),
+            quiet: self.mandate.quiet(self.listeners.now, self.listeners.now.since(seen)),
             ..incident.report(Vec::new(), None)
         })
     }

@@ -1,49 +1,52 @@
 //! The engine's state as reports for people.
 
-use std::time::Duration;
-
 use ipnet::IpNet;
 
 use super::Engine;
+use super::listeners::acting_since;
 use super::monitor::ListenerMonitor;
-use super::upkeep::{acting_since, active_rules};
-use crate::incident::{IncidentReport, QuietReport};
-use crate::input::{ListenerId, Mode, Rule, Timestamp};
-use crate::output::{ListenerReport, ListenerState, Report};
-use crate::rules::{Entry, RuleReport};
-
-/// Time without a sign of a flood after which it has stopped, as far as is known.
-const STOPPED: Duration = Duration::from_secs(5);
+use crate::incident::IncidentReport;
+use crate::input::{Listener, ListenerId, Rule, Timestamp};
+use crate::output::{ListenerReport, ListenerState, Report, SharedEvidence};
 
 impl Engine {
     /// Everything that is known at `now`. Rates are those of the last sample.
     pub fn report(&self, now: Timestamp) -> Report {
-        let reports =
-            self.monitors.values().filter_map(|monitor| self.incident_report(monitor.id, None));
+        let reports = self
+            .listeners
+            .monitors
+            .values()
+            .filter_map(|monitor| self.incident_report(monitor.id, None));
         let mut open: Vec<IncidentReport> = reports.collect();
-        open.extend(self.host_reports().chain(self.rolled_report(None)));
+        open.extend(self.host_reports().chain(self.listeners.rolled_report(None, &self.rules)));
         // Until their listeners are known.
-        open.extend(self.left_open.iter().cloned());
+        open.extend(self.archive.left_open.iter().cloned());
         open.sort_by_key(|incident| incident.id);
         Report {
-            mode: self.mode,
+            mode: self.mandate.mode,
             incidents: open,
-            past: self.past.iter().cloned().collect(),
-            listeners: self.monitors.all().map(|monitor| self.listener_report(monitor)).collect(),
+            past: self.archive.past.iter().cloned().collect(),
+            listeners: self
+                .listeners
+                .monitors
+                .all()
+                .map(|monitor| self.listener_report(monitor))
+                .collect(),
             rules: self
-                .rule_table
+                .rules
+                .table
                 .iter()
                 .filter(|entry| entry.rule.expires > now)
-                .map(|entry| self.rule_report(entry))
+                .map(|entry| self.listeners.rule_report(entry))
                 .collect(),
-            allowed: self.exempt.allowed().cloned().collect(),
-            sample_shift: self.sample_shift,
+            allowed: self.rules.exempt.allowed().cloned().collect(),
+            sample_shift: self.stack.sample_shift,
         }
     }
 
     /// The listeners where anything happens, or did a moment ago.
     pub fn followed(&self) -> impl Iterator<Item = ListenerId> {
-        self.monitors.values().map(|monitor| monitor.id)
+        self.listeners.monitors.values().map(|monitor| monitor.id)
     }
 
     /// Returns whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
@@ -51,55 +54,55 @@ impl Engine {
         let calm = |monitor: &ListenerMonitor| {
             monitor.incident.is_none() && !monitor.is_suspicious() && !monitor.overloaded()
         };
-        self.monitors.values().all(calm)
+        self.listeners.monitors.values().all(calm)
             && self.host.incidents().next().is_none()
-            && self.rolled.is_none()
-            && self.left_open.is_empty()
+            && self.listeners.rolled.is_none()
+            && self.archive.left_open.is_empty()
     }
 
     /// The first protected or allowed prefix that has an address in common with `net`, and why no
     /// automatic rule may touch it.
     pub fn exemption(&self, net: &IpNet) -> Option<(IpNet, String)> {
-        self.exempt.touched_by(net)
+        self.rules.exempt.touched_by(net)
     }
 
     /// Every rule that is wanted in the kernel at `now`.
     pub fn rules(&self, now: Timestamp) -> impl Iterator<Item = &Rule> {
-        self.rule_table.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)
+        self.rules.table.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)
     }
 
-    /// The open incident of a listener; with an end, as it was then.
-    pub(super) fn incident_report(
-        &self,
-        id: ListenerId,
-        ended: Option<Timestamp>,
-    ) -> Option<IncidentReport> {
-        let monitor = self.monitors.get(&id)?;
-        let incident = monitor.incident.as_deref()?;
-        let rules = active_rules(monitor, &self.rule_table).map(|entry| self.rule_report(entry));
-        let report = incident.report(rules.collect(), ended);
-        let quiet = self.quiet(monitor.over_for(self.now)).filter(|_| ended.is_none());
-        Some(IncidentReport { quiet, ..report })
+    /// One listener, as [`Engine::report`] says it.
+    pub fn listener(&self, listener: &Listener) -> Option<ListenerReport> {
+        let mut all = self.listeners.monitors.all();
+        all.find(|one| one.listener == *listener).map(|one| self.listener_report(one))
     }
 
-    /// The report of an open incident of which nothing was seen for so long.
-    pub(super) fn quiet(&self, lasts: Duration) -> Option<QuietReport> {
-        let since = self.now - lasts;
-        let ends = since + self.settings.common.quiet;
-        (lasts >= STOPPED).then_some(QuietReport { since, ends })
-    }
-
-    pub(super) fn rule_report(&self, entry: &Entry) -> RuleReport {
-        entry.report(|id| self.monitors.get(&id).map(|monitor| monitor.listener))
+    /// The open incidents, as other hosts of the fleet may learn of them, oldest first.
+    pub fn shared_evidence(&self, now: Timestamp) -> Vec<SharedEvidence> {
+        let own = self.listeners.monitors.values().filter_map(|monitor| {
+            let incident = monitor.incident.as_deref()?;
+            Some(self.rules.evidence_of(now, incident, [monitor].into_iter()))
+        });
+        let of_host = self
+            .host
+            .incidents()
+            .map(|incident| self.rules.evidence_of(now, incident, [].into_iter()));
+        let rolled = self.listeners.rolled.iter().map(|rolled| {
+            let failing = rolled.failing().filter_map(|id| self.listeners.monitors.get(&id));
+            self.rules.evidence_of(now, &rolled.incident, failing)
+        });
+        let mut all: Vec<SharedEvidence> = own.chain(of_host).chain(rolled).collect();
+        all.sort_by_key(|evidence| evidence.incident);
+        all
     }
 
     fn listener_report(&self, monitor: &ListenerMonitor) -> ListenerReport {
         let (dropped_rate, cookie_rate) = monitor.stopped_rates();
-        let settings = &self.settings.common;
-        let (ruled, stepped) = acting_since(monitor, &self.rule_table);
-        let acting = ruled.max(stepped).filter(|_| self.mode == Mode::Enforce);
+        let (now, settings) = (self.listeners.now, &self.mandate.settings.common);
+        let (ruled, stepped) = acting_since(monitor, &self.rules.table);
+        let acting = ruled.max(stepped).filter(|_| self.mandate.enforces());
         let keeps_away = acting.is_some_and(|newest| {
-            !monitor.is_overrun(self.now, newest.max(self.enforced), settings)
+            !monitor.is_overrun(now, newest.max(self.mandate.enforced), settings)
         });
         let state = match monitor.class() {
             // Whatever else holds, clients are lost there, and no rule helps.
@@ -108,7 +111,7 @@ impl Engine {
             Some(class) if class.is_flood() => ListenerState::Attacked,
             Some(class) if !class.is_pressure() => ListenerState::Failing,
             _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
-            _ if monitor.is_queue_full(self.now) => ListenerState::Suspect,
+            _ if monitor.is_queue_full(now) => ListenerState::Suspect,
             _ => ListenerState::Ok,
         };
         ListenerReport {
@@ -121,14 +124,10 @@ impl Engine {
             dropped_rate,
             cookie_rate,
             reaching_rate: monitor.reaching_rate(),
-            completions: monitor.completions(self.now),
+            completions: monitor.completions(now),
             state,
             egress: monitor.egress(),
-            mitigations: monitor.ladder.report(self.now).collect(),
+            mitigations: monitor.ladder.report(now).collect(),
         }
-    }
-
-    pub(super) fn report_of(&self, id: ListenerId) -> Option<ListenerReport> {
-        self.monitors.get(&id).map(|monitor| self.listener_report(monitor))
     }
 }

@@ -4,32 +4,15 @@ use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{Fingerprint, quirk};
 
-use super::Engine;
-use super::monitor::ListenerMonitor;
+use super::RuleBook;
+use crate::engine::monitor::ListenerMonitor;
 use crate::evidence::{Candidate, Victims};
 use crate::incident::Incident;
 use crate::input::{Listener, Matcher, RuleReason, SharedSignature, Timestamp, share, syn_length};
 use crate::output::{ClientLength, SharedEvidence, SharedRates, SignatureEvidence, Victim};
 
-impl Engine {
-    /// The open incidents, as other hosts of the fleet may learn of them, oldest first.
-    pub fn shared_evidence(&self, now: Timestamp) -> Vec<SharedEvidence> {
-        let own = self.monitors.values().filter_map(|monitor| {
-            let incident = monitor.incident.as_deref()?;
-            Some(self.evidence_of(now, incident, [monitor].into_iter()))
-        });
-        let of_host =
-            self.host.incidents().map(|incident| self.evidence_of(now, incident, [].into_iter()));
-        let rolled = self.rolled.iter().map(|rolled| {
-            let failing = rolled.failing().filter_map(|id| self.monitors.get(&id));
-            self.evidence_of(now, &rolled.incident, failing)
-        });
-        let mut all: Vec<SharedEvidence> = own.chain(of_host).chain(rolled).collect();
-        all.sort_by_key(|evidence| evidence.incident);
-        all
-    }
-
-    fn evidence_of<'a>(
+impl RuleBook {
+    pub fn evidence_of<'a>(
         &self,
         now: Timestamp,
         incident: &Incident,
@@ -55,11 +38,11 @@ impl Engine {
 
     /// The signatures of an incident that rest on the evidence of this host alone: those of its rules, and that of the
     /// last inspection.
-    fn signatures_of(&self, incident: &Incident) -> Vec<SignatureEvidence> {
+    pub fn signatures_of(&self, incident: &Incident) -> Vec<SignatureEvidence> {
         let ruled = incident.wanted().iter().filter_map(|wanted| {
             let RuleReason::Signature { coverage, .. } = wanted.reason else { return None };
             let Matcher::Signature { mask, fingerprint, .. } = wanted.matcher else { return None };
-            let meter = self.rule_table.find(&wanted.matcher).map(|entry| &entry.meter);
+            let meter = self.table.find(&wanted.matcher).map(|entry| &entry.meter);
             let shared = SignatureEvidence {
                 signature: SharedSignature::of(mask, &fingerprint),
                 share: coverage,

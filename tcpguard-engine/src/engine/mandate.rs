@@ -1,39 +1,56 @@
-//! Listeners at which the agent does less than elsewhere, because the configuration says so.
+//! What the operator lets the agent do: the settings and the mode. At some listeners the agent does less than elsewhere,
+//! because the configuration says so.
 
-use super::Engine;
-use crate::input::{Listener, Mitigation, Mode};
+use std::time::Duration;
+
+use super::monitor::ListenerMonitor;
+use crate::incident::QuietReport;
+use crate::input::{Listener, ListenerKind, Mitigation, Mode, Timestamp};
+use crate::listener::Egress;
 use crate::mitigation::HeldBack;
-use crate::rules::RemovalReason;
+use crate::settings::Tuned;
 
-impl Engine {
+/// Time without a sign of a flood after which it has stopped, as far as is known.
+const STOPPED: Duration = Duration::from_secs(5);
+
+/// The settings and the mode.
+#[derive(Clone, Debug)]
+pub(super) struct Mandate {
+    pub settings: Tuned,
+    pub mode: Mode,
+    /// Time of the last change of the mode: in enforce mode, matches are dropped since then.
+    pub enforced: Timestamp,
+}
+
+impl Mandate {
+    /// Returns whether the agent acts.
+    pub fn enforces(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+
+    /// The mode at one listener.
+    pub fn mode_at(&self, listener: Listener) -> Mode {
+        self.settings.mode(listener, self.mode)
+    }
+
     /// Returns the reason that no rules are made for a listener's incidents although the agent's mode allows
     /// them; `None` where the listener is treated like all others.
-    pub(super) fn held_back(&self, listener: Listener) -> Option<HeldBack> {
+    pub fn held_back(&self, listener: Listener) -> Option<HeldBack> {
         why(self.settings.mode(listener, self.mode), self.mode)
     }
 
-    /// Lets incidents ask for no rules where rules are held back or forbidden. A rule in the kernel drops, whatever
-    /// the settings of the listener, and so it must not be there.
-    pub(super) fn hold_back(&mut self) {
-        for monitor in self.monitors.values_mut() {
-            let Some(incident) = &mut monitor.incident else { continue };
-            let mode = self.settings.mode(monitor.listener, self.mode);
-            if let Some(by) = why(mode, self.mode) {
-                incident.release_rules(&RemovalReason::HeldBack { by });
-            }
-            for mitigation in [Mitigation::Source, Mitigation::Signature] {
-                if monitor.ladder.bars(mitigation) {
-                    incident.release_mitigation(mitigation, &RemovalReason::Forbidden);
-                }
-            }
-        }
-        if self.rolled.is_some()
-            && let Some(by) = self.no_shared_rules()
-            && let Some(rolled) = &mut self.rolled
-        {
-            let why = RemovalReason::HeldBack { by };
-            rolled.incident.release_mitigation(Mitigation::Signature, &why);
-        }
+    /// Returns whether cookies can be sent ahead: how a listener answers is learned from its answers.
+    pub fn may_answer(&self, monitor: &ListenerMonitor) -> bool {
+        self.mode_at(monitor.listener) == Mode::Enforce
+            && monitor.kind == ListenerKind::Local
+            && monitor.egress() != Egress::Unseen
+    }
+
+    /// The report of an open incident of which nothing was seen for so long.
+    pub fn quiet(&self, now: Timestamp, lasts: Duration) -> Option<QuietReport> {
+        let since = now - lasts;
+        let ends = since + self.settings.common.quiet;
+        (lasts >= STOPPED).then_some(QuietReport { since, ends })
     }
 }
 

@@ -1,10 +1,9 @@
-//! Headers of SYNs for the incidents that lack some, and for an operator who records them.
+//! Which SYN headers are wanted of listeners: a share of their SYNs.
 
 use std::collections::BTreeMap;
 
-use super::Engine;
-use crate::input::{ListenerId, POLL, SynHeader};
-use crate::output::Command;
+use super::Listeners;
+use crate::input::{ListenerId, POLL};
 
 /// Headers that one poll is to find for an incident. They are to be of several moments.
 const A_POLL: f64 = 4.0;
@@ -12,39 +11,9 @@ const A_POLL: f64 = 4.0;
 /// one CPU.
 const OF_ALL: f64 = 16.0;
 
-impl Engine {
-    /// Takes over headers of SYNs that arrived since the last poll, each with the listener that it
-    /// was for, as asked for by [`Command::SampleSyns`].
-    pub fn handle_headers(&mut self, headers: impl IntoIterator<Item = (ListenerId, SynHeader)>) {
-        for (id, header) in headers {
-            if let Some(incident) = self.incident_at(id)
-                && header.at >= incident.started()
-            {
-                incident.record().keep_header(header);
-            }
-        }
-    }
-
-    /// Has headers of the SYNs to every listener kept, or only for incidents again.
-    pub const fn sample_all(&mut self, all: bool) {
-        self.sample_all = all;
-    }
-
-    /// Has headers kept for the incidents that lack some, and for no others, unless those of all are wanted.
-    pub(super) fn ask_for_headers(&mut self) {
-        let wanted =
-            if self.sample_all { self.shares_of_all() } else { self.shares_for_incidents() };
-        let over = self.sampled.keys().filter(|id| !wanted.contains_key(id));
-        let over = over.map(|id| Command::SampleSyns { listener: *id, shift: None });
-        let changed = wanted.iter().filter(|(id, shift)| self.sampled.get(id) != Some(shift));
-        let changed =
-            changed.map(|(id, shift)| Command::SampleSyns { listener: *id, shift: Some(*shift) });
-        self.commands.extend(over.chain(changed));
-        self.sampled = wanted;
-    }
-
+impl Listeners {
     /// One share for every listener with SYNs, so that the sample stands for all of them alike.
-    fn shares_of_all(&self) -> BTreeMap<ListenerId, u8> {
+    pub fn shares_of_all(&self) -> BTreeMap<ListenerId, u8> {
         let rates = self.monitors.values().map(|monitor| (monitor.id, monitor.syn_rate()));
         let busy: Vec<_> = rates.filter(|(_, rate)| *rate > 0.0).collect();
         let rate: f64 = busy.iter().map(|(_, rate)| rate).sum();
@@ -52,7 +21,7 @@ impl Engine {
         busy.into_iter().map(|(id, _)| (id, shift)).collect()
     }
 
-    fn shares_for_incidents(&mut self) -> BTreeMap<ListenerId, u8> {
+    pub fn shares_for_incidents(&mut self) -> BTreeMap<ListenerId, u8> {
         let poll = POLL.as_secs_f64();
         let mut wanted: BTreeMap<ListenerId, u8> = self
             .monitors

@@ -2,10 +2,10 @@
 //! matter.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
-use super::Engine;
-use crate::input::{About, Flows, ListenerId, POLL, Route, RouteQuestion, Timestamp, questions};
+use super::Listeners;
+use crate::engine::outbox::Outbox;
+use crate::input::{About, Flows, POLL, Timestamp, questions};
 use crate::output::Command;
 
 /// Number of questions from which those about the other listeners wait for the next inspection. A listener
@@ -14,24 +14,10 @@ use crate::output::Command;
 /// to five: for 343 of them it has 1,024.
 const ASKED: usize = 256;
 
-impl Engine {
-    /// Takes over the routes of replies to sources from the kernel, as asked for by
-    /// [`crate::Command::LookUpRoutes`].
-    pub fn handle_routes(&mut self, now: Timestamp, answers: &[(RouteQuestion, Route)]) {
-        let mut by_listener = BTreeMap::<ListenerId, Vec<(RouteQuestion, Route)>>::new();
-        for answer in answers {
-            by_listener.entry(answer.0.listener).or_default().push(*answer);
-        }
-        for (id, answers) in by_listener {
-            if let Some(monitor) = self.monitors.get_mut(&id) {
-                monitor.learn_routes(now, &answers);
-            }
-        }
-    }
-
+impl Listeners {
     /// Asks for the routes of failed sources and of clients: first where a verdict waits for them, then
     /// where they were asked for longest ago.
-    pub(super) fn ask_for_routes(&mut self, now: Timestamp, flows: &Flows) {
+    pub fn ask_for_routes(&mut self, now: Timestamp, flows: &Flows, outbox: &mut Outbox) {
         let worth = self.monitors.values().filter(|monitor| monitor.takes_routes(now));
         let mut worth: Vec<_> = worth
             .map(|monitor| {
@@ -51,7 +37,7 @@ impl Engine {
             asked.extend(about);
         }
         if !asked.is_empty() {
-            self.commands.push_back(Command::LookUpRoutes(asked));
+            outbox.push(Command::LookUpRoutes(asked));
         }
     }
 }
