@@ -83,7 +83,7 @@ fn view() -> View {
 
 fn page(status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &view(), false, false).unwrap();
+    text::status(&mut page, status, &view(), false).unwrap();
     page
 }
 

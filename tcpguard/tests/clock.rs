@@ -204,7 +204,7 @@ fn status_shows_a_mode_that_reverts() {
     let view =
         View { utf8: true, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH };
     let mut page = String::new();
-    text::status(&mut page, &status, &view, false, false).unwrap();
+    text::status(&mut page, &status, &view, false).unwrap();
     let lines: Vec<&str> = page.lines().collect();
     let place = lines.iter().position(|line| line.contains("reverts to observe")).expect(&page);
     assert_eq!(

@@ -19,13 +19,13 @@ const VIEW: View =
 
 fn page(status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &VIEW, false, false).unwrap();
+    text::status(&mut page, status, &VIEW, false).unwrap();
     page
 }
 
 fn full_page(status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &VIEW, true, false).unwrap();
+    text::full_status(&mut page, status, &VIEW).unwrap();
     page
 }
 

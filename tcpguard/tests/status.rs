@@ -33,13 +33,13 @@ fn page(status: &Status) -> String {
 
 fn page_of(width: usize, status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &View { width, ..view(true) }, false, false).unwrap();
+    text::status(&mut page, status, &View { width, ..view(true) }, false).unwrap();
     page
 }
 
 fn full_page(status: &Status) -> String {
     let mut page = String::new();
-    text::status(&mut page, status, &view(true), true, false).unwrap();
+    text::full_status(&mut page, status, &view(true)).unwrap();
     page
 }
 
@@ -188,7 +188,7 @@ fn without_utf8_and_colour_nothing_is_lost_but_looks() {
 
         let mut coloured = String::new();
         let colour = View { colour: true, ..view(true) };
-        text::status(&mut coloured, &status, &colour, false, false).unwrap();
+        text::status(&mut coloured, &status, &colour, false).unwrap();
         assert_ne!(coloured, page, "{name} has colours");
         assert_eq!(without_colours(&coloured), page, "{name}: colours only add to the words");
     }

@@ -142,7 +142,7 @@ impl Engine {
         }
 
         self.rules.expire_allowed(now, &mut self.outbox);
-        self.listeners.exempt_listeners(now, &self.rules, &self.mandate, &mut self.outbox);
+        self.listeners.exempt_listeners(&self.rules, &self.mandate, &mut self.outbox);
         self.withdraw_harmful_rules(now);
         self.end_quiet_incidents(now);
         self.open_overdue(now);
@@ -155,7 +155,7 @@ impl Engine {
         self.carry_out_plan(now);
         self.listeners.count_completing(now, &self.rules, &self.mandate);
         self.alert_news(now);
-        self.listeners.clean_half_open(now, &self.rules, &self.mandate, &mut self.outbox);
+        self.listeners.clean_half_open(&self.rules, &self.mandate, &mut self.outbox);
         self.questions.ask_for_headers(&mut self.listeners, &mut self.outbox);
         self.questions.ask_for_counts(now, &self.listeners, &mut self.outbox);
         self.questions.ask_for_flows(now, &self.listeners, &mut self.outbox);

@@ -49,13 +49,16 @@ impl Engine {
             }
             Request::ConfirmRules { net } => self.confirm(now, net, uid),
             Request::Allow { net, lifetime, reason, force } => {
-                self.allow(now, net.trunc(), lifetime, reason, uid, force)
+                if !force {
+                    check_allowed_width(net)?;
+                }
+                self.allow(now, net.trunc(), lifetime, reason, uid)
             }
             Request::Disallow { net } => {
                 self.rules.disallow(now, net.trunc(), uid, &mut self.outbox)
             }
             Request::OrderMitigation { listener, mitigation, order, lifetime } => {
-                self.order_mitigation(now, listener, mitigation, order, lifetime, uid)
+                self.order_mitigation(now, listener, mitigation, (order, lifetime), uid)
             }
             Request::SetMode { mode } => Ok(self.set_mode(now, mode, uid)),
         }
@@ -145,15 +148,7 @@ impl Engine {
         lifetime: Duration,
         reason: String,
         uid: u32,
-        force: bool,
     ) -> Result<Response, RequestError> {
-        let shortest = match net {
-            IpNet::V4(_) => Limits::MIN_ALLOW_V4,
-            IpNet::V6(_) => Limits::MIN_ALLOW_V6,
-        };
-        if net.prefix_len() < shortest && !force {
-            return Err(RequestError::TooWide { net, shortest });
-        }
         let expires = now + lifetime.min(Limits::MAX_ALLOW);
         let entry = AllowReport { net, reason, uid, fleet: None, created: now, expires };
         match self.exempt(now, entry.clone()) {
@@ -332,8 +327,7 @@ impl Engine {
         now: Timestamp,
         listener: Listener,
         mitigation: Mitigation,
-        order: Order,
-        lifetime: Duration,
+        (order, lifetime): (Order, Duration),
         uid: u32,
     ) -> Result<Response, RequestError> {
         if mitigation.is_done_by_rules() && order == Order::On {
@@ -416,5 +410,17 @@ impl Engine {
         }
         self.carry_out_plan(now);
         was
+    }
+}
+
+/// Refuses a prefix that is wider than may be allowed without force.
+fn check_allowed_width(net: IpNet) -> Result<(), RequestError> {
+    let shortest = match net {
+        IpNet::V4(_) => Limits::MIN_ALLOW_V4,
+        IpNet::V6(_) => Limits::MIN_ALLOW_V6,
+    };
+    match net.prefix_len() < shortest {
+        true => Err(RequestError::TooWide { net: net.trunc(), shortest }),
+        false => Ok(()),
     }
 }

@@ -91,11 +91,6 @@ impl IncidentReport {
     pub fn dominating_source(&self) -> Option<&SourceShare> {
         self.evidence.top_sources.first().filter(|top| top.share >= DOMINATES)
     }
-
-    /// Returns whether a rule against sources stands for it, or stood to its end.
-    pub fn has_source_rules(&self) -> bool {
-        self.record.rules.iter().any(|rule| rule.kind == "source" && rule.ended.is_none())
-    }
 }
 
 /// One thing that was done about an incident.

@@ -104,7 +104,9 @@ impl Incidents {
             return events;
         }
         let links = links(&facts);
-        let id = self.home(own, &links, &key, &facts, now, &mut events);
+        let linked = links.iter().filter_map(|link| self.links.get(link));
+        let candidates = own.iter().chain(linked).copied().collect();
+        let id = self.home(candidates, &key, &facts, now, &mut events);
         let (state, over) = match facts.ended {
             Some(_) => (MemberState::Ended, Some(now)),
             None => (MemberState::Open, None),
@@ -175,15 +177,12 @@ impl Incidents {
     /// there are several, they are one from now on, under the name of the oldest.
     fn home(
         &mut self,
-        own: Option<Id>,
-        links: &[Link],
+        candidates: BTreeSet<Id>,
         key: &PartKey,
         facts: &IncidentFacts,
         now: Timestamp,
         events: &mut Vec<FleetEvent>,
     ) -> Id {
-        let linked = links.iter().filter_map(|link| self.links.get(link));
-        let candidates: BTreeSet<Id> = own.iter().chain(linked).copied().collect();
         let age = |id: &Id| self.merged.get(id).map(|merged| (merged.since, *id));
         let Some(oldest) = candidates.iter().copied().min_by_key(age) else {
             let content = format!("{}|{}|{}", key.host, key.boot, key.number);

@@ -49,7 +49,7 @@ pub struct FirewallFacts {
 impl FirewallFacts {
     /// The NAT of either IP version, beside which tcpguard's own cookies are not used.
     pub fn nat(&self) -> Option<Nat> {
-        nat(self.rules.as_ref().ok()?, true, true)
+        nat(self.rules.as_ref().ok()?)
     }
 }
 

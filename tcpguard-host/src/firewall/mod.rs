@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::linux::netfilter::RuleSet;
 pub use judge::{Judgement, Kind, Offence, Question, Way, judge};
-pub use nat::{Nat, nat, redirection};
+pub use nat::{Nat, nat, nat_of, redirection};
 pub use words::mark_rules;
 
 /// Treatment of rules that do not suit SYN cookies.

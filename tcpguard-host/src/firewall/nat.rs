@@ -27,14 +27,13 @@ enum Found {
     Unread(String),
 }
 
-/// Returns the NAT that packets of these IP versions pass. Where that is unknown, NAT is assumed.
-pub fn nat(rules: &RuleSet, ipv4: bool, ipv6: bool) -> Option<Nat> {
-    let families = [(Family::IPV4, ipv4), (Family::IPV6, ipv6)];
-    let asked = families.into_iter().filter(|(_, asked)| *asked);
-    asked.filter_map(|(family, _)| of_family(rules, family)).next()
+/// Returns the NAT that packets of any IP version pass.
+pub fn nat(rules: &RuleSet) -> Option<Nat> {
+    nat_of(rules, Family::IPV4).or_else(|| nat_of(rules, Family::IPV6))
 }
 
-fn of_family(rules: &RuleSet, family: Family) -> Option<Nat> {
+/// Returns the NAT that packets of an IP version pass. Where that is unknown, NAT is assumed.
+pub fn nat_of(rules: &RuleSet, family: Family) -> Option<Nat> {
     let other = if family == Family::IPV4 { Family::IPV6 } else { Family::IPV4 };
     let seen = || rules.chains.iter().filter(|chain| chain.family != other);
     let tracks = seen().flat_map(|chain| &chain.rules).any(|rule| rule.tracks);

@@ -58,7 +58,7 @@ fn what_common_packages_load_takes_cookies() {
             let question = Question { port, to: &own, ipv4: true, ipv6: true, ways: &[], mark: 0 };
             assert_eq!(judge(&rules, &question), Judgement::default(), "{rules:#?}");
         }
-        let [ipv4, ipv6] = [nat(&rules, true, false), nat(&rules, false, true)];
+        let [ipv4, ipv6] = [nat_of(&rules, Family::IPV4), nat_of(&rules, Family::IPV6)];
         assert_eq!((ipv4.is_some(), ipv6.is_some()), (translates, translates), "{rules:#?}");
     }
     // A published port, and a node port: its clients' connections are at other sockets.

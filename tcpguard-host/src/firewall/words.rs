@@ -188,11 +188,6 @@ impl Offence {
         }
     }
 
-    /// Returns whether a mark on the ACK lets the rule set be right.
-    pub const fn takes_mark(&self) -> bool {
-        matches!(self.kind, Kind::NotSyn | Kind::BySyn)
-    }
-
     /// The command with which the rule is found.
     pub fn listing(&self) -> String {
         let Self { family, table, chain, .. } = self;

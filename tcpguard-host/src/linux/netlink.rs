@@ -91,6 +91,14 @@ pub(super) struct Netlink {
     words: Option<String>,
 }
 
+/// A request: what it is for, and its kind, flags and payload.
+struct Call<'a> {
+    what: &'static str,
+    kind: u16,
+    flags: u16,
+    payload: &'a [u8],
+}
+
 impl Netlink {
     /// Opens a socket of `protocol` (`NETLINK_…`) in the network namespace of this thread.
     pub(super) fn open(protocol: isize) -> Result<Self, Error> {
@@ -132,10 +140,14 @@ impl Netlink {
     ) -> Result<Vec<T>, Error> {
         for _ in 0..ATTEMPTS {
             let mut found = Vec::new();
-            let end = self.exchange(what, kind, NLM_F_DUMP, payload, usize::MAX, |message| {
-                found.extend(parse(message)?);
-                Ok(())
-            })?;
+            let end = self.exchange(
+                Call { what, kind, flags: NLM_F_DUMP, payload },
+                usize::MAX,
+                |message| {
+                    found.extend(parse(message)?);
+                    Ok(())
+                },
+            )?;
             if end != End::Inconsistent {
                 return Ok(found);
             }
@@ -152,7 +164,7 @@ impl Netlink {
         payload: &[u8],
         each: impl FnMut(&Message) -> Result<(), DecodeError>,
     ) -> Result<(), Error> {
-        self.exchange(what, kind, NLM_F_DUMP, payload, usize::MAX, each).map(drop)
+        self.exchange(Call { what, kind, flags: NLM_F_DUMP, payload }, usize::MAX, each).map(drop)
     }
 
     /// Lists as [`Netlink::dump`] does, but only the first `limit` entries of a list that may be huge. Takes
@@ -166,7 +178,7 @@ impl Netlink {
         parse: impl Fn(&Message) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
-        self.exchange(what, kind, NLM_F_DUMP, payload, limit, |message| {
+        self.exchange(Call { what, kind, flags: NLM_F_DUMP, payload }, limit, |message| {
             found.extend(parse(message)?);
             Ok(())
         })?;
@@ -182,7 +194,7 @@ impl Netlink {
         parse: impl Fn(&Message) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<T>, Error> {
         let mut found = None;
-        self.exchange(what, kind, NLM_F_ACK, payload, usize::MAX, |message| {
+        self.exchange(Call { what, kind, flags: NLM_F_ACK, payload }, usize::MAX, |message| {
             found = parse(message)?;
             Ok(())
         })?;
@@ -197,7 +209,11 @@ impl Netlink {
         flags: u16,
         payload: &[u8],
     ) -> Result<(), Error> {
-        let done = self.exchange(what, kind, NLM_F_ACK | flags, payload, usize::MAX, |_| Ok(()));
+        let done = self.exchange(
+            Call { what, kind, flags: NLM_F_ACK | flags, payload },
+            usize::MAX,
+            |_| Ok(()),
+        );
         done.map(drop).map_err(|error| match error.os_error() {
             Some(libc::EPERM) => Error::NotPermitted { what },
             _ => error,
@@ -206,13 +222,11 @@ impl Netlink {
 
     fn exchange(
         &mut self,
-        what: &'static str,
-        kind: u16,
-        flags: u16,
-        payload: &[u8],
+        call: Call<'_>,
         limit: usize,
         mut each: impl FnMut(&Message) -> Result<(), DecodeError>,
     ) -> Result<End, Error> {
+        let Call { what, kind, flags, payload } = call;
         self.send(kind, flags, payload).map_err(|source| Error::Refused { what, source })?;
         let mut garbled = None;
         let mut inconsistent = false;

@@ -4,7 +4,7 @@ use tcpguard_engine::Unanswered;
 
 use super::Obstacle;
 use crate::firewall::recorded::{FIREWALLD, recorded};
-use crate::firewall::{Kind, Offence, nat};
+use crate::firewall::{Kind, Offence, nat_of};
 use crate::linux::netfilter::{Family, Target};
 
 fn offence(kind: Kind, words: &str, target: Option<Target>) -> Offence {
@@ -32,7 +32,7 @@ pub fn examples() -> Vec<Obstacle> {
     let interface = || "eth0".to_owned();
     let offence = |kind| Box::new(offence(kind, "tcp dport 443 ct state new drop", None));
     let firewall = |(kind, own, mark)| Obstacle::Firewall { offence: offence(kind), own, mark };
-    let nat = nat(&recorded(FIREWALLD), true, false);
+    let nat = nat_of(&recorded(FIREWALLD), Family::IPV4);
     let mut all = Vec::new();
     for no_helper in [None, Some("cookies.backend = \"own\" in the configuration".to_owned())] {
         all.push(Obstacle::Mptcp { no_helper: no_helper.clone() });

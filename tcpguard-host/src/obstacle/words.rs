@@ -19,6 +19,7 @@ impl fmt::Display for Obstacle {
 
 impl Obstacle {
     /// Returns what prevents cookies at the listener that it is about.
+    #[expect(clippy::too_many_lines, reason = "a table: one sentence an obstacle")]
     pub fn sentence(&self) -> String {
         let fixed = match self {
             Self::NoCookies { switched_off: true } => {

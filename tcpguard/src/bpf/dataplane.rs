@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use tcpguard_common::abi::{
-    Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, DropCacheSet, ExemptEntry, Flow,
-    FlowKey, HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
-    NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleRef, RuleReturns,
+    Addr, Bucket, Client, ClosedPortSource, Config, CookieSecret, ExemptEntry, Flow, FlowKey,
+    HashKey, HostCounters, Late, ListenerCounters, ListenerEntry, ListenerKey, NextHop, NextHops,
+    PacketCounters, PortEntry, PrefixV4, PrefixV6, ReturnedCookies, RuleRef, RuleReturns,
     SignatureKey, SourceCounters, SourceHost, SourceKey, SourceV4, SourceV6, SynAckRecord,
     SynSamples, maps,
 };
@@ -65,7 +65,6 @@ pub struct Dataplane {
     exempt_v6: Table<PrefixV6, ExemptEntry>,
     exempt_rates: Table<u32, Bucket>,
     exempt_filter: Table<u32, [u8; maps::EXEMPT_FILTER_BYTES]>,
-    drop_cache: Table<u32, DropCacheSet>,
     reply_limits: PerCpu<[u32; maps::REPLY_LIMIT_PART]>,
     budgets: Table<u32, Bucket>,
     unknown_listeners: Table<ListenerKey, u64>,
@@ -116,7 +115,6 @@ impl Dataplane {
             exempt_v6: object.table(maps::EXEMPT_V6)?,
             exempt_rates: object.table(maps::EXEMPT_RATES)?,
             exempt_filter: object.table(maps::EXEMPT_FILTER)?,
-            drop_cache: object.table(maps::DROP_CACHE)?,
             reply_limits: object.per_cpu(maps::REPLY_LIMITS)?,
             budgets: object.table(maps::BUDGETS)?,
             unknown_listeners: object.table(maps::UNKNOWN_LISTENERS)?,
@@ -438,39 +436,6 @@ impl Dataplane {
         let seen = self.unknown_listeners.entries()?;
         seen.iter().try_for_each(|(key, _)| self.unknown_listeners.remove(key).map(drop))?;
         Ok(seen.into_iter().map(|(key, note)| (key, Note(note))).collect())
-    }
-
-    /// Empties every table that packets write, for tests that start afresh.
-    pub fn forget_traffic(&self) -> Result<(), KernelError> {
-        self.flows.clear()?;
-        self.sources.clear()?;
-        for (key, _) in self.clients.entries()? {
-            self.clients.remove(&key)?;
-        }
-        for filter in 0..2 {
-            self.set_client_filter(filter, &[0; maps::CLIENT_MARK_WORDS])?;
-        }
-        for bucket in 0..maps::DROP_CACHE_SETS {
-            self.drop_cache.set(&bucket, &DropCacheSet::default())?;
-        }
-        self.forget_ladder()?;
-        for slot in 0..maps::MAX_INTERFACES {
-            self.packets.fill(slot, &PacketCounters::default())?;
-        }
-        self.host.fill(0, &HostCounters::default())?;
-        for cell in 0..maps::CLOSED_PORT_CELLS {
-            self.closed_port_sources.set(&cell, &ClosedPortSource::default())?;
-        }
-        for word in 0..maps::CLOSED_WORDS {
-            self.closed.set(&word, &0)?;
-        }
-        for id in 0..maps::MAX_LISTENERS {
-            self.returned_cookies.set(&id, &ReturnedCookies::default())?;
-        }
-        self.forget_syn_acks()?;
-        self.forget_neighbours()?;
-        self.forget_syn_samples()?;
-        self.take_unknown_listeners().map(drop)
     }
 }
 

@@ -45,11 +45,6 @@ where
         self.sets.set(&at, &set)
     }
 
-    /// Empties all slots, for tests.
-    pub fn clear(&self) -> Result<()> {
-        (0..self.number).try_for_each(|at| self.sets.set(&at, &Set::default()))
-    }
-
     pub fn entries(&self) -> Result<Vec<(K, V)>> {
         let mut entries = Vec::new();
         let mut position = Position::default();

@@ -1,5 +1,6 @@
 //! `tcpguard status`
 
+use std::fmt::{self, Write};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::bpf::count_runs;
 use crate::config::DEFAULT_PATH;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::{State, Status};
-use crate::text;
+use crate::text::{self, View};
 
 /// Pause between two questions of `--wait`.
 const WAIT_STEP: Duration = Duration::from_millis(200);
@@ -99,14 +100,17 @@ fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> any
         return session.print_document(&status);
     }
     if args.watch.is_some() && !args.brief {
-        return session.render_at_most(|out, view| {
-            text::status(out, &status, view, args.full, args.listeners)
-        });
+        return session.render_at_most(|out, view| page(out, &status, args, view));
     }
-    session.render(|out, view| match args.brief {
-        true => text::brief(out, &status, view),
-        false => text::status(out, &status, view, args.full, args.listeners),
-    })
+    session.render(|out, view| page(out, &status, args, view))
+}
+
+fn page(out: &mut impl Write, status: &Status, args: &StatusArgs, view: &View) -> fmt::Result {
+    match args {
+        StatusArgs { brief: true, .. } => text::brief(out, status, view),
+        StatusArgs { full: true, .. } => text::full_status(out, status, view),
+        _ => text::status(out, status, view, args.listeners),
+    }
 }
 
 fn wait(wanted: WaitFor, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

@@ -1,7 +1,6 @@
 //! Mistakes in a configuration, as an operator wants to read them.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use tcpguard_host::hint::Hint;
@@ -28,12 +27,6 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns whether the system refuses to read the operator's files, as opposed to mistakes in them or a file
-    /// that does not exist.
-    pub fn is_of_the_system(&self) -> bool {
-        matches!(self, Self::Unreadable { source, .. } if source.kind() != ErrorKind::NotFound)
-    }
-
     /// Returns the first mistake in one line, and the number of further ones.
     pub fn in_brief(&self) -> String {
         let Self::Invalid { problems, .. } = self else { return self.to_string() };
@@ -83,6 +76,7 @@ impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
     use std::path::Path;
 
     use tcpguard_host::toml_file::Spot;

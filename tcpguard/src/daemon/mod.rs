@@ -10,7 +10,7 @@
 //! opened once a second (decision 20 in `docs/evidence/decisions`).
 //!
 //! *Audit.* `executor/audit.rs` compares every rule in the kernel with the rules that the executor wants there, a
-//! part in each poll. `agent/repair.rs` checks listeners, exemptions, slots, configuration and the other hooks.
+//! part in each poll. `agent/repair.rs` checks listeners, exemptions, configuration and hooks.
 //! Differences are repaired and reported.
 //!
 //! *Reads and heartbeat.* A source of the host that cannot be read keeps its last value (`reading/host_view.rs`). The
@@ -36,10 +36,11 @@ mod hint;
 mod interfaces;
 mod listeners;
 mod mitigations;
+mod mode_clock;
+mod programs;
 mod reading;
-mod requests;
-pub(crate) mod start;
 mod store;
+pub mod stored;
 mod ways_back;
 
 use std::fmt::Display;
@@ -48,7 +49,7 @@ use agent::{Agent, PendingResponse};
 use fleet::FleetServer;
 use tcpguard_engine::POLL;
 use tcpguard_host::hint::Failure;
-use tcpguard_host::linux::LinkWatch;
+use tcpguard_host::linux::{LinkEvent, LinkWatch};
 use tcpguard_host::notify::Notifier;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -64,7 +65,7 @@ use crate::telemetry::metrics::MetricsServer;
 pub use configuration::provenance::{Provenance, Refused};
 pub use hint::hint;
 pub use mitigations::syncookies;
-pub use store::{memory, stored};
+pub use store::memory;
 
 const INTERFACE_CHANGES: &str = "interface changes";
 /// Requests of one kind that may wait for the loop.
@@ -104,13 +105,10 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     let mut agent = Agent::start(config, provenance)?;
     heap::give_back();
     agent.health.extend(unserved);
-    let fleet = match fleet {
-        Ok(fleet) => fleet,
-        Err(not_served) => {
-            agent.health.push(not_served);
-            None
-        }
-    };
+    let fleet = fleet.unwrap_or_else(|not_served| {
+        agent.health.push(not_served);
+        None
+    });
     let fleet = fleet.map(|(server, exchange)| {
         agent.fleet = Some(exchange);
         tokio::spawn(server.serve())
@@ -145,13 +143,7 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
                 let mut changed = changed.map_err(|error| unmonitored(INTERFACE_CHANGES, error))?;
                 let events = changed.get_inner_mut().drain();
                 changed.clear_ready();
-                match events {
-                    Ok(events) if events.is_empty() => {}
-                    Ok(_) => agent.check_interfaces(),
-                    Err(error) => {
-                        log::warn!("interface events lost, changes are noticed within 1s: {error}");
-                    }
-                }
+                follow_links(&mut agent, events);
             }
             // A request that changes something does not wait behind requests that only read.
             Some(incoming) = changes.recv() => serve(&mut agent, &mut notifier, incoming),
@@ -170,6 +162,17 @@ pub async fn run(config: Config, provenance: Provenance) -> anyhow::Result<()> {
     agent.keep_records();
     log::info!("{}", agent.stopped());
     Ok(())
+}
+
+/// Looks at the interfaces if anything has changed there.
+fn follow_links<E: Display>(agent: &mut Agent, events: Result<Vec<LinkEvent>, E>) {
+    match events {
+        Ok(events) if events.is_empty() => {}
+        Ok(_) => agent.check_interfaces(),
+        Err(error) => {
+            log::warn!("interface events lost, changes are noticed within 1s: {error}");
+        }
+    }
 }
 
 /// The error that the agent could not wait for `what`, with the command that shows the cause.

@@ -84,7 +84,7 @@ pub fn run() -> Result<SelfTest, SelftestFailure> {
     })?;
     let took_ms = milliseconds(begun.elapsed());
     let rules = Netfilter::default().read(&Sysctls::default())?;
-    let nat = nat(&rules, true, true).map(|nat| nat.why());
+    let nat = nat(&rules).map(|nat| nat.why());
     Ok(SelfTest { schema: SCHEMA.to_owned(), host, took_ms, backends, nat })
 }
 

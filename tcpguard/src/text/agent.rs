@@ -16,6 +16,7 @@ use crate::config::mode_name;
 use crate::documents::{AgentEvent, Drift, InterfaceChange, ModeRevert};
 
 /// An event of the agent in one line.
+#[allow(clippy::too_many_lines, reason = "a table: one line an event")]
 pub fn agent_event_line(event: &AgentEvent) -> String {
     match event {
         AgentEvent::ModeChanged { uid, from, to, ends } => {

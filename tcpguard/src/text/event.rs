@@ -26,6 +26,7 @@ use crate::config::mode_name;
 pub(super) const LINE: usize = 160;
 
 /// An event in one line.
+#[allow(clippy::too_many_lines, reason = "a table: one line an event")]
 pub fn event_line(event: &Event) -> String {
     match event {
         Event::AttackStarted(facts)

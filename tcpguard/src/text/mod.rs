@@ -66,7 +66,8 @@ pub use rules::{
 pub use selftest::{selftest, selftest_in_a_line};
 pub use states::states;
 pub use status::{
-    Fact, brief, headline, listener_state, queue, severity_tone, situation, status, worst_first,
+    Fact, brief, full_status, headline, listener_state, queue, severity_tone, situation, status,
+    worst_first,
 };
 pub use tune::{tune, tuned};
 pub use view::{Tone, View, cut, wrap};

@@ -146,17 +146,13 @@ fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
     }
 }
 
-/// The page. With `full` it holds everything that is known, with `all_listeners` every listener.
+/// The page; with `all_listeners` it holds every listener.
 pub fn status(
     out: &mut impl Write,
     status: &Status,
     view: &View,
-    full: bool,
     all_listeners: bool,
 ) -> fmt::Result {
-    if full {
-        return full_page(out, status, view);
-    }
     let mut top = String::new();
     brief(&mut top, status, view)?;
     top.push('\n');
@@ -200,8 +196,8 @@ pub fn status(
     Ok(())
 }
 
-/// The page of `--full`.
-fn full_page(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
+/// The page of `--full`, with everything that is known.
+pub fn full_status(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result {
     let status = &*together(status);
     brief(out, status, view)?;
     out.write_char('\n')?;

@@ -20,13 +20,8 @@ impl Listeners {
     /// Has the half-open entries removed that keep clients out of the queues of local listeners, for another
     /// minute: those that a flood left before a rule or a mitigation acted on it, and old ones in a queue that
     /// turns clients away.
-    pub fn clean_half_open(
-        &mut self,
-        now: Timestamp,
-        rules: &RuleBook,
-        mandate: &Mandate,
-        outbox: &mut Outbox,
-    ) {
+    pub fn clean_half_open(&mut self, rules: &RuleBook, mandate: &Mandate, outbox: &mut Outbox) {
+        let now = self.now;
         if !mandate.enforces() {
             return;
         }

@@ -183,13 +183,8 @@ impl Listeners {
     /// listener. At such a listener cookies are to answer. The listener is exempt as soon as they do, or if
     /// hardly any SYNs but those of clients are dropped there. The rule goes on everywhere else, whether or not
     /// others can have cookies.
-    pub fn exempt_listeners(
-        &mut self,
-        now: Timestamp,
-        rules: &RuleBook,
-        mandate: &Mandate,
-        outbox: &mut Outbox,
-    ) {
+    pub fn exempt_listeners(&mut self, rules: &RuleBook, mandate: &Mandate, outbox: &mut Outbox) {
+        let now = self.now;
         let enforced = mandate.enforces();
         let mut shared =
             rules.table.signatures_of(ListenerId::HOST).filter(|_| enforced).peekable();

@@ -265,8 +265,9 @@ fn options_that_a_cookie_would_promise_may_not_be_removed() {
 
 #[test]
 fn nat_is_there_with_a_chain_of_it_and_anything_that_tracks_connections() {
-    let of =
-        |rules: &RuleSet| [nat(rules, true, false), nat(rules, false, true)].map(|it| it.is_some());
+    let of = |rules: &RuleSet| {
+        [nat_of(rules, Family::IPV4), nat_of(rules, Family::IPV6)].map(|it| it.is_some())
+    };
     let track = || vec![expression("ct", &[number(1, 8), number(2, 0)])];
     let masquerade = || vec![expression("masq", &[])];
     for (family, is_nat, hook, expressions, expected) in [
@@ -308,22 +309,22 @@ fn what_cannot_be_read_may_be_nat() {
         (&[], [false, false]),
     ] {
         let rules = unread(legacy);
-        let found = [nat(&rules, true, false), nat(&rules, false, true)];
+        let found = [nat_of(&rules, Family::IPV4), nat_of(&rules, Family::IPV6)];
         assert_eq!(found.map(|it| it.is_some()), expected, "{legacy:?}");
     }
     let cut = RuleSet { complete: false, ..unread(&[]) };
-    let found = nat(&cut, true, true).expect("it may be");
+    let found = nat(&cut).expect("it may be");
     assert!(found.why().contains("whether there is any is unknown"), "{found:?}");
 }
 
 #[test]
 fn nat_is_named_by_its_chain() {
     let rules = rules(Family::IPV4, true, POSTROUTING, &[expression("masq", &[])]);
-    let found = nat(&rules, true, true).expect("NAT");
+    let found = nat(&rules).expect("NAT");
     assert_eq!(found.to_string(), "chain input of ip filter");
     assert_eq!(found.listing(), "nft list chain ip filter input");
     let mut legacy = rules;
     legacy.chains[0].legacy = true;
-    let found = nat(&legacy, true, true).expect("NAT");
+    let found = nat(&legacy).expect("NAT");
     assert_eq!(found.to_string(), "chain input of iptables-legacy nat");
 }

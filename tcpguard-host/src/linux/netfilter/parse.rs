@@ -55,6 +55,11 @@ fn number(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().copied().map(u32::from_be_bytes)
 }
 
+/// The bytes of a value.
+fn value_at(data: &[u8], kind: u16) -> Vec<u8> {
+    find(data, kind).and_then(|data| find(&data, 1)).unwrap_or_default()
+}
+
 fn number_at(bytes: &[u8], kind: u16) -> Option<u32> {
     find(bytes, kind).and_then(|value| number(&value))
 }
@@ -218,13 +223,19 @@ impl Reader {
 
     /// Reads one expression into the rule.
     fn expression(&mut self, called: &str, data: &[u8], rule: &mut Rule) {
-        let at = |kind| number_at(data, kind);
-        let value = |kind| find(data, kind).and_then(|data| find(&data, 1)).unwrap_or_default();
         rule.tracks |= match called {
             // Counters, quotas, limits, security marks.
-            "objref" => !matches!(at(1), Some(1 | 2 | 4 | 8)),
+            "objref" => !matches!(number_at(data, 1), Some(1 | 2 | 4 | 8)),
             called => !is_among(UNTRACKED, called),
         };
+        if !self.loads(called, data) && !self.asks(called, data, rule) {
+            self.acts(called, data, rule);
+        }
+    }
+
+    /// Reads an expression that loads a register. Returns false if it is another.
+    fn loads(&mut self, called: &str, data: &[u8]) -> bool {
+        let at = |kind| number_at(data, kind);
         match called {
             "meta" if at(3).is_none() => {
                 let source = match at(2) {
@@ -257,7 +268,7 @@ impl Reader {
                 let mut held = Held { value: Vec::new(), ..self.held(at(1)) };
                 // Only masks, and only one: nft makes no condition with more of them.
                 if held.mask.is_empty() && at(6).unwrap_or(0) == 0 {
-                    (held.mask, held.xor) = (value(4), value(5));
+                    (held.mask, held.xor) = (value_at(data, 4), value_at(data, 5));
                 } else {
                     held.source = Source::Other("…".to_owned());
                 }
@@ -267,17 +278,26 @@ impl Reader {
                     *place = Some(held);
                 }
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads an expression that is a condition. Returns false if it is another.
+    fn asks(&mut self, called: &str, data: &[u8], rule: &mut Rule) -> bool {
+        let at = |kind| number_at(data, kind);
+        match called {
             "cmp" => {
                 let test = match at(2) {
-                    Some(0) => Test::Equal(value(3)),
-                    Some(1) => Test::Unequal(value(3)),
+                    Some(0) => Test::Equal(value_at(data, 3)),
+                    Some(1) => Test::Unequal(value_at(data, 3)),
                     _ => Test::Unknown,
                 };
                 rule.conditions.push(self.condition(at(1), test));
             }
             "range" => {
                 let inverted = at(2) == Some(1);
-                let test = Test::Range { from: value(3), to: value(4), inverted };
+                let test = Test::Range { from: value_at(data, 3), to: value_at(data, 4), inverted };
                 rule.conditions.push(self.condition(at(1), test));
             }
             "lookup" => {
@@ -288,6 +308,32 @@ impl Reader {
                 };
                 rule.conditions.push(self.condition(at(2), test));
             }
+            "match" => {
+                let revision = at(2).unwrap_or(0);
+                let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
+                let info = find(data, 3).unwrap_or_default();
+                xt::matched(&called, revision, &info, rule);
+            }
+            // They remember packets, and the rule goes on only with some.
+            "limit" | "connlimit" | "quota" | "dynset" => {
+                rule.effects.push(Effect::Decides(called.to_owned()));
+                rule.conditions.push(unknown(called));
+            }
+            // Without the option the rule ends, unless it asks whether there is one.
+            "exthdr" if at(1).is_some() && at(6) == Some(1) && has_option_of_syns(data) => {
+                self.load(at(1), Source::Other("tcp option".to_owned()));
+                let asks = at(5).is_some_and(|flags| flags & 1 != 0);
+                rule.conditions.push(on_option_of_syns(asks));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Reads an expression that does something.
+    fn acts(&mut self, called: &str, data: &[u8], rule: &mut Rule) {
+        let at = |kind| number_at(data, kind);
+        match called {
             "immediate" => {
                 let made = (at(1) == Some(0))
                     .then(|| find(data, 2).and_then(|data| find(&data, 2)))
@@ -295,14 +341,8 @@ impl Reader {
                     .and_then(|made| verdict(&made));
                 match made {
                     Some(made) => rule.effects.push(Effect::Verdict(made)),
-                    None => self.hold(at(1), value(2)),
+                    None => self.hold(at(1), value_at(data, 2)),
                 }
-            }
-            "match" => {
-                let revision = at(2).unwrap_or(0);
-                let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
-                let info = find(data, 3).unwrap_or_default();
-                xt::matched(&called, revision, &info, rule);
             }
             "target" => {
                 let called = find(data, 1).map(|called| name(&called)).unwrap_or_default();
@@ -328,17 +368,6 @@ impl Reader {
             "socket" => {
                 self.load(at(2), Source::Other(called.to_owned()));
                 rule.effects.push(Effect::Steers(called.to_owned()));
-            }
-            // They remember packets, and the rule goes on only with some.
-            "limit" | "connlimit" | "quota" | "dynset" => {
-                rule.effects.push(Effect::Decides(called.to_owned()));
-                rule.conditions.push(unknown(called));
-            }
-            // Without the option the rule ends, unless it asks whether there is one.
-            "exthdr" if at(1).is_some() && at(6) == Some(1) && has_option_of_syns(data) => {
-                self.load(at(1), Source::Other("tcp option".to_owned()));
-                let asks = at(5).is_some_and(|flags| flags & 1 != 0);
-                rule.conditions.push(on_option_of_syns(asks));
             }
             "exthdr" if at(6) == Some(1) && at(1).is_none() => {
                 rule.effects.extend(self.option_change(data));

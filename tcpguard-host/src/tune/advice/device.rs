@@ -31,12 +31,11 @@ pub(in super::super) fn rows(host: &HostFacts, device: &Device) -> Vec<Row> {
         ));
     }
     if let Some(on) = device.rps {
-        let single = device.queues.is_none_or(|queues| queues.now <= 1);
         let value = if on { "on" } else { "off" };
         rows.push(row(
             format!("{name} RPS"),
             value.to_owned(),
-            rps(host, on, single),
+            rps(host, on, device.queues),
             "Distribution of packets over CPUs after XDP (rps_cpus).",
             "An interrupt between CPUs for each batch of packets.",
             |to| {
@@ -104,7 +103,8 @@ fn queues(queues: Span, driver: Option<&str>, cpus: u32) -> Advice {
 }
 
 /// For a single queue it is worth it, beside as many queues as CPUs it is not (scaling.rst, "RPS").
-fn rps(host: &HostFacts, on: bool, single: bool) -> Advice {
+fn rps(host: &HostFacts, on: bool, queues: Option<Span>) -> Advice {
+    let single = queues.is_none_or(|queues| queues.now <= 1);
     let short = host.load.squeezed.saturating_mul(300) > host.load.received / 10;
     match (on, single) {
         (true, false) => change("off", "the card already spreads packets over its queues"),

@@ -35,11 +35,4 @@ impl Dataplane {
     pub fn returned_cookies(&self, id: u32) -> Result<ReturnedCookies> {
         Ok(self.returned_cookies.get(&id)?.unwrap_or_default())
     }
-
-    pub(super) fn forget_syn_acks(&self) -> Result<()> {
-        for (key, _) in self.syn_acks.entries()? {
-            self.syn_acks.remove(&key)?;
-        }
-        Ok(())
-    }
 }

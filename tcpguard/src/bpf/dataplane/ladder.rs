@@ -49,11 +49,4 @@ impl Dataplane {
     pub fn reset_budget(&self, id: u32) -> Result<()> {
         self.budgets.set(&id, &Bucket::default())
     }
-
-    pub(super) fn forget_ladder(&self) -> Result<()> {
-        for part in 0..REPLY_LIMIT_PARTS {
-            self.reply_limits.fill(part, &[0; maps::REPLY_LIMIT_PART])?;
-        }
-        (0..maps::MAX_LISTENERS).try_for_each(|id| self.reset_budget(id))
-    }
 }

@@ -10,8 +10,4 @@ impl Dataplane {
     pub fn syn_samples(&self) -> Result<Vec<SynSamples>> {
         self.syn_samples.get(0)
     }
-
-    pub(super) fn forget_syn_samples(&self) -> Result<()> {
-        self.syn_samples.fill(0, &SynSamples::default())
-    }
 }

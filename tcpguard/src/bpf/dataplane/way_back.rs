@@ -130,13 +130,6 @@ impl Dataplane {
         self.own_macs.remove(&NextHop::mac(own))?;
         self.next_hops.set(&TEST_ROUTE, &NextHops::default())
     }
-
-    pub(super) fn forget_neighbours(&self) -> Result<()> {
-        for (addr, _) in self.neighbours.entries()? {
-            self.neighbours.remove(&addr)?;
-        }
-        Ok(())
-    }
 }
 
 /// Prefixes of a family, beside those of the self-test.

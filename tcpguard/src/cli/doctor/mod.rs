@@ -93,7 +93,7 @@ fn write(
     ];
     if let Agent::Running(status) = &facts.agent {
         let mut page = String::new();
-        text::status(&mut page, status, &view, true, true)?;
+        text::full_status(&mut page, status, &view)?;
         members.push(Member::new("status.txt", page));
         members.push(Member::document("status.json", status)?);
     }

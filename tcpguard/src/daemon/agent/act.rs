@@ -3,12 +3,15 @@
 use std::time::Instant;
 
 use tcpguard_common::abi::{Flow, FlowKey, FlowState};
-use tcpguard_engine::{Command, Flows, ListenerId, Mitigation, Origin, POLL, Timestamp};
+use tcpguard_engine::{
+    Command, Flows, ListenerId, Mitigation, Origin, POLL, RemovalReason, Rule, Timestamp,
+};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Interface, boot_time, cpu_time};
 
-use super::{Agent, apply_policy, clock};
-use crate::bpf::{self, Position};
+use super::{Agent, Programs, clock};
+use crate::bpf::{self, KernelError, Position};
+use crate::daemon::executor::Executor;
 use crate::daemon::heap;
 use crate::daemon::hint::logged;
 use crate::daemon::mitigations::firewall::Need;
@@ -27,8 +30,8 @@ impl Agent {
 
     /// Carries out one command. What the kernel refuses is logged, and the engine learns of rules that are not there.
     fn execute(&mut self, now: Timestamp, command: Command) -> anyhow::Result<()> {
-        self.count_rules |= command.changes_rules();
-        self.unstored |= command.changes_rules()
+        self.repairs.recount |= command.changes_rules();
+        self.records.unstored |= command.changes_rules()
             || matches!(command, Command::SetMode(_) | Command::SetAllowed(_));
         let executor = &mut self.executor;
         let done = match command {
@@ -41,29 +44,14 @@ impl Agent {
             }
             Command::RenewRule { id, expires } => executor.renew(id, expires),
             Command::RemoveRule { rule, why } => {
-                // The end of an operator's rule was said when it was made, and thousands that were
-                // imported together end together.
-                let foreseen = matches!(rule.origin, Origin::Operator { .. } | Origin::Fleet(_))
-                    && rule.expires <= boot_time();
-                let level = if foreseen { log::Level::Debug } else { log::Level::Info };
-                log::log!(level, "rule {} removed: {}", rule.id.0, removal_reason(&why));
+                log_removed(&rule, &why);
                 executor.remove(&rule)
             }
             Command::ReplaceRules { rules, removed, why } => {
-                let begun = Instant::now();
-                let replaced = executor.replace(&rules);
-                match &replaced {
-                    Ok(()) => log::info!(
-                        "rules replaced in {} ms: {} in effect, {} removed ({})",
-                        begun.elapsed().as_millis(),
-                        rules.len(),
-                        removed.len(),
-                        removal_reason(&why)
-                    ),
-                    Err(error) => {
-                        self.engine.replacement_failed(&error.to_string());
-                        self.unreplaced = Some(error.to_string());
-                    }
+                let replaced = replace(executor, &rules, removed.len(), &why);
+                if let Err(error) = &replaced {
+                    self.engine.replacement_failed(&error.to_string());
+                    self.unreplaced = Some(error.to_string());
                 }
                 replaced
             }
@@ -76,9 +64,7 @@ impl Agent {
                 Ok(())
             }
             Command::StopMitigation { listener, mitigation } => {
-                let attached = self.interfaces.attached();
-                let (mitigations, mut context) = self.context(&attached);
-                mitigations.leave(now, listener, mitigation, &mut context)?;
+                self.leave(now, listener, mitigation)?;
                 Ok(())
             }
             Command::ExemptListener { listener, exempt } => {
@@ -92,40 +78,29 @@ impl Agent {
                 executor.limit_closed_ports(per_second, unseen)
             }
             Command::DropBeyondBounds(pressed) => {
-                self.pressed = pressed;
-                apply_policy(&mut executor.config, &self.config, pressed);
+                self.configuration.pressed = pressed;
+                self.configuration.apply(&mut executor.config);
                 executor.dataplane.set_config(&executor.config)?;
                 Ok(())
             }
-            Command::InspectFlows => {
-                let flows = self.flows()?;
-                self.engine.handle_flows(now, &flows, &self.executor.recent_clients(now));
-                // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
-                drop(flows);
-                heap::give_back();
-                Ok(())
-            }
+            Command::InspectFlows => return self.inspect_flows(now),
             Command::LookUpRoutes(questions) => {
-                let attached = self.interfaces.attached();
-                let answers = self.routes.answer(now, questions, &attached);
+                let attached = self.programs.interfaces.attached();
+                let answers = self.readings.routes.answer(now, questions, &attached);
                 self.engine.handle_routes(now, &answers);
                 Ok(())
             }
             Command::CountHalfOpen => {
-                self.count_half_open = true;
+                self.readings.count_half_open = true;
                 Ok(())
             }
             Command::CleanHalfOpen { listener, clean_up, limit } => {
-                let (sockets, removals) = (&mut self.sockets, &mut self.removals);
+                let (sockets, removals) = (&mut self.readings.sockets, &mut self.removals);
                 executor.clean(now, listener, (&clean_up, limit), sockets, removals);
                 Ok(())
             }
             Command::Alert { severity, event, incident } => {
-                if let Some(incident) = &incident {
-                    self.incidents.update(incident, &self.engine, clock());
-                    self.unstored = true;
-                }
-                self.raise(&Alert::of(severity, event, incident));
+                self.report(&Alert::of(severity, event, incident));
                 Ok(())
             }
         };
@@ -147,17 +122,16 @@ impl Agent {
         } else {
             Need::None
         };
-        let changed = self.firewall.poll(now, &self.config, need);
-        if !changed || !self.firewall.refresh(now, need) {
+        let changed = self.mitigations.firewall.poll(now, &self.configuration.config, need);
+        if !changed || !self.mitigations.firewall.refresh(now, need) {
             return Ok(());
         }
-        let attached = self.interfaces.attached();
+        let attached = self.programs.interfaces.attached();
         let (mitigations, mut context) = self.context(&attached);
         let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
         self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
-        let (mitigations, mut context) = self.context(&attached);
         for (id, _) in &forbidden {
-            mitigations.leave(now, *id, Mitigation::Cookies, &mut context)?;
+            self.leave(now, *id, Mitigation::Cookies)?;
         }
         for (id, why) in forbidden {
             self.engine.mitigation_failed(now, id, Mitigation::Cookies, why);
@@ -194,7 +168,7 @@ impl Agent {
         {
             log::error!("packet filter not checked: {}", logged(&error));
         }
-        let attached = self.interfaces.attached();
+        let attached = self.programs.interfaces.attached();
         let (mitigations, mut context) = self.context(&attached);
         let taken = mitigations.take(now, listener, mitigation, rate, &mut context);
         mitigations.effort.took(now, cpu_time().saturating_sub(begun));
@@ -206,15 +180,41 @@ impl Agent {
         &'a mut self,
         interfaces: &'a [Interface],
     ) -> (&'a mut Mitigations, MitigationContext<'a>) {
-        let Self { mitigations, executor, object, interfaces: all, firewall, .. } = self;
-        (
-            mitigations,
-            MitigationContext { executor, object, pins: all.pins(), interfaces, firewall },
-        )
+        let Self { mitigations, executor, programs, .. } = self;
+        let Programs { object, interfaces: all, .. } = programs;
+        (mitigations, MitigationContext { executor, object, pins: all.pins(), interfaces })
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        now: Timestamp,
+        listener: ListenerId,
+        mitigation: Mitigation,
+    ) -> Result<(), KernelError> {
+        let attached = self.programs.interfaces.attached();
+        let (mitigations, mut context) = self.context(&attached);
+        mitigations.leave(now, listener, mitigation, &mut context)
+    }
+
+    fn report(&mut self, alert: &Alert) {
+        if let Some(incident) = &alert.incident {
+            self.records.incidents.update(incident, &self.engine, clock());
+            self.records.unstored = true;
+        }
+        self.raise(alert);
+    }
+
+    fn inspect_flows(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let flows = self.flows()?;
+        self.engine.handle_flows(now, &flows, &self.executor.recent_clients(now));
+        // An inspection leaves free memory between the pieces in use: half a MiB after 4,000 flows.
+        drop(flows);
+        heap::give_back();
+        Ok(())
     }
 
     fn flows(&mut self) -> anyhow::Result<Flows> {
-        if self.handshakes.are_none() {
+        if self.readings.handshakes.are_none() {
             return Ok(Flows::default());
         }
         let (executor, mut any) = (&self.executor, false);
@@ -229,7 +229,33 @@ impl Agent {
             any |= flow.state != FlowState::Own as u8;
             flows.extend(read(&key, &flow));
         })? {}
-        self.handshakes.looked(any);
+        self.readings.handshakes.looked(any);
         Ok(flows)
     }
+}
+
+/// Replaces the rules in the kernel.
+fn replace(
+    executor: &mut Executor,
+    rules: &[Rule],
+    removed: usize,
+    why: &RemovalReason,
+) -> Result<(), KernelError> {
+    let begun = Instant::now();
+    executor.replace(rules)?;
+    log::info!(
+        "rules replaced in {} ms: {} in effect, {removed} removed ({})",
+        begun.elapsed().as_millis(),
+        rules.len(),
+        removal_reason(why)
+    );
+    Ok(())
+}
+
+/// The end of an operator's rule was said when it was made, and thousands that were imported together end together.
+fn log_removed(rule: &Rule, why: &RemovalReason) {
+    let foreseen = matches!(rule.origin, Origin::Operator { .. } | Origin::Fleet(_))
+        && rule.expires <= boot_time();
+    let level = if foreseen { log::Level::Debug } else { log::Level::Info };
+    log::log!(level, "rule {} removed: {}", rule.id.0, removal_reason(why));
 }

@@ -14,7 +14,7 @@ use crate::config::mode_name;
 use crate::control::proto::Change;
 use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
-use crate::daemon::requests::confirm::{ConfirmError, Lapsed, Pending, Terms};
+use crate::daemon::mode_clock::{ConfirmError, Lapsed, Pending, Terms};
 use crate::documents::{AgentEvent, ModeRevert};
 use crate::telemetry::Alert;
 
@@ -28,7 +28,7 @@ impl Agent {
     pub(super) fn expire_mode(&mut self, now: Timestamp) -> anyhow::Result<()> {
         if let Some(lapsed) = self.mode_clock.expire(now) {
             self.engine.change_mode(now, lapsed.revert_to);
-            self.unstored = true;
+            self.records.unstored = true;
             self.alert_lapse(&lapsed);
             self.act(now)?;
         }
@@ -90,7 +90,7 @@ impl Agent {
         match (confirmed, &rules) {
             (Ok(rest), _) => {
                 if rest.is_none() {
-                    self.set_mode = Some(mode);
+                    self.mode_clock.set_for_good = Some(mode);
                 }
                 let ends = self.mode_reverts(clock());
                 let event = AgentEvent::ModeConfirmed { uid: peer.uid, mode, ends };
@@ -109,7 +109,7 @@ impl Agent {
             _ if confirmed => Vec::new(),
             refused => return refused.into(),
         };
-        let written = written.unwrap_or_else(|| self.written(now));
+        let written = written.unwrap_or_else(|| self.written());
         let ends = if confirmed { self.mode_reverts(clock()) } else { None };
         let response = Response::Confirmed { mode: confirmed.then_some(mode), ends, rules };
         PendingResponse::OnceWritten(response, written)
@@ -118,7 +118,7 @@ impl Agent {
     /// Carries out a change of the mode, has it written, and reports it.
     fn alert_mode(&mut self, now: Timestamp, alert: &Alert) -> Written {
         self.carry_out(now);
-        let written = self.written(now);
+        let written = self.written();
         self.raise(alert);
         written
     }

@@ -12,7 +12,7 @@ use super::{Agent, clock};
 use crate::control::proto::Change;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::hint::logged;
-use crate::daemon::requests::confirm::Terms;
+use crate::daemon::mode_clock::Terms;
 use crate::daemon::store::writer::Unwritten;
 use crate::documents::{AgentEvent, Listener};
 
@@ -85,23 +85,22 @@ impl Agent {
         let result = if dry_run {
             self.engine.clone().handle_request(now, peer.uid, change)
         } else {
-            let before = request.replaces_rules().then(|| self.state(now));
+            let before = request.replaces_rules().then(|| self.state());
             let result = self.engine.handle_request(now, peer.uid, change);
             if let (Some(before), Ok(_)) = (before, &result) {
                 // Whichever of the two sets the next agent finds in the kernel, it finds its reasons
                 // on the disk.
-                let after = self.state(now);
+                let after = self.state();
                 let rules = before.rules.len() + after.rules.len();
                 let limit = STAGING_LIMIT + STAGING_RULE * rules as u32;
                 // If that fails, the response reports the result of the later write.
-                let _ = self.writer.write_and_wait(before.staging(after.rules), limit);
+                let _ = self.records.writer.write_and_wait(before.staging(after.rules), limit);
             }
             result
         };
         if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
-            self.set_mode = Some(*mode);
-            self.mode_clock.cancel();
+            self.mode_clock.settle(*mode);
         }
         self.carry_out(now);
         if let Request::Change { change: Change::OrderMitigation { listener, .. }, .. } = request
@@ -114,11 +113,11 @@ impl Agent {
             }
         }
         if let Some(why) = self.unreplaced.take() {
-            self.unstored = true;
+            self.records.unstored = true;
             let message = format!("rules not replaced, the previous ones stay: {why}");
             return Response::refused(RefusalKind::Failed, message, "tcpguard doctor").into();
         }
-        let written = (!dry_run && result.is_ok()).then(|| self.written(now));
+        let written = (!dry_run && result.is_ok()).then(|| self.written());
         let response = response(request, result, clock());
         match written {
             Some(written) => PendingResponse::OnceWritten(response, written),
@@ -127,10 +126,10 @@ impl Agent {
     }
 
     /// Hands the state to the writer. Returns the receiver of the result.
-    pub(super) fn written(&mut self, now: Timestamp) -> Written {
+    pub(super) fn written(&mut self) -> Written {
         let (sender, written) = oneshot::channel();
-        let state = self.state(now);
-        self.writer.write_then(state, |result| {
+        let state = self.state();
+        self.records.writer.write_then(state, |result| {
             // A client that has stopped waiting needs no result.
             let _ = sender.send(result);
         });
@@ -139,13 +138,13 @@ impl Agent {
 
     /// Carries out the decisions, and checks that the kernel did so.
     pub(super) fn carry_out(&mut self, now: Timestamp) {
-        if let Err(error) = self.act(now).and_then(|()| Ok(self.count_rules()?)) {
+        if let Err(error) = self.act(now).and_then(|()| Ok(self.repairs.count(&self.executor)?)) {
             log::error!("change not carried out in full: {}", logged(&error));
         }
     }
 
     fn detach(&mut self, interfaces: &[String], peer: Peer) -> Response {
-        let bare = self.interfaces.detach(interfaces, &self.executor.dataplane);
+        let bare = self.programs.interfaces.detach(interfaces, &self.executor.dataplane);
         self.mitigations.cookies.detach(|ifindex| bare.iter().any(|one| one.index == ifindex));
         let detached: Vec<String> = bare.into_iter().map(|interface| interface.name).collect();
         if !detached.is_empty() {
@@ -156,9 +155,9 @@ impl Agent {
     }
 
     pub(in crate::daemon) fn alerts_since(&self, seq: u64) -> Response {
-        let history = self.alerts.history();
+        let history = self.records.alerts.history();
         Response::Alerts {
-            run: self.started_at.as_nanos() / 1_000_000,
+            run: self.readings.started_at.as_nanos() / 1_000_000,
             first: history.first(),
             last: history.last(),
             now: Time(clock().wall),

@@ -342,7 +342,10 @@ pub(in crate::daemon) mod tests {
         let config = config.expect("the last valid one");
         assert_eq!(config.settings.quiet.as_secs(), 60, "with the file beside it");
         assert_eq!(etc.origin("metrics.listen"), "tcpguard.toml:2");
-        let facts = etc.provenance.facts(config.path.as_deref(), crate::daemon::agent::clock());
+        let facts = etc.provenance.facts(
+            config.path.as_deref(),
+            Clock { now: boot_time(), wall: jiff::Timestamp::now() },
+        );
         let place = format!("{}:5:1: ", etc.path("tcpguard.toml").display());
         let error = facts.error.expect("what is wrong");
         assert!(error.starts_with(&place), "{error}");
@@ -356,7 +359,10 @@ pub(in crate::daemon) mod tests {
         etc.write("tcpguard.toml", valid);
         let Read { loaded, .. } = etc.provenance.read().unwrap();
         etc.provenance.take_over(loaded.files, loaded.origins, &[]);
-        let facts = etc.provenance.facts(config.path.as_deref(), crate::daemon::agent::clock());
+        let facts = etc.provenance.facts(
+            config.path.as_deref(),
+            Clock { now: boot_time(), wall: jiff::Timestamp::now() },
+        );
         assert_eq!((facts.error, facts.stands_in), (None, None));
         assert_eq!(etc.provenance.refused_at_start(), None);
     }

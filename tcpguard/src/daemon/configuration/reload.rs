@@ -2,32 +2,23 @@
 //! restart.
 
 use tcpguard_engine::Settings;
-use tcpguard_host::hint::{Failure, Hint as _};
-use tcpguard_host::linux::boot_time;
 
-use super::kept_config::KeptConfig;
-use super::provenance::{Read, Refused};
+use crate::config::Config;
 use crate::config::origin::in_any_block;
 use crate::config::sections::{Cookies, InterfaceConfig};
 use crate::config::show::{Setting, settings};
-use crate::config::{Config, Held, Loaded, ModeSource, Origin};
-use crate::control::proto::Refusal;
-use crate::control::{Peer, RefusalKind, Response};
-use crate::daemon::agent::Agent;
-use crate::daemon::hint::logged;
-use crate::documents::AgentEvent;
 
 /// Outcome of a new configuration, by the names of the keys.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-struct Changes {
+pub struct Changes {
     /// Hold from now on.
-    applied: Vec<String>,
+    pub applied: Vec<String>,
     /// Hold after a restart.
-    waiting: Vec<String>,
+    pub waiting: Vec<String>,
 }
 
 /// `running` with everything of `new` that a running agent can take over.
-fn merge(running: &Config, new: Config) -> (Config, Changes) {
+pub fn merge(running: &Config, new: Config) -> (Config, Changes) {
     let wanted = settings(&new);
     let running = running.clone();
     let before = settings(&running);
@@ -75,79 +66,13 @@ fn differing(before: &[Setting], after: &[Setting]) -> Vec<String> {
     keys
 }
 
-impl Agent {
-    /// Reads the configuration again, as `peer` or a signal requests, and applies the keys that a running
-    /// agent can apply. If it contains a mistake, nothing is applied.
-    pub fn reload(&mut self, peer: Option<Peer>) -> Response {
-        if peer.is_none() {
-            log::info!("SIGHUP: reloading the configuration");
-        }
-        match self.provenance.read() {
-            Ok(Read { loaded, kept }) => self.take_over(loaded, kept),
-            Err(refused) => self.refuse_config(&refused),
-        }
-    }
-
-    /// The effective settings and the origin of each.
-    pub(in crate::daemon) fn effective(&self) -> Response {
-        let mode = self.engine.mode();
-        let held = Config { mode, ..self.config.clone() };
-        let mut origins = self.provenance.origins.clone();
-        let by_command = self.set_mode == Some(mode) && held.mode_source == ModeSource::File;
-        if by_command || mode != self.config.mode {
-            origins.set("mode", Origin::ModeCommand);
-        }
-        let (files, settings) = (self.provenance.files.clone(), Held::all(&held, &origins));
-        Response::Effective { path: held.path, files, settings }
-    }
-
-    fn take_over(&mut self, new: Loaded, kept: KeptConfig) -> Response {
-        let Loaded { config, files, origins } = new;
-        let (merged, changes) = merge(&self.config, config);
-        if let Err(error) = self.engine.set_settings(merged.tuning()) {
-            let text = format!("the thresholds contradict each other: {error}");
-            return self.refuse(text.clone(), Failure::new(text, "tcpguard config check"));
-        }
-        self.config = merged;
-        crate::daemon::agent::apply_policy(&mut self.executor.config, &self.config, self.pressed);
-        let kernel = self.executor.dataplane.set_config(&self.executor.config);
-        // Ignored listeners are determined at each poll.
-        if let Err(error) = kernel.map_err(Into::into).and_then(|()| self.protect(boot_time())) {
-            // Both are tried again: at the next poll, and when the protected set is read again.
-            log::error!("configuration not yet in effect in the kernel: {}", logged(&error));
-        }
-        self.interfaces.set_next_programs(self.config.next_programs(), &self.executor.dataplane);
-        self.provenance.take_over(files, origins, &changes.waiting);
-        self.config_file.keep(kept);
-        let Changes { applied, waiting } = changes;
-        let event =
-            AgentEvent::ConfigReloaded { applied: applied.clone(), waiting: waiting.clone() };
-        self.raise_own(event);
-        Response::Reloaded { applied, waiting }
-    }
-
-    fn refuse_config(&mut self, refused: &Refused) -> Response {
-        for problem in refused.problems() {
-            log::error!("{problem}");
-        }
-        self.refuse(refused.in_brief(), Failure::new(refused.to_string(), refused.hint()))
-    }
-
-    /// Keeps the configuration that holds. `first` is one line, `all` may be several.
-    fn refuse(&mut self, first: String, all: Failure) -> Response {
-        self.provenance.refused = Some(first.clone());
-        self.raise_own(AgentEvent::ConfigRefused { error: first, valid_from: None });
-        Response::Refused(Refusal::of(RefusalKind::Invalid, all))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::super::provenance::tests::Etc;
     use super::*;
-    use crate::config::{self, Overrides};
+    use crate::config::{self, Loaded, Overrides};
 
     fn parsed(text: &str) -> Config {
         config::parse(Path::new("x.toml"), text, Overrides::default()).unwrap()

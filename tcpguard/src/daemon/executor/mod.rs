@@ -6,6 +6,7 @@ mod clients;
 mod exemptions;
 mod removals;
 mod repair;
+pub mod repairs;
 mod replacement;
 mod withheld;
 

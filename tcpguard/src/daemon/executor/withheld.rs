@@ -6,7 +6,7 @@ use tcpguard_engine::{AddressReplies, Family, ListenerId, Withheld};
 
 use super::Executor;
 use crate::bpf::{Result, ip};
-use crate::daemon::mitigations::is_armed;
+use crate::daemon::listeners::is_armed;
 
 impl Executor {
     /// Answers no SYNs of these clients with cookies at a listener, and those of the others again.

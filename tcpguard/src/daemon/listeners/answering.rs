@@ -210,7 +210,7 @@ mod tests {
         /// The sockets are listed.
         fn list(&mut self) {
             let (now, Self { sockets, selection, listeners, tables, .. }) = (self.at(), self);
-            selection.update(now, sockets, |_| false, |_, _| 0, listeners, tables).unwrap();
+            selection.update(now, sockets, |_| false, |_, _| 0, (listeners, tables)).unwrap();
         }
 
         /// SYN-ACKs were seen, and a second passes. Returns the addresses that are strange to listeners.

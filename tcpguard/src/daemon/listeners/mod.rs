@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tcpguard_common::abi::Rate;
+use tcpguard_common::abi::{ListenerEntry, Rate};
 use tcpguard_engine::{Listener, ListenerId, ListenerKind, Queues, Timestamp};
 use tcpguard_host::linux::ListenerGroup;
 
@@ -19,6 +19,9 @@ use self::priority::{LeftOut, ListenerPriority, leaving, ranked, unmonitored};
 use self::translated::OwnPort;
 use crate::bpf::KernelError;
 use crate::driver::{ListenerTable, Monitored, Tables};
+
+/// The kernel's bits for cookies, by their backend.
+pub const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
 
 /// A listener whose sockets are gone is monitored for this much longer: an application that restarts
 /// under a flood must neither end the incident nor lose the state about its clients.
@@ -105,8 +108,7 @@ impl Selection {
         groups: &[ListenerGroup],
         ignored: impl Fn(&Listener) -> bool,
         budget: impl Fn(&Listener, u32) -> u32,
-        listeners: &mut Listeners,
-        tables: &mut impl Tables,
+        (listeners, tables): (&mut Listeners, &mut impl Tables),
     ) -> Result<(), KernelError> {
         let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
         let wanted: BTreeMap<Listener, (ListenerPriority, &ListenerGroup)> =
@@ -238,4 +240,9 @@ fn covers(group: &ListenerGroup, local: IpAddr, port: u16) -> bool {
     let any = group.listener.addr.is_unspecified()
         && (group.listener.addr.is_ipv4() == local.is_ipv4() || group.dual_stack);
     group.listener.port == port && (group.listener.addr == local || any)
+}
+
+/// Returns whether a listener's SYNs are answered.
+pub fn is_armed(monitored: &MonitoredListener) -> bool {
+    monitored.mitigations & COOKIES != 0
 }

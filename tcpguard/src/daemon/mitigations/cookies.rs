@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn own_cookies_are_replaced_or_refused_beside_nat_and_mptcp_and_others_stay() {
         use CookieBackend::{Kernel, KernelHelper, Own};
-        let nat = nat(&recorded(FIREWALLD), true, true).expect("NAT");
+        let nat = nat(&recorded(FIREWALLD)).expect("NAT");
         for (nat, mptcp) in [(Some(&nat), false), (None, true), (Some(&nat), true)] {
             for (best, no_helper, expected) in [
                 (Own, None, Some(KernelHelper)),

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tcpguard_engine::{Listener, ListenerKind, Timestamp};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::{
-    FirewallChoice, Nat, Offence, Question, Way, judge, nat, redirection, unread,
+    FirewallChoice, Nat, Offence, Question, Way, judge, nat_of, redirection, unread,
 };
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::legacy::{self, Tables};
-use tcpguard_host::linux::netfilter::{self, Netfilter, RuleSet};
+use tcpguard_host::linux::netfilter::{self, Family, Netfilter, RuleSet};
 use tcpguard_host::linux::{Interface, Sysctls, cpu_time, interfaces};
 use tcpguard_host::obstacle::Obstacle;
 
@@ -95,6 +95,14 @@ struct Verdict {
 }
 
 impl Firewall {
+    /// The packet filter as it is now.
+    pub fn of(now: Timestamp, config: &Config) -> Self {
+        let mut firewall = Self::default();
+        firewall.poll(now, config, Need::Now);
+        firewall.refresh(now, Need::Now);
+        firewall
+    }
+
     /// Returns whether something has changed since the rules were read: a rule, or an element of a set,
     /// `nf_conntrack_tcp_loose`, or the configuration of the firewall. The rules of iptables-legacy are compared only
     /// where there is a need.
@@ -180,7 +188,7 @@ impl Firewall {
             || self.read.as_ref().map(configured) != self.seen.as_ref().map(configured);
         self.read.clone_from(&self.seen);
         if differs {
-            self.nat = [nat(&rules, true, false), nat(&rules, false, true)];
+            self.nat = [Family::IPV4, Family::IPV6].map(|family| nat_of(&rules, family));
             self.rules = rules;
             self.verdicts.clear();
         }

@@ -17,14 +17,17 @@ use answers::Answers;
 use effort::Effort;
 use tcpguard_common::abi::ListenerEntry;
 use tcpguard_common::cookie;
-use tcpguard_engine::{ListenerId, ListenerKind, ListenerSample, Mitigation, Setback, Timestamp};
+use tcpguard_engine::{
+    Listener, ListenerId, ListenerKind, ListenerSample, Mitigation, Setback, Timestamp,
+};
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::linux::{Interface, Sysctls};
-use tcpguard_host::obstacle::Obstacle;
+use tcpguard_host::obstacle::{Impeded, Obstacle};
 
 use self::firewall::Firewall;
 use super::executor::Executor;
-use super::listeners::MonitoredListener;
+use super::listeners::{COOKIES, MonitoredListener, is_armed};
+use super::reading::pace::Pace;
 use crate::bpf::{KernelError, Object, Pins};
 use crate::documents::selftest::CookieBackend;
 use cookies::Candidate;
@@ -35,16 +38,12 @@ pub use refusal::Refusal;
 const ACCEPT: Duration =
     Duration::from_nanos(cookie::LIFE_NS).saturating_add(Duration::from_secs(2));
 
-/// The kernel's bits for cookies, by their backend.
-const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
-
 /// The means by which mitigations are carried out.
 pub struct MitigationContext<'a> {
     pub executor: &'a mut Executor,
     pub object: &'a mut Object,
     pub pins: &'a Pins,
     pub interfaces: &'a [Interface],
-    pub firewall: &'a mut Firewall,
 }
 
 /// Terms on which the packet filter suits cookies at a listener.
@@ -68,6 +67,10 @@ pub struct Judged {
 /// The state of the mitigations in the kernel.
 pub struct Mitigations {
     pub cookies: Cookies,
+    pub firewall: Firewall,
+    /// The obstacles to cookies that are known, and the pace at which they are looked for.
+    pub obstacles: Vec<Impeded<Listener>>,
+    pub foreseeing: Pace,
     /// The CPU time that they have taken in this poll.
     pub effort: Effort,
     /// Time until which cookies are accepted at a listener that is no longer armed.
@@ -83,9 +86,12 @@ pub struct Mitigations {
 
 impl Mitigations {
     /// Creates the state without an active mitigation.
-    pub fn new(cookies: Cookies) -> Self {
+    pub fn new(cookies: Cookies, firewall: Firewall) -> Self {
         Self {
             cookies,
+            firewall,
+            obstacles: Vec::new(),
+            foreseeing: Pace::default(),
             effort: Effort::new(),
             accepting: BTreeMap::new(),
             out_of_state: BTreeSet::new(),
@@ -163,13 +169,13 @@ impl Mitigations {
         context: &MitigationContext<'_>,
     ) -> Result<CookieBackend, Refusal> {
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let nat = context.firewall.nat(monitored.listener.addr);
+        let nat = self.firewall.nat(monitored.listener.addr);
         self.cookies.backend(nat, monitored.own.mptcp).map_err(Refusal::Obstacle)
     }
 
     /// Tests that the host's packet filter suits cookies at a listener, and determines their backend beside it.
     fn admitted(
-        &self,
+        &mut self,
         now: Timestamp,
         id: ListenerId,
         context: &mut MitigationContext<'_>,
@@ -177,7 +183,7 @@ impl Mitigations {
         let backend = self.backend(id, context)?;
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
         let own = backend == CookieBackend::Own;
-        let admitted = context.firewall.admits(now, monitored, own, context.interfaces);
+        let admitted = self.firewall.admits(now, monitored, own, context.interfaces);
         let mss_limit = admitted.map_err(Refusal::Obstacle)?;
         Ok(Admission { backend, mss_limit })
     }
@@ -190,9 +196,9 @@ impl Mitigations {
         backend: CookieBackend,
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
-        let MitigationContext { executor, object, interfaces, firewall, .. } = context;
+        let MitigationContext { executor, object, interfaces, .. } = context;
         let monitored = executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let redirect = firewall.redirect(now, monitored, interfaces);
+        let redirect = self.firewall.redirect(now, monitored, interfaces);
         let redirect = redirect.as_ref();
         let candidate = Candidate { monitored, backend, executor, interfaces, redirect };
         self.cookies.check(now, &candidate, object)
@@ -207,7 +213,7 @@ impl Mitigations {
     ) -> Result<(), Refusal> {
         let accepted = self.cookies.accept(backend, context.pins, context.interfaces);
         let monitored = context.executor.listeners.get(id).ok_or(Refusal::Gone)?;
-        let nat = context.firewall.nat(monitored.listener.addr);
+        let nat = self.firewall.nat(monitored.listener.addr);
         match (accepted, self.cookies.in_place_of_own(nat, monitored.own.mptcp)) {
             // It is not the backend of choice.
             (Err(Refusal::Lease(error)), Some(obstacle)) => {
@@ -238,7 +244,7 @@ impl Mitigations {
         if bits & bits_of_backend(backend) == 0 {
             self.check(now, id, backend, context)?;
             self.accept(id, backend, context)?;
-            let nat = context.firewall.nat(at.addr);
+            let nat = self.firewall.nat(at.addr);
             let why = self.cookies.in_place_of_own(nat, mptcp);
             let why = why.map(|obstacle| obstacle.sentence());
             let why = why.or_else(|| self.cookies.reason().map(str::to_owned));
@@ -262,7 +268,7 @@ impl Mitigations {
         let armed: Vec<ListenerId> = armed.map(|monitored| monitored.id).collect();
         self.walled.retain(|id| context.executor.listeners.get(*id).is_some());
         let mut judged = Judged { forbidden: Vec::new(), freed: Vec::new() };
-        for id in self.walled.iter().copied() {
+        for id in self.walled.clone() {
             if self.admitted(now, id, context).is_ok() {
                 judged.freed.push(id);
             }
@@ -480,15 +486,15 @@ impl Mitigations {
             Err(Refusal::Obstacle(_)) => Admission { backend: CookieBackend::Own, mss_limit: None },
             admitted => admitted?,
         };
-        let MitigationContext { executor, interfaces, firewall, .. } = context;
+        let MitigationContext { executor, interfaces, .. } = context;
         let Some(monitored) = executor.listeners.get(id) else { return Ok(None) };
-        let redirect = firewall.redirect(now, monitored, interfaces);
+        let redirect = self.firewall.redirect(now, monitored, interfaces);
         let (cookies, backend) = (&mut self.cookies, admission.backend);
         let redirect = redirect.as_ref();
         let candidate = Candidate { monitored, backend, executor, interfaces, redirect };
         let found = cookies.foresee(now, &candidate)?;
         let found = found.filter(|obstacle| !obstacle.is_passing());
-        let nat = firewall.nat(monitored.listener.addr);
+        let nat = self.firewall.nat(monitored.listener.addr);
         let in_place = || cookies.in_place_of_own(nat, monitored.own.mptcp).filter(|_| is_local);
         Ok(found.or_else(in_place))
     }
@@ -513,11 +519,6 @@ fn write_kernel_timestamps(executor: &mut Executor) -> Result<(), Refusal> {
     let timestamps = Sysctls::default().cookies()?.timestamps;
     executor.config.kernel_timestamps = u8::from(timestamps == Some(2));
     Ok(executor.dataplane.set_config(&executor.config)?)
-}
-
-/// Returns whether a listener's SYNs are answered.
-pub fn is_armed(monitored: &MonitoredListener) -> bool {
-    monitored.mitigations & COOKIES != 0
 }
 
 /// Returns whether any listener's SYNs are answered.

@@ -20,7 +20,7 @@
 //! *Writing.* A thread of its own writes, so that a slow disk does not hold up detection. While the disk hangs, only
 //! the newest state waits. An operator's change is answered when it is on the disk, or with the reason why it is not.
 //!
-//! *Start* (`daemon/start.rs`): the programs are loaded over the pinned maps, the listeners in them keep their
+//! *Start* (`daemon/agent/start.rs`): the programs are loaded over the pinned maps, the listeners in them keep their
 //! numbers, the keys of a rule set that is not in effect are removed, and the rules in the kernel are compared with
 //! the file (`state/reconcile.rs`): the kernel knows which rules exist and when they expire, the file their reasons.
 //! Rules that only the file knows are restored. The programs behind the links are replaced last, atomically.
@@ -39,12 +39,13 @@
 //! numbers again. Therefore a response to `Alerts` names the run and its first number.
 
 pub mod alerts;
+pub mod counts;
 #[cfg(test)]
 pub mod damage_tests;
 pub mod incidents;
 pub mod jsonl;
 pub mod kept_timelines;
 pub mod memory;
+pub mod records;
 pub mod state;
-pub mod stored;
 pub mod writer;

@@ -23,7 +23,8 @@ use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
 use super::writer::Writer;
-use crate::daemon::requests::confirm::PendingMode;
+use crate::daemon::mode_clock::PendingMode;
+use crate::text::learned_error;
 pub use reconcile::{InKernel, Reconciled, reconcile};
 pub use times::Times;
 
@@ -182,6 +183,28 @@ impl State {
         !boot.is_empty() && self.boot == boot
     }
 
+    /// Hands the allowlist and the learned values to the engine.
+    pub fn hand_to(&self, engine: &mut Engine, clock: &Clock, boot: &str) {
+        let times = Times::of(self, clock, boot);
+        for (name, until) in &self.overruled {
+            engine.overrule(clock.now, name.clone(), times.at(*until));
+        }
+        for allow in &self.allowed {
+            let (created, expires) = (times.at(allow.created), times.at(allow.expires));
+            let exemption = AllowReport { created, expires, ..allow.clone() };
+            if !engine.adopt_exemption(clock.now, exemption) {
+                let net = allow.net;
+                log::warn!(
+                    "exemption of {net} not restored: the allowlist is full. Retry: tcpguard allow {net}"
+                );
+            }
+        }
+        if let Err(error) = engine.restore(self.learned.clone(), times.age()) {
+            let what = learned_error(&error);
+            log::warn!("{what}. They are learned again. See: tcpguard status");
+        }
+    }
+
     /// The state that an earlier agent left in `dir`; `None` when there is none. A file that cannot be
     /// understood is set aside with one line, and the agent starts without it.
     pub fn load(dir: &Path) -> Option<Self> {
@@ -209,7 +232,7 @@ pub(in crate::daemon) mod tests {
     use tcpguard_engine::{Matcher, Origin, Ports, RuleConfirmation, RuleId, RuleReason};
 
     use super::*;
-    use crate::daemon::requests::confirm::Pending;
+    use crate::daemon::mode_clock::Pending;
 
     fn clock() -> Clock {
         let wall = "2026-01-02T03:04:06Z".parse().unwrap();

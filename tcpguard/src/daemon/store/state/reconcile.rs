@@ -2,6 +2,7 @@
 //! the state file that the kernel has lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use tcpguard_common::abi::{Fingerprint, Mask, RuleRef, SignatureKey, maps};
 use tcpguard_engine::{
@@ -65,16 +66,10 @@ pub fn reconcile(
     // With its listener and times as they are now; whether it may stay is seen later.
     let present = |record: &Rule| {
         Some(Rule {
-            matcher: match record.matcher {
-                Matcher::Signature { listener, mask, fingerprint } => {
-                    let listener = match state.listener(listener)? {
-                        Listener::HOST => ListenerId::HOST,
-                        there => at(&there)?,
-                    };
-                    Matcher::Signature { listener, mask, fingerprint }
-                }
-                source @ Matcher::Source(..) => source,
-            },
+            matcher: with_listener(record.matcher, |id| match state.listener(id)? {
+                Listener::HOST => Some(ListenerId::HOST),
+                there => at(&there),
+            })?,
             created: times.at(record.created),
             expires: times.at(record.expires).min(latest),
             confirmation: None,
@@ -109,30 +104,16 @@ pub fn reconcile(
             continue;
         }
         kept.extend(place);
-        let id = RuleId(rule.slot);
         all.kept.push(match record {
             Some((record, known)) => {
                 // One that lives longer was confirmed, and the agent ended before it had written so.
                 let waits = record.confirmation.as_ref().filter(|_| expires <= known.expires);
                 Rule { confirmation: waits.map(pending), expires, ..known.clone() }
             }
-            None => Rule {
-                id,
-                matcher,
-                origin: unrecorded(rule.flags),
-                forced: rule.flags & RuleRef::FORCED != 0,
-                reason: RuleReason::Found,
-                created: now,
-                expires,
-                confirmation: None,
-            },
+            None => found(now, &rule, matcher, expires),
         });
     }
-    let places = |rule: &Rule| rule.matcher.entries();
-    let mut left = (kernel.room as usize).saturating_sub(all.kept.iter().map(places).sum());
-    let slots = maps::rule_slots(kernel.room);
-    let mut free = 0..slots;
-    let mut taken: BTreeSet<u32> = all.kept.iter().map(|rule| rule.id.0).collect();
+    let mut room = Room::beside(&all.kept, kernel.room);
     for (place, (record, rule)) in stored.iter().enumerate().filter(|_| records.complete) {
         let confirmation = record.confirmation.as_ref().map(pending);
         let rule = Rule { confirmation, ..rule.clone() };
@@ -142,24 +123,72 @@ pub fn reconcile(
         {
             // An operator may have restarted the host because the rule had locked out all logins.
             all.reverted.push(rule);
-            continue;
-        }
-        if explained.contains(&place) || rule.expires <= now || !(is_operators(&rule) || same_boot)
+        } else if !explained.contains(&place)
+            && rule.expires > now
+            && (is_operators(&rule) || same_boot)
         {
-            continue;
+            match room.take(rule.id, rule.matcher.entries()) {
+                Some(id) => all.lost.push(Rule { id, ..rule }),
+                None => all.without_room += 1,
+            }
         }
-        let slot = Some(rule.id.0)
-            .filter(|slot| *slot < slots && !taken.contains(slot))
-            .or_else(|| free.find(|slot| !taken.contains(slot)));
-        let Some(slot) = slot.filter(|_| rule.matcher.entries() <= left) else {
-            all.without_room += 1;
-            continue;
-        };
-        left -= rule.matcher.entries();
-        taken.insert(slot);
-        all.lost.push(Rule { id: RuleId(slot), ..rule });
     }
     all
+}
+
+/// The same for another number of its listener.
+fn with_listener(
+    matcher: Matcher,
+    renumbered: impl Fn(ListenerId) -> Option<ListenerId>,
+) -> Option<Matcher> {
+    match matcher {
+        Matcher::Signature { listener, mask, fingerprint } => {
+            Some(Matcher::Signature { listener: renumbered(listener)?, mask, fingerprint })
+        }
+        source @ Matcher::Source(..) => Some(source),
+    }
+}
+
+/// A rule without a record.
+fn found(now: Timestamp, rule: &KernelRule, matcher: Matcher, expires: Timestamp) -> Rule {
+    Rule {
+        id: RuleId(rule.slot),
+        matcher,
+        origin: unrecorded(rule.flags),
+        forced: rule.flags & RuleRef::FORCED != 0,
+        reason: RuleReason::Found,
+        created: now,
+        expires,
+        confirmation: None,
+    }
+}
+
+/// Slots and entries that are left for lost rules.
+struct Room {
+    slots: u32,
+    /// Those that were not looked at yet.
+    free: Range<u32>,
+    taken: BTreeSet<u32>,
+    entries: usize,
+}
+
+impl Room {
+    fn beside(kept: &[Rule], room: u32) -> Self {
+        let used = kept.iter().map(|rule| rule.matcher.entries()).sum();
+        let entries = (room as usize).saturating_sub(used);
+        let (slots, taken) = (maps::rule_slots(room), kept.iter().map(|rule| rule.id.0).collect());
+        Self { slots, free: 0..slots, taken, entries }
+    }
+
+    /// Takes a slot, that of `id` if it is free.
+    fn take(&mut self, id: RuleId, entries: usize) -> Option<RuleId> {
+        let is_free = |slot: &u32| *slot < self.slots && !self.taken.contains(slot);
+        let slot = Some(id.0).filter(is_free).or_else(|| self.free.find(is_free));
+        let slot = slot.filter(|_| entries <= self.entries)?;
+        self.entries -= entries;
+        self.taken.insert(slot);
+        Some(RuleId(slot))
+    }
 }
 
 fn understand(

@@ -61,6 +61,8 @@ pub enum ConfirmError {
 /// State of the mode's automatic revert.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ModeClock {
+    /// The mode that an operator set for good, in this run or an earlier one.
+    pub set_for_good: Option<Mode>,
     pending: Option<Pending>,
     /// Last mode that reverted, if none was set since.
     lapsed: Option<Lapsed>,
@@ -86,9 +88,9 @@ impl Pending {
 }
 
 impl ModeClock {
-    /// Goes on with the revert that an earlier agent left.
-    pub fn resume(pending: Option<Pending>) -> Self {
-        Self { pending, lapsed: None }
+    /// Goes on with the mode and the revert that an earlier agent left.
+    pub fn resume(set_for_good: Option<Mode>, pending: Option<Pending>) -> Self {
+        Self { set_for_good, pending, lapsed: None }
     }
 
     /// The mode that is to revert, if there is one.
@@ -107,8 +109,8 @@ impl ModeClock {
     }
 
     /// A mode is set for good.
-    pub fn cancel(&mut self) {
-        *self = Self::default();
+    pub fn settle(&mut self, mode: Mode) {
+        *self = Self::resume(Some(mode), None);
     }
 
     /// An operator confirms the mode. Returns the revert that remains. Without one, the mode now holds for good.
@@ -274,7 +276,7 @@ mod tests {
             Lapsed { mode: Enforce, revert_to: Observe, at: at(160), unconfirmed: true }
         );
         assert_eq!(clock.confirm(), Err(ConfirmError::TooLate(lapsed)));
-        clock.cancel();
+        clock.settle(Enforce);
         assert_eq!(clock.confirm(), Err(ConfirmError::NothingPending), "something was set since");
 
         let mut clock = enforced([Some(600), None]);
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(clock.pending(), None, "reverted already, and nothing to revert to");
 
         let mut clock = enforced(WORD_IN_60);
-        clock.cancel();
+        clock.settle(Enforce);
         assert_eq!(reverts(clock, 100), None, "set for good in between");
     }
 
@@ -314,7 +316,7 @@ mod tests {
         let pending = *enforced(terms).pending().unwrap();
         let text = serde_json::to_string(&PendingMode::of(&pending, &self::clock(110, 0))).unwrap();
         let stored: PendingMode = serde_json::from_str(&text).unwrap();
-        ModeClock::resume(stored.resume(clock, same_boot, Observe))
+        ModeClock::resume(None, stored.resume(clock, same_boot, Observe))
     }
 
     /// This holds for any clock on the wall, and for an agent that is back before the end or after.
@@ -358,7 +360,7 @@ mod tests {
         let mut state = PendingMode::of(enforced(WORD_IN_60).pending().unwrap(), &clock(110, 0));
         let mut boots = 0;
         while let Some(pending) = state.resume(&clock(0, -YEAR), false, Observe) {
-            if ModeClock::resume(Some(pending)).expire(at(20)).is_some() {
+            if ModeClock::resume(None, Some(pending)).expire(at(20)).is_some() {
                 break;
             }
             state = PendingMode::of(&pending, &clock(20, -YEAR));

@@ -9,8 +9,8 @@ use tcpguard_common::fastpath::clients;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::linux::boot_time;
 
+use super::Agent;
 use crate::bpf::{Position, ip};
-use crate::daemon::agent::Agent;
 
 impl Agent {
     /// Returns the finding about validated clients with SYNs beyond the limits of replies, while any are dropped for
@@ -20,7 +20,7 @@ impl Agent {
             let reasons = [Reason::DropReflection, Reason::DropReplyLimit];
             reasons.map(|reason| counters.reasons[reason as usize]).iter().sum()
         };
-        let packets = self.packets();
+        let packets = self.readings.packets();
         let dropped: f64 = packets.iter().filter_map(|reading| reading.rate(limited)).sum();
         if dropped < 1.0 {
             return None;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use tcpguard_common::abi::{PacketCounters, Unanswered, maps};
+use tcpguard_common::abi::{Unanswered, maps};
 use tcpguard_engine::{Family, POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
@@ -11,19 +11,16 @@ use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 use tcpguard_host::stderr;
 
+use super::{Agent, clock};
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
-use crate::daemon::agent::{Agent, Snapshot, clock};
 use crate::daemon::heap;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
-    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, LossCounters, Map,
-    PAST_LISTED, Program, Reading, Rule, Status,
+    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, Map, PAST_LISTED, Program,
+    Reading, Rule, Status,
 };
 use crate::text;
-
-/// Rates are taken over about this long.
-const RATE_WINDOW_MS: u128 = 1000;
 
 impl Agent {
     /// Answers a request that changes nothing.
@@ -41,13 +38,15 @@ impl Agent {
             }
             Request::Incidents => Response::Incidents(Box::new(Incidents::build(
                 &report,
-                self.incidents.past(),
+                self.records.incidents.past(),
                 clock,
             ))),
             Request::ExplainIncident { id } => self.explain_incident(*id),
             Request::Timeline { id } => self.timeline(*id),
-            Request::History => Response::History(Box::new(self.incidents.history(clock))),
-            Request::Effective => self.effective(),
+            Request::History => Response::History(Box::new(self.records.incidents.history(clock))),
+            Request::Effective => {
+                self.configuration.effective(report.mode, self.mode_clock.set_for_good)
+            }
             Request::Alerts { since } => self.alerts_since(*since),
             Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
             _ => {
@@ -60,8 +59,8 @@ impl Agent {
 
     fn facts(&self) -> Facts {
         let clock = clock();
-        let (last, earlier) = self.latest();
-        let found = self.hot_sources.found();
+        let (last, earlier) = self.readings.latest();
+        let found = self.readings.hot_sources.found();
         let map = |name, entries: Option<usize>, max_entries: u32| {
             Map::new(name, entries.map(|entries| entries as u64), max_entries.into())
         };
@@ -71,7 +70,7 @@ impl Agent {
             map("SOURCES", found.map(|found| found.sources), maps::MAX_SOURCES),
             map("CLIENTS", found.map(|found| found.clients), maps::MAX_CLIENTS),
             map("LISTENERS", Some(listeners), maps::MAX_LISTENERS),
-            map(Map::RULES, Some(rules), self.config.settings.rules),
+            map(Map::RULES, Some(rules), self.configuration.config.settings.rules),
         ];
         Facts {
             clock,
@@ -80,13 +79,16 @@ impl Agent {
                 .into_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started: self.started_at,
-            config: self.provenance.facts(self.config.path.as_deref(), clock),
+            started: self.readings.started_at,
+            config: self
+                .configuration
+                .provenance
+                .facts(self.configuration.config.path.as_deref(), clock),
             mode_reverts: self.mode_reverts(clock),
             heartbeat: last.map(|last| last.at),
             heap: heap::in_use(),
-            interfaces: self.interfaces.facts(&packet_readings(last, earlier)),
-            losses: self.losses(),
+            interfaces: self.programs.interfaces.facts(&self.readings.packets()),
+            losses: self.readings.losses(),
             // One that cannot be read is as good as none.
             conntrack: conntrack(&Sysctls::default()).ok().flatten(),
             tcp_ext: Reading {
@@ -96,39 +98,22 @@ impl Agent {
                     .map(|(last, earlier)| (earlier.tcp_ext, last.at.since(earlier.at))),
             },
             cookies: self.cookies(&maps),
-            rules_in_kernel: self.rules_in_kernel,
-            drift_since: self.drift_since,
+            rules_in_kernel: self.repairs.in_kernel,
+            drift_since: self.repairs.drift_since,
             maps,
             sources: found.map_or_else(Vec::new, |found| found.busiest.clone()),
             sources_at: found.map(|found| found.at),
             programs: self.programs(),
-            counts: self.counts.document(),
-            fleet: self.fleet_document(clock),
+            counts: self.records.counts.document(),
+            fleet: self
+                .fleet
+                .as_ref()
+                .map(|fleet| fleet.document(self.engine.hints().collect(), clock)),
             health: self.health(),
-            obstacles: self.obstacles.clone(),
-            alerts: self.alerts.history().of_a_day(clock.wall),
-            past: self.incidents.past().take(PAST_LISTED).cloned().collect(),
+            obstacles: self.mitigations.obstacles.clone(),
+            alerts: self.records.alerts.history().of_a_day(clock.wall),
+            past: self.records.incidents.past().take(PAST_LISTED).cloned().collect(),
         }
-    }
-
-    /// The last snapshot of the counters, and the one about a second before it.
-    fn latest(&self) -> (Option<&Snapshot>, Option<&Snapshot>) {
-        let last = self.snapshots.back();
-        let earlier = last.and_then(|last| {
-            self.snapshots
-                .iter()
-                .rev()
-                .find(|snapshot| last.at.since(snapshot.at).as_millis() >= RATE_WINDOW_MS)
-                .or(self.snapshots.front())
-                .filter(|snapshot| snapshot.at < last.at)
-        });
-        (last, earlier)
-    }
-
-    /// Packet counters of the interfaces, in order.
-    pub(in crate::daemon) fn packets(&self) -> Vec<Reading<PacketCounters>> {
-        let (last, earlier) = self.latest();
-        packet_readings(last, earlier)
     }
 
     fn cookies(&self, maps: &[Map]) -> Cookies {
@@ -147,10 +132,10 @@ impl Agent {
             }
         };
         // Of whichever IP version: most listeners take both.
-        let (backend, reason) = at(self.firewall.nat(Ipv6Addr::UNSPECIFIED.into()));
+        let (backend, reason) = at(self.mitigations.firewall.nat(Ipv6Addr::UNSPECIFIED.into()));
         let mut by_family: Vec<CookiesOfFamily> = Family::ALL
             .map(|family| {
-                let (backend, reason) = at(self.firewall.nat_of(family));
+                let (backend, reason) = at(self.mitigations.firewall.nat_of(family));
                 CookiesOfFamily { family, backend, reason }
             })
             .into();
@@ -171,16 +156,6 @@ impl Agent {
         Cookies { backend, reason, by_family, sent, valid, invalid, unanswered, validated_clients }
     }
 
-    /// Losses over the longest time that is remembered, because losses come in bursts.
-    pub(in crate::daemon) fn losses(&self) -> Reading<LossCounters> {
-        let Some(last) = self.snapshots.back() else { return Reading::default() };
-        let first = self.snapshots.front().filter(|first| first.at < last.at);
-        Reading {
-            now: last.received.losses.clone(),
-            earlier: first.map(|first| (first.received.losses.clone(), last.at.since(first.at))),
-        }
-    }
-
     fn programs(&self) -> Vec<Program> {
         let program = |cost: ProgramCost| Program {
             name: cost.name,
@@ -188,34 +163,36 @@ impl Agent {
             run_ns: cost.run_time.as_nanos() as u64,
             cost: None,
         };
-        let costs = self.object.costs().into_iter().chain(self.mitigations.cookies.costs());
+        let costs =
+            self.programs.object.costs().into_iter().chain(self.mitigations.cookies.costs());
         costs.map(program).collect()
     }
 
     fn health(&self) -> Vec<Finding> {
         let mut health = self.health.clone();
-        health.extend(self.provenance.health());
-        health.extend(self.host.health(boot_time()));
-        health.extend(self.firewall.health());
+        health.extend(self.configuration.provenance.health());
+        health.extend(self.readings.host.health(boot_time()));
+        health.extend(self.mitigations.firewall.health());
         health.extend(self.limited_clients());
         health.extend(self.fleet.as_ref().and_then(|fleet| fleet.finding(boot_time())));
         let attached: Vec<String> =
-            self.interfaces.attached().into_iter().map(|it| it.name).collect();
+            self.programs.interfaces.attached().into_iter().map(|it| it.name).collect();
         let name = |index| {
             let all = interfaces::list().unwrap_or_default();
             all.into_iter().find(|one| one.index == index).map(|one| one.name)
         };
-        health.extend(self.arrivals.finding(&attached, name));
-        health.extend(self.interfaces.partial_bonds());
-        let lost = self.alerts.lost() + stderr::lost();
+        health.extend(self.readings.arrivals.finding(&attached, name));
+        health.extend(self.programs.interfaces.partial_bonds());
+        let lost = self.records.alerts.lost() + stderr::lost();
         if lost > 0 {
             let text = format!("{lost} alerts and log lines did not reach the journal");
             let hint = "systemctl status systemd-journald";
             health.push(Finding::warning("journal_lost", text).hint(hint));
         }
-        if let Some(why) = self.writer.trouble() {
+        if let Some(why) = self.records.writer.trouble() {
             let text = format!("state not saved, a restart may lose rules and mode: {why}");
-            let hint = format!("free space: df -h {}", self.config.state_dir.display());
+            let hint =
+                format!("free space: df -h {}", self.configuration.config.state_dir.display());
             health.push(Finding::warning("state_unwritten", text).hint(hint));
         }
         if let Some((interface, program)) = self.mitigations.cookies.behind() {
@@ -231,22 +208,4 @@ impl Agent {
         }
         health
     }
-}
-
-fn packet_readings(
-    last: Option<&Snapshot>,
-    earlier: Option<&Snapshot>,
-) -> Vec<Reading<PacketCounters>> {
-    let Some(last) = last else { return Vec::new() };
-    last.received
-        .packets
-        .iter()
-        .enumerate()
-        .map(|(place, now)| Reading {
-            now: *now,
-            earlier: earlier.and_then(|earlier| {
-                Some((*earlier.received.packets.get(place)?, last.at.since(earlier.at)))
-            }),
-        })
-        .collect()
 }

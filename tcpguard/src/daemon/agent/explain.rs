@@ -10,9 +10,9 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Clock;
 
+use super::limited::network;
+use super::{Agent, clock};
 use crate::control::{RefusalKind, Response};
-use crate::daemon::agent::{Agent, clock};
-use crate::daemon::requests::limited::network;
 use crate::documents::{
     Allowed, Explanation, FullIncident, ListenerMitigation, Replies, Rule, Source,
 };
@@ -130,7 +130,7 @@ impl Agent {
         let open = report.incidents.iter().find(|incident| incident.id == id);
         let found = open
             .map(|incident| FullIncident::build(incident, &report, clock))
-            .or_else(|| self.incidents.find(id).cloned());
+            .or_else(|| self.records.incidents.find(id).cloned());
         match found {
             Some(attack) => Response::IncidentExplained(Box::new(attack)),
             None => Response::refused(
@@ -148,7 +148,7 @@ impl Agent {
 impl Agent {
     /// The timeline of an attack's counters.
     pub(in crate::daemon) fn timeline(&self, id: u64) -> Response {
-        match self.incidents.timeline(id, clock()) {
+        match self.records.incidents.timeline(id, clock()) {
             Some(line) => Response::Timeline(Box::new(line)),
             None => Response::refused(
                 RefusalKind::NotFound,

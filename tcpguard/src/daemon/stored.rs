@@ -7,13 +7,11 @@ use tcpguard_common::abi::maps;
 use tcpguard_engine::{Engine, ListenerId, Mode, Settings};
 use tcpguard_host::time::Clock;
 
-use super::kept_timelines;
-use super::state::{InKernel, State, reconcile};
-use super::{alerts, incidents};
+use super::store::state::{InKernel, State, reconcile};
+use super::store::{alerts, incidents, kept_timelines};
 use crate::config::{Config, DEFAULT_PATH, Overrides};
 use crate::daemon::configuration::kept_config::KeptConfig;
 use crate::daemon::mitigations::syncookies;
-use crate::daemon::start;
 use crate::documents::selftest::{Host, SelfTest};
 use crate::selftest;
 
@@ -53,7 +51,7 @@ impl Stored {
         let kernel = InKernel { counting: None, rules: Vec::new(), room };
         let rules = reconcile(clock, "", state.as_ref(), kernel, |_| None, here);
         if let Some(state) = &state {
-            start::take_over(&mut engine, clock, state, "");
+            state.hand_to(&mut engine, clock, "");
         }
         engine.adopt(clock.now, rules.kept.into_iter().chain(rules.lost).collect());
         engine.revert(clock.now, rules.reverted);
