@@ -15,6 +15,7 @@
 //! about one listener, its `host` about incidents of no single listener.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::fn_params_excessive_bools, clippy::too_many_lines))]
 
 mod engine;
 mod evidence;

@@ -7,6 +7,7 @@
 //! (the agent of this host), `config` (the operator's settings), `daemon` (the processes) and `cli` (the verbs). All
 //! before `bus` but the speakers of `relief` and the deliveries of `hook` are without clock and connection: inputs
 //! come with their time.
+#![cfg_attr(not(test), warn(clippy::fn_params_excessive_bools, clippy::too_many_lines))]
 
 pub mod agent;
 pub mod bus;

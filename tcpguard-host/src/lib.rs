@@ -4,6 +4,7 @@
 //! that an administrator would make by hand, with a judgement. They work as any user, as far as the kernel
 //! shows the data to that user; a report names the data that could not be read. Each is made in the same
 //! steps: `gather` reads facts from the host, and `judge` makes a report of them, a pure function.
+#![cfg_attr(not(test), warn(clippy::fn_params_excessive_bools, clippy::too_many_lines))]
 
 pub mod doctor;
 mod drop_ins;

@@ -2,6 +2,7 @@
 //!
 //! Each names only those before it in this order: [`bpf`], [`config`], [`documents`], [`selftest`],
 //! [`text`], [`control`], [`driver`], [`telemetry`], [`replay`], [`html`], `top`, [`daemon`], [`cli`].
+#![cfg_attr(not(test), warn(clippy::fn_params_excessive_bools, clippy::too_many_lines))]
 
 pub mod bpf;
 pub mod cli;

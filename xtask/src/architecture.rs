@@ -52,13 +52,16 @@ const BANS: [Ban; 4] = [
 /// # Errors
 /// Names all that break a rule, one a line, with the rule.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let mut broken = Vec::new();
+    let mut files = Vec::new();
     for path in workspace.rust_files()? {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let relative = path.strip_prefix(&workspace.root).unwrap_or(&path);
-        broken.extend(violations(relative, &text));
-        broken.extend(rooms::violations(relative, &text));
+        files.push((path.strip_prefix(&workspace.root).unwrap_or(&path).to_owned(), text));
+    }
+    let mut broken = rooms::mutual(&files);
+    for (path, text) in &files {
+        broken.extend(violations(path, text));
+        broken.extend(rooms::violations(path, text));
     }
     if !broken.is_empty() {
         bail!("architecture:\n  {}", broken.join("\n  "));

@@ -152,6 +152,7 @@ pub trait Stages: OutOfStateStages {
     /// See [`super::stage::match_signature`].
     fn match_signature(&mut self, judged: bool) -> Option<Reason>;
     /// See [`super::stage::disposition`].
+    #[expect(clippy::fn_params_excessive_bools, reason = "the two words of a BPF subprogram")]
     fn disposition(&mut self, recorded: bool, asked: bool) -> Disposition;
     /// See [`super::stage::socket`].
     fn socket(&mut self) -> Socket;

@@ -225,6 +225,7 @@ pub fn match_signature<F: Frame + ?Sized, T: Tables>(
 /// a connection with it, and whether it may be answered. `recorded`: the SYN belongs to the sample. `asked`:
 /// [`socket`] was asked, and knows of no connection.
 #[inline(always)]
+#[expect(clippy::fn_params_excessive_bools, reason = "the two words of a BPF subprogram")]
 pub fn disposition<T: Tables>(
     config: &Config,
     tables: &mut T,
