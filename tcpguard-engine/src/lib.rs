@@ -32,8 +32,9 @@ pub use tcpguard_common::abi::Unanswered;
 
 pub use engine::{Engine, all_constants};
 pub use evidence::{
-    Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare, Quantity,
-    Question, Severity, SignatureShare, SourceShare, TtlShare, VerdictLine,
+    ClassFacts, Evidence, IncidentClass, Indicator, IndicatorName, Limit, Measured, NetworkShare,
+    Quantity, Question, Scope, Severity, SignatureShare, SourceOrigin, SourceShare, StoppedBy,
+    TtlShare, VerdictLine,
 };
 pub use incident::{
     ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,

@@ -300,9 +300,9 @@ fn alerts_are_listed_by_time_and_severity() {
         "no alerts in this period; others: tcpguard events --since 7d, or journalctl -t tcpguard\n",
     );
     let json = run(&["events", "--since", "7d", "--json"], alerted).json();
-    assert_documented("alerts", &json);
+    assert_documented("events", &json);
     let numbers: Vec<_> =
-        json["alerts"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
+        json["events"].as_array().unwrap().iter().map(|one| &one["seq"]).collect();
     assert_eq!(numbers, [1, 2, 3]);
 }
 

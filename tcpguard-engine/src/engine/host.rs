@@ -11,16 +11,14 @@ use std::time::Duration;
 
 use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
-use crate::evidence::{
-    Assessment, Evidence, IncidentClass, Measured, Quantity, Question, SourceShare, VerdictLine,
-    alarm,
-};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, SourceShare, VerdictLine};
 use crate::incident::{Event, Incident, IncidentReport, Opening};
 use crate::input::{
     ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp,
 };
 use crate::listener::{
-    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, Signal, Tick as Counted,
+    REFLECTION_POLLS, REFLECTION_RATE, REFLECTION_SHARE, SCAN_ADDRESSES, SCAN_PORTS, Signal,
+    Tick as Counted,
 };
 use crate::output::Command;
 use crate::settings::Settings;
@@ -115,7 +113,6 @@ struct Open {
 /// Something that is the matter now.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    signal: Signal,
     listener: Listener,
     started: Timestamp,
     /// Packets it is about so far.
@@ -124,8 +121,6 @@ pub(crate) struct Finding {
     fresh: Packets,
     rate: f64,
     assessment: Assessment,
-    /// The numbers of the alarm.
-    alarm: Vec<Measured>,
     /// Actions about it.
     notes: Vec<Event>,
 }
@@ -251,14 +246,14 @@ impl Host {
 
     /// The present findings.
     pub fn findings(&self, now: Timestamp, mode: Mode, settings: &Settings) -> Vec<Finding> {
-        let reflection = self.reflection(now, settings);
+        let reflection = self.reflection(now);
         let closed = self.closed(now, mode, settings);
-        let evasion = self.evasion(now, mode, settings);
-        let scan = self.scan(now, settings).into_iter();
+        let evasion = self.evasion(now, mode);
+        let scan = self.scan(now).into_iter();
         scan.chain(reflection).chain(closed).chain(evasion).collect()
     }
 
-    fn reflection(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
+    fn reflection(&self, now: Timestamp) -> Option<Finding> {
         if self.unsolicited_streak < REFLECTION_POLLS {
             return None;
         }
@@ -270,14 +265,12 @@ impl Host {
         let rate = unsolicited as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
         let share = if all == 0 { 0.0 } else { unsolicited as f64 / all as f64 };
         let evidence = Evidence { unsolicited_rate: rate, ..Evidence::default() };
-        let line = VerdictLine::that_holds(
-            IncidentClass::Reflection,
-            Question::UnsolicitedReplies,
-            vec![Quantity::UnsolicitedShare.is(share).at_least(REFLECTION_SHARE)],
-        );
+        let measured = vec![
+            Quantity::UnsolicitedRate.is(rate).at_least(REFLECTION_RATE),
+            Quantity::UnsolicitedShare.is(share).at_least(REFLECTION_SHARE),
+        ];
+        let line = VerdictLine::fits(IncidentClass::Reflection, measured);
         Some(Finding {
-            alarm: alarm(Signal::UnsolicitedReplies, None, &evidence, settings),
-            signal: Signal::UnsolicitedReplies,
             listener: Listener::HOST,
             started: now - span,
             so_far: Packets::left(unsolicited),
@@ -288,7 +281,7 @@ impl Host {
         })
     }
 
-    fn scan(&self, now: Timestamp, settings: &Settings) -> Option<Finding> {
+    fn scan(&self, now: Timestamp) -> Option<Finding> {
         let mut scanners = self.scanners(now);
         scanners.sort_by_key(|probe| (std::cmp::Reverse(probe.syns), probe.source));
         let busiest = scanners.first()?;
@@ -306,14 +299,14 @@ impl Host {
             addresses_tried: busiest.servers.into(),
             ..Evidence::default()
         };
-        let line = VerdictLine::that_holds(
-            IncidentClass::Scan,
-            Question::ManyClosedPorts,
-            alarm(Signal::PortScan, None, &evidence, settings),
-        );
+        let measured = vec![
+            Quantity::PortsTried.counts(evidence.ports_tried).at_least(SCAN_PORTS.into()),
+            Quantity::AddressesTried
+                .counts(evidence.addresses_tried)
+                .at_least(SCAN_ADDRESSES.into()),
+        ];
+        let line = VerdictLine::fits(IncidentClass::Scan, measured);
         Some(Finding {
-            alarm: alarm(Signal::PortScan, None, &evidence, settings),
-            signal: Signal::PortScan,
             listener: place(&scanners),
             started,
             so_far: Packets::left(syns),
@@ -364,8 +357,7 @@ impl Host {
 
     /// Takes a finding into the open incident of its class, or opens one with this number.
     pub fn take(&mut self, now: Timestamp, finding: Finding, number: Option<u64>) -> News {
-        let Finding { signal, listener, started, so_far, fresh, rate, assessment, alarm, notes } =
-            finding;
+        let Finding { listener, started, so_far, fresh, rate, assessment, notes } = finding;
         let class = assessment.class;
         let known = self.open.iter_mut().find(|open| open.incident.class() == class);
         let Some(open) = known else {
@@ -374,8 +366,8 @@ impl Host {
                 id,
                 listener_id: ListenerId::HOST,
                 listener,
-                signal,
-                alarm,
+                signal: Signal::Host,
+                alarm: assessment.lines.last().map_or_else(Vec::new, |line| line.measured.clone()),
                 before: None,
                 moment: None,
                 started,

@@ -3,8 +3,8 @@
 use super::measured::{Measured, Quantity};
 use super::report::Evidence;
 use crate::listener::{
-    BEYOND_RATE, FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_SERVED,
-    Moment, REFLECTION_RATE, SCAN_ADDRESSES, SCAN_PORTS, Signal,
+    FAST_POLLS, FAST_SHARE, FLASH_CROWD_FACTOR, FLASH_CROWD_FLOOR, FLASH_CROWD_SERVED, Moment,
+    Signal,
 };
 use crate::settings::Settings;
 
@@ -59,24 +59,7 @@ pub(crate) fn alarm(
                 Quantity::CompletedShare.is(evidence.completion).at_least(FLASH_CROWD_SERVED),
             ]
         }
-        Signal::PortScan => vec![
-            Quantity::PortsTried.counts(evidence.ports_tried).at_least(SCAN_PORTS.into()),
-            Quantity::AddressesTried
-                .counts(evidence.addresses_tried)
-                .at_least(SCAN_ADDRESSES.into()),
-        ],
-        Signal::UnsolicitedReplies => {
-            vec![Quantity::UnsolicitedRate.is(evidence.unsolicited_rate).at_least(REFLECTION_RATE)]
-        }
-        Signal::ClosedPorts => {
-            vec![Quantity::ClosedPortRate.is(evidence.closed_rate).at_least(settings.closed_rate)]
-        }
-        Signal::BeyondBounds => {
-            let all = evidence.beyond_rate + evidence.beyond_dropped_rate;
-            vec![
-                Quantity::UnreadableRate.is(all).at_least(BEYOND_RATE),
-                Quantity::UnreadableDroppedRate.is(evidence.beyond_dropped_rate),
-            ]
-        }
+        // The class list has them.
+        Signal::Host => Vec::new(),
     }
 }

@@ -26,7 +26,7 @@ mod victims;
 pub(crate) use alarm::alarm;
 pub(crate) use assess::{Assessment, Background, assess};
 pub(crate) use checks::Checks;
-pub use class::{IncidentClass, Severity};
+pub use class::{ClassFacts, IncidentClass, Scope, Severity, SourceOrigin, StoppedBy};
 pub(crate) use cohort::{Cohort, EVIDENCE_WINDOW, Failing, RETRANSMIT_AGE, source};
 pub(crate) use failing_clients::FailingClients;
 pub(crate) use gate::{DISTINCT_MIN, EVIDENCE_FLOWS, SINGLETON_SHARE};

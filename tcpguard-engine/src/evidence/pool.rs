@@ -4,7 +4,7 @@
 //! hundreds of listeners say more than at any of them.
 
 use super::assess::Assessment;
-use super::class::IncidentClass;
+use super::class::StoppedBy;
 use super::cohort::{Cohort, EXAMINED, Failing};
 use super::retransmissions::are_retransmitted_more;
 use super::signature::FINGERPRINT_SHARE;
@@ -61,8 +61,8 @@ impl Assessment {
         if are_retransmitted_more(&cohort.failing, elsewhere)? {
             return Some(false);
         }
-        Some(match self.class {
-            IncidentClass::SingleSource | IncidentClass::FewSource => {
+        Some(match self.class.facts().stopped_by {
+            StoppedBy::Sources => {
                 let networks = &self.evidence.top_networks;
                 let from_there = |flow: &Failing| {
                     networks.iter().any(|network| network.net.contains(&flow.addr))
@@ -82,6 +82,7 @@ mod tests {
     use tcpguard_common::abi::Fingerprint;
 
     use super::super::assess::{Background, assess};
+    use super::super::class::IncidentClass;
     use super::*;
     use crate::listener::Clients;
 

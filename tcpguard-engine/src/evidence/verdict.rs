@@ -66,45 +66,23 @@ pub enum Question {
     HealthChecks,
     /// Clients behind a broken path may look like this.
     BrokenPath,
-    /// One source dominates.
-    OneSource,
-    /// Few sources or networks dominate.
-    FewSources,
-    /// The sources are spoofed.
-    SpoofedSources,
-    /// Many sources attack together.
-    ManySources,
     /// No pattern of an attack is found.
     NoPattern,
-    /// The accept queue is full.
-    FullAcceptQueue,
-    /// More clients than in the baseline are served.
-    FlashCrowd,
-    /// Replies arrive to SYNs that this host did not send.
-    UnsolicitedReplies,
-    /// A source tries many ports or addresses without a listener.
-    ManyClosedPorts,
-    /// Many SYNs arrive at ports without a listener.
-    ClosedPorts,
-    /// Many SYNs arrive in frames that the XDP program cannot read.
-    UnreadableFrames,
+    /// The class fits, by numbers of its own.
+    Fits,
     /// The class was found earlier.
     Earlier,
 }
 
 impl VerdictLine {
-    /// A line that fits.
-    pub(crate) const fn that_holds(
-        class: IncidentClass,
-        question: Question,
-        measured: Vec<Measured>,
-    ) -> Self {
-        Self { class, question, holds: true, measured }
+    /// A line that fits by numbers of the class.
+    pub(crate) const fn fits(class: IncidentClass, measured: Vec<Measured>) -> Self {
+        Self { class, question: Question::Fits, holds: true, measured }
     }
 
     /// The line of a class that was found earlier.
-    pub(crate) const fn earlier(class: IncidentClass) -> Self {
-        Self::that_holds(class, Question::Earlier, Vec::new())
+    pub(crate) fn earlier(class: IncidentClass) -> Self {
+        Self { question: Question::Earlier, ..Self::fits(class, Vec::new()) }
     }
 }
 
@@ -171,19 +149,19 @@ pub(crate) fn verdict(
         ),
         (
             IncidentClass::SingleSource,
-            Question::OneSource,
+            Question::Fits,
             sources.top_excess() >= SINGLE_SOURCE_SHARE,
             vec![Quantity::TopSourceShare.is(sources.top_excess()).at_least(SINGLE_SOURCE_SHARE)],
         ),
         (
             IncidentClass::FewSource,
-            Question::FewSources,
+            Question::Fits,
             gate.few_sources && (gate.no_retransmission != Some(false) || gate.surge),
             Vec::new(),
         ),
         (
             IncidentClass::RandomSpoofed,
-            Question::SpoofedSources,
+            Question::Fits,
             many && (scattered || one_machine),
             vec![
                 distinct,
@@ -193,7 +171,7 @@ pub(crate) fn verdict(
         ),
         (
             IncidentClass::Distributed,
-            Question::ManySources,
+            Question::Fits,
             many && alike && (gate.no_retransmission == Some(true) || gate.surge),
             vec![distinct, Quantity::FailedFlows.is(sources.flows as f64)],
         ),
@@ -208,16 +186,14 @@ pub(crate) fn verdict(
 
 /// The line of a listener of which the application does not accept.
 pub(crate) const fn overload_line() -> VerdictLine {
-    let class = IncidentClass::ListenerOverload;
-    VerdictLine::that_holds(class, Question::FullAcceptQueue, Vec::new())
+    VerdictLine::fits(IncidentClass::ListenerOverload, Vec::new())
 }
 
 /// The line of a flash crowd.
 pub(crate) fn flash_crowd_line(evidence: &Evidence, syn_rate: f64) -> VerdictLine {
     let limit = (FLASH_CROWD_FACTOR * evidence.baseline_syn_rate).max(FLASH_CROWD_FLOOR);
-    VerdictLine::that_holds(
+    VerdictLine::fits(
         IncidentClass::FlashCrowd,
-        Question::FlashCrowd,
         vec![
             Quantity::SynRate.is(syn_rate).above(limit),
             Quantity::BaselineSynRate.is(evidence.baseline_syn_rate),
@@ -336,7 +312,7 @@ mod tests {
         let gate = Gate { silent: true, singletons: false, ..gate() };
         let pool = Sources { again: (12, 3.1), singletons: 0.91, everywhere: false, ..many() };
         let lines = verdict(&gate, &pool, &FailingClients::default());
-        let spoofed = lines.iter().find(|line| line.question == Question::SpoofedSources);
+        let spoofed = lines.iter().find(|line| line.class == IncidentClass::RandomSpoofed);
         let spoofed = spoofed.expect("a line");
         assert!(!spoofed.holds, "{lines:?}");
         assert_eq!(pool.seen_again(), Quantity::SourcesSeenAgain.is(12.0).at_most(3.0));
@@ -347,7 +323,7 @@ mod tests {
     fn a_source_that_dominates_is_measured() {
         let top = vec![SourceShare { addr: [198, 51, 100, 7].into(), share: 0.72 }];
         let (gate, sources) = (Gate { ttl: true, ..gate() }, Sources { top, ..many() });
-        let one = (Question::OneSource, IncidentClass::SingleSource);
+        let one = (Question::Fits, IncidentClass::SingleSource);
         assert_eq!(decided(&gate, &sources), one);
         let lines = verdict(&gate, &sources, &FailingClients::default());
         let share = Quantity::TopSourceShare.is(0.72).at_least(SINGLE_SOURCE_SHARE);
@@ -358,11 +334,11 @@ mod tests {
     fn few_sources_are_ruled_out_when_they_retransmit() {
         let sources = Sources { k90: 3, k90_networks: 3, distinct: 100, ..many() };
         let few = Gate { few_sources: true, fingerprint: true, spoofed: true, ..gate() };
-        assert_eq!(decided(&few, &sources), (Question::FewSources, IncidentClass::FewSource));
+        assert_eq!(decided(&few, &sources), (Question::Fits, IncidentClass::FewSource));
         let clients =
             Gate { no_retransmission: Some(false), retransmissions: retransmitted(0.6), ..few };
         let lines = verdict(&clients, &sources, &FailingClients::default());
-        let few = lines.iter().find(|line| line.question == Question::FewSources);
+        let few = lines.iter().find(|line| line.class == IncidentClass::FewSource);
         assert!(few.is_some_and(|line| !line.holds), "{lines:?}");
     }
 
@@ -404,7 +380,7 @@ mod tests {
     #[test]
     fn spoofed_sources_are_seen_once_or_have_the_marks_of_one_machine() {
         let marked = Gate { singletons: true, ttl: true, fingerprint: true, ..gate() };
-        let spoofed = (Question::SpoofedSources, IncidentClass::RandomSpoofed);
+        let spoofed = (Question::Fits, IncidentClass::RandomSpoofed);
         assert_eq!(decided(&marked, &many()), spoofed);
         assert_eq!(decided(&Gate { singletons: true, ..gate() }, &many()), spoofed);
         let pool = Sources { singletons: 0.2, ..many() };
@@ -414,7 +390,7 @@ mod tests {
     #[test]
     fn many_sources_that_attack_together_have_something_in_common() {
         let pool = Sources { singletons: 0.2, everywhere: false, distinct: 3000, ..many() };
-        let together = (Question::ManySources, IncidentClass::Distributed);
+        let together = (Question::Fits, IncidentClass::Distributed);
         assert_eq!(decided(&Gate { fingerprint: true, ..gate() }, &pool), together);
     }
 

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{
-    CLIENTS_KNOWN, Candidate, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass, Measured,
-    Quantity, REPLIED_UNFINISHED, SIGNATURE_COVERAGE,
+    CLIENTS_KNOWN, Candidate, IncidentClass, Measured, Quantity, REPLIED_UNFINISHED,
+    SIGNATURE_COVERAGE,
 };
 use crate::input::Mitigation;
 use crate::mitigation::{HeldBack, MitigationReason};
@@ -82,10 +82,7 @@ pub(crate) fn without_rule(
     if !class.is_flood() {
         return Some(RestraintReason::NoFlood.into());
     }
-    let needed = match class {
-        IncidentClass::Distributed => INDICATORS_ATTACK,
-        _ => INDICATORS_DROP,
-    };
+    let needed = class.indicators_to_drop();
     if holding < needed {
         let indicators = Quantity::Indicators.is(holding.into()).at_least(needed.into());
         return Some(RestraintReason::FewIndicators.with(vec![indicators]));

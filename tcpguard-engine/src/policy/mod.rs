@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
-use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, Hints, IncidentClass};
+use crate::evidence::{Assessment, Candidate, Cohort, EVIDENCE_FLOWS, Hints, StoppedBy};
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{ListenerId, Matcher, Timestamp, ValidatedClients};
 use crate::listener::KnownFingerprints;
@@ -76,9 +76,9 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
         return;
     }
     signature::review(incident, grounds);
-    match incident.class() {
-        IncidentClass::RandomSpoofed => signature::consider(incident, grounds),
-        IncidentClass::Distributed => {
+    match incident.class().facts().stopped_by {
+        StoppedBy::Signatures => signature::consider(incident, grounds),
+        StoppedBy::UnsharedSignatures => {
             signature::consider(incident, grounds);
             let separates = |candidate: &Candidate| candidate.may_be_tried();
             if incident.wanted().is_empty()
@@ -88,19 +88,11 @@ fn decide(incident: &mut Incident, grounds: &Grounds<'_>) {
                 incident.note(grounds.now, Event::RuleDeclined { target: None, why });
             }
         }
-        IncidentClass::SingleSource | IncidentClass::FewSource => {
+        StoppedBy::Sources => {
             signature::consider(incident, grounds);
             source::consider(incident, grounds);
         }
-        // Real clients, as far as is known, or nothing that a SYN rule could stop.
-        IncidentClass::HandshakeDegraded
-        | IncidentClass::FlashCrowd
-        | IncidentClass::ListenerOverload
-        | IncidentClass::Scan
-        | IncidentClass::Reflection
-        // There is no rule for incidents of no listener either.
-        | IncidentClass::ClosedPorts
-        | IncidentClass::Evasion => {}
+        StoppedBy::Nothing | StoppedBy::Limits => {}
     }
 }
 

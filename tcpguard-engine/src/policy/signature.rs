@@ -4,7 +4,7 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::Grounds;
 use crate::evidence::{
-    Assessment, Background, Candidate, Cohort, INDICATORS_ATTACK, INDICATORS_DROP, IncidentClass,
+    Assessment, Background, Candidate, Cohort, INDICATORS_ATTACK, INDICATORS_DROP,
     SIGNATURE_COVERAGE, SIGNATURES_PER_LISTENER, assess,
 };
 use crate::incident::{Event, Incident, RuleObstacle, Target};
@@ -113,10 +113,7 @@ fn verdict(
     }
     // Many real sources have fewer marks: there, a signature that no client shares must do.
     let class = if incident.wanted().is_empty() { incident.class() } else { assessment.class };
-    let marks = match class {
-        IncidentClass::Distributed => INDICATORS_ATTACK,
-        _ => INDICATORS_DROP,
-    };
+    let marks = class.indicators_to_drop();
     // A hint of other hosts stands in for one indicator of a signature that is a tool's by this host's own evidence.
     let is_hinted = assessment.gate < marks;
     if is_hinted

@@ -15,7 +15,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::residual::RESIDUAL_SHARE;
 use super::{Grounds, matters};
 use crate::evidence::{
-    Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, culprits,
+    Cohort, Culprit, INDICATORS_DROP, IncidentClass, SINGLE_SOURCE_SHARE, SOURCE_FLOWS, StoppedBy,
+    culprits,
 };
 use crate::incident::{Event, Incident, RuleObstacle, Target};
 use crate::input::{Matcher, Ports, RuleReason, constants, share};
@@ -31,8 +32,7 @@ constants! {
 /// nor a completed handshake from such a source ends a rule: a client there gets in with its first
 /// retransmission, and an attacker could do either at will.
 pub(super) fn review(incident: &mut Incident, grounds: &Grounds<'_>) {
-    let concentrated =
-        matches!(incident.class(), IncidentClass::SingleSource | IncidentClass::FewSource);
+    let concentrated = incident.class().facts().stopped_by == StoppedBy::Sources;
     for wanted in incident.wanted().to_vec() {
         let Matcher::Source(net, _) = wanted.matcher else { continue };
         if !concentrated {

@@ -29,7 +29,7 @@ fn of_a_flood_of_closed_ports_the_stack_refuses_a_few_and_the_others_are_dropped
     lab.run_until(12.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
-    assert_eq!((incident.severity, incident.signal), (Severity::Warning, Signal::ClosedPorts));
+    assert_eq!((incident.severity, incident.signal), (Severity::Warning, Signal::Host));
     assert_eq!(incident.listener_id, ListenerId::HOST);
     assert!((10.5..11.0).contains(&seconds(incident.detected)), "{incident:?}");
     assert!(incident.stopped_rate > 0.9 * incident.syn_rate, "{incident:?}");
@@ -122,7 +122,7 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     let [incident] = &incidents[..] else { panic!("one incident: {}", lab.story()) };
     assert_eq!(incident.class, IncidentClass::Evasion, "{}", lab.story());
     assert_eq!(incident.severity, Severity::Critical);
-    assert_eq!(incident.signal, Signal::BeyondBounds);
+    assert_eq!(incident.signal, Signal::Host);
     assert!((10.5..11.3).contains(&seconds(incident.detected)), "{incident:?}");
     assert!((900.0..1100.0).contains(&incident.syn_rate), "{incident:?}");
     assert_eq!(incident.dropped, 0);

@@ -56,7 +56,7 @@ fn a_source_that_tries_many_ports_is_a_scan_and_no_rule_is_made() {
     lab.run_until(24.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::Scan, "{}", lab.story());
-    assert_eq!((incident.severity, incident.signal), (Severity::Notice, Signal::PortScan));
+    assert_eq!((incident.severity, incident.signal), (Severity::Notice, Signal::Host));
     assert_eq!(incident.listener_id, ListenerId::HOST);
     assert_eq!(incident.listener, Listener { addr: [203, 0, 113, 10].into(), port: 0 });
     assert_eq!(incident.started, at(20.0));
@@ -137,10 +137,7 @@ fn unsolicited_replies_are_a_reflection() {
     answers(&mut lab, 30.0, 40, 40, 2000);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::Reflection, "{}", lab.story());
-    assert_eq!(
-        (incident.severity, incident.signal),
-        (Severity::Warning, Signal::UnsolicitedReplies)
-    );
+    assert_eq!((incident.severity, incident.signal), (Severity::Warning, Signal::Host));
     assert!(seconds(incident.detected) - 20.0 <= 1.0, "{incident:?}");
     assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");
     assert!((19_000..21_000).contains(&incident.syns), "{incident:?}");

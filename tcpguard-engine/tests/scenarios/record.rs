@@ -88,7 +88,7 @@ fn the_line_that_decided_is_the_class_and_those_before_it_say_why_not() {
     let record = lab.incident().record;
     let (last, before) = record.lines.split_last().expect("a line");
     assert!(before.len() == 6 && before.iter().all(|line| !line.holds), "{record:?}");
-    assert_eq!((last.holds, last.question), (true, Question::OneSource));
+    assert_eq!((last.holds, last.question), (true, Question::Fits));
     assert_eq!(last.class, IncidentClass::SingleSource);
     assert_eq!(last.measured[0].what, Quantity::TopSourceShare, "{record:?}");
     assert_eq!(record.no_rule, None, "there is one");

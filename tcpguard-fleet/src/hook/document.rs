@@ -6,7 +6,7 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::IncidentClass;
+use tcpguard_engine::{IncidentClass, SourceOrigin};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::json;
 use tcpguard_host::time::Time;
@@ -83,24 +83,12 @@ pub struct Incident {
     /// Share of the SYNs that are dropped at the host.
     pub dropped_share: f64,
     /// Origin of the source addresses.
-    pub sources: Sources,
+    pub sources: SourceOrigin,
     /// Time of its start.
     pub since: Time,
     /// Time of its end; left out while it goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Time>,
-}
-
-/// Origin of the source addresses of an incident.
-#[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sources {
-    /// The sources are spoofed: blocking them blocks their holders.
-    Spoofed,
-    /// The sources send the packets themselves.
-    Real,
-    /// The origin is not known.
-    Unknown,
 }
 
 /// Packets of a flood, as filters.
@@ -207,7 +195,7 @@ pub(super) mod tests {
                 syn_pps: 1e6,
                 bps: Some(512e6),
                 dropped_share: 0.97,
-                sources: Sources::Spoofed,
+                sources: SourceOrigin::Spoofed,
                 since: at("2026-11-20T14:05:01Z"),
                 ended: None,
             },

@@ -2,15 +2,15 @@
 
 use std::fmt::Display;
 
-use tcpguard_engine::IncidentClass;
+use tcpguard_engine::{Scope, SourceOrigin};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::short;
 
-use super::document::{Incident, Packets, Sources};
+use super::document::{Incident, Packets};
 
 /// The request, a label on each line; `None` where there is nothing to filter.
 pub fn request(incident: &Incident, packets: Option<&Packets>) -> Option<String> {
-    if !incident.class.is_flood() && incident.class != IncidentClass::Reflection {
+    if !incident.class.is_of_provider() {
         return None;
     }
     let mut lines = vec![
@@ -33,11 +33,13 @@ fn line(label: &str, value: impl Display) -> String {
 }
 
 const fn asked(incident: &Incident, packets: Option<&Packets>) -> &'static str {
-    match (incident.class, incident.sources, packets) {
-        (IncidentClass::Reflection, _, _) => {
+    match (incident.class.facts().scope, incident.sources, packets) {
+        (Scope::Replies, _, _) => {
             "please drop SYN-ACKs to this destination that answer no SYN of ours"
         }
-        (_, Sources::Real, Some(_)) => "please limit the rate of the SYNs that the filter matches",
+        (_, SourceOrigin::Real, Some(_)) => {
+            "please limit the rate of the SYNs that the filter matches"
+        }
         (_, _, Some(_)) => {
             "please limit the rate of the SYNs that the filter matches, not by source address"
         }
@@ -60,8 +62,8 @@ fn destination(incident: &Incident) -> String {
 }
 
 fn rate(incident: &Incident) -> String {
-    let packets = match incident.class {
-        IncidentClass::Reflection => "SYN-ACK",
+    let packets = match incident.class.facts().scope {
+        Scope::Replies => "SYN-ACK",
         _ => "SYN",
     };
     let packets = format!("{} {packets}/s", short(incident.syn_pps));
@@ -72,11 +74,11 @@ fn rate(incident: &Incident) -> String {
 }
 
 const fn sources(incident: &Incident) -> &'static str {
-    match (incident.class, incident.sources) {
-        (IncidentClass::Reflection, _) => "real hosts that answer SYNs spoofed with our address",
-        (_, Sources::Spoofed) => "spoofed",
-        (_, Sources::Real) => "not spoofed",
-        (_, Sources::Unknown) => "not known if spoofed",
+    match (incident.class.facts().scope, incident.sources) {
+        (Scope::Replies, _) => "real hosts that answer SYNs spoofed with our address",
+        (_, SourceOrigin::Spoofed) => "spoofed",
+        (_, SourceOrigin::Real) => "not spoofed",
+        (_, SourceOrigin::Unknown) => "not known if spoofed",
     }
 }
 
@@ -87,6 +89,8 @@ fn utc(time: Time) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::IncidentClass;
+
     use super::super::document::tests::event;
     use super::super::document::{EventKind, Hook};
     use super::*;
@@ -134,7 +138,7 @@ mod tests {
 
     #[test]
     fn real_sources_may_be_blocked_and_several_ports_are_listed() {
-        let real = Incident { sources: Sources::Real, ports: vec![80, 443], ..incident() };
+        let real = Incident { sources: SourceOrigin::Real, ports: vec![80, 443], ..incident() };
         let packets = event(EventKind::Start, 7).rule.as_ref().map(Packets::of);
         let text = request(&real, packets.as_ref()).unwrap();
         assert!(!text.contains("not by source address"), "{text}");

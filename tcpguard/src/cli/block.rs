@@ -106,7 +106,7 @@ pub(super) fn warn_unless_enforced(session: &Session<'_>) {
     if let Ok(Response::Mode { mode, .. }) = session.client.call(Request::Mode)
         && mode != Mode::Enforce
     {
-        let mode = crate::config::mode_name(mode);
+        let mode = mode.name();
         session.warn(&format!("mode {mode}: rules drop nothing"), Advised::TRY_ENFORCE);
     }
 }

@@ -13,9 +13,7 @@ use super::error::CliError;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::config::{
-    self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments, mode_name,
-};
+use crate::config::{self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments};
 use crate::control::{ClientError, Request, Response};
 
 /// Output of `tcpguard config check --json`.
@@ -224,7 +222,7 @@ fn valid(loaded: &Loaded) -> String {
     } else {
         config.interfaces.names.join(" ")
     };
-    format!("{files}; mode {}, interfaces: {interfaces}", mode_name(config.mode))
+    format!("{files}; mode {}, interfaces: {interfaces}", config.mode.name())
 }
 
 fn report(loaded: &Result<Loaded, ConfigError>, warnings: Vec<String>) -> Check {

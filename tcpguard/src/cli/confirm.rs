@@ -8,7 +8,6 @@ use super::args::ConfirmArgs;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::config::mode_name;
 use crate::control::{Request, Response};
 use crate::documents::{ModeRevert, Rule};
 use crate::text;
@@ -36,7 +35,7 @@ pub(super) fn run(args: &ConfirmArgs, session: &mut Session<'_>) -> anyhow::Resu
         return session.print_document(&Confirmed { schema, mode, ends, rules });
     }
     if let Some(mode) = mode {
-        session.print(&format!("confirmed mode {}\n", mode_name(mode)))?;
+        session.print(&format!("confirmed mode {}\n", mode.name()))?;
     }
     session.render(|out, view| text::confirmed(out, &rules, view))?;
     if let (Some(mode), Some(ends)) = (mode, &ends) {

@@ -1,7 +1,7 @@
 //! The JSON documents: everything that `--json` prints.
 //!
-//! The first field of each, `schema`, is its name and version. `docs/schema` holds a JSON Schema of
-//! each, made from its type, comments included.
+//! The first field of each, `schema`, is its name and version. `docs/schema/tcpguard.json` is
+//! the JSON Schema of all, made from their types, comments included.
 //! Within one version a document only grows.
 
 use serde::Serialize;
@@ -18,17 +18,9 @@ pub trait Printed: Serialize {
 pub struct Document {
     /// The type's [`Printed::ID`].
     pub id: &'static str,
-    /// The schema of its type.
+    /// Adds its type to the schema, and returns the reference to it.
     #[cfg(test)]
-    pub schema: fn() -> schemars::Schema,
-}
-
-impl Document {
-    /// The NAME of `tcpguard.NAME/1`. `docs/schema` holds the schema in `NAME.json`.
-    pub fn name(&self) -> &'static str {
-        let name = self.id.strip_prefix("tcpguard.").unwrap_or(self.id);
-        name.split_once('/').map_or(name, |(name, _version)| name)
-    }
+    pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 #[cfg(test)]

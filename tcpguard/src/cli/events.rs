@@ -11,7 +11,7 @@ use super::args::{EventKind, EventsArgs, Moment, Threshold};
 use super::session::Session;
 use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
-use crate::documents::{AlertEntry, Alerts, Event};
+use crate::documents::{AlertEntry, Event, Events};
 use crate::text;
 
 /// Pause between two requests of `events` and `capture`: as short as the default interval of the agent's polls.
@@ -49,7 +49,7 @@ pub(super) fn run(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Resul
     }
     let alerts = args.wanted(page.alerts, page.now, session);
     if session.json {
-        return session.print_document(&Alerts::of(alerts));
+        return session.print_document(&Events::of(alerts));
     }
     if alerts.is_empty() {
         session.say(

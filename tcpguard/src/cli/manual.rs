@@ -50,7 +50,7 @@ const FILES: [(&str, &str); 7] = [
         DEFAULT_PIN_DIR,
         "Pinned BPF programs and maps. As a last resort, remove this directory to detach the programs.",
     ),
-    ("/usr/share/tcpguard/schema", "JSON Schemas of the documents that `--json` prints."),
+    ("/usr/share/tcpguard/schema", "JSON Schema of the documents that `--json` prints."),
     ("/usr/share/doc/tcpguard/operations.md", "Operation before, during and after an attack."),
     ("/usr/share/doc/tcpguard/troubleshooting.md", "Remedies by symptom."),
 ];

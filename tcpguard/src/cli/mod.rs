@@ -128,7 +128,7 @@ macro_rules! verbs {
         pub const DOCUMENTS: &[Document] = &[$($($($(Document {
             id: $id,
             #[cfg(test)]
-            schema: || schemars::schema_for!($document),
+            schema: |generator| generator.subschema_for::<$document>(),
         },)*)?)*)*];
     };
 }
@@ -156,7 +156,7 @@ verbs! { |session, global|
         #[command(alias = "alerts")]
         Events(args: EventsArgs) => events::run(&args, session),
             prints [
-                shown::ALERTS_SCHEMA => shown::Alerts,
+                shown::EVENTS_SCHEMA => shown::Events,
                 shown::EVENT_SCHEMA => shown::Event,
             ];
         /// Check the state as a monitoring plugin

@@ -9,7 +9,6 @@ use super::exit::Exit;
 use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
-use crate::config::mode_name;
 use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
 use crate::documents::ModeRevert;
@@ -40,9 +39,9 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
         let schema = ModeShown::ID;
         return session.print_document(&ModeShown { schema, mode, was, ends });
     }
-    let name = mode_name(mode);
+    let name = mode.name();
     session.print(&match was {
-        Some(was) => format!("mode {name} (was {})\n", mode_name(was)),
+        Some(was) => format!("mode {name} (was {})\n", was.name()),
         None => format!("{name}\n"),
     })?;
     if was.is_some() {
@@ -52,7 +51,7 @@ pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<
         Some(ends) => session.say(&text::mode_end(mode, ends, &session.view)),
         None if args.lasts.or(args.rollback_after).is_some() => session.say(&format!(
             "the mode was {0} already, so it does not revert; see: tcpguard mode",
-            mode_name(mode)
+            mode.name()
         )),
         None => {}
     }

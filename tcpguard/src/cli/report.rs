@@ -5,7 +5,6 @@ use std::path::Path;
 use super::error::CliError;
 use super::session::Session;
 use super::status::{fetch, foreign};
-use crate::config::mode_name;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::FullIncident;
 use crate::documents::timeline::Timeline;
@@ -35,7 +34,7 @@ pub(super) fn page_of(
     let host = Host {
         name: status.daemon.hostname,
         interfaces: status.interfaces.into_iter().map(|interface| interface.name).collect(),
-        mode: mode_name(status.daemon.mode),
+        mode: status.daemon.mode.name(),
         kernel: format!(
             "{} {}",
             uname.sysname().to_string_lossy(),

@@ -26,8 +26,8 @@ pub use sections::{BeyondBounds, CookieChoice, ListenerConfig, StateLimits};
 pub use sources::Sources;
 pub use tcpguard_host::toml_file::{Problem, Spot};
 pub use tcpguard_host::toml_value::parse_prefix;
+pub use value::MODES;
 pub(crate) use value::XDP_MODES;
-pub use value::{MODES, mode_name};
 
 pub use crate::bpf::PIN_DIR as DEFAULT_PIN_DIR;
 

@@ -17,11 +17,6 @@ pub const MODES: [(&str, Mode); 3] =
 pub(crate) const XDP_MODES: [(&str, XdpMode); 3] =
     [("auto", XdpMode::Auto), ("native", XdpMode::Native), ("generic", XdpMode::Generic)];
 
-/// The name of a mode.
-pub fn mode_name(mode: Mode) -> &'static str {
-    mode.name()
-}
-
 /// Reads a threshold of any size: the engine judges whether it is in range.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     match f64::deserialize(deserializer)? {

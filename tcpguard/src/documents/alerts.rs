@@ -1,4 +1,4 @@
-//! The documents of alerts: `tcpguard.event/1` and `tcpguard.alerts/1`.
+//! The documents of alerts: `tcpguard.event/1` and `tcpguard.events/1`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,8 +10,8 @@ use super::AgentEvent;
 
 /// The value of [`Event::schema`].
 pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
-/// The value of [`Alerts::schema`].
-pub const ALERTS_SCHEMA: &str = "tcpguard.alerts/1";
+/// The value of [`Events::schema`].
+pub const EVENTS_SCHEMA: &str = "tcpguard.events/1";
 
 /// One alert: a message about an event.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -79,16 +79,16 @@ impl Event {
 
 /// Document that `tcpguard events --json` prints.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Alerts {
-    /// Name and version of this document: `tcpguard.alerts/1`.
+pub struct Events {
+    /// Name and version of this document: `tcpguard.events/1`.
     pub schema: String,
     /// Alerts, oldest first.
-    pub alerts: Vec<AlertEntry>,
+    pub events: Vec<AlertEntry>,
 }
 
-impl Alerts {
+impl Events {
     /// Returns the document for these alerts.
-    pub fn of(alerts: Vec<AlertEntry>) -> Self {
-        Self { schema: ALERTS_SCHEMA.to_owned(), alerts }
+    pub fn of(events: Vec<AlertEntry>) -> Self {
+        Self { schema: EVENTS_SCHEMA.to_owned(), events }
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Signal, Timestamp};
+use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Scope, Signal, Timestamp};
 use tcpguard_host::time::Time;
 
 use super::incident::target;
@@ -125,8 +125,8 @@ impl Replay {
 
     /// Returns whether an incident is about SYNs to ports where nothing listens.
     pub fn has_closed_ports(&self) -> bool {
-        let mut classes = self.incidents.iter().map(|incident| incident.class);
-        classes.any(|class| matches!(class, IncidentClass::Scan | IncidentClass::ClosedPorts))
+        let mut scopes = self.incidents.iter().map(|incident| incident.class.facts().scope);
+        scopes.any(|scope| scope == Scope::ClosedPorts)
     }
 
     /// Returns the packets that could not be read although TCP may be in them, if they are most of the

@@ -11,7 +11,6 @@ use super::plot::Stage;
 use super::plot::lines::figure;
 use super::times::Times;
 use super::{Chapter, Host, Story, blocks, panels};
-use crate::config::mode_name;
 use crate::documents::timeline::Timeline;
 use crate::documents::{FullIncident, Incident};
 use crate::text::{self, between};
@@ -69,15 +68,16 @@ fn headline(
     setting: Setting,
 ) -> fmt::Result {
     let incident = &chapter.full.incident;
-    let (class, sign, word) = match incident.severity {
-        Severity::Critical => ("critical", "✗", "critical"),
-        Severity::Warning => ("warning", "!", "warning"),
-        Severity::Notice => ("notice", "●", "notice"),
+    let word = incident.severity.name();
+    let sign = match incident.severity {
+        Severity::Critical => "✗",
+        Severity::Warning => "!",
+        Severity::Notice => "●",
     };
     let level = if setting == Setting::Alone { 1 } else { 2 };
     writeln!(
         out,
-        "<header>\n<p class=\"state {class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word} \
+        "<header>\n<p class=\"state {word}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> {word} \
          · #{}</p>\n<h{level}>{}</h{level}>\n<p class=\"verdict\">{}</p>\n<dl class=\"subject\">",
         incident.id,
         escaped(&text::title(incident)),
@@ -127,7 +127,7 @@ fn modes_of(incident: &Incident, line: &Timeline) -> String {
         mode.to > incident.since && incident.ended_at.is_none_or(|ended| mode.from < ended)
     };
     let names: Vec<_> =
-        modes(line).into_iter().filter(during).map(|mode| mode_name(mode.mode)).collect();
+        modes(line).into_iter().filter(during).map(|mode| mode.mode.name()).collect();
     names.join(", then ")
 }
 

@@ -55,7 +55,7 @@ pub(super) fn moments(full: &FullIncident) -> Vec<Moment> {
     };
     let first = &record.first;
     let moment = |at, text: String| Moment { at, text };
-    let alarm = format!("alarm by {}", signal(incident.signal));
+    let alarm = format!("alarm by {}", signal(incident.signal, first.class));
     let mut moments = vec![moment(incident.since, begins.to_owned())];
     if first.at == incident.detected_at {
         moments.push(moment(first.at, format!("{alarm}: {}", class(first.class))));

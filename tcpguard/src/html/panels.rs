@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tcpguard_engine::IncidentClass;
+use tcpguard_engine::Scope;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::short;
 
@@ -23,12 +23,12 @@ pub(super) fn place(line: &Timeline, time: Time) -> f64 {
 /// The plots of an attack: clients first.
 pub(super) fn panels(full: &FullIncident, line: &Timeline) -> Vec<Panel> {
     let attack = &full.incident;
-    let panels = match attack.class {
-        IncidentClass::Reflection => vec![answers(attack, line)],
-        IncidentClass::Scan | IncidentClass::ClosedPorts => vec![nowhere(attack, line)],
+    let panels = match attack.class.facts().scope {
+        Scope::Replies => vec![answers(attack, line)],
+        Scope::ClosedPorts => vec![nowhere(attack, line)],
         // Frames that cannot be read are not counted over time.
-        IncidentClass::Evasion => Vec::new(),
-        _ => vec![handshakes(full, line), syns(attack, line)],
+        Scope::UnreadableFrames => Vec::new(),
+        Scope::Handshakes | Scope::Clients => vec![handshakes(full, line), syns(attack, line)],
     };
     panels.into_iter().filter(|panel| !(panel.areas.is_empty() && panel.lines.is_empty())).collect()
 }

@@ -20,7 +20,6 @@ use tcpguard_host::escape;
 
 use super::Alert;
 use super::events::message_id;
-use crate::config::mode_name;
 use crate::documents::AlertEvent;
 
 /// Path at which journald listens.
@@ -105,7 +104,7 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
     }
     field(&mut entry, "TCPGUARD_EVENT", alert.event.name());
     field(&mut entry, "TCPGUARD_SEVERITY", alert.severity_name());
-    field(&mut entry, "TCPGUARD_MODE", mode_name(mode));
+    field(&mut entry, "TCPGUARD_MODE", mode.name());
     match &alert.event {
         AlertEvent::Engine(event) => {
             if let Some(prefix) = event.prefix() {

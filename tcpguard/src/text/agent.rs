@@ -12,7 +12,6 @@ use tcpguard_host::units::{counted, short, span};
 
 use super::event::LINE;
 use super::reason::{User, seconds};
-use crate::config::mode_name;
 use crate::documents::{AgentEvent, Drift, InterfaceChange, ModeRevert};
 
 /// An event of the agent in one line.
@@ -20,23 +19,18 @@ use crate::documents::{AgentEvent, Drift, InterfaceChange, ModeRevert};
 pub fn agent_event_line(event: &AgentEvent) -> String {
     match event {
         AgentEvent::ModeChanged { uid, from, to, ends } => {
-            let (by, to, ends) = (User(*uid), mode_name(*to), reverts(*to, ends));
-            match mode_name(*from) {
+            let (by, to, ends) = (User(*uid), to.name(), reverts(*to, ends));
+            match from.name() {
                 from if from == to => format!("mode {to} set again by {by}: {ends}"),
                 from => format!("mode changed from {from} to {to} by {by}: {ends}"),
             }
         }
         AgentEvent::ModeConfirmed { uid, mode, ends } => {
             let ends = ends.as_ref().map(|ends| format!(": {}", reverts(*mode, ends)));
-            format!(
-                "mode {} confirmed by {}{}",
-                mode_name(*mode),
-                User(*uid),
-                ends.unwrap_or_default()
-            )
+            format!("mode {} confirmed by {}{}", mode.name(), User(*uid), ends.unwrap_or_default())
         }
         AgentEvent::ModeReverted { from, to, unconfirmed } => {
-            let (from, to) = (mode_name(*from), mode_name(*to));
+            let (from, to) = (from.name(), to.name());
             match unconfirmed {
                 true => format!(
                     "mode reverted to {to}: {from} was not confirmed in time. Retry: tcpguard mode \
@@ -116,14 +110,14 @@ pub fn started(interfaces: &str, mode: Mode, listeners: usize) -> String {
     format!(
         "tcpguard {} started on {interfaces}: mode {}, {}. See: tcpguard status",
         env!("CARGO_PKG_VERSION"),
-        mode_name(mode),
+        mode.name(),
         counted(listeners as u64, "listener")
     )
 }
 
 /// The line that `systemctl status` shows.
 pub fn running_on(interfaces: &str, mode: Mode) -> String {
-    format!("running on {interfaces}: mode {}. See: tcpguard status", mode_name(mode))
+    format!("running on {interfaces}: mode {}. See: tcpguard status", mode.name())
 }
 
 /// The line at the end. `interfaces` are those with the XDP program, which drops nothing after `grace`.
@@ -143,9 +137,9 @@ fn reverts(mode: Mode, ends: &ModeRevert) -> String {
     let confirm = ends.confirm_by.filter(|by| ends.until.is_none_or(|until| by.0 < until.0));
     let (unless, keep) = match confirm {
         Some(_) => (" unless confirmed", "confirm".to_owned()),
-        None => ("", format!("mode {}", mode_name(mode))),
+        None => ("", format!("mode {}", mode.name())),
     };
-    let (to, left) = (mode_name(ends.revert_to), seconds(ends.in_s));
+    let (to, left) = (ends.revert_to.name(), seconds(ends.in_s));
     format!("reverts to {to} in {left}{unless}. Keep it: tcpguard {keep}")
 }
 

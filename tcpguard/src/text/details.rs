@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tcpguard_host::units::{percent, short, span, whole};
 
-use super::incidents::{self, between, paragraph, severity_word};
+use super::incidents::{self, between, paragraph};
 use super::mitigations;
 use super::table::{Cell, Table};
 use super::view::{View, wrap};
@@ -256,7 +256,7 @@ pub fn event(out: &mut impl Write, alert: &AlertEntry, view: &View) -> fmt::Resu
 }
 
 fn alert_line(out: &mut impl Write, alert: &AlertEntry, when: &str, view: &View) -> fmt::Result {
-    let line = format!("{when} {} {}", severity_word(alert.severity), alert.message);
+    let line = format!("{when} {} {}", alert.severity.name(), alert.message);
     for (number, line) in wrap(&line, view.width.saturating_sub(2)).iter().enumerate() {
         writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })?;
     }

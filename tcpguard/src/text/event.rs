@@ -20,7 +20,6 @@ use super::reason::{
     User, harm, held_back, mitigation_noun, mitigation_reason, removal_reason, rule_obstacle,
     rule_reason, seconds, with_remedy,
 };
-use crate::config::mode_name;
 
 /// Most characters of a line.
 pub(super) const LINE: usize = 160;
@@ -192,7 +191,7 @@ pub fn event_line(event: &Event) -> String {
         Event::AllowRemoved { net, uid: None, fleet: None } => format!("allowlist: {net} expired"),
         Event::ModeChanged { uid, from, to } => {
             let by = uid.map_or_else(String::new, |uid| format!(" by {}", User(uid)));
-            format!("mode changed from {} to {}{by}", mode_name(*from), mode_name(*to))
+            format!("mode changed from {} to {}{by}", from.name(), to.name())
         }
         Event::ClassChanged { class } => format!("class changed: {}", incident::class(*class)),
         Event::ListenerJoined { listener, class } => on(*class, &listener.to_string()),

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use tcpguard_host::doctor::{Doctor, is_command};
 use tcpguard_host::finding::{Finding, Severity};
 
-use super::incidents::{paragraph, severity_word};
+use super::incidents::paragraph;
 use super::view::{Tone, View, wrap};
 
 /// Columns before text and hint.
@@ -48,7 +48,7 @@ fn counts(findings: &[Finding]) -> Vec<String> {
     let words = [Severity::Critical, Severity::Warning, Severity::Notice].map(|severity| {
         let count = findings.iter().filter(|finding| finding.severity == severity).count();
         let plural = if count == 1 || severity == Severity::Critical { "" } else { "s" };
-        (count > 0).then(|| format!("{count} {}{plural}", severity_word(severity)))
+        (count > 0).then(|| format!("{count} {}{plural}", severity.name()))
     });
     words.into_iter().flatten().collect()
 }
@@ -75,7 +75,7 @@ pub(super) fn list(
         let number = per_code.entry(&finding.code).or_default();
         *number += 1;
         if *number <= LISTED {
-            one(out, view, severity_word(finding.severity), finding)?;
+            one(out, view, finding.severity.name(), finding)?;
         }
     }
     match per_code.values().map(|number| number.saturating_sub(LISTED)).sum::<usize>() {
@@ -102,7 +102,7 @@ pub(super) fn in_short(
     let shown = (1..=texts.len()).rev().find(|shown| fits(*shown)).unwrap_or(1);
     for (finding, lines) in texts.iter().take(shown) {
         let (sign, tone) = sign(finding.severity);
-        let word = view.paint(tone, &format!("{sign} {:<8}", severity_word(finding.severity)));
+        let word = view.paint(tone, &format!("{sign} {:<8}", finding.severity.name()));
         for (number, line) in lines.iter().enumerate() {
             match number {
                 0 => writeln!(out, "{word}  {line}")?,
@@ -162,7 +162,7 @@ pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result
     first_line(out, view, &what, doctor.worst(), &words.join(", "))?;
     for finding in &doctor.findings {
         writeln!(out)?;
-        one(out, view, severity_word(finding.severity), finding)?;
+        one(out, view, finding.severity.name(), finding)?;
     }
     for check in &doctor.unknown {
         writeln!(out)?;

@@ -1,8 +1,9 @@
 //! The lines that report the start, the course and the end of an incident.
 
-use tcpguard_engine::{EndFacts, EndReason, IncidentClass, IncidentFacts, Listener, Mode};
+use tcpguard_engine::{EndFacts, EndReason, IncidentClass, IncidentFacts, Listener, Mode, Scope};
 use tcpguard_host::units::{percent, short};
 
+use super::class::words;
 use super::event::LINE;
 use super::incident::{on, tried};
 use super::reason::seconds;
@@ -11,7 +12,8 @@ use crate::documents::{Advised, is_this_host, target};
 /// An incident that is open: `did` says what became of it.
 pub(super) fn running(did: &str, facts: &IncidentFacts) -> String {
     let head = head(facts.number, facts.class, did, facts.listener, facts.listeners);
-    fitted(&head, &numbers(facts), &consequence(facts))
+    let numbers = words(facts.class).numbers.iter().filter_map(|number| number.show(facts));
+    fitted(&head, &numbers.collect::<Vec<_>>(), &consequence(facts))
 }
 
 /// An incident that is over.
@@ -26,21 +28,16 @@ pub(super) fn ended(facts: &EndFacts) -> String {
     let count = |number: u64| short(number as f64);
     let (syns, dropped) = (facts.syns as f64, facts.dropped as f64);
     let mut numbers = vec![format!("duration {}", seconds(facts.lasted_s))];
-    let drops = format!("{} dropped", percent((dropped / syns.max(1.0)).min(1.0)));
-    match facts.class {
-        IncidentClass::Reflection => numbers.push(format!("{} replies", count(facts.syns))),
-        IncidentClass::Scan | IncidentClass::FlashCrowd | IncidentClass::ListenerOverload => {
-            numbers.push(format!("{} SYNs", count(facts.syns)));
-        }
-        IncidentClass::ClosedPorts | IncidentClass::Evasion => {
-            numbers.extend([format!("{} SYNs", count(facts.syns)), drops]);
-        }
-        _ => {
-            numbers.extend([format!("{} SYNs", count(facts.syns)), drops]);
-            numbers.push(format!("{} client handshakes", count(facts.completed)));
-            if facts.cookies_sent > 0 {
-                numbers.push(format!("{} SYN cookies", count(facts.cookies_sent)));
-            }
+    let packets = if is_of_replies(facts.class) { "replies" } else { "SYNs" };
+    numbers.push(format!("{} {packets}", count(facts.syns)));
+    let of_handshakes = facts.class.facts().scope == Scope::Handshakes;
+    if of_handshakes || facts.class.is_flood() {
+        numbers.push(format!("{} dropped", percent((dropped / syns.max(1.0)).min(1.0))));
+    }
+    if of_handshakes {
+        numbers.push(format!("{} client handshakes", count(facts.completed)));
+        if facts.cookies_sent > 0 {
+            numbers.push(format!("{} SYN cookies", count(facts.cookies_sent)));
         }
     }
     let head = head(facts.number, facts.class, "ended", facts.listener, facts.listeners);
@@ -58,71 +55,77 @@ fn head(
     format!("{what} #{number} {did}: {}", on(class, &target(listener, listeners)))
 }
 
-/// The numbers that matter for the class, the most important first.
-fn numbers(facts: &IncidentFacts) -> Vec<String> {
-    let unit = match facts.class {
-        IncidentClass::Reflection => "replies/s",
-        _ => "SYN/s",
-    };
+fn is_of_replies(class: IncidentClass) -> bool {
+    class.facts().scope == Scope::Replies
+}
+
+/// A number of an alert.
+#[derive(Clone, Copy)]
+pub(super) enum Number {
+    /// Packets a second.
+    Rate,
+    /// The same, beside the baseline.
+    RateOverBaseline,
+    /// Completed share of the handshakes.
+    Success,
+    /// Distinct sources.
+    Sources,
+    /// Share of the source that sends most; the sources where none does.
+    TopSource,
+    /// Share of the retransmitted SYNs.
+    Retransmitted,
+    /// Sources that scan.
+    Scanners,
+    /// The busiest of them.
+    Busiest,
+    /// Ports and addresses that it tried.
+    Tried,
+    /// Dropped share.
+    Dropped,
+}
+
+impl Number {
+    /// The number in words; `None` where it is not known.
+    fn show(self, facts: &IncidentFacts) -> Option<String> {
+        Some(match (self, facts.top_source) {
+            (Self::Rate, _) => rate(facts),
+            (Self::RateOverBaseline, _) => {
+                format!("{} (baseline {})", rate(facts), short(facts.baseline_syn_rate))
+            }
+            (Self::Success, _) => format!("handshake success {}", percent(facts.completion)),
+            (Self::TopSource, Some(source)) => {
+                format!("{} of failed handshakes from {source}", percent(facts.top_source_share))
+            }
+            (Self::Sources | Self::TopSource, _) => {
+                format!("at least {} sources", short(facts.sources as f64))
+            }
+            (Self::Retransmitted, _) => format!("{} retransmitted", percent(facts.retransmitted?)),
+            (Self::Scanners, _) => format!("{} sources", short(facts.sources as f64)),
+            (Self::Busiest, source) => format!("busiest {}", source?),
+            (Self::Tried, _) => tried(facts.ports_tried, facts.addresses_tried),
+            (Self::Dropped, _) => format!("{} dropped", percent(facts.stopped)),
+        })
+    }
+}
+
+fn rate(facts: &IncidentFacts) -> String {
+    let unit = if is_of_replies(facts.class) { "replies/s" } else { "SYN/s" };
     // At the end of a capture nothing arrives.
-    let rate = match facts.syn_rate < 0.5 {
+    match facts.syn_rate < 0.5 {
         true => format!("up to {} {unit}", short(facts.peak_syn_rate)),
         false => format!("{} {unit}", short(facts.syn_rate)),
-    };
-    let success = format!("handshake success {}", percent(facts.completion));
-    let sources = format!("at least {} sources", short(facts.sources as f64));
-    match facts.class {
-        IncidentClass::SingleSource => {
-            let from = facts.top_source.map(|source| {
-                format!("{} of failed handshakes from {source}", percent(facts.top_source_share))
-            });
-            vec![rate, from.unwrap_or(sources), success]
-        }
-        IncidentClass::RandomSpoofed | IncidentClass::FewSource | IncidentClass::Distributed => {
-            vec![rate, success, sources]
-        }
-        IncidentClass::HandshakeDegraded => {
-            let again = facts.retransmitted.map(|it| format!("{} retransmitted", percent(it)));
-            [success, rate].into_iter().chain(again).collect()
-        }
-        IncidentClass::FlashCrowd => {
-            vec![format!("{rate} (baseline {})", short(facts.baseline_syn_rate)), success, sources]
-        }
-        IncidentClass::ListenerOverload => vec![rate, success],
-        IncidentClass::Scan => {
-            let busiest = facts.top_source.map(|source| format!("busiest {source}"));
-            let all = [format!("{} sources", short(facts.sources as f64))];
-            let tried = tried(facts.ports_tried, facts.addresses_tried);
-            all.into_iter().chain(busiest).chain([tried]).collect()
-        }
-        IncidentClass::Reflection => vec![rate],
-        IncidentClass::ClosedPorts | IncidentClass::Evasion => {
-            vec![rate, format!("{} dropped", percent(facts.stopped))]
-        }
     }
 }
 
 /// Consequence for the operator.
 fn consequence(facts: &IncidentFacts) -> String {
-    match facts.class {
-        IncidentClass::HandshakeDegraded => {
-            ". Not an attack: check loss and filtering on the path".to_owned()
+    match (words(facts.class).consequence, facts.top_source) {
+        (_, Some(source)) if facts.class == IncidentClass::Scan && !is_this_host(source) => {
+            format!(". To block: tcpguard block {source}")
         }
-        IncidentClass::FlashCrowd => ". Not an attack: nothing is dropped".to_owned(),
-        IncidentClass::ListenerOverload => {
-            ". The application accepts too slowly: tcpguard listeners".to_owned()
-        }
-        IncidentClass::Scan => match facts.top_source {
-            Some(source) if !is_this_host(source) => {
-                format!(". To block: tcpguard block {source}")
-            }
-            _ => ". Nothing is dropped".to_owned(),
-        },
-        IncidentClass::Reflection => {
-            ". A third party spoofs this host's address, nothing is dropped".to_owned()
-        }
-        _ if facts.mode == Mode::Enforce => String::new(),
-        _ => format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE),
+        ("", _) if facts.mode == Mode::Enforce => String::new(),
+        ("", _) => format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE),
+        (consequence, _) => format!(". {consequence}"),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short, span};
 
@@ -36,11 +35,6 @@ pub(super) fn paragraph(
         writeln!(out, "  {}{:blanks$}{line}", view.paint(Tone::Heading, heading), "")?;
     }
     Ok(())
-}
-
-/// Returns the severity in a word.
-pub fn severity_word(severity: Severity) -> &'static str {
-    severity.name()
 }
 
 /// The table of open and past incidents.

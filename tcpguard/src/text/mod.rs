@@ -6,6 +6,7 @@
 mod agent;
 mod carpet;
 mod check;
+mod class;
 mod clients;
 mod details;
 mod event;
@@ -46,7 +47,7 @@ pub use incident::{
     heading, mitigation, numbers, provider, signal, syn_rate, title, verdict,
 };
 pub(crate) use incidents::between;
-pub use incidents::{incidents, severity_word};
+pub use incidents::incidents;
 pub use learned::learned_error;
 pub use listener::listener;
 pub use listeners::listeners;

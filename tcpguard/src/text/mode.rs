@@ -7,12 +7,11 @@ use tcpguard_host::time::Time;
 use tcpguard_host::units::span;
 
 use super::view::View;
-use crate::config::mode_name;
 use crate::documents::ModeRevert;
 
 /// Returns the time at which `mode` reverts, the mode that follows, and the command that keeps it, as text.
 pub fn mode_end(mode: Mode, end: &ModeRevert, view: &View) -> String {
-    let (mode, revert_to) = (mode_name(mode), mode_name(end.revert_to));
+    let (mode, revert_to) = (mode.name(), end.revert_to.name());
     let left = span(Duration::from_secs(end.in_s));
     let reverts =
         |at: Time| format!("mode {mode} reverts to {revert_to} in {left} (at {})", view.time(at));

@@ -10,7 +10,6 @@ use super::incidents::paragraph;
 use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::config::mode_name;
 use crate::documents::{Allowed, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
@@ -63,7 +62,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
 pub fn rule(out: &mut impl Write, rule: &Rule, mode: Mode, view: &View) -> fmt::Result {
     let effect = match mode {
         Mode::Enforce => "drops matching SYNs".to_owned(),
-        _ => format!("only counts matching SYNs: mode {}", mode_name(mode)),
+        _ => format!("only counts matching SYNs: mode {}", mode.name()),
     };
     let renewed = if rule.incident.is_some() { ", renewed while it matches" } else { "" };
     let ends = format!(

@@ -22,7 +22,6 @@ use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
 use super::{details, losses};
-use crate::config::mode_name;
 use crate::documents::{
     Advised, AttachMode, Connect, Hook, Incident, Interface, Listener, MOSTLY_STOPPED, NextProgram,
     State, Status,
@@ -70,7 +69,7 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
         .mode_reverts
         .as_ref()
         .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
-    let mode = format!("mode {}{left_of_mode}", mode_name(daemon.mode));
+    let mode = format!("mode {}{left_of_mode}", daemon.mode.name());
     let up = format!("   up {}", span(Duration::from_secs(daemon.uptime_s)));
     let used = left.chars().count() + words.len() + GAP + mode.len();
     // Where there is no room for all, the mode says more than the age, and the situation than both.

@@ -8,7 +8,7 @@ use tcpguard_host::tune::{Refused, Row, Tune, Word};
 use tcpguard_host::units::bytes;
 
 use super::findings::sign;
-use super::incidents::{paragraph, severity_word};
+use super::incidents::paragraph;
 use super::table::{Cell, Table};
 use super::view::{Tone, View, cut, wrap};
 
@@ -103,7 +103,7 @@ fn sign_of(tune: &Tune) -> (&'static str, Tone) {
 fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     let severity = row.verdict.severity().unwrap_or(Severity::Notice);
     let (sign, tone) = sign(severity);
-    let word = view.paint(tone, &format!("{sign} {:<8}", severity_word(severity)));
+    let word = view.paint(tone, &format!("{sign} {:<8}", severity.name()));
     let to = row.to.as_deref().unwrap_or_default();
     writeln!(out, "{word} {}: {} → {to}", row.name, value(row))?;
     paragraph(out, view, "Does", &row.does)?;

@@ -10,7 +10,6 @@ use tcpguard_engine::{
 };
 use tcpguard_host::units::span;
 
-use crate::config::mode_name;
 use crate::control::Request;
 use crate::control::proto::Change;
 use crate::documents::{Advised, Listener, Rule, Status};
@@ -44,7 +43,7 @@ pub fn mode(status: &Status) -> Proposal {
             effect: format!(
                 "Rules drop from then on. The mode reverts to {} after {REVERTS_S}s, unless you \
                  confirm it with the key c or: tcpguard confirm",
-                mode_name(now)
+                now.name()
             ),
             request: Request::SetMode {
                 mode: Mode::Enforce,
@@ -60,7 +59,7 @@ pub fn confirm(status: &Status) -> Option<Proposal> {
     let reverts = status.daemon.mode_reverts.as_ref();
     let mode = reverts.is_some_and(|end| end.confirm_by.is_some());
     let rules = status.rules.list.iter().any(|rule: &Rule| rule.confirmed_until.is_some());
-    let mode_stays = mode.then(|| format!("The mode stays {}.", mode_name(status.daemon.mode)));
+    let mode_stays = mode.then(|| format!("The mode stays {}.", status.daemon.mode.name()));
     let rules_stay = rules.then(|| "The rules that are pending confirmation stay.".to_owned());
     let effect: Vec<String> = mode_stays.into_iter().chain(rules_stay).collect();
     (mode || rules).then(|| Proposal {

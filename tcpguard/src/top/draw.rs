@@ -14,7 +14,6 @@ use tcpguard_host::units::span;
 use super::commands::{self, Proposal};
 use super::keys;
 use super::model::{Details, FRAME, HEIGHT, Model, Over, WIDTH};
-use crate::config::mode_name;
 use crate::documents::{LossState, Status};
 use crate::text::{self, Fact, Tone, severity_tone, wrap};
 use canvas::Canvas;
@@ -83,7 +82,7 @@ fn headline(model: &Model, now: Duration, canvas: &mut Canvas<'_>, area: Rect) {
         .mode_reverts
         .as_ref()
         .map_or_else(String::new, |end| format!(" for {}", span(Duration::from_secs(end.in_s))));
-    let mode = format!("  mode {}{left}", mode_name(daemon.mode));
+    let mode = format!("  mode {}{left}", daemon.mode.name());
     let host = format!("  {}", daemon.hostname);
     let up = format!("  up {}", span(Duration::from_secs(daemon.uptime_s)));
     let mut x = canvas.text(area.x, area.y, end, &format!("{sign} {words}"), tone);

@@ -7,7 +7,7 @@ use tcpguard_engine::Mode;
 use tcpguard_host::units::{percent, short, span};
 
 use crate::documents::{AlertEntry, Incident, Listener, Rule, Status};
-use crate::text::{self, Tone, View, between, severity_tone, severity_word};
+use crate::text::{self, Tone, View, between, severity_tone};
 
 /// Fill of a queue that is worth a look, as a share of its limit.
 const FILLING: f64 = 0.5;
@@ -188,7 +188,7 @@ fn incident(incident: &Incident, status: &Status, view: &View) -> Row {
         cells: vec![
             plain(format!("#{}", incident.id)),
             state,
-            plain(severity_word(incident.severity)),
+            plain(incident.severity.name()),
             plain(view.time(incident.since)),
             plain(span(lasted)),
             plain(short(incident.peak_syn_pps)),
@@ -219,7 +219,7 @@ fn alert(alert: &AlertEntry, view: &View) -> Row {
         key: alert.seq,
         cells: vec![
             plain(view.time(alert.at)),
-            (severity_word(alert.severity).to_owned(), severity_tone(alert.severity)),
+            (alert.severity.name().to_owned(), severity_tone(alert.severity)),
             plain(&alert.message),
         ],
     }

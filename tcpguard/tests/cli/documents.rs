@@ -29,8 +29,8 @@ const LINES: [(&str, &str); 39] = [
     ("incidents", "tcpguard.incidents/1"),
     ("incidents --since yesterday", "tcpguard.incidents/1"),
     ("top", "tcpguard.history/1"),
-    ("events", "tcpguard.alerts/1"),
-    ("events --since 7d", "tcpguard.alerts/1"),
+    ("events", "tcpguard.events/1"),
+    ("events --since 7d", "tcpguard.events/1"),
     ("block 192.0.2.7", "tcpguard.block/1"),
     ("unblock --all", "tcpguard.unblock/1"),
     ("allow 203.0.113.0/24", "tcpguard.allow/1"),
@@ -139,21 +139,23 @@ fn what_is_printed_is_what_its_schema_says() {
     a_stock_validator_accepts(&all);
 }
 
-/// Validates documents, one a line, with the package of PyPI, which knows nothing but the file of each schema.
+/// Validates documents, one a line, with the package of PyPI, which knows nothing but the file of the schema.
 fn a_stock_validator_accepts(documents: &str) {
     const VALIDATE: &str = "\
 import json, sys, jsonschema
+schema = json.load(open(sys.argv[1]))
+assert schema['$id'] and schema['$schema']
 for line in sys.stdin:
-    document = json.loads(line)
-    name = document['schema'].removeprefix('tcpguard.').split('/')[0]
-    schema = json.load(open(f'{sys.argv[1]}/{name}.json'))
-    assert schema['$id'] and schema['$schema'], name
-    jsonschema.validate(document, schema)
+    jsonschema.validate(json.loads(line), schema)
 ";
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo = cargo.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).expect("CARGO_HOME");
     let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", VALIDATE, concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema")])
+        .args([
+            "-c",
+            VALIDATE,
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema/tcpguard.json"),
+        ])
         .env("PYTHONPATH", cargo.join("tcpguard-tools/jsonschema"))
         .stdin(Stdio::piped())
         .spawn()
@@ -195,6 +197,5 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
 fn holds(printed: &str, document: &str) {
     let found: Value = serde_json::from_str(printed).unwrap();
     assert_eq!(found["schema"], document, "{printed}");
-    let kind = documents::ALL.iter().find(|kind| kind.id == document).expect(document);
-    assert_documented(kind.name(), &found);
+    assert_documented(document.split(['.', '/']).nth(1).expect("a name"), &found);
 }

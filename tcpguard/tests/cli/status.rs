@@ -114,9 +114,9 @@ fn an_address_and_an_attack_are_explained() {
 #[test]
 fn alerts_are_listed_from_a_severity_on() {
     let host = Host::with(status(flooded(engine::Mode::Enforce)));
-    let all = host.run(&["events", "--json"]).json()["alerts"].as_array().unwrap().len();
+    let all = host.run(&["events", "--json"]).json()["events"].as_array().unwrap().len();
     let critical = host.run(&["events", "--severity", "critical", "--json"]).json();
-    let critical = critical["alerts"].as_array().unwrap();
+    let critical = critical["events"].as_array().unwrap();
     assert!(!critical.is_empty() && critical.len() < all, "{} of {all}", critical.len());
     assert!(critical.iter().all(|alert| alert["severity"] == "critical"));
 }

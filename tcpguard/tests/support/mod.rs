@@ -264,7 +264,7 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             ),
             line(
                 IncidentClass::RandomSpoofed,
-                Question::SpoofedSources,
+                Question::Fits,
                 true,
                 vec![measured(Quantity::SeenOnceShare, 0.99, 0.9)],
             ),

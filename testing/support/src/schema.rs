@@ -1,31 +1,70 @@
-//! Validation of a document against its schema in `docs/schema`.
+//! The JSON Schemas that are shipped, and validation of a document.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Asserts that `document` has the form that `docs/schema/NAME.json` describes, and nothing more.
+/// Returns the schema of documents that have the values `ids` in their field `schema`, and the form of a definition.
+pub fn of_all(id: &str, definitions: Value, documents: &[(Vec<&str>, Value)]) -> Value {
+    let all: Vec<&str> = documents.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
+    let each = documents.iter().map(|(ids, form)| {
+        json!({ "if": { "properties": { "schema": { "enum": ids } } }, "then": form })
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": id,
+        "$defs": definitions,
+        "type": "object",
+        "required": ["schema"],
+        "properties": { "schema": { "enum": all } },
+        "allOf": each.collect::<Vec<_>>(),
+    })
+}
+
+/// Asserts that a file of the repository is this schema. With `UPDATE_EXPECTED=1` it writes the file first.
+#[track_caller]
+pub fn assert_shipped(file: &str, schema: &Value) {
+    let (path, text) = (repository(file), printed(schema));
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&path, &text).expect("written");
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "{file} is not that of the types; UPDATE_EXPECTED=1 writes it");
+}
+
+/// Asserts that `document` has the form that the schema gives `tcpguard.NAME/1`, and nothing more.
 #[track_caller]
 pub fn assert_documented(name: &str, document: &Value) {
     let faults = faults(name, document);
     assert!(faults.is_empty(), "{}\nin {document:#}", faults.join("\n"));
 }
 
-/// Returns the places where `document` departs from `docs/schema/NAME.json`.
+/// Returns the places where `document` departs from the schema of `tcpguard.NAME/1`.
 ///
-/// It checks the keywords that the schemas use, and panics at another. Stricter than the schema in one thing: a
+/// It checks the keywords that the schema uses, and panics at another. Stricter than the schema in one thing: a
 /// property that the schema does not name is a fault, so that nothing is printed that is not documented.
 pub fn faults(name: &str, document: &Value) -> Vec<String> {
-    let schema = shipped(&format!("{name}.json"));
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+        let text = fs::read_to_string(repository("docs/schema/tcpguard.json")).expect("a schema");
+        serde_json::from_str(&text).unwrap()
+    });
+    let id = Value::from(format!("tcpguard.{name}/1"));
+    let mut all = SCHEMA["allOf"].as_array().unwrap().iter();
+    let form = all.find(|one| one["if"]["properties"]["schema"]["enum"][0] == id);
     let mut faults = Vec::new();
-    check(document, &schema, &schema, name, &mut faults);
+    check(document, &form.expect("a document")["then"], &SCHEMA, name, &mut faults);
     faults
 }
 
+fn repository(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
+}
+
 /// Returns the text of a schema's file: an object that holds no other takes one line.
-pub fn printed(schema: &Value) -> String {
+fn printed(schema: &Value) -> String {
     let mut text = String::new();
     print(schema, 1, &mut text);
     text + "\n"
@@ -56,13 +95,6 @@ fn print(value: &Value, depth: usize, text: &mut String) {
 
 fn holds_object(value: &Value) -> bool {
     value.is_object() || value.as_array().is_some_and(|items| items.iter().any(holds_object))
-}
-
-fn shipped(file: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema").join(file);
-    let text =
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap()
 }
 
 fn check(value: &Value, schema: &Value, whole: &Value, at: &str, faults: &mut Vec<String>) {

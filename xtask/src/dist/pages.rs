@@ -93,7 +93,7 @@ mod tests {
                 "see [a](operations.md#b).",
                 "see [a](/usr/share/doc/tcpguard/operations.md#b).",
             ),
-            (&AGENT, "[s](schema/status.json)", "[s](/usr/share/tcpguard/schema/status.json)"),
+            (&AGENT, "[s](schema/tcpguard.json)", "[s](/usr/share/tcpguard/schema/tcpguard.json)"),
             (&AGENT, "[s](schema)", "[s](/usr/share/tcpguard/schema/)"),
             (&AGENT, "[f](fleet.md)", "[f](/usr/share/doc/tcpguard/fleet.md)"),
             (&FLEET, "[f](fleet.md)", "[f](/usr/share/doc/tcpguard-fleet/fleet.md)"),

@@ -7,11 +7,10 @@
 //! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, VerdictLine};
 use crate::incident::Event;
 use crate::input::{HostCounters, Listener, Mode, Timestamp};
-use crate::listener::{BEYOND_RATE, Signal};
-use crate::settings::Settings;
+use crate::listener::BEYOND_RATE;
 
 /// Frames that went to the stack although the XDP program could not read them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,12 +59,7 @@ impl Host {
     }
 
     /// The finding about unreadable frames, if they are a flood.
-    pub(super) fn evasion(
-        &self,
-        now: Timestamp,
-        mode: Mode,
-        settings: &Settings,
-    ) -> Option<Finding> {
+    pub(super) fn evasion(&self, now: Timestamp, mode: Mode) -> Option<Finding> {
         if self.beyond.streak < POLLS {
             return None;
         }
@@ -76,11 +70,12 @@ impl Host {
             beyond_dropped_rate: per_second(so_far.dropped),
             ..Evidence::default()
         };
-        let line = VerdictLine::that_holds(
-            IncidentClass::Evasion,
-            Question::UnreadableFrames,
-            alarm(Signal::BeyondBounds, None, &evidence, settings),
-        );
+        let dropped = evidence.beyond_dropped_rate;
+        let measured = vec![
+            Quantity::UnreadableRate.is(evidence.beyond_rate + dropped).at_least(BEYOND_RATE),
+            Quantity::UnreadableDroppedRate.is(dropped),
+        ];
+        let line = VerdictLine::fits(IncidentClass::Evasion, measured);
         let note = match mode {
             Mode::Enforce if so_far.dropped > 0 => {
                 Some(Event::UnreadableDropped { enforced: true })
@@ -89,8 +84,6 @@ impl Host {
             Mode::Enforce | Mode::Off => None,
         };
         Some(Finding {
-            alarm: alarm(Signal::BeyondBounds, None, &evidence, settings),
-            signal: Signal::BeyondBounds,
             listener: Listener::HOST,
             started: now - span,
             so_far,

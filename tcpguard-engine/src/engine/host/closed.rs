@@ -6,10 +6,9 @@
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
 use super::{Finding, HELD, Host, POLLS, Packets, Tick};
-use crate::evidence::{Assessment, Evidence, IncidentClass, Question, VerdictLine, alarm};
+use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, VerdictLine};
 use crate::incident::Event;
 use crate::input::{Listener, Mode, Timestamp, constants};
-use crate::listener::Signal;
 use crate::settings::Settings;
 
 constants! {
@@ -47,18 +46,13 @@ impl Host {
         let (span, so_far) = self.streak(self.closed_streak, closed);
         let rate = so_far.syns as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
         let evidence = Evidence { closed_rate: rate, ..Evidence::default() };
-        let line = VerdictLine::that_holds(
-            IncidentClass::ClosedPorts,
-            Question::ClosedPorts,
-            alarm(Signal::ClosedPorts, None, &evidence, settings),
-        );
+        let measured = Quantity::ClosedPortRate.is(rate).at_least(settings.closed_rate);
+        let line = VerdictLine::fits(IncidentClass::ClosedPorts, vec![measured]);
         let note = (mode != Mode::Off).then_some(Event::ClosedPortsLimited {
             per_second: CLOSED_PORT_RESETS,
             enforced: mode == Mode::Enforce,
         });
         Some(Finding {
-            alarm: alarm(Signal::ClosedPorts, None, &evidence, settings),
-            signal: Signal::ClosedPorts,
             listener: Listener::HOST,
             started: now - span,
             so_far,

@@ -41,14 +41,8 @@ pub enum Signal {
     AcceptQueue,
     /// Many more SYNs than in the baseline, and they are served.
     SynRate,
-    /// SYNs to many addresses or ports at which nothing listens.
-    PortScan,
-    /// Unsolicited replies.
-    UnsolicitedReplies,
-    /// SYNs to closed ports that take the stack's time.
-    ClosedPorts,
-    /// SYNs in frames that the XDP program cannot read.
-    BeyondBounds,
+    /// Counters of the whole host, or its scanners. Each belongs to one class.
+    Host,
 }
 
 impl Signal {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_engine::{FleetReport, IncidentClass, SharedEvidence, Timestamp};
+use tcpguard_engine::{FleetReport, SharedEvidence, Timestamp};
 use tcpguard_host::hint::Failure;
 use tcpguard_host::time::{Clock, Time};
 use tcpguard_host::units;
@@ -20,7 +20,7 @@ use crate::daemon::status::HookStatus;
 use crate::document::IncidentFacts;
 use crate::hook::command::Command;
 use crate::hook::dispatch::{DeliveryError, Dispatcher};
-use crate::hook::document::{Event, EventKind, Hook, Incident, Relief, Sources};
+use crate::hook::document::{Event, EventKind, Hook, Incident, Relief};
 use crate::hook::id::EventId;
 use crate::hook::secret::Secret;
 use crate::hook::webhook::{Settings, Webhook};
@@ -218,7 +218,7 @@ fn describe(clock: Clock, evidence: &SharedEvidence) -> Incident {
             true => (evidence.dropped_pps / evidence.syn_pps).clamp(0.0, 1.0),
             false => 0.0,
         },
-        sources: sources(evidence.class),
+        sources: evidence.class.facts().origin,
         since: clock.time_at(since),
         ended: None,
     }
@@ -228,14 +228,6 @@ fn describe(clock: Clock, evidence: &SharedEvidence) -> Incident {
 fn bits(evidence: &SharedEvidence) -> Option<f64> {
     let most = evidence.signatures.iter().find(|signature| signature.share >= 0.95)?;
     Some(evidence.syn_pps * 8.0 * f64::from(most.signature.length()?))
-}
-
-const fn sources(class: IncidentClass) -> Sources {
-    match class {
-        IncidentClass::RandomSpoofed => Sources::Spoofed,
-        IncidentClass::Distributed | IncidentClass::Reflection => Sources::Real,
-        _ => Sources::Unknown,
-    }
 }
 
 /// The narrowest rule that matches the flood.
@@ -251,6 +243,7 @@ fn rule(evidence: &SharedEvidence) -> Option<FlowSpec> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::{IncidentClass, SourceOrigin};
     use tcpguard_host::finding::Severity;
 
     use super::*;
@@ -315,7 +308,7 @@ mod tests {
     fn a_flood_is_described_with_a_rule() {
         let incident = describe(clock(0), &flood(3));
         assert_eq!((incident.severity, incident.dropped_share), (Severity::Critical, 0.97));
-        assert_eq!((incident.bps, incident.sources), (Some(32_000_000.0), Sources::Spoofed));
+        assert_eq!((incident.bps, incident.sources), (Some(32_000_000.0), SourceOrigin::Spoofed));
         let narrow = rule(&flood(3)).expect("a rule");
         assert_eq!(narrow.terms().lengths.map(|lengths| lengths.first), Some(40));
         let unknown = SharedEvidence { signatures: Vec::new(), ..flood(3) };

@@ -101,7 +101,7 @@ Examples:
   tcpguard events --since yesterday --until today
   tcpguard events --since 7d --severity critical
   tcpguard events --follow --kind alert,mode --severity warning
-  tcpguard events --json | jq '.alerts[].message'";
+  tcpguard events --json | jq '.events[].message'";
 
 /// `tcpguard incidents`
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,6 @@ use tcpguard_engine::{Force, Order, RuleId, Which, Whose};
 use tcpguard_host::units::span;
 
 use super::{Change, Request};
-use crate::config::mode_name;
 use crate::documents::place;
 
 impl Request {
@@ -24,7 +23,7 @@ impl Request {
         match self {
             Self::Change { change, .. } => change_in_brief(change),
             Self::SetMode { mode, for_s, rollback_after_s } => {
-                let mut line = format!("mode {}", mode_name(*mode));
+                let mut line = format!("mode {}", mode.name());
                 let times = [("--for", for_s), ("--rollback-after", rollback_after_s)];
                 for (option, time) in times {
                     if let Some(time) = time {
@@ -86,7 +85,7 @@ fn change_in_brief(change: &Change) -> String {
             format!("mitigation {place} {mitigation} {order} for {}", span(*lifetime))
         }
         Change::ConfirmRules { net } => confirm(*net),
-        Change::SetMode { mode } => format!("mode {}", mode_name(*mode)),
+        Change::SetMode { mode } => format!("mode {}", mode.name()),
     }
 }
 

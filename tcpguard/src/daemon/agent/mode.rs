@@ -10,7 +10,6 @@ use tcpguard_host::units::span;
 
 use super::respond::{PendingResponse, Written};
 use super::{Agent, clock};
-use crate::config::mode_name;
 use crate::control::proto::Change;
 use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
@@ -132,12 +131,12 @@ fn back(pending: &Pending, now: Timestamp) -> String {
     let until = pending.until.map(|at| format!("in {}", left(at)));
     let confirm_by = pending.confirm_by.map(|at| format!("in {} unless confirmed", left(at)));
     let ends: Vec<String> = until.into_iter().chain(confirm_by).collect();
-    format!("to {} {}", mode_name(pending.revert_to), ends.join(", and "))
+    format!("to {} {}", pending.revert_to.name(), ends.join(", and "))
 }
 
 /// Returns the reason for which a confirmation changes nothing. `mode` is the mode now.
 fn unconfirmed(why: &ConfirmError, mode: Mode, now: Timestamp) -> Failure {
-    let mode = mode_name(mode);
+    let mode = mode.name();
     match why {
         ConfirmError::NothingPending => Failure::new(
             format!("no change is pending confirmation (current mode: {mode})"),
@@ -148,7 +147,7 @@ fn unconfirmed(why: &ConfirmError, mode: Mode, now: Timestamp) -> Failure {
             format!("to keep it: tcpguard mode {mode}"),
         ),
         ConfirmError::TooLate(lapsed) => {
-            let (late, revert_to) = (mode_name(lapsed.mode), mode_name(lapsed.revert_to));
+            let (late, revert_to) = (lapsed.mode.name(), lapsed.revert_to.name());
             let ago = span(now.since(lapsed.at));
             Failure::new(
                 format!(

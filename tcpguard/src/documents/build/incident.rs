@@ -92,6 +92,7 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
             }
         }
         (IncidentClass::Reflection, _) => advice(Advised::AskProvider, None),
+        (class, _) if !class.is_flood() => None,
         (_, Some(removed)) => {
             let until = clock.time_at(removed.until);
             // Mitigations are ordered for one listener.

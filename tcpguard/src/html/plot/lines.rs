@@ -6,7 +6,6 @@ use tcpguard_host::units::short;
 
 use super::scale::{self, Scale};
 use super::{Panel, Series, Stage};
-use crate::config::mode_name;
 use crate::html::markup::escaped;
 
 /// A plot of one width. All lengths are in the pixels of CSS.
@@ -139,7 +138,7 @@ impl<'a> Drawing<'a> {
     fn modes(&self, out: &mut impl Write) -> fmt::Result {
         for ([from, to], mode) in &self.stage.modes {
             let (from, to) = (self.x.at(*from), self.x.at(*to));
-            let (name, y) = (mode_name(*mode), self.bottom + 2.0);
+            let (name, y) = (mode.name(), self.bottom + 2.0);
             writeln!(
                 out,
                 "<rect class=\"mode {name}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{BAND}\"/>",

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use tcpguard_engine::{IncidentClass, ListenerState};
 
 use super::format::{Family, Kind, Sample, Value};
-use crate::config::mode_name;
 use crate::documents::{Incident, Interface, Listener, State, Status};
 
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
@@ -52,7 +51,7 @@ fn up(answers: bool) -> Family {
 
 fn agent(status: &Status) -> Vec<Family> {
     let daemon = &status.daemon;
-    let labels = [("version", &*daemon.version), ("mode", mode_name(daemon.mode))];
+    let labels = [("version", &*daemon.version), ("mode", daemon.mode.name())];
     let state = |(state, word): &(State, &str)| {
         Sample::new([("state", *word)], Value::Count((*state == daemon.state).into()))
     };
@@ -123,7 +122,7 @@ fn attacks(status: &Status) -> Vec<Family> {
     };
     let total = |kind: &IncidentClass| {
         let counts = status.counts.incidents.iter().filter(|count| count.class == *kind);
-        let labels = [("class", kind.name()), ("severity", severity(*kind))];
+        let labels = [("class", kind.name()), ("severity", kind.severity().name())];
         Sample::new(labels, Value::Count(counts.map(|count| count.count).sum()))
     };
     // Two floods may be on one listener: the larger estimate stands for both.
@@ -158,10 +157,6 @@ fn attacks(status: &Status) -> Vec<Family> {
             sources.iter().map(estimate).collect(),
         ),
     ]
-}
-
-fn severity(kind: IncidentClass) -> &'static str {
-    kind.severity().name()
 }
 
 fn packets(status: &Status) -> Vec<Family> {

@@ -1,12 +1,13 @@
 //! Content of the pages about an incident, in blocks.
 
-use tcpguard_engine::{IncidentClass, Measured};
+use tcpguard_engine::{IncidentClass, Measured, Scope};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
+use super::super::class::words;
 use super::super::clients::clients as in_words;
 use super::super::event::event_line;
-use super::super::incidents::{between, severity_word};
+use super::super::incidents::between;
 use super::super::reason::{mitigation_noun, rule_reason};
 use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
@@ -69,10 +70,9 @@ pub fn mitigation(incident: &Incident) -> String {
 
 /// The SYNs that are to be stopped, which those of clients are not among.
 pub fn flood_at(incident: &Incident) -> String {
-    match incident.class {
-        IncidentClass::ClosedPorts => "the SYNs to closed ports".to_owned(),
-        IncidentClass::Evasion => "the SYNs in unreadable frames".to_owned(),
-        _ => format!("the flood at {}", incident.place()),
+    match incident.class.is_of_host() {
+        true => format!("the {}", words(incident.class).packets),
+        false => format!("the flood at {}", incident.place()),
     }
 }
 
@@ -141,16 +141,16 @@ pub fn syn_rate(incident: &Incident) -> String {
 
 /// Rate, sources and detection.
 pub(in crate::text) fn facts(incident: &Incident) -> Vec<Block> {
-    let rate = match incident.class {
-        IncidentClass::Reflection => "Reply rate",
+    let rate = match incident.class.facts().scope {
+        Scope::Replies => "Reply rate",
         _ => "SYN rate",
     };
     let sources = sources(incident).map(|sources| Block::Fact("Sources", sources));
     let detected = format!(
         "{} after {} by {}",
-        severity_word(incident.severity),
+        incident.severity.name(),
         span(between(incident.since, incident.detected_at)),
-        phrases::signal(incident.signal),
+        phrases::signal(incident.signal, incident.class),
     );
     let indicators = &incident.evidence.indicators;
     let holding = incident.evidence.holding();
@@ -287,14 +287,13 @@ pub fn evidence(full: &FullIncident, shown: Shown<'_>) -> Vec<Section> {
 
 /// The alarm, the class list and the indicators.
 fn reasons(incident: &Incident, record: &Record) -> Vec<Block> {
-    let signal = phrases::signal(incident.signal);
+    let signal = phrases::signal(incident.signal, incident.class);
     let item = |holds, name: &str, facts: &[Measured]| Item {
         holds: Some(holds),
         text: phrases::line(name, facts),
     };
     let lines = record.lines.iter();
-    let lines =
-        lines.map(|line| item(line.holds, phrases::question(line.question), &line.measured));
+    let lines = lines.map(|line| item(line.holds, phrases::question(line), &line.measured));
     let indicators = incident.evidence.indicators.iter();
     let indicators =
         indicators.map(|one| item(one.holds, phrases::indicator(one.name), &one.measured));

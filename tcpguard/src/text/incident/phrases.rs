@@ -2,11 +2,12 @@
 
 use tcpguard_engine::{
     ClosedPortSource, IncidentClass, IndicatorName, Limit, Measured, Quantity, Question, Restraint,
-    RestraintReason, Signal,
+    RestraintReason, Signal, VerdictLine,
 };
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::units::{percent, short};
 
+use super::super::class::words;
 use super::super::reason::{held_back, mitigation_noun, mitigation_reason};
 use crate::documents::Advised;
 
@@ -114,19 +115,7 @@ pub(super) fn line(name: &str, facts: &[Measured]) -> String {
 
 /// The class of an incident.
 pub const fn class(class: IncidentClass) -> &'static str {
-    match class {
-        IncidentClass::RandomSpoofed => "SYN flood, spoofed sources",
-        IncidentClass::SingleSource => "SYN flood, one source",
-        IncidentClass::FewSource => "SYN flood, few sources",
-        IncidentClass::Distributed => "SYN flood, many sources",
-        IncidentClass::Scan => "port scan",
-        IncidentClass::FlashCrowd => "flash crowd",
-        IncidentClass::ListenerOverload => "full accept queue",
-        IncidentClass::HandshakeDegraded => "failed handshakes",
-        IncidentClass::Reflection => "reflected SYN-ACKs",
-        IncidentClass::ClosedPorts => "SYN flood, closed ports",
-        IncidentClass::Evasion => "SYN flood, unreadable frames",
-    }
+    words(class).title
 }
 
 /// Class and target of an incident: `SYN flood, spoofed sources, on :443`.
@@ -141,18 +130,15 @@ pub(in crate::text) fn on(class: IncidentClass, place: &str) -> String {
     format!("{class}{comma} on {place}")
 }
 
-/// The signal that raised an alarm, as the cause of it.
-pub const fn signal(signal: Signal) -> &'static str {
+/// The signal that raised the alarm of an incident of this class, as the cause of it.
+pub const fn signal(signal: Signal, class: IncidentClass) -> &'static str {
     match signal {
         Signal::Fast => "a burst of failed handshakes",
         Signal::Slow => "failed handshakes that add up",
         Signal::Occupancy => "a SYN queue that fills",
         Signal::AcceptQueue => "a full accept queue",
         Signal::SynRate => "far more SYNs than in the baseline",
-        Signal::UnsolicitedReplies => "unsolicited replies",
-        Signal::PortScan => "tries at closed ports",
-        Signal::ClosedPorts => "SYNs to closed ports",
-        Signal::BeyondBounds => "SYNs in unreadable frames",
+        Signal::Host => words(class).packets,
     }
 }
 
@@ -180,25 +166,19 @@ pub(super) const fn indicator(name: IndicatorName) -> &'static str {
     }
 }
 
-pub(super) const fn question(question: Question) -> &'static str {
-    match question {
+pub(super) fn question(line: &VerdictLine) -> &'static str {
+    match line.question {
         Question::FewIndicators => "few indicators",
         Question::ValidatedClients => "validated clients that fail",
         Question::MissingHandshakes => "as many handshakes missing as failing",
         Question::KnownNetworks => "known networks",
         Question::HealthChecks => "health checks",
         Question::BrokenPath => "broken path to clients",
-        Question::OneSource => "one source",
-        Question::FewSources => "few sources",
-        Question::SpoofedSources => "spoofed sources",
-        Question::ManySources => "many sources with a common indicator",
         Question::NoPattern => "no pattern of an attack",
-        Question::FullAcceptQueue => "full accept queue",
-        Question::FlashCrowd => "flash crowd",
-        Question::UnsolicitedReplies => "unsolicited replies",
-        Question::ManyClosedPorts => "port scan",
-        Question::ClosedPorts => "flood of closed ports",
-        Question::UnreadableFrames => "flood of unreadable frames",
+        Question::Fits => {
+            let title = class(line.class);
+            title.strip_prefix("SYN flood, ").unwrap_or(title)
+        }
         Question::Earlier => "class of an earlier inspection",
     }
 }

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use tcpguard_engine::{IncidentClass, SignatureShare};
+use tcpguard_engine::{IncidentClass, Scope, SignatureShare, SourceOrigin};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{percent, short};
 
+use super::super::class::words;
 use super::content::DOMINATES;
 use crate::documents::{FullIncident, Incident};
 
@@ -15,12 +16,13 @@ const LISTED: usize = 4;
 /// The request in lines; none where there is nothing to filter.
 pub fn provider(full: &FullIncident) -> Vec<String> {
     let incident = &full.incident;
-    if !incident.class.is_flood() && incident.class != IncidentClass::Reflection {
+    if !incident.class.is_of_provider() {
         return Vec::new();
     }
     let destinations = destinations(full);
     let end = incident.last_seen().map_or_else(|| "continues".to_owned(), utc);
-    let packets = packets(incident.class);
+    let facts = incident.class.facts();
+    let packets = if facts.scope == Scope::Replies { "SYN-ACK" } else { "SYN" };
     let line = |label: &str, value: &str| format!("{label}: {value}");
     let mut lines = vec![
         line("Request", request(incident)),
@@ -38,7 +40,7 @@ pub fn provider(full: &FullIncident) -> Vec<String> {
         line("Sources", &sources(incident)),
     ];
     // No filter reads the frames that XDP cannot read.
-    if incident.class != IncidentClass::Evasion {
+    if facts.scope != Scope::UnreadableFrames {
         lines.push(line("Filter (tcpdump)", &filter(incident, &destinations)));
     }
     let signature = match (filtered(incident), dominant(incident)) {
@@ -55,29 +57,13 @@ fn utc(time: Time) -> String {
     time.0.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-const fn packets(class: IncidentClass) -> &'static str {
-    match class {
-        IncidentClass::Reflection => "SYN-ACK",
-        _ => "SYN",
-    }
-}
-
 fn request(incident: &Incident) -> &'static str {
-    match incident.class {
-        IncidentClass::Reflection => {
-            "please drop SYN-ACKs to this destination that answer no SYN of ours"
-        }
-        IncidentClass::Evasion => {
-            "please drop SYNs in tunnels and in malformed frames to this host"
-        }
-        IncidentClass::ClosedPorts => "please drop SYNs to closed ports of this host",
-        IncidentClass::SingleSource | IncidentClass::FewSource => {
-            "please drop the SYNs of these sources to this destination"
-        }
-        _ if filtered(incident).is_some() => {
+    match words(incident.class).request {
+        "" if filtered(incident).is_some() => {
             "please drop the SYNs that the filter matches, not by source address"
         }
-        _ => "please mitigate this SYN flood upstream, not by source address",
+        "" => "please mitigate this SYN flood upstream, not by source address",
+        request => request,
     }
 }
 
@@ -122,9 +108,10 @@ fn sources(incident: &Incident) -> String {
     let evidence = &incident.evidence;
     let top = evidence.top_sources.iter().filter(|top| top.share >= DOMINATES / 10.0);
     let top: Vec<String> = top.map(|top| format!("{} {}", top.addr, percent(top.share))).collect();
-    match incident.class {
-        IncidentClass::RandomSpoofed => "spoofed".to_owned(),
-        IncidentClass::Reflection => "real hosts that answer SYNs spoofed with our address".into(),
+    let facts = incident.class.facts();
+    match (facts.origin, facts.scope) {
+        (SourceOrigin::Spoofed, _) => "spoofed".to_owned(),
+        (_, Scope::Replies) => "real hosts that answer SYNs spoofed with our address".into(),
         _ if !top.is_empty() => format!("{} (not known if spoofed)", top.join(", ")),
         _ if evidence.sources_estimate > 0 => {
             let sources = short(evidence.sources_estimate as f64);
@@ -144,7 +131,7 @@ fn filter(incident: &Incident, destinations: &[IpAddr]) -> String {
         [one] => terms.push(one.clone()),
         several => terms.push(format!("({})", several.join(" or "))),
     }
-    if incident.class == IncidentClass::Reflection {
+    if incident.class.facts().scope == Scope::Replies {
         terms.push("tcp[tcpflags] & (tcp-syn|tcp-ack) = (tcp-syn|tcp-ack)".to_owned());
         return terms.join(" and ");
     }

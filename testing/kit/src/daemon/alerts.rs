@@ -1,4 +1,4 @@
-//! The agent's alerts and their times: the JSON document `tcpguard.alerts/1`, read as any other program
+//! The agent's alerts and their times: the JSON document `tcpguard.events/1`, read as any other program
 //! would read it.
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +22,7 @@ pub struct Alert {
 #[derive(Deserialize)]
 struct Document {
     schema: String,
-    alerts: Vec<Entry>,
+    events: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
@@ -39,12 +39,12 @@ struct Entry {
 /// When it is not JSON, not of this version, or has a time that is none.
 pub fn parse(json: &[u8]) -> Result<Vec<Alert>> {
     let document: Document = serde_json::from_slice(json).context("these are no alerts")?;
-    ensure!(document.schema == "tcpguard.alerts/1", "not alerts: {}", document.schema);
+    ensure!(document.schema == "tcpguard.events/1", "not alerts: {}", document.schema);
     let alert = |Entry { at, event, incident, mitigation }| {
         let time = at.parse().with_context(|| format!("{event}: {at:?} is no time"))?;
         Ok(Alert { at: since_boot(time), event, incident, mitigation })
     };
-    document.alerts.into_iter().map(alert).collect()
+    document.events.into_iter().map(alert).collect()
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     fn alerts_have_their_times_by_the_boot_clock() {
         let at = jiff::Timestamp::now();
         let json = format!(
-            r#"{{"schema":"tcpguard.alerts/1","alerts":[{{"at":"{at}","severity":"critical",
+            r#"{{"schema":"tcpguard.events/1","events":[{{"at":"{at}","severity":"critical",
                 "event":"mitigation_started","mitigation":"cookies","message":"cookies","incident":7}}]}}"#
         );
         let [alert] = &parse(json.as_bytes()).unwrap()[..] else { panic!("one alert") };
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn another_document_is_refused() {
-        assert!(parse(br#"{"schema":"tcpguard.alerts/2","alerts":[]}"#).is_err());
-        let no_time = br#"{"schema":"tcpguard.alerts/1","alerts":[{"at":"noon","event":"x"}]}"#;
+        assert!(parse(br#"{"schema":"tcpguard.events/2","events":[]}"#).is_err());
+        let no_time = br#"{"schema":"tcpguard.events/1","events":[{"at":"noon","event":"x"}]}"#;
         assert!(format!("{:#}", parse(no_time).unwrap_err()).contains("noon"));
     }
 }

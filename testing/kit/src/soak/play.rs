@@ -311,7 +311,7 @@ impl Soak<'_> {
     fn alerts(&self) -> Result<usize> {
         let list = cli(&self.lab.edge, &["events", "--json"])?;
         let list: serde_json::Value = serde_json::from_slice(&list.stdout)?;
-        list["alerts"].as_array().map(Vec::len).context("no list of alerts")
+        list["events"].as_array().map(Vec::len).context("no list of alerts")
     }
 
     /// Seconds since the soak began.

@@ -152,7 +152,7 @@ fn alerts_and_their_numbers_outlive_the_agent() {
     for prefix in ["203.0.113.0/24", "198.51.100.0/24"] {
         json(&lab.edge, &["block", prefix]);
     }
-    let reported = || json(&lab.edge, &["events"])["alerts"].as_array().unwrap().clone();
+    let reported = || json(&lab.edge, &["events"])["events"].as_array().unwrap().clone();
     let before = reported();
     assert_eq!(before.iter().filter(|alert| alert["event"] == "rule_installed").count(), 2);
     agent.stop().unwrap();
