@@ -1,4 +1,4 @@
-//! What the operator lets the agent do: the settings and the mode. At some listeners the agent does less than elsewhere,
+//! The limits that the operator sets to the agent: the settings and the mode. At some listeners the agent does less than elsewhere,
 //! because the configuration says so.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What goes out, in order: commands to the caller, alerts among them.
+//! Commands to the caller, alerts among them, in order.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! How often a listener is looked at.
+//! The time between two looks at a listener.
 
 use std::time::Duration;
 

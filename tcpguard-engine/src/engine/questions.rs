@@ -1,4 +1,4 @@
-//! What the engine asks the kernel for, as often as the situation needs it: the length of queues, flows, and headers of
+//! Questions of the engine to the kernel, as often as the situation needs them: the length of queues, flows, and headers of
 //! SYNs for the incidents that lack some, and for an operator who records them.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::input::{ListenerId, POLL, Timestamp};
 use crate::listener::Sampling;
 use crate::output::Command;
 
-/// What was asked for last.
+/// The last questions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Questions {
     sampling: Sampling,

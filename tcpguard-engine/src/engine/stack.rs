@@ -4,7 +4,7 @@ use crate::evidence::EVIDENCE_WINDOW;
 use crate::input::{Sample, TcpExt};
 use crate::listener::Growth;
 
-/// What the stack counted by the last sample.
+/// Counts of the stack by the last sample.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stack {
     epoch: Option<u64>,

@@ -103,7 +103,7 @@ pub enum SourceOrigin {
 /// Measures that stop incidents of a class.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StoppedBy {
-    /// It is no flood: nothing is dropped.
+    /// Nothing: it is no flood.
     Nothing,
     /// Limits in the kernel, for the whole host.
     Limits,

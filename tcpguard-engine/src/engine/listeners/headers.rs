@@ -1,4 +1,4 @@
-//! Which SYN headers are wanted of listeners: a share of their SYNs.
+//! The SYN headers that are wanted of listeners: a share of their SYNs.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What rules do at listeners, and what there is instead of them.
+//! The effect of rules at listeners, and the means in place of rules.
 
 use std::collections::BTreeSet;
 

@@ -34,7 +34,7 @@ impl RuleBook {
     /// Takes exemptions off the list when their time is over. The kernel ends them by itself.
     pub fn expire_allowed(&mut self, now: Timestamp, outbox: &mut Outbox) {
         let mut ended = self.exempt.expire(now);
-        // Whoever made them, nobody ended them.
+        // An end by the clock is no change by an operator or the fleet.
         ended.iter_mut().for_each(|entry| entry.fleet = None);
         self.no_longer_allowed(&ended, None, outbox);
     }

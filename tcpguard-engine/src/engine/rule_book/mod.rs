@@ -17,7 +17,7 @@ use crate::input::{ListenerId, Matcher, Rule, RuleId, Timestamp};
 use crate::output::Command;
 use crate::rules::{Entry, Exempt, FleetBounds, Life, Recurrence, RemovalReason, RuleTable};
 
-/// All rules, whoever they are from.
+/// All rules: of the engine, of operators and of the fleet.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
     pub table: RuleTable,

@@ -1,4 +1,4 @@
-//! Which rules a request is about, and which may be made.
+//! The rules that a request names, and those that may be made.
 
 use std::collections::BTreeMap;
 

@@ -64,7 +64,7 @@ pub struct Agent {
     readings: Readings,
     repairs: Repairs,
     records: Records,
-    /// What the start could not do.
+    /// Findings of the start.
     pub(super) health: Vec<Finding>,
     capture: Capture,
     /// Exchange with the fleet process; `None` where it may not connect.

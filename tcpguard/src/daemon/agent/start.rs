@@ -153,7 +153,7 @@ impl Agent {
     }
 }
 
-/// What an earlier agent left, in the kernel and on the disk.
+/// Traces of an earlier agent, in the kernel and on the disk.
 struct Earlier {
     clock: Clock,
     /// Id of this boot.

@@ -1,4 +1,4 @@
-//! What differs in the kernel from what is wanted there, until it is repaired and reported.
+//! Differences between the kernel and what is wanted there, until they are repaired and reported.
 
 use tcpguard_engine::Timestamp;
 

@@ -40,7 +40,7 @@ pub struct Snapshot {
     pub tcp_ext: TcpExt,
 }
 
-/// What was read of the host and of the kernel's tables.
+/// Readings of the host and of the kernel's tables.
 pub struct Readings {
     /// Time since which counters grow for this agent.
     pub started_at: Timestamp,

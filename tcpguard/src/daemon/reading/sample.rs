@@ -1,4 +1,4 @@
-//! What one poll reads for the engine.
+//! The readings of one poll for the engine.
 
 use std::collections::BTreeMap;
 

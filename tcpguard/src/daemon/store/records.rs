@@ -16,7 +16,7 @@ use crate::telemetry::{Alert, AlertSink};
 /// Learned values are stored this often.
 const STORE_PERIOD: Duration = Duration::from_secs(60);
 
-/// What outlives the agent.
+/// State that outlives the agent.
 pub struct Records {
     pub alerts: AlertSink<Stderr>,
     alert_file: AlertFile,
