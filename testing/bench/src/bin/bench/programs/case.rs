@@ -42,8 +42,6 @@ impl Family {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub enum Packet {
-    Arp,
-    Udp,
     /// An ACK of an open connection, or with a cookie that is none.
     Ack,
     /// An ACK like [`Packet::Ack`], with an echoed timestamp, in which cookies keep a part of their fields.
@@ -66,8 +64,6 @@ impl Packet {
 
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Arp => "ARP",
-            Self::Udp => "UDP",
             Self::Ack => "ACK",
             Self::AckTimestamps => "ACK, timestamps",
             Self::CookieAck => "ACK, good cookie",
@@ -286,19 +282,14 @@ pub struct Stream {
 impl Stream {
     pub fn title(self) -> String {
         let (packet, family) = (self.packet.title(), self.family.title());
-        match self.packet {
-            Packet::Arp => packet.to_owned(),
-            _ => format!("{packet}, {family}, {}", sources(self.sources)),
-        }
+        format!("{packet}, {family}, {}", sources(self.sources))
     }
 
     /// Everything that is measured.
     pub fn all() -> Vec<Self> {
-        let mut streams =
-            vec![Self { packet: Packet::Arp, family: Family::V4, sources: Sources::One }];
+        let mut streams = Vec::new();
         for family in Family::ALL {
             let mut add = |packet, sources| streams.push(Self { packet, family, sources });
-            add(Packet::Udp, Sources::One);
             // A cookie is its source's.
             add(Packet::CookieAck, Sources::One);
             add(Packet::AnyWindow, MILLION);
@@ -323,7 +314,6 @@ impl Stream {
         };
         let mut subjects = vec![Subject::Wrapper];
         match (self.packet, self.sources) {
-            (Packet::Arp | Packet::Udp, _) => subjects.extend(ours(Situation::Observe)),
             (Packet::CookieAck, _) => subjects.extend(ours(Situation::Cookies)),
             (Packet::AnyWindow, _) => {
                 subjects.extend(signatures(self.packet, 1).flat_map(ours));

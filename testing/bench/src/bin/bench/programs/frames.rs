@@ -17,7 +17,6 @@ pub const PORT: u16 = 443;
 pub const FIXED_WINDOW: u16 = 512;
 /// A network card delivers nothing shorter.
 const SHORTEST: usize = 60;
-const UDP: u8 = 17;
 
 /// MSS 1460, window scale 8, SACK permitted: a SYN of Windows.
 const WINDOWS: [u8; 12] = [2, 4, 5, 180, 1, 3, 3, 8, 1, 1, 4, 2];
@@ -54,8 +53,6 @@ pub fn drawn(family: Family, number: u32) -> IpAddr {
 /// Made anew for each round: the time in a cookie is too old after a minute.
 pub fn frame(packet: Packet, family: Family, secret: &CookieSecret) -> Vec<u8> {
     let mut frame = match packet {
-        Packet::Arp => arp(),
-        Packet::Udp => udp(family),
         Packet::Ack => segment(family, flags::ACK, &[]).to_frame(),
         Packet::AckTimestamps => {
             let mut echo = TIMESTAMPS;
@@ -102,18 +99,4 @@ fn cookie_ack(secret: &CookieSecret, mut ack: Segment) -> Vec<u8> {
     ack.ack = cookie.isn.wrapping_add(1);
     ack.options[8..].copy_from_slice(&cookie.timestamp.to_be_bytes());
     ack.to_frame()
-}
-
-fn arp() -> Vec<u8> {
-    let mut arp = vec![0; SHORTEST];
-    arp[12..14].copy_from_slice(&[0x08, 0x06]);
-    arp
-}
-
-/// Its checksums are those of a segment: no program reads them at XDP.
-fn udp(family: Family) -> Vec<u8> {
-    let mut frame = segment(family, flags::ACK, &[]).to_frame();
-    let protocol = if family == Family::V6 { 20 } else { 23 };
-    frame[protocol] = UDP;
-    frame
 }
