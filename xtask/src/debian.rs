@@ -88,6 +88,25 @@ pub fn unpacked(
     Ok(directory.join("root"))
 }
 
+/// The directory with the files of packages and of all that they depend on, out of the last of the suites where it
+/// has them.
+pub fn complete(
+    directory: &Path,
+    platform: Platform,
+    suites: &[&str],
+    names: &[&str],
+) -> Result<PathBuf> {
+    once(directory, platform, &names.join(", "), |root, apt| {
+        let apt = apt.prepare(suites)?;
+        let mut install = apt.command("apt-get");
+        install.args(["-qq", "--yes", "--no-install-recommends", "--download-only"]);
+        install.arg(format!("--target-release={}", suites.last().context("no suite")?));
+        process::run(install.arg("install").args(names))?;
+        apt.unpack(root)
+    })?;
+    Ok(directory.join("root"))
+}
+
 /// QEMU for guests of a platform, below `store`. From `bookworm-backports`, since the one of bookworm crashes newer
 /// guests now and then.
 pub fn emulator(store: &Path, guest: Platform) -> Result<Emulator> {
@@ -96,17 +115,10 @@ pub fn emulator(store: &Path, guest: Platform) -> Result<Emulator> {
         Platform::Arm64 => "qemu-system-arm",
     };
     let qemu = store.join(format!("qemu-{}", guest.debian()));
-    once(&qemu, Platform::OWN, name, |root, apt| {
-        let apt = apt.prepare(&["bookworm", "bookworm-backports"])?;
-        let mut install = apt.command("apt-get");
-        install.args(["-qq", "--yes", "--no-install-recommends", "--download-only"]);
-        install.args(["--target-release", "bookworm-backports"]);
-        process::run(install.args(["install", name]))?;
-        apt.unpack(root)
-    })?;
+    let qemu = complete(&qemu, Platform::OWN, &["bookworm", "bookworm-backports"], &[name])?;
     let busybox = store.join(format!("busybox-{}", guest.debian()));
     let busybox = unpacked(&busybox, guest, &["bookworm"], "busybox-static")?;
-    Ok(Emulator { guest, qemu: qemu.join("root"), busybox: busybox.join("bin/busybox") })
+    Ok(Emulator { guest, qemu, busybox: busybox.join("bin/busybox") })
 }
 
 impl Emulator {

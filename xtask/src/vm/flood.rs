@@ -23,12 +23,12 @@ const MITIGATED: f64 = 0.9;
 
 /// The flood and the release, after the script that makes the peer's network namespace and the interfaces `uplink` and
 /// `veth0` between them, and leaves an agent and a service. The peer needs a native program to receive what XDP sends.
-pub const SCRIPT: &str = r#"nsenter -t $peer -n /tcpguard run --interface veth0 --mode observe \
+pub const SCRIPT: &str = r#"nsenter -t $peer -n /tcpguard run --interface veth0 --xdp-mode native --mode observe \
     --runtime-dir /run/peer --state-dir /var/lib/peer &
 receiver=$!
 timeout 60 /tcpguard status --runtime-dir /run/peer --wait healthy --brief
 ip route add default via 192.0.2.2
-nsenter -t $peer -n /guest flood veth0 $(cat /sys/class/net/uplink/address) 192.0.2.1:443 2000 180 &
+nsenter -t $peer -n /guest flood bare veth0 $(cat /sys/class/net/uplink/address) 192.0.2.1:443 2000 180 &
 flood=$!
 until /tcpguard status --json > /status; grep -q attack_mitigated /status || ! kill -0 $flood; do usleep 500000; done
 served=0

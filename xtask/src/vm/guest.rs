@@ -41,7 +41,7 @@ poweroff -f
 ";
 
 /// Paths of modules to be loaded, below the kernel's modules. Nothing in the guest loads one by itself.
-const MODULES: [&str; 5] = [
+pub const MODULES: [&str; 5] = [
     "drivers/net/veth.ko",
     "net/sched/sch_ingress.ko",
     "net/sched/cls_bpf.ko",
@@ -97,10 +97,33 @@ until nsenter -t $peer -n timeout 1 nc 192.0.2.1 443 < /dev/null | grep -q serve
 echo \"guest: block $blocked $(boot_clock)\"
 ";
 
-/// Writes the initramfs of a guest to `path`. `stacked` adds the cases of bonds and VLANs.
+/// The work of a guest once it has started.
+pub struct Job {
+    /// Follows [`INIT`].
+    pub script: String,
+    /// Paths of modules that it loads, below the kernel's modules.
+    pub modules: Vec<&'static str>,
+    /// Programs of Debian and their libraries, by the paths in the guest, which begin with no slash.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+impl Job {
+    /// The programs of all objects, the agent, and a flood. `stacked` adds the cases of bonds and VLANs.
+    pub fn ordinary(stacked: bool) -> Self {
+        let (more, more_modules) =
+            if stacked { (stacked::SCRIPT, &stacked::MODULES[..]) } else { ("", &[][..]) };
+        Self {
+            script: format!("/load {INTERFACE} /objects/*.o\n{LIVE}{}{more}", flood::SCRIPT),
+            modules: MODULES.iter().chain(more_modules).copied().collect(),
+            files: BTreeMap::new(),
+        }
+    }
+}
+
+/// Writes the initramfs of a guest to `path`.
 pub fn image(
     path: &Path,
-    stacked: bool,
+    job: &Job,
     emulator: &Emulator,
     kernel: &Kernel,
     programs: &Programs,
@@ -110,22 +133,25 @@ pub fn image(
     for directory in ["bin", "dev", "proc", "sys", "objects"] {
         archive.directory(directory);
     }
+    let files: BTreeMap<&str, &Path> = programs
+        .libraries
+        .iter()
+        .chain(&job.files)
+        .map(|(path, file)| (path.as_str(), file.as_path()))
+        .collect();
+    for directory in directories(files.keys().copied()) {
+        archive.directory(directory);
+    }
+    for (path, file) in files {
+        archive.file(path, &read(file)?);
+    }
     archive.file("init", INIT.as_bytes());
     archive.file("bin/busybox", &read(emulator.busybox())?);
-    let (more, more_modules) =
-        if stacked { (stacked::SCRIPT, &stacked::MODULES[..]) } else { ("", &[][..]) };
-    let script = format!("/load {INTERFACE} /objects/*.o\n{LIVE}{}{more}", flood::SCRIPT);
-    archive.file("job", script.as_bytes());
+    archive.file("job", job.script.as_bytes());
     archive.file("load", &read(&programs.loader)?);
     archive.file("guest", &read(&programs.attacker)?);
     archive.file("tcpguard", &read(&programs.agent)?);
-    for directory in programs.directories() {
-        archive.directory(directory);
-    }
-    for (path, file) in &programs.libraries {
-        archive.file(path, &read(file)?);
-    }
-    for path in MODULES.iter().chain(more_modules) {
+    for path in &job.modules {
         let (_, name) = path.rsplit_once('/').context("a module without a folder")?;
         archive.file(name, &module(&kernel.modules.join(path))?);
     }
@@ -148,14 +174,9 @@ pub struct Programs {
     pub libraries: BTreeMap<String, PathBuf>,
 }
 
-impl Programs {
-    /// The directories of the libraries, each after its parent.
-    fn directories(&self) -> BTreeSet<&str> {
-        self.libraries
-            .keys()
-            .flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end]))
-            .collect()
-    }
+/// The directories of files, each after its parent.
+fn directories<'a>(files: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    files.flat_map(|path| path.match_indices('/').map(|(end, _)| &path[..end])).collect()
 }
 
 /// Boots, keeps the console in `log`, and returns its text.
@@ -221,10 +242,8 @@ mod tests {
     #[test]
     fn a_directory_comes_after_its_parent() {
         let libraries = ["lib/aarch64-linux-gnu/libc.so.6", "lib/ld-linux-aarch64.so.1"];
-        let libraries = libraries.map(|path| (path.to_owned(), PathBuf::new())).into();
-        let [loader, attacker, agent] = [const { PathBuf::new() }; 3];
-        let programs = Programs { loader, attacker, agent, libraries };
-        assert_eq!(Vec::from_iter(programs.directories()), ["lib", "lib/aarch64-linux-gnu"]);
+        let directories = directories(libraries.into_iter());
+        assert_eq!(Vec::from_iter(directories), ["lib", "lib/aarch64-linux-gnu"]);
     }
 
     #[test]

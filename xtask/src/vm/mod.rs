@@ -12,6 +12,7 @@ mod initramfs;
 mod kernel;
 pub mod record;
 mod stacked;
+mod steered;
 mod table;
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
     workspace::Workspace,
     zig,
 };
-use guest::Programs;
+use guest::{Job, Programs};
 use kernel::Kernel;
 
 /// The kernels that can be asked for, oldest first: a version, and the platform if it is not x86-64.
@@ -50,7 +51,7 @@ const GUESTS: [Guest; 7] = [
     Guest::amd64("trixie-backports"),
 ];
 
-/// Flavour of the full kernel, whose guest has bonds and VLANs.
+/// Flavour of the full kernel, whose guests have bonds, VLANs and the cases of [`steered`].
 const STACKED: &str = "amd64";
 
 /// A kernel of Debian.
@@ -129,33 +130,7 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
         process::announce("not root: the running kernel is left out");
     }
     for (name, guest) in guests {
-        let directory = store.join(name);
-        let kernel = debian::kernel(&directory, guest.platform, guest.suite, guest.flavour)?;
-        let (version, _) = name.split_once('-').unwrap_or((name, ""));
-        if !kernel.release.starts_with(&format!("{version}.")) {
-            bail!(
-                "{} has moved on from {version} to {}; name a suite that has it, in \
-                 xtask/src/vm/mod.rs",
-                guest.suite,
-                kernel.release
-            );
-        }
-        let emulator = debian::emulator(&store, guest.platform)?;
-        let image = directory.join("initramfs");
-        let programs = &programs[&guest.platform];
-        let (new, old) = TOO_NEW;
-        let mut objects = objects.clone();
-        objects.retain(|object| version != old || object.file_stem().is_none_or(|it| it != new));
-        let stacked = guest.flavour == STACKED;
-        guest::image(&image, stacked, &emulator, &kernel, programs, &objects)?;
-        let console = timed(&format!("Linux {}", kernel.release), || {
-            guest::boot(&emulator, &kernel, &image, &directory.join("console.log"))
-        })?;
-        let mut column = Kernel::booted(&guest.name(&kernel.release), &console)?;
-        if stacked {
-            column.cases.extend(stacked::results(&console));
-        }
-        columns.push(column);
+        columns.push(booted(&store, name, &guest, &programs[&guest.platform], &objects)?);
     }
     print!("{}", table::render(&columns));
     let failures: usize = columns.iter().map(Kernel::failures).sum();
@@ -175,6 +150,47 @@ pub fn run(workspace: &Workspace, kernels: &[String], update: bool) -> Result<()
         bail!("{} programs take longer to verify than they may", exceeded.len());
     }
     Ok(())
+}
+
+/// Boots the guest of the kernel that is asked for by `name`: once, and again for [`steered`] where there are its modules.
+fn booted(
+    store: &Path,
+    name: &str,
+    guest: &Guest,
+    programs: &Programs,
+    objects: &[PathBuf],
+) -> Result<Kernel> {
+    let directory = store.join(name);
+    let kernel = debian::kernel(&directory, guest.platform, guest.suite, guest.flavour)?;
+    let (version, _) = name.split_once('-').unwrap_or((name, ""));
+    if !kernel.release.starts_with(&format!("{version}.")) {
+        bail!(
+            "{} has moved on from {version} to {}; name a suite that has it, in \
+             xtask/src/vm/mod.rs",
+            guest.suite,
+            kernel.release
+        );
+    }
+    let emulator = debian::emulator(store, guest.platform)?;
+    let run = |job: &Job, part: &str, objects: &[PathBuf]| {
+        let image = directory.join("initramfs");
+        guest::image(&image, job, &emulator, &kernel, programs, objects)?;
+        timed(&format!("Linux {}{part}", kernel.release), || {
+            guest::boot(&emulator, &kernel, &image, &directory.join(format!("console{part}.log")))
+        })
+    };
+    let (new, old) = TOO_NEW;
+    let mut objects = objects.to_vec();
+    objects.retain(|object| version != old || object.file_stem().is_none_or(|it| it != new));
+    let stacked = guest.flavour == STACKED;
+    let console = run(&Job::ordinary(stacked), "", &objects)?;
+    let mut column = Kernel::booted(&guest.name(&kernel.release), &console)?;
+    if stacked {
+        column.cases.extend(stacked::results(&console));
+        let console = run(&steered::job(store, guest.platform)?, "-steered", &[])?;
+        column.cases.extend(steered::results(&console));
+    }
+    Ok(column)
 }
 
 /// Builds the programs for a platform. A guest has no libraries, so they bring their own.

@@ -1,7 +1,8 @@
 //! The attacker and the inspector in a virtual machine of `cargo xtask vm`.
 //!
-//! `guest flood INTERFACE MAC TARGET RATE SECONDS` sends SYNs from random sources through an interface to the host with
-//! this Ethernet address, and writes `{"sent":N}`. The flood is bounded in rate and time.
+//! `guest flood SHAPE INTERFACE MAC TARGET RATE SECONDS` sends SYNs from random sources through an interface to the host
+//! with this Ethernet address, and writes `{"sent":N}`. The flood is bounded in rate and time. Its SYNs are `bare`, or
+//! those that a `linux` client sends.
 //!
 //! `guest attached DIRECTORY` writes the names of all BPF programs in the kernel, and the paths of all pins below a
 //! directory: `{"programs":[],"pins":[]}`. A program stays in the kernel while it is attached, pinned or held open.
@@ -17,17 +18,17 @@ use anyhow::{Context, Result, bail};
 use aya::programs::loaded_programs;
 use serde_json::{Value, json};
 use tcpguard_kit::net::packet::Mac;
-use tcpguard_kit::traffic::flood::Flood;
+use tcpguard_kit::traffic::flood::{Flood, Shape};
 
-const USAGE: &str =
-    "usage: guest flood INTERFACE MAC TARGET RATE SECONDS, or: guest attached DIRECTORY";
+const USAGE: &str = "usage: guest flood bare|linux INTERFACE MAC TARGET RATE SECONDS, or: guest \
+                     attached DIRECTORY";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let answer = match arguments[..] {
-        ["flood", interface, mac, target, rate, seconds] => {
-            let flood = flood(target, rate, seconds)?;
+        ["flood", shape, interface, mac, target, rate, seconds] => {
+            let flood = Flood { shape: self::shape(shape)?, ..flood(target, rate, seconds)? };
             json!({ "sent": flood.send_through(interface, ethernet_address(mac)?)?.sent })
         }
         ["attached", directory] => attached(Path::new(directory))?,
@@ -41,6 +42,14 @@ fn flood(target: &str, rate: &str, seconds: &str) -> Result<Flood> {
     let target: SocketAddr = target.parse().context(USAGE)?;
     let duration = Duration::from_secs(seconds.parse().context(USAGE)?);
     Ok(Flood { rate: rate.parse().context(USAGE)?, ..Flood::random(target, duration) })
+}
+
+fn shape(name: &str) -> Result<Shape> {
+    match name {
+        "bare" => Ok(Shape::Bare),
+        "linux" => Ok(Shape::Linux),
+        _ => bail!(USAGE),
+    }
 }
 
 /// Parses six hexadecimal bytes between colons, as `/sys/class/net/INTERFACE/address` has them.

@@ -100,6 +100,7 @@ fn load_program(interface: &str, program: &mut Program) -> Result<u32> {
             xdp.detach(link)?;
         }
         Program::SchedClassifier(classifier) => classifier.load()?,
+        Program::SkLookup(lookup) => lookup.load()?,
         Program::RawTracePoint(tracepoint) => {
             tracepoint.load()?;
             tracepoint.attach(TRACEPOINT)?;

@@ -1,8 +1,8 @@
 //! A host under a flood, by interfaces of each kind that a kernel without modules makes: a bridge and a port of one, a
 //! macvlan and the interface below it, VXLAN, a tap. Handshakes are counted, and the flood is found and dropped while
-//! a client is served. All other tests use veth. Bonds and VLANs are tried in a guest of `cargo xtask vm`, whose kernel
-//! has their modules. Team, ipvlan, geneve, gretap, MACsec, PPPoE and hardware are tried nowhere. Needs root and
-//! `TCPGUARD_BIN`.
+//! a client is served. All other tests use veth. Bonds, VLANs, VRFs, ipvlan and netkit are tried in guests of
+//! `cargo xtask vm`, whose kernel has them. Team, geneve, gretap, MACsec, PPPoE and hardware are tried nowhere. Needs root
+//! and `TCPGUARD_BIN`.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
