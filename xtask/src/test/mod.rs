@@ -180,6 +180,8 @@ fn run_tests(
         // That of an earlier run. Mostly there is one.
         let _ = fs::remove_file(report_of(profile));
     }
+    // Gigabytes of the build may be on their way to the disk, and an agent that reads or writes there would wait.
+    process::run(&mut Command::new("sync"))?;
     // A test that fails keeps none of the others from running.
     let outcomes = durations.of("tests", || {
         let mut unprivileged = run_of(UNPRIVILEGED_RUN);
