@@ -20,7 +20,7 @@ use crate::policy::{Grounds, Residual, consider};
 /// earlier than the mitigations that keep clients waiting.
 const SHARING: Duration = Duration::from_secs(1);
 
-/// The verdict on a [`Inspection`].
+/// The verdict on an [`Inspection`].
 pub(super) struct Judged {
     all: Assessment,
     /// The same without the flows that their clients reset, where there are any: they hold no slot in a queue, and

@@ -1,5 +1,5 @@
-//! The limits that the operator sets to the agent: the settings and the mode. At some listeners the agent does less than elsewhere,
-//! because the configuration says so.
+//! The limits that the operator sets to the agent: the settings and the mode. At some listeners the agent does less than
+//! elsewhere, because the configuration says so.
 
 use std::time::Duration;
 

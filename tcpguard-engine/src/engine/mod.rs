@@ -28,12 +28,12 @@ mod rule_book;
 mod stack;
 mod view;
 
-pub use constants::all_constants;
-use ipnet::IpNet;
-
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use self::archive::Archive;
+pub use self::constants::all_constants;
 use self::hints::Hinted;
 use self::host::{Host, Passing};
 use self::listeners::Listeners;

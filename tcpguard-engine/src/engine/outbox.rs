@@ -47,7 +47,7 @@ impl Outbox {
         self.commands.push_back(Command::Alert { severity, event, incident });
     }
 
-    /// Reports an event that belongs to no incident and worries nobody.
+    /// Reports an event that belongs to no incident, as a notice.
     pub fn notice(&mut self, event: Event) {
         self.alert(Severity::Notice, event, None);
     }

@@ -1,5 +1,5 @@
-//! Questions of the engine to the kernel, as often as the situation needs them: the length of queues, flows, and headers of
-//! SYNs for the incidents that lack some, and for an operator who records them.
+//! Questions of the engine to the kernel, as often as the situation needs them: the length of queues, flows, and headers
+//! of SYNs for the incidents that lack some, and for an operator who records them.
 
 use std::collections::BTreeMap;
 

@@ -144,7 +144,7 @@ impl Copies {
                 format!("Each packet was recorded {times} times{on}: the copies are left out.")
             }
             _ => format!(
-                "{} of {} are copies of packets that were recorded before{on}: they are left out.",
+                "Recorded more than once{on}, and left out: {} of {}.",
                 whole(self.copies),
                 counted(self.segments, "TCP segment"),
             ),
@@ -257,8 +257,7 @@ mod tests {
             (
                 &[eth0, br0],
                 50,
-                "100 of 250 TCP segments are copies of packets that were recorded before, on br0 \
-                 and eth0: they are left out.",
+                "Recorded more than once, on br0 and eth0, and left out: 100 of 250 TCP segments.",
             ),
         ] {
             assert_eq!(said(by, alone).as_deref(), Some(sentence));

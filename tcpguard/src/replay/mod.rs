@@ -383,12 +383,12 @@ impl Reading {
         if self.handshakes.one_sided() {
             notes.push(format!(
                 "It holds one direction only, because next to no SYN is answered: every SYN counts \
-                 as answered, and a handshake as completed when its client goes on. Who got many \
-                 SYNs, or whose clients go on, counts as a listener: {listeners} found."
+                 as answered, and a handshake as completed when its client goes on. A port \
+                 with many SYNs, or whose clients go on, counts as a listener: {listeners} found."
             ));
         } else if self.handshakes.syns > 0 {
             notes.push(format!(
-                "It holds both directions. Who answers SYNs is a listener: {listeners} found."
+                "It holds both directions. A port that answers SYNs is a listener: {listeners} found."
             ));
         }
         notes.extend(self.copies.sentence(|interface| self.name(interface)));

@@ -6,11 +6,11 @@ mod confirmation;
 mod shared_evidence;
 mod which;
 
-pub(super) use confirmation::ALERTED_SINGLY;
 use std::collections::BTreeMap;
 
 use tcpguard_common::abi::{Fingerprint, Mask};
 
+pub(super) use self::confirmation::ALERTED_SINGLY;
 use super::outbox::Outbox;
 use crate::incident::{Restored, Target};
 use crate::input::{ListenerId, Matcher, Rule, RuleId, Timestamp};

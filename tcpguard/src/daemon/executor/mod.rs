@@ -5,9 +5,9 @@ pub mod client_filter;
 mod clients;
 mod exemptions;
 mod removals;
-mod repair;
 pub mod repairs;
 mod replacement;
+mod wanted_rules;
 mod withheld;
 
 use std::collections::BTreeMap;

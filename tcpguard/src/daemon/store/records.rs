@@ -33,7 +33,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Those that earlier agents left in `dir`. Incidents with the numbers `going_on` go on if their listeners are there.
+    /// Those that earlier agents left in `dir`. Incidents with the numbers `going_on` go on if their listeners are
+    /// there.
     pub fn load(dir: &Path, now: Timestamp, boot: String, going_on: Vec<u64>) -> io::Result<Self> {
         let lost = "rules, mode and learned values";
         let (alert_file, history) = AlertFile::load(dir)?;

@@ -195,8 +195,8 @@ fn exabgp_5(machine: &Netns) -> String {
     format!("program = \"{program}\"\n")
 }
 
-/// A route of BIRD's list, and the time since which it is there, in ms of the day. BIRD computes the time from two clocks,
-/// so that one reply may differ from the next by a millisecond.
+/// A route of BIRD's list, and the time since which it is there, in ms of the day. BIRD computes the time from two
+/// clocks, so that one reply may differ from the next by a millisecond.
 fn route_and_time(line: &str) -> (String, i64) {
     let (route, rest) = line.split_once("[speaker ").expect("a route of the speaker");
     let time = rest.split(' ').next().unwrap_or_default();

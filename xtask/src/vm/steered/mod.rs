@@ -165,8 +165,8 @@ fn judge(
     }
 }
 
-/// The kind of the listener, and its SYNs and completions in calm, of which so many SYNs were seen. A SYN more in ten may be
-/// a retransmission.
+/// The kind of the listener, and its SYNs and completions in calm, of which so many SYNs were seen. A SYN more in ten
+/// may be a retransmission.
 fn wanted(
     service: Service,
     syn: u64,

@@ -147,7 +147,8 @@ try itself 192.0.2.1 8004 --interface uplink
 /ipvsadm --clear
 "#;
 
-/// The flowtable's case is skipped, and so fails, unless a connection that goes on for some seconds is handed over to it.
+/// The flowtable's case is skipped, and so fails, unless a connection that goes on for some seconds is handed over to
+/// it.
 const BEHIND: &str = r#"way="via 192.0.2.1"
 echo 'table ip fast {
     flowtable fast { hook ingress priority 0; devices = { uplink, back0 }; }

@@ -1,4 +1,4 @@
-//! The executor's part of the audit: the rules that should be in the kernel, and their repair.
+//! The rules that should be in the kernel, for the audit, and their repair.
 
 use std::ops::Bound;
 
