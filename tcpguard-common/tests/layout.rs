@@ -100,10 +100,11 @@ fn codes_have_no_gap_and_names_of_their_own() {
     assert_eq!(names.len(), Reason::ALL.len());
 }
 
+const MIB: usize = 1 << 20;
+
 /// Memory is a function of the number of CPUs and of the room for rules, and of nothing else.
 #[test]
 fn all_maps_together_stay_within_their_budget() {
-    const MIB: usize = 1 << 20;
     for (rules, budgets) in [
         (maps::MIN_RULES, [(2, 30), (16, 44), (64, 89), (128, 150)]),
         (maps::RULES, [(2, 32), (16, 48), (64, 104), (128, 179)]),
@@ -115,4 +116,17 @@ fn all_maps_together_stay_within_their_budget() {
             assert!(bytes <= budget * MIB, "{cpus} CPUs, {rules} rules: {bytes} bytes of maps");
         }
     }
+}
+
+#[test]
+fn the_page_about_installation_has_the_memory_of_all_maps() {
+    let page = include_str!("../../docs/install.md");
+    let (_, table) = page.split_once("| CPUs | BPF maps |\n|---|---|\n").expect("the table");
+    let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
+    for row in &rows {
+        let cpus = row.split(' ').nth(1).and_then(|cell| cell.parse().ok()).expect("CPUs");
+        let size = footprint::map_bytes(cpus, maps::RULES).div_ceil(MIB);
+        assert_eq!(*row, format!("| {cpus} | {size} MiB |"));
+    }
+    assert!(rows.len() >= 5, "{rows:?}");
 }
