@@ -1,8 +1,8 @@
 //! A router that takes routes from one BGP speaker, with the filters and limits that its owner should set: BIRD on a
-//! machine of its own, connected to the controller's. GoBGP can take its place, without them.
+//! machine of its own, connected to the controller's. GoBGP or FRR can take its place, without them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -23,13 +23,15 @@ const SOCKET: &str = "/run/bird.ctl";
 const LOG: &str = "/run/bird.log";
 /// The API of GoBGP in its place.
 const GOBGP: &str = "unix:///run/router-gobgp.sock";
+/// The folder of FRR's socket in its place.
+const FRR: &str = "/run/router-frr";
 
 /// A router. It ends when dropped.
 #[derive(Debug)]
 pub struct Router {
     host: Netns,
     number: u8,
-    bird: Child,
+    daemon: Child,
 }
 
 /// Prefixes in which the router accepts routes to single addresses.
@@ -60,7 +62,7 @@ impl Router {
             ])?;
         }
         host.write(CONFIG, &configuration(number, prefixes))?;
-        let bird = host
+        let daemon = host
             .command("bird")?
             .args(["-f", "-c", CONFIG, "-s", SOCKET])
             .stdin(Stdio::null())
@@ -68,9 +70,9 @@ impl Router {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start bird: `cargo xtask test` installs it")?;
-        let mut router = Self { host, number, bird };
+        let mut router = Self { host, number, daemon };
         wait_for("a reply of the router", Duration::from_secs(10), || {
-            if let Some(status) = router.bird.try_wait()? {
+            if let Some(status) = router.daemon.try_wait()? {
                 bail!("bird ended with {status}: {}", router.log());
             }
             Ok(router.ask("show status").ok())
@@ -155,12 +157,12 @@ impl Router {
 
     /// Stops the router with SIGSTOP, as one that hangs.
     pub fn pause(&self) -> Result<()> {
-        pause(&self.bird)
+        pause(&self.daemon)
     }
 
     /// Lets the router go on after [`Self::pause`].
     pub fn resume(&self) -> Result<()> {
-        resume(&self.bird)
+        resume(&self.daemon)
     }
 
     /// The log so far.
@@ -173,7 +175,6 @@ impl Router {
     /// # Errors
     /// Without gobgpd, or when it does not reply within 10 s.
     pub fn become_gobgp(&mut self) -> Result<()> {
-        end(&mut self.bird);
         let families: String = ["ipv4-unicast", "ipv6-unicast", "ipv4-flowspec", "ipv6-flowspec"]
             .map(|name| {
                 format!("[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}\"\n")
@@ -188,9 +189,7 @@ impl Router {
         self.host.write("/run/router-gobgp.toml", &config)?;
         let mut gobgp = self.host.command("gobgpd")?;
         gobgp.args(["-f", "/run/router-gobgp.toml", "--api-hosts", GOBGP, "--pprof-disable"]);
-        self.bird = gobgp.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let limit = Duration::from_secs(10);
-        wait_for("a reply of GoBGP", limit, || Ok(self.gobgp_routes().ok())).map(drop)
+        self.replace_by(gobgp, Self::gobgp_routes)
     }
 
     /// The routes that GoBGP has in place of BIRD, as it shows them.
@@ -199,6 +198,66 @@ impl Router {
         let shown: Result<Vec<String>> =
             ["ipv4", "ipv6", "ipv4-flowspec", "ipv6-flowspec"].into_iter().map(of).collect();
         Ok(shown?.concat())
+    }
+
+    /// Ends BIRD and has FRR's bgpd take its place, without zebra, so that no route gets into the kernel.
+    ///
+    /// # Errors
+    /// Without FRR, or when it does not reply within 10 s.
+    pub fn become_frr(&mut self) -> Result<()> {
+        let other = self.speaker();
+        let families: String = ["ipv4 unicast", "ipv6 unicast", "ipv4 flowspec", "ipv6 flowspec"]
+            .map(|name| {
+                format!(
+                    " address-family {name}\n  neighbor {other} activate\n exit-address-family\n"
+                )
+            })
+            .concat();
+        let config = format!(
+            "router bgp {ROUTER_AS}\n bgp router-id {}\n no bgp ebgp-requires-policy\n \
+             neighbor {other} remote-as {SPEAKER_AS}\n neighbor {other} passive\n \
+             neighbor {other} timers 3 9\n{families}",
+            self.address()
+        );
+        self.host.exec(&format!("mkdir -p {FRR}"))?;
+        self.host.write("/run/router-frr.conf", &config)?;
+        let mut frr = self.host.command("/usr/lib/frr/bgpd")?;
+        frr.args([
+            "-Z",
+            "-S",
+            "-P",
+            "0",
+            "-f",
+            "/run/router-frr.conf",
+            "-i",
+            "/run/router-frr.pid",
+        ]);
+        frr.args(["--vty_socket", FRR]);
+        self.replace_by(frr, Self::frr_routes)
+    }
+
+    /// The routes that FRR has in place of BIRD, as it shows them.
+    pub fn frr_routes(&self) -> Result<String> {
+        let questions = [
+            "show bgp ipv4 unicast",
+            "show bgp ipv6 unicast",
+            "show bgp ipv4 flowspec detail",
+            "show bgp ipv6 flowspec detail",
+        ];
+        let of = |question| self.host.exec(&format!("vtysh --vty_socket {FRR} -c '{question}'"));
+        let shown: Result<Vec<String>> = questions.into_iter().map(of).collect();
+        Ok(shown?.concat())
+    }
+
+    fn replace_by(
+        &mut self,
+        mut daemon: Command,
+        routes: impl Fn(&Self) -> Result<String>,
+    ) -> Result<()> {
+        end(&mut self.daemon);
+        self.daemon = daemon.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let limit = Duration::from_secs(10);
+        wait_for("a reply of the other router", limit, || Ok(routes(self).ok())).map(drop)
     }
 
     /// Types a command of its operator.
@@ -212,7 +271,7 @@ impl Drop for Router {
         if thread::panicking() {
             eprintln!("--- log of router {}\n{}---", self.number, self.log());
         }
-        end(&mut self.bird);
+        end(&mut self.daemon);
     }
 }
 

@@ -263,6 +263,14 @@ pub(super) const NEEDS: &[Need] = &[
     },
     Need {
         purpose: Purpose::Fleet,
+        what: "bgpd and vtysh of FRR",
+        why: "are a router that shows rules and installs none",
+        present: || Path::new("/usr/lib/frr/bgpd").is_file() && installed("vtysh"),
+        debian: Repair::Packages(&["frr"]),
+        elsewhere: "install FRR",
+    },
+    Need {
+        purpose: Purpose::Fleet,
         what: "gobgpd and gobgp",
         why: "announces routes for tcpguard-fleet",
         present: || installed("gobgpd") && installed("gobgp"),

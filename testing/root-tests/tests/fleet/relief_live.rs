@@ -249,17 +249,43 @@ fn routes_of_exabgp_5_are_announced_kept_and_withdrawn() {
 
     // GoBGP as the router shows the same routes.
     scene.router.become_gobgp().unwrap();
-    let router = &scene.router;
-    let _controller = scene.controller("exabgp", &exabgp_5(&scene.machine));
-    let is_complete = || router.gobgp_routes().unwrap().matches("*>").count() == wanted.len();
-    host.ask_until(&wanted, ANNOUNCED_WITHIN, is_complete);
-    let shown = router.gobgp_routes().unwrap();
+    let shown = shown_by(&scene, &mut host, &wanted, Router::gobgp_routes, &["*>"]);
     for port in ["10/32][protocol: ==tcp][destination-port: ==443]", "==80]", "==22]"] {
         assert!(shown.contains(port), "{port}: {shown}");
     }
     assert_eq!(shown.matches("[tcp-flags: =S&!A]").count(), 3, "{shown}");
     assert_eq!(shown.matches("Communities: blackhole").count(), 2, "{shown}");
-    host.ask_until(&[], ANNOUNCED_WITHIN, || !router.gobgp_routes().unwrap().contains("*>"));
+
+    // So does FRR, which installs no rule.
+    scene.router.become_frr().unwrap();
+    let heads = ["*>", "flowspec entry:"];
+    let shown = shown_by(&scene, &mut host, &wanted, Router::frr_routes, &heads);
+    for rule in ["Port = 443", "Port = 80", "Port = 22", "Address 2001:db8::10/128"] {
+        assert!(shown.contains(rule), "{rule}: {shown}");
+    }
+    assert_eq!(shown.matches("FS:rate 12500.000000").count(), 3, "{shown}");
+    assert_eq!(shown.matches("not installed in PBR").count(), 3, "{shown}");
+}
+
+/// Has ExaBGP 5 announce routes to the router that took BIRD's place, and withdraw them. Returns them as the router showed
+/// them. `heads`: words that it shows once for each route.
+fn shown_by(
+    scene: &Scene,
+    host: &mut Asking,
+    wanted: &[ReliefRoute],
+    routes: fn(&Router) -> anyhow::Result<String>,
+    heads: &[&str],
+) -> String {
+    let _controller = scene.controller("exabgp", &exabgp_5(&scene.machine));
+    let routes = || routes(&scene.router).unwrap();
+    let count = || -> usize {
+        let shown = routes();
+        heads.iter().map(|head| shown.matches(head).count()).sum()
+    };
+    host.ask_until(wanted, ANNOUNCED_WITHIN, || count() == wanted.len());
+    let shown = routes();
+    host.ask_until(&[], ANNOUNCED_WITHIN, || count() == 0);
+    shown
 }
 
 /// Without a parent to die with, a speaker keeps its routes: the kill above proves something.
