@@ -146,6 +146,26 @@ fn another_format_is_named_with_what_converts_it() {
 }
 
 #[test]
+fn pcap_with_longer_record_headers_is_named() {
+    let file = PCAP.write(&two_visits());
+    let (header, records) = file.split_at(24);
+    for more in [4, 8] {
+        let mut longer = header.to_vec();
+        let mut left = records;
+        while !left.is_empty() {
+            let captured = u32::from_le_bytes(left[8..12].try_into().unwrap()) as usize;
+            longer.extend_from_slice(&left[..16]);
+            longer.resize(longer.len() + more, 0);
+            longer.extend_from_slice(&left[16..16 + captured]);
+            left = &left[16 + captured..];
+        }
+        let outcome = run(&longer, Mode::Observe).expect("a capture");
+        let error = outcome.damage.expect("longer headers").to_string();
+        assert!(error.contains("nokiapcap, rh6_1pcap"), "{more}: {error}");
+    }
+}
+
+#[test]
 fn a_record_longer_than_any_packet_is_damage_and_takes_no_memory() {
     let mut file = PCAP.write(&two_visits());
     let end = file.len() as u64;

@@ -6,6 +6,12 @@ use super::{Fault, MAX_CAPTURED, Order, Packet, nonsense};
 
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
+/// Formats with the same magic number whose record headers have 20 and 24 bytes. Their second record is read from
+/// within the first.
+const LONGER: Fault = Fault::Foreign(
+    "pcap with longer record headers (nokiapcap, rh6_1pcap), or damaged",
+    super::EDITCAP,
+);
 
 /// Properties from the file header.
 pub(super) struct Reader {
@@ -13,6 +19,8 @@ pub(super) struct Reader {
     /// Nanoseconds in the unit of fractions of a second.
     unit: u64,
     link: u16,
+    /// Records so far, at most 2.
+    records: u8,
 }
 
 impl Reader {
@@ -33,7 +41,7 @@ impl Reader {
             (_, NANOSECONDS) => (Order::Big, 1),
             _ => return None,
         };
-        Some(Self { order, unit, link: 0 })
+        Some(Self { order, unit, link: 0, records: 0 })
     }
 
     /// Reads the end of the header: the snap length, which some writers set to 0 for "no limit", and the link
@@ -59,6 +67,14 @@ impl Reader {
             }
             let number = |bytes| self.order.u32(bytes);
             let (captured, length) = (number(captured), number(length));
+            self.records = 2.min(self.records + 1);
+            // The microseconds are in the place of the captured length then, and the seconds in theirs.
+            let is_shifted = captured > length
+                && length != 0
+                && number(fraction) >= 1_000_000_000 / self.unit as u32;
+            if self.records == 2 && (captured > MAX_CAPTURED || is_shifted) {
+                return Err(LONGER);
+            }
             if captured > MAX_CAPTURED {
                 return nonsense(format!(
                     "a packet of {captured} bytes, more than the {MAX_CAPTURED} that any capture holds"
