@@ -189,7 +189,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if thread::panicking() {
-            let log = self.exec(&format!("{JOURNAL} --unit tcpguard --unit tcpguard-selftest"));
+            let log = self.exec(&format!("{JOURNAL} --unit tcpguard*"));
             let log = log.unwrap_or_else(|error| format!("{error:#}"));
             eprintln!("--- the machine's log of the services\n{log}---");
         }

@@ -204,7 +204,7 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
         assert!(catalog.contains(&format!("{id} tcpguard: ")), "{event} in {catalog}");
     }
     let verified = machine
-        .output("systemd-analyze verify tcpguard.service tcpguard-selftest.service")
+        .output("systemd-analyze verify tcpguard.service tcpguard-selftest.service tcpguard-hook.service")
         .unwrap();
     let complaints = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.success() && !complaints.contains("tcpguard"), "{complaints}");

@@ -38,6 +38,10 @@ const ITEMS: &[Item] = &[
         Source::File("packaging/systemd/tcpguard-selftest.service"),
         "/usr/lib/systemd/system/tcpguard-selftest.service",
     ),
+    item(
+        Source::File("packaging/systemd/tcpguard-hook.service"),
+        "/usr/lib/systemd/system/tcpguard-hook.service",
+    ),
     item(Source::File("packaging/systemd/tcpguard.sysusers"), "/usr/lib/sysusers.d/tcpguard.conf"),
     item(Source::File("packaging/systemd/tcpguard.tmpfiles"), "/usr/lib/tmpfiles.d/tcpguard.conf"),
     item(Source::File("packaging/tcpguard.catalog"), "/usr/lib/systemd/catalog/tcpguard.catalog"),

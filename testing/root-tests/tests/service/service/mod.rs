@@ -72,8 +72,8 @@ fn as_user(machine: &Machine, groups: &str, line: &str) -> (Option<i32>, String)
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units_and_the_catalog() {
     let machine = machine(ON_ETH0);
-    let verify = "systemd-analyze verify --man=no tcpguard.service tcpguard-selftest.service";
-    let verified = machine.output(verify).unwrap();
+    let units = "tcpguard.service tcpguard-selftest.service tcpguard-hook.service";
+    let verified = machine.output(&format!("systemd-analyze verify --man=no {units}")).unwrap();
     let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success(), "{complaints}");
     assert!(!complaints.contains("tcpguard"), "{complaints}");
@@ -260,6 +260,47 @@ fn a_journal_that_hangs_costs_log_lines_and_no_poll() {
     machine.exec("tcpguard mode enforce").unwrap();
     let last = machine.journal("TCPGUARD_EVENT=mode_changed").unwrap().pop().expect("an entry");
     assert!(last["TCPGUARD_LOST"].is_string(), "{last:#}");
+}
+
+#[test]
+fn a_hook_gets_each_alert_and_runs_as_long_as_the_agent() {
+    const HOOK: &str = "/etc/tcpguard/hook";
+    let (machine, _) = booted();
+    let state =
+        || machine.exec("systemctl show tcpguard-hook --property ActiveState --value").unwrap();
+    machine.exec("systemctl enable --now tcpguard-hook").unwrap();
+    assert_eq!(state(), "inactive\n", "there is no command");
+
+    // This one prints the alert, and fails.
+    fs::write(machine.path(HOOK), "#!/bin/sh\ncat\nexit 7\n").unwrap();
+    machine.exec(&format!("chmod 755 {HOOK}")).unwrap();
+    machine.exec("systemctl start tcpguard-hook").unwrap();
+    let printed = |words: &str| {
+        let begun = Instant::now();
+        loop {
+            let entries = machine.journal("_SYSTEMD_UNIT=tcpguard-hook.service").unwrap();
+            let lines = entries.iter().filter_map(|entry| entry["MESSAGE"].as_str());
+            if let Some(line) = lines.filter(|line| line.contains(words)).last() {
+                return line.to_owned();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "no {words:?}: {entries:?}");
+            sleep(Duration::from_millis(50));
+        }
+    };
+    let event = |name: &str| -> Value {
+        serde_json::from_str(&printed(&format!("\"event\":\"{name}\""))).unwrap()
+    };
+    machine.exec("tcpguard allow 203.0.113.7 --for 1h --reason \"known\"").unwrap();
+    let added = event("allow_added");
+    assert_eq!(added["schema"], "tcpguard.event/1", "{added:#}");
+    assert_eq!(added["prefix"], "203.0.113.7/32", "{added:#}");
+    printed("hook: exit code 7");
+
+    machine.exec("systemctl restart tcpguard").unwrap();
+    machine.exec("tcpguard disallow 203.0.113.7").unwrap();
+    assert_eq!(event("allow_removed")["prefix"], "203.0.113.7/32");
+    machine.exec("systemctl stop tcpguard").unwrap();
+    assert_eq!(state(), "inactive\n");
 }
 
 #[test]

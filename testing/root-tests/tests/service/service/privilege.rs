@@ -26,6 +26,7 @@ fn the_units_are_exposed_at_1_5_and_2_5_of_10_at_most() {
     for (unit, threshold) in [
         ("tcpguard.service", 15),
         ("tcpguard-selftest.service", 25),
+        ("tcpguard-hook.service", 15),
         ("tcpguard-fleet.service", 15),
         ("tcpguard-fleet-collect.service", 15),
         ("tcpguard-fleet-relief.service", 15),
