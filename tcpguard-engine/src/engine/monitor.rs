@@ -278,6 +278,9 @@ impl ListenerMonitor {
         let rtt = self.rtt();
         let around = Around { rtt, health_checks, held };
         self.quiet.poll(now, &self.window, &self.natural, around, settings);
+        if self.hides_flood(settings) {
+            self.quiet.restart(now);
+        }
         let signal = match (fast, occupied, slow) {
             (true, ..) => Some(Signal::Fast),
             (false, true, _) => Some(Signal::Occupancy),

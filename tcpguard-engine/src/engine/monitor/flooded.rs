@@ -9,6 +9,7 @@ use crate::evidence::IncidentClass;
 use crate::incident::Incident;
 use crate::input::{Mitigation, Mode, Timestamp};
 use crate::policy::Residual;
+use crate::settings::Settings;
 
 /// Span of the mean rate of failures: as far back as the window reaches, and longer than the pauses of pulsed floods
 /// (2.75 s in a public capture, 10 s assumed). In a second a few SYNs vary too much to be compared.
@@ -22,6 +23,8 @@ const BURST_MIN: u64 = 32;
 /// arrive evenly, as many wait only where they are half a second away. For such clients the end is reported two
 /// seconds later.
 const BURST: f64 = 0.5;
+/// SYNs of a client that is never answered: the first and six retransmissions (`net.ipv4.tcp_syn_retries`).
+const UNANSWERED: f64 = 7.0;
 
 /// A listener's part in the incident of the host.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +57,13 @@ impl ListenerMonitor {
     /// Returns whether a flood is on.
     pub fn is_flooded(&self) -> bool {
         self.class().is_some_and(IncidentClass::is_flood)
+    }
+
+    /// Returns whether a full accept queue hides the flood: the kernel answers no SYN then, so that no handshake begins
+    /// and none fails.
+    pub fn hides_flood(&self, settings: &Settings) -> bool {
+        let clients = self.baseline_syn_rate().max(settings.failure_floor);
+        self.is_flooded() && self.pressure.is_full() && self.syn_rate() > UNANSWERED * clients
     }
 
     /// Time of the end of the last incident of failed handshakes, which may have called for mitigations. `None` while
