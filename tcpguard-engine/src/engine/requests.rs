@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::Engine;
 use super::monitor::ALERT_WINDOW;
 use super::rule_book::ALERTED_SINGLY;
-use crate::evidence::Severity;
-use crate::incident::{Event, NamedRule, RuleTerms, Target};
+use crate::evidence::{IncidentClass, Severity};
+use crate::incident::{Event, IncidentReport, NamedRule, RuleTerms, Target};
 use crate::input::{
     ClientsWithin, FleetName, Force, Listener, ListenerId, Matcher, Mitigation, Mode, Order,
     Origin, Request, Rule, RuleId, RuleReason, RuleToImport, Timestamp, Which, Whose,
@@ -78,7 +78,13 @@ impl Engine {
         let again = self.rules.table.find(&matcher).is_some_and(|entry| {
             entry.is_operators() && entry.rule.confirmation.is_none() && entry.rule.expires > now
         });
-        let cuts_off = clients.validated > 0 && !again;
+        // A scanner completes handshakes where it finds an open port.
+        let scans = |scan: IncidentReport| {
+            let scanner = scan.evidence.top_sources.first();
+            scan.class == IncidentClass::Scan
+                && scanner.is_some_and(|top| IpNet::from(top.addr) == net)
+        };
+        let cuts_off = clients.validated > 0 && !again && !self.host_reports().any(scans);
         if force == Force::No {
             self.rules.check_harmless(net)?;
             if cuts_off {
@@ -89,11 +95,13 @@ impl Engine {
             self.rules.terms(now, &rule, force, self.rules.table.operators_over(&net), cuts_off);
         let reason = RuleReason::Given { text: rule.reason.unwrap_or_default() };
         let left_s = expires.since(now).as_secs();
+        let replaced = self.rules.table.for_other_ports(&matcher);
+        let replaces = replaced.map(|entry| self.listeners.rule_report(entry));
         let confirmed = confirmation.as_ref().map(|it| it.until.since(now).as_secs());
         let terms = RuleTerms {
             lifetime_s: confirmed.unwrap_or(left_s),
             confirm_s: confirmed.map(|_| left_s),
-            replaces: self.rules.table.for_other_ports(&matcher).map(|entry| entry.rule.id),
+            replaces: replaces.as_ref().map(|rule| rule.id),
         };
         let of_fleet = self.rules.table.of_fleet().map(|(entry, _)| &entry.rule);
         let outranked = of_fleet.filter(|rule| rule.matcher.prefix() == Some(net));
@@ -113,7 +121,7 @@ impl Engine {
         let entry = installed.and_then(|_| self.rules.table.find(&matcher));
         let report = entry.map(|entry| self.listeners.rule_report(entry));
         report
-            .map(|rule| Response::Blocked { rule, clients })
+            .map(|rule| Response::Blocked { rule, replaces, clients })
             .ok_or(RequestError::Full { limit: self.rules.table.room() })
     }
 

@@ -30,6 +30,8 @@ pub enum Response {
     Blocked {
         /// The rule.
         rule: RuleReport,
+        /// The rule for other ports that it replaced.
+        replaces: Option<RuleReport>,
         /// The clients that it cuts off.
         clients: ClientsWithin,
     },

@@ -124,7 +124,18 @@ fn other_ports_take_the_place_of_those_before_and_the_new_rule_is_there_first() 
     let again = block_ports(&mut lab, "192.0.2.0/24", &[443], 700, false).expect("blocked");
     assert_eq!((again.id, lab.removed.len()), (first.id, 0), "the same rule, with another end");
 
-    let other = block_ports(&mut lab, "192.0.2.0/24", &[80, 8080], 600, false).expect("blocked");
+    let asked = Request::Block {
+        net: net("192.0.2.0/24"),
+        ports: Ports::new(&[80, 8080]).expect("two"),
+        lifetime: Duration::from_secs(600),
+        reason: "abuse report".to_owned(),
+        force: Force::No,
+        clients: ClientsWithin::default(),
+    };
+    let Ok(Response::Blocked { rule: other, replaces, .. }) = lab.request(asked) else {
+        panic!("blocked");
+    };
+    assert_eq!(replaces.map(|rule| rule.id), Some(first.id), "the operator hears of it");
     assert_ne!(other.id, first.id, "it is in the kernel before the other one goes");
     assert_eq!(in_kernel(&lab), [("192.0.2.0/24".to_owned(), vec![80, 8080], true)]);
     let replaced = RemovalReason::Replaced { by: RuleId(1) };
@@ -318,7 +329,7 @@ fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
 
     let within = Duration::from_secs(60);
     let confirmation = Force::PendingConfirmation { within, caller: None };
-    let Ok(Response::Blocked { rule, clients: reported }) =
+    let Ok(Response::Blocked { rule, clients: reported, .. }) =
         lab.request(asked(confirmation, clients))
     else {
         panic!("blocked");

@@ -26,6 +26,8 @@ pub(crate) struct Blocked {
     schema: &'static str,
     /// The new rule; in a dry run, the rule that would be made.
     rule: Rule,
+    /// The rule on the same prefix for other ports that it replaces; `null` where there is none.
+    replaces: Option<Rule>,
     /// True if this was a dry run, in which no rule was made.
     dry_run: bool,
     /// Numbers of validated clients that the rule cuts off.
@@ -62,8 +64,8 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     let mut all = Vec::new();
     for prefix in &args.prefixes {
         all.push(match session.client.call(request(prefix, args.dry_run))? {
-            Response::Blocked { rule, dry_run, clients } => {
-                Blocked { schema: Blocked::ID, rule, dry_run, clients }
+            Response::Blocked { rule, replaces, dry_run, clients } => {
+                Blocked { schema: Blocked::ID, rule, replaces, dry_run, clients }
             }
             other => return Err(foreign(&other).into()),
         });
@@ -73,7 +75,8 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     session.render(|out, view| {
         all.iter().try_for_each(|blocked| {
-            text::blocked(out, &blocked.rule, blocked.clients, blocked.dry_run, view)
+            let Blocked { rule, replaces, clients, dry_run, .. } = blocked;
+            text::blocked(out, rule, replaces.as_ref(), *clients, *dry_run, view)
         })
     })?;
     if args.dry_run {

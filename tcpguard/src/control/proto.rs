@@ -228,6 +228,8 @@ pub enum Response {
     Blocked {
         /// The rule that now exists, or would exist.
         rule: Rule,
+        /// The rule for other ports that it replaces.
+        replaces: Option<Rule>,
         /// True if only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.

@@ -18,8 +18,9 @@ pub fn response(
         rules.iter().map(|rule| Rule::build(rule, clock)).collect()
     };
     match result {
-        Ok(engine::Response::Blocked { rule, clients }) => Response::Blocked {
+        Ok(engine::Response::Blocked { rule, replaces, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
+            replaces: replaces.map(|rule| Rule::build(&rule, clock)),
             clients,
             dry_run: request.is_dry_run(),
         },

@@ -102,6 +102,7 @@ fn origin(rule: &Rule) -> String {
 pub fn blocked(
     out: &mut impl Write,
     rule: &Rule,
+    replaces: Option<&Rule>,
     clients: ClientsWithin,
     dry_run: bool,
     view: &View,
@@ -114,6 +115,10 @@ pub fn blocked(
     } else {
         let (subject, id) = (rule.subject(), rule.id);
         writeln!(out, "blocked {subject} for {lifetime}, until {ends}{unless} (rule {id})")?;
+    }
+    if let Some(old) = replaces {
+        let left = span(Duration::from_secs(old.expires_in_s));
+        writeln!(out, "it replaces rule {} on {}, which has {left} left", old.id, old.subject())?;
     }
     match (clients.validated, dry_run) {
         (0, _) => Ok(()),

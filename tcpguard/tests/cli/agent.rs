@@ -202,7 +202,7 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
                 Force::No | Force::ForGood => rule,
             };
             let rule = Rule { ports: *ports, ..rule };
-            Response::Blocked { rule, dry_run, clients: ClientsWithin::default() }
+            Response::Blocked { rule, replaces: None, dry_run, clients: ClientsWithin::default() }
         }
         Change::ConfirmRules { .. } | Change::SetMode { .. } => panic!("{change:?}"),
     }
