@@ -87,7 +87,7 @@ fn a_configuration_that_was_refused_is_a_warning_until_it_is_corrected() {
                   configuration refused, the previous one still applies: line 3: unknown key; ";
     assert!(printed.starts_with(begins), "{printed}");
     let printed = line(&started_over_a_mistake(), &[], &[]);
-    let begins = "TCPGUARD WARNING - DEGRADED: config_refused, 52 handshakes/s (baseline 52/s), 52 \
+    let begins = "TCPGUARD WARNING - DEGRADED: config refused, 52 handshakes/s (baseline 52/s), 52 \
                   SYN/s; configuration refused at the start, the last valid one of \
                   2026-11-20T14:05:31.204Z applies: line 3: unknown key; see: tcpguard status | ";
     assert!(printed.starts_with(begins), "{printed}");

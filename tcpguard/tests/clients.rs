@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use support::{built, calm, flooded};
 use tcpguard::documents::monitoring::{Level, Metric, judge};
-use tcpguard::documents::{FullIncident, Reading, Status};
+use tcpguard::documents::{FullIncident, ModeRevert, Reading, Status};
 use tcpguard::telemetry::metrics::{Format, of_status, text as metrics};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
-    Event, IncidentClass, Listener, ListenerId, ListenerState, Mode, QuietReport, Report, TcpExt,
+    Completions, Event, IncidentClass, IncidentReport, Listener, ListenerId, ListenerState, Mode,
+    QuietReport, Report, TcpExt,
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, Server, Shape};
@@ -176,12 +177,55 @@ fn an_attack_that_has_stopped_is_shown_as_such() {
         let page = page(&status);
         assert!(page.starts_with("! tcpguard"), "{page}");
         assert!(page.contains("ATTACK STOPPED, over in 14s"), "{page}");
+        let exposed = metrics(of_status(&status), Format::Prometheus);
+        assert!(exposed.contains("tcpguard_state{state=\"attack_unmitigated\"} 0"), "{exposed}");
         let said = "no SYN of the flood at :443 for 16s";
         assert_eq!(page.contains(said), mode == Mode::Enforce, "{page}");
         let full = FullIncident::build(&report.incidents[0], &report, facts.clock);
         let request = text::provider(&full).join("\n");
         assert!(request.contains("End: 2026-11-20 14:05:15 UTC"), "{request}");
     }
+}
+
+/// The application has crashed: the kernel refuses its clients, which is no incident.
+#[test]
+fn clients_that_are_refused_are_the_headline() {
+    let (mut report, facts) = calm();
+    for listener in &mut report.listeners {
+        listener.completions = Completions { rate: 0.0, baseline: Some(50.0), failed: Some(50.0) };
+    }
+    let status = built(&report, &facts);
+    let situation = text::headline(&status).1.into_owned();
+    assert_eq!(situation, "CLIENTS DO NOT CONNECT, not an attack");
+    assert_eq!(judge(&status, situation, &[], &[]).level, Level::Critical);
+}
+
+/// What no agent counted is no failure of clients.
+#[test]
+fn the_time_without_an_agent_lowers_no_mean() {
+    let (mut report, facts) = flooded(Mode::Enforce);
+    let incident = &mut report.incidents[0];
+    incident.ended = Some(facts.clock.now);
+    let mean = |incident: &IncidentReport| {
+        FullIncident::build(incident, &report, facts.clock).incident.clients.unwrap()
+    };
+    let (all, mut away) = (incident.clone(), incident.clone());
+    away.counted /= 2;
+    away.completed /= 2;
+    assert_eq!(mean(&away).completed_pps, mean(&all).completed_pps);
+    away.counted = all.counted;
+    assert!(mean(&away).completed_pps < mean(&all).completed_pps, "by the whole duration");
+}
+
+#[test]
+fn a_mode_that_reverts_unless_confirmed_is_an_action() {
+    let (report, mut facts) = flooded(Mode::Enforce);
+    assert!(page(&built(&report, &facts)).contains("Action      none needed"));
+    let soon = Some(facts.clock.time_at(facts.clock.now + Duration::from_secs(18)));
+    let ends = ModeRevert { revert_to: Mode::Observe, confirm_by: soon, until: None, in_s: 18 };
+    facts.mode_reverts = Some(ends);
+    let page = page(&built(&report, &facts));
+    assert!(page.contains("Action      sudo tcpguard confirm"), "{page}");
 }
 
 /// Nothing is mitigated, and clients connect: the kernel does it.

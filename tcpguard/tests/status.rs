@@ -137,11 +137,11 @@ fn the_first_line_says_what_one_would_not_think() {
 
     // Whatever else makes it degraded, the first note is named by its code and its subject.
     broken.health.retain(|finding| finding.code != "detached");
-    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: rule_drift  ";
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: rule drift  ";
     assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
     broken.health[0].code = "listeners_full".to_owned();
     broken.health[0].subject = Some("LISTENERS".to_owned());
-    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: listeners_full LISTENERS  ";
+    let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED: listeners full LISTENERS  ";
     assert!(brief(&broken).starts_with(said), "{}", brief(&broken));
     broken.health.clear();
     let said = "✗ tcpguard 0.1.0 on edge-1 — DEGRADED  ";
@@ -428,7 +428,7 @@ fn a_refused_configuration_is_a_warning_at_a_reload_and_at_a_start() {
         assert_eq!((&*finding.code, finding.severity), ("config_refused", Severity::Warning));
         assert!(finding.hint.as_deref().is_some_and(hint_check::is_named), "{finding:?}");
         assert_eq!(status.daemon.state, state);
-        assert_eq!(page(&status).contains("DEGRADED: config_refused"), stands_in.is_some());
+        assert_eq!(page(&status).contains("DEGRADED: config refused"), stands_in.is_some());
     }
 }
 

@@ -75,6 +75,8 @@ pub(crate) struct Incident {
     cookies_sent: u64,
     cookies_redeemed: u64,
     completed: u64,
+    /// Time of its counts, which leaves out that without an agent.
+    counted: Duration,
     /// Counts since it was last seen, which are not its own if it is over.
     tail: Sums,
     baseline_completed: Option<f64>,
@@ -149,6 +151,7 @@ impl Incident {
             cookies_sent: 0,
             cookies_redeemed: 0,
             completed: opening.completed,
+            counted: now.since(opening.started),
             tail: Sums::default(),
             baseline_completed: opening.baseline_completed,
             steady: Steady::default(),
@@ -207,6 +210,7 @@ impl Incident {
             judged_from: now + RELEARNING,
             cookies_sent: report.cookies_sent,
             cookies_redeemed: report.cookies_redeemed,
+            counted: report.counted,
             peak: report.peak_syn_rate,
             actions: report.actions.clone(),
             notified: Notified { actions: report.actions.len() + 1, ..opened.notified },
@@ -285,6 +289,7 @@ impl Incident {
         self.cookies_sent += tick.cookies_sent;
         self.cookies_redeemed += tick.cookies_redeemed;
         self.completed += tick.established;
+        self.counted += tick.span;
         self.tail += tick;
         match self.class {
             IncidentClass::HandshakeDegraded => self.steady.add(tick),
@@ -367,8 +372,10 @@ impl Incident {
 
     /// Leaves out the counts since it was last seen.
     pub fn cut_tail(&mut self) {
-        let Sums { syns, matched, dropped, cookies_sent, cookies_redeemed, established, .. } =
-            std::mem::take(&mut self.tail);
+        let Sums {
+            syns, matched, dropped, cookies_sent, cookies_redeemed, established, span, ..
+        } = std::mem::take(&mut self.tail);
+        self.counted = self.counted.saturating_sub(span);
         for (count, tail) in [
             (&mut self.syns, syns),
             (&mut self.matched, matched),
@@ -576,6 +583,7 @@ impl Incident {
             cookies_sent: self.cookies_sent,
             cookies_redeemed: self.cookies_redeemed,
             completed: self.completed,
+            counted: self.counted,
             baseline_completed_rate: self.baseline_completed,
             syn_rate: self.rate,
             stopped_rate: self.stopped,

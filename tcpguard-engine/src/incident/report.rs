@@ -1,5 +1,7 @@
 //! An incident, as it is reported.
 
+use std::time::Duration;
+
 use super::event::Event;
 use super::record::Record;
 use super::retention::Worth;
@@ -51,6 +53,9 @@ pub struct IncidentReport {
     pub cookies_redeemed: u64,
     /// Handshakes that completed: clients that got in.
     pub completed: u64,
+    /// Time over which these were counted, which leaves out that without an agent.
+    #[serde(default)]
+    pub counted: Duration,
     /// Baseline of completed handshakes per second at its listener when it was opened. `None` where that is
     /// not known, and for an incident of no listener.
     #[serde(default)]

@@ -44,6 +44,8 @@ fn an_attack_keeps_its_number_over_restarts_and_is_reported_once() {
         let incident = lab.incident();
         assert_eq!((incident.started, incident.class), (before.started, before.class));
         assert!(incident.syns > before.syns + 150_000, "{} {}", incident.syns, before.syns);
+        let uncounted = lab.kernel.now.since(incident.started).saturating_sub(incident.counted);
+        assert!(uncounted < Duration::from_secs(1), "{uncounted:?}");
         assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());
         assert_eq!(lab.removed.len(), 0, "nor taken out: {}", lab.story());
         assert!(lab.connected(20.0, 59.0) > 0.98, "{}", lab.story());

@@ -166,7 +166,7 @@ impl fmt::Display for Offence {
         if self.legacy {
             return write!(f, "rule {place} of {} {table} {chain} ({words})", self.program());
         }
-        write!(f, "rule {handle} of {} {table} {chain} ({words})", family.name())
+        write!(f, "rule with handle {handle} of {} {table} {chain} ({words})", family.name())
     }
 }
 

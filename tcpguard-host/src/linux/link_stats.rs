@@ -9,6 +9,8 @@ use super::netlink::{Message, Netlink, attributes, field};
 
 /// `RTM_GETLINK`, include/uapi/linux/rtnetlink.h.
 const RTM_GETLINK: u16 = 18;
+/// Offset of the flags in `struct ifinfomsg`.
+const IFI_FLAGS: usize = 8;
 /// `IFLA_IFNAME`, include/uapi/linux/if_link.h.
 const IFLA_IFNAME: u16 = 3;
 /// The kernel's `IFLA_STATS64`.
@@ -29,6 +31,8 @@ pub struct LinkStats {
     pub rx_fifo: u64,
     /// Packets without a handler: the interface is an inactive port of a bond, for one.
     pub rx_nohandler: u64,
+    /// True if it is down or without a carrier.
+    pub is_down: bool,
 }
 
 /// The counters of the interface of that name in this namespace; `None` if there is none.
@@ -59,10 +63,12 @@ fn parse(message: &Message) -> Result<Option<LinkStats>, DecodeError> {
     if message.kind != RTM_NEWLINK {
         return Err(format!("message type {} in place of an interface", message.kind).into());
     }
+    let flags = field(message.payload, IFI_FLAGS).map(u32::from_ne_bytes)?;
     for attribute in attributes(message.payload, IFINFOMSG_LEN) {
         let attribute = attribute?;
         if attribute.kind() == IFLA_STATS64 {
-            return counters(attribute.value()).map(Some);
+            let is_down = flags & libc::IFF_LOWER_UP as u32 == 0;
+            return Ok(Some(LinkStats { is_down, ..counters(attribute.value())? }));
         }
     }
     Ok(None)
@@ -77,6 +83,7 @@ fn counters(stats: &[u8]) -> Result<LinkStats, DecodeError> {
         rx_missed: counter(15)?,
         rx_fifo: counter(14)?,
         rx_nohandler: counter(23)?,
+        is_down: false,
     })
 }
 
@@ -107,8 +114,13 @@ mod tests {
             rx_missed: 115,
             rx_fifo: 114,
             rx_nohandler: 123,
+            is_down: true,
         };
         assert_eq!(parse_one(RTM_NEWLINK, &link()).expect("well formed"), Some(expected));
+        let mut up = link();
+        up[IFI_FLAGS..IFI_FLAGS + 4].copy_from_slice(&(libc::IFF_LOWER_UP as u32).to_ne_bytes());
+        let expected = LinkStats { is_down: false, ..expected };
+        assert_eq!(parse_one(RTM_NEWLINK, &up).expect("well formed"), Some(expected));
         assert!(parse_one(RTM_NEWLINK + 1, &link()).is_err());
     }
 

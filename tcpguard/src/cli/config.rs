@@ -99,9 +99,13 @@ fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
         session.print_document(&report(&loaded, warnings))?;
         return Ok(loaded.map(drop)?);
     }
-    session.print(&format!("{}\n", valid(&loaded?)))?;
+    let loaded = loaded?;
+    session.print(&format!("{}\n", valid(&loaded)))?;
     for Failure { message, hint } in &warnings {
         session.warn(message, hint);
+    }
+    if loaded.config.interfaces.names.is_empty() {
+        return Ok(());
     }
     session.say(match session.client.call(Request::Mode) {
         Err(ClientError::NotRunning { .. }) => "to start with it: systemctl start tcpguard",
@@ -113,7 +117,7 @@ fn check(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
 /// Returns the problems that are not mistakes, but keep an agent from starting or from protecting the host.
 fn warnings(config: &Config) -> Vec<Failure> {
     if config.interfaces.names.is_empty() {
-        let message = "no interface is named, so the service does not start";
+        let message = "no interface is named, so a start or reload is refused";
         return vec![Failure::new(message, "set [interfaces] names; interfaces: ip -br link")];
     }
     let missing =

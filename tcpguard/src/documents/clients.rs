@@ -51,10 +51,11 @@ impl Clients {
         }
     }
 
-    /// Builds the counts of an incident that is over, as means of its duration; `None` while it is open, and
-    /// without a known baseline.
+    /// Builds the counts of an incident that is over, as means of the time over which it was counted; `None` while it is
+    /// open, and without a known baseline.
     pub(super) fn over(incident: &IncidentReport) -> Option<Self> {
-        let lasted = incident.ended?.since(incident.started).as_secs_f64();
+        incident.ended?;
+        let lasted = incident.counted.as_secs_f64();
         let baseline = incident.baseline_completed_rate?;
         let mean = |count: u64| if lasted > 0.0 { count as f64 / lasted } else { 0.0 };
         let failing = mean(incident.syns.saturating_sub(incident.completed));

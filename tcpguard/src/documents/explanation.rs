@@ -237,7 +237,12 @@ impl Explanation {
                 let last = self.mode == Mode::Enforce;
                 decisions.push(Decision { last, ..by_source(rule) });
             }
-            (_, Some(exemption)) => decisions.push(exemption.clone()),
+            (_, Some(exemption)) => {
+                decisions.push(exemption.clone());
+                if exemption.by == DecidedBy::Exempt && self.is_client() {
+                    decisions.push(Decision { outcome: VALIDATED, ..exemption.clone() });
+                }
+            }
             (None, None) => {}
         }
         let is_client = |exemption: &Decision| exemption.by == DecidedBy::Client;
@@ -286,6 +291,16 @@ impl Explanation {
         })
     }
 
+    /// Returns whether the exemption is that of clients, whose first SYNs pass signature rules and limits.
+    fn is_client(&self) -> bool {
+        let net = |text: &str| text.parse::<IpNet>().ok();
+        let about = net(&self.prefix);
+        let covers = |allowed: &Allowed| {
+            net(&allowed.prefix).zip(about).is_some_and(|(all, one)| all.contains(&one))
+        };
+        self.allowed.iter().any(covers)
+    }
+
     fn validated_client(&self) -> Option<Decision> {
         let since = self.completed_at?;
         let decision = Decision::new(DecidedBy::Client, VALIDATED, Why::Completed);
@@ -314,7 +329,7 @@ impl Explanation {
     }
 }
 
-/// Outcome for a validated client at an automatic rule.
+/// Outcome for a validated or allowlisted client at an automatic rule.
 const VALIDATED: Outcome =
     Outcome::PassUpTo { per_second: 1_000_000_000 / VALIDATED_RATE.interval_ns as u64 };
 
@@ -438,6 +453,20 @@ mod tests {
             &|about| about.rules.push(rule(3, "203.0.113.7/32", None)),
             &["exempt", "signature 1", "cookies", "budget"],
             &exempt,
+        );
+        let entry = Allowed {
+            prefix: "203.0.113.0/24".to_owned(),
+            reason: "partner".to_owned(),
+            uid: 0,
+            fleet: None,
+            created_at: time("03:04:05"),
+            expires_at: time("04:04:05"),
+            expires_in_s: 0,
+        };
+        expect(
+            &|about| about.allowed.push(entry.clone()),
+            &["exempt", "exempt", "signature 1", "cookies", "budget"],
+            &[Outcome::NoSourceRule, validated, Outcome::DropSignature],
         );
         expect(&|about| about.forced.push(3), &["source 3"], &[Outcome::Drop]);
         expect(

@@ -121,9 +121,11 @@ impl LossCounters {
         self.softnet.iter().map(|cpu| cpu.dropped).sum()
     }
 
-    /// Packets that the XDP program has seen.
+    /// Packets that the XDP program has seen, or those that the CPUs took, whichever are more: a backlog drops packets of
+    /// any interface and namespace of the machine.
     pub fn seen(&self) -> u64 {
-        self.packets_by_cpu.iter().sum()
+        let taken = self.softnet.iter().map(|cpu| cpu.processed).sum();
+        self.packets_by_cpu.iter().sum::<u64>().max(taken)
     }
 }
 

@@ -172,8 +172,17 @@ pub enum Advised {
 impl Status {
     /// Time at which the last of the open attacks is over, where nothing is seen of any.
     pub fn attack_ends(&self) -> Option<Time> {
-        let floods = self.incidents.iter().filter(|incident| incident.class.is_flood());
-        let ends: Option<Vec<Time>> = floods.map(|flood| Some(flood.quiet?.ends_at)).collect();
+        self.all_end(|incident| incident.class.is_flood())
+    }
+
+    /// The same of all incidents.
+    pub fn incidents_end(&self) -> Option<Time> {
+        self.all_end(|_| true)
+    }
+
+    fn all_end(&self, which: impl Fn(&Incident) -> bool) -> Option<Time> {
+        let incidents = self.incidents.iter().filter(|incident| which(incident));
+        let ends: Option<Vec<Time>> = incidents.map(|one| Some(one.quiet?.ends_at)).collect();
         ends?.into_iter().max_by_key(|ends| ends.0)
     }
 }
@@ -182,6 +191,11 @@ impl Incident {
     /// Time at which it was last seen, where it is not seen now.
     pub fn last_seen(&self) -> Option<Time> {
         self.ended_at.or(self.quiet.map(|quiet| quiet.since))
+    }
+
+    /// Returns whether the agent ended before it did.
+    pub fn was_left_open(&self) -> bool {
+        matches!(self.actions.last(), Some(Action { action: Event::AgentEnded, .. }))
     }
 
     /// Its worth in a record with a limit.

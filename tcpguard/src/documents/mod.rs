@@ -33,7 +33,7 @@ mod transfer;
 pub use agent_event::*;
 pub use alerts::*;
 pub use allowed::Allowed;
-pub(crate) use build::{MOSTLY_STOPPED, PAST_LISTED};
+pub(crate) use build::{MOSTLY_STOPPED, PAST_LISTED, open_incident};
 pub use capture::{CaptureEnd, CaptureResult, CapturedSyn};
 pub use clients::{Clients, Connect};
 pub use counts::{Counts, IncidentCount};

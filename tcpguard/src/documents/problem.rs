@@ -86,11 +86,16 @@ pub enum Problem<'a> {
     Detached(&'a str),
     /// The XDP program is attached in generic mode, which was not chosen.
     XdpGeneric(&'a InterfaceFacts),
+    /// An interface is down or without a carrier.
+    LinkDown(&'a str),
 }
 
 /// The problems of the agent and its host. Those that the agent found itself are in [`Facts::health`].
 pub fn problems<'a>(report: &'a Report, facts: &'a Facts, losses: &'a Losses) -> Vec<Problem<'a>> {
     let mut found: Vec<Problem<'_>> = facts.interfaces.iter().flat_map(of_interface).collect();
+    let links = facts.interfaces.iter().zip(&facts.losses.now.links);
+    let down = links.filter(|(interface, link)| interface.ifindex != 0 && link.is_down);
+    found.extend(down.map(|(interface, _)| Problem::LinkDown(&interface.name)));
     if let (Some(_), Some(in_kernel)) = (facts.drift_since, facts.rules_in_kernel) {
         found.push(Problem::RuleDrift { in_kernel, of: report.rules.len() });
     }

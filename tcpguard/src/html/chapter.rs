@@ -93,12 +93,12 @@ fn headline(
 fn subject(chapter: &Chapter, Story { host, times, .. }: &Story) -> Vec<(&'static str, String)> {
     let Chapter { full, line } = chapter;
     let incident = &full.incident;
-    let when = match incident.ended_at {
-        Some(ended) => format!(
+    let when = match incident.last_seen() {
+        Some(last) => format!(
             "{} to {} ({})",
             times.show_in_full(incident.since),
-            times.show(ended),
-            span(between(incident.since, ended))
+            times.show(last),
+            span(between(incident.since, last))
         ),
         None => format!("since {}", times.show_in_full(incident.since)),
     };

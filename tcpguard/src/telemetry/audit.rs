@@ -5,7 +5,7 @@ use std::fs;
 use log::Level;
 use tcpguard_host::stderr;
 
-use crate::control::{Peer, Request, Response};
+use crate::control::{Peer, RefusalKind, Request, Response};
 
 /// The login of a process that no login began.
 const NO_LOGIN: u32 = u32::MAX;
@@ -39,6 +39,9 @@ fn line(
         _ => String::new(),
     };
     let result = match response {
+        Response::Refused(refusal) if refusal.kind == RefusalKind::Unstored => {
+            format!("ok, not saved error=\"{}\"", quoted(&refusal.message))
+        }
         Response::Refused(refusal) => format!("refused error=\"{}\"", quoted(&refusal.message)),
         _ => "ok".to_owned(),
     };
@@ -62,7 +65,6 @@ fn name(uid: u32, users: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::RefusalKind;
     use tcpguard_engine::Mode;
 
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
@@ -72,6 +74,7 @@ mod tests {
         let request = Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None };
         let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
         let refused = Response::refused(RefusalKind::Failed, "no space", "df -h");
+        let unstored = Response::refused(RefusalKind::Unstored, "no space", "df -h");
         for (uid, pid, login, response, expected) in [
             (
                 0,
@@ -100,6 +103,13 @@ mod tests {
                 Some(1001),
                 &refused,
                 "audit: uid=1001 pid=unknown request=\"mode off\" result=refused error=\"no space\"",
+            ),
+            (
+                0,
+                Some(77),
+                None,
+                &unstored,
+                "audit: uid=0 user=root pid=77 request=\"mode off\" result=ok, not saved error=\"no space\"",
             ),
         ] {
             let peer = Peer { uid, pid };

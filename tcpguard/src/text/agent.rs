@@ -93,8 +93,8 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
             listed(head, &drifts, *count as usize, ". See: tcpguard doctor")
         }
         AgentEvent::DroppedBeforeXdp { ring_pps, backlog_pps } => format!(
-            "{} packets/s dropped before XDP (NIC ring {}, CPU backlog {}): client packets are \
-             being lost. Run: tcpguard doctor",
+            "{} packets/s dropped before XDP (NIC ring {}, CPU backlogs of the machine {}): clients' \
+             may be among them. Run: tcpguard doctor",
             short(ring_pps + backlog_pps),
             short(*ring_pps),
             short(*backlog_pps)

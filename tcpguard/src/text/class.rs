@@ -59,7 +59,7 @@ pub(super) const fn words(class: IncidentClass) -> ClassWords {
         },
         IncidentClass::ListenerOverload => ClassWords {
             title: "full accept queue",
-            numbers: &[Rate, Success],
+            numbers: &[RateOverBaseline],
             consequence: "The application accepts too slowly: tcpguard listeners",
             ..flood
         },

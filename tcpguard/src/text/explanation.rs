@@ -9,7 +9,7 @@ use tcpguard_host::units::whole;
 use super::reason::{clients_within, mitigation_reason, rule_reason};
 use super::rules::{allowlist, rules};
 use super::view::{View, wrap};
-use crate::documents::{Decision, Explanation, Judged, Outcome, Replies, Why};
+use crate::documents::{DecidedBy, Decision, Explanation, Judged, Outcome, Replies, Why};
 
 /// The decisions about a prefix, in the order in which the kernel takes them.
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
@@ -35,8 +35,14 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
             }
         }
     }
-    if judged.decisions.last().is_some_and(|last| !last.last) {
-        writeln!(out, "     the remaining SYNs pass")?;
+    if let Some(last) = judged.decisions.last().filter(|decision| !decision.last) {
+        let rest = match last.by {
+            DecidedBy::Cookies => {
+                "beyond the replies to its network, SYNs get the SYN rate limit, or are dropped"
+            }
+            _ => "the remaining SYNs pass",
+        };
+        writeln!(out, "     {rest}")?;
     }
     match (about.port, about.listeners.as_slice()) {
         (None, _) => {}
@@ -44,9 +50,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
         (Some(_), listeners) => writeln!(out, "received by {}", listeners.join(", "))?,
     }
     if let Some(Replies { network, left, most }) = &about.replies {
-        let limit =
-            if 2 * left < *most { ": beyond them the stack gets what its queue holds" } else { "" };
-        writeln!(out, "{left} of {most} replies left for {network}{limit}")?;
+        writeln!(out, "{left} of {most} replies left for {network}")?;
     }
     if let Some(completed) = about.completed_at {
         writeln!(out, "last completed handshake at {}", view.moment(completed))?;

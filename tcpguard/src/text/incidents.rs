@@ -45,7 +45,11 @@ pub fn incidents(out: &mut impl Write, all: &Incidents, view: &View) -> fmt::Res
         table.row([
             format!("#{}", one.id).into(),
             view.moment(one.since).into(),
-            one.ended_at.map_or_else(|| "open".to_owned(), end).into(),
+            match one.was_left_open() {
+                true => "not known".to_owned(),
+                false => one.ended_at.map_or_else(|| "open".to_owned(), end),
+            }
+            .into(),
             short(one.peak_syn_pps).into(),
             done(one).into(),
             incident::title(one).into(),

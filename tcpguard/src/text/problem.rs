@@ -103,6 +103,11 @@ fn finding(problem: &Problem<'_>) -> Finding {
             Finding::critical("detached", text).about(*name).hint(hint)
         }
         Problem::XdpGeneric(interface) => xdp_generic(interface),
+        Problem::LinkDown(name) => {
+            let text = format!("{name}: link down, no packets pass");
+            let hint = format!("ip link set dev {name} up");
+            Finding::warning("link_down", text).about(*name).hint(hint)
+        }
     }
 }
 

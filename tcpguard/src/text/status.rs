@@ -3,6 +3,7 @@
 //! Without `--full` it fits a terminal of 24 lines: listeners and findings share the lines that the situation leaves.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -50,11 +51,12 @@ pub struct Fact {
 }
 
 /// Beginnings of commands that only root may give.
-const ROOT_ONLY: [&str; 7] = [
+const ROOT_ONLY: [&str; 8] = [
     "ethtool -K ",
     "sysctl -w ",
     "systemctl restart ",
     "tcpguard block ",
+    "tcpguard confirm",
     "tcpguard mitigation ",
     "tcpguard mode ",
     "tcpguard reload",
@@ -88,13 +90,20 @@ pub fn brief(out: &mut impl Write, status: &Status, view: &View) -> fmt::Result 
 pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
     let unattached = status.health.iter().find(|finding| finding.code == "detached");
     let unattached = unattached.and_then(|finding| finding.subject.as_deref());
-    if let (State::AttackMitigated | State::AttackUnmitigated, Some(ends)) =
-        (status.daemon.state, status.attack_ends())
+    let connect = status.clients.connect();
+    if let (State::AttackMitigated | State::Off, Some(ends)) =
+        (status.daemon.state, status.attack_ends().filter(|_| connect != Some(Connect::Few)))
     {
         let left = span(between(status.generated_at, ends));
         return ("!", format!("ATTACK STOPPED, over in {left}").into(), Tone::Warning);
     }
-    match (status.daemon.state, status.clients.connect(), unattached) {
+    if let (State::Elevated, Some(ends)) =
+        (status.daemon.state, status.incidents_end().filter(|_| connect != Some(Connect::Few)))
+    {
+        let left = span(between(status.generated_at, ends));
+        return ("!", format!("RECOVERED, over in {left}").into(), Tone::Warning);
+    }
+    match (status.daemon.state, connect, unattached) {
         (State::AttackUnmitigated, ..) if status.daemon.mode == Mode::Off => {
             ("✗", "UNDER ATTACK, NOT mitigating: the mode is off".into(), Tone::Bad)
         }
@@ -122,13 +131,13 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
 }
 
 /// The cause of the state `degraded`, by the code and the subject of its finding:
-/// `listeners_full LISTENERS`.
+/// `listeners full LISTENERS`.
 fn cause(status: &Status) -> Option<String> {
     // A refused configuration is a warning, and makes the state degraded where the last valid one applies.
     let is_cause = |it: &&Finding| it.severity == Severity::Critical || it.code == "config_refused";
     let note = status.health.iter().find(is_cause).or(status.health.first())?;
     let subject = note.subject.as_deref().map_or_else(String::new, |it| format!(" {it}"));
-    Some(format!("{}{subject}", note.code))
+    Some(format!("{}{subject}", note.code.replace('_', " ")))
 }
 
 fn state_in_words(state: State) -> (&'static str, &'static str, Tone) {
@@ -325,9 +334,10 @@ fn mitigation(status: &Status) -> String {
 /// Actions for the operator: a command a line where there is one, and the reason.
 fn actions(status: &Status) -> Vec<String> {
     let mut actions: Vec<String> = Vec::new();
-    for (incident, advice) in
-        status.incidents.iter().filter_map(|one| Some((one, one.advice.as_ref()?)))
-    {
+    let advised = status.incidents.iter().filter_map(|one| Some((one, one.advice.as_ref()?)));
+    let mut advised: Vec<_> = advised.collect();
+    advised.sort_by_key(|(incident, _)| Reverse(incident.severity));
+    for (incident, advice) in advised {
         actions.extend(advice.command.as_deref().map(as_typed));
         actions.push(incident::advised(&advice.action, incident.is_matched()).to_owned());
     }
@@ -353,9 +363,19 @@ fn actions(status: &Status) -> Vec<String> {
         None if status.daemon.mode == Mode::Off => {
             actions.push(as_typed(Advised::TRY_ENFORCE));
         }
+        None if confirms(status) => {
+            actions.push(as_typed("tcpguard confirm"));
+            actions.push("if clients connect, before it reverts".to_owned());
+        }
         None => actions.push("none needed".to_owned()),
     }
     actions
+}
+
+/// Returns whether a mode or a rule is pending confirmation.
+fn confirms(status: &Status) -> bool {
+    let mode = status.daemon.mode_reverts.as_ref().is_some_and(|end| end.confirm_by.is_some());
+    mode || status.rules.list.iter().any(|rule| rule.confirmed_until.is_some())
 }
 
 /// The command with `sudo` where it takes root.

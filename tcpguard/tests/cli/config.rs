@@ -28,7 +28,7 @@ fn a_valid_configuration_without_interfaces_is_warned_of() {
     let file = host.path().join("guard.toml");
     let path = file.to_str().unwrap();
     for (text, interfaces, warning) in [
-        ("", "none", "no interface is named, so the service does not start"),
+        ("", "none", "no interface is named, so a start or reload is refused"),
         (
             "[interfaces]\nnames = [\"nowhere0\"]\n",
             "nowhere0",

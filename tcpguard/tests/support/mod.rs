@@ -412,6 +412,7 @@ fn flood(mode: Mode) -> IncidentReport {
         cookies_sent: if mode == Mode::Enforce { 60_000 } else { 0 },
         cookies_redeemed: if mode == Mode::Enforce { 9_900 } else { 0 },
         completed: 10_200,
+        counted: Duration::from_secs(200),
         baseline_completed_rate: Some(51.0),
         syn_rate: 98_900.0,
         stopped_rate: 0.0,

@@ -43,7 +43,7 @@ const CHECK: &str = "\
 A plugin for Nagios, Icinga and others: one line with performance data.
 WARNING: elevated, degraded, off, a mitigated attack, a refused configuration.
 CRITICAL: an unmitigated attack, clients that cannot connect, a missing XDP program, no agent.
-Names: clients (% of the baseline, during an attack), syn_pps, drop_pps, half_open (%), rules,
+Names: clients (% of the handshakes that clients attempt), syn_pps, drop_pps, half_open (%), rules,
 incidents. Ranges: 10 is 0 to 10, 10: is 10 and more, ~:10 is 10 and less, 10:20, and @10:20 is
 everything outside.
 

@@ -153,9 +153,10 @@ pub struct AllowArgs {
 }
 
 const ALLOW: &str = "\
-Automatic rules and mitigations do not drop exempt addresses. Manual blocks still do. The exemption
-persists across restarts and ends after its lifetime. For one without an end, write the prefix to
-[protect] prefixes in the configuration, and reload it.
+No automatic source rule drops exempt addresses, and 20 SYNs a second of each pass signature rules
+and limits. Manual blocks still drop them. The exemption persists across restarts and ends after its
+lifetime. For one without an end, write the prefix to [protect] prefixes in the configuration, and
+reload it.
 
 Examples:
   tcpguard allow 203.0.113.0/24 --reason \"our monitoring\"

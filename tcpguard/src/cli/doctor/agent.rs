@@ -197,10 +197,10 @@ pub(super) fn selftest(facts: &Facts) -> Vec<Checked> {
             .hint("sudo tcpguard doctor"),
         SelfTested::Stale => Checked::notice(
             CODE,
-            "not tested with this kernel, version and these sysctls: the agent uses the kernel's own SYN \
-             cookies",
+            "not tested with this kernel, version and these sysctls: each listener is tested before its \
+             first SYN cookie",
         )
-        .hint("sudo tcpguard doctor --selftest && sudo systemctl restart tcpguard"),
+        .hint("sudo tcpguard doctor --selftest"),
     }];
     if let Some(status) = status(facts)
         && findings[0].status == CheckStatus::Passed

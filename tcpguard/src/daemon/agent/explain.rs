@@ -14,7 +14,7 @@ use super::limited::network;
 use super::{Agent, clock};
 use crate::control::{RefusalKind, Response};
 use crate::documents::{
-    Allowed, Explanation, FullIncident, ListenerMitigation, Replies, Rule, Source,
+    Allowed, Explanation, FullIncident, ListenerMitigation, Replies, Rule, Source, open_incident,
 };
 
 impl Agent {
@@ -129,14 +129,19 @@ impl Agent {
         let report = self.engine.report(clock.now);
         let open = report.incidents.iter().find(|incident| incident.id == id);
         let found = open
-            .map(|incident| FullIncident::build(incident, &report, clock))
+            .map(|incident| {
+                let mut full = FullIncident::build(incident, &report, clock);
+                let obstacles = &self.mitigations.obstacles;
+                full.incident.advice = open_incident(incident, &report, obstacles, clock).advice;
+                full
+            })
             .or_else(|| self.records.incidents.find(id).cloned());
         match found {
             Some(attack) => Response::IncidentExplained(Box::new(attack)),
             None => Response::refused(
                 RefusalKind::NotFound,
                 format!(
-                    "no incident #{id} among the {} on record",
+                    "no incident #{id} on record, which holds {} past ones",
                     tcpguard_engine::Limits::PAST_INCIDENTS
                 ),
                 format!("journalctl -t tcpguard TCPGUARD_INCIDENT_ID={id}"),

@@ -200,7 +200,7 @@ fn closed(mut full: FullIncident) -> FullIncident {
         let at = looked.max(acted).max(attack.detected_at);
         attack.actions.push(Action { at, action: Event::AgentEnded });
         attack.ended_at = Some(at);
-        attack.advice = None;
+        (attack.advice, attack.mitigated_ratio) = (None, None);
         attack.rules.clear();
     }
     full

@@ -74,7 +74,9 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
     let enforces = report.mode == engine::Mode::Enforce;
     let removed = incident.record.removed.as_ref().filter(|_| enforces);
     match (incident.class, removed) {
-        _ if incident.ended.is_some() => None,
+        (class, _) if incident.ended.is_some() || !class.is_flood() && incident.quiet.is_some() => {
+            None
+        }
         (IncidentClass::HandshakeDegraded, _) => advice(Advised::CheckPath, None),
         (IncidentClass::FlashCrowd, _) => advice(Advised::AddCapacity, None),
         (IncidentClass::ListenerOverload, _) => {
@@ -121,6 +123,12 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
     });
     if let Some(remedy) = remedy.into_iter().next() {
         return Advice::against(remedy);
+    }
+    let forbidden =
+        |it: &&engine::MitigationReport| matches!(it.why, MitigationReason::Forbidden { .. });
+    if let Some(forbidden) = mitigations.iter().find(forbidden) {
+        let (listener, name) = (incident.listener, forbidden.mitigation.name());
+        return Advice::against(&format!("tcpguard mitigation {listener} {name} auto"));
     }
     let is_forwarded = |one: &ListenerReport| one.kind == ListenerKind::Forwarded;
     let restraint = incident.record.no_mitigation.as_ref().map(|restraint| &restraint.reason);

@@ -7,6 +7,7 @@ use tcpguard_engine as engine;
 use tcpguard_engine::{IncidentReport, Report, RuleReport};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
+use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::time::{Clock, Time};
 
 use super::*;
@@ -24,28 +25,24 @@ impl Status {
     pub fn build(report: &Report, facts: &Facts, health: Vec<Finding>) -> Self {
         let clock = facts.clock;
         let losses = Losses::build(facts);
-        let open = report.incidents.iter().map(|one| {
-            let mut shown = incident(one, report, clock);
-            let is_general = |advice: &Advice| {
-                matches!(advice.action, Advised::RaiseBacklog | Advised::RemoveObstacle { .. })
-            };
-            if let Some(advice) = shown.advice.as_mut().filter(|it| is_general(it))
-                && let Some(known) = known_obstacle(one, report, &facts.obstacles)
-            {
-                *advice = known;
-            }
-            shown
-        });
-        let incidents: Vec<Incident> = open.collect();
+        let open = |one| open_incident(one, report, &facts.obstacles, clock);
+        let incidents: Vec<Incident> = report.incidents.iter().map(open).collect();
         let listeners: Vec<Listener> =
             report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
+        let clients = Clients::of_all(&incidents, &listeners);
+        let state = match state(report, facts, &health, &losses) {
+            State::Protecting | State::Observing if clients.connect() == Some(Connect::Few) => {
+                State::Elevated
+            }
+            state => state,
+        };
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
         Self {
             schema: SCHEMA.to_owned(),
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
-            daemon: daemon(report, facts, state(report, facts, &health, &losses)),
-            clients: Clients::of_all(&incidents, &listeners),
+            daemon: daemon(report, facts, state),
+            clients,
             health,
             incidents,
             past_incidents: report
@@ -75,6 +72,25 @@ impl Status {
             alerts: facts.alerts[listed..].to_vec(),
         }
     }
+}
+
+/// An open incident of `report`, with the remedy of an obstacle that the engine does not know.
+pub(crate) fn open_incident(
+    one: &IncidentReport,
+    report: &Report,
+    obstacles: &[Impeded<engine::Listener>],
+    clock: Clock,
+) -> Incident {
+    let mut shown = incident(one, report, clock);
+    let is_general = |advice: &Advice| {
+        matches!(advice.action, Advised::RaiseBacklog | Advised::RemoveObstacle { .. })
+    };
+    if let Some(advice) = shown.advice.as_mut().filter(|it| is_general(it))
+        && let Some(known) = known_obstacle(one, report, obstacles)
+    {
+        *advice = known;
+    }
+    shown
 }
 
 impl Rule {
@@ -111,8 +127,9 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     let is_attack = |incident: &&IncidentReport| incident.class.is_flood();
     let mut incidents = report.incidents.iter().filter(is_attack).peekable();
     let attacked = incidents.peek().is_some();
+    let enforces = report.mode == engine::Mode::Enforce;
     let stopped =
-        report.mode == engine::Mode::Enforce && incidents.all(|attack| stops(report, attack));
+        incidents.all(|attack| attack.quiet.is_some() || (enforces && stops(report, attack)));
     // A full accept queue is the application's problem: the agent works.
     let of_agent = |finding: &&Finding| finding.code != "accept_queue_full";
     let broken = health.iter().filter(of_agent).any(|it| it.severity == Severity::Critical)

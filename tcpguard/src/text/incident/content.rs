@@ -1,6 +1,6 @@
 //! Content of the pages about an incident, in blocks.
 
-use tcpguard_engine::{IncidentClass, Measured, Scope};
+use tcpguard_engine::{Event, IncidentClass, Measured, Scope};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
@@ -13,7 +13,7 @@ use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
-    Advised, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
+    Action, Advised, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
 };
 
 /// Share of the SYNs of failed handshakes from which a source dominates.
@@ -34,7 +34,11 @@ pub fn title(incident: &Incident) -> String {
 
 /// The conclusion: incident, mitigation, clients and action, each in one line.
 pub fn conclusion(incident: &Incident, shown: Shown<'_>) -> Vec<Block> {
-    let quiet = if incident.quiet.is_some() { ", quiet since then" } else { "" };
+    let quiet = match incident.quiet {
+        Some(_) => ", quiet since then",
+        None if incident.was_left_open() => ", until the agent ended",
+        None => "",
+    };
     let time = match incident.last_seen() {
         Some(last) => format!(
             "{} to {} ({}){quiet}",
@@ -62,7 +66,8 @@ pub fn mitigation(incident: &Incident) -> String {
     if !incident.class.is_flood() {
         return "none: not an attack, nothing is dropped".to_owned();
     }
-    let now = incident.mitigated_ratio.map(|share| {
+    // Where it is quiet, the SYNs that are stopped are not its own.
+    let now = incident.mitigated_ratio.filter(|_| incident.last_seen().is_none()).map(|share| {
         format!("{} of {} stopped in the last second", percent(share), flood_at(incident))
     });
     now.into_iter().chain(treatment(incident)).collect::<Vec<_>>().join(", ")
@@ -117,7 +122,10 @@ fn clients(incident: &Incident) -> Option<String> {
 
 /// Action for the operator.
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
-    let Some(advice) = &incident.advice else { return "none needed".to_owned() };
+    let Some(advice) = &incident.advice else {
+        let unknown = incident.was_left_open();
+        return if unknown { "not known: the agent ended" } else { "none needed" }.to_owned();
+    };
     let command =
         advice.command.as_ref().map_or_else(String::new, |it| format!(": {}", as_typed(it)));
     let text = format!("{}{command}", phrases::advised(&advice.action, incident.is_matched()));
@@ -134,7 +142,9 @@ pub fn syn_rate(incident: &Incident) -> String {
     let now = incident.last_seen().is_none().then(|| format!("{}/s", short(incident.syn_pps)));
     let baseline = incident.baseline_pps.map(|rate| format!("baseline {}/s", short(rate)));
     let peak = format!("peak {}/s", short(incident.peak_syn_pps));
-    let total = format!("total {}", short(incident.syns as f64));
+    let is_restart = |action: &Action| matches!(action.action, Event::AgentRestarted);
+    let least = if incident.actions.iter().any(is_restart) { "at least " } else { "" };
+    let total = format!("total {least}{}", short(incident.syns as f64));
     let all = now.into_iter().chain([peak]).chain(baseline).chain([total]);
     all.collect::<Vec<_>>().join(", ")
 }

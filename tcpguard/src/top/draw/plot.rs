@@ -177,26 +177,24 @@ fn marks(status: &Status, axis: Axis, canvas: &mut Canvas<'_>, area: Rect) {
         .filter_map(|(at, id, name)| Some((axis.column(at)?, id, name)))
         .collect();
     events.sort_by_key(|(column, ..)| *column);
-    let mut labels: Vec<(u16, u64, String)> = Vec::new();
-    for (column, id, name) in events {
+    // Events without room between them share a label, which begins at the first.
+    let mut labels: Vec<Vec<(u16, u64, &str)>> = Vec::new();
+    for event in events {
         match labels.last_mut() {
-            // There is no room for one more label before it.
-            Some((begin, last, text)) if column < *begin + text.chars().count() as u16 + 2 => {
-                let name = if *last == id { name.to_owned() } else { format!("#{id} {name}") };
-                *text = format!("{text}, {name}");
-                *last = id;
+            Some(label) if event.0 < label[0].0 + in_words(label).chars().count() as u16 + 2 => {
+                label.push(event);
             }
-            _ => labels.push((column, id, format!("#{id} {name}"))),
+            _ => labels.push(vec![event]),
         }
     }
-    for (column, _, mut text) in labels {
+    for label in labels {
         // The newest events are shown where there is no room for all, on either side.
-        let room = (column + 1).max(area.width - column);
-        while text.chars().count() as u16 + 1 > room
-            && let Some((_, newer)) = text.split_once(", ")
-        {
-            text = newer.to_owned();
-        }
+        let fits = |from: &usize| {
+            let room = (label[*from].0 + 1).max(area.width - label[*from].0);
+            in_words(&label[*from..]).chars().count() as u16 + 1 <= room
+        };
+        let from = (0..label.len()).find(fits).unwrap_or(label.len() - 1);
+        let (column, text) = (label[from].0, in_words(&label[from..]));
         let (x, width) = (area.x + column, text.chars().count() as u16 + 1);
         if x + width <= area.right() {
             canvas.text(x, area.y, width, &format!("▲{text}"), Tone::Plain);
@@ -205,6 +203,17 @@ fn marks(status: &Status, axis: Axis, canvas: &mut Canvas<'_>, area: Rect) {
             canvas.right(left, &format!("{text}▲"), Tone::Plain);
         }
     }
+}
+
+/// Events of one label, each with the number of its incident where that is another than before.
+fn in_words(events: &[(u16, u64, &str)]) -> String {
+    let before = std::iter::once(None).chain(events.iter().map(|(_, id, _)| Some(*id)));
+    let words =
+        events.iter().zip(before).map(|((_, id, name), before)| match before == Some(*id) {
+            true => (*name).to_owned(),
+            false => format!("#{id} {name}"),
+        });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Start, mitigation and end of an incident, as far as there are such.
