@@ -67,6 +67,9 @@ pub struct Replay {
     /// Fault of the times of its packets, if there is one.
     #[serde(skip)]
     pub untimely: Option<Untimely>,
+    /// True if incidents rest on handshakes that count as failed because it holds no ACK, not even a client's.
+    #[serde(skip)]
+    pub lacks_acks: bool,
     /// Remarks about the capture and its contents, in sentences.
     #[serde(skip)]
     pub notes: Vec<String>,

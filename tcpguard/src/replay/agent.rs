@@ -222,11 +222,7 @@ impl<B: Backend> Agent<B> {
         }
         let open = self.recorder.open().clone();
         open.into_iter().for_each(|(id, line)| self.keep_line(id, line));
-        let mut incidents: Vec<_> = std::mem::take(&mut self.incidents).into_values().collect();
-        // No more packets arrive, so an incident is described by its peak and not by its final
-        // rate.
-        incidents.iter_mut().for_each(|incident| incident.syn_rate = 0.0);
-        Ok(incidents)
+        Ok(std::mem::take(&mut self.incidents).into_values().collect())
     }
 
     fn is_suspicious(&self, now: Timestamp) -> bool {
@@ -408,7 +404,8 @@ impl<B: Backend> Agent<B> {
     /// Keeps an incident as it is now, or was at its end.
     fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
         if let Some(monitored) = self.executor.listeners.get_mut(report.listener_id) {
-            report.evidence.sources_estimate = monitored.own.sources.of(now, &report);
+            let sources = monitored.own.sources.of(now, &report);
+            report.evidence.sources_estimate = sources.min(report.syns);
         }
         for header in &mut report.record.headers {
             let flow = wire::parse_packet(header.bytes.as_slice()).map(|segment| segment.flow);

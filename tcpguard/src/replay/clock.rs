@@ -18,13 +18,14 @@ const INVENTED_NS: u64 = 1000;
 const LONGER: f64 = 1.1;
 
 /// A clock that never goes backwards, whatever the packets' timestamps do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Clock {
-    now: Timestamp,
+    /// Time since the first packet.
+    elapsed: Duration,
     newest_ns: Option<u64>,
     last_ns: u64,
     /// The first and the last time there is.
-    span_ns: (u64, u64),
+    span_ns: Option<(u64, u64)>,
     /// Packets with a time, and without.
     timed: u64,
     untimed: u64,
@@ -33,42 +34,28 @@ pub struct Clock {
     set_back: u64,
 }
 
-impl Default for Clock {
-    fn default() -> Self {
-        Self {
-            now: START,
-            newest_ns: None,
-            last_ns: 0,
-            span_ns: (u64::MAX, 0),
-            timed: 0,
-            untimed: 0,
-            step_ns: None,
-            set_back: 0,
-        }
-    }
-}
-
 impl Clock {
     /// The time at which a packet stamped with `stamp_ns` (ns since 1970) arrives; without a stamp, with the one
     /// before it.
     pub fn at(&mut self, stamp_ns: Option<u64>) -> Timestamp {
         let Some(stamp_ns) = stamp_ns else {
             self.untimed += 1;
-            return self.now;
+            return self.now();
         };
         self.note(stamp_ns);
         let newest = self.newest_ns.unwrap_or(stamp_ns);
         let back = Duration::from_nanos(newest.saturating_sub(stamp_ns));
-        self.now = self.now + Duration::from_nanos(stamp_ns.saturating_sub(newest));
+        let on = Duration::from_nanos(stamp_ns.saturating_sub(newest));
+        self.elapsed = self.elapsed.saturating_add(on);
         if stamp_ns > newest || back > SET_BACK || self.newest_ns.is_none() {
             self.newest_ns = Some(stamp_ns);
         }
-        self.now
+        self.now()
     }
 
     /// The time of the last packet.
-    pub const fn now(&self) -> Timestamp {
-        self.now
+    pub fn now(&self) -> Timestamp {
+        START + self.elapsed
     }
 
     fn note(&mut self, stamp_ns: u64) {
@@ -82,7 +69,8 @@ impl Clock {
             _ => self.step_ns.filter(|known| Some(*known) == step),
         };
         self.last_ns = stamp_ns;
-        self.span_ns = (self.span_ns.0.min(stamp_ns), self.span_ns.1.max(stamp_ns));
+        let (first, last) = self.span_ns.unwrap_or((stamp_ns, stamp_ns));
+        self.span_ns = Some((first.min(stamp_ns), last.max(stamp_ns)));
     }
 
     /// Fault of the times of the capture, if there is one.
@@ -91,8 +79,8 @@ impl Clock {
         if self.untimed > self.timed || invented {
             return Some(Untimely::Missing);
         }
-        let span = Duration::from_nanos(self.span_ns.1.saturating_sub(self.span_ns.0));
-        let read = self.now.since(START);
+        let span = self.span_ns.map_or(0, |(first, last)| last - first);
+        let (span, read) = (Duration::from_nanos(span), self.elapsed);
         let longer = read.as_secs_f64() > LONGER * span.as_secs_f64();
         (self.set_back > 0).then_some(Untimely::SetBack {
             times: self.set_back,

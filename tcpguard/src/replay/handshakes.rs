@@ -1,13 +1,12 @@
 //! The handshakes of a capture. Listeners and the direction of each packet are inferred from them.
 //!
-//! A capture does not say which host tcpguard would run on, nor where it listens. Its handshakes
-//! do. A destination that answers SYNs is a listener. A capture of one direction holds no replies.
-//! There a destination is a listener if it gets many SYNs, or if its clients continue after their
-//! SYNs. Single SYNs to many destinations make no listeners, because that is the pattern of a port
-//! scan. A reset that answers a SYN is a reply too: where all SYNs are refused, no socket listens,
-//! and both directions were captured. The same holds of a reset that answers any other segment without ACK, as
-//! scanners send. A host with a listener is the protected host. SYNs travel
-//! towards its side, and packets that it sends to other hosts leave it.
+//! A capture does not say which host tcpguard would run on, nor where it listens. Its handshakes do. A destination that
+//! answers SYNs is a listener. A capture of one direction holds no replies. There a destination is a listener if it gets
+//! many SYNs, or if its clients continue after their SYNs. Single SYNs to many destinations make no listeners, because
+//! that is the pattern of a port scan. A reset that answers a SYN is a reply too: where all SYNs are refused, no socket
+//! listens, and both directions were captured. The same holds of a reset that answers any other segment without ACK, as
+//! scanners send. A host with a listener is the protected host. SYNs travel towards its side, and packets that it sends
+//! to other hosts leave it.
 //!
 //! This module sees every packet before the replayed agent does, and makes no decision about any.
 
@@ -34,11 +33,11 @@ const DESTINATIONS: usize = 4096;
 const HOSTS: usize = 4096;
 /// Addresses with a [`Reach`] that is counted.
 const ROAMERS: usize = 4096;
-/// Attempts after which a destination counts as a listener in a capture without replies. A scanner
-/// tries a port once or twice. Below this number of handshakes there is no verdict on a listener
-/// anyway.
+/// Attempts after which a destination counts as a listener in a capture without replies. A scanner tries a port once or
+/// twice. Below this number of handshakes there is no verdict on a listener anyway.
 const LISTENS_AFTER: u32 = 16;
-/// A capture holds one direction only when fewer than one SYN in this many is answered.
+/// A capture holds one direction only when fewer than one SYN in this many is answered, and clients go on without
+/// answers. Beside an unanswered flood few SYNs are answered.
 const ANSWERED_ONE_IN: u64 = 100;
 /// The same for refused SYNs. A middlebox before the host may refuse SYNs to other ports, while the
 /// host's own replies take another path. Therefore half of all SYNs must be refused. A flood of an
@@ -294,9 +293,10 @@ impl Handshakes {
     }
 
     /// Returns whether the capture holds one direction only, as far as it has been read: next to no SYN is answered,
-    /// nor are most of them refused.
+    /// nor are most of them refused, nor is the answer there of most handshakes that complete.
     pub const fn one_sided(&self) -> bool {
-        self.answers * ANSWERED_ONE_IN + self.refused * REFUSED_ONE_IN < self.syns
+        self.completed <= self.went_on
+            && self.answers * ANSWERED_ONE_IN + self.refused * REFUSED_ONE_IN < self.syns
     }
 
     /// Returns the extent to which the capture holds the replies to SYNs, as far as it has been read.

@@ -29,7 +29,9 @@ use std::time::Duration;
 use tcpguard_common::abi::{Class, FlowKey};
 use tcpguard_common::fastpath::classify;
 use tcpguard_common::wire;
-use tcpguard_engine::{IncidentClass, IncidentReport, Mode, Report, Severity, Timestamp, Tuning};
+use tcpguard_engine::{
+    IncidentClass, IncidentReport, Mode, Report, Scope, Severity, Timestamp, Tuning,
+};
 use tcpguard_host::escape;
 use tcpguard_host::hint::Hint as _;
 use tcpguard_host::time::{self, Time};
@@ -155,24 +157,8 @@ pub fn replay_beside(
     beside: &mut dyn FnMut(ReplayEvent<'_>),
 ) -> anyhow::Result<Outcome> {
     let file = named(sources.iter().map(|(file, _)| file.as_str()));
-    let mut reading = Reading {
-        recording: Recording::new(sources)?,
-        in_order: InOrder::default(),
-        packet: Packet::default(),
-        clock: Clock::default(),
-        copies: Copies::default(),
-        beginnings: Beginnings::default(),
-        handshakes: Handshakes::default(),
-        ahead: Ahead::default(),
-        packets: 0,
-        cut_syns: 0,
-        skipped: BTreeMap::new(),
-        kinds: BTreeMap::new(),
-        sampled: Sampled::default(),
-        began_ns: None,
-        is_over: false,
-        faults: Vec::new(),
-    };
+    let recording = Recording::new(sources)?;
+    let mut reading = Reading { recording, ..Reading::default() };
     let tuning: Tuning = tuning.into();
     let closed_rate = tuning.common.closed_rate;
     let mut agent = Agent::new(backend, tuning, mode)?;
@@ -193,6 +179,8 @@ pub fn replay_beside(
     let nowhere = agent.syns_to_nowhere()?;
     let mut faults = reading.faults.into_iter();
     let damage = faults.find(|fault| !matches!(fault, CaptureError::Cut { .. }));
+    let mut scopes = incidents.iter().map(|report| report.class.facts().scope);
+    let on_handshakes = scopes.any(|scope| scope == Scope::Handshakes);
     let mut replay = Replay {
         schema: SCHEMA,
         file,
@@ -210,8 +198,10 @@ pub fn replay_beside(
             .and_then(|ns| Some(Time(jiff::Timestamp::from_nanosecond(ns.into()).ok()?))),
         untimely: reading.clock.untimely(),
         sampled_one_in: reading.sampled.one_in(),
+        lacks_acks: !reading.holds_acks && reading.sampled.packets == 0 && on_handshakes,
         notes,
     };
+    replay.notes.extend(replay.lacks_acks.then(|| text::WITHOUT_ACKS.to_owned()));
     let unread = replay.unread().as_ref().map(text::unread_packets);
     let unjudged = replay.lacks_syns().then(|| text::without_syns(&replay));
     replay.notes.splice(0..0, unjudged);
@@ -236,6 +226,7 @@ struct Sampled {
 }
 
 /// The capture as it is read.
+#[derive(Default)]
 struct Reading {
     recording: Recording,
     in_order: InOrder,
@@ -248,6 +239,7 @@ struct Reading {
     packets: u64,
     /// SYNs that were cut in their options.
     cut_syns: u64,
+    holds_acks: bool,
     skipped: BTreeMap<&'static str, u64>,
     /// The kinds of the skipped packets: as many as numbers of 16 bits have room for.
     kinds: BTreeMap<Kind, u64>,
@@ -328,6 +320,7 @@ impl Reading {
     ) -> Result<(), KernelError> {
         let class = classify(segment.flags);
         self.cut_syns += u64::from(class == Class::Syn && cut.is_some());
+        self.holds_acks |= matches!(class, Class::Ack | Class::Fin);
         self.beginnings.note(at, class, &segment);
         let Noted { direction, listener, lost } = self.handshakes.note(class, &segment);
         if let Some(key) = listener {
@@ -382,7 +375,7 @@ impl Reading {
         // Without SYNs nothing shows it.
         if self.handshakes.one_sided() {
             notes.push(format!(
-                "It holds one direction only, because next to no SYN is answered: every SYN counts \
+                "Next to no SYN in it is answered, so it counts as one direction only: every SYN counts \
                  as answered, and a handshake as completed when its client goes on. A port \
                  with many SYNs, or whose clients go on, counts as a listener: {listeners} found."
             ));

@@ -58,8 +58,8 @@ pub use problem::health;
 pub use reason::{User, mitigation_noun, mitigation_reason, removal_reason, rule_reason};
 pub use refusal::{fleet_refusal, not_imported, request_error};
 pub use replay::{
-    cut_syns, replay, sampled_packets, syns_to_nowhere, unjudged, unread_packets, untimely,
-    without_syns,
+    WITHOUT_ACKS, cut_syns, replay, sampled_packets, syns_to_nowhere, unjudged, unread_packets,
+    untimely, without_syns,
 };
 pub use rules::{
     allowed, allowlist, blocked, confirmed, disallowed, imported, removed, rule, rules,

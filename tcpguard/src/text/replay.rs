@@ -53,8 +53,15 @@ pub fn replay(
 pub fn unjudged(replay: &Replay) -> Vec<String> {
     let without_syns = replay.lacks_syns().then(|| "not judged: SYNs are missing".to_owned());
     let unread = replay.unread().as_ref().map(unread);
-    unread.into_iter().chain(untimely_phrase(replay)).chain(without_syns).collect()
+    let without_acks =
+        replay.lacks_acks.then(|| "no ACK recorded: clients count as failed".to_owned());
+    let all = unread.into_iter().chain(untimely_phrase(replay));
+    all.chain(without_syns).chain(without_acks).collect()
 }
+
+/// A sentence about a capture without an ACK, with the remedy.
+pub const WITHOUT_ACKS: &str = "It holds no ACK, so every handshake counts as failed. If a filter left the ACKs out \
+     (tcp-syn), clients are taken for a flood. Record all of TCP: tcpdump -i INTERFACE -w FILE tcp";
 
 /// Sentences about such a capture, with the remedy.
 pub fn without_syns(replay: &Replay) -> String {
@@ -189,7 +196,7 @@ pub fn syns_to_nowhere(syns: u64, of: u64, closed_rate: f64) -> String {
     format!(
         "{} of {} went to ports that answered none. Below {} SYNs a second \
          (detection.closed_port_rate) only scanners are looked for among them: a flood of random \
-         ports is not judged.",
+         ports or addresses is not judged.",
         whole(syns),
         counted(of, "SYN"),
         whole(closed_rate as u64),

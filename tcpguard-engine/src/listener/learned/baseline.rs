@@ -77,8 +77,9 @@ impl Baseline {
         }
         self.learned = now;
         let last = self.pending.replace((window.last(EVERY), around));
-        // After a pause there was an alarm meanwhile.
-        if let Some((sums, then)) = last.filter(|_| since < EVERY * 2) {
+        // After a pause there was an alarm meanwhile. Where SYNs arrive and none is answered, the server is out.
+        let serves = |sums: &Sums| sums.answerable() > 0 || sums.syns == 0;
+        if let Some((sums, then)) = last.filter(|(sums, _)| since < EVERY * 2 && serves(sums)) {
             if !then.full {
                 self.syns.take(sums.per_second(sums.answerable()), sums.span, then.in_flash_crowd);
             }
@@ -111,19 +112,20 @@ mod tests {
     #[test]
     fn the_mean_of_what_was_seen_becomes_one_of_ten_minutes() {
         let (mut window, mut baseline) = (Window::default(), Baseline::default());
-        let mut play = |from: u64, until: u64, syns| {
+        let mut play = |from: u64, until: u64, syns, ignored| {
             for second in from..until {
                 let end = Timestamp::from_millis(1000 * (second + 1));
-                window.push(Tick { end, span: EVERY, syns, ..Tick::default() });
+                window.push(Tick { end, span: EVERY, syns, ignored, ..Tick::default() });
                 baseline.learn(end, &window, BaselineContext::default());
             }
             baseline.rate()
         };
-        assert_eq!(play(0, 5, 100), None);
-        assert_eq!(play(5, 20, 100), Some(100.0));
-        let after_ten_more = play(20, 30, 400).expect("a rate");
+        assert_eq!(play(0, 5, 100, 0), None);
+        assert_eq!(play(5, 20, 100, 0), Some(100.0));
+        assert_eq!(play(20, 40, 300, 300), Some(100.0), "an outage");
+        let after_ten_more = play(40, 51, 400, 0).expect("a rate");
         assert!((150.0..250.0).contains(&after_ten_more), "{after_ten_more}");
-        let settled = play(30, 2000, 400).expect("a rate");
+        let settled = play(51, 2000, 400, 0).expect("a rate");
         assert!((380.0..=400.0).contains(&settled), "{settled}");
     }
 

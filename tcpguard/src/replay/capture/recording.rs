@@ -10,6 +10,7 @@ use super::{Capture, CaptureError, Packet};
 pub type Source = (String, Box<dyn Read>);
 
 /// Captures that are read together: a packet of each is in memory, the oldest one is next.
+#[derive(Default)]
 pub struct Recording {
     captures: Vec<Ahead>,
     /// The times of the packets in memory, in ns since 1970, and the captures that they are of.

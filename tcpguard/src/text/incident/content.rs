@@ -139,7 +139,9 @@ pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
 
 /// SYN rate now and at its peak, baseline and total.
 pub fn syn_rate(incident: &Incident) -> String {
-    let now = incident.last_seen().is_none().then(|| format!("{}/s", short(incident.syn_pps)));
+    // Behind a capture's last packet there is no rate.
+    let is_now = incident.last_seen().is_none() && !incident.of_capture;
+    let now = is_now.then(|| format!("{}/s", short(incident.syn_pps)));
     let baseline = incident.baseline_pps.map(|rate| format!("baseline {}/s", short(rate)));
     let peak = format!("peak {}/s", short(incident.peak_syn_pps));
     let is_restart = |action: &Action| matches!(action.action, Event::AgentRestarted);
@@ -172,7 +174,7 @@ pub(in crate::text) fn facts(incident: &Incident) -> Vec<Block> {
     });
     let replies = incident.evidence.replies_unseen.then(|| {
         let why = match incident.of_capture {
-            true => "not seen: the capture holds one direction only",
+            true => "next to none in the capture",
             false => "not seen: they leave by an interface that is not attached",
         };
         Block::Fact("Replies", why.into())
@@ -192,11 +194,13 @@ pub(in crate::text) fn facts(incident: &Incident) -> Vec<Block> {
 /// The sources, and whether they can be blocked.
 fn sources(incident: &Incident) -> Option<String> {
     let evidence = &incident.evidence;
-    let many = format!(
-        "at least {}, {} SYN each",
-        short(evidence.sources_estimate as f64),
-        short(evidence.syns_per_source)
-    );
+    // A running host counts those of ten seconds.
+    let least = if incident.of_capture { "about" } else { "at least" };
+    let many = format!("{least} {}", short(evidence.sources_estimate as f64));
+    let many = match evidence.syns_per_source {
+        0.0 => many,
+        syns => format!("{many}, {} SYN each", short(syns)),
+    };
     let top = evidence.top_sources.first().filter(|top| top.share >= DOMINATES);
     match (incident.class, top) {
         (IncidentClass::Scan, _) => {

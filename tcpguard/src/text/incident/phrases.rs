@@ -145,8 +145,12 @@ pub const fn signal(signal: Signal, class: IncidentClass) -> &'static str {
 /// Ports and addresses that a scanner tried, as exact as they are known.
 pub(in crate::text) fn tried(ports: u64, addresses: u64) -> String {
     let known = |count: u64, [one, several]: [&str; 2]| {
-        let least = if count >= ClosedPortSource::MOST.into() { "at least " } else { "" };
-        format!("{least}{} {}", short(count as f64), if count == 1 { one } else { several })
+        let (how, name) = match count {
+            1 => ("", one),
+            count if count < ClosedPortSource::MOST.into() => ("about ", several),
+            _ => ("at least ", several),
+        };
+        format!("{how}{} {name}", short(count as f64))
     };
     let addresses = known(addresses, ["address", "addresses"]);
     format!("{} and {addresses}", known(ports, ["port", "ports"]))
@@ -237,7 +241,7 @@ mod tests {
     fn a_scan_is_named_by_what_is_known_of_it() {
         assert_eq!(on(IncidentClass::Scan, ":25"), "scan for port 25");
         assert_eq!(on(IncidentClass::Scan, "192.0.2.1"), "port scan on 192.0.2.1");
-        assert_eq!(tried(1, 33), "1 port and 33 addresses");
+        assert_eq!(tried(1, 33), "1 port and about 33 addresses");
         assert_eq!(tried(ClosedPortSource::MOST.into(), 1), "at least 266 ports and 1 address");
     }
 

@@ -77,6 +77,27 @@ fn guessed_acknowledgements_make_no_clients_of_a_flood() {
     jury.dismiss();
 }
 
+/// A full queue answers next to none of the SYNs, and both directions are in the capture all the same.
+#[test]
+fn unanswered_floods() {
+    let mut jury = Jury::default();
+    for family in families() {
+        for rate in [30.0, 3000.0] {
+            let mut scene = Scene::new(62, family, 40);
+            scene.clients(0.0, 40.0, 10.0);
+            let flood = Flood::new(10.0, 30.0, rate, From::Random, Shape::Bare);
+            scene.flood(&Flood { answered: 0.0, ..flood });
+            let name = format!("unanswered {rate}/s");
+            let replay = jury.hear(&name, &scene, View::Both, &[&["random_spoofed"]]);
+            let both = replay.notes.iter().any(|note| note.starts_with("It holds both directions"));
+            assert!(both, "{name}: {:?}", replay.notes);
+            let started = replay.incidents[0].started_s;
+            assert!(rate < 100.0 || (9.5..10.5).contains(&started), "{name}: {started}");
+        }
+    }
+    jury.dismiss();
+}
+
 #[test]
 fn pulses() {
     let mut jury = Jury::default();

@@ -109,6 +109,19 @@ fn clients_of_which_a_fifth_of_all_packets_was_not_captured() {
     jury.dismiss();
 }
 
+/// Without ACKs, which a filter may leave out, clients cannot be distinguished from a flood.
+#[test]
+fn a_capture_without_acks_is_said_to_be_one() {
+    for (fate, lacks) in [(Fate::Vanishes, true), (Fate::Completes, false)] {
+        let mut scene = Scene::new(77, Family::V4, 20);
+        let server = scene.server;
+        scene.clients_of(0.0, 20.0, 30.0, server, |_, _| Some(fate));
+        let replay = observe(&scene.capture(View::Both));
+        let said = replay.notes.iter().any(|note| note.starts_with("It holds no ACK"));
+        assert_eq!((replay.lacks_acks, said), (lacks, lacks), "{:?}", replay.notes);
+    }
+}
+
 /// Some clients retransmit only after 3 s, and a fifth of their packets was not captured. Many
 /// leave a single SYN for longer than it takes to judge a flood.
 #[test]
