@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::evidence::Severity;
 use crate::incident::{EndReason, Event, IncidentReport, NamedRule, Target};
 use crate::input::{ListenerId, Matcher, Mitigation, Origin, Rule, RuleId, Timestamp};
 use crate::listener::{Learned, LearnedError};
@@ -84,7 +83,7 @@ impl Engine {
                 incident.note(now, event.clone());
             }
         }
-        self.alert_rule(Severity::Warning, event, entry.incident());
+        self.alert_rule(event, entry.incident());
         if let Some(before) =
             entry.rule.confirmation.and_then(|confirmation| confirmation.to_restore(now))
         {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::listeners::active_rules;
 use super::monitor::ListenerMonitor;
-use crate::evidence::{IncidentClass, Severity};
+use crate::evidence::IncidentClass;
 use crate::incident::{Event, IncidentFacts, IncidentReport};
 use crate::input::{ListenerId, Timestamp};
 
@@ -31,31 +31,25 @@ impl Engine {
     /// Reports an open incident, which was last reported as `before`.
     pub(super) fn alert_with(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
         let event = Event::news(before, IncidentFacts::of(&report, self.mandate.mode));
-        self.outbox.alert(report.severity, event, Some(report));
+        self.outbox.alert(event, Some(report));
     }
 
     /// Reports an event about a rule, and the incident for which it was made.
-    pub(super) fn alert_rule(&mut self, severity: Severity, event: Event, incident: Option<u64>) {
+    pub(super) fn alert_rule(&mut self, event: Event, incident: Option<u64>) {
         if let Some(id) = incident
             && let Some(open) = self.listeners.open_incident(id)
         {
             open.note_actions_notified();
         }
         let incident = incident.and_then(|id| self.open_report(id));
-        self.outbox.alert(severity, event, incident);
+        self.outbox.alert(event, incident);
     }
 
     /// Raises an alert about a listener, and notes it at its incident.
-    pub(super) fn alert_at(
-        &mut self,
-        now: Timestamp,
-        id: ListenerId,
-        severity: Severity,
-        event: Event,
-    ) {
+    pub(super) fn alert_at(&mut self, now: Timestamp, id: ListenerId, event: Event) {
         self.listeners.note_at(now, id, event.clone());
         let incident = self.report_at(id);
-        self.outbox.alert(severity, event, incident);
+        self.outbox.alert(event, incident);
     }
 
     /// The open incident with this number, as it is now.

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use super::monitor::ListenerMonitor;
 use super::outbox::Outbox;
 use super::rule_book::RuleBook;
-use crate::evidence::Severity;
 use crate::incident::{EndFacts, EndReason, Event, IncidentReport, retained};
 use crate::input::Timestamp;
 use crate::rules::RULE_TTL;
@@ -71,7 +70,7 @@ impl Archive {
     /// Reports the end of an incident, and keeps it for reports, unless the caller keeps them.
     pub fn close(&mut self, report: IncidentReport, why: EndReason, outbox: &mut Outbox) {
         let event = Event::end(EndFacts::of(&report, why));
-        outbox.alert(Severity::Notice, event, Some(report.clone()));
+        outbox.alert(event, Some(report.clone()));
         if !self.leaves_past {
             self.past.push_front(report);
             let kept =

@@ -230,7 +230,7 @@ impl Engine {
             _ => rules.into_iter().map(|rule| event(1, Some(rule))).collect(),
         };
         for event in events {
-            self.outbox.notice(event);
+            self.outbox.alert(event, None);
         }
     }
 }

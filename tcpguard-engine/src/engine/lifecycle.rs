@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Engine;
 use super::listeners::{GATHERING, Member, RollUp, patience};
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, Suspect};
-use crate::evidence::{Assessment, Cohort, Severity, VerdictLine};
+use crate::evidence::{Assessment, Cohort, VerdictLine};
 use crate::incident::{EndReason, Event, Incident, IncidentFacts, NOTIFY_GROWTH, Opening};
 use crate::input::{Listener, ListenerId, Matcher, POLL, Sample, Timestamp};
 use crate::listener::Signal;
@@ -304,7 +304,7 @@ impl Engine {
             limit: self.mandate.settings.common.incidents as u64,
             about: Box::new(IncidentFacts::of(&report, self.mandate.mode)),
         };
-        self.outbox.alert(Severity::Critical, event, Some(report));
+        self.outbox.alert(event, Some(report));
     }
 
     /// Counts the SYNs of its listeners, releases those that are quiet, have gone or have an incident of

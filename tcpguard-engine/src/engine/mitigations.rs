@@ -10,7 +10,6 @@ use super::mandate::idle;
 use super::monitor::Harmful;
 use super::needs::{Situation, needs, retransmitted, ruled_since, would};
 use super::outbox::Start;
-use crate::evidence::Severity;
 use crate::incident::{Event, Fallback, NamedRule, Target};
 use crate::input::{Family, ListenerId, Matcher, Mitigation, Mode, Timestamp, Withheld};
 use crate::mitigation::{
@@ -118,7 +117,7 @@ impl Engine {
                 self.outbox.push(Command::StopMitigation { listener: id, mitigation });
                 if alerted {
                     let event = Event::MitigationStopped { listener, with_others, mitigation, why };
-                    self.alert_at(now, id, Severity::Notice, event);
+                    self.alert_at(now, id, event);
                 }
             }
         }
@@ -136,7 +135,7 @@ impl Engine {
             incident.record_mitigation(mitigation);
         }
         if let Some(event) = alert {
-            self.alert_at(at, listener, Severity::Notice, event);
+            self.alert_at(at, listener, event);
         }
     }
 
@@ -191,7 +190,7 @@ impl Engine {
                 harm,
                 retry_s,
             };
-            self.alert_at(now, id, Severity::Warning, event);
+            self.alert_at(now, id, event);
         }
     }
 
@@ -205,7 +204,7 @@ impl Engine {
         let event = Event::RuleWithdrawn { rule, why, then };
         self.listeners.note_at(now, id, event.clone());
         let incident = self.listeners.incident_at(id).map(|incident| incident.id());
-        self.alert_rule(Severity::Warning, event, incident);
+        self.alert_rule(event, incident);
     }
 
     /// Says that a mitigation could not be started and that nothing of it is in the kernel. It is tried again
@@ -236,7 +235,7 @@ impl Engine {
         match (is_alerted, soon) {
             (true, _) => {}
             (false, true) => self.listeners.note_at(now, id, event),
-            (false, false) => self.alert_at(now, id, Severity::Warning, event),
+            (false, false) => self.alert_at(now, id, event),
         }
     }
 
@@ -327,7 +326,7 @@ impl Engine {
             harm,
             retry_s,
         };
-        self.alert_at(now, id, Severity::Warning, event);
+        self.alert_at(now, id, event);
     }
 
     /// Withholds cookies from the clients of one family, where those of the other connect with them.
@@ -347,6 +346,6 @@ impl Engine {
         let (family, addresses) = (Some(family), Vec::new());
         let event =
             Event::MitigationWithdrawn { listener, mitigation, family, addresses, harm, retry_s };
-        self.alert_at(now, id, Severity::Warning, event);
+        self.alert_at(now, id, event);
     }
 }

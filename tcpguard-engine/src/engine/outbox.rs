@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::evidence::Severity;
 use crate::incident::{Event, IncidentReport};
 use crate::input::{ListenerId, Mitigation, Timestamp};
 use crate::output::Command;
@@ -41,15 +40,10 @@ impl Outbox {
         }
     }
 
-    /// Reports an event, with the incident that it belongs to.
-    pub fn alert(&mut self, severity: Severity, event: Event, incident: Option<IncidentReport>) {
+    /// Reports an event, with the incident that it belongs to where there is one.
+    pub fn alert(&mut self, event: Event, incident: Option<IncidentReport>) {
         let incident = incident.map(Box::new);
-        self.commands.push_back(Command::Alert { severity, event, incident });
-    }
-
-    /// Reports an event that belongs to no incident, as a notice.
-    pub fn notice(&mut self, event: Event) {
-        self.alert(Severity::Notice, event, None);
+        self.commands.push_back(Command::Alert { event, incident });
     }
 
     /// Has a mitigation started.

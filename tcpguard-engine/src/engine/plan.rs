@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use crate::evidence::Severity;
 use crate::incident::{
     Event, Fallback, Incident, Instead, NamedRule, RemovedRule, RuleObstacle, Target,
 };
@@ -62,7 +61,7 @@ impl Engine {
         };
         self.outbox.push(Command::InstallRule(rule));
         self.listeners.note(now, wanted.incident, event.clone());
-        self.alert_rule(Severity::Notice, event, Some(wanted.incident));
+        self.alert_rule(event, Some(wanted.incident));
     }
 
     /// Withdraws rules that drop the SYNs of clients in number, where something else can replace them. Where
@@ -111,7 +110,7 @@ impl Engine {
             if let Some(incident) = entry.incident() {
                 self.listeners.note(now, incident, event.clone());
             }
-            self.alert_rule(Severity::Warning, event, entry.incident());
+            self.alert_rule(event, entry.incident());
         }
     }
 

@@ -7,7 +7,6 @@ use super::host::News;
 use super::listeners::{CLEAN_LIMIT, CLEANED_AT_ONCE};
 use super::monitor::ListenerMonitor;
 use super::pace::due;
-use crate::evidence::Severity;
 use crate::incident::{EndReason, Event, IncidentReport};
 use crate::input::{ListenerId, POLL, Timestamp};
 use crate::listener::PressureKind;
@@ -72,7 +71,7 @@ impl Engine {
             })
             .collect();
         for (id, event) in overloaded {
-            self.alert_at(now, id, Severity::Warning, event);
+            self.alert_at(now, id, event);
         }
     }
 

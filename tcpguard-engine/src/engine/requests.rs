@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::Engine;
 use super::monitor::ALERT_WINDOW;
 use super::rule_book::ALERTED_SINGLY;
-use crate::evidence::{IncidentClass, Severity};
+use crate::evidence::IncidentClass;
 use crate::incident::{Event, IncidentReport, NamedRule, RuleTerms, Target};
 use crate::input::{
     ClientsWithin, FleetName, Force, Listener, ListenerId, Matcher, Mitigation, Mode, Order,
@@ -145,7 +145,7 @@ impl Engine {
         }
         let rule = NamedRule { id, target: Target::of(&matcher) };
         let (mode, terms) = (self.mandate.mode, Some(terms));
-        self.outbox.notice(Event::RuleInstalled { rule, origin, reason, mode, terms });
+        self.outbox.alert(Event::RuleInstalled { rule, origin, reason, mode, terms }, None);
         Some(id)
     }
 
@@ -175,7 +175,7 @@ impl Engine {
         self.rules.hand_out_allowed(&mut self.outbox);
         self.release_exempt(now);
         self.release_fleet(now, &[net]);
-        self.outbox.notice(Event::AllowAdded { net, uid, fleet, lifetime_s, reason });
+        self.outbox.alert(Event::AllowAdded { net, uid, fleet, lifetime_s, reason }, None);
         true
     }
 
@@ -216,12 +216,12 @@ impl Engine {
         if removed.len() > ALERTED_SINGLY {
             let (rules, why) = (removed.len() as u64, RemovalReason::Operator);
             let event = Event::RuleRemoved { rules, rule: None, why };
-            self.outbox.notice(event);
+            self.outbox.alert(event, None);
         } else {
             for (matcher, report) in &removed {
                 let rule = Some(NamedRule { id: report.id, target: Target::of(matcher) });
                 let event = Event::RuleRemoved { rules: 1, rule, why: RemovalReason::Operator };
-                self.alert_rule(Severity::Notice, event, report.incident);
+                self.alert_rule(event, report.incident);
             }
         }
         Ok(Response::Unblocked(removed.into_iter().map(|(_, report)| report).collect()))
@@ -266,7 +266,7 @@ impl Engine {
                 .collect(),
         };
         for event in events {
-            self.outbox.notice(event);
+            self.outbox.alert(event, None);
         }
         Ok(Response::Confirmed(reports))
     }
@@ -314,7 +314,7 @@ impl Engine {
         self.replace_rules(now, rule_table, RemovalReason::NotImported { uid });
         self.rules.yield_exemptions(named.into_iter(), &mut self.outbox);
         let event = Event::RulesImported { uid, added, kept, removed, total, pending, confirm_s };
-        self.outbox.notice(event);
+        self.outbox.alert(event, None);
         Ok(Response::Imported(report))
     }
 
@@ -326,7 +326,7 @@ impl Engine {
         self.rules.table = rule_table;
         self.outbox.forget_replacement();
         let event = Event::RuleFailed { rule: None, error: error.to_owned(), retry_s: None };
-        self.outbox.alert(Severity::Warning, event, None);
+        self.outbox.alert(event, None);
     }
 
     /// An operator orders a mitigation, forbids it, or leaves it to the agent again.
@@ -353,7 +353,7 @@ impl Engine {
         }
         let lifetime_s = lifetime.as_secs();
         let event = Event::MitigationOrdered { listener, mitigation, order, uid, lifetime_s };
-        self.alert_at(now, id, Severity::Notice, event);
+        self.alert_at(now, id, event);
         if order == Order::Off && mitigation.is_done_by_rules() {
             self.release_forbidden(now, id, mitigation);
         }
@@ -401,7 +401,7 @@ impl Engine {
         self.listeners.take_up_removed(now);
         self.outbox.push(Command::SetMode(mode));
         if uid.is_some() {
-            self.outbox.notice(event);
+            self.outbox.alert(event, None);
         }
         let off = RemovalReason::HeldBack { by: HeldBack::AgentOff };
         if mode == Mode::Off {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use super::facts::{EndFacts, IncidentFacts};
-use crate::evidence::IncidentClass;
+use crate::evidence::{IncidentClass, Severity};
 use crate::input::{
     Family, FleetName, Listener, Matcher, Mitigation, Mode, Order, Origin, Ports, RuleId,
     RuleReason, describe,
@@ -451,6 +451,26 @@ impl Event {
     /// The name in JSON and in the journal.
     pub fn name(&self) -> &'static str {
         self.into()
+    }
+
+    /// The severity of its alert.
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::AttackStarted(facts)
+            | Self::AttackUpdated(facts)
+            | Self::HandshakesDegraded(facts)
+            | Self::HandshakesUpdated(facts)
+            | Self::IncidentStarted(facts)
+            | Self::IncidentUpdated(facts) => facts.class.severity(),
+            Self::TooManyIncidents { .. } => Severity::Critical,
+            Self::RuleWithdrawn { .. }
+            | Self::RuleFailed { .. }
+            | Self::RuleReverted { .. }
+            | Self::MitigationWithdrawn { .. }
+            | Self::MitigationFailed { .. }
+            | Self::ListenerOverloaded { .. } => Severity::Warning,
+            _ => Severity::Notice,
+        }
     }
 
     /// The rule that it is about, where it is one.

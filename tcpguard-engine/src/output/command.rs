@@ -2,7 +2,6 @@
 
 use ipnet::IpNet;
 
-use crate::evidence::Severity;
 use crate::incident::{Event, IncidentReport};
 use crate::input::{
     ListenerId, Mitigation, Mode, RouteQuestion, Rule, RuleId, Timestamp, Withheld,
@@ -133,8 +132,6 @@ pub enum Command {
     },
     /// Send an alert.
     Alert {
-        /// Severity of the alert.
-        severity: Severity,
         /// The event.
         event: Event,
         /// The incident it belongs to, as it is now.

@@ -257,7 +257,8 @@ fn a_full_accept_queue_has_no_cookies_not_even_by_order() {
 fn overloads(lab: &Lab) -> Vec<(f64, Severity)> {
     let is_overload =
         |alert: &&RaisedAlert| matches!(alert.event, Event::ListenerOverloaded { .. });
-    lab.alerts.iter().filter(is_overload).map(|alert| (alert.at.floor(), alert.severity)).collect()
+    let row = |alert: &RaisedAlert| (alert.at.floor(), alert.event.severity());
+    lab.alerts.iter().filter(is_overload).map(row).collect()
 }
 
 /// A rule drops all of a flood with one fingerprint. The application hangs meanwhile, then serves, and hangs again.

@@ -45,7 +45,7 @@ fn a_steady_flood_of_five_minutes_is_reported_once() {
     assert_eq!(events, ["attack_started", "rule_installed", "attack_ended"], "{}", lab.story());
     assert_eq!(lab.removed[0].2, RemovalReason::IncidentOver);
     let ended = lab.alerts.last().expect("the end");
-    assert_eq!(ended.severity, Severity::Notice);
+    assert_eq!(ended.event.severity(), Severity::Notice);
     let incident = ended.incident.as_ref().expect("its incident");
     // Its end is its last SYN, though that is known only after half a minute, whose clients are not counted.
     let end = seconds(incident.ended.expect("an end"));

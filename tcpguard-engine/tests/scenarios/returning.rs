@@ -67,7 +67,7 @@ fn many_have_it_withdrawn_for_the_rest_of_the_attack() {
         .iter()
         .find(|reported| reported.event.name() == "rule_withdrawn")
         .expect("the alert");
-    assert_eq!(alert.severity, Severity::Warning);
+    assert_eq!(alert.event.severity(), Severity::Warning);
     assert!(
         matches!(alert.event, Event::RuleWithdrawn { then: Fallback::Cookies, .. }),
         "{alert:?}"

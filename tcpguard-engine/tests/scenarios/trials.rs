@@ -82,7 +82,7 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
         .iter()
         .find(|alert| alert.event.name() == "rule_reverted")
         .expect("it is alerted");
-    assert_eq!(alert.severity, Severity::Warning);
+    assert_eq!(alert.event.severity(), Severity::Warning);
     assert_eq!(alert.event.prefix(), Some(net("10.0.0.0/8")), "{alert:?}");
     assert_eq!(confirm(&mut lab, None), Err(RequestError::NotPending { net: None }), "too late");
 

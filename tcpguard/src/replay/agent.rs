@@ -338,8 +338,8 @@ impl<B: Backend> Agent<B> {
             Command::SetSampling { shift } => self.executor.set_sampling(shift),
             Command::SampleSyns { listener, shift } => self.executor.sample_syns(listener, shift),
             Command::InspectFlows => self.inspect_flows(now),
-            Command::Alert { severity, event, incident } => {
-                let message = event_line(&event);
+            Command::Alert { event, incident } => {
+                let (severity, message) = (event.severity(), event_line(&event));
                 self.alerts.push(Alert { after: now.since(START), severity, message });
                 if let Some(incident) = incident {
                     self.keep(now, *incident);

@@ -27,12 +27,8 @@ pub struct Alert {
 
 impl Alert {
     /// The alert about an event of the engine.
-    pub fn of(
-        severity: Severity,
-        event: engine::Event,
-        incident: Option<Box<IncidentReport>>,
-    ) -> Self {
-        let message = event_line(&event);
+    pub fn of(event: engine::Event, incident: Option<Box<IncidentReport>>) -> Self {
+        let (severity, message) = (event.severity(), event_line(&event));
         Self { severity, event: AlertEvent::Engine(Box::new(event)), message, incident }
     }
 

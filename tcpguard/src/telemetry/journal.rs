@@ -223,11 +223,7 @@ mod tests {
         let interfaces = vec!["eth0".to_owned(), "eth1".to_owned()];
         for (alert, about) in [
             (
-                Alert::of(
-                    Severity::Notice,
-                    Event::AllowRemoved { net, uid: None, fleet: None },
-                    None,
-                ),
+                Alert::of(Event::AllowRemoved { net, uid: None, fleet: None }, None),
                 "TCPGUARD_PREFIX=203.0.113.0/24\n",
             ),
             (

@@ -1,12 +1,15 @@
-//! The message catalog as `journalctl -x` shows it.
+//! The message catalog as `journalctl -x` shows it, and the page of the journal, which lists its events.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 
 use tcpguard::documents::AlertEvent;
-use tcpguard::telemetry::events::MESSAGE_IDS;
+use tcpguard::telemetry::events::{EventDescriptor, descriptors};
 use tcpguard::telemetry::{Alert, AlertSink, History};
 use tcpguard_engine::{IncidentClass, IncidentReport, Listener, Mode, Severity};
 
+use super::pages::root;
 use super::support::{clock, flooded};
 
 const CATALOG: &str = include_str!("../../../packaging/tcpguard.catalog");
@@ -45,7 +48,8 @@ fn no_explanation_in_the_journal_has_the_name_of_a_field() {
     let journald = UnixDatagram::bind(&socket).unwrap();
     let mut sink = AlertSink::new(&socket, std::io::sink(), History::default());
     let incidents: Vec<_> = incidents().into_iter().map(Box::new).collect();
-    for (event, _) in MESSAGE_IDS {
+    for event in descriptors().filter(|event| event.message_id.is_some()) {
+        let event = event.name;
         // The engine raises these with their incident, and all others also without one.
         let of_incident = ["attack_", "handshakes_", "incident_"];
         let without = !of_incident.iter().any(|prefix| event.starts_with(prefix));
@@ -60,7 +64,41 @@ fn no_explanation_in_the_journal_has_the_name_of_a_field() {
             let mut entry = [0; 4096];
             let length = journald.recv(&mut entry).unwrap();
             let text = explanation(&fields(str::from_utf8(&entry[..length]).unwrap()));
+            assert!(text.starts_with("Subject: "), "{event}: {text}");
             assert!(!text.contains("TCPGUARD_"), "{event}: {text}");
         }
+    }
+}
+
+/// A page with these rows in the table with this head.
+fn with_rows(page: &str, head: &str, events: &[EventDescriptor]) -> String {
+    let (before, table) = page.split_once(head).expect(head);
+    let (rule, rest) = table.split_once('\n').unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let rows = events.iter().map(|EventDescriptor { name, when, message_id }| {
+        let id = message_id.map_or_else(String::new, |id| format!(" `{id}` |"));
+        format!("| `{name}` |{id} {when} |\n")
+    });
+    format!("{before}{head}{rule}\n{}\n{after}", rows.collect::<String>())
+}
+
+/// After a change of the catalog: `UPDATE_EXPECTED=1 cargo nextest run -p tcpguard --test docs`.
+#[test]
+fn the_schema_the_catalog_and_the_page_of_the_journal_list_the_same_events() {
+    let schema = fs::read_to_string(root().join("docs/schema/tcpguard.json")).unwrap();
+    let names = schema.split(r#""event": {"const":""#).skip(1);
+    let of_types: BTreeSet<&str> = names.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(descriptors().map(|event| event.name).collect::<BTreeSet<_>>(), of_types);
+
+    let path = root().join("docs/journal.md");
+    let found = fs::read_to_string(&path).unwrap();
+    let (alerts, actions): (Vec<_>, Vec<_>) =
+        descriptors().partition(|event| event.message_id.is_some());
+    let page = with_rows(&found, "| `TCPGUARD_EVENT` | `MESSAGE_ID` | when |\n", &alerts);
+    let page = with_rows(&page, "| `event` | when |\n", &actions);
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&path, &page).unwrap();
+    } else {
+        assert!(found == page, "{} is not up to date: UPDATE_EXPECTED=1", path.display());
     }
 }

@@ -27,7 +27,7 @@ impl RuleBook {
             self.hand_out_allowed(outbox);
         }
         for AllowReport { net, fleet, .. } in ended {
-            outbox.notice(Event::AllowRemoved { net: *net, uid, fleet: fleet.clone() });
+            outbox.alert(Event::AllowRemoved { net: *net, uid, fleet: fleet.clone() }, None);
         }
     }
 

@@ -5,7 +5,6 @@
 
 use super::RuleBook;
 use crate::engine::outbox::Outbox;
-use crate::evidence::Severity;
 use crate::incident::{Event, NamedRule, Target};
 use crate::input::{Force, Rule, RuleConfirmation, RuleToImport, Timestamp};
 use crate::rules::Terms;
@@ -60,6 +59,6 @@ impl RuleBook {
         let back = rule.confirmation.and_then(|confirmation| confirmation.to_restore(now));
         let restored = back.map(|before| self.put_back(now, before, outbox));
         let event = Event::RuleReverted { rule: named, restored };
-        outbox.alert(Severity::Warning, event, None);
+        outbox.alert(event, None);
     }
 }

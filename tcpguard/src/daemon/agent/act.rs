@@ -99,8 +99,8 @@ impl Agent {
                 executor.clean(now, listener, (&clean_up, limit), sockets, removals);
                 Ok(())
             }
-            Command::Alert { severity, event, incident } => {
-                self.report(&Alert::of(severity, event, incident));
+            Command::Alert { event, incident } => {
+                self.report(&Alert::of(event, incident));
                 Ok(())
             }
         };

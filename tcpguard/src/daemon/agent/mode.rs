@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard_engine::{Event, Mode, RequestError, Severity, Timestamp};
+use tcpguard_engine::{Event, Mode, RequestError, Timestamp};
 use tcpguard_host::hint::Failure;
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::span;
@@ -59,7 +59,7 @@ impl Agent {
             Some(ends) => Some(Alert::own(AgentEvent::ModeChanged { uid, from, to, ends })),
             None if was != mode => {
                 let event = Event::ModeChanged { uid: Some(uid), from, to };
-                Some(Alert::of(Severity::Notice, event, None))
+                Some(Alert::of(event, None))
             }
             None => None,
         };

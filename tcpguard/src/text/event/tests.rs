@@ -363,14 +363,6 @@ fn every_line_fits_and_every_event_is_read_back_from_json() {
 }
 
 #[test]
-fn the_manual_lists_every_event() {
-    const MANUAL: &str = include_str!("../../../../docs/journal.md");
-    for event in every_event() {
-        assert!(MANUAL.contains(&format!("\n| `{}` | ", event.name())), "{}", event.name());
-    }
-}
-
-#[test]
 fn a_flood_that_is_not_mitigated_says_so_with_the_command() {
     let listener = Listener { addr: "203.0.113.10".parse().unwrap(), port: 443 };
     let facts =

@@ -151,8 +151,8 @@ mod tests {
     fn alerted(at: f64, incident: &IncidentReport, class: IncidentClass) -> RaisedAlert {
         let incident = IncidentReport { class, ..incident.clone() };
         let facts = Box::new(IncidentFacts::of(&incident, Mode::Observe));
-        let (severity, event) = (class.severity(), Event::AttackStarted(facts));
-        RaisedAlert { at, severity, event, incident: Some(incident) }
+        let event = Event::AttackStarted(facts);
+        RaisedAlert { at, event, incident: Some(incident) }
     }
 
     #[test]

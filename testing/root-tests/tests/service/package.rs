@@ -200,8 +200,8 @@ fn it_is_installed_started_reinstalled_removed_and_purged() {
     let owner = machine.exec("stat --format %U:%G /sys/fs/bpf/tcpguard").unwrap();
     assert_eq!(owner, "tcpguard:tcpguard\n");
     let catalog = machine.exec("journalctl --list-catalog").unwrap();
-    for (event, id) in tcpguard::telemetry::events::MESSAGE_IDS {
-        assert!(catalog.contains(&format!("{id} tcpguard: ")), "{event} in {catalog}");
+    for id in tcpguard::telemetry::events::descriptors().filter_map(|event| event.message_id) {
+        assert!(catalog.contains(&format!("{id} tcpguard: ")), "{id} in {catalog}");
     }
     let verified = machine
         .output("systemd-analyze verify tcpguard.service tcpguard-selftest.service tcpguard-hook.service")

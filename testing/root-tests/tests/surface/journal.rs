@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tcpguard::documents::AgentEvent;
-use tcpguard::telemetry::events::MESSAGE_IDS;
+use tcpguard::telemetry::events::message_id;
 use tcpguard::telemetry::{Alert, AlertSink, History, journal};
 use tcpguard_engine::Timestamp;
 use tcpguard_goals::{Goal, Row};
@@ -49,9 +49,8 @@ fn a_flood_stands_in_the_journal_with_its_fields() {
     let reported = entries.iter().filter(|entry| entry["TCPGUARD_EVENT"].is_string());
     for entry in reported {
         let event = entry["TCPGUARD_EVENT"].as_str().unwrap();
-        let id = MESSAGE_IDS.iter().find(|(name, _)| *name == event);
-        let (_, id) = id.unwrap_or_else(|| panic!("{event} has no message id"));
-        assert_eq!(entry["MESSAGE_ID"], *id, "{event}");
+        let id = message_id(event).unwrap_or_else(|| panic!("{event} has no message id"));
+        assert_eq!(entry["MESSAGE_ID"], id, "{event}");
         assert_eq!(entry["TCPGUARD_LOST"], Value::Null, "nothing was lost");
     }
 

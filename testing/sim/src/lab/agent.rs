@@ -122,9 +122,8 @@ impl Lab {
                     };
                     self.kernel.clean(listener.0 as usize, is_floods, limit);
                 }
-                Command::Alert { severity, event, incident } => self.alerts.push(RaisedAlert {
+                Command::Alert { event, incident } => self.alerts.push(RaisedAlert {
                     at: t,
-                    severity,
                     event,
                     incident: incident.map(|incident| *incident),
                 }),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_engine::{
     self as engine, Engine, IncidentReport, Listener, Mitigation, Mode, Override, RemovalReason,
-    Rule, Settings, Severity, Timestamp, Tuning,
+    Rule, Settings, Timestamp, Tuning,
 };
 
 use self::play::{Checker, Event, Group, Wave};
@@ -35,8 +35,6 @@ const TICK_STEPS: u64 = 25;
 pub struct RaisedAlert {
     /// Time of the alert, s.
     pub at: f64,
-    /// Severity of the alert.
-    pub severity: Severity,
     /// The event.
     pub event: engine::Event,
     /// The incident it belongs to.
