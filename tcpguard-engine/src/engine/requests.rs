@@ -96,7 +96,7 @@ impl Engine {
         let reason = RuleReason::Given { text: rule.reason.unwrap_or_default() };
         let left_s = expires.since(now).as_secs();
         let replaced = self.rules.table.for_other_ports(&matcher);
-        let replaces = replaced.map(|entry| self.listeners.rule_report(entry));
+        let replaces = replaced.map(|entry| Box::new(self.listeners.rule_report(entry)));
         let confirmed = confirmation.as_ref().map(|it| it.until.since(now).as_secs());
         let terms = RuleTerms {
             lifetime_s: confirmed.unwrap_or(left_s),

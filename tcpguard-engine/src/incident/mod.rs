@@ -291,6 +291,7 @@ impl Incident {
         self.completed += tick.established;
         self.counted += tick.span;
         self.tail += tick;
+        self.tail.span += tick.span;
         match self.class {
             IncidentClass::HandshakeDegraded => self.steady.add(tick),
             _ => self.steady = Steady::default(),
@@ -372,17 +373,15 @@ impl Incident {
 
     /// Leaves out the counts since it was last seen.
     pub fn cut_tail(&mut self) {
-        let Sums {
-            syns, matched, dropped, cookies_sent, cookies_redeemed, established, span, ..
-        } = std::mem::take(&mut self.tail);
-        self.counted = self.counted.saturating_sub(span);
+        let tail = std::mem::take(&mut self.tail);
+        self.counted = self.counted.saturating_sub(tail.span);
         for (count, tail) in [
-            (&mut self.syns, syns),
-            (&mut self.matched, matched),
-            (&mut self.dropped, dropped),
-            (&mut self.cookies_sent, cookies_sent),
-            (&mut self.cookies_redeemed, cookies_redeemed),
-            (&mut self.completed, established),
+            (&mut self.syns, tail.syns),
+            (&mut self.matched, tail.matched),
+            (&mut self.dropped, tail.dropped),
+            (&mut self.cookies_sent, tail.cookies_sent),
+            (&mut self.cookies_redeemed, tail.cookies_redeemed),
+            (&mut self.completed, tail.established),
         ] {
             *count = count.saturating_sub(tail);
         }

@@ -31,7 +31,7 @@ pub enum Response {
         /// The rule.
         rule: RuleReport,
         /// The rule for other ports that it replaced.
-        replaces: Option<RuleReport>,
+        replaces: Option<Box<RuleReport>>,
         /// The clients that it cuts off.
         clients: ClientsWithin,
     },

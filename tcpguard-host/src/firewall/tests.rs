@@ -118,7 +118,7 @@ fn an_operator_finds_the_rule_and_what_to_insert() {
     let offence = offences(&recorded(NEW_NOT_SYN), &question).remove(0);
     assert_eq!(
         offence.to_string(),
-        "rule 3 of inet filter input (tcp flags & (fin|syn|rst|ack) != syn ct state new drop)"
+        "rule with handle 3 of inet filter input (tcp flags & (fin|syn|rst|ack) != syn ct state new drop)"
     );
     assert_eq!(
         mark_rules(&offence, 0x100),

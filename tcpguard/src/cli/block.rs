@@ -27,7 +27,7 @@ pub(crate) struct Blocked {
     /// The new rule; in a dry run, the rule that would be made.
     rule: Rule,
     /// The rule on the same prefix for other ports that it replaces; `null` where there is none.
-    replaces: Option<Rule>,
+    replaces: Option<Box<Rule>>,
     /// True if this was a dry run, in which no rule was made.
     dry_run: bool,
     /// Numbers of validated clients that the rule cuts off.
@@ -76,7 +76,7 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     session.render(|out, view| {
         all.iter().try_for_each(|blocked| {
             let Blocked { rule, replaces, clients, dry_run, .. } = blocked;
-            text::blocked(out, rule, replaces.as_ref(), *clients, *dry_run, view)
+            text::blocked(out, rule, replaces.as_deref(), *clients, *dry_run, view)
         })
     })?;
     if args.dry_run {

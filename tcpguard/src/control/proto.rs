@@ -229,7 +229,7 @@ pub enum Response {
         /// The rule that now exists, or would exist.
         rule: Rule,
         /// The rule for other ports that it replaces.
-        replaces: Option<Rule>,
+        replaces: Option<Box<Rule>>,
         /// True if only the effect was asked for.
         dry_run: bool,
         /// The validated clients that it cuts off.

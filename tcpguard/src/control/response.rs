@@ -20,7 +20,7 @@ pub fn response(
     match result {
         Ok(engine::Response::Blocked { rule, replaces, clients }) => Response::Blocked {
             rule: Rule::build(&rule, clock),
-            replaces: replaces.map(|rule| Rule::build(&rule, clock)),
+            replaces: replaces.map(|rule| Box::new(Rule::build(&rule, clock))),
             clients,
             dry_run: request.is_dry_run(),
         },

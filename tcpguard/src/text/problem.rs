@@ -103,12 +103,13 @@ fn finding(problem: &Problem<'_>) -> Finding {
             Finding::critical("detached", text).about(*name).hint(hint)
         }
         Problem::XdpGeneric(interface) => xdp_generic(interface),
-        Problem::LinkDown(name) => {
-            let text = format!("{name}: link down, no packets pass");
-            let hint = format!("ip link set dev {name} up");
-            Finding::warning("link_down", text).about(*name).hint(hint)
-        }
+        Problem::LinkDown(name) => link_down(name),
     }
+}
+
+fn link_down(name: &str) -> Finding {
+    let text = format!("{name}: link down, no packets pass");
+    Finding::warning("link_down", text).about(name).hint(format!("ip link set dev {name} up"))
 }
 
 fn xdp_generic(interface: &InterfaceFacts) -> Finding {

@@ -165,8 +165,14 @@ impl Model {
                 let Ok(net) = parse_prefix(&rule.matches) else { return };
                 let mut effect = String::new();
                 // A string takes whatever is written.
-                let _ =
-                    text::blocked(&mut effect, &rule, replaces.as_ref(), clients, true, &self.view);
+                let _ = text::blocked(
+                    &mut effect,
+                    &rule,
+                    replaces.as_deref(),
+                    clients,
+                    true,
+                    &self.view,
+                );
                 let effect = effect.lines().collect::<Vec<_>>().join("; ");
                 self.propose(Some(Proposal { effect, ..commands::block(net) }), "");
             }

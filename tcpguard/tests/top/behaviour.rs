@@ -174,7 +174,11 @@ fn a_prefix_is_blocked_once_its_effect_is_known() {
         ..scene.rules.list.remove(0)
     };
     let clients = ClientsWithin { validated: 0, last_minute: 0 };
-    one.answered(&request, Ok(Response::Blocked { rule, dry_run: true, clients }), second(NOW));
+    one.answered(
+        &request,
+        Ok(Response::Blocked { rule, replaces: None, dry_run: true, clients }),
+        second(NOW),
+    );
     let page = shown(&one);
     assert!(page.contains("Command    sudo tcpguard block 192.0.2.0/24"), "{page}");
     assert!(page.contains("would block 192.0.2.0/24"), "{page}");

@@ -19,7 +19,7 @@ pub(super) struct Reader {
     /// Nanoseconds in the unit of fractions of a second.
     unit: u64,
     link: u16,
-    /// Records so far, at most 2.
+    /// Records so far, at most 3.
     records: u8,
 }
 
@@ -67,7 +67,7 @@ impl Reader {
             }
             let number = |bytes| self.order.u32(bytes);
             let (captured, length) = (number(captured), number(length));
-            self.records = 2.min(self.records + 1);
+            self.records = 3.min(self.records + 1);
             // The microseconds are in the place of the captured length then, and the seconds in theirs.
             let is_shifted = captured > length
                 && length != 0

@@ -191,7 +191,7 @@ fn marks(status: &Status, axis: Axis, canvas: &mut Canvas<'_>, area: Rect) {
         // The newest events are shown where there is no room for all, on either side.
         let fits = |from: &usize| {
             let room = (label[*from].0 + 1).max(area.width - label[*from].0);
-            in_words(&label[*from..]).chars().count() as u16 + 1 <= room
+            in_words(&label[*from..]).chars().count() < usize::from(room)
         };
         let from = (0..label.len()).find(fits).unwrap_or(label.len() - 1);
         let (column, text) = (label[from].0, in_words(&label[from..]));

@@ -280,7 +280,7 @@ fn a_hook_gets_each_alert_and_runs_as_long_as_the_agent() {
         loop {
             let entries = machine.journal("_SYSTEMD_UNIT=tcpguard-hook.service").unwrap();
             let lines = entries.iter().filter_map(|entry| entry["MESSAGE"].as_str());
-            if let Some(line) = lines.filter(|line| line.contains(words)).last() {
+            if let Some(line) = lines.rev().find(|line| line.contains(words)) {
                 return line.to_owned();
             }
             assert!(begun.elapsed() < Duration::from_secs(10), "no {words:?}: {entries:?}");

@@ -18,7 +18,7 @@ fn a_rule_that_shuts_clients_out_is_named_with_the_rules_to_insert() {
     let found = with(NEW_NOT_SYN, |_| {});
     let [found] = &found[..] else { panic!("{found:#?}") };
     assert_eq!(outcome(found), WARNING);
-    assert!(found.finding.text.contains("rule 3 of inet filter input"), "{found:#?}");
+    assert!(found.finding.text.contains("rule with handle 3 of inet filter input"), "{found:#?}");
     let expected =
         "on port 443. The rules of the remedy accept. Put rules that deny sources above them";
     assert!(found.finding.text.ends_with(expected), "{found:#?}");
