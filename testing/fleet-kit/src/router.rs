@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tcpguard_kit::net::lab::Family;
 use tcpguard_kit::net::netns::Netns;
 
@@ -244,7 +244,12 @@ impl Router {
             "show bgp ipv4 flowspec detail",
             "show bgp ipv6 flowspec detail",
         ];
-        let of = |question| self.host.exec(&format!("vtysh --vty_socket {FRR} -c '{question}'"));
+        let of = |question| {
+            let mut vtysh = self.host.command("vtysh")?;
+            let output = vtysh.args(["--vty_socket", FRR, "-c", question]).output()?;
+            ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
         let shown: Result<Vec<String>> = questions.into_iter().map(of).collect();
         Ok(shown?.concat())
     }
