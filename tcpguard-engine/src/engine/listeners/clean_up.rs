@@ -35,7 +35,7 @@ impl Listeners {
         for (_, listener) in waiting.into_iter().take(CLEANED_AT_ONCE) {
             let Some(monitor) = self.monitors.get_mut(&listener) else { continue };
             let (ruled, stepped) = acting_since(monitor, &rules.table);
-            // A SYN that a rule has let pass since was let in on purpose, also while a mitigation is active.
+            // A SYN that a rule has let pass since may be a client's, also while a mitigation is active.
             let acting = ruled.or(stepped).map(|since| since.max(mandate.enforced));
             let answered_before = acting.unwrap_or_default();
             // Under a budget the flood's few first SYNs would take half of the queue in the end.
