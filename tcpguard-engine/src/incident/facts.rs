@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::report::IncidentReport;
 use crate::evidence::IncidentClass;
 use crate::input::{Listener, Mode, rate, share};
@@ -61,6 +62,8 @@ pub struct EndFacts {
     pub why: EndReason,
     /// Seconds from its start to its end.
     pub lasted_s: u64,
+    /// True if the counts that follow leave out a time without an agent.
+    pub at_least: bool,
     /// SYNs in it; of class `reflection` unsolicited replies.
     pub syns: u64,
     /// SYNs that were dropped.
@@ -135,6 +138,7 @@ impl EndFacts {
             listeners: report.listeners,
             why,
             lasted_s: report.ended.unwrap_or(report.started).since(report.started).as_secs(),
+            at_least: report.actions.iter().any(|one| matches!(one.action, Event::AgentRestarted)),
             syns: report.syns,
             dropped: report.dropped,
             cookies_sent: report.cookies_sent,

@@ -49,7 +49,9 @@ fn way_out(interface: &str, other: &Attached) -> String {
         return format!("sudo tcpguard doctor -i {interface}, detach it");
     }
     if other.is_ours() {
-        return format!("sudo tcpguard detach -i {interface}");
+        return format!(
+            "end its agent (pgrep -a tcpguard); where none runs: sudo tcpguard detach -i {interface}"
+        );
     }
     if other.is_dispatcher() {
         return format!("xdp-loader unload {interface} --all");
@@ -158,7 +160,10 @@ mod tests {
     fn a_program_above_is_named_with_its_interface() {
         for (name, way_out) in [
             ("balancer", "ip link set dev br0 xdpgeneric off"),
-            ("tcpguard_ingress", "sudo tcpguard detach -i br0"),
+            (
+                "tcpguard_ingress",
+                "end its agent (pgrep -a tcpguard); where none runs: sudo tcpguard detach",
+            ),
         ] {
             let above = ("br0".to_owned(), other(Hook::XdpGeneric, Some(name)));
             let error = checked(occupied_by("eth0".to_owned(), &[], &[above]));

@@ -24,7 +24,14 @@ pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Resu
             Err(CliError::usage("--port is for addresses only", hint).into())
         }
         (Some(Subject::Incident(id)), None) => about_incident(id, args, session),
-        (None, None) => about_incident(incidents::latest(session)?, args, session),
+        (None, None) => {
+            let (newest, open) = incidents::latest(session)?;
+            about_incident(newest, args, session)?;
+            for other in open {
+                session.say(&format!("also open: tcpguard explain {other}"));
+            }
+            Ok(())
+        }
     }
 }
 
@@ -42,8 +49,8 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
         Some(rule) => {
             session.say(&format!("to remove the rule: tcpguard unblock --rule {}", rule.id))
         }
-        // To drop clients is no advice.
-        None if judged.about.clients.validated > 0 => {}
+        // To drop clients is no advice, and an exempt address takes no rule.
+        None if judged.about.clients.validated > 0 || judged.about.exempt.is_some() => {}
         None => {
             let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
             session.say(&format!("to drop it: tcpguard block {prefix}{port}"));

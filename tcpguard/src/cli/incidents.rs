@@ -34,11 +34,12 @@ pub(super) fn fetch(session: &Session<'_>) -> anyhow::Result<Incidents> {
     }
 }
 
-/// Number of the newest open incident, or of the last one.
-pub(super) fn latest(session: &Session<'_>) -> anyhow::Result<u64> {
+/// Number of the newest open incident, or of the last one, and those of the others that are open.
+pub(super) fn latest(session: &Session<'_>) -> anyhow::Result<(u64, Vec<u64>)> {
     let incidents = fetch(session)?.incidents;
     let newest = incidents.iter().max_by_key(|one| (one.ended_at.is_none(), one.id));
-    newest
-        .map(|one| one.id)
-        .ok_or_else(|| CliError::not_found("no incident on record", "tcpguard status").into())
+    let none = || CliError::not_found("no incident on record", "tcpguard status");
+    let newest = newest.ok_or_else(none)?.id;
+    let open = incidents.iter().filter(|one| one.ended_at.is_none() && one.id != newest);
+    Ok((newest, open.map(|one| one.id).collect()))
 }

@@ -29,7 +29,8 @@ pub(super) fn ended(facts: &EndFacts) -> String {
     let (syns, dropped) = (facts.syns as f64, facts.dropped as f64);
     let mut numbers = vec![format!("duration {}", seconds(facts.lasted_s))];
     let packets = if is_of_replies(facts.class) { "replies" } else { "SYNs" };
-    numbers.push(format!("{} {packets}", count(facts.syns)));
+    let least = if facts.at_least { "at least " } else { "" };
+    numbers.push(format!("{least}{} {packets}", count(facts.syns)));
     let of_handshakes = facts.class.facts().scope == Scope::Handshakes;
     if of_handshakes || facts.class.is_flood() {
         numbers.push(format!("{} dropped", percent((dropped / syns.max(1.0)).min(1.0))));

@@ -46,6 +46,7 @@ fn end(class: IncidentClass, why: EndReason) -> Box<EndFacts> {
         listeners: 1,
         why,
         lasted_s: 200,
+        at_least: why == EndReason::AgentRestarted,
         syns: 19_800_000,
         dropped: 19_740_000,
         cookies_sent: 59_400,
