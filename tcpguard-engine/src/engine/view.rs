@@ -49,6 +49,11 @@ impl Engine {
         self.listeners.monitors.values().map(|monitor| monitor.id)
     }
 
+    /// Returns whether clients try to connect to a listener as they normally do, and none succeeds.
+    pub fn is_wanted(&self, id: ListenerId) -> bool {
+        self.listeners.monitors.values().any(|monitor| monitor.id == id && monitor.is_wanted())
+    }
+
     /// Returns whether nothing is the matter: no incident is open, no listener is suspected or under pressure.
     pub fn is_at_rest(&self) -> bool {
         let calm = |monitor: &ListenerMonitor| {

@@ -37,19 +37,19 @@ impl Damage {
     }
 
     /// Reports in one line that the file at `path` is not used, and what `follows`, a sentence. A file that differs
-    /// from the file as written is set aside.
-    pub fn report(self, path: &Path, follows: &str) {
+    /// from the file as written is set aside. Returns the line; `None` when there is simply no file.
+    pub fn report(self, path: &Path, follows: &str) -> Option<String> {
         let name = path.display();
-        match self {
-            Self::Missing => {}
-            Self::Refused(error) => log::warn!("cannot read {name}: {error}. {follows}"),
+        let line = match self {
+            Self::Missing => return None,
+            Self::Refused(error) => format!("cannot read {name}: {error}. {follows}"),
             Self::Bad(why) => {
-                // Whatever is logged.
                 let aside = super::set_aside(path);
-                let aside = aside.display();
-                log::warn!("{name} unusable: {why}. It is kept as {aside}. {follows}");
+                format!("{name} unusable: {why}. It is kept as {}. {follows}", aside.display())
             }
-        }
+        };
+        log::warn!("{line}");
+        Some(line)
     }
 }
 

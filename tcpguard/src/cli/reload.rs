@@ -7,6 +7,7 @@ use super::session::Session;
 use super::status::foreign;
 use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
+use crate::text;
 
 /// Document that `tcpguard reload --json` prints.
 #[derive(Debug, JsonSchema, Serialize)]
@@ -32,9 +33,8 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
         keys => format!("applied {}\n", keys.join(", ")),
     };
     session.print(&done)?;
-    if !waiting.is_empty() {
-        let keys = waiting.join(", ");
-        session.warn(&format!("restart required for {keys}"), "systemctl restart tcpguard");
+    if let Some((text, hint)) = text::keys_that_wait(&waiting, usize::MAX) {
+        session.warn(&text, hint);
     }
     // The configuration names a pin. The kernel may refuse the program, or to hand packets on at all.
     if applied.iter().any(|key| key == "interface.next_program")

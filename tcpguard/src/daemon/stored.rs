@@ -42,7 +42,7 @@ impl Stored {
     /// # Panics
     /// When the default settings contradict each other.
     pub fn read(dir: &Path, clock: &Clock, host: &Host) -> Self {
-        let state = State::load(dir);
+        let state = State::load(dir).ok();
         // Regardless of the capacity of the agent that wrote it.
         let settings = Settings { rules: maps::MAX_RULES, ..Settings::default() };
         let room = settings.rules;

@@ -43,13 +43,8 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
             }
         }
         AgentEvent::ConfigReloaded { applied, waiting } => {
-            let restart = match waiting.as_slice() {
-                [] => String::new(),
-                [key, rest @ ..] => format!(
-                    ". Restart required for {key}{}: systemctl restart tcpguard",
-                    more(rest.len())
-                ),
-            };
+            let waits = keys_that_wait(waiting, 1).map(|(text, hint)| format!(". {text}: {hint}"));
+            let restart = waits.unwrap_or_default();
             match applied.as_slice() {
                 [] => format!("configuration reloaded: nothing changed{restart}"),
                 keys => listed("configuration reloaded: applied", keys, keys.len(), &restart),
@@ -101,6 +96,23 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
         ),
         AgentEvent::DroppedBeforeXdpOver { lasted_s } => {
             format!("packets are no longer dropped before XDP: duration {}", seconds(*lasted_s))
+        }
+    }
+}
+
+/// The keys that a reload does not apply, of which so many are `named`, and the command that does. A mode that an
+/// operator has set outlasts a restart.
+pub fn keys_that_wait(keys: &[String], named: usize) -> Option<(String, &'static str)> {
+    let (mode, others): (Vec<&str>, Vec<&str>) =
+        keys.iter().map(String::as_str).partition(|key| *key == "mode");
+    match (others.as_slice(), mode.is_empty()) {
+        ([], true) => None,
+        ([], false) => Some(("The mode is not changed by a reload".to_owned(), "tcpguard mode")),
+        (others, no_mode) => {
+            let (first, rest) = others.split_at(named.min(others.len()));
+            let text = format!("Restart required for {}{}", first.join(", "), more(rest.len()));
+            let mode = if no_mode { "" } else { "; the mode is not changed by a reload" };
+            Some((text + mode, "systemctl restart tcpguard"))
         }
     }
 }

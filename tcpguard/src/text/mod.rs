@@ -34,7 +34,7 @@ mod table;
 mod tune;
 mod view;
 
-pub use agent::{agent_event_line, running_on, started, stopped};
+pub use agent::{agent_event_line, keys_that_wait, running_on, started, stopped};
 pub use check::check;
 pub use clients::{clients_by_listener, clients_in_short, clients_tone};
 pub use details::{alerts, event};

@@ -190,7 +190,7 @@ fn reload_says_what_holds_and_what_waits() {
     host.run(&["reload"]).is(
         0,
         "applied detection, protect.prefixes\n",
-        "warning: restart required for interfaces.names\nhint: systemctl restart tcpguard\n",
+        "warning: Restart required for interfaces.names\nhint: systemctl restart tcpguard\n",
     );
     let json = host.run(&["reload", "--json"]).json();
     assert_eq!(json["applied"][1], "protect.prefixes");

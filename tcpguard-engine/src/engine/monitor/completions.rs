@@ -29,6 +29,15 @@ impl ListenerMonitor {
         )
     }
 
+    /// Returns whether nothing completes, and the SYNs are about as many as clients normally send: neither the few of a
+    /// scan nor a flood.
+    pub fn is_wanted(&self) -> bool {
+        let sums = self.window.last(Completions::SPAN);
+        let Some(usual) = self.baseline_completed() else { return false };
+        let of_usual = sums.per_second(sums.syns) / usual;
+        sums.established == 0 && sums.syns > 0 && (0.1..=10.0).contains(&of_usual)
+    }
+
     /// Baseline of completed handshakes per second; `None` while that is not known.
     pub fn baseline_completed(&self) -> Option<f64> {
         self.baseline.completed()
@@ -69,5 +78,21 @@ mod tests {
         assert_eq!((rate, failed), (8.0, Some(32.0)), "a flood is not the clients'");
         let again = Tick { retransmitted: 20, ..tick(30, 10) };
         assert_eq!(seen(again).2, Some(1.0), "a SYN that is retransmitted is one attempt");
+    }
+
+    #[test]
+    fn a_port_is_wanted_while_about_as_many_try_as_normally_and_none_connects() {
+        let wanted = |syns, established, usual| {
+            let tick = Tick { syns, established, attempts: syns, ..Tick::default() };
+            let (mut monitor, _) = after(40, tick);
+            monitor.baseline = Baseline::known(usual, usual);
+            monitor.is_wanted()
+        };
+        assert!(wanted(10, 0, Some(40.0)));
+        assert!(!wanted(10, 1, Some(40.0)), "one connects");
+        assert!(!wanted(0, 0, Some(40.0)), "the clients have gone");
+        assert!(!wanted(1, 0, Some(50.0)), "a scan");
+        assert!(!wanted(5000, 0, Some(40.0)), "a flood");
+        assert!(!wanted(10, 0, None), "a port that had no clients");
     }
 }

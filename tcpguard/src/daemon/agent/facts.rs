@@ -170,10 +170,11 @@ impl Agent {
 
     fn health(&self) -> Vec<Finding> {
         let mut health = self.health.clone();
-        health.extend(self.configuration.provenance.health());
+        health.extend(self.configuration.provenance.health(self.mode_clock.set_for_good.is_some()));
         health.extend(self.readings.host.health(boot_time()));
         health.extend(self.mitigations.firewall.health());
         health.extend(self.limited_clients());
+        health.extend(self.refused_clients());
         health.extend(self.fleet.as_ref().and_then(|fleet| fleet.finding(boot_time())));
         let attached: Vec<String> =
             self.programs.interfaces.attached().into_iter().map(|it| it.name).collect();

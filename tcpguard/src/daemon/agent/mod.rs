@@ -9,6 +9,7 @@ mod facts;
 mod limited;
 mod mode;
 mod poll;
+mod refused;
 mod reload;
 mod repair;
 mod respond;

@@ -10,7 +10,7 @@ use tcpguard_host::obstacle::{Impeded, Obstacle};
 use super::{Agent, clock, protect};
 use crate::daemon::executor::{Executor, audit};
 use crate::daemon::hint::logged;
-use crate::daemon::listeners::{MonitoredListener, Selection, Strange};
+use crate::daemon::listeners::{Criteria, MonitoredListener, Selection, Strange};
 use crate::daemon::reading::Snapshot;
 
 /// The protected set is read again this often, and listeners in the kernel are compared.
@@ -99,10 +99,13 @@ impl Agent {
         let loopback = self.programs.interfaces.has_loopback();
         let groups = self.readings.host.listeners(now, loopback, &mut self.readings.sockets);
         let (executor, config) = (&mut self.executor, &self.configuration.config);
-        let ignored = |listener: &_| config.ignores(listener);
-        let budget = |listener: &_, backlog| self.engine.return_limit(listener, backlog);
+        let criteria = Criteria {
+            ignored: &|listener| config.ignores(listener),
+            wanted: &|listener| self.engine.is_wanted(listener),
+            budget: &|listener, backlog| self.engine.return_limit(listener, backlog),
+        };
         let Executor { listeners, dataplane, .. } = executor;
-        self.selection.update(now, groups, ignored, budget, (listeners, dataplane))?;
+        self.selection.update(now, groups, criteria, (listeners, dataplane))?;
         self.listening.took(now, cpu_time().saturating_sub(begun));
         Ok(())
     }
@@ -151,8 +154,8 @@ impl Agent {
             self.raise_own(event);
         }
         self.tend_client_filter(now)?;
-        let (poll, dataplane) = (POLL, &self.executor.dataplane);
-        if let Err(error) = self.readings.hot_sources.read(now, poll, dataplane) {
+        let (calm, dataplane) = (self.engine.is_at_rest(), &self.executor.dataplane);
+        if let Err(error) = self.readings.hot_sources.read(now, POLL, calm, dataplane) {
             // They are for people to look at: no reason to fail.
             log::debug!("{error}");
         }

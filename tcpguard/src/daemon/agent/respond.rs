@@ -8,6 +8,7 @@ use tcpguard_host::time::Time;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::start::STATE_LOST;
 use super::{Agent, clock};
 use crate::control::proto::Change;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
@@ -101,6 +102,7 @@ impl Agent {
         if let (Request::SetMode { mode, .. }, Ok(_)) = (request, &result) {
             // One from the file or the command line does not survive a restart.
             self.mode_clock.settle(*mode);
+            self.health.retain(|finding| finding.code != STATE_LOST);
         }
         self.carry_out(now);
         if let Request::Change { change: Change::OrderMitigation { listener, .. }, .. } = request

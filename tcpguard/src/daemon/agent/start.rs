@@ -26,7 +26,7 @@ use crate::daemon::executor::client_filter::ClientFilter;
 use crate::daemon::executor::repairs::Repairs;
 use crate::daemon::executor::{Executor, Exemptions, Removals};
 use crate::daemon::interfaces::{Interfaces, log_detached};
-use crate::daemon::listeners::Selection;
+use crate::daemon::listeners::{Criteria, Selection};
 use crate::daemon::mitigations::firewall::Firewall;
 use crate::daemon::mitigations::{Cookies, MitigationContext, Mitigations};
 use crate::daemon::mode_clock::{Lapsed, ModeClock};
@@ -63,6 +63,7 @@ impl Agent {
             .ok();
         let (mut object, dataplane) = load(&config, &pins, offsets)?;
         let earlier = Earlier::find(&config, &dataplane)?;
+        health.extend(earlier.lost.as_deref().map(state_lost));
         let now = earlier.clock.now;
         let configuration = Configuration::start(config, provenance).map_err(no_thread)?;
         let config = &configuration.config;
@@ -160,13 +161,16 @@ struct Earlier {
     boot: String,
     kernel: Option<KernelConfig>,
     state: Option<State>,
+    /// Reason for which a state on the disk is not used.
+    lost: Option<String>,
 }
 
 impl Earlier {
     fn find(config: &Config, dataplane: &Dataplane) -> anyhow::Result<Self> {
         let kernel = Some(dataplane.config()?).filter(|it| it.abi_version == ABI_VERSION);
         let state = State::load(&config.state_dir);
-        Ok(Self { clock: clock(), boot: boot_id(), kernel, state })
+        let lost = state.as_ref().err().cloned().flatten();
+        Ok(Self { clock: clock(), boot: boot_id(), kernel, state: state.ok(), lost })
     }
 
     /// The permanent mode, and the one that replaces it for a time.
@@ -222,7 +226,7 @@ impl Earlier {
         engine: &mut Engine,
         executor: &mut Executor,
     ) -> anyhow::Result<Vec<u64>> {
-        let Self { clock, boot, kernel, state } = self;
+        let Self { clock, boot, kernel, state, .. } = self;
         let now = clock.now;
         let counting = kernel.map(|before| before.rule_set);
         let listeners = &executor.listeners;
@@ -309,10 +313,13 @@ fn select(
     let Executor { listeners, dataplane, .. } = executor;
     listeners.adopt_all(now, &signatures(now, rules), dataplane)?;
     let groups = ListenerGroup::merge(&readings.sockets.open_listeners()?);
-    let ignored = |listener: &Listener| config.ignores(listener);
-    let budget = |_: &Listener, backlog| tcpguard_engine::budget(backlog);
+    let criteria = Criteria {
+        ignored: &|listener| config.ignores(listener),
+        wanted: &|_| false,
+        budget: &|_, backlog| tcpguard_engine::budget(backlog),
+    };
     let mut selection = Selection::default();
-    selection.update(now, &groups, ignored, budget, (listeners, dataplane))?;
+    selection.update(now, &groups, criteria, (listeners, dataplane))?;
     Ok(selection)
 }
 
@@ -421,6 +428,14 @@ fn remove_ended(pins: &Pins) {
     for error in left {
         log::warn!("maps of an ended network namespace not removed: {}", error.with_hint());
     }
+}
+
+/// Code of the finding about a state on the disk that is not used.
+pub(super) const STATE_LOST: &str = "state_lost";
+
+fn state_lost(line: &str) -> Finding {
+    let hint = "the mode is that of the configuration; set it again: tcpguard mode";
+    Finding::warning(STATE_LOST, line.to_owned()).hint(hint)
 }
 
 fn no_tracepoint(why: &str) -> Finding {

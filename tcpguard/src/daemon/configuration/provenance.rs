@@ -219,8 +219,9 @@ impl Provenance {
         }
     }
 
-    /// The notes about files that call for action. A refused file is among the [`Self::facts`].
-    pub fn health(&self) -> Vec<Finding> {
+    /// The notes about files that call for action. A refused file is among the [`Self::facts`]. Where `mode_is_set` by an
+    /// operator, that of the files does not wait for anything.
+    pub fn health(&self, mode_is_set: bool) -> Vec<Finding> {
         let note = |path: &Path, code: &str, text: String, hint: &str| {
             Finding::notice(code, text).about(path.display().to_string()).hint(hint)
         };
@@ -231,10 +232,11 @@ impl Provenance {
                 format!("{file} changed after it was read, the previous content still applies");
             notes.push(note(&path, "config_changed", text, "tcpguard reload"));
         }
-        if !self.waiting.is_empty() {
-            let (keys, path) = (self.waiting.join(", "), self.path());
-            let text = format!("{keys} of {} need a restart to apply", path.display());
-            notes.push(note(path, "config_waits", text, "systemctl restart tcpguard"));
+        let waits = self.waiting.iter().filter(|key| !(mode_is_set && *key == "mode"));
+        let keys: Vec<&str> = waits.map(String::as_str).collect();
+        if !keys.is_empty() {
+            let text = format!("new values wait for a restart: {}", keys.join(", "));
+            notes.push(note(self.path(), "config_waits", text, "systemctl restart tcpguard"));
         }
         notes
     }
@@ -284,7 +286,7 @@ pub(in crate::daemon) mod tests {
         }
 
         pub fn notes(&self) -> Vec<(String, Option<String>)> {
-            let health = self.provenance.health().into_iter();
+            let health = self.provenance.health(false).into_iter();
             health.map(|note| (note.code, note.subject)).collect()
         }
     }

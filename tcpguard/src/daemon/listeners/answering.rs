@@ -167,6 +167,7 @@ mod tests {
     use tcpguard_engine::Queues;
     use tcpguard_host::linux::ListenerGroup;
 
+    use super::super::Criteria;
     use super::*;
     use crate::bpf::addr;
 
@@ -181,6 +182,7 @@ mod tests {
     struct Host {
         now: u64,
         sockets: Vec<ListenerGroup>,
+        wanted: Vec<ListenerId>,
         selection: Selection,
         listeners: Listeners,
         tables: Model,
@@ -209,8 +211,14 @@ mod tests {
 
         /// The sockets are listed.
         fn list(&mut self) {
-            let (now, Self { sockets, selection, listeners, tables, .. }) = (self.at(), self);
-            selection.update(now, sockets, |_| false, |_, _| 0, (listeners, tables)).unwrap();
+            let (now, Self { sockets, wanted, selection, listeners, tables, .. }) =
+                (self.at(), self);
+            let criteria = Criteria {
+                ignored: &|_| false,
+                wanted: &|listener| wanted.contains(&listener),
+                budget: &|_, _| 0,
+            };
+            selection.update(now, sockets, criteria, (listeners, tables)).unwrap();
         }
 
         /// SYN-ACKs were seen, and a second passes. Returns the addresses that are strange to listeners.
@@ -298,6 +306,25 @@ mod tests {
         host.sockets = Host::with_sockets(&["0.0.0.0"]).sockets;
         host.list();
         assert_eq!((host.kind("192.0.2.1"), host.kind("0.0.0.0")), (None, LOCAL));
+    }
+
+    /// An application that has crashed.
+    #[test]
+    fn a_listener_without_a_socket_stays_for_a_minute_and_for_as_long_as_clients_want_it() {
+        let mut host = Host::with_sockets(&["0.0.0.0"]);
+        let id = host.listeners.iter().next().unwrap().id;
+        host.sockets.clear();
+        let stays_for = |host: &mut Host, seconds| {
+            host.now += seconds;
+            host.list();
+            host.listeners.iter().next().map(|one| one.own.is_closed())
+        };
+        assert_eq!(stays_for(&mut host, 60), Some(true));
+        host.wanted.push(id);
+        assert_eq!(stays_for(&mut host, 3_600), Some(true));
+        host.wanted.clear();
+        assert_eq!(stays_for(&mut host, 60), Some(true));
+        assert_eq!(stays_for(&mut host, 1), None);
     }
 
     #[test]

@@ -23,8 +23,9 @@ use crate::driver::{ListenerTable, Monitored, Tables};
 /// The kernel's bits for cookies, by their backend.
 pub const COOKIES: u8 = ListenerEntry::OWN_COOKIES | ListenerEntry::KERNEL_COOKIES;
 
-/// A listener whose sockets are gone is monitored for this much longer: an application that restarts
-/// under a flood must neither end the incident nor lose the state about its clients.
+/// A listener whose sockets are gone is monitored for this much longer, from its clients' last attempts: an application
+/// that restarts under a flood must neither end the incident nor lose the state about its clients, and one that has
+/// crashed is not forgotten while they are refused.
 const GONE: Duration = Duration::from_secs(60);
 
 /// The state of a monitored listener that its host shows.
@@ -53,6 +54,11 @@ pub struct Observed {
 impl Observed {
     fn at(seen: Timestamp) -> Self {
         Self { seen, ..Self::default() }
+    }
+
+    /// Returns whether its sockets are gone.
+    pub fn is_closed(&self) -> bool {
+        self.shown_by == ShownBy::Socket && self.queues.is_none()
     }
 
     /// Of a listener that an earlier agent found.
@@ -84,6 +90,17 @@ pub type MonitoredListener = Monitored<Observed>;
 /// The listeners that the agent monitors.
 pub type Listeners = ListenerTable<Observed>;
 
+/// The knowledge about listeners that their selection rests on.
+pub struct Criteria<'a> {
+    /// Whether it is ignored. One that was monitored until now is removed at once.
+    pub ignored: &'a dyn Fn(&Listener) -> bool,
+    /// Whether clients try to connect to it as they normally do.
+    pub wanted: &'a dyn Fn(ListenerId) -> bool,
+    /// Retransmitted SYNs per second that its rules let through where no cookies answer them, by the limit of its SYN
+    /// queue.
+    pub budget: &'a dyn Fn(&Listener, u32) -> u32,
+}
+
 /// The selection of the local listeners that get slots.
 #[derive(Debug, Default)]
 pub struct Selection {
@@ -95,10 +112,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Monitors the local listeners in `groups`, except those that are `ignored`. A listener that was
-    /// monitored until now and is ignored is removed at once. `budget` returns, for a listener and the
-    /// limit of its SYN queue, how many retransmitted SYNs per second its rules let through where no
-    /// cookies answer them.
+    /// Monitors the local listeners in `groups`.
     ///
     /// # Errors
     /// When the kernel refuses; the next call tries again.
@@ -106,8 +120,7 @@ impl Selection {
         &mut self,
         now: Timestamp,
         groups: &[ListenerGroup],
-        ignored: impl Fn(&Listener) -> bool,
-        budget: impl Fn(&Listener, u32) -> u32,
+        Criteria { ignored, wanted: in_demand, budget }: Criteria<'_>,
         (listeners, tables): (&mut Listeners, &mut impl Tables),
     ) -> Result<(), KernelError> {
         let order = ranked(groups.iter().filter(|group| !ignored(&group.listener)));
@@ -127,6 +140,8 @@ impl Selection {
                     monitored.own.shown_by = ShownBy::Socket;
                     (monitored.own.priority, monitored.own.seen) = (*priority, now);
                 }
+            } else if is_local && in_demand(monitored.id) {
+                monitored.own.seen = now;
             }
         }
         listeners.touched.extend(changed);

@@ -205,12 +205,14 @@ impl State {
         }
     }
 
-    /// The state that an earlier agent left in `dir`; `None` when there is none. A file that cannot be
-    /// understood is set aside with one line, and the agent starts without it.
-    pub fn load(dir: &Path) -> Option<Self> {
-        let without = "Starting without rule records, allowlist, mode and learned values";
-        let damage = |damage: Damage| damage.report(&dir.join(NAME), without);
-        read_in(dir).map_err(damage).ok()
+    /// The state that an earlier agent left in `dir`. A file that cannot be understood is set aside with one line, and
+    /// the agent starts without it.
+    ///
+    /// # Errors
+    /// With that line; `None` when there is no file.
+    pub fn load(dir: &Path) -> Result<Self, Option<String>> {
+        let without = "Started without rule records, allowlist, mode and learned values";
+        read_in(dir).map_err(|damage: Damage| damage.report(&dir.join(NAME), without))
     }
 }
 
@@ -301,9 +303,9 @@ pub(in crate::daemon) mod tests {
         use std::os::unix::fs::PermissionsExt as _;
 
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(State::load(dir.path()), None);
+        assert_eq!(State::load(dir.path()).ok(), None);
         store(dir.path(), &state()).unwrap();
-        assert_eq!(State::load(dir.path()), Some(state()));
+        assert_eq!(State::load(dir.path()).ok(), Some(state()));
         let permissions = fs::metadata(dir.path().join(NAME)).unwrap().permissions();
         assert_eq!(permissions.mode() & 0o777, 0o600);
     }
@@ -341,7 +343,7 @@ pub(in crate::daemon) mod tests {
         let whole = fs::read(dir.path().join(NAME)).unwrap();
         for length in 0..whole.len() {
             fs::write(dir.path().join(NAME), &whole[..length]).unwrap();
-            assert_eq!(State::load(dir.path()), None, "{length} bytes of {}", whole.len());
+            assert_eq!(State::load(dir.path()).ok(), None, "{length} bytes of {}", whole.len());
             assert!(!dir.path().join(NAME).exists());
         }
         assert!(dir.path().join("state.json.bad").exists());
@@ -361,7 +363,7 @@ pub(in crate::daemon) mod tests {
             assert!(text.contains(good), "{good}");
             let changed = text.replace(good, bad);
             seal::replace(&dir.path().join(NAME), 0o600, changed.as_bytes()).unwrap();
-            assert_eq!(State::load(dir.path()), None, "{bad}");
+            assert_eq!(State::load(dir.path()).ok(), None, "{bad}");
         }
     }
 
@@ -386,14 +388,16 @@ pub(in crate::daemon) mod tests {
             object.expect(place).insert("of_a_later_version".to_owned(), [1, 2].into());
         }
         seal::replace(&dir.path().join(NAME), 0o600, &json::bytes(&newer).unwrap()).unwrap();
-        assert_eq!(State::load(dir.path()), Some(state));
+        assert_eq!(State::load(dir.path()).ok(), Some(state));
     }
 
     #[test]
     fn a_file_that_may_not_be_read_stays_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(State::load(dir.path()), Err(None));
         fs::create_dir(dir.path().join(NAME)).unwrap();
-        assert_eq!(State::load(dir.path()), None);
+        let line = State::load(dir.path()).unwrap_err().expect("there is one");
+        assert!(line.starts_with("cannot read "), "{line}");
         assert!(dir.path().join(NAME).exists());
     }
 }

@@ -130,8 +130,8 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     let enforces = report.mode == engine::Mode::Enforce;
     let stopped =
         incidents.all(|attack| attack.quiet.is_some() || (enforces && stops(report, attack)));
-    // A full accept queue is the application's problem: the agent works.
-    let of_agent = |finding: &&Finding| finding.code != "accept_queue_full";
+    // The application's problems: the agent works.
+    let of_agent = |it: &&Finding| !["accept_queue_full", "nothing_listens"].contains(&&*it.code);
     let broken = health.iter().filter(of_agent).any(|it| it.severity == Severity::Critical)
         // Changes since the last valid configuration are not in effect, although an operator may
         // rely on them.
