@@ -4,6 +4,7 @@
 //! nothing.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -93,8 +94,8 @@ pub struct Sample {
     pub gone: Vec<ListenerId>,
     /// TcpExt counters of the network namespace.
     pub tcp_ext: TcpExt,
-    /// Hit counters of the rules in the kernel.
-    pub rules: Vec<RuleCounters>,
+    /// Hit counters of the rules in the kernel; the allocation of the last sample where none can have changed.
+    pub rules: Arc<[RuleCounters]>,
     /// Counters of packets that belong to no listener.
     pub host: HostCounters,
     /// Sources that send SYNs to where nothing listens.

@@ -1,6 +1,7 @@
 //! Every rule that should be in the kernel now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -134,6 +135,8 @@ pub(crate) struct RuleTable {
     entries: BTreeMap<RuleId, Entry>,
     /// Rule of each matcher: no two have the same.
     by_matcher: BTreeMap<Matcher, RuleId>,
+    /// The counters that were read last.
+    read: Option<Arc<[RuleCounters]>>,
     /// See [`Settings::rules`].
     room: u32,
 }
@@ -141,7 +144,7 @@ pub(crate) struct RuleTable {
 impl RuleTable {
     /// Returns a book without rules and with room for `room` of them.
     pub const fn new(room: u32) -> Self {
-        Self { entries: BTreeMap::new(), by_matcher: BTreeMap::new(), room }
+        Self { entries: BTreeMap::new(), by_matcher: BTreeMap::new(), read: None, room }
     }
 
     /// Returns the number of rules that there can be.
@@ -375,9 +378,13 @@ impl RuleTable {
         self.entries.values()
     }
 
-    /// Takes over the kernel's counters.
-    pub fn read(&mut self, now: Timestamp, counters: &[RuleCounters]) {
-        for counter in counters {
+    /// Takes over the kernel's counters. The same allocation again has nothing new, and is not looked through.
+    pub fn read(&mut self, now: Timestamp, counters: &Arc<[RuleCounters]>) {
+        if self.read.as_ref().is_some_and(|last| Arc::ptr_eq(last, counters)) {
+            return;
+        }
+        self.read = Some(Arc::clone(counters));
+        for counter in counters.iter() {
             if let Some(entry) = self.entries.get_mut(&counter.id) {
                 entry.meter.read(now, counter);
                 if entry.meter.active(now) {
@@ -483,7 +490,7 @@ mod tests {
                 rule_table.add(Timestamp::default(), source(1), origin, RuleReason::Found, life);
             let id = made.expect("a slot").rule.id;
             let counters = RuleCounters { id, hits: 20, accepted_retransmits: 20, completed: 20 };
-            rule_table.read(now, &[counters]);
+            rule_table.read(now, &[counters].into());
             let entry = rule_table.find(&source(1)).expect("the rule");
             assert_eq!(entry.hits_mostly_clients(now), goes);
             assert!(!entry.is_harmful(now), "cookies do not stand in for a rule on a source");

@@ -310,7 +310,7 @@ impl<B: Backend> Agent<B> {
             listeners: samples,
             gone,
             tcp_ext: TcpExt::default(),
-            rules: executor.rule_counters()?,
+            rules: executor.rule_counters()?.into(),
             host: HostCounters {
                 own_syn: (self.answers != RepliesSeen::None).then_some(host.own_syn),
                 replies: host.reply_seen,

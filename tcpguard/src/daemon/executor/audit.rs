@@ -21,7 +21,7 @@ pub const KEYS: usize = 2000;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Time within which a round is over, however many rules there are. A change right behind a round is found by the end
 /// of the next, well within ten seconds.
-const ROUND: Duration = Duration::from_secs(4);
+const ROUND: Duration = Duration::from_secs(3);
 /// Mark of a rule that ends when it should. Its other marks are those of its entries.
 const END: u8 = 1 << 7;
 const _: () = assert!(Ports::MOST < 7, "an entry for each port, and a mark for each entry");

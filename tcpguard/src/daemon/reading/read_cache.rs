@@ -1,6 +1,7 @@
 //! Tables that are read again only when a counter beside them says that packets came: at most times, for
 //! most listeners, none did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tcpguard_common::abi::ClosedPortSource;
@@ -72,7 +73,7 @@ impl Cells {
 pub struct Hits {
     /// SYNs that rules matched, and changes of the rules, when one of them was last seen to grow, and that time.
     matched: Option<([u64; 2], Timestamp)>,
-    rules: Vec<RuleCounters>,
+    rules: Arc<[RuleCounters]>,
 }
 
 impl Hits {
@@ -82,14 +83,14 @@ impl Hits {
         now: Timestamp,
         matched: [u64; 2],
         read: impl FnOnce() -> Result<Vec<RuleCounters>, E>,
-    ) -> Result<Vec<RuleCounters>, E> {
+    ) -> Result<Arc<[RuleCounters]>, E> {
         let (known, grew) = *self.matched.get_or_insert((matched, now));
         let grew = if known == matched { grew } else { now };
         self.matched = Some((matched, grew));
         if now.since(grew) <= RETURNS {
-            self.rules = read()?;
+            self.rules = read()?.into();
         }
-        Ok(self.rules.clone())
+        Ok(Arc::clone(&self.rules))
     }
 }
 
@@ -144,7 +145,7 @@ mod tests {
             move || Ok::<_, Infallible>(vec![counted])
         };
         let at = |s: u64| Timestamp::from_nanos(s * 1_000_000_000);
-        let of = |rules: Vec<RuleCounters>| rules[0].hits;
+        let of = |rules: Arc<[RuleCounters]>| rules[0].hits;
         assert_eq!(of(hits.of(at(5), [0, 1], read(1)).unwrap()), 1);
         assert_eq!(of(hits.of(at(75), [0, 1], read(2)).unwrap()), 2);
         assert_eq!(of(hits.of(at(76), [0, 1], unread).unwrap()), 2);
