@@ -17,7 +17,7 @@ constants! {
     pub(crate) const EVIDENCE_WINDOW: Duration = 8 Seconds in 4..=63,
         "Weighed against enough of them at 10 SYN/s (80), and against mixing the flood with \
          earlier handshakes. The kernel keeps a half-open handshake for 63 s (tcp_synack_retries = \
-         5).";
+         5), and for longer if the client retransmits its SYN.";
 
     /// Age at which a real client has retransmitted its SYN.
     pub(crate) const RETRANSMIT_AGE: Duration = 1500 Milliseconds in 1100..=10_000,

@@ -156,16 +156,19 @@ fn losses(host: &Losses) -> String {
         Some(rate) => format!("{} ({}/s)", whole(count), short(rate)),
         None => whole(count),
     };
-    let for_full_syn_queues = |count: u64, what: &str| match count {
+    let syns = |count: u64, what: &str| match count {
         0 => String::new(),
-        some => format!(", {} SYNs {what} at a full SYN queue", whole(some)),
+        some => format!(", {} SYNs {what}", whole(some)),
     };
     format!(
-        "Since the network namespace was created: {} connections lost at full accept queues \
-         (ListenOverflows), {} dropped by listeners for that or for lack of resources (ListenDrops){}{}.",
+        "Since the network namespace was created: {} SYNs and ACKs dropped at full accept \
+         queues (ListenOverflows), {} dropped by listeners for that or for lack of resources (ListenDrops){}{}.",
         with_rate(host.overflows, host.overflows_pps),
         with_rate(host.drops, host.drops_pps),
-        for_full_syn_queues(host.syn_queue_full_drops, "dropped"),
-        for_full_syn_queues(host.syn_queue_full_cookies, "answered with SYN cookies"),
+        syns(host.syn_queue_full_drops, "dropped at a full SYN queue"),
+        syns(
+            host.syn_queue_full_cookies,
+            "answered with SYN cookies at a full SYN queue or with tcp_syncookies 2"
+        ),
     )
 }

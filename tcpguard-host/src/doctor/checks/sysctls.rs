@@ -60,7 +60,7 @@ pub(in super::super) fn listeners(facts: &Facts) -> Vec<Checked> {
             0..TINY if by_application => Checked::warning(CODE, text),
             TINY..SMALL if by_application && lost > 0 => Checked::warning(
                 CODE,
-                format!("{text}; {lost} connections lost in accept queues since boot"),
+                format!("{text}; {lost} SYNs and ACKs dropped at full accept queues since boot"),
             ),
             TINY..SMALL if by_application => Checked::notice(CODE, text),
             _ => continue,

@@ -125,20 +125,23 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
     let at = cut.join(", ");
     if to <= value {
         return leave(format!(
-            "{lost} connections lost in accept queues since boot. This limit applies to {at}, but this \
+            "{lost} SYNs and ACKs dropped at full accept queues since boot. This limit applies to {at}, but this \
              host's memory allows only {affordable} waiting connections. Accept faster instead."
         ));
     }
     change(
         to,
-        format!("{lost} connections lost in accept queues since boot. This limit applies to {at}."),
+        format!(
+            "{lost} SYNs and ACKs dropped at full accept queues since boot. This limit applies to {at}."
+        ),
     )
 }
 
 pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
     let refused = if has_syn_backlog(host.syncookies) { host.load.refused() } else { 0 };
-    let full = host.load.queue_full_cookies.saturating_add(host.load.queue_full_drops);
-    let full = full.saturating_add(refused);
+    // With 2, also lent by the agent, each SYN gets a cookie and is counted like one at a full queue.
+    let answered = if host.syncookies == Some(1) { host.load.queue_full_cookies } else { 0 };
+    let full = answered.saturating_add(host.load.queue_full_drops).saturating_add(refused);
     let crowded = full >= CROWD;
     // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
     let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
@@ -153,7 +156,7 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
         value if crowded => change(
             SYNACK_RETRIES_CROWDED,
             format!(
-                "{full} SYNs found a full queue since boot. With this value, entries of a flood end \
+                "{full} SYNs found a full queue since boot, or came with tcp_syncookies 2. With this value, entries of a flood end \
                  after {}s instead of {}s.",
                 until(SYNACK_RETRIES_CROWDED),
                 until(value)

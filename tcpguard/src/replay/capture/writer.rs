@@ -1,8 +1,8 @@
 //! Writes captures of sampled SYNs in the block format, for `tcpguard capture`.
 //!
 //! An interface of the capture stands for a share of the SYNs, because the share changes with their rate: its
-//! description names the share, from which a replay reads it again. The verdict of each packet is in its options, for
-//! programs as well as for people.
+//! description names the share, from which a replay reads it again. The comment of each packet has its verdict. There is
+//! no `epb_verdict`: Wireshark 4.0 cannot read a copy that its own tools make of one (`findings/pcapng-verdict.sh`).
 
 use crate::documents::CapturedSyn;
 
@@ -16,12 +16,7 @@ const SNAP: u32 = 112;
 /// Option codes (draft-ietf-opsawg-pcapng).
 const COMMENT: u16 = 1;
 const APPLICATION: u16 = 4;
-const VERDICT: u16 = 7;
 const NAME: u16 = 2;
-/// `epb_verdict` of an XDP program, followed by its `xdp_action`.
-const VERDICT_OF_XDP: u8 = 2;
-const XDP_DROP: u64 = 1;
-const XDP_TX: u64 = 3;
 
 /// The description of an interface is its share between these.
 const BEFORE: &str = "SYNs that tcpguard dropped or answered in XDP, 1 in ";
@@ -70,13 +65,9 @@ impl Writer {
         }
         body.extend(header);
         body.resize(body.len().next_multiple_of(4), 0);
-        let (word, action) =
-            if syn.answered { ("answered", XDP_TX) } else { ("dropped", XDP_DROP) };
+        let word = if syn.answered { "answered" } else { "dropped" };
         let comment = format!("{word}: {} (1 in {} recorded)", syn.reason, syn.one_in);
         option(&mut body, COMMENT, comment.as_bytes());
-        let mut verdict = vec![VERDICT_OF_XDP];
-        verdict.extend(action.to_le_bytes());
-        option(&mut body, VERDICT, &verdict);
         self.block(ENHANCED_PACKET, body);
     }
 
