@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tcpguard_common::abi::{
-    ABI_VERSION, Addr, Client, Config, EVERY_PORT, ListenerEntry, ListenerKey, Mode, Reason,
-    RuleRef,
+    ABI_VERSION, Addr, Client, Config, EVERY_PORT, ExemptEntry, ListenerEntry, ListenerKey, Mode,
+    Reason, RuleRef,
 };
 use tcpguard_common::fastpath::{Tables, exempt};
 use tcpguard_common::model::Model;
@@ -165,6 +165,30 @@ fn a_retransmitted_syn_passes_an_automatic_rule_and_none_of_an_operator() {
         for ms in [0, 1_000, 3_000] {
             host.0.now_ns = NOW_NS + ms * MS;
             assert!(host.drops(client, 443), "{bits}, {ms} ms");
+        }
+    }
+}
+
+/// The rule of an operator who allowlists the prefix before or after. A rule of the fleet spares what this host's
+/// operator allows.
+#[test]
+fn an_operators_block_stays_over_the_allowlist_and_not_over_what_the_host_needs() {
+    let of_fleet = RuleRef::BY_OPERATOR;
+    let of_operator = of_fleet | RuleRef::OVER_ALLOWLIST;
+    for addr in [v4(7), v6(7)] {
+        for (flags, until_s, drops) in [
+            (0, 3600, false),
+            (of_fleet, 3600, false),
+            (of_operator, 3600, true),
+            (of_operator, ExemptEntry::STAYS, false),
+            (of_operator, ExemptEntry::OWN, false),
+            (of_operator, ExemptEntry::HELPER, false),
+            (of_operator | RuleRef::FORCED, ExemptEntry::HELPER, true),
+        ] {
+            let mut host = Host::new();
+            host.rule(1, addr, addr.client_bits(), &[], flags);
+            host.0.exempt.push(((addr, addr.client_bits()), until_s));
+            assert_eq!(host.drops(addr, 80), drops, "{addr:?} {flags} {until_s}");
         }
     }
 }

@@ -104,6 +104,8 @@ impl RuleRef {
     /// In a trie: its prefix is longer than an IPv6 /64. In `SOURCE_HOSTS`: a trie may have such rules
     /// beneath it, for the same port and of the same set.
     pub const NARROW: u32 = 4;
+    /// Made by an operator of this host, whose allowlist does not soften it: only protected prefixes are exempt.
+    pub const OVER_ALLOWLIST: u32 = 8;
 
     /// No rule. (No `Option`: the compiler may copy the bytes that a `None` leaves undefined, and
     /// Linux 6.1 refuses to read them.)
@@ -140,6 +142,12 @@ impl ExemptEntry {
     #[inline(always)]
     pub const fn holds(self, now_ns: u64) -> bool {
         self.until_s as u64 * 1_000_000_000 > now_ns
+    }
+
+    /// Returns whether the host needs the prefix. The other exemptions are those of the allowlist, which end.
+    #[inline(always)]
+    pub const fn is_protected(self) -> bool {
+        self.until_s >= Self::HELPER
     }
 
     /// Returns whether it is exempt not only from drops by source.

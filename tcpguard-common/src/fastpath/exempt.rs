@@ -11,8 +11,8 @@
 //! it exempts a prefix and sets them when the prefix has gone from the trie.
 
 use super::{Tables, clients};
-use crate::abi::Addr;
 use crate::abi::maps::{CLIENT_MARKS, EXEMPT_FILTER_BYTES};
+use crate::abi::{Addr, RuleRef};
 
 const _: () = assert!(8 * EXEMPT_FILTER_BYTES == 2 * CLIENT_MARKS);
 
@@ -26,7 +26,18 @@ pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bo
     !tables.is_exempt_filter_clear(place(source)) && tables.exemption(source).holds(now_ns)
 }
 
-/// Returns whether `source` is so, and may be a client of this host.
+/// Returns whether no source rule with these [`RuleRef`] flags drops the SYNs of `source`.
+#[inline(always)]
+pub(super) fn is_spared<T: Tables>(tables: &T, source: &Addr, flags: u32, now_ns: u64) -> bool {
+    if tables.is_exempt_filter_clear(place(source)) {
+        return false;
+    }
+    let exemption = tables.exemption(source);
+    let counts = flags & RuleRef::OVER_ALLOWLIST == 0 || exemption.is_protected();
+    counts && exemption.holds(now_ns)
+}
+
+/// Returns whether `source` is protected or allowlisted, and may be a client of this host.
 #[inline(always)]
 pub(super) fn is_exempt_client<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bool {
     if tables.is_exempt_filter_clear(place(source)) {

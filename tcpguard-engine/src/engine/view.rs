@@ -71,6 +71,11 @@ impl Engine {
         self.rules.exempt.touched_by(net)
     }
 
+    /// Returns whether `net` has an address in common with a protected prefix.
+    pub fn is_protected(&self, net: &IpNet) -> bool {
+        self.rules.exempt.is_protected(net)
+    }
+
     /// Every rule that is wanted in the kernel at `now`.
     pub fn rules(&self, now: Timestamp) -> impl Iterator<Item = &Rule> {
         self.rules.table.iter().map(|entry| &entry.rule).filter(move |rule| rule.expires > now)

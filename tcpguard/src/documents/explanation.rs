@@ -26,7 +26,8 @@ pub struct Explanation {
     pub mode: Mode,
     /// Rules on sources that have an address in common with the prefix.
     pub rules: Vec<Rule>,
-    /// Numbers of those of these rules that an operator forced: they drop SYNs of exempt sources, too.
+    /// Numbers of those of these rules that drop SYNs of exempt sources, too: an operator forced them, or the source is
+    /// exempt by the allowlist alone.
     pub forced: Vec<u32>,
     /// Rules on signatures, which match SYNs of any source.
     pub signatures: Vec<Rule>,

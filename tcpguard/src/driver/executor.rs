@@ -329,7 +329,8 @@ impl<D: Tables> ValidatedClients for RecentClients<'_, D> {
 pub fn flags(rule: &Rule) -> u32 {
     match (&rule.matcher, &rule.origin) {
         (Matcher::Source(..), Origin::Operator { .. }) => {
-            RuleRef::BY_OPERATOR | if rule.forced { RuleRef::FORCED } else { 0 }
+            let forced = if rule.forced { RuleRef::FORCED } else { 0 };
+            RuleRef::BY_OPERATOR | RuleRef::OVER_ALLOWLIST | forced
         }
         (Matcher::Source(..), Origin::Fleet(_)) => RuleRef::BY_OPERATOR,
         _ => 0,

@@ -33,9 +33,9 @@ impl ListenerMonitor {
     /// scan nor a flood.
     pub fn is_wanted(&self) -> bool {
         let sums = self.window.last(Completions::SPAN);
-        let Some(usual) = self.baseline_completed() else { return false };
-        let of_usual = sums.per_second(sums.syns) / usual;
-        sums.established == 0 && sums.syns > 0 && (0.1..=10.0).contains(&of_usual)
+        let Some(normal) = self.baseline_completed() else { return false };
+        let of_normal = sums.per_second(sums.syns) / normal;
+        sums.established == 0 && sums.syns > 0 && (0.1..=10.0).contains(&of_normal)
     }
 
     /// Baseline of completed handshakes per second; `None` while that is not known.
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn a_port_is_wanted_while_about_as_many_try_as_normally_and_none_connects() {
-        let wanted = |syns, established, usual| {
+        let wanted = |syns, established, normal| {
             let tick = Tick { syns, established, attempts: syns, ..Tick::default() };
             let (mut monitor, _) = after(40, tick);
-            monitor.baseline = Baseline::known(usual, usual);
+            monitor.baseline = Baseline::known(normal, normal);
             monitor.is_wanted()
         };
         assert!(wanted(10, 0, Some(40.0)));

@@ -108,7 +108,8 @@ impl Agent {
         Some(Replies { network: network(ip).to_string(), left, most })
     }
 
-    /// The rules on sources, by number, that the kernel holds to be forced.
+    /// The rules on sources, by number, that drop the SYNs of exempt prefixes too: in the kernel they are forced, or
+    /// what they touch is allowlisted and not protected.
     fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
         let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
         let rules = self.engine.rules(now).filter_map(|rule| match &rule.matcher {
@@ -116,11 +117,13 @@ impl Agent {
                 // Those of its other ports are the same.
                 let port = ports.entries().next()?;
                 let found = dataplane.source_rule(set, net, port).ok().flatten()?;
-                Some((rule.id.0, found))
+                let over =
+                    found.flags & RuleRef::OVER_ALLOWLIST != 0 && !self.engine.is_protected(net);
+                (over || found.flags & RuleRef::FORCED != 0).then_some(rule.id.0)
             }
             _ => None,
         });
-        rules.filter(|(_, found)| found.flags & RuleRef::FORCED != 0).map(|(id, _)| id).collect()
+        rules.collect()
     }
 
     /// The evidence of an attack: one of this run, or one on record.

@@ -24,5 +24,5 @@ fn finding(at: SocketAddr, refused: f64) -> Finding {
     let text = format!("{at}: no socket listens, {} clients/s are refused", short(refused));
     let hint =
         format!("start the application; see what listens: ss -ltnp 'sport = :{}'", at.port());
-    Finding::critical("nothing_listens", text).about(&at.to_string()).hint(hint)
+    Finding::critical("nothing_listens", text).about(at.to_string()).hint(hint)
 }

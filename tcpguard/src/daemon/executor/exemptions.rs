@@ -54,10 +54,10 @@ impl Exemptions {
     }
 
     fn write(&mut self, dataplane: &Dataplane) -> Result<()> {
-        // A prefix that is both stays for good. A gateway that an operator allows may be a client.
+        // What is within a protected prefix stays for good. A gateway that an operator allows may be a client.
         let stays = |net: &IpNet| {
-            let both = self.protected.iter().find(|(protected, _)| protected == net);
-            both.is_some_and(|(_, until)| *until != ExemptEntry::HELPER)
+            let mut protected = self.protected.iter();
+            protected.any(|(all, until)| all.contains(net) && *until != ExemptEntry::HELPER)
         };
         let allowed = self.allowed.iter().filter(|(net, _)| !stays(net));
         let allowed = allowed.map(|(net, until)| (*net, seconds(*until)));

@@ -92,9 +92,9 @@ pub type Listeners = ListenerTable<Observed>;
 
 /// The knowledge about listeners that their selection rests on.
 pub struct Criteria<'a> {
-    /// Whether it is ignored. One that was monitored until now is removed at once.
+    /// True if it is ignored. One that was monitored until now is removed at once.
     pub ignored: &'a dyn Fn(&Listener) -> bool,
-    /// Whether clients try to connect to it as they normally do.
+    /// True if clients try to connect to it as they normally do.
     pub wanted: &'a dyn Fn(ListenerId) -> bool,
     /// Retransmitted SYNs per second that its rules let through where no cookies answer them, by the limit of its SYN
     /// queue.
