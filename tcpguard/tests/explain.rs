@@ -20,7 +20,7 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
-use tcpguard_support::schema::assert_documented;
+use tcpguard_support::schema::assert_formed;
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -191,7 +191,7 @@ fn each_class_is_explained_in_words_and_in_json() {
         assert!(page == expected, "{name} differs; found:\n{page}\nexpected:\n{expected}");
 
         let json = serde_json::to_value(&full).unwrap();
-        assert_documented("incident", &json);
+        assert_formed("incident", &json);
         assert_eq!(serde_json::from_value::<FullIncident>(json).unwrap(), full, "{name}");
 
         assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{name}: {}", full.evidence_bytes());

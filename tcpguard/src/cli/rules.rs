@@ -1,30 +1,15 @@
 //! `tcpguard rules`: lists, exports and removes rules.
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_engine::Whose;
 
 use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, RulesVerb, UnblockArgs};
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
 use super::{import, unblock};
-use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
-use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
+use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule, RuleList};
 use crate::text;
-
-/// Document that `tcpguard rules list --json` prints.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct RuleList {
-    /// Name and version of this document: `tcpguard.rule-list/1`.
-    schema: &'static str,
-    /// Rules that are wanted in the kernel and pass the filter options of the command.
-    rules: Vec<Rule>,
-    /// Prefixes of the allowlist that pass the same options.
-    allowed: Vec<Allowed>,
-}
 
 impl Origin {
     /// Returns the origin of the rules that are requested.
@@ -55,15 +40,13 @@ fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
             CliError::usage(message, "leave one of them out: tcpguard rules list --help").into()
         );
     }
-    let (mut rules, mut allowed) = match session.ask(Request::Rules)? {
-        Response::Rules { rules, allowed } => (rules, allowed),
-        other => return Err(foreign(&other).into()),
-    };
+    let RuleList { mut rules, mut allowed } =
+        session.ask(Request::Rules, Response::try_as_rules)?;
     let any = !rules.is_empty();
     rules.retain(|rule| args.lists(rule));
     allowed.retain(|allowed| args.lists_allowed(allowed));
     if session.json {
-        return session.print_document(&RuleList { schema: RuleList::ID, rules, allowed });
+        return session.print_document(&RuleList { rules, allowed });
     }
     match (rules.as_slice(), any) {
         ([], false) => session.say("no rules; to make one: tcpguard block PREFIX"),
@@ -122,16 +105,12 @@ impl ListArgs {
 
 /// Writes the rules in the form that [`super::import`] reads.
 fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let rules = match session.client.call(Request::Rules)? {
-        Response::Rules { rules, .. } => rules,
-        other => return Err(foreign(&other).into()),
-    };
+    let rules = session.client.ask(Request::Rules, Response::try_as_rules)?.rules;
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
     let rules: Vec<ExportedRule> =
         wanted.filter_map(|rule| ExportedRule::of(rule, text::rule_reason(&rule.reason))).collect();
     if session.json {
-        let schema = ExportedRules::ID.to_owned();
-        return session.print_document(&ExportedRules { schema, rules });
+        return session.print_document(&ExportedRules { rules });
     }
     if rules.is_empty() {
         session.say("no rules; to make one: tcpguard block PREFIX");

@@ -8,9 +8,6 @@ use tcpguard_common::abi::{Action, Reason};
 
 use super::header::{hex, unhex};
 
-/// Name and version of the document.
-pub const SCHEMA: &str = "tcpguard.capture/1";
-
 /// A SYN that XDP dropped or answered, as the agent hands it over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CapturedSyn {
@@ -43,6 +40,15 @@ impl CapturedSyn {
     }
 }
 
+/// SYNs after a certain one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CapturedSyns {
+    /// Number of the last one so far.
+    pub last: u64,
+    /// Those after the one that was named, oldest first, as far as they are remembered.
+    pub syns: Vec<CapturedSyn>,
+}
+
 /// Reason why a recording ended.
 #[derive(Clone, Copy, Debug, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,8 +66,6 @@ pub enum CaptureEnd {
 /// Result of a recording.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct CaptureResult {
-    /// Name and version of this document: `tcpguard.capture/1`.
-    pub schema: &'static str,
     /// Name of the file.
     pub file: PathBuf,
     /// Number of packets in it.

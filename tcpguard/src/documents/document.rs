@@ -19,14 +19,9 @@ use super::build::number;
 use super::selftest::CookieBackend;
 use super::{AlertEntry, Clients, Counts, Fleet, Incident, Listener, Losses, Program};
 
-/// The value of [`Status::schema`].
-pub const SCHEMA: &str = "tcpguard.status/1";
-
 /// State of tcpguard at one moment: the agent, incidents, interfaces, listeners, rules and counters.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Status {
-    /// Name and version of this document: `tcpguard.status/1`.
-    pub schema: String,
     /// Time at which the document was made.
     pub generated_at: Time,
     /// Time between two polls of the counters, in milliseconds.

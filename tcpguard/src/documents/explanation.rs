@@ -9,9 +9,6 @@ use tcpguard_host::time::Time;
 
 use super::{Allowed, Mitigation, Rule, Source};
 
-/// The value of [`Judged::schema`].
-pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
-
 /// The facts that decide about the SYNs of an address or prefix.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Explanation {
@@ -71,8 +68,6 @@ pub struct ListenerMitigation {
 /// Output of `tcpguard explain PREFIX --json`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Judged {
-    /// Name and version of this document: `tcpguard.explanation/1`.
-    pub schema: String,
     /// Facts that the decisions follow from.
     #[serde(flatten)]
     pub about: Explanation,
@@ -211,8 +206,7 @@ impl Decision {
 impl Explanation {
     /// Returns the whole document: the facts and the decisions.
     pub fn judged(self) -> Judged {
-        let schema = EXPLANATION_SCHEMA.to_owned();
-        Judged { schema, decisions: self.decisions(), about: self }
+        Judged { decisions: self.decisions(), about: self }
     }
 
     /// Returns the decisions about the SYNs, in the order in which the kernel makes them: rules on sources (those
@@ -532,7 +526,6 @@ mod tests {
         let mut about = nothing();
         about.mitigations = vec![mitigation(Name::Cookies, None)];
         let json = serde_json::to_value(about.judged()).unwrap();
-        assert_eq!(json["schema"], EXPLANATION_SCHEMA);
         assert_eq!(json["decisions"][0]["by"], "cookies");
         assert_eq!(json["decisions"][0]["outcome"]["kind"], "cookies");
         assert_eq!(json["prefix"], "203.0.113.7/32");

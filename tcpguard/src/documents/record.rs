@@ -14,7 +14,7 @@ use tcpguard_host::time::{Clock, Time};
 use super::build::{self, number};
 use super::{Incident, SynHeader};
 
-/// The value of [`FullIncident::schema`].
+/// Name and version of a [`FullIncident`].
 pub const INCIDENT_SCHEMA: &str = "tcpguard.incident/1";
 /// Maximum size of the evidence of one attack as JSON, in bytes: [`Incident::evidence`] and
 /// [`FullIncident::record`] together.
@@ -40,8 +40,6 @@ const SENTENCE: usize = 100;
 /// One attack, or another incident, with all the evidence that it was judged by.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct FullIncident {
-    /// Name and version of this document: `tcpguard.incident/1`.
-    pub schema: String,
     /// The incident as the status shows it.
     #[serde(flatten)]
     pub incident: Incident,
@@ -177,7 +175,7 @@ impl FullIncident {
     pub fn build(incident: &IncidentReport, report: &Report, clock: Clock) -> Self {
         let record = Record::build(&incident.record, clock);
         let incident = build::incident(incident, report, clock);
-        Self { schema: INCIDENT_SCHEMA.to_owned(), incident, record }.fitted()
+        Self { incident, record }.fitted()
     }
 
     /// Returns the size of its evidence as JSON, in bytes.

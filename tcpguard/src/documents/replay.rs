@@ -13,9 +13,6 @@ use tcpguard_host::time::Time;
 use super::incident::target;
 use crate::documents;
 
-/// Name and version of the document.
-pub const SCHEMA: &str = "tcpguard.replay/1";
-
 /// Start of replayed time. It is far enough from zero that "long ago" exists.
 pub const START: Timestamp = Timestamp::from_millis(3_600_000);
 /// Reason for the record within which a capture ends.
@@ -28,8 +25,6 @@ pub const COPY: &str = "copy";
 /// Verdicts and actions that tcpguard would have produced for a capture.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Replay {
-    /// Name and version of this document: `tcpguard.replay/1`.
-    pub schema: &'static str,
     /// Name of the capture as it was given; `-` for standard input. Of several captures the names of the first
     /// three, and the number of the others.
     pub file: String,

@@ -6,14 +6,9 @@ use tcpguard_engine::Ports;
 
 use super::Rule;
 
-/// The value of [`ExportedRules::schema`].
-pub const RULES_SCHEMA: &str = "tcpguard.rules/1";
-
 /// Output of `tcpguard rules export --json`, which `tcpguard rules import` reads.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ExportedRules {
-    /// Name and version of this document: `tcpguard.rules/1`.
-    pub schema: String,
     /// The rules.
     pub rules: Vec<ExportedRule>,
 }

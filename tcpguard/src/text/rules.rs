@@ -3,14 +3,14 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::{ClientsWithin, ImportReport, Mode};
+use tcpguard_engine::{ImportReport, Mode};
 use tcpguard_host::units::{counted, short, span};
 
 use super::incidents::paragraph;
 use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Rule};
+use crate::documents::{Allowed, Blocked, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -99,18 +99,12 @@ fn origin(rule: &Rule) -> String {
 }
 
 /// The outcome of `tcpguard block`, done or previewed.
-pub fn blocked(
-    out: &mut impl Write,
-    rule: &Rule,
-    replaces: Option<&Rule>,
-    clients: ClientsWithin,
-    dry_run: bool,
-    view: &View,
-) -> fmt::Result {
+pub fn blocked(out: &mut impl Write, blocked: &Blocked, view: &View) -> fmt::Result {
+    let Blocked { rule, replaces, dry_run, clients } = blocked;
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.end(rule.created_at, rule.expires_at);
     let unless = if rule.confirmed_until.is_some() { " unless confirmed" } else { "" };
-    if dry_run {
+    if *dry_run {
         writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())?;
     } else {
         let (subject, id) = (rule.subject(), rule.id);
@@ -122,8 +116,8 @@ pub fn blocked(
     }
     match (clients.validated, dry_run) {
         (0, _) => Ok(()),
-        (_, true) => writeln!(out, "it would cut off {}", clients_within(clients)),
-        (_, false) => writeln!(out, "it cuts off {}", clients_within(clients)),
+        (_, true) => writeln!(out, "it would cut off {}", clients_within(*clients)),
+        (_, false) => writeln!(out, "it cuts off {}", clients_within(*clients)),
     }
 }
 

@@ -161,18 +161,11 @@ impl Model {
                     };
                 }
             }
-            (_, Ok(Response::Blocked { rule, replaces, clients, dry_run: true })) => {
-                let Ok(net) = parse_prefix(&rule.matches) else { return };
+            (_, Ok(Response::Blocked(blocked))) if blocked.dry_run => {
+                let Ok(net) = parse_prefix(&blocked.rule.matches) else { return };
                 let mut effect = String::new();
                 // A string takes whatever is written.
-                let _ = text::blocked(
-                    &mut effect,
-                    &rule,
-                    replaces.as_deref(),
-                    clients,
-                    true,
-                    &self.view,
-                );
+                let _ = text::blocked(&mut effect, &blocked, &self.view);
                 let effect = effect.lines().collect::<Vec<_>>().join("; ");
                 self.propose(Some(Proposal { effect, ..commands::block(net) }), "");
             }

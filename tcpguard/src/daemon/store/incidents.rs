@@ -185,10 +185,6 @@ pub(in crate::daemon) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
 impl Line for FullIncident {
     const WHAT: &'static str = "incidents";
     const SCHEMA: &'static str = INCIDENT_SCHEMA;
-
-    fn schema(&self) -> &str {
-        &self.schema
-    }
 }
 
 /// An incident that was open when its agent ended is over with its last known state.

@@ -38,7 +38,6 @@ impl Status {
         };
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
         Self {
-            schema: SCHEMA.to_owned(),
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
             daemon: daemon(report, facts, state),
