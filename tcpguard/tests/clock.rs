@@ -416,7 +416,7 @@ fn with_rules(request: &Request) -> Response {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let own = Rule {
-        id: 2,
+        id: engine::RuleId(2),
         matches: "192.0.2.7/32".to_owned(),
         origin: signature.origin.clone(),
         incident: signature.incident,

@@ -17,7 +17,7 @@ use tcpguard::control::{Refusal, RefusalKind, Request, Response};
 use tcpguard::documents::{Import, ModeShown, Rule, RuleList};
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, ImportReport, Mode, RuleToImport};
+use tcpguard_engine::{Force, ImportReport, Mitigation, Mode, RuleToImport};
 
 /// An agent with these rules. It takes every import except for prefixes within 203.0.113.0/24.
 struct Agent {
@@ -102,7 +102,7 @@ fn rules() -> Vec<Rule> {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let matches = "198.51.100.7/32".to_owned();
-    let own = Rule { kind: "source".to_owned(), matches, ..signature.clone() };
+    let own = Rule { kind: Mitigation::Source, matches, ..signature.clone() };
     vec![operators, signature, own]
 }
 

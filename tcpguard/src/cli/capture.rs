@@ -247,9 +247,14 @@ mod tests {
     }
 
     fn syns(count: usize) -> Vec<CapturedSyn> {
-        let hex = "45".repeat(100);
-        let syn =
-            CapturedSyn { at_ns: 7, hex, reason: "cookie".to_owned(), answered: true, one_in: 64 };
+        let header = vec![0x45; 100];
+        let syn = CapturedSyn {
+            at_ns: 7,
+            header,
+            reason: "cookie".to_owned(),
+            answered: true,
+            one_in: 64,
+        };
         vec![syn; count]
     }
 
@@ -272,10 +277,10 @@ mod tests {
         let named = args("-w x");
         let mut recording = Recording::new(&named, None);
         let before = recording.writer.bytes();
-        let hex = "60".repeat(112);
+        let header = vec![0x60; 112];
         let syn = syns(1).remove(0);
         let reason = "drop_beyond_bounds_and_longer".to_owned();
-        recording.add(&[CapturedSyn { hex, reason, one_in: 1 << 31, ..syn }]);
+        recording.add(&[CapturedSyn { header, reason, one_in: 1 << 31, ..syn }]);
         assert!(recording.writer.bytes() - before <= LARGEST, "{}", recording.writer.bytes());
     }
 

@@ -74,9 +74,8 @@ impl ListArgs {
             Some(Origin::Fleet) => rule.is_of_fleet(),
             Some(Origin::Auto) => rule.incident.is_some(),
         };
-        let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
-            && match prefix {
+            && match rule.prefix() {
                 // A reader of prefixes alone would take it for a rule for every port.
                 Some(_) if self.raw && !rule.ports.is_every() => false,
                 Some(prefix) => self.fits(prefix),
@@ -128,7 +127,7 @@ fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Ports, RuleReason};
+    use tcpguard_engine::{Mitigation, Ports, RuleId, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -136,8 +135,8 @@ mod tests {
     fn rule(matches: &str, incident: Option<u64>) -> Rule {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         Rule {
-            id: 0,
-            kind: if matches.contains('/') { "source" } else { "signature" }.to_owned(),
+            id: RuleId(0),
+            kind: if matches.contains('/') { Mitigation::Source } else { Mitigation::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
             origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),

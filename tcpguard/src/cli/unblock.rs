@@ -96,7 +96,7 @@ fn say_when_again(removed: &[Rule], session: &Session<'_>) {
         }
         Err(_) => None,
     };
-    let mitigation = &rule.kind;
+    let mitigation = rule.kind.name();
     let at_once = at_once.map_or_else(String::new, |place| {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });

@@ -1,12 +1,12 @@
 //! Responses that carry the engine's results.
 
 use tcpguard_engine as engine;
-use tcpguard_engine::RequestError;
+use tcpguard_engine::{MapTime as _, RequestError};
 use tcpguard_host::time::Clock;
 
 use super::proto::{Refusal, RefusalKind, RefusedRule, Request, Response};
 use crate::documents::{
-    Allowance, Allowed, Blocked, Confirmed, Disallowed, Import, Listener, ModeShown, Ordered, Rule,
+    Allowance, Allowed, Blocked, Confirmed, Disallowed, Import, Listener, ModeShown, Ordered,
     Unblocked,
 };
 use crate::text::request_error;
@@ -17,22 +17,20 @@ pub fn response(
     result: Result<engine::Response, RequestError>,
     clock: Clock,
 ) -> Response {
-    let rules = |rules: Vec<engine::RuleReport>| {
-        rules.iter().map(|rule| Rule::build(rule, clock)).collect()
-    };
+    let time = |at| clock.time_at(at);
     let allowed = |allowed| Allowed::build(allowed, clock);
     let dry_run = request.is_dry_run();
     match result {
         Ok(engine::Response::Blocked { rule, replaces, clients }) => {
-            let replaces = replaces.map(|rule| Box::new(Rule::build(&rule, clock)));
-            let rule = Rule::build(&rule, clock);
+            let replaces = replaces.map(|rule| Box::new(rule.map_time(&time)));
+            let rule = rule.map_time(&time);
             Response::Blocked(Box::new(Blocked { rule, replaces, dry_run, clients }))
         }
         Ok(engine::Response::Confirmed(stay)) => {
-            Response::Confirmed(Confirmed { mode: None, ends: None, rules: rules(stay) })
+            Response::Confirmed(Confirmed { mode: None, ends: None, rules: stay.map_time(&time) })
         }
         Ok(engine::Response::Unblocked(removed)) => {
-            Response::Unblocked(Unblocked { removed: rules(removed), dry_run })
+            Response::Unblocked(Unblocked { removed: removed.map_time(&time), dry_run })
         }
         Ok(engine::Response::Imported(imported)) => {
             Response::Imported(Import { imported, dry_run })

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Action, Reason};
-
-use super::header::{hex, unhex};
+use tcpguard_engine::hexadecimal;
 
 /// A SYN that XDP dropped or answered, as the agent hands it over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CapturedSyn {
     /// Time of its arrival, in ns since 1970.
     pub at_ns: u64,
-    /// Its header in hexadecimal, from the IP header up to the end of the TCP options, at most 112 bytes.
-    pub hex: String,
+    /// Its header, from the IP header up to the end of the TCP options, at most 112 bytes.
+    #[serde(rename = "hex", with = "hexadecimal")]
+    pub header: Vec<u8>,
     /// Reason of its fate, as in the metrics: `drop_signature`, `cookie`, …
     pub reason: String,
     /// True if it was answered with a SYN cookie, false if it was dropped.
@@ -31,12 +31,8 @@ impl CapturedSyn {
             Action::Drop => false,
             Action::Tx => true,
         };
-        Some(Self { at_ns, hex: hex(header), reason: reason.name().to_owned(), answered, one_in })
-    }
-
-    /// Its header.
-    pub fn header(&self) -> Vec<u8> {
-        unhex(&self.hex).unwrap_or_default()
+        let (header, reason) = (header.to_vec(), reason.name().to_owned());
+        Some(Self { at_ns, header, reason, answered, one_in })
     }
 }
 

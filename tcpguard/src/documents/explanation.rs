@@ -189,7 +189,7 @@ impl Decision {
 
     fn by_rule(by: DecidedBy, outcome: Outcome, rule: &Rule) -> Self {
         Self {
-            rule: Some(rule.id),
+            rule: Some(rule.id.0),
             since: Some(rule.created_at),
             until: Some(rule.expires_at),
             renewed: rule.incident.is_some(),
@@ -221,7 +221,7 @@ impl Explanation {
         let by_source = |rule| Decision::by_rule(DecidedBy::Source, Outcome::Drop, rule);
         decisions.extend(parts.map(by_source));
         let exempt_from = |rule: Option<&Rule>| match rule {
-            Some(rule) if self.forced.contains(&rule.id) => None,
+            Some(rule) if self.forced.contains(&rule.id.0) => None,
             Some(rule) if rule.incident.is_none() => self.exempted(),
             _ => self.exempted().or_else(|| self.validated_client()),
         };
@@ -261,10 +261,10 @@ impl Explanation {
         let covers = move |rule: &&Rule| {
             // If the explanation is about any port, a rule for certain ports decides about a part of the SYNs.
             (self.port.is_some() || rule.ports.is_every())
-                && about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
+                && about.zip(rule.prefix()).is_some_and(|(about, rule)| rule.contains(&about))
         };
         let asked = |rule: &&Rule| {
-            let length = net(&rule.matches).map_or(0, |net| net.prefix_len());
+            let length = rule.prefix().map_or(0, |net| net.prefix_len());
             (!rule.ports.is_every(), length)
         };
         let whole = self.rules.iter().filter(covers).max_by_key(asked);
@@ -338,7 +338,7 @@ const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> O
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{MitigationState, Ports};
+    use tcpguard_engine::{MitigationState, Ports, RuleId};
 
     use super::*;
 
@@ -348,8 +348,8 @@ mod tests {
 
     fn rule(id: u32, matches: &str, incident: Option<u64>) -> Rule {
         Rule {
-            id,
-            kind: String::new(),
+            id: RuleId(id),
+            kind: if matches.contains('/') { Name::Source } else { Name::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
             origin: String::new(),

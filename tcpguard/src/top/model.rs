@@ -162,7 +162,7 @@ impl Model {
                 }
             }
             (_, Ok(Response::Blocked(blocked))) if blocked.dry_run => {
-                let Ok(net) = parse_prefix(&blocked.rule.matches) else { return };
+                let Some(net) = blocked.rule.prefix() else { return };
                 let mut effect = String::new();
                 // A string takes whatever is written.
                 let _ = text::blocked(&mut effect, &blocked, &self.view);
@@ -283,7 +283,7 @@ impl Model {
         let (key, status) = (self.selected(), &self.live.status);
         let (proposal, none) = match self.focus {
             Pane::Rules => {
-                let rule = status.rules.list.iter().find(|it| Some(it.id.into()) == key);
+                let rule = status.rules.list.iter().find(|it| Some(it.id.0.into()) == key);
                 (rule.map(commands::remove), "no rule is selected")
             }
             Pane::Listeners => {
@@ -416,7 +416,7 @@ impl Model {
         let view = View { colour: false, width, ..self.view.clone() };
         let mut text = String::new();
         let listener = status.listeners.iter().find(|it| u64::from(it.id) == *key);
-        let rule = status.rules.list.iter().find(|it| u64::from(it.id) == *key);
+        let rule = status.rules.list.iter().find(|it| u64::from(it.id.0) == *key);
         let alert = status.alerts.iter().find(|it| it.seq == *key);
         // A string takes whatever is written.
         let _ = match (subject, incident) {

@@ -16,7 +16,8 @@ use tcpguard::documents::{
 };
 use tcpguard_engine as engine;
 use tcpguard_engine::{
-    ClientsWithin, Force, ImportReport, MitigationReason, MitigationState, RuleReason, Which,
+    ClientsWithin, Force, ImportReport, MapTime as _, MitigationReason, MitigationState,
+    RuleReason, Which,
 };
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -30,8 +31,11 @@ const ALLOWED: &str = "203.0.113.0/24";
 fn captured(after: Option<u64>) -> Response {
     let syn = |reason: &str, answered| CapturedSyn {
         at_ns: 1_767_323_044_000_000_123,
-        hex: "450000280001400040060000c6336407cb00710a9c4001bb01020304000000005002faf000000000"
-            .into(),
+        header: vec![
+            0x45, 0x00, 0x00, 0x28, 0x00, 0x01, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 0xc6, 0x33,
+            0x64, 0x07, 0xcb, 0x00, 0x71, 0x0a, 0x9c, 0x40, 0x01, 0xbb, 0x01, 0x02, 0x03, 0x04,
+            0x00, 0x00, 0x00, 0x00, 0x50, 0x02, 0xfa, 0xf0, 0x00, 0x00, 0x00, 0x00,
+        ],
         reason: reason.to_owned(),
         answered,
         one_in: 64,
@@ -274,18 +278,19 @@ fn manual_rule(matches: &str, lifetime: Duration, reason: &str) -> Rule {
     let clock = support::clock();
     let report = engine::RuleReport {
         id: engine::RuleId(12),
-        kind: "source".to_owned(),
+        kind: engine::Mitigation::Source,
         matches: matches.to_owned(),
         ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
         reason: RuleReason::Given { text: reason.to_owned() },
-        created: clock.now,
-        expires: clock.now + lifetime,
+        created_at: clock.now,
+        expires_at: clock.now + lifetime,
+        expires_in_s: lifetime.as_secs(),
         confirmed_until: None,
         hits: 0,
         accepted_retransmits: 0,
         completed: 0,
     };
-    Rule::build(&report, clock)
+    report.map_time(&|at| clock.time_at(at))
 }

@@ -170,7 +170,7 @@ fn a_prefix_is_blocked_once_its_effect_is_known() {
     assert!(request.is_dry_run() && !request.is_change(), "{request:?}");
     let rule: Rule = Rule {
         matches: "192.0.2.0/24".to_owned(),
-        kind: "source".to_owned(),
+        kind: Mitigation::Source,
         ..scene.rules.list.remove(0)
     };
     let clients = ClientsWithin { validated: 0, last_minute: 0 };

@@ -85,14 +85,14 @@ mod tests {
     }
 
     fn syn(fate: Reason, number: u8) -> SampledSyn {
-        let header = SynHeader { at: at(9_000), bytes: vec![number; 40], whole: 40 };
+        let header = SynHeader { at: at(9_000), bytes: vec![number; 40], length: None };
         SampledSyn { header, fate, one_in: 8 }
     }
 
     /// The first bytes of the SYNs in a response, and the number of the last.
     fn shown(response: Response) -> (Vec<u8>, u64) {
         let CapturedSyns { last, syns } = response.try_as_captured_syns().expect("SYNs");
-        (syns.iter().map(|syn| syn.header()[0]).collect(), last)
+        (syns.iter().map(|syn| syn.header[0]).collect(), last)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use tcpguard_common::abi::{Unanswered, maps};
-use tcpguard_engine::{Family, POLL, TcpExt};
+use tcpguard_engine::{Family, MapTime as _, POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::Nat;
@@ -18,7 +18,7 @@ use crate::daemon::heap;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
     Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, Map, ModeShown, PAST_LISTED,
-    Program, Reading, Rule, RuleList, Status,
+    Program, Reading, RuleList, Status,
 };
 use crate::text;
 
@@ -30,7 +30,7 @@ impl Agent {
         report.listeners.retain(|one| !self.executor.listeners.is_idle(one.id));
         match request {
             Request::Rules => Response::Rules(RuleList {
-                rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
+                rules: report.rules.map_time(&|at| clock.time_at(at)),
                 allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
             }),
             Request::Explain { prefix, port } => {

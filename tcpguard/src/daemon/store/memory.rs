@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::{fs, io};
 
-use tcpguard_engine::RuleReport;
+use tcpguard_engine::{MapTime as _, RuleReport};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Time;
 
 use super::kept_timelines;
 use super::{alerts, incidents, state};
 use crate::control::{RefusalKind, Request, Response};
-use crate::documents::{AlertPage, Allowed, Incidents, Rule, RuleList};
+use crate::documents::{AlertPage, Allowed, Incidents, RuleList};
 
 /// An answer, and of when it is.
 #[derive(Debug)]
@@ -80,8 +80,9 @@ fn written(path: &Path) -> Result<Time, Damage> {
 fn rules(dir: &Path) -> Result<Remembered, Damage> {
     let state = state::read_in(dir)?;
     let clock = state.clock();
-    let rule = |rule| Rule::build(&RuleReport::of(rule, |id| state.listener(id)), clock);
-    let rules = state.rules.iter().map(rule).collect();
+    let report = |rule| RuleReport::of(clock.now, rule, |id| state.listener(id));
+    let rules: Vec<RuleReport> = state.rules.iter().map(report).collect();
+    let rules = rules.map_time(&|at| clock.time_at(at));
     let allowed = state.allowed.iter().map(|allowed| Allowed::build(allowed, clock)).collect();
     let response = Response::Rules(RuleList { rules, allowed });
     Ok(Remembered { response, written: state.written })
@@ -89,6 +90,8 @@ fn rules(dir: &Path) -> Result<Remembered, Damage> {
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Mitigation;
+
     use super::*;
 
     #[test]
@@ -116,7 +119,7 @@ mod tests {
         let RuleList { rules, allowed } = list;
         assert_eq!(written, state.written);
         assert_eq!((rules.len(), allowed.len()), (state.rules.len(), state.allowed.len()));
-        assert!(rules.iter().any(|rule| rule.kind == "source"), "{rules:?}");
+        assert!(rules.iter().any(|rule| rule.kind == Mitigation::Source), "{rules:?}");
 
         incidents::tests::stored(dir, [1, 2]);
         kept_timelines::tests::stored(&dir.join(kept_timelines::DIRECTORY), 1);
