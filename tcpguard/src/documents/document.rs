@@ -1,6 +1,6 @@
 //! The types of the document `tcpguard.status/1`, in the order in which it is printed.
 //!
-//! The types of incidents are in [`super::attack`].
+//! The types of incidents are in [`super::incident`], and those that are the engine's own in `tcpguard_engine`.
 //!
 //! Rates are per second, shares are 0 to 1, sizes are bytes, and times are RFC 3339 in UTC. `null`
 //! means "not known" unless the field says otherwise, and never 0. Readers must tolerate fields and
