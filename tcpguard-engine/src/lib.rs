@@ -44,15 +44,15 @@ pub use incident::{
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Family, FleetAction, FleetMessage, FleetName,
     FleetRule, Flow, FlowState, Flows, Force, Hint, HostCounters, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerSample, Matcher, Mitigation, Mode, Order, Origin, POLL,
-    Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule,
+    ListenerId, ListenerKind, ListenerSample, MapTime, Matcher, Mitigation, Mode, Order, Origin,
+    POLL, Ports, PortsError, Queues, Request, ReturnedCookies, Route, RouteQuestion, Rule,
     RuleConfirmation, RuleCounters, RuleId, RuleReason, RuleToImport, Sample, SharedSignature,
     SignatureBasis, SynHeader, TcpExt, Timestamp, Unit, ValidatedClients, Which, Whose, Withheld,
-    describe, is_martian, signature_in_words,
+    describe, hexadecimal, is_martian, signature_in_words,
 };
 pub use listener::{
     Egress, Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
-    Moment, Occupied, Signal, Statistics, Sums, TRACKED_PER_SECOND,
+    Moment, Occupied, Rates, Signal, Statistics, TRACKED_PER_SECOND,
 };
 pub use mitigation::{
     AddressReplies, CleanUp, Harm, HeldBack, MitigationReason, MitigationReport, MitigationState,

@@ -4,7 +4,8 @@
 
 use std::io;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
 
@@ -30,6 +31,33 @@ pub fn bytes(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     write(&mut bytes, value)?;
     Ok(bytes)
+}
+
+/// A document with its name and version in front: `{"schema":"tcpguard.NAME/1",…}`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Named<'a, T> {
+    /// Its name and version.
+    pub schema: &'a str,
+    /// Its other fields.
+    #[serde(flatten)]
+    pub document: &'a T,
+}
+
+/// The document of this name and version that `text` holds.
+///
+/// # Errors
+/// When `text` holds another document, or none.
+pub fn document<T: DeserializeOwned>(text: &[u8], schema: &str) -> Result<T, String> {
+    #[derive(Deserialize)]
+    struct Name {
+        schema: String,
+    }
+    let no_document = |error: serde_json::Error| error.to_string();
+    let name: Name = serde_json::from_slice(text).map_err(no_document)?;
+    if name.schema != schema {
+        return Err(format!("its schema is {:?}, not {schema}", name.schema));
+    }
+    serde_json::from_slice(text).map_err(no_document)
 }
 
 /// The most compact form, in characters that have a form, and with six decimals at most.

@@ -273,7 +273,6 @@ fn json_is_what_its_schema_says() {
     let (code, said) = run(dir.path(), &line, false);
     assert_eq!(code, Some(2), "{said}");
     let found: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(found["schema"], "tcpguard.check/1");
     assert_eq!(
         (&found["level"], &found["metrics"][1]["warn"]),
         (&"critical".into(), &"@10:".into())

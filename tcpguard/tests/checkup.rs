@@ -17,7 +17,7 @@ use tcpguard_host::linux::{Connection, DescriptorUse, ListeningSocket, Owners, P
 use tcpguard_host::listeners::{self, Earlier, ListenerFacts, ListenersReport};
 use tcpguard_host::states::{self, Counts, Destination, Limits, StateFacts, StatesReport, Tally};
 use tcpguard_host::time::Time;
-use tcpguard_support::schema::assert_documented;
+use tcpguard_support::schema::{assert_documented, assert_formed};
 
 fn view(utf8: bool) -> View {
     View { utf8, colour: false, zone: jiff::tz::TimeZone::UTC, width: View::WIDTH }
@@ -313,11 +313,11 @@ fn a_terminal_without_utf8_gets_ascii() {
 fn every_document_is_in_its_schema() {
     for (name, report) in state_scenes() {
         println!("{name}");
-        assert_documented("states", &serde_json::to_value(report).unwrap());
+        assert_formed("states", &serde_json::to_value(report).unwrap());
     }
     for (name, report) in listener_scenes() {
         println!("{name}");
-        assert_documented("listeners", &serde_json::to_value(report).unwrap());
+        assert_formed("listeners", &serde_json::to_value(report).unwrap());
     }
 }
 
@@ -354,7 +354,6 @@ fn states_of_the_running_host_are_in_the_schema() {
     for line in [&["states", "--json"][..], &["states", "--queues", "--json"][..]] {
         let found = json(line);
         assert_documented("states", &found);
-        assert_eq!(found["schema"], "tcpguard.states/1");
         let mut states = found["states"].as_array().unwrap().iter();
         let established = states.find(|it| it["state"] == "established").unwrap();
         assert!(established["ipv4"].as_u64() >= Some(2), "{found}");

@@ -173,7 +173,7 @@ fn an_attack_that_has_stopped_is_shown_as_such() {
             Completions { rate: 51.0, baseline: Some(51.0), failed: Some(0.0) };
         report.incidents[0].quiet = Some(QuietReport {
             since: now - Duration::from_secs(16),
-            ends: now + Duration::from_secs(14),
+            ends_at: now + Duration::from_secs(14),
         });
         let status = built(&report, &facts);
         let page = page(&status);

@@ -17,14 +17,17 @@ use stand_in::StandIn;
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::proto::Change;
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::{AgentEvent, AlertEntry, AlertEvent, Explanation, ModeRevert, Rule};
+use tcpguard::documents::{
+    AgentEvent, AlertEntry, AlertEvent, AlertPage, Confirmed, Explanation, ModeRevert, ModeShown,
+    Rule, RuleList, Unblocked,
+};
 use tcpguard::telemetry::History;
 use tcpguard::text::{self, View};
 use tcpguard_engine as engine;
 use tcpguard_engine::{ClientsWithin, Event, Mode, RemovalReason, Which, Whose};
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
-use tcpguard_support::schema::assert_documented;
+use tcpguard_support::schema::{assert_documented, assert_formed};
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -127,15 +130,20 @@ fn mode_agent(request: &Request) -> Response {
         })
     };
     match request {
-        Request::Mode => Response::Mode { mode: Mode::Enforce, ends: ends(None, Some(500)) },
+        Request::Mode => {
+            let ends = ends(None, Some(500));
+            Response::Mode(ModeShown { mode: Mode::Enforce, was: None, ends })
+        }
         Request::SetMode { mode: Mode::Observe, .. } => {
-            Response::ModeSet { was: observe, mode: observe, ends: None }
+            Response::Mode(ModeShown { mode: observe, was: Some(observe), ends: None })
         }
         Request::SetMode { mode, for_s, rollback_after_s } => {
-            Response::ModeSet { was: observe, mode: *mode, ends: ends(*rollback_after_s, *for_s) }
+            let ends = ends(*rollback_after_s, *for_s);
+            Response::Mode(ModeShown { mode: *mode, was: Some(observe), ends })
         }
         Request::Confirm { net: None } => {
-            Response::Confirmed { mode: Some(Mode::Enforce), ends: None, rules: Vec::new() }
+            let mode = Some(Mode::Enforce);
+            Response::Confirmed(Confirmed { mode, ends: None, rules: Vec::new() })
         }
         other => Response::refused(RefusalKind::NotFound, format!("none for {other:?}"), ""),
     }
@@ -216,7 +224,7 @@ fn status_shows_a_mode_that_reverts() {
     );
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!(json["daemon"]["mode_reverts"]["confirm_by"], "2026-11-20T14:06:25.204Z");
-    assert_documented("status", &json);
+    assert_formed("status", &json);
 }
 
 /// An event with this name.
@@ -256,13 +264,13 @@ fn alert(ago_s: u64, severity: Severity, name: &str) -> AlertEntry {
 }
 
 fn since(history: &History, run: u64, seq: u64) -> Response {
-    Response::Alerts {
+    Response::Alerts(AlertPage {
         run,
         first: history.first(),
         last: history.last(),
         now: at(0),
         alerts: history.since(seq),
-    }
+    })
 }
 
 /// An agent that raised alerts two days, an hour and a moment ago.
@@ -408,7 +416,7 @@ fn with_rules(request: &Request) -> Response {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let own = Rule {
-        id: 2,
+        id: engine::RuleId(2),
         matches: "192.0.2.7/32".to_owned(),
         origin: signature.origin.clone(),
         incident: signature.incident,
@@ -416,7 +424,7 @@ fn with_rules(request: &Request) -> Response {
     };
     let rules = vec![operators, own, signature];
     match request {
-        Request::Rules => Response::Rules { rules, allowed: Vec::new() },
+        Request::Rules => Response::Rules(RuleList { rules, allowed: Vec::new() }),
         Request::Change { change: Change::Unblock { whose, .. }, .. } => {
             let removed = match whose {
                 Whose::Incidents => &rules[1..2],
@@ -424,7 +432,7 @@ fn with_rules(request: &Request) -> Response {
                 Whose::Fleet => &[],
                 Whose::All => &rules[..],
             };
-            Response::Unblocked { rules: removed.to_vec() }
+            Response::Unblocked(Unblocked { removed: removed.to_vec(), dry_run: false })
         }
         other => Response::refused(RefusalKind::Failed, format!("{other:?}"), ""),
     }
@@ -438,9 +446,9 @@ fn rules_are_listed_by_address_network_and_origin() {
     assert_eq!(raw(&["--contains", "192.0.2.9"]), "192.0.2.0/24\n");
     assert_eq!(raw(&["--within", "192.0.2.0/25"]), "192.0.2.7/32\n");
     let ports = |request: &Request| match with_rules(request) {
-        Response::Rules { mut rules, allowed } => {
-            rules[0].ports = engine::Ports::new(&[443]).unwrap();
-            Response::Rules { rules, allowed }
+        Response::Rules(mut list) => {
+            list.rules[0].ports = engine::Ports::new(&[443]).unwrap();
+            Response::Rules(list)
         }
         other => other,
     };
@@ -452,8 +460,9 @@ fn rules_are_listed_by_address_network_and_origin() {
     let ids: Vec<_> = json["rules"].as_array().unwrap().iter().map(|rule| &rule["id"]).collect();
     assert_eq!(ids, [2, 7]);
     let signature = |request: &Request| match with_rules(request) {
-        Response::Rules { rules, allowed } => {
-            Response::Rules { rules: rules[2..].to_vec(), allowed }
+        Response::Rules(mut list) => {
+            list.rules.drain(..2);
+            Response::Rules(list)
         }
         other => other,
     };

@@ -10,6 +10,7 @@ use tcpguard::control::proto::{Call, Change, MAX_REQUEST, VERSION};
 use tcpguard::control::{
     BindError, CONTROL_SOCKET, Incoming, RefusalKind, Request, Response, STATUS_SOCKET, Server,
 };
+use tcpguard::documents::ModeShown;
 use tcpguard_engine::{ClientsWithin, Force, Mode, Ports, Which, Whose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -43,7 +44,7 @@ impl Agent {
     /// The next request, answered with `mode`.
     async fn answer(&mut self, mode: Mode) -> Request {
         let incoming = self.requests.recv().await.unwrap();
-        incoming.reply.send(Response::Mode { mode, ends: None }).unwrap();
+        incoming.reply.send(Response::Mode(ModeShown { mode, was: None, ends: None })).unwrap();
         incoming.request
     }
 }
@@ -102,11 +103,11 @@ async fn a_request_reaches_the_agent_with_its_peer_and_the_response_arrives() {
     assert_eq!(incoming.peer.pid, i32::try_from(std::process::id()).ok());
     incoming
         .reply
-        .send(Response::ModeSet { was: Mode::Observe, mode: Mode::Off, ends: None })
+        .send(Response::Mode(ModeShown { mode: Mode::Off, was: Some(Mode::Observe), ends: None }))
         .unwrap();
     assert_eq!(
         client.receive().await,
-        Response::ModeSet { was: Mode::Observe, mode: Mode::Off, ends: None }
+        Response::Mode(ModeShown { mode: Mode::Off, was: Some(Mode::Observe), ends: None })
     );
 }
 
@@ -118,8 +119,14 @@ async fn requests_sent_together_are_answered_one_after_the_other() {
     client.send(Request::Rules).await;
     assert_eq!(agent.answer(Mode::Observe).await, Request::Mode);
     assert_eq!(agent.answer(Mode::Enforce).await, Request::Rules);
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Enforce, ends: None });
+    assert_eq!(
+        client.receive().await,
+        Response::Mode(ModeShown { mode: Mode::Observe, was: None, ends: None })
+    );
+    assert_eq!(
+        client.receive().await,
+        Response::Mode(ModeShown { mode: Mode::Enforce, was: None, ends: None })
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +171,10 @@ async fn garbage_is_refused_and_the_connection_lives_on() {
     assert_eq!(client.refusal().await.0, RefusalKind::BadRequest);
     client.send(Request::Mode).await;
     agent.answer(Mode::Observe).await;
-    assert_eq!(client.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
+    assert_eq!(
+        client.receive().await,
+        Response::Mode(ModeShown { mode: Mode::Observe, was: None, ends: None })
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +255,10 @@ async fn connections_are_limited_and_come_free_again() {
     let mut next = agent.connect(STATUS_SOCKET).await;
     next.send(Request::Mode).await;
     agent.answer(Mode::Observe).await;
-    assert_eq!(next.receive().await, Response::Mode { mode: Mode::Observe, ends: None });
+    assert_eq!(
+        next.receive().await,
+        Response::Mode(ModeShown { mode: Mode::Observe, was: None, ends: None })
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,6 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use proptest::collection::vec as list;
 use proptest::prelude::*;
@@ -14,13 +13,13 @@ use tcpguard::documents::{EVIDENCE_BYTES, FullIncident};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
     ClosedPortSource, Evidence, HostCounters, IncidentClass, IncidentReport, Indicator,
-    IndicatorName, Limit, ListenerId, Measured, Mode, NetworkShare, Quantity, Question, Report,
-    Restraint, RestraintReason, RuleId, RuleReason, RuleRecord, SignatureShare, SourceShare,
-    SynHeader, Timestamp, TtlShare, VerdictLine,
+    IndicatorName, Limit, ListenerId, Measured, Mitigation, Mode, NetworkShare, Quantity, Question,
+    Report, Restraint, RestraintReason, RuleId, RuleReason, RuleRecord, SignatureShare,
+    SourceShare, SynHeader, Timestamp, TtlShare, VerdictLine,
 };
 use tcpguard_host::time::Clock;
 use tcpguard_sim::{Clients, Flood, Lab, Outage, POLL, Server, Shape, Sources, at, seconds};
-use tcpguard_support::schema::assert_documented;
+use tcpguard_support::schema::assert_formed;
 
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
@@ -53,7 +52,8 @@ fn headers() -> impl Iterator<Item = (ListenerId, SynHeader)> {
     let all = [(tool, 40), (client, 60), (deep, 300)];
     (0..).zip(all).map(|(nth, (bytes, whole))| {
         let at = at(11.5 + 0.125 * f64::from(nth));
-        (ListenerId(0), SynHeader { at, bytes, whole })
+        let length = (bytes.len() < usize::from(whole)).then_some(whole);
+        (ListenerId(0), SynHeader { at, bytes, length })
     })
 }
 
@@ -191,7 +191,7 @@ fn each_class_is_explained_in_words_and_in_json() {
         assert!(page == expected, "{name} differs; found:\n{page}\nexpected:\n{expected}");
 
         let json = serde_json::to_value(&full).unwrap();
-        assert_documented("incident", &json);
+        assert_formed("incident", &json);
         assert_eq!(serde_json::from_value::<FullIncident>(json).unwrap(), full, "{name}");
 
         assert!(full.evidence_bytes() <= EVIDENCE_BYTES, "{name}: {}", full.evidence_bytes());
@@ -212,7 +212,7 @@ fn sixteen_headers_of_common_length_fit() {
     let report = lab.report();
     let full = FullIncident::build(incident(&report), &report, clock(lab.kernel.now));
     let headers = &full.record.syn_headers;
-    assert_eq!((headers.len(), headers[0].kept()), (16, 60));
+    assert_eq!((headers.len(), headers[0].bytes.len()), (16, 60));
     assert!(full.record.lists_hold >= 2, "{}", full.record.lists_hold);
 }
 
@@ -334,7 +334,8 @@ proptest! {
         let (report, mut incident) = grown(&flood_report());
         let record = &mut incident.record;
         incident.evidence = last;
-        record.first.evidence = first;
+        let held = first.indicators.iter().filter(|one| one.holds);
+        record.first.indicators = held.map(|one| one.name).collect();
         let mut facts = facts.into_iter();
         let mut facts = || facts.next().unwrap_or_default();
         record.alarm = facts();
@@ -349,24 +350,24 @@ proptest! {
         };
         record.lines = (0..12).map(|_| line(facts())).collect();
         for moment in [&mut record.at_alarm, &mut record.at_last].into_iter().flatten() {
-            moment.counts.syns = number;
-            moment.counts.span = Duration::from_nanos(1 + number % 1_000_000_000);
-            moment.tcp_ext.listen_drops = number;
-            moment.tcp_ext.syncookies_sent = number;
+            moment.rates.syn_pps = number as f64;
+            moment.rates.span_s = rate;
+            moment.kernel.listen_drops = number;
+            moment.kernel.syncookies_sent = number;
             moment.statistics.fast_attempts = number;
             moment.statistics.baseline_syn_rate = rate;
             moment.statistics.expected = rate;
         }
-        let header = |bytes| SynHeader { at: Timestamp::default(), bytes, whole: u16::MAX };
-        record.headers = headers.into_iter().map(header).collect();
+        let header = |bytes| SynHeader { at: Timestamp::default(), bytes, length: Some(u16::MAX) };
+        record.syn_headers = headers.into_iter().map(header).collect();
         let hits: u64 = rules.iter().map(|(.., hits)| hits >> 8).sum();
         record.rules = rules.into_iter().map(|(id, matches, reason, hits)| RuleRecord {
             id: RuleId(id),
-            kind: "signature".to_owned(),
+            kind: Mitigation::Signature,
             matches,
             reason: RuleReason::Given { text: reason },
-            created: Timestamp::default(),
-            ended: Some(Timestamp::default()),
+            created_at: Timestamp::default(),
+            ended_at: Some(Timestamp::default()),
             hits: hits >> 8,
             accepted_retransmits: hits >> 8,
             completed: hits >> 8,

@@ -14,10 +14,10 @@ use stand_in::StandIn;
 use support::{degraded, flooded, status};
 use tcpguard::control::proto::{Change, RefusedRule};
 use tcpguard::control::{Refusal, RefusalKind, Request, Response};
-use tcpguard::documents::Rule;
+use tcpguard::documents::{Import, ModeShown, Rule, RuleList};
 use tcpguard_common::abi::maps;
 use tcpguard_engine as engine;
-use tcpguard_engine::{Force, ImportReport, Mode, RuleToImport};
+use tcpguard_engine::{Force, ImportReport, Mitigation, Mode, RuleToImport};
 
 /// An agent with these rules. It takes every import except for prefixes within 203.0.113.0/24.
 struct Agent {
@@ -74,8 +74,8 @@ impl Agent {
 
 fn answer(request: &Request, rules: &[Rule]) -> Response {
     match request {
-        Request::Rules => Response::Rules { rules: rules.to_vec(), allowed: Vec::new() },
-        Request::Mode => Response::Mode { mode: Mode::Observe, ends: None },
+        Request::Rules => Response::Rules(RuleList { rules: rules.to_vec(), allowed: Vec::new() }),
+        Request::Mode => Response::Mode(ModeShown { mode: Mode::Observe, was: None, ends: None }),
         Request::Change { change: Change::ImportRules { rules, force, .. }, dry_run } => {
             let net: ipnet::IpNet = "203.0.113.0/24".parse().unwrap();
             let bad = rules.iter().enumerate().filter(|(_, rule)| net.contains(&rule.net));
@@ -91,7 +91,7 @@ fn answer(request: &Request, rules: &[Rule]) -> Response {
             let pending_confirmation = bad.len() as u32;
             let imported =
                 ImportReport { added, kept: 0, removed: 4, total: added + 1, pending_confirmation };
-            Response::Imported { imported, dry_run: *dry_run }
+            Response::Imported(Import { imported, dry_run: *dry_run })
         }
         other => panic!("{other:?}"),
     }
@@ -102,7 +102,7 @@ fn rules() -> Vec<Rule> {
     let operators = status(degraded()).rules.list.remove(0);
     let signature = status(flooded(Mode::Enforce)).rules.list.remove(0);
     let matches = "198.51.100.7/32".to_owned();
-    let own = Rule { kind: "source".to_owned(), matches, ..signature.clone() };
+    let own = Rule { kind: Mitigation::Source, matches, ..signature.clone() };
     vec![operators, signature, own]
 }
 

@@ -80,7 +80,7 @@ impl Engine {
         let monitor = listeners.monitors.get(&id)?;
         let incident = monitor.incident.as_deref()?;
         let rules = active_rules(monitor, &self.rules.table);
-        let rules = rules.map(|entry| listeners.rule_report(entry)).collect();
+        let rules = rules.map(|entry| listeners.rule_report(listeners.now, entry)).collect();
         let lasts = monitor.over_for(listeners.now);
         let quiet = self.mandate.quiet(listeners.now, lasts).filter(|_| ended.is_none());
         Some(IncidentReport { quiet, ..incident.report(rules, ended) })

@@ -49,8 +49,8 @@ impl Mandate {
     /// The report of an open incident of which nothing was seen for so long.
     pub fn quiet(&self, now: Timestamp, lasts: Duration) -> Option<QuietReport> {
         let since = now - lasts;
-        let ends = since + self.settings.common.quiet;
-        (lasts >= STOPPED).then_some(QuietReport { since, ends })
+        let ends_at = since + self.settings.common.quiet;
+        (lasts >= STOPPED).then_some(QuietReport { since, ends_at })
     }
 }
 

@@ -32,7 +32,7 @@ use crate::input::{
 use crate::listener::{
     Around, Baseline, BaselineContext, Clients, CounterDelta, FAST_POLLS, FLASH_CROWD_POLLS, Fast,
     KnownFingerprints, LearnedListener, Load, Moment, Natural, OVERLOAD_POLLS, Occupancy,
-    PollContext, Pressure, PressureKind, Quiet, REACH, Signal, Slow, Sums, UNANSWERED_AFTER,
+    PollContext, Pressure, PressureKind, Quiet, REACH, Rates, Signal, Slow, Sums, UNANSWERED_AFTER,
     Window,
 };
 use crate::mitigation::{CANARY, Ladder};
@@ -322,8 +322,7 @@ impl ListenerMonitor {
     /// quiet.
     pub fn resume(&mut self, now: Timestamp, report: &IncidentReport) {
         self.incident = Incident::resume(now, self.id, report).map(Box::new);
-        let before = report.record.before;
-        let completed = before.map_or(0.0, |before| before.per_second(before.established));
+        let completed = report.record.before.map_or(0.0, |before| before.completed_pps);
         self.rate_before = RateBefore::of_all(completed);
         self.quiet.restart(now);
         self.pressure.restart(now);
@@ -518,7 +517,7 @@ impl ListenerMonitor {
         let sums = self.window.since(started);
         Opening {
             alarm: alarm(suspect.signal, Some(&suspect.moment), evidence, settings),
-            before: self.counts_before(started),
+            before: self.counts_before(started).map(Rates::from),
             moment: Some(suspect.moment),
             id,
             listener_id: self.id,

@@ -154,7 +154,7 @@ impl Engine {
             let rule = NamedRule { id: entry.rule.id, target: Target::of(&entry.rule.matcher) };
             let event = Event::RuleRemoved { rules: 1, rule: Some(rule), why: why.clone() };
             self.listeners.note(now, incident, event);
-            let report = self.listeners.rule_report(entry);
+            let report = self.listeners.rule_report(now, entry);
             if let Some(open) = self.listeners.open_incident(incident) {
                 open.keep_rule(now, report);
             }

@@ -96,7 +96,7 @@ impl Engine {
         let reason = RuleReason::Given { text: rule.reason.unwrap_or_default() };
         let left_s = expires.since(now).as_secs();
         let replaced = self.rules.table.for_other_ports(&matcher);
-        let replaces = replaced.map(|entry| Box::new(self.listeners.rule_report(entry)));
+        let replaces = replaced.map(|entry| Box::new(self.listeners.rule_report(now, entry)));
         let confirmed = confirmation.as_ref().map(|it| it.until.since(now).as_secs());
         let terms = RuleTerms {
             lifetime_s: confirmed.unwrap_or(left_s),
@@ -119,7 +119,7 @@ impl Engine {
         };
         let installed = self.install_given(now, made, terms, &old);
         let entry = installed.and_then(|_| self.rules.table.find(&matcher));
-        let report = entry.map(|entry| self.listeners.rule_report(entry));
+        let report = entry.map(|entry| self.listeners.rule_report(now, entry));
         report
             .map(|rule| Response::Blocked { rule, replaces, clients })
             .ok_or(RequestError::Full { limit: self.rules.table.room() })
@@ -191,7 +191,7 @@ impl Engine {
             .table
             .iter()
             .filter(|entry| asked(entry))
-            .map(|entry| (entry.rule.matcher, self.listeners.rule_report(entry)))
+            .map(|entry| (entry.rule.matcher, self.listeners.rule_report(now, entry)))
             .collect();
         if removed.is_empty() {
             return Err(self.rules.not_found(which, whose));
@@ -253,7 +253,7 @@ impl Engine {
         let stays = |entry: &&Entry| waiting.binary_search(&entry.rule.id).is_ok();
         let staying = || self.rules.table.iter().filter(stays);
         let reports: Vec<RuleReport> =
-            staying().map(|entry| self.listeners.rule_report(entry)).collect();
+            staying().map(|entry| self.listeners.rule_report(now, entry)).collect();
         let event = |rules, rule, left_s| Event::RuleConfirmed { uid, rules, rule, left_s };
         let events: Vec<Event> = match reports.len() {
             rules if rules > ALERTED_SINGLY => vec![event(rules as u64, None, None)],

@@ -37,7 +37,7 @@ impl Engine {
                 .table
                 .iter()
                 .filter(|entry| entry.rule.expires > now)
-                .map(|entry| self.listeners.rule_report(entry))
+                .map(|entry| self.listeners.rule_report(now, entry))
                 .collect(),
             allowed: self.rules.exempt.allowed().cloned().collect(),
             sample_shift: self.stack.sample_shift,

@@ -45,16 +45,15 @@ pub(crate) fn alarm(
             vec![held]
         }
         Signal::AcceptQueue => {
-            let queues = known.queues.map(|queues| {
-                Quantity::AcceptQueue.is(queues.accept.into()).at_least(queues.backlog.into())
+            let queue = known.accept_queue.zip(known.queue_limit).map(|(waiting, limit)| {
+                Quantity::AcceptQueue.is(waiting.into()).at_least(limit.into())
             });
-            queues.into_iter().collect()
+            queue.into_iter().collect()
         }
         Signal::SynRate => {
-            let rate = known.counts.per_second(known.counts.syns);
             let limit = (FLASH_CROWD_FACTOR * now.baseline_syn_rate).max(FLASH_CROWD_FLOOR);
             vec![
-                Quantity::SynRate.is(rate).above(limit),
+                Quantity::SynRate.is(known.rates.syn_pps).above(limit),
                 Quantity::BaselineSynRate.is(now.baseline_syn_rate),
                 Quantity::CompletedShare.is(evidence.completion).at_least(FLASH_CROWD_SERVED),
             ]

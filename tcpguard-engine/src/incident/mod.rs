@@ -23,7 +23,7 @@ use crate::evidence::{
     VerdictLine, Victims,
 };
 use crate::input::{Listener, ListenerId, Matcher, Mitigation, RuleReason, Timestamp};
-use crate::listener::{Admitted, Moment, Signal, Steady, Sums, Tick};
+use crate::listener::{Admitted, Moment, Rates, Signal, Steady, Sums, Tick};
 use crate::rules::{RemovalReason, RuleReport, Wanted};
 use crate::settings::Limits;
 pub(crate) use declined::Instead;
@@ -105,8 +105,8 @@ pub(crate) struct Opening {
     pub signal: Signal,
     /// The numbers of the alarm.
     pub alarm: Vec<Measured>,
-    /// Counts of the time before it began.
-    pub before: Option<Sums>,
+    /// Rates of the time before it began.
+    pub before: Option<Rates>,
     /// Counters and signals at the alarm.
     pub moment: Option<Moment>,
     pub started: Timestamp,
@@ -124,7 +124,8 @@ pub(crate) struct Opening {
 impl Incident {
     pub fn open(now: Timestamp, opening: Opening, assessment: &Assessment) -> Self {
         let class = assessment.class;
-        let first = FirstVerdict { at: now, class, evidence: assessment.evidence.clone() };
+        let held = assessment.evidence.indicators.iter().filter(|one| one.holds);
+        let first = FirstVerdict { at: now, class, indicators: held.map(|one| one.name).collect() };
         let mut record = Record::new(opening.alarm, opening.before, opening.moment, first);
         record.at_last = assessment.moment;
         record.lines.clone_from(&assessment.lines);
@@ -183,7 +184,7 @@ impl Incident {
     ) -> Option<Self> {
         let mut record = report.record.clone();
         // The rules that still act are added again whenever it is reported.
-        record.rules.retain(|rule| rule.ended.is_some());
+        record.rules.retain(|rule| rule.ended_at.is_some());
         (record.doubt, record.after, record.removed) = (None, None, None);
         let opening = Opening {
             id: report.id,
@@ -389,7 +390,7 @@ impl Incident {
 
     /// Remembers the counts of its last seconds.
     pub fn keep_end(&mut self, after: Sums) {
-        self.record.after = Some(after);
+        self.record.after = Some(after.into());
     }
 
     /// Adds an event to the list of actions, unless it stands there already.

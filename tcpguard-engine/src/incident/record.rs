@@ -8,62 +8,75 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::restraint::Restraint;
-use crate::evidence::{Evidence, IncidentClass, Measured, VerdictLine};
-use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp};
-use crate::listener::{Moment, Sums};
+use crate::evidence::{IncidentClass, IndicatorName, Measured, VerdictLine};
+use crate::input::{Mitigation, RuleId, RuleReason, SynHeader, Timestamp, map_time};
+use crate::listener::{Moment, Rates};
 use crate::rules::RuleReport;
 
 /// Rules of an incident that are remembered one by one after they have ended.
 const RULES: usize = 16;
 
-/// Everything that is kept of an incident beside its evidence at the last inspection.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Record {
-    /// The numbers by which the signal raised the alarm.
+/// Path of an incident to its verdict, and its outcome: everything that is kept of it beside its evidence at the last
+/// inspection.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Record<At = Timestamp> {
+    /// Numbers by which the signal raised the alarm.
     pub alarm: Vec<Measured>,
-    /// The seconds before it began; `None` where nothing was seen of them.
-    pub before: Option<Sums>,
-    /// Counters and signals at the alarm; `None` for an incident of no listener.
-    pub at_alarm: Option<Moment>,
-    /// The first verdict and its basis. Later inspections leave it alone.
-    pub first: FirstVerdict,
-    /// Counters and signals at the last inspection; `None` for an incident of no listener.
-    pub at_last: Option<Moment>,
-    /// The class list as the last inspection went through it, up to the line that held.
+    /// First verdict. Later inspections leave it alone.
+    pub first: FirstVerdict<At>,
+    /// Lines of the class list as the last inspection evaluated them, up to the line that fits.
     pub lines: Vec<VerdictLine>,
-    /// Another verdict that has not been taken over yet; `None` when the last inspection agreed.
+    /// Pending class: another class that the last inspections found; `null` when the last one agreed.
     pub doubt: Option<PendingClass>,
-    /// The last seconds before its end; `None` while it is open.
-    pub after: Option<Sums>,
-    /// Its rules, those that have ended first.
-    pub rules: Vec<RuleRecord>,
-    /// Number of further rules, which are not in that list.
+    /// Rates of the 10 s before the incident began; `null` where they are not known.
+    pub before: Option<Rates>,
+    /// Counters and signals at the alarm; `null` for an incident of no listener.
+    pub at_alarm: Option<Moment<At>>,
+    /// Counters and signals at the last inspection; `null` for an incident of no listener.
+    pub at_last: Option<Moment<At>>,
+    /// Rates of the last 10 s before the end; `null` while the incident is open.
+    pub after: Option<Rates>,
+    /// Rules of the incident, those that have ended first.
+    pub rules: Vec<RuleRecord<At>>,
+    /// Number of further rules, which `rules` does not list.
     pub more_rules: u64,
     /// Number of hits of these further rules.
     pub more_hits: u64,
-    /// Mitigations beside rules that were active for its listener while it was open.
+    /// Mitigations beside rules that were active for the listener while the incident was open.
     pub mitigations: Vec<Mitigation>,
-    /// Reason that no rule is asked for now; `None` where one is, or where rules are no question.
+    /// Reason why no rule is asked for; `null` where one is, or where none is considered.
     pub no_rule: Option<Restraint>,
-    /// The rule that an operator removed last and that has not been made again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<RemovedRule>,
-    /// Reason that no mitigation beside rules is asked for now; `None` where that is no question.
+    /// The rule that an operator removed last and that has not been made again; left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<RemovedRule<At>>,
+    /// Reason why no mitigation beside rules is asked for; `null` where one is active, or where none is considered.
     pub no_mitigation: Option<Restraint>,
-    /// Headers of SYNs to its listener, at most 16, a few from each of the first polls.
-    pub headers: Vec<SynHeader>,
+    /// Headers of SYNs to the listener from the first second after the first verdict, at most 16, and fewer
+    /// where more would not fit in 9 KiB. They may be of the flood or of clients.
+    pub syn_headers: Vec<SynHeader<At>>,
+    /// Maximum number of entries in `rules` and in the lists of sources, networks, signatures and TTLs of
+    /// `evidence`; lower than 16 where more would not fit in 9 KiB.
+    pub lists_hold: u32,
 }
 
-/// The first verdict of an incident.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct FirstVerdict {
+map_time!(
+    Record: first, at_alarm, at_last, rules, removed, syn_headers;
+    alarm, lines, doubt, before, after, more_rules, more_hits, mitigations, no_rule,
+    no_mitigation, lists_hold
+);
+
+/// The first verdict on an incident.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct FirstVerdict<At = Timestamp> {
     /// Time of the verdict.
-    pub at: Timestamp,
-    /// The class.
+    pub at: At,
+    /// Class of the incident.
     pub class: IncidentClass,
-    /// The numbers.
-    pub evidence: Evidence,
+    /// Indicators that held then.
+    pub indicators: Vec<IndicatorName>,
 }
+
+map_time!(FirstVerdict: at; class, indicators);
 
 /// Another verdict than the one that stands.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -77,47 +90,54 @@ pub struct PendingClass {
 }
 
 /// A rule of an incident, which may have ended.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct RuleRecord {
-    /// Its number.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct RuleRecord<At = Timestamp> {
+    /// Number of the rule.
     pub id: RuleId,
     /// `source` or `signature`.
-    pub kind: String,
-    /// Its matcher, in words.
+    pub kind: Mitigation,
+    /// Matcher of the rule, in words.
     pub matches: String,
-    /// Reason for which it was made.
+    /// Reason for which the rule was made.
     pub reason: RuleReason,
-    /// Time at which it was made.
-    pub created: Timestamp,
-    /// Time of its end, where it ended before its incident did; `None`: it lasted as long.
-    pub ended: Option<Timestamp>,
-    /// SYNs dropped (in observe mode: would have been).
+    /// Time at which the rule was made.
+    pub created_at: At,
+    /// Time at which the rule ended; `null` if it lasted as long as its attack.
+    pub ended_at: Option<At>,
+    /// Number of SYNs that the rule dropped, or would have dropped in observe mode.
     pub hits: u64,
-    /// SYNs that matched and passed because they were retransmitted.
+    /// Number of SYNs that matched and passed because they were retransmitted.
     pub accepted_retransmits: u64,
-    /// Handshakes that new clients completed after that.
+    /// Number of handshakes that new clients completed after such a SYN had passed.
     #[serde(default)]
     pub completed: u64,
 }
 
+map_time!(
+    RuleRecord: created_at, ended_at;
+    id, kind, matches, reason, hits, accepted_retransmits, completed
+);
+
 /// A rule of an incident that an operator removed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct RemovedRule {
-    /// Its number.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct RemovedRule<At = Timestamp> {
+    /// Number of the rule.
     pub id: RuleId,
     /// The mitigation that makes such rules: `tcpguard mitigation LISTENER STEP auto` has it made again.
     pub mitigation: Mitigation,
     /// Time of its removal.
-    pub at: Timestamp,
+    pub at: At,
     /// Time until which it is not made again, unless the operator leaves it to the agent earlier.
-    pub until: Timestamp,
+    pub until: At,
 }
+
+map_time!(RemovedRule: at, until; id, mitigation);
 
 impl Record {
     /// A record that begins with the first verdict.
     pub(crate) fn new(
         alarm: Vec<Measured>,
-        before: Option<Sums>,
+        before: Option<Rates>,
         at_alarm: Option<Moment>,
         first: FirstVerdict,
     ) -> Self {
@@ -137,35 +157,24 @@ impl Record {
             no_rule: None,
             removed: None,
             no_mitigation: None,
-            headers: Vec::new(),
+            syn_headers: Vec::new(),
+            lists_hold: RULES as u32,
         }
     }
 
     /// Takes a rule over. Of too many those with the most hits stay.
     pub(crate) fn keep_rule(&mut self, rule: RuleReport, ended: Option<Timestamp>) {
-        let RuleReport {
-            id,
-            kind,
-            matches,
-            reason,
-            created,
-            hits,
-            accepted_retransmits,
-            completed,
-            ..
-        } = rule;
-        let record = RuleRecord {
-            id,
-            kind,
-            matches,
-            reason,
-            created,
-            ended,
-            hits,
-            accepted_retransmits,
-            completed,
-        };
-        self.rules.push(record);
+        self.rules.push(RuleRecord {
+            id: rule.id,
+            kind: rule.kind,
+            matches: rule.matches,
+            reason: rule.reason,
+            created_at: rule.created_at,
+            ended_at: ended,
+            hits: rule.hits,
+            accepted_retransmits: rule.accepted_retransmits,
+            completed: rule.completed,
+        });
         if self.rules.len() > RULES
             && let Some((place, _)) =
                 self.rules.iter().enumerate().min_by_key(|(_, rule)| rule.hits)
@@ -183,13 +192,13 @@ pub(crate) const HEADERS: usize = 16;
 impl Record {
     /// Returns whether there is room for another header.
     pub(crate) fn lacks_headers(&self) -> bool {
-        self.headers.len() < HEADERS
+        self.syn_headers.len() < HEADERS
     }
 
     /// Keeps a header if there is room for it.
     pub(crate) fn keep_header(&mut self, header: SynHeader) {
         if self.lacks_headers() {
-            self.headers.push(header);
+            self.syn_headers.push(header);
         }
     }
 }
@@ -202,7 +211,7 @@ mod tests {
         let first = FirstVerdict {
             at: Timestamp::default(),
             class: IncidentClass::FewSource,
-            evidence: Evidence::default(),
+            indicators: Vec::new(),
         };
         Record::new(Vec::new(), None, None, first)
     }
@@ -210,14 +219,15 @@ mod tests {
     fn rule(id: u32, hits: u64) -> RuleReport {
         RuleReport {
             id: RuleId(id),
-            kind: "source".to_owned(),
+            kind: Mitigation::Source,
             matches: String::new(),
             ports: crate::input::Ports::EVERY,
             origin: "incident".to_owned(),
             incident: Some(1),
             reason: RuleReason::Found,
-            created: Timestamp::default(),
-            expires: Timestamp::default(),
+            created_at: Timestamp::default(),
+            expires_at: Timestamp::default(),
+            expires_in_s: 0,
             confirmed_until: None,
             hits,
             accepted_retransmits: 0,

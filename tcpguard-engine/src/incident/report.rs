@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::event::Event;
 use super::record::Record;
 use super::retention::Worth;
 use crate::evidence::{Evidence, IncidentClass, Severity, SourceShare};
-use crate::input::{Listener, ListenerId, RuleId, Timestamp};
+use crate::input::{Listener, ListenerId, RuleId, Timestamp, map_time};
 use crate::listener::Signal;
 
 /// One incident, open or closed, with all that a person needs to re-trace the verdict.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct IncidentReport {
     /// Its number, rising from 1.
     pub id: u64,
@@ -74,14 +77,16 @@ pub struct IncidentReport {
     pub rules: Vec<RuleId>,
 }
 
-/// Nothing of an open incident is seen.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct QuietReport {
+/// An open incident of which nothing is seen.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct QuietReport<At = Timestamp> {
     /// Time since which nothing was seen.
-    pub since: Timestamp,
+    pub since: At,
     /// Time at which it is over if that stays so.
-    pub ends: Timestamp,
+    pub ends_at: At,
 }
+
+map_time!(QuietReport: since, ends_at;);
 
 /// Share of the failed handshakes from which one source dominates an incident.
 const DOMINATES: f64 = 0.5;
@@ -98,11 +103,14 @@ impl IncidentReport {
     }
 }
 
-/// One thing that was done about an incident.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct ActionReport {
+/// One action about an incident.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct ActionReport<At = Timestamp> {
     /// Time of the action.
-    pub at: Timestamp,
-    /// The action.
+    pub at: At,
+    /// The action, with its facts.
+    #[serde(flatten)]
     pub action: Event,
 }
+
+map_time!(ActionReport: at; action);

@@ -28,7 +28,7 @@ pub use family::{Family, Withheld};
 pub(crate) use filter::syn_filter;
 pub use fleet::{FleetAction, FleetMessage, FleetName, FleetRule, Hint};
 pub use flows::Flows;
-pub use headers::SynHeader;
+pub use headers::{SynHeader, hexadecimal};
 pub use mitigation::{Mitigation, Order};
 pub use mode::Mode;
 pub use ports::{Ports, PortsError};
@@ -46,5 +46,6 @@ pub use sample::{
 };
 pub use shared_signature::SharedSignature;
 pub(crate) use shared_signature::syn_length;
-pub use time::Timestamp;
+pub(crate) use time::map_time;
+pub use time::{MapTime, Timestamp};
 pub use unit::Unit;

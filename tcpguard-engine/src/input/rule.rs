@@ -1,5 +1,7 @@
 //! Rules: the SYNs that they drop, their origin, their reason and their end.
 
+use std::fmt;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,12 @@ use super::time::Timestamp;
     Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct RuleId(pub u32);
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// One drop rule. Every rule expires.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -19,7 +19,7 @@ pub use learned::{
     Learned, LearnedDay, LearnedError, LearnedListener, LearnedNetworks, LearnedPrint,
 };
 pub(crate) use moment::Growth;
-pub use moment::{Moment, Occupied, Statistics};
+pub use moment::{Moment, Occupied, Rates, Statistics};
 pub(crate) use refusals::{Refusals, Suspect};
 pub(crate) use sampling::Sampling;
 pub use sampling::TRACKED_PER_SECOND;

@@ -7,21 +7,76 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::window::Sums;
-use crate::input::{Queues, TcpExt, Timestamp};
+use crate::input::{TcpExt, Timestamp, map_time};
 
 /// Counters and signals at one moment.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Moment {
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Moment<At = Timestamp> {
     /// Time of the last of these counts.
-    pub at: Timestamp,
-    /// The listener's counts in the window of the evidence up to then.
-    pub counts: Sums,
+    pub at: At,
+    /// Rates of the listener in the window of the evidence up to then, by default 8 s.
+    pub rates: Rates,
     /// Statistics of the signals.
     pub statistics: Statistics,
-    /// Growth of the kernel's own counters of this network namespace in as much time.
-    pub tcp_ext: TcpExt,
-    /// The listener's queues, as last read.
-    pub queues: Option<Queues>,
+    /// Growth of the kernel's own counters in the same window, over all listeners of this network namespace.
+    pub kernel: TcpExt,
+    /// Number of half-open handshakes; `null` where they were not counted.
+    pub half_open: Option<u32>,
+    /// Number of connections that wait for the application to accept them; `null` where the queues were not
+    /// read.
+    pub accept_queue: Option<u32>,
+    /// Capacity of the SYN queue and of the accept queue, each; `null` where the queues were not read.
+    pub queue_limit: Option<u32>,
+}
+
+map_time!(Moment: at; rates, statistics, kernel, half_open, accept_queue, queue_limit);
+
+/// Rates of a listener, per second.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Rates {
+    /// Time over which the rates are taken, in seconds.
+    pub span_s: f64,
+    /// SYNs per second, retransmissions included.
+    pub syn_pps: f64,
+    /// Retransmitted SYNs per second (sampled).
+    pub retransmitted_pps: f64,
+    /// Handshakes attempted per second.
+    pub attempted_pps: f64,
+    /// Handshakes completed per second.
+    pub completed_pps: f64,
+    /// Unanswered SYNs per second: those that a full queue left without a reply.
+    pub unanswered_pps: f64,
+    /// SYNs per second that were left without a reply for another reason.
+    pub ignored_pps: f64,
+    /// SYNs per second that rules matched, in whatever mode.
+    pub matched_pps: f64,
+    /// SYNs per second that were dropped, by rules or because they were too many.
+    pub dropped_pps: f64,
+    /// SYNs per second that XDP answered with a cookie.
+    pub cookies_sent_pps: f64,
+    /// Out-of-state segments per second: they belonged to no connection, and were answered with a reset or
+    /// dropped.
+    pub out_of_state_pps: f64,
+}
+
+impl From<Sums> for Rates {
+    fn from(counts: Sums) -> Self {
+        // Two decimals are the precision of these rates.
+        let rate = |count| (counts.per_second(count) * 100.0).round() / 100.0;
+        Self {
+            span_s: counts.span.as_secs_f64(),
+            syn_pps: rate(counts.syns),
+            retransmitted_pps: rate(counts.retransmitted),
+            attempted_pps: rate(counts.attempts),
+            completed_pps: rate(counts.established),
+            unanswered_pps: rate(counts.unanswered),
+            ignored_pps: rate(counts.ignored),
+            matched_pps: rate(counts.matched),
+            dropped_pps: rate(counts.dropped),
+            cookies_sent_pps: rate(counts.cookies_sent),
+            out_of_state_pps: rate(counts.resets),
+        }
+    }
 }
 
 /// The statistics that the signals derive from the counters.

@@ -6,12 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reason::MitigationReason;
-use crate::input::{Family, Mitigation, Timestamp};
+use crate::input::{Family, Mitigation, Timestamp, map_time};
 
 /// Mitigation of a listener, and its state.
-// `T` is the form of its times.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct MitigationReport<T = Timestamp> {
+pub struct MitigationReport<At = Timestamp> {
     /// The mitigation.
     pub mitigation: Mitigation,
     /// Family of the clients without the mitigation, which those of the other family have; `null` for both
@@ -23,29 +22,15 @@ pub struct MitigationReport<T = Timestamp> {
     /// State of the mitigation.
     pub state: MitigationState,
     /// Time since which the mitigation is active; `null` while it is not.
-    pub since: Option<T>,
+    pub since: Option<At>,
     /// Time until which an operator's order counts, or else until which a refused mitigation is not retried;
     /// `null` where there is no such time.
-    pub until: Option<T>,
+    pub until: Option<At>,
     /// Reason for the state.
     pub why: MitigationReason,
 }
 
-impl MitigationReport {
-    /// Returns the report with times in another form.
-    pub fn at<T>(&self, time: impl Fn(Timestamp) -> T) -> MitigationReport<T> {
-        let Self { mitigation, family, address, state, since, until, why } = self.clone();
-        MitigationReport {
-            mitigation,
-            family,
-            address,
-            state,
-            since: since.map(&time),
-            until: until.map(&time),
-            why,
-        }
-    }
-}
+map_time!(MitigationReport: since, until; mitigation, family, address, state, why);
 
 /// State of a mitigation.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]

@@ -1,49 +1,83 @@
 //! Rules and exemptions, as they are reported.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::input::{
-    FleetName, Listener, ListenerId, Matcher, Origin, Ports, Rule, RuleId, RuleReason, Timestamp,
-    describe, signature_in_words,
+    FleetName, Listener, ListenerId, Matcher, Mitigation, Origin, Ports, Rule, RuleId, RuleReason,
+    Timestamp, describe, map_time, signature_in_words,
 };
 
-/// One rule.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct RuleReport {
-    /// Its id.
+/// One rule: the SYNs that it drops, its reason, lifetime and counters.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct RuleReport<At = Timestamp> {
+    /// Number of the rule.
     pub id: RuleId,
-    /// `source` or `signature`.
-    pub kind: String,
-    /// Its matcher, in words: a prefix, or a signature and its listener.
+    /// Kind of the rule: `source` or `signature`.
+    pub kind: Mitigation,
+    /// Matcher in words: a prefix, or a signature and its listener.
     pub matches: String,
-    /// Local ports to which it drops SYNs; a signature's listener has its own.
+    /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
+    /// signature's listener.
+    #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
-    /// `incident`, `operator`, or the name of a rule of the fleet, such as `fleet:ops/42`.
+    /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet such as `fleet:ops/42`.
     pub origin: String,
-    /// The incident it was made for.
+    /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub incident: Option<u64>,
-    /// Reason for which it was made.
+    /// Reason for which the rule was made.
     pub reason: RuleReason,
-    /// Time at which it was made.
-    pub created: Timestamp,
-    /// Time at which it ends, unless renewed.
-    pub expires: Timestamp,
-    /// Time at which it ends unless an operator confirms it before that. `None`: it needs no confirmation.
-    pub confirmed_until: Option<Timestamp>,
-    /// SYNs dropped (in observe mode: would have been).
+    /// Time at which the rule was made.
+    pub created_at: At,
+    /// Time at which the rule expires, unless it is renewed; while it is pending confirmation, time by
+    /// which it must be confirmed.
+    pub expires_at: At,
+    /// Time until `expires_at`, in s.
+    pub expires_in_s: u64,
+    /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
+    /// confirmation is pending.
+    pub confirmed_until: Option<At>,
+    /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
     pub hits: u64,
-    /// SYNs that matched and passed because they were retransmitted.
+    /// SYNs that the rule matched and that passed because they were retransmitted.
     pub accepted_retransmits: u64,
-    /// Handshakes that new clients completed after that.
-    #[serde(default)]
+    /// Handshakes that new clients completed after such a retransmitted SYN had passed.
     pub completed: u64,
 }
 
+map_time!(
+    RuleReport: created_at, expires_at, confirmed_until;
+    id, kind, matches, ports, origin, incident, reason, expires_in_s, hits, accepted_retransmits,
+    completed
+);
+
+impl<At> RuleReport<At> {
+    /// Returns whether an operator of the fleet made it.
+    pub fn is_of_fleet(&self) -> bool {
+        self.origin.starts_with("fleet:")
+    }
+
+    /// Returns the matcher with its ports: `192.0.2.0/24 to port 443`.
+    pub fn subject(&self) -> String {
+        format!("{}{}", self.matches, self.ports)
+    }
+
+    /// Returns the prefix of a source rule.
+    pub fn prefix(&self) -> Option<IpNet> {
+        (self.kind == Mitigation::Source).then(|| self.matches.parse().ok())?
+    }
+}
+
 impl RuleReport {
-    /// Returns the report of a rule without hits. `listener` names the listener of a signature.
-    pub fn of(rule: &Rule, listener: impl Fn(ListenerId) -> Option<Listener>) -> Self {
-        let (kind, matches, ports) = match &rule.matcher {
-            Matcher::Source(net, ports) => ("source", net.to_string(), *ports),
+    /// Returns the report of a rule without hits, as it is at `now`. `listener` names the listener of a signature.
+    pub fn of(
+        now: Timestamp,
+        rule: &Rule,
+        listener: impl Fn(ListenerId) -> Option<Listener>,
+    ) -> Self {
+        let (matches, ports) = match &rule.matcher {
+            Matcher::Source(net, ports) => (net.to_string(), *ports),
             Matcher::Signature { listener: id, mask, fingerprint } => {
                 let at = match *id {
                     ListenerId::HOST => Some(Listener::HOST),
@@ -53,7 +87,7 @@ impl RuleReport {
                     || format!("{} to listener {}", describe(*mask, fingerprint), id.0),
                     |at| signature_in_words(*mask, fingerprint, &at),
                 );
-                ("signature", matches, Ports::EVERY)
+                (matches, Ports::EVERY)
             }
         };
         let (origin, incident) = match &rule.origin {
@@ -63,14 +97,15 @@ impl RuleReport {
         };
         Self {
             id: rule.id,
-            kind: kind.to_owned(),
+            kind: rule.matcher.mitigation(),
             matches,
             ports,
             origin,
             incident,
             reason: rule.reason.clone(),
-            created: rule.created,
-            expires: rule.expires,
+            created_at: rule.created,
+            expires_at: rule.expires,
+            expires_in_s: rule.expires.seconds_from(now),
             confirmed_until: rule.confirmation.as_ref().map(|confirmation| confirmation.until),
             hits: 0,
             accepted_retransmits: 0,

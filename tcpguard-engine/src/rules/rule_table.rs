@@ -118,13 +118,17 @@ impl Entry {
         matches!(self.rule.origin, Origin::Operator { .. })
     }
 
-    /// Its report. `listener` returns the address behind a listener's id.
-    pub fn report(&self, listener: impl Fn(ListenerId) -> Option<Listener>) -> RuleReport {
+    /// Its report at `now`. `listener` returns the address behind a listener's id.
+    pub fn report(
+        &self,
+        now: Timestamp,
+        listener: impl Fn(ListenerId) -> Option<Listener>,
+    ) -> RuleReport {
         RuleReport {
             hits: self.meter.hits(),
             accepted_retransmits: self.meter.accepted_retransmits(),
             completed: self.meter.completed(),
-            ..RuleReport::of(&self.rule, listener)
+            ..RuleReport::of(now, &self.rule, listener)
         }
     }
 }
@@ -521,7 +525,9 @@ mod tests {
         assert_eq!(found(every), [signature(every, Mask::NoTtl)]);
         assert_eq!(found(ListenerId(9)), []);
         let entry = rule_table.find(&signature(every, Mask::NoTtl)).expect("it is there");
-        assert!(entry.report(|_| None).matches.ends_with(" to every listener"));
+        assert!(
+            entry.report(Timestamp::default(), |_| None).matches.ends_with(" to every listener")
+        );
     }
 
     #[test]

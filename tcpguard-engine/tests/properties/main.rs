@@ -168,7 +168,7 @@ fn the_model_sees_floods_blocked_by_both_kinds_of_rules() {
         }
         world.play(&flood(sources, Shape::Constant));
         let report = world.engine.report(world.now);
-        let kinds: Vec<_> = report.rules.iter().map(|rule| rule.kind.as_str()).collect();
+        let kinds: Vec<_> = report.rules.iter().map(|rule| rule.kind.name()).collect();
         assert_eq!(kinds, [kind], "{:#?}", report.incidents);
     }
 }

@@ -370,7 +370,7 @@ fn a_rule_of_the_fleet_has_a_name_is_made_once_and_ends() {
 
     lab.fleet(block(43, "192.0.2.0/24", 365 * 86_400), 0).expect("made");
     let made = &lab.report().rules[0];
-    assert_eq!(made.expires.since(made.created), Limits::MAX_MANUAL_RULE);
+    assert_eq!(made.expires_at.since(made.created_at), Limits::MAX_MANUAL_RULE);
     let name = FleetName { role: "ops".to_owned(), serial: 43 };
     lab.fleet(FleetMessage::RuleGone(name.clone()), 0).expect("removed");
     assert_eq!(rules(&lab), []);

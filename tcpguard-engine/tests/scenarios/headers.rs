@@ -16,7 +16,7 @@ fn flooded(rate: f64, until: f64) -> Lab {
 }
 
 fn header(t: f64, number: u8) -> (ListenerId, SynHeader) {
-    (LISTENER, SynHeader { at: at(t), bytes: vec![number; 40], whole: 40 })
+    (LISTENER, SynHeader { at: at(t), bytes: vec![number; 40], length: None })
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn headers_are_asked_for_from_the_alarm_on_until_there_are_sixteen() {
         lab.run_until(t);
         assert_eq!(lab.kernel.samples.contains_key(&LISTENER), asked, "{t}");
     }
-    let headers = lab.incident().record.headers;
+    let headers = lab.incident().record.syn_headers;
     let kept: Vec<u8> = headers.iter().map(|header| header.bytes[0]).collect();
     assert_eq!(kept, (5..21).collect::<Vec<u8>>(), "the first ones");
     assert_eq!(headers[0].at, at(11.65));
@@ -50,8 +50,8 @@ fn each_incident_has_headers_of_its_own() {
     // Headers that are in the kernel since the first one do not belong to the second.
     lab.engine.handle_headers([header(20.0, 2), header(81.9, 3)]);
     let kept = |headers: &[SynHeader]| headers.iter().map(|one| one.bytes[0]).collect::<Vec<_>>();
-    assert_eq!(kept(&lab.incident().record.headers), [3]);
-    assert_eq!(kept(&lab.report().past[0].record.headers), [1]);
+    assert_eq!(kept(&lab.incident().record.syn_headers), [3]);
+    assert_eq!(kept(&lab.report().past[0].record.syn_headers), [1]);
 }
 
 #[test]

@@ -82,8 +82,8 @@ fn an_import_replaces_operators_rules_and_no_automatic_one() {
     ];
     assert_eq!(found(&lab), expected);
     let kept = lab.report().rules[1].clone();
-    assert!(kept.created < lab.kernel.now, "it is the same rule");
-    assert_eq!(kept.expires, lab.kernel.now + Duration::from_secs(60), "with another end");
+    assert!(kept.created_at < lab.kernel.now, "it is the same rule");
+    assert_eq!(kept.expires_at, lab.kernel.now + Duration::from_secs(60), "with another end");
     assert_eq!(lab.times("rules_imported").len(), 2);
     assert_eq!(import(&mut lab, second, false, false), Ok(report(0, 2, 0, 3)), "again");
 
@@ -184,16 +184,16 @@ fn a_rule_that_is_there_already_keeps_its_reason_and_a_later_end_where_nothing_e
     let all = ["192.0.2.0/24", "198.51.100.0/24", "203.0.114.0/24"].map(bare);
     import(&mut lab, all.to_vec(), true, false).expect("imported");
     let rules = lab.report().rules;
-    assert_eq!((&rules[0].reason, rules[0].expires), (&before[0].reason, before[0].expires));
+    assert_eq!((&rules[0].reason, rules[0].expires_at), (&before[0].reason, before[0].expires_at));
     assert_eq!(rules[1].reason, before[1].reason);
     let hour = Duration::from_secs(3600);
     assert_eq!(
-        rules[1].expires.since(lab.kernel.now),
+        rules[1].expires_at.since(lab.kernel.now),
         hour,
         "a list that is imported again goes on"
     );
     assert_eq!(
-        (&rules[2].reason, rules[2].expires.since(lab.kernel.now)),
+        (&rules[2].reason, rules[2].expires_at.since(lab.kernel.now)),
         (&RuleReason::Imported, hour)
     );
     import(&mut lab, vec![rule("192.0.2.0/24", 60)], true, false).expect("imported");

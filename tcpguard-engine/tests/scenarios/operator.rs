@@ -60,7 +60,7 @@ pub fn lab() -> Lab {
 fn a_block_lives_as_long_as_asked_and_no_longer() {
     let mut lab = lab();
     let rule = block(&mut lab, "192.0.2.77/24", 20, false).expect("blocked");
-    assert_eq!((rule.kind.as_str(), rule.matches.as_str()), ("source", "192.0.2.0/24"));
+    assert_eq!((rule.kind, rule.matches.as_str()), (Mitigation::Source, "192.0.2.0/24"));
     assert_eq!((rule.origin.as_str(), rule.incident), ("operator", None));
     assert_eq!(rule.reason, RuleReason::Given { text: "abuse report".to_owned() });
     lab.run_until(29.9);
@@ -70,7 +70,7 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     assert_eq!(lab.removed[0].2, RemovalReason::Expired);
 
     let rule = block(&mut lab, "192.0.2.0/24", 7 * 24 * 3600, false).expect("blocked");
-    assert_eq!(rule.expires.since(rule.created), Limits::MAX_MANUAL_RULE);
+    assert_eq!(rule.expires_at.since(rule.created_at), Limits::MAX_MANUAL_RULE);
 }
 
 /// A block is forced only over a prefix that is protected at that time, and only on request. It is
@@ -283,7 +283,7 @@ fn rules_of_one_origin_are_removed_and_others_stay() {
     else {
         panic!("unblocked");
     };
-    assert_eq!(removed.iter().map(|rule| rule.kind.as_str()).collect::<Vec<_>>(), ["signature"]);
+    assert_eq!(removed.iter().map(|rule| rule.kind).collect::<Vec<_>>(), [Mitigation::Signature]);
     lab.run_until(39.0);
     assert_eq!(lab.kernel.rules().count(), 0, "it is not made again yet: {}", lab.story());
 }
@@ -335,7 +335,7 @@ fn a_prefix_of_validated_clients_is_blocked_for_confirmation_only() {
         panic!("blocked");
     };
     assert_eq!(
-        (reported, rule.expires.since(rule.created)),
+        (reported, rule.expires_at.since(rule.created_at)),
         (clients, within),
         "and then it is rolled back"
     );

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tcpguard_engine::{
-    ClientsWithin, Engine, Event, Force, IncidentClass, LearnedError, ListenerState, Mode, Origin,
-    Ports, RemovalReason, Request, RequestError, Response, Rule, RuleId, RuleReason, Settings,
-    Timestamp,
+    ClientsWithin, Engine, Event, Force, IncidentClass, LearnedError, ListenerState, Mitigation,
+    Mode, Origin, Ports, RemovalReason, Request, RequestError, Response, Rule, RuleId, RuleReason,
+    Settings, Timestamp,
 };
 
 use crate::sim::*;
@@ -105,7 +105,7 @@ fn without_what_the_last_run_knew_a_rule_goes_on_and_belongs_to_the_next_inciden
     let one = Sources::One([198, 51, 100, 7].into());
     let mut blocked = at_its_end().flood(alike(5000.0, 10.1, 60.1, one));
     blocked.run_until(20.0);
-    assert_eq!(blocked.report().rules[0].kind, "source", "{}", blocked.story());
+    assert_eq!(blocked.report().rules[0].kind, Mitigation::Source, "{}", blocked.story());
     for mut lab in [flooded(Flood::random(5000.0, 10.1..60.1)), blocked] {
         lab.restart_without_state();
         lab.run_until(60.0);
@@ -276,7 +276,7 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
     let attackers = Sources::One([198, 51, 100, 7].into());
     let mut lab = at_its_end().flood(alike(1000.0, 10.1, 60.1, attackers));
     lab.run_until(15.0);
-    assert_eq!(lab.report().rules[0].kind, "source", "{}", lab.story());
+    assert_eq!(lab.report().rules[0].kind, Mitigation::Source, "{}", lab.story());
     lab.allow(attacker, 20);
     assert_eq!(lab.kernel.rules().count(), 0, "taken back at once");
     assert_eq!(lab.report().allowed[0].net.to_string(), attacker);
@@ -313,10 +313,10 @@ fn an_allowed_source_is_not_blocked_until_its_time_is_over() {
 #[test]
 fn timestamps_of_what_was_adopted_are_kept() {
     let mut lab = flooded(Flood::random(5000.0, 10.1..60.1));
-    let created: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
+    let created: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created_at).collect();
     lab.restart();
     lab.run_until(30.0);
-    let now: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created).collect();
+    let now: Vec<Timestamp> = lab.report().rules.iter().map(|rule| rule.created_at).collect();
     assert_eq!(created, now);
 }
 

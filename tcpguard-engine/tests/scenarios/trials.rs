@@ -71,7 +71,7 @@ fn is(subject: &str, forced: bool, end: f64) -> Vec<(String, bool, f64)> {
 fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
     let mut lab = lab();
     let made = block(&mut lab, rule("10.0.0.0/8", &[], HOUR), pending_confirmation());
-    assert_eq!((seconds(made.expires), made.confirmed_until.map(seconds)), (70.0, Some(3610.0)));
+    assert_eq!((seconds(made.expires_at), made.confirmed_until.map(seconds)), (70.0, Some(3610.0)));
     assert_eq!(kernel(&lab), is("10.0.0.0/8", false, 70.0), "whatever becomes of the agent");
     lab.run_until(69.9);
     assert_eq!(lab.report().rules.len(), 1);
@@ -94,7 +94,7 @@ fn without_a_word_it_ends_in_the_kernel_and_with_one_it_lasts() {
         Err(RequestError::NotPending { net: elsewhere })
     );
     let stays = confirm(&mut lab, Some("10.0.0.0/8")).expect("in time");
-    assert_eq!((stays[0].expires, stays[0].confirmed_until), (at(70.3 + 3600.0), None));
+    assert_eq!((stays[0].expires_at, stays[0].confirmed_until), (at(70.3 + 3600.0), None));
     lab.run_until(200.0);
     assert_eq!(kernel(&lab), is("10.0.0.0/8", false, 3670.3));
     assert_eq!(lab.times("rule_confirmed").len(), 1);
@@ -199,5 +199,5 @@ fn the_next_agent_brings_back_what_was_replaced() {
     let rules: Vec<String> =
         next.report(at(80.0)).rules.iter().map(|rule| rule.matches.clone()).collect();
     assert_eq!(rules, ["10.0.0.0/8"]);
-    assert_eq!(next.report(at(80.0)).rules[0].expires, at(3610.0));
+    assert_eq!(next.report(at(80.0)).rules[0].expires_at, at(3610.0));
 }

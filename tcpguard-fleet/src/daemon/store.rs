@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tcpguard_host::durable::seal;
 use tcpguard_host::hint::Failure;
-use tcpguard_host::json;
 use tcpguard_host::time::Clock;
 
 use crate::document::Sender;
@@ -27,7 +26,6 @@ pub struct Store {
 /// The number of the last run.
 #[derive(Debug, Deserialize, Serialize)]
 struct Run {
-    schema: String,
     boot: u64,
 }
 
@@ -47,25 +45,20 @@ impl Store {
     /// When it cannot be written.
     pub fn begin_run(&self, clock: Clock) -> Result<u64, Failure> {
         let path = self.path("run");
-        let last = seal::document(&path, LONGEST_RUN, Run::SCHEMA, |run: &Run| run.schema.as_str());
-        let last = last.unwrap_or_else(|damage| {
+        let last = seal::document(&path, LONGEST_RUN, Run::SCHEMA).unwrap_or_else(|damage| {
             damage.report(&path, "Other hosts may refuse documents of this one for 11 minutes.");
-            Run { schema: String::new(), boot: 0 }
+            Run { boot: 0 }
         });
         let boot = Sender::boot(clock, last.boot);
-        let run = Run { schema: Run::SCHEMA.to_owned(), boot };
-        self.write(&path, &run).map_err(|error| self.failure(&path, &error))?;
+        seal::store(&path, 0o600, Run::SCHEMA, &Run { boot })
+            .map_err(|error| self.failure(&path, &error))?;
         Ok(boot)
     }
 
     /// The rules of the last run; none where there is no file, or it is damaged.
     pub fn rules(&self) -> SavedRules {
         let path = self.path("rules");
-        let schema = SavedRules::SCHEMA;
-        let saved = seal::document(&path, LONGEST_RULES, schema, |rules: &SavedRules| {
-            rules.schema.as_str()
-        });
-        saved.unwrap_or_else(|damage| {
+        seal::document(&path, LONGEST_RULES, SavedRules::SCHEMA).unwrap_or_else(|damage| {
             damage.report(&path, "The rules are read from the bus again.");
             SavedRules::default()
         })
@@ -77,11 +70,8 @@ impl Store {
     /// When it cannot be written; then the old one is there.
     pub fn save_rules(&self, rules: &SavedRules) -> Result<(), Failure> {
         let path = self.path("rules");
-        self.write(&path, rules).map_err(|error| self.failure(&path, &error))
-    }
-
-    fn write(&self, path: &Path, document: &impl Serialize) -> io::Result<()> {
-        seal::replace(path, 0o600, &json::bytes(document)?)
+        seal::store(&path, 0o600, SavedRules::SCHEMA, rules)
+            .map_err(|error| self.failure(&path, &error))
     }
 
     fn failure(&self, path: &Path, error: &io::Error) -> Failure {
@@ -124,8 +114,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::new(directory.path(), "edge");
         assert_eq!(store.rules(), SavedRules::default());
-        let schema = SavedRules::SCHEMA.to_owned();
-        let rules = SavedRules { schema, position: 7, ..SavedRules::default() };
+        let rules = SavedRules { position: 7, ..SavedRules::default() };
         store.save_rules(&rules).expect("written");
         assert_eq!(store.rules(), rules);
         let path = directory.path().join("edge-rules.json");

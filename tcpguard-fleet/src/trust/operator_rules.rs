@@ -103,8 +103,6 @@ pub enum Change {
 /// The rules as a file keeps them over a restart.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct SavedRules {
-    /// Name and version of the document: [`SavedRules::SCHEMA`].
-    pub schema: String,
     /// Position in the store up to which documents were read.
     pub position: u64,
     /// The active rules. Their signatures are checked again.
@@ -268,7 +266,6 @@ impl OperatorRules {
             is_over: known.is_over,
         });
         SavedRules {
-            schema: SavedRules::SCHEMA.to_owned(),
             position: self.position,
             rules: self.active().map(|(_, active)| active.signed.clone()).collect(),
             serials: serials.collect(),
@@ -279,7 +276,7 @@ impl OperatorRules {
     /// Takes the rules of a file. Those that are not valid now are left out. The time of a rule counts from its first
     /// reception only as far as its end shows, since the time since boot is not comparable.
     pub fn restore(&mut self, clock: Clock, saved: SavedRules) {
-        let SavedRules { schema: _, position, rules, serials, floors } = saved;
+        let SavedRules { position, rules, serials, floors } = saved;
         self.position = position;
         for signed in rules.into_iter().take(MAX_RULES) {
             let Ok(rule) = RuleBody::parse(&signed.body) else { continue };

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::finding::{Finding, Severity, worst_first};
 use crate::time::Time;
 
-/// The value of [`Doctor::schema`].
-pub const SCHEMA: &str = "tcpguard.doctor/1";
-
 /// Programs with which a hint that is a command line begins. Other hints are instructions in prose.
 const PROGRAMS: [&str; 28] = [
     "apt-cache",
@@ -50,8 +47,6 @@ pub fn is_command(hint: &str) -> bool {
 /// Report of `tcpguard doctor`: the checks that were made, and their findings.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Doctor {
-    /// Name and version of this document: `tcpguard.doctor/1`.
-    pub schema: String,
     /// Time at which the document was made.
     pub generated_at: Time,
     /// Version of the `tcpguard` command.
@@ -148,7 +143,6 @@ impl Doctor {
         let (mut findings, unknown) = (of(Status::Found), of(Status::Unknown));
         worst_first(&mut findings);
         Self {
-            schema: SCHEMA.to_owned(),
             generated_at: at,
             version: version.to_owned(),
             kernel,

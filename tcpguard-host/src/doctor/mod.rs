@@ -10,5 +10,5 @@ mod errno;
 pub mod facts;
 pub mod service;
 
-pub use document::{Checked, Doctor, SCHEMA, Status, is_command};
+pub use document::{Checked, Doctor, Status, is_command};
 pub use facts::Facts;

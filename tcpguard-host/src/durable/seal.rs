@@ -8,7 +8,10 @@ use std::io;
 use std::path::Path;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::json::{self, Named};
 
 /// Start of the first line: the name, and the version of the seal.
 const MARK: &[u8] = b"tcpguard 1 ";
@@ -72,23 +75,17 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Damage> {
     opened(file).map_err(Damage::Bad)
 }
 
-/// The JSON document in the file at `path`, whose field `schema`, as `schema_of` finds it, is `schema`.
+/// Replaces a file as [`replace`] does, by the JSON document of this name and version.
+pub fn store(path: &Path, mode: u32, schema: &str, document: &impl Serialize) -> io::Result<()> {
+    replace(path, mode, &json::bytes(&Named { schema, document })?)
+}
+
+/// The document that was given to [`store`] under the same name and version, of at most `most` bytes.
 ///
 /// # Errors
 /// As for [`read`], and when the content is no such document.
-pub fn document<T: DeserializeOwned>(
-    path: &Path,
-    most: u64,
-    schema: &str,
-    schema_of: impl Fn(&T) -> &str,
-) -> Result<T, Damage> {
-    let content = read(path, most)?;
-    let document: T =
-        serde_json::from_slice(&content).map_err(|error| Damage::Bad(error.to_string()))?;
-    match schema_of(&document) {
-        found if found == schema => Ok(document),
-        found => Err(Damage::Bad(format!("its schema is {found:?}, not {schema}"))),
-    }
+pub fn document<T: DeserializeOwned>(path: &Path, most: u64, schema: &str) -> Result<T, Damage> {
+    json::document(&read(path, most)?, schema).map_err(Damage::Bad)
 }
 
 /// `content` with the line in front.

@@ -14,14 +14,9 @@ use super::limits::SetBy;
 use crate::finding::{Finding, Owner};
 use crate::time::Time;
 
-/// The value of [`ListenersReport::schema`].
-pub const SCHEMA: &str = "tcpguard.listeners/1";
-
 /// The listeners of this network namespace, with the fill levels and limits of their queues.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ListenersReport {
-    /// Name and version of this document: `tcpguard.listeners/1`.
-    pub schema: &'static str,
     /// Time at which the listeners were listed.
     pub generated_at: Time,
     /// Settings from which the kernel derives the limits of the queues.

@@ -9,7 +9,7 @@ use super::advice;
 use super::application;
 use super::group::{Group, Place, groups};
 use super::limits::{self, Limit};
-use super::{Listener, ListenersReport, Losses, Queue, SCHEMA, Settings, Socket};
+use super::{Listener, ListenersReport, Losses, Queue, Settings, Socket};
 use crate::finding::{Finding, Owner, worst_first};
 use crate::linux::sysctl::TcpSettings;
 use crate::linux::{ListeningSocket, Owners};
@@ -87,7 +87,6 @@ pub fn judge(facts: &ListenerFacts) -> ListenersReport {
     let processes: BTreeMap<u32, Owner> =
         owners.map(|process| (process.pid, Owner::of(process))).collect();
     ListenersReport {
-        schema: SCHEMA,
         generated_at: facts.at,
         settings: Settings {
             somaxconn: facts.tcp.somaxconn,

@@ -13,14 +13,9 @@ use crate::finding::{Finding, Owner};
 use crate::linux::TcpState;
 use crate::time::Time;
 
-/// The value of [`StatesReport::schema`].
-pub const SCHEMA: &str = "tcpguard.states/1";
-
 /// Report on the TCP connections of this network namespace: their states and the resources they use.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct StatesReport {
-    /// Name and version of this document: `tcpguard.states/1`.
-    pub schema: &'static str,
     /// Time at which the connections were listed.
     pub generated_at: Time,
     /// Number of connections in each state.

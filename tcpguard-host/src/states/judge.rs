@@ -1,7 +1,7 @@
 //! Judgement of the facts that were read.
 
 use super::{
-    Counts, Destination, Holder, NO_LIMIT, ProcessQueues, Queues, Resource, ResourceKind, SCHEMA,
+    Counts, Destination, Holder, NO_LIMIT, ProcessQueues, Queues, Resource, ResourceKind,
     StateCount, StatesReport,
 };
 use crate::finding::{Finding, Owner, Severity, worst_first};
@@ -97,7 +97,6 @@ pub fn judge(facts: &StateFacts, limits: &Limits) -> StatesReport {
     }
     worst_first(&mut findings);
     StatesReport {
-        schema: SCHEMA,
         generated_at: facts.at,
         states,
         resources,

@@ -19,11 +19,8 @@ use super::sysctl_files;
 use crate::durable;
 use crate::durable::seal::{self, Damage};
 use crate::hint::Hint;
-use crate::json;
 use crate::linux::{self, Sysctls, netns};
 
-/// The value of [`Changed::schema`].
-pub const SCHEMA: &str = "tcpguard.tuned/1";
 /// The file of sysctl.d(5), below the root directory. It is read after those of a distribution and before
 /// those of most administrators.
 const FILE: &str = "etc/sysctl.d/90-tcpguard.conf";
@@ -47,8 +44,6 @@ pub struct Wanted {
 /// Sysctls that `tcpguard tune --apply` changed, or that `tcpguard tune --undo` reverted.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Changed {
-    /// Name and version of this document: `tcpguard.tuned/1`.
-    pub schema: String,
     /// Result for each sysctl.
     pub changes: Vec<Change>,
     /// Path of the file that was written or removed; `null` if there is none.
@@ -155,7 +150,6 @@ pub struct Tuner {
 /// Contents of the file of the previous values, below `/run`.
 #[derive(Debug, Deserialize, Serialize)]
 struct Record {
-    schema: String,
     /// Cookie of the network namespace.
     netns: u64,
     entries: Vec<Entry>,
@@ -238,7 +232,7 @@ impl Tuner {
                 change.note = change.note.take().or_else(|| self.overridden(&change.name));
             }
         }
-        Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
+        Ok(Changed { changes, file })
     }
 
     /// Returns the recorded changes that still hold, are not set `now`, and would be lost at a boot because
@@ -295,7 +289,7 @@ impl Tuner {
             let record = self.record();
             durable::remove(&record).map_err(|error| refused(&record, error))?;
         }
-        Ok(Changed { schema: SCHEMA.to_owned(), changes, file })
+        Ok(Changed { changes, file })
     }
 
     fn file(&self) -> PathBuf {
@@ -364,14 +358,12 @@ impl Tuner {
 
     fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
         let path = self.record();
-        let record =
-            match seal::document(&path, MAX_BYTES, RECORD_SCHEMA, |record: &Record| &record.schema)
-            {
-                Ok(record) => record,
-                Err(Damage::Missing) => return Ok(Vec::new()),
-                Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
-                Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
-            };
+        let record = match seal::document::<Record>(&path, MAX_BYTES, RECORD_SCHEMA) {
+            Ok(record) => record,
+            Err(Damage::Missing) => return Ok(Vec::new()),
+            Err(Damage::Refused(error)) => return Err(unreadable(&path, &error)),
+            Err(Damage::Bad(reason)) => return Err(ChangeError::Unreadable { path, reason }),
+        };
         if record.netns != self.netns {
             return Err(ChangeError::Elsewhere { path });
         }
@@ -379,15 +371,9 @@ impl Tuner {
     }
 
     fn write_record(&self, entries: &[Entry]) -> Result<(), ChangeError> {
-        let record = Record {
-            schema: RECORD_SCHEMA.to_owned(),
-            netns: self.netns,
-            entries: entries.to_vec(),
-        };
+        let record = Record { netns: self.netns, entries: entries.to_vec() };
         let path = self.record();
-        let text = json::bytes(&record).map_err(io::Error::from);
-        text.and_then(|text| seal::replace(&path, 0o600, &text))
-            .map_err(|error| refused(&path, error))
+        seal::store(&path, 0o600, RECORD_SCHEMA, &record).map_err(|error| refused(&path, error))
     }
 }
 

@@ -8,14 +8,9 @@ use super::catalogue::Setting;
 use crate::finding::{Finding, Severity};
 use crate::time::Time;
 
-/// The value of [`Tune::schema`].
-pub const SCHEMA: &str = "tcpguard.tune/1";
-
 /// Every setting with its advice, and the recipes that should not be followed.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Tune {
-    /// Name and version of this document: `tcpguard.tune/1`.
-    pub schema: String,
     /// Time of the report.
     pub generated_at: Time,
     /// Host for which the advice is given.

@@ -14,7 +14,7 @@ pub mod sysctl_files;
 
 pub use advice::{Advice, Verdict};
 pub use catalogue::{CATALOGUE, Setting};
-pub use document::{Kind, Refused, Row, SCHEMA, Summary, Tune, Word};
+pub use document::{Kind, Refused, Row, Summary, Tune, Word};
 pub use facts::{Device, HostFacts, Listening, Load, Span};
 pub use folklore::{Folklore, REFUSED};
 
@@ -44,7 +44,6 @@ pub fn judge(host: &HostFacts, values: &Values, at: Time) -> Tune {
     rows.extend(host.devices.iter().flat_map(|device| advice::device::rows(host, device)));
     let refused = REFUSED.iter().map(|recipe| recipe.found_in(host, values)).collect();
     Tune {
-        schema: SCHEMA.to_owned(),
         generated_at: at,
         host: Summary {
             kernel: host.kernel.clone(),

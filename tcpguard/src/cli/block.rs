@@ -4,35 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_engine::{ClientsWithin, Force, Mode, Ports};
 
 use super::args::BlockArgs;
 use super::caller;
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
 use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::{Advised, Rule};
+use crate::documents::{Advised, ModeShown};
 use crate::text;
-
-/// Output of `tcpguard block --json`, once for each prefix.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Blocked {
-    /// Name and version of this document: `tcpguard.block/1`.
-    schema: &'static str,
-    /// The new rule; in a dry run, the rule that would be made.
-    rule: Rule,
-    /// The rule on the same prefix for other ports that it replaces; `null` where there is none.
-    replaces: Option<Box<Rule>>,
-    /// True if this was a dry run, in which no rule was made.
-    dry_run: bool,
-    /// Numbers of validated clients that the rule cuts off.
-    clients: ClientsWithin,
-}
 
 pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let caller = caller::ssh_peer();
@@ -63,27 +44,19 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
     }
     let mut all = Vec::new();
     for prefix in &args.prefixes {
-        all.push(match session.client.call(request(prefix, args.dry_run))? {
-            Response::Blocked { rule, replaces, dry_run, clients } => {
-                Blocked { schema: Blocked::ID, rule, replaces, dry_run, clients }
-            }
-            other => return Err(foreign(&other).into()),
-        });
+        let request = request(prefix, args.dry_run);
+        all.push(session.client.ask(request, Response::try_as_blocked)?);
     }
     if session.json {
-        return all.iter().try_for_each(|blocked| session.print_document(blocked));
+        return all.iter().try_for_each(|blocked| session.print_document(&**blocked));
     }
-    session.render(|out, view| {
-        all.iter().try_for_each(|blocked| {
-            let Blocked { rule, replaces, clients, dry_run, .. } = blocked;
-            text::blocked(out, rule, replaces.as_deref(), *clients, *dry_run, view)
-        })
-    })?;
+    session
+        .render(|out, view| all.iter().try_for_each(|blocked| text::blocked(out, blocked, view)))?;
     if args.dry_run {
         session.say("dry run, nothing was changed: repeat without --dry-run");
         return Ok(());
     }
-    for Blocked { rule, .. } in &all {
+    for rule in all.iter().map(|blocked| &blocked.rule) {
         if let Some(until) = rule.confirmed_until {
             let until = session.view.end(rule.created_at, until);
             session.say(&format!("to keep it until {until}: tcpguard confirm {}", rule.matches));
@@ -106,7 +79,7 @@ pub(super) fn forced(force: bool, within: Option<Duration>, caller: Option<IpAdd
 
 /// Warns that new rules drop nothing yet, unless the mode is `enforce`.
 pub(super) fn warn_unless_enforced(session: &Session<'_>) {
-    if let Ok(Response::Mode { mode, .. }) = session.client.call(Request::Mode)
+    if let Ok(Response::Mode(ModeShown { mode, .. })) = session.client.call(Request::Mode)
         && mode != Mode::Enforce
     {
         let mode = mode.name();

@@ -14,10 +14,8 @@ use super::args::CaptureArgs;
 use super::error::CliError;
 use super::events::{PATIENCE, STEP, is_away};
 use super::session::Session;
-use super::status::foreign;
 use crate::control::{ClientError, Request, Response};
-use crate::documents::capture::SCHEMA;
-use crate::documents::{CaptureEnd, CaptureResult, CapturedSyn};
+use crate::documents::{CaptureEnd, CaptureResult, CapturedSyn, CapturedSyns};
 use crate::replay::capture::writer::{LARGEST, Writer};
 
 pub(super) fn run(args: &CaptureArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
@@ -28,7 +26,7 @@ pub(super) fn run(args: &CaptureArgs, session: &mut Session<'_>) -> anyhow::Resu
         return Err(CliError::usage(format!("standard output {what}"), hint).into());
     }
     // First: without an agent there is nothing to record, and no file to be left.
-    let known = ask(None, session)?.0;
+    let known = ask(None, session)?.last;
     let file = if to_output { None } else { Some(create(args)?) };
     let begun = Instant::now();
     let mut recording = Recording::new(args, file);
@@ -37,12 +35,9 @@ pub(super) fn run(args: &CaptureArgs, session: &mut Session<'_>) -> anyhow::Resu
     ended.map(drop)
 }
 
-/// The number of the last SYN, and the SYNs after number `after`.
-fn ask(after: Option<u64>, session: &Session<'_>) -> Result<(u64, Vec<CapturedSyn>), ClientError> {
-    match session.client.call(Request::CapturedSyns { after })? {
-        Response::CapturedSyns { last, syns } => Ok((last, syns)),
-        other => Err(foreign(&other)),
-    }
+/// The SYNs after number `after`.
+fn ask(after: Option<u64>, session: &Session<'_>) -> Result<CapturedSyns, ClientError> {
+    session.client.ask(Request::CapturedSyns { after }, Response::try_as_captured_syns)
 }
 
 /// Creates the file, readable by its owner only: it holds addresses of clients.
@@ -131,7 +126,7 @@ impl<'a> Recording<'a> {
         let mut end = None;
         loop {
             match ask(Some(known), session) {
-                Ok((last, syns)) => {
+                Ok(CapturedSyns { last, syns }) => {
                     (known, heard) = (last, Instant::now());
                     end = self.add(&syns).or(end);
                 }
@@ -223,7 +218,6 @@ impl<'a> Recording<'a> {
         }
         if session.json {
             session.print_document(&CaptureResult {
-                schema: SCHEMA,
                 file: self.args.write.clone(),
                 packets,
                 stand_for,
@@ -253,9 +247,14 @@ mod tests {
     }
 
     fn syns(count: usize) -> Vec<CapturedSyn> {
-        let hex = "45".repeat(100);
-        let syn =
-            CapturedSyn { at_ns: 7, hex, reason: "cookie".to_owned(), answered: true, one_in: 64 };
+        let header = vec![0x45; 100];
+        let syn = CapturedSyn {
+            at_ns: 7,
+            header,
+            reason: "cookie".to_owned(),
+            answered: true,
+            one_in: 64,
+        };
         vec![syn; count]
     }
 
@@ -278,10 +277,10 @@ mod tests {
         let named = args("-w x");
         let mut recording = Recording::new(&named, None);
         let before = recording.writer.bytes();
-        let hex = "60".repeat(112);
+        let header = vec![0x60; 112];
         let syn = syns(1).remove(0);
         let reason = "drop_beyond_bounds_and_longer".to_owned();
-        recording.add(&[CapturedSyn { hex, reason, one_in: 1 << 31, ..syn }]);
+        recording.add(&[CapturedSyn { header, reason, one_in: 1 << 31, ..syn }]);
         assert!(recording.writer.bytes() - before <= LARGEST, "{}", recording.writer.bytes());
     }
 

@@ -28,7 +28,7 @@ pub(super) fn complete(args: &CompleteArgs, session: &mut Session<'_>) -> anyhow
         Numbers::Incidents => {
             status.incidents.iter().chain(&status.past_incidents).map(|it| it.id).collect()
         }
-        Numbers::Rules => status.rules.list.iter().map(|rule| rule.id.into()).collect(),
+        Numbers::Rules => status.rules.list.iter().map(|rule| rule.id.0.into()).collect(),
     };
     let lines: String = numbers.iter().map(|number| format!("{number}\n")).collect();
     Ok(session.print(&lines)?)

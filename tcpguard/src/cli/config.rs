@@ -11,16 +11,13 @@ use tcpguard_host::linux::{self, interfaces};
 use super::args::{ConfigVerb, ShowArgs};
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
 use crate::config::{self, Config, ConfigError, Held, Loaded, Origin, Overrides, fragments};
+use crate::control::proto::Effective;
 use crate::control::{ClientError, Request, Response};
 
 /// Output of `tcpguard config check --json`.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Check {
-    /// Name and version of this document: `tcpguard.config-check/1`.
-    schema: &'static str,
     /// True if the configuration is valid, so that an agent would apply it.
     valid: bool,
     /// Path of the main file; `null` where there is none, or where a file beside it cannot be read.
@@ -50,8 +47,6 @@ pub(crate) struct Mistake {
 /// Output of `tcpguard config show --json`.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Settings {
-    /// Name and version of this document: `tcpguard.config-show/1`.
-    schema: &'static str,
     /// True if the settings are those of the running agent, rather than those with which an agent would start.
     effective: bool,
     /// Path of the main file; `null` where there is none.
@@ -76,8 +71,6 @@ pub(crate) struct Setting {
 /// Output of `tcpguard config init --json`.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Written {
-    /// Name and version of this document: `tcpguard.config-init/1`.
-    schema: &'static str,
     /// Path of the file that was written.
     written: PathBuf,
 }
@@ -133,16 +126,13 @@ fn warnings(config: &Config) -> Vec<Failure> {
 
 /// Prints every setting with the value with which an agent would start, or that the running agent has.
 fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let (path, files, held) = match args.effective {
-        true => match session.client.call(Request::Effective)? {
-            Response::Effective { path, files, settings } => (path, files, settings),
-            other => return Err(foreign(&other).into()),
-        },
+    let Effective { path, files, settings: held } = match args.effective {
+        true => session.client.ask(Request::Effective, Response::try_as_effective)?,
         false => {
             let file = args.file.as_deref().or(args.config.as_deref());
             let loaded = config::read(file, Overrides::default())?;
-            let held = Held::all(&loaded.config, &loaded.origins);
-            (loaded.config.path, loaded.files, held)
+            let settings = Held::all(&loaded.config, &loaded.origins);
+            Effective { path: loaded.config.path, files: loaded.files, settings }
         }
     };
     if session.json {
@@ -151,7 +141,6 @@ fn show(args: &ShowArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
             (key, Setting { value, default, origin })
         };
         return session.print_document(&Settings {
-            schema: Settings::ID,
             effective: args.effective,
             path,
             files,
@@ -195,8 +184,7 @@ fn init(file: Option<&Path>, session: &mut Session<'_>) -> anyhow::Result<()> {
         Err(error) => return Err(refused(path, &error).into()),
     }
     if session.json {
-        let written = path.to_owned();
-        return session.print_document(&Written { schema: Written::ID, written });
+        return session.print_document(&Written { written: path.to_owned() });
     }
     session.print(&format!("wrote {}\n", path.display()))?;
     session.say("name the interfaces in it, then: tcpguard config check");
@@ -247,5 +235,5 @@ fn report(loaded: &Result<Loaded, ConfigError>, warnings: Vec<String>) -> Check 
             (Some(path.clone()), Vec::new(), problems.iter().map(mistake).collect())
         }
     };
-    Check { schema: Check::ID, valid: loaded.is_ok(), path, files, problems, warnings }
+    Check { valid: loaded.is_ok(), path, files, problems, warnings }
 }

@@ -1,25 +1,12 @@
 //! `tcpguard detach`: detaches the BPF programs, by the agent and, where none runs, without it.
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::args::DetachArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use super::status::foreign;
 use crate::bpf;
-use crate::cli::documents::Printed;
 use crate::control::{ClientError, Request, Response};
-
-/// Document that `tcpguard detach --json` prints.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Detached {
-    /// Name and version of this document: `tcpguard.detach/1`.
-    schema: &'static str,
-    /// Names of the interfaces from which the BPF programs were detached, sorted.
-    detached: Vec<String>,
-}
+use crate::documents::Detached;
 
 pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     // Without this, an unreadable directory would look like an empty one.
@@ -45,7 +32,7 @@ pub(super) fn run(args: &DetachArgs, session: &mut Session<'_>) -> anyhow::Resul
     detached.dedup();
     if session.json {
         let detached = detached.clone();
-        session.print_document(&Detached { schema: Detached::ID, detached })?;
+        session.print_document(&Detached { detached })?;
     } else {
         for interface in &detached {
             session.print(&format!("detached {interface}\n"))?;
@@ -96,9 +83,8 @@ fn ask_agent(
     session: &Session<'_>,
     interfaces: Vec<String>,
 ) -> Result<Option<Vec<String>>, ClientError> {
-    match session.client.call(Request::Detach { interfaces }) {
-        Ok(Response::Detached { interfaces }) => Ok(Some(interfaces)),
-        Ok(other) => Err(foreign(&other)),
+    match session.client.ask(Request::Detach { interfaces }, Response::try_as_detached) {
+        Ok(Detached { detached }) => Ok(Some(detached)),
         Err(ClientError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error),
     }

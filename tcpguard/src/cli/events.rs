@@ -9,9 +9,8 @@ use tcpguard_host::units;
 
 use super::args::{EventKind, EventsArgs, Moment, Threshold};
 use super::session::Session;
-use super::status::foreign;
 use crate::control::{ClientError, RefusalKind, Request, Response};
-use crate::documents::{AlertEntry, Event, Events};
+use crate::documents::{AlertEntry, AlertPage, Events};
 use crate::text;
 
 /// Pause between two requests of `events` and `capture`: as short as the default interval of the agent's polls.
@@ -42,14 +41,14 @@ pub(super) fn run(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Resul
     if args.follow {
         return follow(args, session);
     }
-    let page = of_answer(session.ask(Request::Alerts { since: 0 })?)?;
+    let page = session.ask(Request::Alerts { since: 0 }, Response::try_as_alerts)?;
     let mut args = EventsArgs { kinds: args.kinds.clone(), period: args.period.clone(), ..*args };
     if args.period.since.is_none() && args.period.until.is_none() {
         args.period.since = Some(LATELY);
     }
     let alerts = args.wanted(page.alerts, page.now, session);
     if session.json {
-        return session.print_document(&Events::of(alerts));
+        return session.print_document(&Events { events: alerts });
     }
     if alerts.is_empty() {
         session.say(
@@ -102,7 +101,7 @@ fn follow(args: &EventsArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
 
 fn show(alert: AlertEntry, session: &mut Session<'_>) -> anyhow::Result<()> {
     match session.json {
-        true => session.print_document(&Event::of(alert)),
+        true => session.print_document(&alert),
         false => session.render(|out, view| text::event(out, &alert, view)),
     }
 }
@@ -146,27 +145,8 @@ impl From<Threshold> for Severity {
     }
 }
 
-/// The content of [`Response::Alerts`].
-#[derive(Clone, Debug)]
-struct Page {
-    run: u64,
-    first: u64,
-    last: u64,
-    now: Time,
-    alerts: Vec<AlertEntry>,
-}
-
-fn fetch(seq: u64, session: &Session<'_>) -> Result<Page, ClientError> {
-    of_answer(session.client.call(Request::Alerts { since: seq })?)
-}
-
-fn of_answer(answer: Response) -> Result<Page, ClientError> {
-    match answer {
-        Response::Alerts { run, first, last, now, alerts } => {
-            Ok(Page { run, first, last, now, alerts })
-        }
-        other => Err(foreign(&other)),
-    }
+fn fetch(seq: u64, session: &Session<'_>) -> Result<AlertPage, ClientError> {
+    session.client.ask(Request::Alerts { since: seq }, Response::try_as_alerts)
 }
 
 /// Follows the alerts by their numbers.
@@ -178,8 +158,8 @@ struct Follower {
     known: u64,
 }
 
-impl From<&Page> for Follower {
-    fn from(page: &Page) -> Self {
+impl From<&AlertPage> for Follower {
+    fn from(page: &AlertPage) -> Self {
         Self { run: page.run, known: page.last }
     }
 }
@@ -187,7 +167,7 @@ impl From<&Page> for Follower {
 impl Follower {
     /// The new alerts in the response to a request for those after `known`, and the number of alerts
     /// among them that were forgotten. `None`: `known` has changed, ask again.
-    fn see(&mut self, page: Page) -> Option<(Vec<AlertEntry>, u64)> {
+    fn see(&mut self, page: AlertPage) -> Option<(Vec<AlertEntry>, u64)> {
         if page.run != self.run {
             self.run = page.run;
             // The last alerts of an agent that was killed before it wrote them down: from here on the
@@ -234,8 +214,8 @@ mod tests {
             events.iter().for_each(|event| self.history.add(alert(event)));
         }
 
-        fn page(&self, seq: u64) -> Page {
-            Page {
+        fn page(&self, seq: u64) -> AlertPage {
+            AlertPage {
                 run: self.run,
                 first: self.history.first(),
                 last: self.history.last(),

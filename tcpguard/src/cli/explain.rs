@@ -5,7 +5,6 @@ use ipnet::IpNet;
 use super::args::{ExplainArgs, Subject};
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
 use super::{incidents, report};
 use crate::control::{Request, Response};
 use crate::documents::FullIncident;
@@ -36,10 +35,8 @@ pub(super) fn run(args: &ExplainArgs, session: &mut Session<'_>) -> anyhow::Resu
 }
 
 fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let explanation = match session.client.call(Request::Explain { prefix, port })? {
-        Response::Explained(explanation) => *explanation,
-        other => return Err(foreign(&other).into()),
-    };
+    let request = Request::Explain { prefix, port };
+    let explanation = session.client.ask(request, Response::try_as_explained)?;
     let judged = explanation.judged();
     if session.json {
         return session.print_document(&judged);
@@ -61,10 +58,8 @@ fn about_prefix(prefix: IpNet, port: Option<u16>, session: &mut Session<'_>) -> 
 
 /// The evidence by which the incident with this number was judged.
 pub(super) fn incident(id: u64, session: &Session<'_>) -> anyhow::Result<FullIncident> {
-    match session.ask(Request::ExplainIncident { id })? {
-        Response::IncidentExplained(attack) => Ok(*attack),
-        other => Err(foreign(&other).into()),
-    }
+    let request = Request::ExplainIncident { id };
+    Ok(*session.ask(request, Response::try_as_incident_explained)?)
 }
 
 /// One incident: as a page for a browser, as its time series, or in words.

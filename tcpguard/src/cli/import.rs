@@ -4,10 +4,8 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_common::abi::maps;
-use tcpguard_engine::{ImportReport, Limits};
+use tcpguard_engine::Limits;
 use tcpguard_host::units::span;
 
 use super::args::ImportArgs;
@@ -16,22 +14,10 @@ use super::caller;
 use super::error::CliError;
 use super::rule_file::{Defaults, Placed, Problem, parse};
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
 use crate::control::proto::{Change, MAX_CHANGE};
-use crate::control::{ClientError, Request, Response};
+use crate::control::{ClientError, Request, Response, taken};
+use crate::documents::Import;
 use crate::text;
-
-/// Output of `tcpguard rules import --json`.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Import {
-    /// Name and version of this document: `tcpguard.import/1`.
-    schema: &'static str,
-    /// Changes that the import made, or would make.
-    imported: ImportReport,
-    /// True if nothing was changed (`--dry-run`).
-    dry_run: bool,
-}
 
 pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let text = read(&args.file)?;
@@ -44,10 +30,11 @@ pub(super) fn run(args: &ImportArgs, session: &mut Session<'_>) -> anyhow::Resul
     let longest = Some(Limits::MAX_MANUAL_RULE);
     let cut = rules.iter().filter(|(_, rule)| rule.lifetime > longest).count();
     let within = args.rollback.within(args.force);
-    let (imported, dry_run) = import(args, session, rules, mistakes)?;
+    let done = import(args, session, rules, mistakes)?;
     if session.json {
-        return session.print_document(&Import { schema: Import::ID, imported, dry_run });
+        return session.print_document(&done);
     }
+    let Import { imported, dry_run } = done;
     session.render(|out, _| text::imported(out, &imported, dry_run))?;
     if cut > 0 {
         let s = if cut == 1 { "" } else { "s" };
@@ -75,7 +62,7 @@ fn import(
     session: &mut Session<'_>,
     rules: Vec<Placed>,
     mut mistakes: Vec<Problem>,
-) -> anyhow::Result<(ImportReport, bool)> {
+) -> anyhow::Result<Import> {
     let may_be_forced = mistakes.is_empty();
     let caller = caller::ssh_peer();
     if let (false, Some(peer)) = (args.force, caller) {
@@ -97,10 +84,7 @@ fn import(
     if !mistakes.is_empty() {
         return Err(refusal(&args.file, &mistakes, may_be_forced).into());
     }
-    match answer? {
-        Response::Imported { imported, dry_run } => Ok((imported, dry_run)),
-        other => Err(foreign(&other).into()),
-    }
+    Ok(taken(answer?, Response::try_as_imported)?)
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

@@ -3,7 +3,6 @@
 use super::args::IncidentsArgs;
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
 use crate::control::{Request, Response};
 use crate::documents::Incidents;
 use crate::text;
@@ -28,10 +27,7 @@ pub(super) fn run(args: &IncidentsArgs, session: &mut Session<'_>) -> anyhow::Re
 }
 
 pub(super) fn fetch(session: &Session<'_>) -> anyhow::Result<Incidents> {
-    match session.ask(Request::Incidents)? {
-        Response::Incidents(incidents) => Ok(*incidents),
-        other => Err(foreign(&other).into()),
-    }
+    Ok(*session.ask(Request::Incidents, Response::try_as_incidents)?)
 }
 
 /// Number of the newest open incident, or of the last one, and those of the others that are open.

@@ -9,12 +9,12 @@ use tcpguard_host::time::Time;
 
 use super::args::ListenersArgs;
 use super::session::Session;
-use crate::control::{Request, Response};
+use super::status::fetch;
 use crate::text;
 
 /// Adds the obstacles to SYN cookies that an agent knows, if one answers. What the sockets show as well is said once.
 fn ask_agent(report: &mut ListenersReport, session: &Session<'_>) {
-    let Ok(Response::Status(status)) = session.client.call(Request::Status) else { return };
+    let Ok(status) = fetch(session) else { return };
     let known = status.health.iter().filter(|one| Obstacle::CODES.contains(&&*one.code));
     let known: Vec<Finding> = known.cloned().collect();
     report.findings.retain(|one| !known.iter().any(|other| other.code == one.code));

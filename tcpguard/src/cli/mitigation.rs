@@ -2,48 +2,31 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_engine::{Listener, Order};
 
 use super::args::{ListenerName, MitigationArgs};
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
+use super::status::fetch;
+use crate::control::Response;
 use crate::control::proto::Change;
-use crate::control::{Request, Response};
-use crate::documents::{self, Status};
+use crate::documents::Status;
 use crate::text;
 
-/// Output of `tcpguard mitigation --json`.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Ordered {
-    /// Name and version of this document: `tcpguard.mitigation/1`.
-    schema: &'static str,
-    /// The listener, with its mitigations after the order.
-    listener: documents::Listener,
-}
-
 pub(super) fn run(args: &MitigationArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let status = match session.client.call(Request::Status)? {
-        Response::Status(status) => status,
-        other => return Err(foreign(&other).into()),
-    };
+    let status = fetch(session)?;
     let change = Change::OrderMitigation {
         listener: find(&args.listener, &status)?,
         mitigation: args.mitigation,
         order: args.order,
         lifetime: args.lifetime,
     };
-    let listener = match session.client.call(change.into())? {
-        Response::MitigationOrdered(listener) => *listener,
-        other => return Err(foreign(&other).into()),
-    };
+    let ordered = session.client.ask(change.into(), Response::try_as_mitigation_ordered)?;
     if session.json {
-        return session.print_document(&Ordered { schema: Ordered::ID, listener });
+        return session.print_document(&*ordered);
     }
-    session.render(|out, view| text::mitigations(out, &listener, view))?;
+    let listener = &ordered.listener;
+    session.render(|out, view| text::mitigations(out, listener, view))?;
     if args.order != Order::Auto {
         session.say(&format!(
             "afterwards tcpguard decides again; to let it decide now: tcpguard mitigation {} {} auto",

@@ -4,38 +4,38 @@
 //! A new verb is a module here and a few lines in the list `verbs!` below, from which the command line, help,
 //! completions, manual pages and the list of JSON documents follow, and a row in `docs/commands.md`.
 
-pub(crate) mod allow;
+mod allow;
 pub mod args;
-pub(crate) mod block;
+mod block;
 mod caller;
-pub(crate) mod capture;
+mod capture;
 mod check;
 mod completions;
-pub(crate) mod config;
-pub(crate) mod confirm;
-pub(crate) mod detach;
+mod config;
+mod confirm;
+mod detach;
 mod doctor;
 pub mod documents;
 mod duration;
 mod error;
-pub(crate) mod events;
+mod events;
 mod exit;
 mod explain;
 mod fleet;
-pub(crate) mod import;
+mod import;
 mod incidents;
 mod listeners;
 mod manual;
 mod metrics;
-pub(crate) mod mitigation;
-pub(crate) mod mode;
+mod mitigation;
+mod mode;
 pub mod overflow;
-pub(crate) mod reload;
+mod reload;
 mod replay;
 mod report;
-pub(crate) mod restore_sysctls;
+mod restore_sysctls;
 mod rule_file;
-pub(crate) mod rules;
+mod rules;
 mod run;
 mod selftest;
 mod session;
@@ -44,9 +44,9 @@ mod status;
 #[cfg(feature = "tui")]
 mod top;
 mod tune;
-pub(crate) mod unblock;
+mod unblock;
 mod usage;
-pub(crate) mod version;
+mod version;
 
 pub use args::Args;
 pub use exit::Exit;
@@ -137,89 +137,89 @@ verbs! { |session, global|
     "Monitor" {
         /// Show attacks, mitigations and connected clients
         Status(args: StatusArgs) => status::run(&args, session),
-            prints [shown::SCHEMA => shown::Status];
+            prints ["tcpguard.status/1" => shown::Status];
         /// Show the status live in the terminal
         Top(args: TopArgs) if "tui" => top::run(&args, session),
-            prints [shown::history::HISTORY_SCHEMA => shown::history::History];
+            prints ["tcpguard.history/1" => shown::history::History];
         /// List open and past incidents
         Incidents(args: IncidentsArgs) => incidents::run(&args, session),
-            prints [shown::INCIDENTS_SCHEMA => shown::Incidents];
+            prints ["tcpguard.incidents/1" => shown::Incidents];
         /// Explain the decisions about an address, or an incident
         #[command(alias = "report")]
         Explain(args: ExplainArgs) => explain::run(&args, session),
             prints [
                 shown::INCIDENT_SCHEMA => shown::FullIncident,
-                shown::EXPLANATION_SCHEMA => shown::Judged,
+                "tcpguard.explanation/1" => shown::Judged,
                 shown::timeline::TIMELINE_SCHEMA => shown::timeline::Timeline,
             ];
         /// List past alerts, or print them as they occur
         #[command(alias = "alerts")]
         Events(args: EventsArgs) => events::run(&args, session),
             prints [
-                shown::EVENTS_SCHEMA => shown::Events,
-                shown::EVENT_SCHEMA => shown::Event,
+                "tcpguard.events/1" => shown::Events,
+                shown::EVENT_SCHEMA => shown::AlertEntry,
             ];
         /// Check the state as a monitoring plugin
         Check(args: CheckArgs) => Ok(check::run(&args, session)),
-            prints [shown::monitoring::SCHEMA => shown::monitoring::Report];
+            prints ["tcpguard.check/1" => shown::monitoring::Report];
         /// Print metrics for Prometheus
         Metrics(args: MetricsArgs) => metrics::run(&args, session);
     }
     "Mitigate" {
         /// Show or set the mode: observe, enforce or off
         Mode(args: ModeArgs) => mode::run(&args, session),
-            prints ["tcpguard.mode/1" => mode::ModeShown];
+            prints ["tcpguard.mode/1" => shown::ModeShown];
         /// Keep changes that revert unless confirmed
         Confirm(args: ConfirmArgs) => confirm::run(&args, session),
-            prints ["tcpguard.confirm/1" => confirm::Confirmed];
+            prints ["tcpguard.confirm/1" => shown::Confirmed];
         /// Drop SYNs from addresses or prefixes
         Block(args: BlockArgs) => block::run(&args, session),
-            prints ["tcpguard.block/1" => block::Blocked];
+            prints ["tcpguard.block/1" => shown::Blocked];
         /// Remove rules
         Unblock(args: UnblockArgs) => unblock::run(&args, session),
-            prints ["tcpguard.unblock/1" => unblock::Unblocked];
+            prints ["tcpguard.unblock/1" => shown::Unblocked];
         /// Exempt an address or prefix from automatic rules
         Allow(args: AllowArgs) => allow::allow(args, session),
-            prints ["tcpguard.allow/1" => allow::Allowance];
+            prints ["tcpguard.allow/1" => shown::Allowance];
         /// Remove an address or prefix from the allowlist
         Disallow(args: DisallowArgs) => allow::disallow(&args, session),
-            prints ["tcpguard.disallow/1" => allow::Disallowed];
+            prints ["tcpguard.disallow/1" => shown::Disallowed];
         /// List, export, import or remove rules
         Rules(args: RulesArgs) => rules::run(args.verb, session),
             prints [
-                "tcpguard.rule-list/1" => rules::RuleList,
-                shown::RULES_SCHEMA => shown::ExportedRules,
-                "tcpguard.import/1" => import::Import,
+                "tcpguard.rule-list/1" => shown::RuleList,
+                "tcpguard.rules/1" => shown::ExportedRules,
+                "tcpguard.import/1" => shown::Import,
             ];
         /// Override a mitigation at a listener
         Mitigation(args: MitigationArgs) => mitigation::run(&args, session),
-            prints ["tcpguard.mitigation/1" => mitigation::Ordered];
+            prints ["tcpguard.mitigation/1" => shown::Ordered];
     }
     "Diagnose" {
         /// Check host and agent for problems, with hints
         Doctor(args: DoctorArgs) => doctor::run(&args, session),
             prints [
-                tcpguard_host::doctor::SCHEMA => tcpguard_host::doctor::Doctor,
+                "tcpguard.doctor/1" => tcpguard_host::doctor::Doctor,
                 shown::selftest::SCHEMA => shown::selftest::SelfTest,
             ];
         /// Show the queues of each listener
         Listeners(args: ListenersArgs) => listeners::run(&args, session),
-            prints [tcpguard_host::listeners::SCHEMA => tcpguard_host::listeners::ListenersReport];
+            prints ["tcpguard.listeners/1" => tcpguard_host::listeners::ListenersReport];
         /// Show connections by state, and their resources
         States(args: StatesArgs) => states::run(&args, session),
-            prints [tcpguard_host::states::SCHEMA => tcpguard_host::states::StatesReport];
+            prints ["tcpguard.states/1" => tcpguard_host::states::StatesReport];
         /// Recommend, set or restore sysctls
         Tune(args: TuneArgs) => tune::run(&args, session),
             prints [
-                tcpguard_host::tune::SCHEMA => tcpguard_host::tune::Tune,
-                tcpguard_host::tune::change::SCHEMA => tcpguard_host::tune::change::Changed,
+                "tcpguard.tune/1" => tcpguard_host::tune::Tune,
+                "tcpguard.tuned/1" => tcpguard_host::tune::change::Changed,
             ];
         /// Record SYNs that XDP drops or answers, for Wireshark and replay
         Capture(args: CaptureArgs) => capture::run(&args, session),
-            prints [shown::capture::SCHEMA => shown::CaptureResult];
+            prints ["tcpguard.capture/1" => shown::CaptureResult];
         /// Detect and mitigate the attacks in a capture
         Replay(args: ReplayArgs) => replay::run(&args, session),
-            prints [shown::replay::SCHEMA => shown::replay::Replay];
+            prints ["tcpguard.replay/1" => shown::replay::Replay];
     }
     "Manage" {
         /// Show the fleet of this host, and make rules for all of it
@@ -234,12 +234,12 @@ verbs! { |session, global|
         /// Apply the configuration files to the running agent
         #[command(after_help = RELOAD)]
         Reload => reload::run(session),
-            prints ["tcpguard.reload/1" => reload::Reloaded];
+            prints ["tcpguard.reload/1" => shown::Reloaded];
         /// Run the agent in the foreground
         Run(args: RunArgs) => run::run(args, global);
         /// Detach the XDP program, with or without an agent
         Detach(args: DetachArgs) => detach::run(&args, session),
-            prints ["tcpguard.detach/1" => detach::Detached];
+            prints ["tcpguard.detach/1" => shown::Detached];
         /// Print the completion script of a shell
         Completions(args: CompletionsArgs) => completions::run(&args, session);
     }

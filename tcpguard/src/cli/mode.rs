@@ -1,44 +1,21 @@
 //! `tcpguard mode`
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::args::ModeArgs;
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
 use crate::control::proto::check_terms;
 use crate::control::{Request, Response};
-use crate::documents::ModeRevert;
+use crate::documents::ModeShown;
 use crate::text;
 use tcpguard_engine::Mode;
 
-/// Output of `tcpguard mode --json`.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct ModeShown {
-    /// Name and version of this document: `tcpguard.mode/1`.
-    schema: &'static str,
-    /// The present mode.
-    mode: Mode,
-    /// The previous mode; absent where the mode was only shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    was: Option<Mode>,
-    /// Pending reversion of the mode, with its time; `null` when the mode stays.
-    ends: Option<ModeRevert>,
-}
-
 pub(super) fn run(args: &ModeArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let (mode, was, ends) = match session.client.call(request(args)?)? {
-        Response::Mode { mode, ends } => (mode, None, ends),
-        Response::ModeSet { was, mode, ends } => (mode, Some(was), ends),
-        other => return Err(foreign(&other).into()),
-    };
+    let shown = session.client.ask(request(args)?, Response::try_as_mode)?;
     if session.json {
-        let schema = ModeShown::ID;
-        return session.print_document(&ModeShown { schema, mode, was, ends });
+        return session.print_document(&shown);
     }
+    let ModeShown { mode, was, ends } = shown;
     let name = mode.name();
     session.print(&match was {
         Some(was) => format!("mode {name} (was {})\n", was.name()),

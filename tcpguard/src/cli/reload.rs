@@ -1,33 +1,16 @@
 //! `tcpguard reload`: the agent reads its configuration again.
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
+use crate::documents::Reloaded;
 use crate::text;
 
-/// Document that `tcpguard reload --json` prints.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Reloaded {
-    /// Name and version of this document: `tcpguard.reload/1`.
-    schema: &'static str,
-    /// Configuration keys with new values that are in effect from now on.
-    applied: Vec<String>,
-    /// Configuration keys with new values that take effect only after a restart of the agent.
-    waiting: Vec<String>,
-}
-
 pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
-    let (applied, waiting) = match session.client.call(Request::Reload)? {
-        Response::Reloaded { applied, waiting } => (applied, waiting),
-        other => return Err(foreign(&other).into()),
-    };
+    let reloaded = session.client.ask(Request::Reload, Response::try_as_reloaded)?;
     if session.json {
-        return session.print_document(&Reloaded { schema: Reloaded::ID, applied, waiting });
+        return session.print_document(&reloaded);
     }
+    let Reloaded { applied, waiting } = reloaded;
     let done = match applied.as_slice() {
         [] => "nothing changed\n".to_owned(),
         keys => format!("applied {}\n", keys.join(", ")),

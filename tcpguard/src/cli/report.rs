@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::CliError;
 use super::session::Session;
-use super::status::{fetch, foreign};
+use super::status::fetch;
 use crate::control::{ClientError, Request, Response};
 use crate::documents::FullIncident;
 use crate::documents::timeline::Timeline;
@@ -12,9 +12,8 @@ use crate::html::{Host, Story, page};
 
 /// The counters of an incident over time, or the reason why there are none.
 pub(super) fn timeline(id: u64, session: &Session<'_>) -> anyhow::Result<Result<Timeline, String>> {
-    match session.ask(Request::Timeline { id }) {
-        Ok(Response::Timeline(line)) => Ok(Ok(*line)),
-        Ok(other) => Err(foreign(&other).into()),
+    match session.ask(Request::Timeline { id }, Response::try_as_timeline) {
+        Ok(line) => Ok(Ok(*line)),
         // An older agent does not know this request.
         Err(ClientError::Refused(refusal)) => Ok(Err(refusal.message)),
         Err(ClientError::NotRunning { .. }) => Ok(Err(format!("no time series of incident #{id}"))),

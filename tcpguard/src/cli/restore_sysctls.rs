@@ -6,14 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::session::Session;
-use crate::cli::documents::Printed;
 use crate::daemon::syncookies::{Returned, SYSCTL, SyncookiesLease};
 
 /// Output of `tcpguard restore-sysctls --json`.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Restored {
-    /// Name and version of this document: `tcpguard.restore-sysctls/1`.
-    schema: &'static str,
     /// Each sysctl that an agent may change, with the value that was restored; `null` where the sysctl was left
     /// as it is.
     restored: BTreeMap<&'static str, Option<u64>>,
@@ -27,7 +24,7 @@ pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
             _ => None,
         };
         let restored = BTreeMap::from([(SYSCTL, value)]);
-        return session.print_document(&Restored { schema: Restored::ID, restored });
+        return session.print_document(&Restored { restored });
     }
     // The command runs after each end of the agent, and mostly there is nothing to restore.
     if returned != Returned::Nothing {

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use tcpguard_engine::{Ports, RuleToImport};
 
+use crate::cli::documents::Printed as _;
 use crate::config::parse_prefix;
 use crate::control::proto::check;
-use crate::documents::RULES_SCHEMA;
+use crate::documents::ExportedRules;
 
 /// A rule and its position, in words.
 pub(super) type Placed = (String, RuleToImport);
@@ -80,10 +81,11 @@ pub(super) fn parse(text: &str, defaults: &Defaults<'_>) -> (Vec<Placed>, Vec<Pr
 type Read = Vec<(String, Result<RuleToImport, String>)>;
 
 fn of_document(document: Document, defaults: &Defaults<'_>) -> Read {
-    if document.schema != RULES_SCHEMA {
+    if document.schema != ExportedRules::ID {
         let message = format!(
-            "{:?} instead of {RULES_SCHEMA}: export the rules again with this release",
-            document.schema
+            "{:?} instead of {}: export the rules again with this release",
+            document.schema,
+            ExportedRules::ID
         );
         return vec![("schema".to_owned(), Err(message))];
     }
@@ -197,7 +199,7 @@ mod tests {
         let read =
             |place: &str| (place.to_owned(), "192.0.2.0/24".to_owned(), 5, "a # b".to_owned());
         assert_eq!(rules(line), [read("line 1")]);
-        let document = format!("{{\"schema\":\"{RULES_SCHEMA}\",\n\"rules\":[{line}]}}\n");
+        let document = format!("{{\"schema\":\"tcpguard.rules/1\",\n\"rules\":[{line}]}}\n");
         assert_eq!(rules(&document), [read("rule 1")]);
         assert_eq!(
             problems(&document.replace("rules/1", "rules/2")),

@@ -1,30 +1,15 @@
 //! `tcpguard rules`: lists, exports and removes rules.
 
 use ipnet::IpNet;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_engine::Whose;
 
 use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, RulesVerb, UnblockArgs};
 use super::error::CliError;
 use super::session::Session;
-use super::status::foreign;
 use super::{import, unblock};
-use crate::cli::documents::Printed;
 use crate::control::{Request, Response};
-use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule};
+use crate::documents::{Allowed, ExportedRule, ExportedRules, Rule, RuleList};
 use crate::text;
-
-/// Document that `tcpguard rules list --json` prints.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct RuleList {
-    /// Name and version of this document: `tcpguard.rule-list/1`.
-    schema: &'static str,
-    /// Rules that are wanted in the kernel and pass the filter options of the command.
-    rules: Vec<Rule>,
-    /// Prefixes of the allowlist that pass the same options.
-    allowed: Vec<Allowed>,
-}
 
 impl Origin {
     /// Returns the origin of the rules that are requested.
@@ -55,15 +40,13 @@ fn list(args: &ListArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
             CliError::usage(message, "leave one of them out: tcpguard rules list --help").into()
         );
     }
-    let (mut rules, mut allowed) = match session.ask(Request::Rules)? {
-        Response::Rules { rules, allowed } => (rules, allowed),
-        other => return Err(foreign(&other).into()),
-    };
+    let RuleList { mut rules, mut allowed } =
+        session.ask(Request::Rules, Response::try_as_rules)?;
     let any = !rules.is_empty();
     rules.retain(|rule| args.lists(rule));
     allowed.retain(|allowed| args.lists_allowed(allowed));
     if session.json {
-        return session.print_document(&RuleList { schema: RuleList::ID, rules, allowed });
+        return session.print_document(&RuleList { rules, allowed });
     }
     match (rules.as_slice(), any) {
         ([], false) => session.say("no rules; to make one: tcpguard block PREFIX"),
@@ -91,9 +74,8 @@ impl ListArgs {
             Some(Origin::Fleet) => rule.is_of_fleet(),
             Some(Origin::Auto) => rule.incident.is_some(),
         };
-        let prefix = if rule.kind == "source" { rule.matches.parse().ok() } else { None };
         of_origin
-            && match prefix {
+            && match rule.prefix() {
                 // A reader of prefixes alone would take it for a rule for every port.
                 Some(_) if self.raw && !rule.ports.is_every() => false,
                 Some(prefix) => self.fits(prefix),
@@ -122,16 +104,12 @@ impl ListArgs {
 
 /// Writes the rules in the form that [`super::import`] reads.
 fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
-    let rules = match session.client.call(Request::Rules)? {
-        Response::Rules { rules, .. } => rules,
-        other => return Err(foreign(&other).into()),
-    };
+    let rules = session.client.ask(Request::Rules, Response::try_as_rules)?.rules;
     let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
     let rules: Vec<ExportedRule> =
         wanted.filter_map(|rule| ExportedRule::of(rule, text::rule_reason(&rule.reason))).collect();
     if session.json {
-        let schema = ExportedRules::ID.to_owned();
-        return session.print_document(&ExportedRules { schema, rules });
+        return session.print_document(&ExportedRules { rules });
     }
     if rules.is_empty() {
         session.say("no rules; to make one: tcpguard block PREFIX");
@@ -149,7 +127,7 @@ fn flush(args: &FlushArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Ports, RuleReason};
+    use tcpguard_engine::{Mitigation, Ports, RuleId, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -157,8 +135,8 @@ mod tests {
     fn rule(matches: &str, incident: Option<u64>) -> Rule {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         Rule {
-            id: 0,
-            kind: if matches.contains('/') { "source" } else { "signature" }.to_owned(),
+            id: RuleId(0),
+            kind: if matches.contains('/') { Mitigation::Source } else { Mitigation::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
             origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),

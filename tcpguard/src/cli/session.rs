@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use rustix::termios::tcgetwinsize;
-use tcpguard_host::{escape, json, stderr};
+use tcpguard_host::json::{self, Named};
+use tcpguard_host::{escape, stderr};
 
 use super::args::{Color, Global};
 use super::error::{self, CliError};
 use crate::cli::documents::Printed;
-use crate::control::{Client, ClientError, RefusalKind, Request, Response};
+use crate::control::{Client, ClientError, RefusalKind, Request, Response, taken};
 use crate::daemon::memory::{self, Remembered};
 use crate::text::View;
 
@@ -65,11 +66,16 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// Neither the one nor the others answer.
-    pub fn ask(&self, request: Request) -> Result<Response, ClientError> {
-        match self.client.call(request.clone()) {
+    pub fn ask<T>(
+        &self,
+        request: Request,
+        take: impl FnOnce(Response) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let answer = match self.client.call(request.clone()) {
             Err(error @ ClientError::NotRunning { .. }) => self.recall(&request, error),
             answered => answered,
-        }
+        };
+        taken(answer?, take)
     }
 
     fn recall(&self, request: &Request, gone: ClientError) -> Result<Response, ClientError> {
@@ -141,8 +147,8 @@ impl<'a> Session<'a> {
     }
 
     /// Prints a document as one line of JSON.
-    pub fn print_document(&mut self, document: &impl Printed) -> anyhow::Result<()> {
-        self.print_lines(std::slice::from_ref(document))
+    pub fn print_document<T: Printed>(&mut self, document: &T) -> anyhow::Result<()> {
+        self.print_lines(&[Named { schema: T::ID, document }])
     }
 
     /// Prints each of these as one line of JSON, for a file that is read line by line. A single document

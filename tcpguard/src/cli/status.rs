@@ -69,15 +69,7 @@ fn with_costs(session: &Session<'_>) -> anyhow::Result<Status> {
 }
 
 pub(super) fn fetch(session: &Session<'_>) -> Result<Status, ClientError> {
-    match session.client.call(Request::Status)? {
-        Response::Status(status) => Ok(*status),
-        other => Err(foreign(&other)),
-    }
-}
-
-/// The error for an answer to another question than the one asked.
-pub(super) fn foreign(answer: &Response) -> ClientError {
-    ClientError::Foreign { why: format!("it answers \"{}\"", answer.word()) }
+    session.client.ask(Request::Status, Response::try_as_status).map(|status| *status)
 }
 
 fn show(mut status: Status, args: &StatusArgs, session: &mut Session<'_>) -> anyhow::Result<()> {

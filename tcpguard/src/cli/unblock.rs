@@ -1,28 +1,14 @@
 //! `tcpguard unblock`
 
-use schemars::JsonSchema;
-use serde::Serialize;
 use tcpguard_engine::{RuleId, Which, Whose};
 
 use super::args::UnblockArgs;
 use super::session::Session;
-use super::status::foreign;
-use crate::cli::documents::Printed;
+use super::status::fetch;
 use crate::control::proto::Change;
 use crate::control::{Request, Response};
-use crate::documents::{Rule, place};
+use crate::documents::{Rule, RuleList, Unblocked, place};
 use crate::text;
-
-/// Output of `tcpguard unblock --json` and of `tcpguard rules flush --json`.
-#[derive(Debug, JsonSchema, Serialize)]
-pub(crate) struct Unblocked {
-    /// Name and version of this document: `tcpguard.unblock/1`.
-    schema: &'static str,
-    /// The removed rules; in a dry run, the rules that would be removed.
-    removed: Vec<Rule>,
-    /// True if this was a dry run, in which no rule was removed.
-    dry_run: bool,
-}
 
 pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let &UnblockArgs { ref prefixes, all, rule, origin, dry_run } = args;
@@ -40,9 +26,8 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
     let (mut removed, mut refused) = (Vec::new(), None);
     for which in which {
         let change = Change::Unblock { which, whose };
-        match session.client.call(Request::Change { change, dry_run }) {
-            Ok(Response::Unblocked { rules }) => removed.extend(rules),
-            Ok(other) => return Err(foreign(&other).into()),
+        match session.client.ask(Request::Change { change, dry_run }, Response::try_as_unblocked) {
+            Ok(unblocked) => removed.extend(unblocked.removed),
             // The rules that the other requests remove are reported first.
             Err(error) => refused = refused.or(Some(error)),
         }
@@ -52,22 +37,21 @@ pub(super) fn run(args: &UnblockArgs, session: &mut Session<'_>) -> anyhow::Resu
     {
         return Err(error.into());
     }
-    say_removed(args, whose, &removed, session)?;
+    say_removed(args, whose, removed, session)?;
     refused.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn say_removed(
     args: &UnblockArgs,
     whose: Whose,
-    removed: &[Rule],
+    removed: Vec<Rule>,
     session: &mut Session<'_>,
 ) -> anyhow::Result<()> {
     let &UnblockArgs { all, dry_run, .. } = args;
     if session.json {
-        let (schema, removed) = (Unblocked::ID, removed.to_vec());
-        return session.print_document(&Unblocked { schema, removed, dry_run });
+        return session.print_document(&Unblocked { removed, dry_run });
     }
-    session.render(|out, _| text::removed(out, removed, dry_run))?;
+    session.render(|out, _| text::removed(out, &removed, dry_run))?;
     if dry_run {
         session.say("dry run, nothing was changed: repeat without --dry-run");
         return Ok(());
@@ -75,13 +59,15 @@ fn say_removed(
     if all && whose == Whose::Operators {
         say_what_stays(session);
     }
-    say_when_again(removed, session);
+    say_when_again(&removed, session);
     Ok(())
 }
 
 /// Says how many rules against attacks and of the fleet are not removed.
 fn say_what_stays(session: &Session<'_>) {
-    let Ok(Response::Rules { rules, .. }) = session.client.call(Request::Rules) else { return };
+    let Ok(Response::Rules(RuleList { rules, .. })) = session.client.call(Request::Rules) else {
+        return;
+    };
     let of_attacks = rules.iter().filter(|rule| rule.incident.is_some()).count();
     let of_fleet = rules.iter().filter(|rule| rule.is_of_fleet()).count();
     for (stay, kind, origin) in
@@ -101,16 +87,16 @@ fn say_what_stays(session: &Session<'_>) {
 fn say_when_again(removed: &[Rule], session: &Session<'_>) {
     let mut of_attacks = removed.iter().rev().filter_map(|rule| Some((rule, rule.incident?)));
     let Some((rule, attack)) = of_attacks.next() else { return };
-    let at_once = match session.client.call(Request::Status) {
-        Ok(Response::Status(status)) => {
+    let at_once = match fetch(session) {
+        Ok(status) => {
             let mut attacks = status.incidents.iter();
             // Mitigations are ordered for one listener.
             let open = attacks.find(|open| open.id == attack && open.port != 0);
             open.map(|open| place(open.dst, open.port))
         }
-        _ => None,
+        Err(_) => None,
     };
-    let mitigation = &rule.kind;
+    let mitigation = rule.kind.name();
     let at_once = at_once.map_or_else(String::new, |place| {
         format!(", or at once: tcpguard mitigation {place} {mitigation} auto")
     });

@@ -7,13 +7,11 @@ use serde::Serialize;
 use super::session::Session;
 use crate::cli::documents::Printed;
 use crate::control::proto;
-use crate::documents::SCHEMA;
+use crate::documents::Status;
 
 /// Document that `tcpguard version --json` prints.
 #[derive(Debug, JsonSchema, Serialize)]
 pub(crate) struct Version {
-    /// Name and version of this document: `tcpguard.version/1`.
-    schema: &'static str,
     /// Release of tcpguard.
     version: &'static str,
     /// Version of the layout of the BPF maps; an agent adopts only maps of its own layout.
@@ -26,16 +24,15 @@ pub(crate) struct Version {
 
 pub(super) fn run(session: &mut Session<'_>) -> anyhow::Result<()> {
     let version = Version {
-        schema: Version::ID,
         version: env!("CARGO_PKG_VERSION"),
         abi: tcpguard_common::abi::ABI_VERSION,
         control: proto::VERSION,
-        status: SCHEMA,
+        status: Status::ID,
     };
     if session.json {
         return session.print_document(&version);
     }
-    let Version { version, abi, control, status, .. } = version;
+    let Version { version, abi, control, status } = version;
     Ok(session.print(&format!(
         "tcpguard {version} (kernel layout {abi}, control protocol {control}, {status})\n"
     ))?)

@@ -118,6 +118,15 @@ impl Client {
         }
     }
 
+    /// Asks and waits for the content that `take` takes of the response.
+    pub fn ask<T>(
+        &self,
+        request: Request,
+        take: impl FnOnce(Response) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        taken(self.call(request)?, take)
+    }
+
     /// Returns the error with the reason why the service does not run, where systemd knows it. The question
     /// takes some milliseconds, so it is for errors that are shown.
     pub fn explained(&self, error: ClientError) -> ClientError {
@@ -150,6 +159,15 @@ impl Client {
             _ => ClientError::Broken { socket: socket.to_owned(), error },
         }
     }
+}
+
+/// Returns the content that `take` takes of a response; an error for a response to another question.
+pub fn taken<T>(
+    response: Response,
+    take: impl FnOnce(Response) -> Option<T>,
+) -> Result<T, ClientError> {
+    let word = response.word();
+    take(response).ok_or_else(|| ClientError::Foreign { why: format!("it answers \"{word}\"") })
 }
 
 fn exchange(mut stream: UnixStream, call: &Call) -> io::Result<Vec<u8>> {

@@ -13,7 +13,7 @@ mod response;
 pub mod server;
 mod socket;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, taken};
 pub use frame::{FrameError, FrameReader};
 pub use proto::{Refusal, RefusalKind, Request, Response};
 pub use response::response;

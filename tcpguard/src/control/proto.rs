@@ -8,18 +8,17 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use strum::{EnumTryAs, IntoStaticStr};
 pub use tcpguard_engine::Request as Change;
-use tcpguard_engine::{ClientsWithin, ImportReport, Mode, Which};
+use tcpguard_engine::{Mode, Which};
 use tcpguard_host::hint::Failure;
-use tcpguard_host::json;
-use tcpguard_host::time::Time;
 
 use crate::config::Held;
 use crate::documents::history::History;
 use crate::documents::timeline::Timeline;
 use crate::documents::{
-    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Incidents, ModeRevert, Rule,
-    Status,
+    AlertPage, Allowance, Blocked, CapturedSyns, Confirmed, Detached, Disallowed, Explanation,
+    FullIncident, Import, Incidents, ModeShown, Ordered, Reloaded, RuleList, Status, Unblocked,
 };
 pub use parse::{check, check_terms, parse};
 
@@ -171,33 +170,20 @@ impl From<Change> for Request {
 
 /// The agent's response: an object with one key, the word for its type. As a field beside its content, the
 /// word might come after it. To be ready for that, the code that reads a status would exist twice.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, EnumTryAs, IntoStaticStr, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Response {
     /// Response to [`Request::Status`].
     Status(Box<Status>),
-    /// Response to [`Request::Rules`].
-    Rules {
-        /// Every rule wanted in the kernel.
-        rules: Vec<Rule>,
-        allowed: Vec<Allowed>,
-    },
+    /// Response to [`Request::Rules`]: every rule wanted in the kernel, and the allowlist.
+    Rules(RuleList),
     /// Response to [`Change::Allow`].
-    Allowed {
-        /// The exemption that now exists.
-        allowed: Allowed,
-    },
+    Allowed(Allowance),
     /// Response to [`Change::Disallow`].
-    Disallowed {
-        /// The exemptions that were removed.
-        allowed: Vec<Allowed>,
-    },
-    /// Response to [`Request::Mode`].
-    Mode {
-        mode: Mode,
-        /// The end of the mode, if it reverts by itself.
-        ends: Option<ModeRevert>,
-    },
+    Disallowed(Disallowed),
+    /// Response to [`Request::Mode`] and [`Request::SetMode`].
+    Mode(ModeShown),
     /// Response to [`Request::Explain`].
     Explained(Box<Explanation>),
     /// Response to [`Request::Incidents`].
@@ -209,91 +195,39 @@ pub enum Response {
     /// Response to [`Request::History`].
     History(Box<History>),
     /// Response to [`Request::CapturedSyns`].
-    CapturedSyns {
-        /// Number of the last one so far.
-        last: u64,
-        /// Those after the one that was named, oldest first, as far as they are remembered.
-        syns: Vec<CapturedSyn>,
-    },
+    CapturedSyns(CapturedSyns),
     /// Response to [`Request::Effective`].
-    Effective {
-        /// The main file of the configuration, if there is one.
-        path: Option<PathBuf>,
-        /// The files of the configuration, in the order in which they were read.
-        files: Vec<PathBuf>,
-        /// Every setting, in the order of the file.
-        settings: Vec<Held>,
-    },
+    Effective(Effective),
     /// Response to [`Change::Block`].
-    Blocked {
-        /// The rule that now exists, or would exist.
-        rule: Rule,
-        /// The rule for other ports that it replaces.
-        replaces: Option<Box<Rule>>,
-        /// True if only the effect was asked for.
-        dry_run: bool,
-        /// The validated clients that it cuts off.
-        clients: ClientsWithin,
-    },
+    Blocked(Box<Blocked>),
     /// Response to [`Change::Unblock`].
-    Unblocked {
-        /// The rules that were removed, or would be.
-        rules: Vec<Rule>,
-    },
+    Unblocked(Unblocked),
     /// Response to [`Request::Confirm`].
-    Confirmed {
-        /// The mode, if it was pending confirmation.
-        mode: Option<Mode>,
-        /// The end that the mode still has.
-        ends: Option<ModeRevert>,
-        /// The rules that were pending confirmation.
-        rules: Vec<Rule>,
-    },
+    Confirmed(Confirmed),
     /// Response to [`Change::ImportRules`].
-    Imported {
-        /// Effect of the import, or the effect that it would have.
-        imported: ImportReport,
-        /// True if only the effect was asked for.
-        dry_run: bool,
-    },
+    Imported(Import),
     /// Response to [`Change::OrderMitigation`]: the listener with its mitigations as they are now.
-    MitigationOrdered(Box<crate::documents::Listener>),
-    /// Response to [`Request::SetMode`].
-    ModeSet {
-        was: Mode,
-        mode: Mode,
-        /// The end of the mode, if it reverts by itself.
-        ends: Option<ModeRevert>,
-    },
+    MitigationOrdered(Box<Ordered>),
     /// Response to [`Request::Reload`].
-    Reloaded {
-        /// Configuration keys with new values that take effect at once.
-        applied: Vec<String>,
-        /// Keys with new values that take effect after a restart.
-        waiting: Vec<String>,
-    },
+    Reloaded(Reloaded),
     /// Response to [`Request::Detach`].
-    Detached {
-        /// The interfaces from which the BPF programs were detached.
-        interfaces: Vec<String>,
-    },
+    Detached(Detached),
     /// Response to [`Request::Alerts`].
-    Alerts {
-        /// Run of the agent that responds: boot time of its start, in ms; 0 where none runs.
-        run: u64,
-        /// Number of the first alert of this run. An earlier run that was killed may have raised alerts under
-        /// this number and later ones that it could not write down.
-        first: u64,
-        /// Number of the latest alert; 0 before the first.
-        last: u64,
-        /// Time of the response.
-        now: Time,
-        /// Alerts after the one that was asked for, oldest first, as far as they are remembered.
-        alerts: Vec<AlertEntry>,
-    },
+    Alerts(AlertPage),
     /// Response to a request that was not carried out. It is the same in every version, so that both sides of an
     /// upgrade can read why they do not understand each other.
     Refused(Refusal),
+}
+
+/// The settings of an agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Effective {
+    /// The main file of the configuration, if there is one.
+    pub path: Option<PathBuf>,
+    /// The files of the configuration, in the order in which they were read.
+    pub files: Vec<PathBuf>,
+    /// Every setting, in the order of the file.
+    pub settings: Vec<Held>,
 }
 
 /// Refusal of a request.
@@ -365,9 +299,8 @@ impl Response {
     }
 
     /// Returns the word under which it is written: `{"mode":…}`.
-    pub fn word(&self) -> String {
-        let message = json::bytes(self).unwrap_or_default();
-        String::from_utf8_lossy(&message).split('"').nth(1).unwrap_or_default().to_owned()
+    pub fn word(&self) -> &'static str {
+        self.into()
     }
 }
 

@@ -1,11 +1,14 @@
 //! Responses that carry the engine's results.
 
 use tcpguard_engine as engine;
-use tcpguard_engine::RequestError;
+use tcpguard_engine::{MapTime as _, RequestError};
 use tcpguard_host::time::Clock;
 
 use super::proto::{Refusal, RefusalKind, RefusedRule, Request, Response};
-use crate::documents::{Allowed, Listener, Rule};
+use crate::documents::{
+    Allowance, Allowed, Blocked, Confirmed, Disallowed, Import, Listener, ModeShown, Ordered,
+    Unblocked,
+};
 use crate::text::request_error;
 
 /// The response to `request` that carries the engine's result.
@@ -14,40 +17,41 @@ pub fn response(
     result: Result<engine::Response, RequestError>,
     clock: Clock,
 ) -> Response {
-    let rules = |rules: Vec<engine::RuleReport>| {
-        rules.iter().map(|rule| Rule::build(rule, clock)).collect()
-    };
+    let time = |at| clock.time_at(at);
+    let allowed = |allowed| Allowed::build(allowed, clock);
+    let dry_run = request.is_dry_run();
     match result {
-        Ok(engine::Response::Blocked { rule, replaces, clients }) => Response::Blocked {
-            rule: Rule::build(&rule, clock),
-            replaces: replaces.map(|rule| Box::new(Rule::build(&rule, clock))),
-            clients,
-            dry_run: request.is_dry_run(),
-        },
+        Ok(engine::Response::Blocked { rule, replaces, clients }) => {
+            let replaces = replaces.map(|rule| Box::new(rule.map_time(&time)));
+            let rule = rule.map_time(&time);
+            Response::Blocked(Box::new(Blocked { rule, replaces, dry_run, clients }))
+        }
         Ok(engine::Response::Confirmed(stay)) => {
-            Response::Confirmed { mode: None, ends: None, rules: rules(stay) }
+            Response::Confirmed(Confirmed { mode: None, ends: None, rules: stay.map_time(&time) })
         }
-        Ok(engine::Response::Unblocked(removed)) => Response::Unblocked { rules: rules(removed) },
-        Ok(engine::Response::Imported(report)) => {
-            Response::Imported { imported: report, dry_run: request.is_dry_run() }
+        Ok(engine::Response::Unblocked(removed)) => {
+            Response::Unblocked(Unblocked { removed: removed.map_time(&time), dry_run })
         }
-        Ok(engine::Response::Allowed(allowed)) => {
-            Response::Allowed { allowed: Allowed::build(&allowed, clock) }
+        Ok(engine::Response::Imported(imported)) => {
+            Response::Imported(Import { imported, dry_run })
         }
-        Ok(engine::Response::Disallowed(removed)) => Response::Disallowed {
-            allowed: removed.iter().map(|allowed| Allowed::build(allowed, clock)).collect(),
-        },
+        Ok(engine::Response::Allowed(one)) => {
+            Response::Allowed(Allowance { allowed: allowed(&one) })
+        }
+        Ok(engine::Response::Disallowed(removed)) => {
+            Response::Disallowed(Disallowed { removed: removed.iter().map(allowed).collect() })
+        }
         Ok(engine::Response::MitigationOrdered(listener)) => {
-            Response::MitigationOrdered(Box::new(Listener::build(&listener, clock)))
+            let listener = Listener::build(&listener, clock);
+            Response::MitigationOrdered(Box::new(Ordered { listener }))
         }
-        Ok(engine::Response::ModeSet { was }) => Response::ModeSet {
-            was,
-            mode: match request {
+        Ok(engine::Response::ModeSet { was }) => {
+            let mode = match request {
                 Request::SetMode { mode, .. } => *mode,
                 _ => was,
-            },
-            ends: None,
-        },
+            };
+            Response::Mode(ModeShown { mode, was: Some(was), ends: None })
+        }
         Err(error) => Response::Refused(refusal(&error)),
     }
 }

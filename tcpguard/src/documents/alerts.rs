@@ -8,12 +8,11 @@ use tcpguard_host::time::Time;
 
 use super::AgentEvent;
 
-/// The value of [`Event::schema`].
+/// Name and version of an [`AlertEntry`] by itself.
 pub const EVENT_SCHEMA: &str = "tcpguard.event/1";
-/// The value of [`Events::schema`].
-pub const EVENTS_SCHEMA: &str = "tcpguard.events/1";
 
-/// One alert: a message about an event.
+/// One alert: a message about an event. By itself it is a line of `tcpguard events --follow --json`, and of
+/// `alerts.jsonl`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct AlertEntry {
     /// Number of the alert. A later alert has a higher number, also after a restart of the agent. After
@@ -60,35 +59,25 @@ impl AlertEvent {
     }
 }
 
-/// One alert by itself: a line of `tcpguard events --follow --json`, and of `alerts.jsonl`.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Event {
-    /// Name and version of this document: `tcpguard.event/1`.
-    pub schema: String,
-    /// The alert; its fields are those of the document.
-    #[serde(flatten)]
-    pub alert: AlertEntry,
-}
-
-impl Event {
-    /// Returns the document for one alert.
-    pub fn of(alert: AlertEntry) -> Self {
-        Self { schema: EVENT_SCHEMA.to_owned(), alert }
-    }
-}
-
 /// Document that `tcpguard events --json` prints.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Events {
-    /// Name and version of this document: `tcpguard.events/1`.
-    pub schema: String,
     /// Alerts, oldest first.
     pub events: Vec<AlertEntry>,
 }
 
-impl Events {
-    /// Returns the document for these alerts.
-    pub fn of(events: Vec<AlertEntry>) -> Self {
-        Self { schema: EVENTS_SCHEMA.to_owned(), events }
-    }
+/// Alerts of an agent, as it hands them over.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct AlertPage {
+    /// Run of the agent that responds: boot time of its start, in ms; 0 where none runs.
+    pub run: u64,
+    /// Number of the first alert of this run. An earlier run that was killed may have raised alerts under
+    /// this number and later ones that it could not write down.
+    pub first: u64,
+    /// Number of the latest alert; 0 before the first.
+    pub last: u64,
+    /// Time of the response.
+    pub now: Time,
+    /// Alerts after the one that was asked for, oldest first, as far as they are remembered.
+    pub alerts: Vec<AlertEntry>,
 }

@@ -5,19 +5,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_common::abi::{Action, Reason};
-
-use super::header::{hex, unhex};
-
-/// Name and version of the document.
-pub const SCHEMA: &str = "tcpguard.capture/1";
+use tcpguard_engine::hexadecimal;
 
 /// A SYN that XDP dropped or answered, as the agent hands it over.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CapturedSyn {
     /// Time of its arrival, in ns since 1970.
     pub at_ns: u64,
-    /// Its header in hexadecimal, from the IP header up to the end of the TCP options, at most 112 bytes.
-    pub hex: String,
+    /// Its header, from the IP header up to the end of the TCP options, at most 112 bytes.
+    #[serde(rename = "hex", with = "hexadecimal")]
+    pub header: Vec<u8>,
     /// Reason of its fate, as in the metrics: `drop_signature`, `cookie`, …
     pub reason: String,
     /// True if it was answered with a SYN cookie, false if it was dropped.
@@ -34,13 +31,18 @@ impl CapturedSyn {
             Action::Drop => false,
             Action::Tx => true,
         };
-        Some(Self { at_ns, hex: hex(header), reason: reason.name().to_owned(), answered, one_in })
+        let (header, reason) = (header.to_vec(), reason.name().to_owned());
+        Some(Self { at_ns, header, reason, answered, one_in })
     }
+}
 
-    /// Its header.
-    pub fn header(&self) -> Vec<u8> {
-        unhex(&self.hex).unwrap_or_default()
-    }
+/// SYNs after a certain one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CapturedSyns {
+    /// Number of the last one so far.
+    pub last: u64,
+    /// Those after the one that was named, oldest first, as far as they are remembered.
+    pub syns: Vec<CapturedSyn>,
 }
 
 /// Reason why a recording ended.
@@ -60,8 +62,6 @@ pub enum CaptureEnd {
 /// Result of a recording.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct CaptureResult {
-    /// Name and version of this document: `tcpguard.capture/1`.
-    pub schema: &'static str,
     /// Name of the file.
     pub file: PathBuf,
     /// Number of packets in it.

@@ -1,6 +1,6 @@
 //! The types of the document `tcpguard.status/1`, in the order in which it is printed.
 //!
-//! The types of incidents are in [`super::attack`].
+//! The types of incidents are in [`super::incident`], and those that are the engine's own in `tcpguard_engine`.
 //!
 //! Rates are per second, shares are 0 to 1, sizes are bytes, and times are RFC 3339 in UTC. `null`
 //! means "not known" unless the field says otherwise, and never 0. Readers must tolerate fields and
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tcpguard_engine::{Family, Mode, Ports, RuleReason, TcpExt};
+use tcpguard_engine::{Family, Mode, RuleReport, TcpExt};
 use tcpguard_host::finding::Finding;
 use tcpguard_host::time::Time;
 
@@ -19,14 +19,9 @@ use super::build::number;
 use super::selftest::CookieBackend;
 use super::{AlertEntry, Clients, Counts, Fleet, Incident, Listener, Losses, Program};
 
-/// The value of [`Status::schema`].
-pub const SCHEMA: &str = "tcpguard.status/1";
-
 /// State of tcpguard at one moment: the agent, incidents, interfaces, listeners, rules and counters.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Status {
-    /// Name and version of this document: `tcpguard.status/1`.
-    pub schema: String,
     /// Time at which the document was made.
     pub generated_at: Time,
     /// Time between two polls of the counters, in milliseconds.
@@ -414,53 +409,7 @@ pub struct Rules {
 }
 
 /// One rule: the SYNs that it drops, its reason, lifetime and counters.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Rule {
-    /// Number of the rule.
-    pub id: u32,
-    /// Kind of the rule: `source` or `signature`.
-    pub kind: String,
-    /// Matcher in words: a prefix, or a signature and its listener.
-    pub matches: String,
-    /// Local ports to which the rule drops SYNs, ascending; empty: every port, or the port of a
-    /// signature's listener.
-    #[schemars(with = "Vec<u16>")]
-    pub ports: Ports,
-    /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet such as `fleet:ops/42`.
-    pub origin: String,
-    /// Number of the incident for which the rule was made; `null` for a rule of an operator.
-    pub incident: Option<u64>,
-    /// Reason for which the rule was made.
-    pub reason: RuleReason,
-    /// Time at which the rule was made.
-    pub created_at: Time,
-    /// Time at which the rule expires, unless it is renewed; while it is pending confirmation, time by
-    /// which it must be confirmed.
-    pub expires_at: Time,
-    /// Time until `expires_at`, in s.
-    pub expires_in_s: u64,
-    /// Time at which the rule expires if an operator confirms it before `expires_at`; `null` when no
-    /// confirmation is pending.
-    pub confirmed_until: Option<Time>,
-    /// SYNs that the rule dropped; in mode `observe`, SYNs that it would have dropped.
-    pub hits: u64,
-    /// SYNs that the rule matched and that passed because they were retransmitted.
-    pub accepted_retransmits: u64,
-    /// Handshakes that new clients completed after such a retransmitted SYN had passed.
-    pub completed: u64,
-}
-
-impl Rule {
-    /// Returns whether an operator of the fleet made it.
-    pub fn is_of_fleet(&self) -> bool {
-        self.origin.starts_with("fleet:")
-    }
-
-    /// Returns the matcher with its ports: `192.0.2.0/24 to port 443`.
-    pub fn subject(&self) -> String {
-        format!("{}{}", self.matches, self.ports)
-    }
-}
+pub type Rule = RuleReport<Time>;
 
 /// Fill of one BPF map.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

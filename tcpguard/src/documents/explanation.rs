@@ -9,9 +9,6 @@ use tcpguard_host::time::Time;
 
 use super::{Allowed, Mitigation, Rule, Source};
 
-/// The value of [`Judged::schema`].
-pub const EXPLANATION_SCHEMA: &str = "tcpguard.explanation/1";
-
 /// The facts that decide about the SYNs of an address or prefix.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Explanation {
@@ -72,8 +69,6 @@ pub struct ListenerMitigation {
 /// Output of `tcpguard explain PREFIX --json`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Judged {
-    /// Name and version of this document: `tcpguard.explanation/1`.
-    pub schema: String,
     /// Facts that the decisions follow from.
     #[serde(flatten)]
     pub about: Explanation,
@@ -195,7 +190,7 @@ impl Decision {
 
     fn by_rule(by: DecidedBy, outcome: Outcome, rule: &Rule) -> Self {
         Self {
-            rule: Some(rule.id),
+            rule: Some(rule.id.0),
             since: Some(rule.created_at),
             until: Some(rule.expires_at),
             renewed: rule.incident.is_some(),
@@ -212,8 +207,7 @@ impl Decision {
 impl Explanation {
     /// Returns the whole document: the facts and the decisions.
     pub fn judged(self) -> Judged {
-        let schema = EXPLANATION_SCHEMA.to_owned();
-        Judged { schema, decisions: self.decisions(), about: self }
+        Judged { decisions: self.decisions(), about: self }
     }
 
     /// Returns the decisions about the SYNs, in the order in which the kernel makes them: rules on sources (those
@@ -228,7 +222,7 @@ impl Explanation {
         let by_source = |rule| Decision::by_rule(DecidedBy::Source, Outcome::Drop, rule);
         decisions.extend(parts.map(by_source));
         let exempt_from = |rule: Option<&Rule>| match rule {
-            Some(rule) if self.forced.contains(&rule.id) => None,
+            Some(rule) if self.forced.contains(&rule.id.0) => None,
             Some(rule) if rule.incident.is_none() => self.exempted(),
             _ => self.exempted().or_else(|| self.validated_client()),
         };
@@ -268,10 +262,10 @@ impl Explanation {
         let covers = move |rule: &&Rule| {
             // If the explanation is about any port, a rule for certain ports decides about a part of the SYNs.
             (self.port.is_some() || rule.ports.is_every())
-                && about.zip(net(&rule.matches)).is_some_and(|(about, rule)| rule.contains(&about))
+                && about.zip(rule.prefix()).is_some_and(|(about, rule)| rule.contains(&about))
         };
         let asked = |rule: &&Rule| {
-            let length = net(&rule.matches).map_or(0, |net| net.prefix_len());
+            let length = rule.prefix().map_or(0, |net| net.prefix_len());
             (!rule.ports.is_every(), length)
         };
         let whole = self.rules.iter().filter(covers).max_by_key(asked);
@@ -345,7 +339,7 @@ const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> O
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{MitigationState, Ports};
+    use tcpguard_engine::{MitigationState, Ports, RuleId};
 
     use super::*;
 
@@ -355,8 +349,8 @@ mod tests {
 
     fn rule(id: u32, matches: &str, incident: Option<u64>) -> Rule {
         Rule {
-            id,
-            kind: String::new(),
+            id: RuleId(id),
+            kind: if matches.contains('/') { Name::Source } else { Name::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
             origin: String::new(),
@@ -533,7 +527,6 @@ mod tests {
         let mut about = nothing();
         about.mitigations = vec![mitigation(Name::Cookies, None)];
         let json = serde_json::to_value(about.judged()).unwrap();
-        assert_eq!(json["schema"], EXPLANATION_SCHEMA);
         assert_eq!(json["decisions"][0]["by"], "cookies");
         assert_eq!(json["decisions"][0]["outcome"]["kind"], "cookies");
         assert_eq!(json["prefix"], "203.0.113.7/32");

@@ -4,14 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_host::time::Time;
 
-/// The value of [`History::schema`].
-pub const HISTORY_SCHEMA: &str = "tcpguard.history/1";
-
 /// Rates of the last five minutes, over all listeners and closed ports of the host.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct History {
-    /// Name and version of this document: `tcpguard.history/1`.
-    pub schema: String,
     /// Rates of each second, oldest first; at most 300. Seconds before the start of the agent are absent.
     pub seconds: Vec<Second>,
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tcpguard_engine as engine;
 use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal, Worth};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
@@ -83,23 +84,9 @@ pub struct Incident {
 }
 
 /// An open incident of which nothing is seen.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Quiet {
-    /// Time since which nothing was seen.
-    pub since: Time,
-    /// Time at which it is over if that stays so.
-    pub ends_at: Time,
-}
-
+pub type Quiet = engine::QuietReport<Time>;
 /// One action about an incident.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Action {
-    /// Time of the action.
-    pub at: Time,
-    /// The action, with its facts.
-    #[serde(flatten)]
-    pub action: Event,
-}
+pub type Action = engine::ActionReport<Time>;
 
 /// Advice for the operator about an open incident.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -7,14 +7,9 @@ use tcpguard_host::time::{Clock, Time};
 
 use super::{Incident, build};
 
-/// The value of [`Incidents::schema`].
-pub const INCIDENTS_SCHEMA: &str = "tcpguard.incidents/1";
-
 /// Document that `tcpguard incidents --json` prints.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Incidents {
-    /// Name and version of this document: `tcpguard.incidents/1`.
-    pub schema: String,
     /// Time of the document.
     pub generated_at: Time,
     /// Open incidents, and past ones as far as they are on record, in the order of their numbers.
@@ -25,7 +20,7 @@ impl Incidents {
     /// Returns the document for these incidents.
     pub fn of(generated_at: Time, mut incidents: Vec<Incident>) -> Self {
         incidents.sort_by_key(|incident| incident.id);
-        Self { schema: INCIDENTS_SCHEMA.to_owned(), generated_at, incidents }
+        Self { generated_at, incidents }
     }
 
     /// Builds the document of the incidents that the engine knows, and of `past` ones.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::{
-    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MitigationReport,
+    ListenerCounters, ListenerKind, ListenerReport, ListenerState, MapTime as _, MitigationReport,
 };
 use tcpguard_host::time::{Clock, Time};
 
@@ -70,11 +70,7 @@ impl Listener {
             clients: Clients::build(&listener.completions),
             state: listener.state,
             cookies_sent_pps: number(listener.cookie_rate),
-            mitigations: listener
-                .mitigations
-                .iter()
-                .map(|mitigation| mitigation.at(|at| clock.time_at(at)))
-                .collect(),
+            mitigations: listener.mitigations.clone().map_time(&|at| clock.time_at(at)),
             totals: listener.counters,
         }
     }

@@ -6,15 +6,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tcpguard_common::abi::Reason;
-use tcpguard_engine as engine;
-use tcpguard_engine::{Event, Evidence, IncidentClass, IncidentReport, Scope, Signal, Timestamp};
+use tcpguard_engine::{
+    ActionReport, Evidence, IncidentClass, IncidentReport, MapTime as _, Scope, Signal, SynHeader,
+    Timestamp,
+};
 use tcpguard_host::time::Time;
 
 use super::incident::target;
-use crate::documents;
-
-/// Name and version of the document.
-pub const SCHEMA: &str = "tcpguard.replay/1";
 
 /// Start of replayed time. It is far enough from zero that "long ago" exists.
 pub const START: Timestamp = Timestamp::from_millis(3_600_000);
@@ -28,8 +26,6 @@ pub const COPY: &str = "copy";
 /// Verdicts and actions that tcpguard would have produced for a capture.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Replay {
-    /// Name and version of this document: `tcpguard.replay/1`.
-    pub schema: &'static str,
     /// Name of the capture as it was given; `-` for standard input. Of several captures the names of the first
     /// three, and the number of the others.
     pub file: String,
@@ -187,10 +183,10 @@ pub struct Incident {
     /// Evidence for the verdict.
     pub evidence: Grounds,
     /// Actions that were taken, or would have been in enforce mode, oldest first.
-    pub actions: Vec<Action>,
+    pub actions: Vec<ActionReport<f64>>,
     /// Headers of SYNs to the listener from the first second after the first verdict, at most 16. They may be
     /// of the flood or of clients.
-    pub syn_headers: Vec<SynHeader>,
+    pub syn_headers: Vec<SynHeader<f64>>,
 }
 
 /// Evidence for a verdict.
@@ -207,28 +203,6 @@ pub struct Grounds {
     /// Numbers of the last inspection.
     #[serde(flatten)]
     pub numbers: Evidence,
-}
-
-/// One action.
-#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
-pub struct Action {
-    /// Time of the action, in seconds after the first packet.
-    pub at_s: f64,
-    /// The action, with its facts.
-    #[serde(flatten)]
-    pub action: Event,
-}
-
-/// The header of one SYN, as it is in the capture.
-#[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
-pub struct SynHeader {
-    /// Time of its arrival, in seconds after the first packet.
-    pub at_s: f64,
-    /// Its bytes in hexadecimal, from the IP header up to the end of the TCP options; at most 112.
-    pub hex: String,
-    /// Length of that range in the SYN, in bytes, if it is longer than `hex`; otherwise absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub length: Option<u16>,
 }
 
 impl Incident {
@@ -248,26 +222,8 @@ impl Incident {
                 dropped: report.dropped,
                 numbers: report.evidence.clone(),
             },
-            actions: report
-                .actions
-                .iter()
-                .map(|action| Action {
-                    at_s: since_start(action.at),
-                    action: action.action.clone(),
-                })
-                .collect(),
-            syn_headers: report.record.headers.iter().map(SynHeader::new).collect(),
-        }
-    }
-}
-
-impl SynHeader {
-    fn new(header: &engine::SynHeader) -> Self {
-        let cut = header.bytes.len() < usize::from(header.whole);
-        Self {
-            at_s: since_start(header.at),
-            hex: documents::hex(&header.bytes),
-            length: cut.then_some(header.whole),
+            actions: report.actions.clone().map_time(&since_start),
+            syn_headers: report.record.syn_headers.clone().map_time(&since_start),
         }
     }
 }

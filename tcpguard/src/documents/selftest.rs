@@ -16,8 +16,6 @@ pub(crate) const NO_TIME: &str = "no time was left to try it";
 /// Result of the self-test (`tcpguard doctor --selftest`): the SYN-cookie backends that work on a host.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SelfTest {
-    /// Name and version of this document: `tcpguard.selftest/1`.
-    pub schema: String,
     /// Properties of the host for which the result holds.
     pub host: Host,
     /// Duration of the self-test, in milliseconds.
@@ -240,7 +238,6 @@ pub(crate) mod tests {
         let sysctls = [("net.ipv4.tcp_syncookies".to_owned(), "1".to_owned())];
         let no_function = "this kernel has no such function".to_owned();
         SelfTest {
-            schema: SCHEMA.to_owned(),
             host: Host {
                 kernel: "6.18.1".to_owned(),
                 objects: "00ff".to_owned(),

@@ -5,15 +5,13 @@ use serde::{Deserialize, Serialize};
 use tcpguard_engine::Mode;
 use tcpguard_host::time::Time;
 
-/// The value of [`Timeline::schema`].
+/// Name and version of a [`Timeline`].
 pub const TIMELINE_SCHEMA: &str = "tcpguard.timeline/1";
 
 /// Counters over time, from half a minute before an attack was detected (at the default poll interval) until
 /// it was over.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Timeline {
-    /// Name and version of this document: `tcpguard.timeline/1`.
-    pub schema: String,
     /// Number of the attack, as in its document.
     pub id: u64,
     /// Start of the first step.

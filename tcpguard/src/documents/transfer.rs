@@ -2,18 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::Ports;
+use tcpguard_engine::{Mitigation, Ports};
 
 use super::Rule;
-
-/// The value of [`ExportedRules::schema`].
-pub const RULES_SCHEMA: &str = "tcpguard.rules/1";
 
 /// Output of `tcpguard rules export --json`, which `tcpguard rules import` reads.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct ExportedRules {
-    /// Name and version of this document: `tcpguard.rules/1`.
-    pub schema: String,
     /// The rules.
     pub rules: Vec<ExportedRule>,
 }
@@ -39,7 +34,7 @@ impl ExportedRule {
     /// Converts a rule of the status, with its reason in words. Returns `None` for a rule on a signature, which applies to one attack on
     /// one listener of this host.
     pub fn of(rule: &Rule, reason: String) -> Option<Self> {
-        (rule.kind == "source").then(|| Self {
+        (rule.kind == Mitigation::Source).then(|| Self {
             prefix: rule.matches.clone(),
             ports: rule.ports,
             for_s: rule.expires_in_s.max(1),

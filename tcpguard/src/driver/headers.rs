@@ -48,11 +48,9 @@ impl Headers {
 
 impl Kept {
     fn of(sample: &SynSample) -> Self {
-        let header = SynHeader {
-            at: Timestamp::from_nanos(sample.at_ns),
-            bytes: sample.bytes().collect(),
-            whole: sample.whole,
-        };
+        let bytes: Vec<u8> = sample.bytes().collect();
+        let length = (bytes.len() < usize::from(sample.whole)).then_some(sample.whole);
+        let header = SynHeader { at: Timestamp::from_nanos(sample.at_ns), bytes, length };
         Self { slot: sample.listener, header, fate: sample.reason() }
     }
 }

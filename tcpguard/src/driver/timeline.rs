@@ -16,8 +16,8 @@ use tcpguard_engine::{
 };
 use tcpguard_host::time::Time;
 
-use crate::documents::history::{HISTORY_SCHEMA, History, Second};
-use crate::documents::timeline::{self, Point, TIMELINE_SCHEMA, Timeline};
+use crate::documents::history::{History, Second};
+use crate::documents::timeline::{self, Point, Timeline};
 
 /// Steps of a line at most. One that has as many has half as many from then on: with polls of 250 ms
 /// steps last 0.5 s after two minutes, and four minutes after a day.
@@ -183,7 +183,7 @@ impl Recorder {
             cookies_sent_pps: interval.rate(interval.cookies),
             completed_pps: interval.rate(interval.completed),
         });
-        History { schema: HISTORY_SCHEMA.to_owned(), seconds: seconds.collect() }
+        History { seconds: seconds.collect() }
     }
 
     /// Adds a step of the host to the recent seconds.
@@ -310,7 +310,6 @@ impl Line {
             interval.point(at_ms)
         });
         Timeline {
-            schema: TIMELINE_SCHEMA.to_owned(),
             id,
             began: time_at(self.end - total),
             points: points.collect(),

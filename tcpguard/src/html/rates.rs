@@ -57,7 +57,6 @@ mod tests {
             ..Point::default()
         });
         Timeline {
-            schema: String::new(),
             id: 1,
             began: Time("2026-11-20T14:00:00Z".parse().unwrap()),
             interval_ms: step_ms as u32,

@@ -407,10 +407,14 @@ impl<B: Backend> Agent<B> {
             let sources = monitored.own.sources.of(now, &report);
             report.evidence.sources_estimate = sources.min(report.syns);
         }
-        for header in &mut report.record.headers {
+        for header in &mut report.record.syn_headers {
             let flow = wire::parse_packet(header.bytes.as_slice()).map(|segment| segment.flow);
             if let Some(kept) = flow.ok().and_then(|flow| self.cut.peek(&flow)) {
-                header.bytes.truncate((*kept).into());
+                let (kept, whole) = (usize::from(*kept), header.bytes.len());
+                if kept < whole {
+                    header.bytes.truncate(kept);
+                    header.length.get_or_insert(whole as u16);
+                }
             }
         }
         if report.ended.is_none() {

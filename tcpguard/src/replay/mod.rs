@@ -37,7 +37,7 @@ use tcpguard_host::hint::Hint as _;
 use tcpguard_host::time::{self, Time};
 
 use crate::bpf::KernelError;
-use crate::documents::replay::{COPY, CUT_OFF, Incident, Replay, SCHEMA, START, seconds};
+use crate::documents::replay::{COPY, CUT_OFF, Incident, Replay, START, seconds};
 use crate::documents::timeline::Timeline;
 use crate::documents::{Advice, FullIncident};
 use crate::driver::listeners::CAPACITY;
@@ -182,7 +182,6 @@ pub fn replay_beside(
     let mut scopes = incidents.iter().map(|report| report.class.facts().scope);
     let on_handshakes = scopes.any(|scope| scope == Scope::Handshakes);
     let mut replay = Replay {
-        schema: SCHEMA,
         file,
         packets: reading.packets,
         skipped: reading.skipped.into_iter().map(|(why, n)| (why.to_owned(), n)).collect(),

@@ -23,7 +23,7 @@ use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::{self, Sysctls};
 
 use crate::bpf::objects_digest;
-use crate::documents::selftest::{Host, SCHEMA, SelfTest};
+use crate::documents::selftest::{Host, SelfTest};
 
 pub use store::{load, may_be_seen, store};
 
@@ -85,7 +85,7 @@ pub fn run() -> Result<SelfTest, SelftestFailure> {
     let took_ms = milliseconds(begun.elapsed());
     let rules = Netfilter::default().read(&Sysctls::default())?;
     let nat = nat(&rules).map(|nat| nat.why());
-    Ok(SelfTest { schema: SCHEMA.to_owned(), host, took_ms, backends, nat })
+    Ok(SelfTest { host, took_ms, backends, nat })
 }
 
 fn milliseconds(time: Duration) -> u64 {

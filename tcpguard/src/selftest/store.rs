@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 
 use tcpguard_host::durable::seal;
-use tcpguard_host::json;
 
 use crate::documents::selftest::{Host, SCHEMA, SelfTest};
 
@@ -16,8 +15,8 @@ const MAX_BYTES: u64 = 1 << 20;
 /// none, with one line in the log: a new result costs two seconds.
 pub fn load(state_dir: &Path, host: &Host) -> Option<SelfTest> {
     let path = state_dir.join(NAME);
-    match seal::document(&path, MAX_BYTES, SCHEMA, |selftest: &SelfTest| &selftest.schema) {
-        Ok(selftest) => Some(selftest).filter(|selftest| selftest.host == *host),
+    match seal::document(&path, MAX_BYTES, SCHEMA) {
+        Ok(selftest) => Some(selftest).filter(|selftest: &SelfTest| selftest.host == *host),
         Err(damage) => {
             if let Some(why) = damage.reason() {
                 let path = path.display();
@@ -45,7 +44,7 @@ pub fn store(state_dir: &Path, selftest: &SelfTest) -> io::Result<()> {
     if !selftest.is_complete() {
         return Err(io::Error::other("the host was too slow to try everything"));
     }
-    seal::replace(&state_dir.join(NAME), 0o644, &json::bytes(selftest)?)
+    seal::store(&state_dir.join(NAME), 0o644, SCHEMA, selftest)
 }
 
 #[cfg(test)]
@@ -86,7 +85,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let selftest = selftest();
         let path = dir.path().join(NAME);
-        let text = serde_json::to_string(&selftest).expect("JSON");
+        store(dir.path(), &selftest).expect("stored");
+        let text = seal::read(&path, MAX_BYTES).expect("a file");
+        let text = String::from_utf8(text).expect("UTF-8");
         let foreign = text.replace(SCHEMA, "tcpguard.probe/2");
         for broken in ["", "{", "[]", "null", &text[..text.len() / 2], &foreign] {
             seal::replace(&path, 0o644, broken.as_bytes()).expect("file");

@@ -65,6 +65,7 @@ fn name(uid: u32, users: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::ModeShown;
     use tcpguard_engine::Mode;
 
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n";
@@ -72,7 +73,8 @@ mod tests {
     #[test]
     fn a_line_states_the_caller_the_request_and_its_result() {
         let request = Request::SetMode { mode: Mode::Off, for_s: None, rollback_after_s: None };
-        let done = Response::ModeSet { was: Mode::Enforce, mode: Mode::Off, ends: None };
+        let (mode, was) = (Mode::Off, Some(Mode::Enforce));
+        let done = Response::Mode(ModeShown { mode, was, ends: None });
         let refused = Response::refused(RefusalKind::Failed, "no space", "df -h");
         let unstored = Response::refused(RefusalKind::Unstored, "no space", "df -h");
         for (uid, pid, login, response, expected) in [

@@ -114,7 +114,7 @@ fn decision_line(
 fn outcome(about: &Explanation, decision: &Decision) -> String {
     let rule = decision
         .rule
-        .and_then(|id| about.rules.iter().chain(&about.signatures).find(|rule| rule.id == id));
+        .and_then(|id| about.rules.iter().chain(&about.signatures).find(|rule| rule.id.0 == id));
     let drops = match about.mode {
         Mode::Enforce => "drops",
         _ => "would, in enforce mode, drop",
@@ -150,7 +150,7 @@ fn outcome(about: &Explanation, decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{ClientsWithin, MitigationReason, Ports, RuleReason};
+    use tcpguard_engine::{ClientsWithin, Mitigation, MitigationReason, Ports, RuleId, RuleReason};
 
     use super::*;
     use crate::documents::{DecidedBy, Rule};
@@ -161,8 +161,8 @@ mod tests {
 
     fn about() -> Explanation {
         let rule = Rule {
-            id: 7,
-            kind: "source".to_owned(),
+            id: RuleId(7),
+            kind: Mitigation::Source,
             matches: "203.0.113.0/24".to_owned(),
             ports: Ports::new(&[443]).unwrap(),
             origin: "incident".to_owned(),
@@ -177,7 +177,8 @@ mod tests {
             completed: 0,
         };
         let other = Rule {
-            id: 8,
+            id: RuleId(8),
+            kind: Mitigation::Signature,
             matches: "opts=none".to_owned(),
             ports: Ports::EVERY,
             origin: "operator".to_owned(),

@@ -83,7 +83,7 @@ pub(super) fn open(
     let mut blocks = vec![Block::Fact(incident::heading(attack), name)];
     blocks.extend(incident::facts(attack));
     let rules =
-        attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id == *id));
+        attack.rules.iter().filter_map(|id| status.rules.list.iter().find(|rule| rule.id.0 == *id));
     let more = attack.rules.len().saturating_sub(RULES);
     blocks.extend(rules.take(RULES).map(|rule| {
         let text = format!(

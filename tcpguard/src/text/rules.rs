@@ -3,14 +3,14 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use tcpguard_engine::{ClientsWithin, ImportReport, Mode};
+use tcpguard_engine::{ImportReport, Mitigation, Mode};
 use tcpguard_host::units::{counted, short, span};
 
 use super::incidents::paragraph;
 use super::reason::{clients_within, rule_reason};
 use super::table::Table;
 use super::view::{View, wrap};
-use crate::documents::{Allowed, Rule};
+use crate::documents::{Allowed, Blocked, Rule};
 
 /// A table of rules; under each its matcher and reason, which may be long.
 pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
@@ -28,7 +28,7 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
     for rule in rules {
         table.row([
             rule.id.to_string().into(),
-            rule.kind.as_str().into(),
+            rule.kind.name().into(),
             origin(rule).into(),
             view.time(rule.created_at).into(),
             span(Duration::from_secs(rule.expires_in_s)).into(),
@@ -36,15 +36,16 @@ pub fn rules(out: &mut impl Write, rules: &[Rule], view: &View) -> fmt::Result {
             short(rule.accepted_retransmits as f64).into(),
             short(rule.completed as f64).into(),
             // A prefix fits, with its ports; a signature follows on lines of its own.
-            if rule.kind == "source" { rule.subject() } else { "(below)".to_owned() }.into(),
+            if rule.kind == Mitigation::Source { rule.subject() } else { "(below)".to_owned() }
+                .into(),
         ]);
     }
     table.write(out, view)?;
     out.write_char('\n')?;
     for rule in rules {
         let reason = rule_reason(&rule.reason);
-        let text = match rule.kind.as_str() {
-            "source" => format!("rule {}: {reason}", rule.id),
+        let text = match rule.kind {
+            Mitigation::Source => format!("rule {}: {reason}", rule.id),
             _ => format!("rule {}: {} — {reason}", rule.id, rule.matches),
         };
         let text = match reverts(rule, view) {
@@ -77,7 +78,7 @@ pub fn rule(out: &mut impl Write, rule: &Rule, mode: Mode, view: &View) -> fmt::
         short(rule.completed as f64)
     );
     let facts = [
-        ("Rule", format!("{}, {}, {}", rule.id, rule.kind, origin(rule))),
+        ("Rule", format!("{}, {}, {}", rule.id, rule.kind.name(), origin(rule))),
         ("Matches", rule.subject()),
         ("Effect", effect),
         ("Reason", rule_reason(&rule.reason)),
@@ -99,18 +100,12 @@ fn origin(rule: &Rule) -> String {
 }
 
 /// The outcome of `tcpguard block`, done or previewed.
-pub fn blocked(
-    out: &mut impl Write,
-    rule: &Rule,
-    replaces: Option<&Rule>,
-    clients: ClientsWithin,
-    dry_run: bool,
-    view: &View,
-) -> fmt::Result {
+pub fn blocked(out: &mut impl Write, blocked: &Blocked, view: &View) -> fmt::Result {
+    let Blocked { rule, replaces, dry_run, clients } = blocked;
     let lifetime = span(Duration::from_secs(rule.expires_in_s));
     let ends = view.end(rule.created_at, rule.expires_at);
     let unless = if rule.confirmed_until.is_some() { " unless confirmed" } else { "" };
-    if dry_run {
+    if *dry_run {
         writeln!(out, "would block {} for {lifetime}, until {ends}{unless}", rule.subject())?;
     } else {
         let (subject, id) = (rule.subject(), rule.id);
@@ -122,8 +117,8 @@ pub fn blocked(
     }
     match (clients.validated, dry_run) {
         (0, _) => Ok(()),
-        (_, true) => writeln!(out, "it would cut off {}", clients_within(clients)),
-        (_, false) => writeln!(out, "it cuts off {}", clients_within(clients)),
+        (_, true) => writeln!(out, "it would cut off {}", clients_within(*clients)),
+        (_, false) => writeln!(out, "it cuts off {}", clients_within(*clients)),
     }
 }
 
@@ -232,7 +227,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Ports, RuleReason};
+    use tcpguard_engine::{Ports, RuleId, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -240,8 +235,8 @@ mod tests {
     fn rule(id: u32, expires_in_s: u64, confirmed_until: Option<&str>) -> Rule {
         let at = |text: &str| Time(format!("2026-11-20T{text}Z").parse().unwrap());
         Rule {
-            id,
-            kind: "source".to_owned(),
+            id: RuleId(id),
+            kind: Mitigation::Source,
             matches: "10.0.0.0/8".to_owned(),
             ports: Ports::EVERY,
             origin: "operator".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tcpguard_engine::{
     ClientsWithin, Force, Limits, Listener as Place, MitigationReason, MitigationState, Mode,
-    Order, Ports, RuleId, Which, Whose,
+    Order, Ports, Which, Whose,
 };
 use tcpguard_host::units::span;
 
@@ -92,7 +92,7 @@ pub fn remove(rule: &Rule) -> Proposal {
         let after = span(Limits::REMOVED);
         format!(" It is made again after {after} while incident #{id} goes on.")
     });
-    let which = Which::Numbered(RuleId(rule.id));
+    let which = Which::Numbered(rule.id);
     Proposal {
         command: format!("sudo tcpguard unblock --rule {}", rule.id),
         effect: format!("The rule on {} is removed.{again}", rule.subject()),

@@ -161,18 +161,11 @@ impl Model {
                     };
                 }
             }
-            (_, Ok(Response::Blocked { rule, replaces, clients, dry_run: true })) => {
-                let Ok(net) = parse_prefix(&rule.matches) else { return };
+            (_, Ok(Response::Blocked(blocked))) if blocked.dry_run => {
+                let Some(net) = blocked.rule.prefix() else { return };
                 let mut effect = String::new();
                 // A string takes whatever is written.
-                let _ = text::blocked(
-                    &mut effect,
-                    &rule,
-                    replaces.as_deref(),
-                    clients,
-                    true,
-                    &self.view,
-                );
+                let _ = text::blocked(&mut effect, &blocked, &self.view);
                 let effect = effect.lines().collect::<Vec<_>>().join("; ");
                 self.propose(Some(Proposal { effect, ..commands::block(net) }), "");
             }
@@ -290,7 +283,7 @@ impl Model {
         let (key, status) = (self.selected(), &self.live.status);
         let (proposal, none) = match self.focus {
             Pane::Rules => {
-                let rule = status.rules.list.iter().find(|it| Some(it.id.into()) == key);
+                let rule = status.rules.list.iter().find(|it| Some(it.id.0.into()) == key);
                 (rule.map(commands::remove), "no rule is selected")
             }
             Pane::Listeners => {
@@ -423,7 +416,7 @@ impl Model {
         let view = View { colour: false, width, ..self.view.clone() };
         let mut text = String::new();
         let listener = status.listeners.iter().find(|it| u64::from(it.id) == *key);
-        let rule = status.rules.list.iter().find(|it| u64::from(it.id) == *key);
+        let rule = status.rules.list.iter().find(|it| u64::from(it.id.0) == *key);
         let alert = status.alerts.iter().find(|it| it.seq == *key);
         // A string takes whatever is written.
         let _ = match (subject, incident) {

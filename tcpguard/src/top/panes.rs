@@ -201,10 +201,10 @@ fn incident(incident: &Incident, status: &Status, view: &View) -> Row {
 fn rule(rule: &Rule) -> Row {
     let origin = rule.incident.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"));
     Row {
-        key: rule.id.into(),
+        key: rule.id.0.into(),
         cells: vec![
             plain(rule.id.to_string()),
-            plain(&rule.kind),
+            plain(rule.kind.name()),
             plain(short(rule.hits as f64)),
             plain(short(rule.accepted_retransmits as f64)),
             plain(span(Duration::from_secs(rule.expires_in_s))),

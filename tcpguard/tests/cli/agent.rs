@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tcpguard::config::{Held, Origin};
-use tcpguard::control::proto::Change;
+use tcpguard::control::proto::{Change, Effective};
 use tcpguard::control::{RefusalKind, Request, Response};
-use tcpguard::documents::history::{HISTORY_SCHEMA, History, Second};
-use tcpguard::documents::timeline::{Point, TIMELINE_SCHEMA, Timeline};
+use tcpguard::documents::history::{History, Second};
+use tcpguard::documents::timeline::{Point, Timeline};
 use tcpguard::documents::{
-    AlertEntry, Allowed, CapturedSyn, Explanation, FullIncident, Incidents, Mitigation, Rule,
-    Status,
+    AlertEntry, AlertPage, Allowance, Allowed, Blocked, CapturedSyn, CapturedSyns, Confirmed,
+    Detached, Disallowed, Explanation, FullIncident, Import, Incidents, Mitigation, ModeShown,
+    Ordered, Reloaded, Rule, RuleList, Status, Unblocked,
 };
 use tcpguard_engine as engine;
 use tcpguard_engine::{
-    ClientsWithin, Force, ImportReport, MitigationReason, MitigationState, RuleReason, Which,
+    ClientsWithin, Force, ImportReport, MapTime as _, MitigationReason, MitigationState,
+    RuleReason, Which,
 };
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -29,16 +31,19 @@ const ALLOWED: &str = "203.0.113.0/24";
 fn captured(after: Option<u64>) -> Response {
     let syn = |reason: &str, answered| CapturedSyn {
         at_ns: 1_767_323_044_000_000_123,
-        hex: "450000280001400040060000c6336407cb00710a9c4001bb01020304000000005002faf000000000"
-            .into(),
+        header: vec![
+            0x45, 0x00, 0x00, 0x28, 0x00, 0x01, 0x40, 0x00, 0x40, 0x06, 0x00, 0x00, 0xc6, 0x33,
+            0x64, 0x07, 0xcb, 0x00, 0x71, 0x0a, 0x9c, 0x40, 0x01, 0xbb, 0x01, 0x02, 0x03, 0x04,
+            0x00, 0x00, 0x00, 0x00, 0x50, 0x02, 0xfa, 0xf0, 0x00, 0x00, 0x00, 0x00,
+        ],
         reason: reason.to_owned(),
         answered,
         one_in: 64,
     };
     let syns = vec![syn("drop_signature", false), syn("cookie", true)];
     match after {
-        None => Response::CapturedSyns { last: 7, syns: Vec::new() },
-        Some(after) => Response::CapturedSyns { last: after + 2, syns },
+        None => Response::CapturedSyns(CapturedSyns { last: 7, syns: Vec::new() }),
+        Some(after) => Response::CapturedSyns(CapturedSyns { last: after + 2, syns }),
     }
 }
 
@@ -47,8 +52,10 @@ pub fn answer(request: &Request, status: &Status) -> Response {
     let rules = status.rules.list.clone();
     match request {
         Request::Status => Response::Status(Box::new(status.clone())),
-        Request::Rules => Response::Rules { rules, allowed: Vec::new() },
-        Request::Mode => Response::Mode { mode: status.daemon.mode, ends: None },
+        Request::Rules => Response::Rules(RuleList { rules, allowed: Vec::new() }),
+        Request::Mode => {
+            Response::Mode(ModeShown { mode: status.daemon.mode, was: None, ends: None })
+        }
         Request::Explain { prefix, .. } => Response::Explained(Box::new(Explanation {
             prefix: prefix.to_string(),
             port: None,
@@ -76,7 +83,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             let part: PathBuf = "/etc/tcpguard/conf.d/10-web.toml".into();
             let at = |path: &PathBuf, line| Origin::File { path: path.clone(), line, column: 1 };
             let option = "-i".to_owned();
-            Response::Effective {
+            Response::Effective(Effective {
                 settings: vec![
                     held("mode", json!("enforce"), false, Origin::ModeCommand),
                     held(
@@ -91,7 +98,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
                 ],
                 files: vec![path.clone(), part],
                 path: Some(path),
-            }
+            })
         }
         Request::Incidents => {
             let (report, facts) = support::flooded(status.daemon.mode);
@@ -122,31 +129,34 @@ pub fn answer(request: &Request, status: &Status) -> Response {
         ),
         Request::CapturedSyns { after } => captured(*after),
         Request::History => Response::History(Box::new(history(status))),
-        Request::Alerts { .. } => Response::Alerts {
+        Request::Alerts { .. } => Response::Alerts(AlertPage {
             run: 1,
             first: 1,
             last: 42,
             now: status.generated_at,
             alerts: alert_entries(status),
-        },
+        }),
         Request::SetMode { mode, .. } => {
-            Response::ModeSet { was: status.daemon.mode, mode: *mode, ends: None }
+            let was = Some(status.daemon.mode);
+            Response::Mode(ModeShown { mode: *mode, was, ends: None })
         }
-        Request::Confirm { net: Some(net) } => Response::Confirmed {
+        Request::Confirm { net: Some(net) } => Response::Confirmed(Confirmed {
             mode: None,
             ends: None,
             rules: vec![manual_rule(&net.to_string(), Duration::from_secs(3600), "")],
-        },
+        }),
         Request::Confirm { net: None } => Response::refused(
             RefusalKind::NotFound,
             "no change is pending confirmation",
             "tcpguard mode",
         ),
-        Request::Reload => Response::Reloaded {
+        Request::Reload => Response::Reloaded(Reloaded {
             applied: vec!["detection".to_owned(), "protect.prefixes".to_owned()],
             waiting: vec!["interfaces.names".to_owned()],
-        },
-        Request::Detach { interfaces } => Response::Detached { interfaces: interfaces.clone() },
+        }),
+        Request::Detach { interfaces } => {
+            Response::Detached(Detached { detached: interfaces.clone() })
+        }
         Request::Change { change, dry_run } => answer_change(change, *dry_run, rules, status),
     }
 }
@@ -154,10 +164,12 @@ pub fn answer(request: &Request, status: &Status) -> Response {
 fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Status) -> Response {
     match change {
         Change::Allow { net, reason, .. } => {
-            Response::Allowed { allowed: allowed(&net.to_string(), reason, status) }
+            let allowed = allowed(&net.to_string(), reason, status);
+            Response::Allowed(Allowance { allowed })
         }
         Change::Disallow { net } if net.to_string() == ALLOWED => {
-            Response::Disallowed { allowed: vec![allowed(ALLOWED, "our monitoring", status)] }
+            let removed = vec![allowed(ALLOWED, "our monitoring", status)];
+            Response::Disallowed(Disallowed { removed })
         }
         Change::Disallow { net } => Response::refused(
             RefusalKind::NotFound,
@@ -175,20 +187,20 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
                 until: Some(status.generated_at),
                 why: MitigationReason::Ordered { uid: 0 },
             }];
-            Response::MitigationOrdered(Box::new(listener))
+            Response::MitigationOrdered(Box::new(Ordered { listener }))
         }
         Change::ImportRules { rules, .. } => {
             let added = rules.len() as u32;
             let imported =
                 ImportReport { added, kept: 0, removed: 0, total: added, pending_confirmation: 0 };
-            Response::Imported { imported, dry_run }
+            Response::Imported(Import { imported, dry_run })
         }
         Change::Unblock { which: Which::Within(net), .. } => Response::refused(
             RefusalKind::NotFound,
             format!("no rule within {net}"),
             "tcpguard rules list",
         ),
-        Change::Unblock { .. } => Response::Unblocked { rules },
+        Change::Unblock { .. } => Response::Unblocked(Unblocked { removed: rules, dry_run: false }),
         Change::Block { net, force: Force::No, .. } if net.prefix_len() < 16 => {
             Response::refused(RefusalKind::Protected, "too wide", "use --force")
         }
@@ -202,7 +214,8 @@ fn answer_change(change: &Change, dry_run: bool, rules: Vec<Rule>, status: &Stat
                 Force::No | Force::ForGood => rule,
             };
             let rule = Rule { ports: *ports, ..rule };
-            Response::Blocked { rule, replaces: None, dry_run, clients: ClientsWithin::default() }
+            let clients = ClientsWithin::default();
+            Response::Blocked(Box::new(Blocked { rule, replaces: None, dry_run, clients }))
         }
         Change::ConfirmRules { .. } | Change::SetMode { .. } => panic!("{change:?}"),
     }
@@ -229,7 +242,7 @@ fn history(status: &Status) -> History {
         cookies_sent_pps: 0.0,
         completed_pps: 51.0,
     };
-    History { schema: HISTORY_SCHEMA.to_owned(), seconds: vec![second] }
+    History { seconds: vec![second] }
 }
 
 fn timeline() -> Timeline {
@@ -242,7 +255,6 @@ fn timeline() -> Timeline {
         ..Point::default()
     };
     Timeline {
-        schema: TIMELINE_SCHEMA.to_owned(),
         id: 3,
         began: Time("2026-11-20T14:01:41Z".parse().unwrap()),
         interval_ms: 1000,
@@ -266,18 +278,19 @@ fn manual_rule(matches: &str, lifetime: Duration, reason: &str) -> Rule {
     let clock = support::clock();
     let report = engine::RuleReport {
         id: engine::RuleId(12),
-        kind: "source".to_owned(),
+        kind: engine::Mitigation::Source,
         matches: matches.to_owned(),
         ports: engine::Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
         reason: RuleReason::Given { text: reason.to_owned() },
-        created: clock.now,
-        expires: clock.now + lifetime,
+        created_at: clock.now,
+        expires_at: clock.now + lifetime,
+        expires_in_s: lifetime.as_secs(),
         confirmed_until: None,
         hits: 0,
         accepted_retransmits: 0,
         completed: 0,
     };
-    Rule::build(&report, clock)
+    report.map_time(&|at| clock.time_at(at))
 }

@@ -10,6 +10,7 @@ use clap::CommandFactory;
 use serde_json::Value;
 use tcpguard::cli::{Args, documents};
 use tcpguard::control::Response;
+use tcpguard::documents::AlertPage;
 use tcpguard_engine::Mode;
 use tcpguard_support::schema::assert_documented;
 
@@ -173,7 +174,7 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
     let mut looks = 0;
     let host = Host::answering(move |request| {
         let mut response = answer(request, &status);
-        if let Response::Alerts { last, alerts, .. } = &mut response {
+        if let Response::Alerts(AlertPage { last, alerts, .. }) = &mut response {
             // No alert was raised yet at the first request.
             if looks == 0 {
                 *last = 0;
@@ -196,6 +197,6 @@ fn each_event_is_a_document_on_a_line_of_its_own() {
 #[track_caller]
 fn holds(printed: &str, document: &str) {
     let found: Value = serde_json::from_str(printed).unwrap();
-    assert_eq!(found["schema"], document, "{printed}");
+    assert!(printed.starts_with(&format!("{{\"schema\":\"{document}\"")), "{printed}");
     assert_documented(document.split(['.', '/']).nth(1).expect("a name"), &found);
 }

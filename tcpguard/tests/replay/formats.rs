@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tcpguard::documents::replay::{Replay, SynHeader, Untimely};
-use tcpguard_engine::{Event, Mode, RestraintReason};
+use tcpguard::documents::replay::{Replay, Untimely};
+use tcpguard_engine::{Event, Mode, RestraintReason, SynHeader};
 
 use super::files::*;
 use super::packets::*;
@@ -208,7 +208,7 @@ fn a_flood_that_is_cut_in_its_options_is_found_and_gets_no_rule_by_signature() {
         let no_rule = full.record.no_rule.unwrap().reason;
         assert_eq!(no_rule, RestraintReason::OptionsCut, "{snap}");
         let kept =
-            |header: &SynHeader| header.hex.len() / 2 == snap - 14 && header.length == Some(60);
+            |header: &SynHeader<f64>| header.bytes.len() == snap - 14 && header.length == Some(60);
         assert!(incident.syn_headers.iter().all(kept), "{snap}: {:?}", incident.syn_headers);
     }
     assert!(

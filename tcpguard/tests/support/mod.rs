@@ -15,9 +15,9 @@ use tcpguard_engine::{
     IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener, ListenerCounters,
     ListenerId, ListenerKind, ListenerReport, ListenerState, Measured, Mitigation,
     MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare,
-    Origin, Ports, Quantity, Question, Queues, Record, Report, RuleId, RuleReason, RuleRecord,
-    RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics, Sums, Target,
-    TcpExt, Timestamp, TtlShare, VerdictLine,
+    Origin, Ports, Quantity, Question, Queues, Rates, Record, Report, RuleId, RuleReason,
+    RuleRecord, RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics,
+    Target, TcpExt, Timestamp, TtlShare, VerdictLine,
 };
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
@@ -211,16 +211,11 @@ pub fn losing() -> (Report, Facts) {
 
 /// The record of the flood: one rule, still there.
 fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Record> {
-    let counts = |seconds: u64, syns: u64, completed: u64| Sums {
-        span: Duration::from_secs(seconds),
-        syns: syns * seconds,
-        attempts: syns * seconds,
-        completed: completed * seconds,
-        ..Sums::default()
-    };
-    let moment = |after: u64, syns| Moment {
+    let rates =
+        |span_s, syn_pps| Rates { span_s, syn_pps, attempted_pps: syn_pps, ..Rates::default() };
+    let moment = |after: u64, syns: u64| Moment {
         at: started + Duration::from_millis(after),
-        counts: counts(8, syns, 51),
+        rates: rates(8.0, syns as f64),
         statistics: Statistics {
             given_ms: 250,
             fast_attempts: syns / 2,
@@ -237,18 +232,21 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             flash_crowd_polls: 0,
             baseline_syn_rate: 52.0,
         },
-        tcp_ext: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
-        queues: Some(Queues { half_open: Some(128), accept: 3, backlog: 4096 }),
+        kernel: TcpExt { syncookies_sent: 12, ..TcpExt::default() },
+        half_open: Some(128),
+        accept_queue: Some(3),
+        queue_limit: Some(4096),
     };
+    let held = evidence.indicators.iter().filter(|one| one.holds);
     let line = |class, question, holds, measured| VerdictLine { class, question, holds, measured };
     Box::new(Record {
         alarm: vec![measured(Quantity::FailedHandshakes, 49_400.0, 64.0)],
-        before: Some(counts(10, 52, 51)),
+        before: Some(rates(10.0, 52.0)),
         at_alarm: Some(moment(500, 98_000)),
         first: FirstVerdict {
             at: started + Duration::from_millis(500),
             class: IncidentClass::RandomSpoofed,
-            evidence: evidence.clone(),
+            indicators: held.map(|one| one.name).collect(),
         },
         at_last: Some(moment(199_000, 98_900)),
         lines: vec![
@@ -276,8 +274,8 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
             kind: rule.kind,
             matches: rule.matches,
             reason: rule.reason,
-            created: rule.created,
-            ended: None,
+            created_at: rule.created_at,
+            ended_at: None,
             hits: rule.hits,
             accepted_retransmits: rule.accepted_retransmits,
             completed: rule.completed,
@@ -288,7 +286,8 @@ fn record(started: Timestamp, evidence: &Evidence, rule: RuleReport) -> Box<Reco
         removed: None,
         no_rule: None,
         no_mitigation: None,
-        headers: Vec::new(),
+        syn_headers: Vec::new(),
+        lists_hold: 16,
     })
 }
 
@@ -305,14 +304,15 @@ fn measured(what: Quantity, value: f64, least: f64) -> Measured {
 fn signature_rule() -> RuleReport {
     RuleReport {
         id: RuleId(7),
-        kind: "signature".to_owned(),
+        kind: Mitigation::Signature,
         matches: "opts=none win=512 ttl=64 at :443".to_owned(),
         ports: Ports::EVERY,
         origin: "incident".to_owned(),
         incident: Some(3),
         reason: signature_reason(),
-        created: ago(199_250),
-        expires: ago(0) + Duration::from_secs(54),
+        created_at: ago(199_250),
+        expires_at: ago(0) + Duration::from_secs(54),
+        expires_in_s: 54,
         confirmed_until: None,
         hits: 19_740_000,
         accepted_retransmits: 2,
@@ -565,14 +565,15 @@ pub fn degraded() -> (Report, Facts) {
     report.past = vec![past];
     report.rules = vec![RuleReport {
         id: RuleId(9),
-        kind: "source".to_owned(),
+        kind: Mitigation::Source,
         matches: "192.0.2.0/24".to_owned(),
         ports: Ports::EVERY,
         origin: "operator".to_owned(),
         incident: None,
         reason: RuleReason::Given { text: "blocked by hand".to_owned() },
-        created: ago(10_000),
-        expires: ago(0) + Duration::from_secs(3590),
+        created_at: ago(10_000),
+        expires_at: ago(0) + Duration::from_secs(3590),
+        expires_in_s: 3590,
         confirmed_until: None,
         hits: 0,
         accepted_retransmits: 0,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tcpguard::control::proto::Change;
 use tcpguard::control::{Request, Response};
-use tcpguard::documents::history::{HISTORY_SCHEMA, History};
-use tcpguard::documents::{Advised, Incident, ModeRevert, Rule, Status};
+use tcpguard::documents::history::History;
+use tcpguard::documents::{Advised, Blocked, Incident, ModeRevert, Rule, Status, Unblocked};
 use tcpguard::text::View;
 use tcpguard::top::{Action, Doing, Model, Pane, Wish};
 use tcpguard_engine::{ClientsWithin, Mitigation, Mode, Order, RuleReason};
@@ -170,13 +170,13 @@ fn a_prefix_is_blocked_once_its_effect_is_known() {
     assert!(request.is_dry_run() && !request.is_change(), "{request:?}");
     let rule: Rule = Rule {
         matches: "192.0.2.0/24".to_owned(),
-        kind: "source".to_owned(),
+        kind: Mitigation::Source,
         ..scene.rules.list.remove(0)
     };
     let clients = ClientsWithin { validated: 0, last_minute: 0 };
     one.answered(
         &request,
-        Ok(Response::Blocked { rule, replaces: None, dry_run: true, clients }),
+        Ok(Response::Blocked(Box::new(Blocked { rule, replaces: None, dry_run: true, clients }))),
         second(NOW),
     );
     let page = shown(&one);
@@ -217,7 +217,11 @@ fn a_rule_is_removed_and_a_mitigation_released() {
     let (command, request) = proposed(&mut one, Action::Release);
     assert_eq!(command, "sudo tcpguard unblock --rule 7");
     assert!(request.is_change());
-    one.answered(&request, Ok(Response::Unblocked { rules: scene.rules.list }), second(NOW));
+    one.answered(
+        &request,
+        Ok(Response::Unblocked(Unblocked { removed: scene.rules.list, dry_run: false })),
+        second(NOW),
+    );
     assert_eq!(last_line(&one), "done: unblock --rule 7 --origin all");
     one.handle(Action::Show(Pane::Alerts));
     one.handle(Action::Release);
@@ -324,7 +328,7 @@ fn the_plot_keeps_the_time_before_a_restart_of_the_agent() {
     young.seconds.drain(..290);
     model.answered(&Request::History, Ok(Response::History(Box::new(young))), second(NOW));
     assert_eq!(shown(&model), before);
-    let none = History { schema: HISTORY_SCHEMA.to_owned(), seconds: Vec::new() };
+    let none = History { seconds: Vec::new() };
     model.answered(&Request::History, Ok(Response::History(Box::new(none))), second(NOW));
     assert_eq!(shown(&model), before);
 }

@@ -20,7 +20,7 @@ use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use support::{calm, clock, degraded, flooded, status};
 use tcpguard::control::{Request, Response};
-use tcpguard::documents::history::{HISTORY_SCHEMA, History, Second};
+use tcpguard::documents::history::{History, Second};
 use tcpguard::documents::{FullIncident, Status};
 use tcpguard::text::View;
 use tcpguard::top::{Action, Model, Pane, draw};
@@ -70,7 +70,7 @@ fn history(scene: &Status) -> History {
     });
     let mut seconds: Vec<_> = seconds.collect();
     seconds.reverse();
-    History { schema: HISTORY_SCHEMA.to_owned(), seconds }
+    History { seconds }
 }
 
 /// A model that has just asked the agent for the first time.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tcpguard::documents::Rule;
 use tcpguard_engine::{Force, Limits, Timestamp};
 use tcpguard_eval::allocated::bytes_of;
 use tcpguard_goals::{Goal, Row, seed, size};
@@ -192,8 +191,8 @@ impl Host {
     fn check_status(&self) {
         let clock = self.wall.shows(self.world.now);
         for report in self.world.engine.report(clock.now).rules {
-            let said = Duration::from_secs(Rule::build(&report, clock).expires_in_s);
-            let left = report.expires.since(clock.now);
+            let said = Duration::from_secs(report.expires_in_s);
+            let left = report.expires_at.since(clock.now);
             assert!(said >= left && said - left < Duration::from_secs(1), "{said:?} {left:?}");
         }
     }

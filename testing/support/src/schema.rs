@@ -35,9 +35,16 @@ pub fn assert_shipped(file: &str, schema: &Value) {
     assert!(found == text, "{file} is not that of the types; UPDATE_EXPECTED=1 writes it");
 }
 
-/// Asserts that `document` has the form that the schema gives `tcpguard.NAME/1`, and nothing more.
+/// Asserts that `document` is a `tcpguard.NAME/1` of the form that the schema gives it, and nothing more.
 #[track_caller]
 pub fn assert_documented(name: &str, document: &Value) {
+    assert_eq!(document["schema"], format!("tcpguard.{name}/1"));
+    assert_formed(name, document);
+}
+
+/// Asserts the same of the fields of a document, with its name or without.
+#[track_caller]
+pub fn assert_formed(name: &str, document: &Value) {
     let faults = faults(name, document);
     assert!(faults.is_empty(), "{}\nin {document:#}", faults.join("\n"));
 }
@@ -55,7 +62,10 @@ pub fn faults(name: &str, document: &Value) -> Vec<String> {
     let mut all = SCHEMA["allOf"].as_array().unwrap().iter();
     let form = all.find(|one| one["if"]["properties"]["schema"]["enum"][0] == id);
     let mut faults = Vec::new();
-    check(document, &form.expect("a document")["then"], &SCHEMA, name, &mut faults);
+    let mut document = document.clone();
+    // The name is not a field of the type.
+    document.as_object_mut().map(|fields| fields.remove("schema"));
+    check(&document, &form.expect("a document")["then"], &SCHEMA, name, &mut faults);
     faults
 }
 

@@ -233,7 +233,7 @@ impl Listeners {
         self.completing.get(listener).copied().unwrap_or_default()
     }
 
-    pub fn rule_report(&self, entry: &Entry) -> RuleReport {
-        entry.report(|id| self.monitors.get(&id).map(|monitor| monitor.listener))
+    pub fn rule_report(&self, now: Timestamp, entry: &Entry) -> RuleReport {
+        entry.report(now, |id| self.monitors.get(&id).map(|monitor| monitor.listener))
     }
 }

@@ -154,7 +154,7 @@ impl Listeners {
     ) -> Option<IncidentReport> {
         let incident = &self.rolled.as_ref()?.incident;
         let rules = incident.wanted().iter().filter_map(|wanted| rules.table.find(&wanted.matcher));
-        Some(incident.report(rules.map(|entry| self.rule_report(entry)).collect(), ended))
+        Some(incident.report(rules.map(|entry| self.rule_report(self.now, entry)).collect(), ended))
     }
 
     /// Returns whether a mitigation at a listener that is reported together with others needs no alert of its own: it

@@ -34,7 +34,15 @@ impl ListenerMonitor {
             flash_crowd_polls,
             baseline_syn_rate: self.baseline_syn_rate(),
         };
-        Moment { at: now, counts: sums, statistics, tcp_ext: self.tcp_ext, queues: self.queues }
+        Moment {
+            at: now,
+            rates: sums.into(),
+            statistics,
+            kernel: self.tcp_ext,
+            half_open: self.queues.and_then(|queues| queues.half_open),
+            accept_queue: self.queues.map(|queues| queues.accept),
+            queue_limit: self.queues.map(|queues| queues.backlog),
+        }
     }
 
     /// Counts of the seconds before `started`. `None` where nothing is known of them.

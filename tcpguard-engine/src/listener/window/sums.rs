@@ -7,7 +7,7 @@ use super::Tick;
 use crate::input::ReturnedCookies;
 
 /// The counts of a listener in a span of time: several ticks together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// Length of the span.
     pub span: Duration,

@@ -15,10 +15,10 @@ use std::process::{Command, Stdio};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pseudonyms::Pseudonyms;
-use serde::Serialize;
-use tcpguard_host::json;
+use tcpguard_host::json::{self, Named};
 use tcpguard_host::time::Time;
 
+use crate::cli::documents::Printed;
 use crate::config::fragments;
 
 /// Files that are taken as they are: counters, none of which names an address.
@@ -73,8 +73,8 @@ impl Member {
     ///
     /// # Errors
     /// When it has no form in JSON.
-    pub fn document(name: &str, document: &impl Serialize) -> serde_json::Result<Self> {
-        let mut json = json::bytes(document)?;
+    pub fn document<T: Printed>(name: &str, document: &T) -> serde_json::Result<Self> {
+        let mut json = json::bytes(&Named { schema: T::ID, document })?;
         json.push(b'\n');
         Ok(Self::new(name, String::from_utf8_lossy(&json)))
     }

@@ -95,7 +95,7 @@ fn write(
         let mut page = String::new();
         text::full_status(&mut page, status, &view)?;
         members.push(Member::new("status.txt", page));
-        members.push(Member::document("status.json", status)?);
+        members.push(Member::document("status.json", &**status)?);
     }
     members.extend(bundle::of_host(config_path(&facts.of_host.config)));
     if anonymous {

@@ -126,13 +126,13 @@ fn ports_that_cannot_be_are_refused_with_the_reason() {
 fn an_answer_has_one_key_which_is_its_word() {
     let refused = Response::refused(RefusalKind::Busy, "the agent is busy", "try again");
     for (response, word) in [
-        (Response::Mode { mode: Mode::Off, ends: None }, "mode"),
-        (Response::Rules { rules: Vec::new(), allowed: Vec::new() }, "rules"),
+        (Response::Mode(ModeShown { mode: Mode::Off, was: None, ends: None }), "mode"),
+        (Response::Rules(RuleList { rules: Vec::new(), allowed: Vec::new() }), "rules"),
         (refused, "refused"),
     ] {
         let written = serde_json::to_value(&response).unwrap();
         let keys: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!((keys, response.word().as_str()), (vec![word], word));
+        assert_eq!((keys, response.word()), (vec![word], word));
         assert_eq!(serde_json::from_value::<Response>(written).unwrap(), response);
     }
 }

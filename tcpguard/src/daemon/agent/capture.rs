@@ -8,7 +8,7 @@ use tcpguard_host::time::Clock;
 
 use super::Agent;
 use crate::control::Response;
-use crate::documents::CapturedSyn;
+use crate::documents::{CapturedSyn, CapturedSyns};
 use crate::driver::SampledSyn;
 
 /// Headers are kept for this long after a request. The command line asks several times a second.
@@ -59,7 +59,7 @@ impl Capture {
         let new = usize::try_from(self.last - after).unwrap_or(usize::MAX);
         let known = self.syns.len().saturating_sub(new);
         let syns = self.syns.range(known..).cloned().collect();
-        Response::CapturedSyns { last: self.last, syns }
+        Response::CapturedSyns(CapturedSyns { last: self.last, syns })
     }
 }
 
@@ -85,14 +85,14 @@ mod tests {
     }
 
     fn syn(fate: Reason, number: u8) -> SampledSyn {
-        let header = SynHeader { at: at(9_000), bytes: vec![number; 40], whole: 40 };
+        let header = SynHeader { at: at(9_000), bytes: vec![number; 40], length: None };
         SampledSyn { header, fate, one_in: 8 }
     }
 
     /// The first bytes of the SYNs in a response, and the number of the last.
     fn shown(response: Response) -> (Vec<u8>, u64) {
-        let Response::CapturedSyns { last, syns } = response else { panic!("{response:?}") };
-        (syns.iter().map(|syn| syn.header()[0]).collect(), last)
+        let CapturedSyns { last, syns } = response.try_as_captured_syns().expect("SYNs");
+        (syns.iter().map(|syn| syn.header[0]).collect(), last)
     }
 
     #[test]
@@ -109,9 +109,7 @@ mod tests {
         assert_eq!(shown(capture.since(at(1_000), Some(1))), (vec![5], 2));
         assert_eq!(shown(capture.since(at(1_000), Some(2))), (vec![], 2));
         assert_eq!(shown(capture.since(at(1_000), Some(77))).0, [3, 5], "of an earlier agent");
-        let Response::CapturedSyns { syns, .. } = capture.since(at(1_000), Some(0)) else {
-            panic!("SYNs")
-        };
+        let syns = capture.since(at(1_000), Some(0)).try_as_captured_syns().expect("SYNs").syns;
         assert_eq!((syns[0].reason.as_str(), syns[0].answered), ("drop_signature", false));
         assert_eq!((syns[1].reason.as_str(), syns[1].answered), ("cookie", true));
         assert_eq!((syns[0].one_in, syns[0].at_ns), (8, 1_767_323_044_000_000_000));

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use tcpguard_common::abi::RuleRef;
 use tcpguard_engine::{
-    Listener, ListenerId, Matcher, Mitigation, MitigationState, Report, Rule as EngineRule,
-    Timestamp,
+    Listener, ListenerId, MapTime as _, Matcher, Mitigation, MitigationState, Report,
+    Rule as EngineRule, Timestamp,
 };
 use tcpguard_host::time::Clock;
 
@@ -33,7 +33,7 @@ impl Agent {
                 .map(|rule| rule.id)
                 .collect();
             let listed = report.rules.iter().filter(|rule| ids.contains(&rule.id));
-            listed.map(|rule| Rule::build(rule, clock)).collect()
+            listed.map(|rule| rule.clone().map_time(&|at| clock.time_at(at))).collect()
         };
         let single = net.prefix_len() == net.max_prefix_len();
         let (dataplane, key) = (&self.executor.dataplane, &self.executor.config.hash_key);
@@ -202,7 +202,7 @@ fn mitigations(
     of_listeners
         .map(|(listener, mitigation)| ListenerMitigation {
             listener: socket(&listener).to_string(),
-            mitigation: mitigation.at(|at| clock.time_at(at)),
+            mitigation: mitigation.clone().map_time(&|at| clock.time_at(at)),
         })
         .collect()
 }

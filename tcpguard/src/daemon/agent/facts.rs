@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use tcpguard_common::abi::{Unanswered, maps};
-use tcpguard_engine::{Family, POLL, TcpExt};
+use tcpguard_engine::{Family, MapTime as _, POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::Nat;
@@ -17,8 +17,8 @@ use crate::control::{Request, Response};
 use crate::daemon::heap;
 use crate::documents::selftest::CookieBackend;
 use crate::documents::{
-    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, Map, PAST_LISTED, Program,
-    Reading, Rule, Status,
+    Allowed, BackendInUse, Cookies, CookiesOfFamily, Facts, Incidents, Map, ModeShown, PAST_LISTED,
+    Program, Reading, RuleList, Status,
 };
 use crate::text;
 
@@ -29,10 +29,10 @@ impl Agent {
         let mut report = self.engine.report(clock.now);
         report.listeners.retain(|one| !self.executor.listeners.is_idle(one.id));
         match request {
-            Request::Rules => Response::Rules {
-                rules: report.rules.iter().map(|rule| Rule::build(rule, clock)).collect(),
+            Request::Rules => Response::Rules(RuleList {
+                rules: report.rules.map_time(&|at| clock.time_at(at)),
                 allowed: report.allowed.iter().map(|one| Allowed::build(one, clock)).collect(),
-            },
+            }),
             Request::Explain { prefix, port } => {
                 Response::Explained(Box::new(self.explain(prefix, *port)))
             }
@@ -48,7 +48,10 @@ impl Agent {
                 self.configuration.effective(report.mode, self.mode_clock.set_for_good)
             }
             Request::Alerts { since } => self.alerts_since(*since),
-            Request::Mode => Response::Mode { mode: report.mode, ends: self.mode_reverts(clock) },
+            Request::Mode => {
+                let (mode, ends) = (report.mode, self.mode_reverts(clock));
+                Response::Mode(ModeShown { mode, was: None, ends })
+            }
             _ => {
                 let facts = self.facts();
                 let health = text::health(&report, &facts);

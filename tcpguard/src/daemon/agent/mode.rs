@@ -14,7 +14,7 @@ use crate::control::proto::Change;
 use crate::control::proto::Refusal;
 use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::mode_clock::{ConfirmError, Lapsed, Pending, Terms};
-use crate::documents::{AgentEvent, ModeRevert};
+use crate::documents::{AgentEvent, Confirmed, ModeRevert, ModeShown};
 use crate::telemetry::Alert;
 
 impl Agent {
@@ -64,7 +64,7 @@ impl Agent {
             None => None,
         };
         let written = alert.map(|alert| self.alert_mode(now, &alert));
-        let response = Response::ModeSet { was, mode, ends };
+        let response = Response::Mode(ModeShown { mode, was: Some(was), ends });
         match written {
             Some(written) => PendingResponse::OnceWritten(response, written),
             None => response.into(),
@@ -104,14 +104,14 @@ impl Agent {
         }
         let confirmed = written.is_some();
         let rules = match response(&Request::Confirm { net }, rules, clock()) {
-            Response::Confirmed { rules, .. } => rules,
+            Response::Confirmed(Confirmed { rules, .. }) => rules,
             _ if confirmed => Vec::new(),
             refused => return refused.into(),
         };
         let written = written.unwrap_or_else(|| self.written());
         let ends = if confirmed { self.mode_reverts(clock()) } else { None };
-        let response = Response::Confirmed { mode: confirmed.then_some(mode), ends, rules };
-        PendingResponse::OnceWritten(response, written)
+        let confirmed = Confirmed { mode: confirmed.then_some(mode), ends, rules };
+        PendingResponse::OnceWritten(Response::Confirmed(confirmed), written)
     }
 
     /// Carries out a change of the mode, has it written, and reports it.

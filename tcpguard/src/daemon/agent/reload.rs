@@ -11,7 +11,7 @@ use crate::daemon::configuration::kept_config::KeptConfig;
 use crate::daemon::configuration::provenance::{Read, Refused};
 use crate::daemon::configuration::reload::{Changes, merge};
 use crate::daemon::hint::logged;
-use crate::documents::AgentEvent;
+use crate::documents::{AgentEvent, Reloaded};
 
 impl Agent {
     /// Reads the configuration again, as `peer` or a signal requests, and applies the keys that a running
@@ -50,7 +50,7 @@ impl Agent {
         let event =
             AgentEvent::ConfigReloaded { applied: applied.clone(), waiting: waiting.clone() };
         self.raise_own(event);
-        Response::Reloaded { applied, waiting }
+        Response::Reloaded(Reloaded { applied, waiting })
     }
 
     fn refuse_config(&mut self, refused: &Refused) -> Response {

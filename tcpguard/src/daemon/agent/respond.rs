@@ -15,7 +15,7 @@ use crate::control::{Peer, RefusalKind, Request, Response, response};
 use crate::daemon::hint::logged;
 use crate::daemon::mode_clock::Terms;
 use crate::daemon::store::writer::Unwritten;
-use crate::documents::{AgentEvent, Listener};
+use crate::documents::{AgentEvent, AlertPage, Detached, Listener, Ordered};
 
 /// A response waits no longer for the disk: the client waits five seconds for all of it.
 const DISK_LIMIT: Duration = Duration::from_secs(2);
@@ -110,8 +110,8 @@ impl Agent {
         {
             // The kernel may have refused it since.
             if let Some(listener) = self.engine.listener(listener) {
-                return Response::MitigationOrdered(Box::new(Listener::build(&listener, clock())))
-                    .into();
+                let listener = Listener::build(&listener, clock());
+                return Response::MitigationOrdered(Box::new(Ordered { listener })).into();
             }
         }
         if let Some(why) = self.unreplaced.take() {
@@ -153,18 +153,18 @@ impl Agent {
             let (uid, interfaces) = (peer.uid, detached.clone());
             self.raise_own(AgentEvent::FilterDetached { uid, interfaces });
         }
-        Response::Detached { interfaces: detached }
+        Response::Detached(Detached { detached })
     }
 
     pub(in crate::daemon) fn alerts_since(&self, seq: u64) -> Response {
         let history = self.records.alerts.history();
-        Response::Alerts {
+        Response::Alerts(AlertPage {
             run: self.readings.started_at.as_nanos() / 1_000_000,
             first: history.first(),
             last: history.last(),
             now: Time(clock().wall),
             alerts: history.since(seq),
-        }
+        })
     }
 }
 

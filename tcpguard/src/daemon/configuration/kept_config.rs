@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tcpguard_host::durable::seal::{self, Damage};
-use tcpguard_host::json;
 use tcpguard_host::time::Time;
 
 use crate::config::Sources;
@@ -23,7 +22,6 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The content of the file.
 #[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
 pub struct KeptConfig {
-    schema: String,
     /// Time at which it was read and found valid.
     pub read_at: Time,
     /// The main file, whether or not there was one.
@@ -46,12 +44,7 @@ impl KeptConfig {
             path: path.clone(),
             text: String::from_utf8_lossy(bytes).into_owned(),
         });
-        Self {
-            schema: SCHEMA.to_owned(),
-            read_at,
-            main: sources.main.clone(),
-            files: files.collect(),
-        }
+        Self { read_at, main: sources.main.clone(), files: files.collect() }
     }
 
     /// The configuration files as they were kept.
@@ -64,7 +57,7 @@ impl KeptConfig {
     /// none. A damaged file is set aside with one line.
     pub fn load(dir: &Path, main: &Path) -> Option<Self> {
         let path = dir.join(NAME);
-        let kept = seal::document(&path, MAX_BYTES, SCHEMA, |kept: &Self| &kept.schema);
+        let kept = seal::document::<Self>(&path, MAX_BYTES, SCHEMA);
         let damage = |damage: Damage| {
             damage.report(&path, "There is no earlier configuration to fall back on");
         };
@@ -73,7 +66,7 @@ impl KeptConfig {
 }
 
 pub(in crate::daemon) fn store(dir: &Path, kept: &KeptConfig) -> io::Result<()> {
-    seal::replace(&dir.join(NAME), 0o600, &json::bytes(kept)?)
+    seal::store(&dir.join(NAME), 0o600, SCHEMA, kept)
 }
 
 /// Writer of the last valid configuration.

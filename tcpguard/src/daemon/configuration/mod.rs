@@ -15,6 +15,7 @@ use self::kept_config::ConfigFile;
 use self::provenance::Provenance;
 use crate::config::{BeyondBounds, Config, Held, ModeSource, Origin};
 use crate::control::Response;
+use crate::control::proto::Effective;
 use crate::daemon::listeners::per_second_of;
 
 /// The effective configuration.
@@ -42,7 +43,7 @@ impl Configuration {
             origins.set("mode", Origin::ModeCommand);
         }
         let (files, settings) = (self.provenance.files.clone(), Held::all(&held, &origins));
-        Response::Effective { path: held.path, files, settings }
+        Response::Effective(Effective { path: held.path, files, settings })
     }
 
     /// Applies the settings that the programs read.

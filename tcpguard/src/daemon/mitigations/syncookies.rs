@@ -14,7 +14,6 @@ use std::{fmt, io};
 use serde::{Deserialize, Serialize};
 use tcpguard_host::durable::{self, seal};
 use tcpguard_host::hint::Hint;
-use tcpguard_host::json;
 use tcpguard_host::linux::{self, Sysctls, boot_id, netns};
 
 pub const SYSCTL: &str = "net.ipv4.tcp_syncookies";
@@ -49,7 +48,6 @@ enum Held {
 /// The record on the disk while the sysctl is borrowed.
 #[derive(Debug, Deserialize, Serialize)]
 struct Saved {
-    schema: String,
     /// `/proc/sys/kernel/random/boot_id`: sysctls do not outlive a boot.
     boot: String,
     /// Cookie of the network namespace.
@@ -177,15 +175,8 @@ impl SyncookiesLease {
             }
             (other, _) => other,
         };
-        let saved = Saved {
-            schema: SCHEMA.to_owned(),
-            boot: self.boot.clone(),
-            netns: self.netns,
-            value: before,
-        };
-        let text = json::bytes(&saved).map_err(io::Error::from);
-        text.and_then(|text| seal::replace(&self.path, 0o600, &text))
-            .map_err(|error| self.store_error(error))?;
+        let saved = Saved { boot: self.boot.clone(), netns: self.netns, value: before };
+        seal::store(&self.path, 0o600, SCHEMA, &saved).map_err(|error| self.store_error(error))?;
         if let Err(error) = self.sysctls.write(SYSCTL, &ALWAYS.to_string()) {
             self.forget()?;
             return Err(error.into());
@@ -310,7 +301,7 @@ pub fn lent_from(state_dir: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Result<Option<Saved>, String> {
-    let saved = match seal::document(path, MAX_BYTES, SCHEMA, |saved: &Saved| &saved.schema) {
+    let saved: Saved = match seal::document(path, MAX_BYTES, SCHEMA) {
         Ok(saved) => saved,
         Err(damage) => return damage.reason().map_or(Ok(None), Err),
     };

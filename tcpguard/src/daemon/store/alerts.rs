@@ -11,7 +11,7 @@ use tcpguard_host::finding::Severity;
 
 use super::jsonl::{self, Line};
 use super::writer::Writer;
-use crate::documents::{AlertEntry, EVENT_SCHEMA, Event};
+use crate::documents::{AlertEntry, EVENT_SCHEMA};
 use crate::telemetry::History;
 
 pub(in crate::daemon) const NAME: &str = "alerts.jsonl";
@@ -24,7 +24,7 @@ const CRITICAL_PACE: Duration = Duration::from_secs(1);
 /// File of the alerts.
 #[derive(Debug)]
 pub struct AlertFile {
-    writer: Writer<Vec<Event>>,
+    writer: Writer<Vec<AlertEntry>>,
     written: Timestamp,
     /// Number of the last alert in the file.
     last: u64,
@@ -55,33 +55,27 @@ impl AlertFile {
     pub fn keep(&mut self, history: &History, now: Timestamp) {
         if history.last() != self.last {
             (self.written, self.last) = (now, history.last());
-            self.writer.write(history.since(0).into_iter().map(Event::of).collect());
+            self.writer.write(history.since(0));
         }
     }
 }
 
-fn store(dir: &Path, lines: &Vec<Event>) -> io::Result<()> {
+fn store(dir: &Path, lines: &Vec<AlertEntry>) -> io::Result<()> {
     jsonl::store(&dir.join(NAME), lines)
 }
 
 pub(in crate::daemon) fn load(dir: &Path) -> Vec<AlertEntry> {
-    let lines: Vec<Event> = jsonl::load(&dir.join(NAME));
-    lines.into_iter().map(|line| line.alert).collect()
+    jsonl::load(&dir.join(NAME))
 }
 
 /// The same for a query, which sets no damaged line aside.
 pub(in crate::daemon) fn read(dir: &Path) -> Result<Vec<AlertEntry>, Damage> {
-    let lines: Vec<Event> = jsonl::read(&dir.join(NAME))?;
-    Ok(lines.into_iter().map(|line| line.alert).collect())
+    jsonl::read(&dir.join(NAME))
 }
 
-impl Line for Event {
+impl Line for AlertEntry {
     const WHAT: &'static str = "alerts";
     const SCHEMA: &'static str = EVENT_SCHEMA;
-
-    fn schema(&self) -> &str {
-        &self.schema
-    }
 }
 
 #[cfg(test)]
@@ -110,7 +104,7 @@ mod tests {
     }
 
     fn stored(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
-        let lines = numbers.into_iter().map(|seq| Event::of(alert(seq))).collect();
+        let lines = numbers.into_iter().map(alert).collect();
         store(dir, &lines).unwrap();
         seal::read(&dir.join(NAME), jsonl::MAX_BYTES).unwrap()
     }

@@ -20,7 +20,7 @@ use crate::config::{self, ConfigError, Overrides};
 use crate::daemon::configuration::kept_config::{self, KeptConfig};
 use crate::daemon::mitigations::syncookies;
 use crate::documents::selftest::tests::selftest as example;
-use crate::documents::{AlertEntry, AlertEvent, Event};
+use crate::documents::{AlertEntry, AlertEvent};
 use crate::selftest;
 
 /// Numbers that look random and are the same for each seed (SplitMix64).
@@ -54,7 +54,7 @@ const FILES: [File; 7] = [
     File { name: "state.json", read: |dir| described(State::load(dir)) },
     File {
         name: "alerts.jsonl",
-        read: |dir| described(jsonl::load::<Event>(&dir.join("alerts.jsonl"))),
+        read: |dir| described(jsonl::load::<AlertEntry>(&dir.join("alerts.jsonl"))),
     },
     File { name: "incidents.jsonl", read: |dir| described(incidents::load(dir)) },
     File {
@@ -139,7 +139,7 @@ impl Damaged {
     }
 }
 
-fn alerts() -> Vec<Event> {
+fn alerts() -> Vec<AlertEntry> {
     let alert = |seq| AlertEntry {
         seq,
         at: Time(jiff::Timestamp::UNIX_EPOCH),
@@ -148,7 +148,7 @@ fn alerts() -> Vec<Event> {
         message: format!("rule {seq} hit clients"),
         incident: Some(seq),
     };
-    (1..=3).map(|seq| Event::of(alert(seq))).collect()
+    (1..=3).map(alert).collect()
 }
 
 /// Files as agents write them.

@@ -185,10 +185,6 @@ pub(in crate::daemon) fn read(dir: &Path) -> Result<Vec<FullIncident>, Damage> {
 impl Line for FullIncident {
     const WHAT: &'static str = "incidents";
     const SCHEMA: &'static str = INCIDENT_SCHEMA;
-
-    fn schema(&self) -> &str {
-        &self.schema
-    }
 }
 
 /// An incident that was open when its agent ended is over with its last known state.
@@ -235,7 +231,8 @@ pub(in crate::daemon) mod tests {
         let record = json!({
             "alarm": [], "lines": [], "doubt": null, "before": null, "at_alarm": null,
             "at_last": null, "after": null, "rules": [], "more_rules": 0, "more_hits": 0,
-            "mitigations": [], "no_rule": null, "no_mitigation": null, "lists_hold": 16, "first": verdict,
+            "mitigations": [], "no_rule": null, "no_mitigation": null, "syn_headers": [], "lists_hold": 16,
+            "first": verdict,
         });
         let mut attack = json!({
             "schema": INCIDENT_SCHEMA, "id": id, "class": "random_spoofed", "severity": "critical",

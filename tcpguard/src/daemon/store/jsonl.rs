@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tcpguard_host::durable;
 use tcpguard_host::durable::seal::{self, Damage};
-use tcpguard_host::json;
+use tcpguard_host::json::{self, Named};
 
 /// Far longer than any file of so few lines as are kept; a longer one is set aside unread.
 pub const MAX_BYTES: u64 = 16 << 20;
@@ -22,11 +22,8 @@ const NAMED: usize = 3;
 pub trait Line: DeserializeOwned + Serialize {
     /// Plural name of these lines in messages.
     const WHAT: &'static str;
-    /// Name and version that [`Self::schema`] must return.
+    /// Name and version of each line.
     const SCHEMA: &'static str;
-
-    /// Name and version of the schema of the line that was read.
-    fn schema(&self) -> &str;
 }
 
 /// Replaces the file at `path`, readable by its owner only.
@@ -39,7 +36,7 @@ pub fn store<'a, T: Line + 'a>(
 ) -> io::Result<()> {
     let mut lines = Vec::new();
     for one in all {
-        json::write(&mut lines, one)?;
+        json::write(&mut lines, &Named { schema: T::SCHEMA, document: one })?;
         lines.push(b'\n');
     }
     seal::replace(path, 0o600, &lines)
@@ -75,20 +72,12 @@ fn parse_all<T: Line>(content: &[u8]) -> (Vec<T>, Vec<Wrong<'_>>) {
     let mut all = Vec::new();
     let mut wrong = Vec::new();
     for (number, line) in (1..).zip(content.split_inclusive(|byte| *byte == b'\n')) {
-        match parse(line) {
+        match json::document(line, T::SCHEMA) {
             Ok(one) => all.push(one),
             Err(why) => wrong.push((number, why, line)),
         }
     }
     (all, wrong)
-}
-
-fn parse<T: Line>(line: &[u8]) -> Result<T, String> {
-    let one: T = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-    match one.schema() == T::SCHEMA {
-        true => Ok(one),
-        false => Err(format!("its schema is {:?}, not {}", one.schema(), T::SCHEMA)),
-    }
 }
 
 /// Keeps the lines that are none beside the file, so that nothing is lost when it is replaced.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use tcpguard_engine::{IncidentReport, Mode, Sample, Timestamp};
 use tcpguard_host::durable;
 use tcpguard_host::durable::seal::{self, Damage};
-use tcpguard_host::json;
 use tcpguard_host::time::Clock;
 
 use super::writer::Writer;
@@ -176,7 +175,7 @@ fn store(dir: &Path, files: &Files) -> io::Result<()> {
 }
 
 fn write(path: &Path, line: &Timeline) -> io::Result<()> {
-    seal::replace(path, 0o600, &json::bytes(line)?)
+    seal::store(path, 0o600, TIMELINE_SCHEMA, line)
 }
 
 fn paths(dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -215,7 +214,7 @@ pub(in crate::daemon) fn find(dir: &Path, id: u64) -> Result<(Timeline, PathBuf)
 }
 
 fn read(path: &Path, id: u64) -> Result<Timeline, String> {
-    let line = seal::document(path, MAX_BYTES, TIMELINE_SCHEMA, |line: &Timeline| &line.schema)
+    let line: Timeline = seal::document(path, MAX_BYTES, TIMELINE_SCHEMA)
         .map_err(|damage| damage.reason().unwrap_or_else(|| "it has just gone".to_owned()))?;
     if line.id == id { Ok(line) } else { Err(format!("it is about #{}", line.id)) }
 }
@@ -225,12 +224,12 @@ pub(in crate::daemon) mod tests {
     use super::*;
     use crate::documents::timeline::Point;
     use tcpguard_engine::Mode;
+    use tcpguard_host::json::{self, Named};
     use tcpguard_host::time::Time;
 
     fn line(id: u64, steps: u64) -> Timeline {
         let point = |number| Point { at_ms: 250 * number, syn_pps: 40.25, ..Point::default() };
         Timeline {
-            schema: TIMELINE_SCHEMA.to_owned(),
             id,
             began: Time("2026-11-20T14:05:31.204Z".parse().unwrap()),
             interval_ms: 250,
@@ -286,11 +285,13 @@ pub(in crate::daemon) mod tests {
         let write = |name: &str, content: &[u8]| {
             seal::replace(&dir.join(name), 0o600, content).unwrap();
         };
-        let json = |line: &Timeline| serde_json::to_vec(line).unwrap();
+        let named =
+            |schema, line: &Timeline| json::bytes(&Named { schema, document: line }).unwrap();
+        let json = |line: &Timeline| named(TIMELINE_SCHEMA, line);
         write("1.json", &json(&line(1, 5)));
         write("2.json", &json(&line(2, 5))[..40]);
         write("3.json", &json(&line(4, 5)));
-        write("4.json", &json(&Timeline { schema: "tcpguard.timeline/9".into(), ..line(4, 5) }));
+        write("4.json", &named("tcpguard.timeline/9", &line(4, 5)));
         write("5.json", &vec![b' '; MAX_BYTES as usize + 1]);
         fs::write(dir.join("6.open.json"), json(&line(6, 1))).unwrap();
         write("7.open.json", &json(&line(7, 1)));

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::{fs, io};
 
-use tcpguard_engine::RuleReport;
+use tcpguard_engine::{MapTime as _, RuleReport};
 use tcpguard_host::durable::seal::Damage;
 use tcpguard_host::time::Time;
 
 use super::kept_timelines;
 use super::{alerts, incidents, state};
 use crate::control::{RefusalKind, Request, Response};
-use crate::documents::{Allowed, Incidents, Rule};
+use crate::documents::{AlertPage, Allowed, Incidents, RuleList};
 
 /// An answer, and of when it is.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ pub fn response(dir: &Path, request: &Request) -> Result<Option<Remembered>, Dam
             let [first, last] = [all.first(), all.last()].map(|one| one.map_or(0, |it| it.seq));
             let written = written(&dir.join(alerts::NAME))?;
             let alerts = all.into_iter().filter(|alert| alert.seq > *since).collect();
-            let response = Response::Alerts { run: 0, first, last, now: written, alerts };
+            let page = AlertPage { run: 0, first, last, now: written, alerts };
+            let response = Response::Alerts(page);
             Ok(Remembered { response, written })
         })),
         Request::Incidents => found(incidents::read(dir).and_then(|all| {
@@ -79,14 +80,18 @@ fn written(path: &Path) -> Result<Time, Damage> {
 fn rules(dir: &Path) -> Result<Remembered, Damage> {
     let state = state::read_in(dir)?;
     let clock = state.clock();
-    let rule = |rule| Rule::build(&RuleReport::of(rule, |id| state.listener(id)), clock);
-    let rules = state.rules.iter().map(rule).collect();
+    let report = |rule| RuleReport::of(clock.now, rule, |id| state.listener(id));
+    let rules: Vec<RuleReport> = state.rules.iter().map(report).collect();
+    let rules = rules.map_time(&|at| clock.time_at(at));
     let allowed = state.allowed.iter().map(|allowed| Allowed::build(allowed, clock)).collect();
-    Ok(Remembered { response: Response::Rules { rules, allowed }, written: state.written })
+    let response = Response::Rules(RuleList { rules, allowed });
+    Ok(Remembered { response, written: state.written })
 }
 
 #[cfg(test)]
 mod tests {
+    use tcpguard_engine::Mitigation;
+
     use super::*;
 
     #[test]
@@ -107,14 +112,14 @@ mod tests {
 
         let state = state::tests::state();
         state::store(dir, &state).unwrap();
-        let Some(Remembered { response: Response::Rules { rules, allowed }, written }) =
-            ask(&Request::Rules)
+        let Some(Remembered { response: Response::Rules(list), written }) = ask(&Request::Rules)
         else {
             panic!("rules")
         };
+        let RuleList { rules, allowed } = list;
         assert_eq!(written, state.written);
         assert_eq!((rules.len(), allowed.len()), (state.rules.len(), state.allowed.len()));
-        assert!(rules.iter().any(|rule| rule.kind == "source"), "{rules:?}");
+        assert!(rules.iter().any(|rule| rule.kind == Mitigation::Source), "{rules:?}");
 
         incidents::tests::stored(dir, [1, 2]);
         kept_timelines::tests::stored(&dir.join(kept_timelines::DIRECTORY), 1);

@@ -19,7 +19,6 @@ use tcpguard_engine::{
     Timestamp,
 };
 use tcpguard_host::durable::seal::{self, Damage};
-use tcpguard_host::json;
 use tcpguard_host::time::{Clock, Time};
 
 use super::writer::Writer;
@@ -41,7 +40,6 @@ const MAX_BYTES: u64 = 512 << 20;
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct State {
-    schema: String,
     /// `/proc/sys/kernel/random/boot_id` of the writer: rules for incidents do not outlive a boot.
     pub boot: String,
     /// Time at which it was written.
@@ -98,7 +96,6 @@ impl State {
     /// Nothing but the moment.
     pub fn new(boot: String, clock: &Clock) -> Self {
         Self {
-            schema: SCHEMA.to_owned(),
             boot,
             written: Time(clock.wall),
             written_ns: clock.now,
@@ -218,12 +215,12 @@ impl State {
 
 /// The state in `dir` for a request that only reads: nothing is set aside.
 pub fn read_in(dir: &Path) -> Result<State, Damage> {
-    seal::document(&dir.join(NAME), MAX_BYTES, SCHEMA, |state: &State| &state.schema)
+    seal::document(&dir.join(NAME), MAX_BYTES, SCHEMA)
 }
 
 /// Replaces the file in `dir`: the new file is written beside it, then renamed over it.
 pub fn store(dir: &Path, state: &State) -> io::Result<()> {
-    seal::replace(&dir.join(NAME), 0o600, &json::bytes(state)?)
+    seal::store(&dir.join(NAME), 0o600, SCHEMA, state)
 }
 
 #[cfg(test)]
@@ -372,7 +369,9 @@ pub(in crate::daemon) mod tests {
     fn a_file_of_a_newer_agent_is_loaded_without_what_is_new_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let state = state().staging(state().rules);
-        let mut newer = serde_json::to_value(&state).unwrap();
+        store(dir.path(), &state).unwrap();
+        let written = seal::read(&dir.path().join(NAME), MAX_BYTES).unwrap();
+        let mut newer: serde_json::Value = serde_json::from_slice(&written).unwrap();
         for place in [
             "",
             "/pending_mode",
@@ -387,7 +386,7 @@ pub(in crate::daemon) mod tests {
             let object = newer.pointer_mut(place).and_then(|value| value.as_object_mut());
             object.expect(place).insert("of_a_later_version".to_owned(), [1, 2].into());
         }
-        seal::replace(&dir.path().join(NAME), 0o600, &json::bytes(&newer).unwrap()).unwrap();
+        seal::replace(&dir.path().join(NAME), 0o600, &serde_json::to_vec(&newer).unwrap()).unwrap();
         assert_eq!(State::load(dir.path()).ok(), Some(state));
     }
 

@@ -2,8 +2,8 @@
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{
-    HeldBack, IncidentClass, IncidentReport, ListenerKind, ListenerReport, MitigationReason,
-    MitigationState, Report, RestraintReason,
+    HeldBack, IncidentClass, IncidentReport, ListenerKind, ListenerReport, MapTime as _,
+    MitigationReason, MitigationState, Report, RestraintReason,
 };
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 use tcpguard_host::time::Clock;
@@ -28,10 +28,7 @@ pub(in crate::documents) fn incident(
         since: clock.time_at(incident.started),
         detected_at: clock.time_at(incident.detected),
         ended_at: incident.ended.map(|at| clock.time_at(at)),
-        quiet: incident.quiet.map(|quiet| Quiet {
-            since: clock.time_at(quiet.since),
-            ends_at: clock.time_at(quiet.ends),
-        }),
+        quiet: incident.quiet.map_time(&|at| clock.time_at(at)),
         listeners: incident.listeners,
         signal: incident.signal,
         syn_pps: number(incident.syn_rate),
@@ -49,11 +46,7 @@ pub(in crate::documents) fn incident(
         },
         mitigated_ratio: stopped_share(report, incident).filter(|_| enforced).map(number),
         evidence: incident.evidence.clone(),
-        actions: incident
-            .actions
-            .iter()
-            .map(|action| Action { at: clock.time_at(action.at), action: action.action.clone() })
-            .collect(),
+        actions: incident.actions.clone().map_time(&|at| clock.time_at(at)),
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: advice(incident, report, clock),
         of_capture: false,

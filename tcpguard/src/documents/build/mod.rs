@@ -4,7 +4,7 @@ mod incident;
 mod interface;
 
 use tcpguard_engine as engine;
-use tcpguard_engine::{IncidentReport, Report, RuleReport};
+use tcpguard_engine::{IncidentReport, MapTime as _, Report};
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::Conntrack;
 use tcpguard_host::obstacle::Impeded;
@@ -38,7 +38,6 @@ impl Status {
         };
         let listed = facts.alerts.len().saturating_sub(ALERTS_LISTED);
         Self {
-            schema: SCHEMA.to_owned(),
             generated_at: Time(clock.wall),
             interval_ms: facts.interval.as_millis() as u64,
             daemon: daemon(report, facts, state),
@@ -91,29 +90,6 @@ pub(crate) fn open_incident(
         *advice = known;
     }
     shown
-}
-
-impl Rule {
-    /// The document's form of a rule.
-    pub fn build(rule: &RuleReport, clock: Clock) -> Self {
-        Self {
-            id: rule.id.0,
-            kind: rule.kind.clone(),
-            matches: rule.matches.clone(),
-            ports: rule.ports,
-            origin: rule.origin.clone(),
-            incident: rule.incident,
-            reason: rule.reason.clone(),
-            created_at: clock.time_at(rule.created),
-            expires_at: clock.time_at(rule.expires),
-            // Rounded up: a rule made for an hour ends in an hour, not in 59m59s.
-            expires_in_s: rule.expires.since(clock.now).as_millis().div_ceil(1000) as u64,
-            confirmed_until: rule.confirmed_until.map(|at| clock.time_at(at)),
-            hits: rule.hits,
-            accepted_retransmits: rule.accepted_retransmits,
-            completed: rule.completed,
-        }
-    }
 }
 
 /// A number as it is printed. Six decimals exceed the precision of every value. JSON cannot
@@ -226,7 +202,7 @@ fn kernel(facts: &Facts) -> Kernel {
 }
 
 fn rules(report: &Report, facts: &Facts) -> Rules {
-    let list: Vec<Rule> = report.rules.iter().map(|rule| Rule::build(rule, facts.clock)).collect();
+    let list: Vec<Rule> = report.rules.clone().map_time(&|at| facts.clock.time_at(at));
     let auto = list.iter().filter(|rule| rule.incident.is_some()).count();
     let fleet = list.iter().filter(|rule| rule.is_of_fleet()).count();
     Rules {

@@ -12,14 +12,9 @@ use tcpguard_host::finding::{Finding, Severity};
 use crate::documents::{Advised, Clients, Connect, Listener, State, Status, place};
 pub use range::Range;
 
-/// The value of [`Report::schema`].
-pub const SCHEMA: &str = "tcpguard.check/1";
-
 /// Output of `tcpguard check --json`.
 #[derive(Clone, Debug, JsonSchema, PartialEq, Serialize)]
 pub struct Report {
-    /// Name and version of this document: `tcpguard.check/1`.
-    pub schema: String,
     /// Result of the check.
     pub level: Level,
     /// The situation in words.
@@ -135,14 +130,7 @@ fn percent(share: f64) -> f64 {
 impl Report {
     /// Builds the report for a request that got no response of an agent, with the error as its situation.
     pub fn without_answer(level: Level, error: String) -> Self {
-        Self {
-            schema: SCHEMA.to_owned(),
-            level,
-            situation: error,
-            clients: None,
-            reasons: Vec::new(),
-            metrics: Vec::new(),
-        }
+        Self { level, situation: error, clients: None, reasons: Vec::new(), metrics: Vec::new() }
     }
 }
 
@@ -191,7 +179,6 @@ pub fn judge(status: &Status, situation: String, warn: &[Threshold], crit: &[Thr
     });
     reasons.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     Report {
-        schema: SCHEMA.to_owned(),
         level: reasons.first().map_or(Level::Ok, |(level, _)| *level),
         situation,
         clients: Some(status.clients),

@@ -56,9 +56,9 @@ impl Writer {
     /// Adds a SYN.
     pub fn add(&mut self, syn: &CapturedSyn) {
         let interface = self.interface(syn.one_in);
-        let header = syn.header();
+        let header = &syn.header;
         let captured = header.len() as u32;
-        let whole = packet_length(&header).unwrap_or_default().max(captured);
+        let whole = packet_length(header).unwrap_or_default().max(captured);
         let mut body = Vec::new();
         for word in [interface, (syn.at_ns >> 32) as u32, syn.at_ns as u32, captured, whole] {
             body.extend(word.to_le_bytes());

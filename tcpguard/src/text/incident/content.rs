@@ -1,6 +1,6 @@
 //! Content of the pages about an incident, in blocks.
 
-use tcpguard_engine::{Event, IncidentClass, Measured, Scope};
+use tcpguard_engine::{Event, IncidentClass, Measured, Rates, Scope};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{elapsed, percent, short, span};
 
@@ -13,7 +13,7 @@ use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
-    Action, Advised, FullIncident, Incident, Moment, Rates, Record, RuleRecord, SynHeader,
+    Action, Advised, FullIncident, Incident, Moment, Record, RuleRecord, SynHeader, decoded,
 };
 
 /// Share of the SYNs of failed handshakes from which a source dominates.
@@ -267,7 +267,7 @@ fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {
 fn rule_row(rule: &RuleRecord, shown: Shown<'_>) -> [String; 5] {
     let until = rule.ended_at.map_or_else(|| "the end".to_owned(), shown);
     [
-        rule.id.to_string(),
+        rule.id.0.to_string(),
         format!("{} to {until}", shown(rule.created_at)),
         short(rule.hits as f64),
         format!("{} ({})", short(rule.accepted_retransmits as f64), short(rule.completed as f64)),
@@ -372,11 +372,11 @@ fn flows(incident: &Incident) -> Vec<Block> {
 }
 
 fn header_row(nth: usize, header: &SynHeader, shown: Shown<'_>) -> [String; 5] {
-    let (from, fingerprint) = header.decoded().map_or_else(
+    let (from, fingerprint) = decoded(&header.bytes).map_or_else(
         || ("?".to_owned(), "the TCP header lies beyond the kept bytes".to_owned()),
         |(from, fingerprint)| (from.to_string(), fingerprint),
     );
-    let kept = header.kept();
+    let kept = header.bytes.len();
     let bytes =
         header.length.map_or_else(|| kept.to_string(), |whole| format!("{kept} of {whole}"));
     [(nth + 1).to_string(), shown(header.at), from, bytes, fingerprint]

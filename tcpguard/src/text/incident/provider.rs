@@ -8,7 +8,7 @@ use tcpguard_host::units::{percent, short};
 
 use super::super::class::words;
 use super::content::DOMINATES;
-use crate::documents::{FullIncident, Incident};
+use crate::documents::{self, FullIncident, Incident};
 
 /// Most destinations that are listed one by one.
 const LISTED: usize = 4;
@@ -83,7 +83,8 @@ pub fn destinations(full: &FullIncident) -> Vec<IpAddr> {
     if !incident.dst.is_unspecified() {
         return vec![incident.dst];
     }
-    let recorded = record.syn_headers.iter().filter_map(|header| header.destination());
+    let recorded =
+        record.syn_headers.iter().filter_map(|header| documents::destination(&header.bytes));
     let mut addresses: Vec<IpAddr> = recorded.collect();
     addresses.sort_unstable();
     addresses.dedup();

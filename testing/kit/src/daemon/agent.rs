@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tcpguard::control::{Client, Request, Response};
+use tcpguard_host::json::{self, Named};
 
 use crate::daemon::alerts::{self, Alert};
 use crate::daemon::pins::PIN_DIR;
@@ -261,7 +262,10 @@ impl<'host> Agent<'host> {
         let client =
             Client { runtime_dir: RUNTIME_DIR.into(), socket: None, pin_dir: PIN_DIR.into() };
         match self.host.run(|| Ok(client.call(Request::Status)?))? {
-            Response::Status(status) => Status::parse(&serde_json::to_vec(&status)?),
+            Response::Status(status) => Status::parse(&json::bytes(&Named {
+                schema: "tcpguard.status/1",
+                document: &*status,
+            })?),
             other => bail!("status: it answers {}", other.word()),
         }
     }

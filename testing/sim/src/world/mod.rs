@@ -288,7 +288,7 @@ impl World {
         assert!(!(refused && result.is_ok()), "{result:?}");
         if result.is_ok() {
             for rule in self.engine.report(self.now).rules {
-                let ends = rule.expires.since(self.now);
+                let ends = rule.expires_at.since(self.now);
                 assert!(!tried.contains(&rule.matches) || ends <= Duration::from_secs(60));
             }
         }
