@@ -28,7 +28,12 @@ pub(super) fn is_exempt<T: Tables>(tables: &T, source: &Addr, now_ns: u64) -> bo
 
 /// Returns whether no source rule with these [`RuleRef`] flags drops the SYNs of `source`.
 #[inline(always)]
-pub(super) fn is_spared<T: Tables>(tables: &T, source: &Addr, flags: u32, now_ns: u64) -> bool {
+pub(super) fn is_exempt_from<T: Tables>(
+    tables: &T,
+    source: &Addr,
+    flags: u32,
+    now_ns: u64,
+) -> bool {
     if tables.is_exempt_filter_clear(place(source)) {
         return false;
     }

@@ -7,6 +7,8 @@
 //! ([`crate::abi::Late::syn_retransmit_timed`]). That any SYN came before is counted apart, because a
 //! retransmission is no attempt, whether a client or an attacker sends it.
 
+use crate::abi::Flow;
+
 /// A tick is 2^26 ns (67 ms). It is kept modulo 256, which is 17 s: longer than any wait between a client's first
 /// SYNs (1, 2, 4 and 8 s). One that comes so long after the first, or a little more, is taken for young, and does
 /// no harm.
@@ -16,6 +18,20 @@ const LEAST: u32 = 12;
 /// Retransmissions with a time of their own. The fourth comes after 15 s, and the time since the first SYN is
 /// known modulo 17 s.
 const TIMED: u8 = 4;
+
+/// A SYN whose first repetition comes later than this after it repeats nothing, in ns: of a client's retransmissions
+/// after 1, 3, 7 and 15 s all would have been lost on the way here. A flood that sends an old list of SYNs again does
+/// not look like clients on a broken path by that.
+const FIRST_NS: u64 = 17_000_000_000;
+/// The same of further repetitions, in ns: a client gives up after 127 s (`net.ipv4.tcp_syn_retries`: 6).
+const LAST_NS: u64 = 128_000_000_000;
+
+/// Returns whether a SYN at `now_ns` with the sequence number of `flow` may be a retransmission of its SYN.
+#[inline(always)]
+pub(super) const fn may_repeat(flow: &Flow, now_ns: u64) -> bool {
+    let limit = if flow.syn_retransmits == 0 { FIRST_NS } else { LAST_NS };
+    now_ns.saturating_sub(flow.syn_ns) < limit
+}
 
 /// The tick of this time.
 #[inline(always)]

@@ -2,7 +2,7 @@
 //! SYN pass.
 
 use super::count::count_listener;
-use super::exempt::is_spared;
+use super::exempt::is_exempt_from;
 use super::ladder::{self, Trust};
 use super::{PacketCtx, Tables, clients, drop_cache, source_rules};
 use crate::abi::{Addr, Config, EVERY_PORT, Mode, Reason, RuleRef};
@@ -107,7 +107,7 @@ fn exemption<T: Tables>(
     if flags & RuleRef::FORCED == 0 {
         let exempt = match by_signature {
             true => ladder::exempt(config, tables, pkt),
-            false => is_spared(tables, source, flags, pkt.now),
+            false => is_exempt_from(tables, source, flags, pkt.now),
         };
         if exempt {
             return Some(Reason::SynExempt);

@@ -325,7 +325,7 @@ pub fn record_syn<T: Tables>(config: &Config, tables: &mut T, pkt: &PacketCtx, d
     let Some(known) = sets::flow(tables, pkt.flow_hash, &pkt.segment.flow) else {
         return sets::insert_flow(tables, pkt.flow_hash, &pkt.segment.flow, &flow);
     };
-    let again = known.syn_seq == pkt.segment.seq;
+    let again = known.syn_seq == pkt.segment.seq && retransmit_timing::may_repeat(known, pkt.now);
     // A client that retransmits its SYN has not reset the SYN-ACK. A device on the way did so in
     // its name.
     let refused = again && known.state == FlowState::Reset as u8;

@@ -48,6 +48,31 @@ fn a_syn_that_is_sent_twice_at_once_is_no_clients_repetition_and_no_attempt() {
     }
 }
 
+/// The naive way takes each SYN of a list that is sent again for a retransmission, and the flood for a broken path.
+#[test]
+fn a_list_of_syns_that_is_sent_again_later_is_new_attempts() {
+    for client in BOTH {
+        for (waits, expected) in [
+            (&[S, 2 * S, 4 * S, 8 * S, 16 * S, 32 * S][..], 6),
+            (&[15 * S, 16 * S, 32 * S], 3),
+            (&[20 * S], 0),
+            (&[75 * S], 0),
+            (&[100 * S, 100 * S], 0),
+            (&[S, 130 * S], 1),
+        ] {
+            let mut host = host(0);
+            host.now_ns = START;
+            send(&mut host, client, 7);
+            for wait in waits {
+                host.now_ns += wait;
+                send(&mut host, client, 7);
+            }
+            let counted = host.listener_counters.values().map(|one| one.syn_retransmit);
+            assert_eq!(counted.sum::<u64>(), expected, "{waits:?}");
+        }
+    }
+}
+
 /// Two frames at the time of a client's first retransmission. Its second one would come two seconds later.
 #[test]
 fn a_syn_that_is_sent_twice_after_a_second_is_retransmitted_once() {

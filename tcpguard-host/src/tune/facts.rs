@@ -47,7 +47,7 @@ pub struct HostFacts {
     pub load: Load,
     pub listeners: Vec<Listening>,
     pub devices: Vec<Device>,
-    /// Gateways of default routes.
+    /// Gateways of IPv4 default routes: `rp_filter` is of IPv4 alone.
     pub default_routes: usize,
     /// `rp_filter` of each interface of its own; loopback and interfaces that are down are left out.
     pub rp_filter: Vec<(String, u64)>,
@@ -193,7 +193,8 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
         },
         listeners,
         devices: devices(&links),
-        default_routes: linux::default_gateways().map_or(0, |gateways| gateways.len()),
+        default_routes: linux::default_gateways()
+            .map_or(0, |gateways| gateways.iter().filter(|gateway| gateway.is_ipv4()).count()),
         rp_filter: links
             .iter()
             .filter(|link| !link.loopback && link.state != OperState::Down)

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
-use tcpguard_common::abi::RuleRef;
+use tcpguard_common::abi::{RuleRef, quirk};
 use tcpguard_engine::{
     Listener, ListenerId, MapTime as _, Matcher, Mitigation, MitigationState, Report,
     Rule as EngineRule, Timestamp,
@@ -63,8 +63,10 @@ impl Agent {
                 Matcher::Signature { .. } => false,
             }),
             signatures: rules(&|rule| match &rule.matcher {
-                Matcher::Signature { listener, .. } => {
-                    port.is_none() || *listener == ListenerId::HOST || at(listener)
+                Matcher::Signature { listener, fingerprint, .. } => {
+                    let of_ipv6 = fingerprint.quirks & quirk::IPV6 != 0;
+                    of_ipv6 == net.addr().is_ipv6()
+                        && (port.is_none() || *listener == ListenerId::HOST || at(listener))
                 }
                 Matcher::Source(..) => false,
             }),

@@ -14,14 +14,15 @@ impl Agent {
         let closed = self.executor.listeners.iter().filter(|one| one.own.is_closed());
         closed.filter_map(|monitored: &MonitoredListener| {
             let at = monitored.listener;
-            let refused = self.engine.listener(&at)?.completions.failed?;
-            (refused > 0.0).then(|| finding(SocketAddr::new(at.addr, at.port), refused))
+            let report = self.engine.listener(&at)?;
+            let fail = report.completions.failed.is_some_and(|failed| failed > 0.0);
+            fail.then(|| finding(SocketAddr::new(at.addr, at.port), report.syn_rate))
         })
     }
 }
 
 fn finding(at: SocketAddr, refused: f64) -> Finding {
-    let text = format!("{at}: no socket listens, {} clients/s are refused", short(refused));
+    let text = format!("{at}: no socket listens, {} SYN/s are refused", short(refused));
     let hint =
         format!("start the application; see what listens: ss -ltnp 'sport = :{}'", at.port());
     Finding::critical("nothing_listens", text).about(at.to_string()).hint(hint)

@@ -107,6 +107,13 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
 
 /// Advice about a flood of which most SYNs reach the stack: the remedy of what keeps the agent from more.
 fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
+    let restraint = incident.record.no_mitigation.as_ref().map(|restraint| &restraint.reason);
+    if keeps_own_mode(incident) {
+        return Advice::against(&format!(
+            "set mode = \"enforce\" in the [[listener]] block of {}, then: tcpguard reload",
+            incident.listener
+        ));
+    }
     let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let mitigations = listener.map_or(&[][..], |listener| &listener.mitigations);
     let refused = mitigations.iter().filter(|it| it.state == MitigationState::Refused);
@@ -124,17 +131,11 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
         return Advice::against(&format!("tcpguard mitigation {listener} {name} auto"));
     }
     let is_forwarded = |one: &ListenerReport| one.kind == ListenerKind::Forwarded;
-    let restraint = incident.record.no_mitigation.as_ref().map(|restraint| &restraint.reason);
     match restraint {
         Some(RestraintReason::HeldBack { by: HeldBack::AcceptQueueFull }) => Advice {
             action: Advised::CheckApplication,
             command: Some("tcpguard listeners".to_owned()),
         },
-        Some(RestraintReason::HeldBack {
-            by: HeldBack::ListenerOff | HeldBack::ListenerObserves,
-        }) => Advice::against(
-            "set mode = \"enforce\" in its [[listener]] block, then: tcpguard reload",
-        ),
         _ if listener.is_some_and(is_forwarded) => Advice::against(&Obstacle::NotLocal.remedy()),
         _ => Advice {
             action: Advised::RaiseBacklog,
@@ -143,12 +144,26 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
     }
 }
 
+/// Returns whether the mode of its listener keeps the agent from rules and mitigations, whatever obstacles there are.
+fn keeps_own_mode(incident: &IncidentReport) -> bool {
+    let by_listener = |reason: &RestraintReason| match reason {
+        RestraintReason::HeldBack { by } => {
+            matches!(by, HeldBack::ListenerOff | HeldBack::ListenerObserves)
+        }
+        _ => false,
+    };
+    incident.record.no_mitigation.as_ref().is_some_and(|why| by_listener(&why.reason))
+}
+
 /// Advice about an unstopped flood, where an obstacle to cookies at its listener is known that the engine does not know.
 pub(super) fn known_obstacle(
     incident: &IncidentReport,
     report: &Report,
     obstacles: &[Impeded<engine::Listener>],
 ) -> Option<Advice> {
+    if keeps_own_mode(incident) {
+        return None;
+    }
     let attacked = |at: &engine::Listener| match incident.listener {
         engine::Listener::HOST => report
             .listeners

@@ -36,7 +36,7 @@ pub fn title(incident: &Incident) -> String {
 pub fn conclusion(incident: &Incident, shown: Shown<'_>) -> Vec<Block> {
     let quiet = match incident.quiet {
         Some(_) => ", quiet since then",
-        None if incident.was_left_open() => ", until the agent ended",
+        None if incident.was_left_open() => ", then the agent ended",
         None => "",
     };
     let time = match incident.last_seen() {
@@ -123,8 +123,14 @@ fn clients(incident: &Incident) -> Option<String> {
 /// Action for the operator.
 pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     let Some(advice) = &incident.advice else {
-        let unknown = incident.was_left_open();
-        return if unknown { "not known: the agent ended" } else { "none needed" }.to_owned();
+        let open = incident.last_seen().is_none() && !incident.of_capture;
+        return match incident.was_left_open() {
+            true => "not known: the agent ended",
+            // That of the host may have another reason.
+            false if open => "none for this incident alone: tcpguard status",
+            false => "none needed",
+        }
+        .to_owned();
     };
     let command =
         advice.command.as_ref().map_or_else(String::new, |it| format!(": {}", as_typed(it)));
