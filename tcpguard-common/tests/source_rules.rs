@@ -175,8 +175,9 @@ fn a_retransmitted_syn_passes_an_automatic_rule_and_none_of_an_operator() {
 fn an_operators_block_stays_over_the_allowlist_and_not_over_what_the_host_needs() {
     let of_fleet = RuleRef::BY_OPERATOR;
     let of_operator = of_fleet | RuleRef::OVER_ALLOWLIST;
-    for addr in [v4(7), v6(7)] {
+    for (net, bits, addr) in [(v4(7), 128, v4(7)), (v6(0), 64, v6(7)), (v4(0), 120, v4(7))] {
         for (flags, until_s, drops) in [
+            (0, 0, true),
             (0, 3600, false),
             (of_fleet, 3600, false),
             (of_operator, 3600, true),
@@ -186,8 +187,8 @@ fn an_operators_block_stays_over_the_allowlist_and_not_over_what_the_host_needs(
             (of_operator | RuleRef::FORCED, ExemptEntry::HELPER, true),
         ] {
             let mut host = Host::new();
-            host.rule(1, addr, addr.client_bits(), &[], flags);
-            host.0.exempt.push(((addr, addr.client_bits()), until_s));
+            host.rule(1, net, bits, &[], flags);
+            host.0.exempt.push(((addr, 128), until_s));
             assert_eq!(host.drops(addr, 80), drops, "{addr:?} {flags} {until_s}");
         }
     }

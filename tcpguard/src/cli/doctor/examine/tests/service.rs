@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
         },
         "listener_limits",
         WARNING,
-        "12 connections lost",
+        "12 SYNs and ACKs dropped",
         "tcpguard listeners",
     ),
     (
