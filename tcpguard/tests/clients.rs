@@ -189,6 +189,22 @@ fn an_attack_that_has_stopped_is_shown_as_such() {
     }
 }
 
+/// After the flood cookies answer clients alone for a while.
+#[test]
+fn a_cookie_that_a_client_returns_stops_no_flood() {
+    for (cookie_rate, said) in [
+        (30.0, "no SYN of the flood at :443 in the last second"),
+        (90.0, "100% of the flood at :443 stopped in the last second"),
+    ] {
+        let (mut report, facts) = flooded(Mode::Enforce);
+        let at = &mut report.listeners[1];
+        (at.dropped_rate, at.cookie_rate, at.reaching_rate) = (0.0, cookie_rate, 0.0);
+        at.completions = Completions { rate: 28.0, baseline: Some(30.0), failed: Some(0.0) };
+        let page = page(&built(&report, &facts));
+        assert!(page.contains(said), "{page}");
+    }
+}
+
 /// The application has crashed: the kernel refuses its clients, which is no incident.
 #[test]
 fn clients_that_are_refused_are_the_headline() {

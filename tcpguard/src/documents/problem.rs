@@ -35,6 +35,8 @@ pub enum Problem<'a> {
     AgentLate(Duration),
     /// The configuration was refused.
     ConfigRefused {
+        /// The file, where it was named.
+        file: Option<&'a str>,
         /// Reason for the refusal.
         error: &'a str,
         /// Time at which the configuration that applies was read, if it is not the one before.
@@ -102,7 +104,11 @@ pub fn problems<'a>(report: &'a Report, facts: &'a Facts, losses: &'a Losses) ->
     let age = facts.heartbeat.map(|at| facts.clock.now.since(at));
     found.extend(age.filter(|age| *age > HEARTBEAT_LATE).map(Problem::AgentLate));
     if let Some(error) = &facts.config.error {
-        found.push(Problem::ConfigRefused { error, stands_in: facts.config.stands_in });
+        found.push(Problem::ConfigRefused {
+            file: facts.config.path.as_deref(),
+            error,
+            stands_in: facts.config.stands_in,
+        });
     }
     if losses.state == LossState::Heavy {
         found.push(Problem::DroppedBeforeXdp(losses));

@@ -7,6 +7,7 @@ use tcpguard_host::finding::{Finding, worst_first};
 use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::units::{percent, short, span};
 
+use crate::config::DEFAULT_PATH;
 use crate::documents::{Facts, InterfaceFacts, Losses, Problem, problems};
 
 /// Most listeners named in one line.
@@ -35,16 +36,16 @@ fn finding(problem: &Problem<'_>) -> Finding {
             Finding::critical("agent_late", text).hint(hint)
         }
         // The same severity as in the journal and in `tcpguard check`.
-        Problem::ConfigRefused { error, stands_in: Some(read_at) } => {
+        Problem::ConfigRefused { file, error, stands_in: Some(read_at) } => {
             let text = format!(
                 "configuration refused at the start, the last valid one of {read_at} applies: {error}"
             );
-            let hint = "correct it (tcpguard config check), then: tcpguard reload";
+            let hint = format!("correct it ({}), then: tcpguard reload", config_check(*file));
             Finding::warning("config_refused", text).hint(hint)
         }
-        Problem::ConfigRefused { error, stands_in: None } => {
+        Problem::ConfigRefused { file, error, stands_in: None } => {
             let text = format!("configuration refused, the previous one still applies: {error}");
-            Finding::warning("config_refused", text).hint("tcpguard config check")
+            Finding::warning("config_refused", text).hint(config_check(*file))
         }
         Problem::DroppedBeforeXdp(losses) => dropped_before_xdp(losses),
         Problem::OneQueue { cpu, share } => {
@@ -105,6 +106,15 @@ fn finding(problem: &Problem<'_>) -> Finding {
         Problem::XdpGeneric(interface) => xdp_generic(interface),
         Problem::LinkDown(name) => link_down(name),
     }
+}
+
+/// The command that checks the configuration of the agent.
+fn config_check(file: Option<&str>) -> String {
+    let other = file.filter(|file| *file != DEFAULT_PATH);
+    other.map_or_else(
+        || "tcpguard config check".to_owned(),
+        |it| format!("tcpguard config check {it}"),
+    )
 }
 
 fn link_down(name: &str) -> Finding {

@@ -32,6 +32,8 @@ use crate::documents::{
 const LINES: usize = 22;
 /// Most rows of a table without `--listeners` and `--full`.
 const ROWS: usize = 6;
+/// A flood that is known for less than this may have no rate yet.
+const JUST_BEGUN: Duration = Duration::from_secs(3);
 /// Most interfaces named in one line.
 const NAMED: usize = 4;
 /// Fewest rows of a table, and lines of findings.
@@ -308,7 +310,14 @@ fn mitigation(status: &Status) -> String {
             let lasts = span(between(quiet.since, status.generated_at));
             return format!("no SYN of {of} for {lasts}");
         }
-        let Some(share) = flood.mitigated_ratio else { return format!("not known yet for {of}") };
+        let Some(share) = flood.mitigated_ratio else {
+            let known_for = between(flood.since, status.generated_at)
+                .min(Duration::from_secs(status.daemon.uptime_s));
+            return match known_for < JUST_BEGUN || flood.listeners > 1 {
+                true => format!("not known yet for {of}"),
+                false => format!("no SYN of {of} in the last second"),
+            };
+        };
         let only = if share < MOSTLY_STOPPED { "only " } else { "" };
         format!("{only}{} of {of} stopped in the last second", percent(share))
     };

@@ -154,8 +154,8 @@ impl Agent {
             self.raise_own(event);
         }
         self.tend_client_filter(now)?;
-        let (calm, dataplane) = (self.engine.is_at_rest(), &self.executor.dataplane);
-        if let Err(error) = self.readings.hot_sources.read(now, POLL, calm, dataplane) {
+        let (poll, dataplane) = (POLL, &self.executor.dataplane);
+        if let Err(error) = self.readings.hot_sources.read(now, poll, dataplane) {
             // They are for people to look at: no reason to fail.
             log::debug!("{error}");
         }

@@ -14,11 +14,8 @@ const SHOWN: usize = 10;
 /// A pass through full tables takes this long, and the next begins no sooner. The values shown are at most twice as old
 /// plus one poll: 5 s at the default poll interval.
 const PASS: Duration = Duration::from_millis(2250);
-/// In calm, a pass through full tables takes so many times as long: an agent that guards 80,000 clients must not cost
-/// 5 % of a CPU for a list that an operator needs in a flood.
-const CALM: f64 = 10.0;
-/// Entries of full tables.
-const ENTRIES: u32 = maps::MAX_SOURCES + maps::MAX_CLIENTS;
+/// Batches that full tables have.
+const BATCHES: u128 = (maps::MAX_SOURCES as u128 + maps::MAX_CLIENTS as u128) / BATCH as u128;
 
 /// Result of one pass.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ struct Pass {
 }
 
 impl HotSources {
-    /// Goes on reading, as much as polls that are `poll` apart must. `calm`: nothing is the matter.
+    /// Goes on reading, as much as polls that are `poll` apart must.
     ///
     /// # Errors
     /// When the kernel refuses; then the next poll begins again.
@@ -58,18 +55,15 @@ impl HotSources {
         &mut self,
         now: Timestamp,
         poll: Duration,
-        calm: bool,
         dataplane: &Dataplane,
     ) -> Result<(), KernelError> {
-        let known = self.found.as_ref().map_or(0, |found| found.sources + found.clients);
-        let lasts = if calm { calm_pass(known) } else { PASS };
-        let early = |found: &Found| now.since(found.at) < lasts;
+        let early = |found: &Found| now.since(found.at) < PASS;
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
             None if self.found.as_ref().is_some_and(early) => return Ok(()),
             None => Pass::begin(now),
         };
-        for _ in 0..batches(poll, lasts) {
+        for _ in 0..batches(poll) {
             if !pass.read(dataplane)? {
                 // Without an answer it stays a source: it is only shown as one.
                 let client = |addr| dataplane.client(addr).is_ok_and(|client| client.is_some());
@@ -87,14 +81,9 @@ impl HotSources {
     }
 }
 
-/// Time that a pass takes in calm where `known` entries were found: few are read as often as in a flood.
-fn calm_pass(known: usize) -> Duration {
-    PASS.mul_f64(1.0 + (CALM - 1.0) * (known as f64 / f64::from(ENTRIES)).min(1.0))
-}
-
-/// Batches that a poll reads, so that a pass through full tables `lasts` so long.
-fn batches(poll: Duration, lasts: Duration) -> u128 {
-    (u128::from(ENTRIES) / BATCH as u128 * poll.as_millis()).div_ceil(lasts.as_millis()).max(2)
+/// Batches that a poll reads, so that a pass through full tables takes [`PASS`].
+fn batches(poll: Duration) -> u128 {
+    (BATCHES * poll.as_millis()).div_ceil(PASS.as_millis()).max(2)
 }
 
 impl Pass {
@@ -224,24 +213,10 @@ mod tests {
 
     #[test]
     fn full_tables_are_read_in_time_at_any_pace() {
-        for (poll, lasts) in [50, 100, 250, 1000]
-            .into_iter()
-            .flat_map(|poll| [(poll, PASS), (poll, calm_pass(ENTRIES as usize))])
-        {
-            let all = u128::from(ENTRIES) / BATCH as u128;
-            let polls = all.div_ceil(batches(Duration::from_millis(poll), lasts));
-            assert!(
-                polls * u128::from(poll) <= (lasts.as_millis()) + u128::from(poll),
-                "{poll} ms"
-            );
+        for poll in [50, 100, 250, 1000] {
+            let polls = BATCHES.div_ceil(batches(Duration::from_millis(poll)));
+            assert!(polls * u128::from(poll) <= PASS.as_millis() + u128::from(poll), "{poll} ms");
         }
-        assert_eq!(batches(Duration::ZERO, PASS), 2, "each table needs one");
-    }
-
-    #[test]
-    fn in_calm_many_entries_are_read_less_often_and_few_are_not() {
-        assert_eq!(calm_pass(0), PASS);
-        assert!(calm_pass(100) < PASS.mul_f64(1.02));
-        assert_eq!(calm_pass(ENTRIES as usize), PASS.mul_f64(CALM));
+        assert_eq!(batches(Duration::ZERO), 2, "each table needs one");
     }
 }

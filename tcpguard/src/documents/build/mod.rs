@@ -141,6 +141,9 @@ fn stops(report: &Report, attack: &IncidentReport) -> bool {
     listeners.all(|listener| listener.state != engine::ListenerState::Attacked)
 }
 
+/// The share by which the clients of a second differ from their mean at most, where cookies answer them alone.
+const CLIENTS_VARY: f64 = 0.2;
+
 /// The share of an attack that is kept from the stack, out of the SYNs of the last second that
 /// completed no handshake. `None` if there were none, if the incident is no flood, and if the rate
 /// is not known.
@@ -148,7 +151,11 @@ fn stopped_share(report: &Report, attack: &IncidentReport) -> Option<f64> {
     let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
     let (stopped, all) = match at {
         Some(at) => {
-            let stopped = at.dropped_rate + at.cookie_rate;
+            // A cookie that a client returns stops nothing. So little may be the clients of another second.
+            let unreturned = (at.cookie_rate - at.completions.rate).max(0.0);
+            let of_flood =
+                if unreturned > at.cookie_rate * CLIENTS_VARY { unreturned } else { 0.0 };
+            let stopped = at.dropped_rate + of_flood;
             (stopped, stopped + at.reaching_rate)
         }
         None => (attack.stopped_rate, attack.syn_rate),

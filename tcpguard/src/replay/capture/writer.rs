@@ -8,10 +8,11 @@ use crate::documents::CapturedSyn;
 
 use super::pcapng::{BYTE_ORDER, DESCRIPTION, ENHANCED_PACKET, INTERFACE, RESOLUTION, SECTION};
 
-/// `LINKTYPE_RAW`: packets begin with the IP header.
-const RAW: u16 = 101;
-/// Longest header that is kept, in bytes.
-const SNAP: u32 = 112;
+/// `LINKTYPE_ETHERNET`. libpcap takes a second interface of `LINKTYPE_RAW` for one of another type, and ends there.
+const ETHERNET: u16 = 1;
+/// Longest IP header with what follows that is kept, and an Ethernet header, in bytes.
+const SNAP: u32 = 112 + ETHERNET_BYTES;
+const ETHERNET_BYTES: u32 = 14;
 
 /// Option codes (draft-ietf-opsawg-pcapng).
 const COMMENT: u16 = 1;
@@ -57,12 +58,18 @@ impl Writer {
     pub fn add(&mut self, syn: &CapturedSyn) {
         let interface = self.interface(syn.one_in);
         let header = &syn.header;
-        let captured = header.len() as u32;
-        let whole = packet_length(header).unwrap_or_default().max(captured);
+        let kept = header.len() as u32;
+        let whole = ETHERNET_BYTES + packet_length(header).unwrap_or_default().max(kept);
+        let captured = ETHERNET_BYTES + kept;
         let mut body = Vec::new();
         for word in [interface, (syn.at_ns >> 32) as u32, syn.at_ns as u32, captured, whole] {
             body.extend(word.to_le_bytes());
         }
+        // XDP keeps no hardware addresses.
+        let is_v6 = header.first().is_some_and(|first| first >> 4 == 6);
+        let ethertype: u16 = if is_v6 { 0x86dd } else { 0x0800 };
+        body.extend([0; 12]);
+        body.extend(ethertype.to_be_bytes());
         body.extend(header);
         body.resize(body.len().next_multiple_of(4), 0);
         let word = if syn.answered { "answered" } else { "dropped" };
@@ -87,7 +94,7 @@ impl Writer {
             return known as u32;
         }
         let mut body = Vec::new();
-        body.extend([RAW.to_le_bytes(), [0; 2]].concat());
+        body.extend([ETHERNET.to_le_bytes(), [0; 2]].concat());
         body.extend(SNAP.to_le_bytes());
         option(&mut body, NAME, format!("xdp-1in{one_in}").as_bytes());
         option(&mut body, DESCRIPTION, format!("{BEFORE}{one_in}{AFTER}").as_bytes());
@@ -159,9 +166,9 @@ mod tests {
         let mut packet = Packet::default();
         for (header, one_in, length) in captured {
             assert!(capture.next(&mut packet).unwrap());
-            assert_eq!((&packet.bytes, packet.one_in), (&header, Some(one_in)));
-            assert_eq!((packet.link, packet.at_ns), (RAW, Some(1_767_323_044_000_000_123)));
-            assert_eq!(packet.length, length);
+            assert_eq!((&packet.bytes[14..], packet.one_in), (&header[..], Some(one_in)));
+            assert_eq!((packet.link, packet.at_ns), (ETHERNET, Some(1_767_323_044_000_000_123)));
+            assert_eq!(packet.length, 14 + length);
         }
         assert!(!capture.next(&mut packet).unwrap());
     }

@@ -125,6 +125,7 @@ fn an_address_whose_cookies_get_lost_has_none_and_the_others_keep_theirs() {
     assert_eq!(status.mitigation("cookies"), Some("active"), "{}", agent.log());
     lab.client.exec("nft delete table ip lost").unwrap();
     let since = boot_ns();
+    let status = agent.status().unwrap();
     let cookies = |status: &Status| status.listener_total(PORT, "cookies_sent");
     let enough = cookies(&status) + 20;
     let more = |status: &Status| cookies(status) >= enough;
