@@ -49,7 +49,8 @@ impl Engine {
         self.listeners.monitors.values().map(|monitor| monitor.id)
     }
 
-    /// Returns whether clients try to connect to a listener as they normally do, and none succeeds.
+    /// Returns whether clients try to connect to a listener as they normally do, and none succeeds. One at rest has
+    /// no SYNs.
     pub fn is_wanted(&self, id: ListenerId) -> bool {
         self.listeners.monitors.values().any(|monitor| monitor.id == id && monitor.is_wanted())
     }

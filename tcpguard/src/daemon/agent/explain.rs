@@ -53,7 +53,7 @@ impl Agent {
             replies,
             listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
             mitigations,
-            forced: self.forced(&touches, clock.now),
+            forced: self.forced(net, &touches, clock.now),
             prefix: net.to_string(),
             mode: report.mode,
             rules: rules(&|rule| match &rule.matcher {
@@ -110,17 +110,17 @@ impl Agent {
         Some(Replies { network: network(ip).to_string(), left, most })
     }
 
-    /// The rules on sources, by number, that drop the SYNs of exempt prefixes too: in the kernel they are forced, or
-    /// what they touch is allowlisted and not protected.
-    fn forced(&self, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
+    /// The rules on sources, by number, that drop the SYNs of `asked` although it is exempt: in the kernel they are
+    /// forced, or it is exempt by the allowlist alone, over which an operator's rules go.
+    fn forced(&self, asked: &IpNet, touches: &dyn Fn(&IpNet) -> bool, now: Timestamp) -> Vec<u32> {
+        let is_protected = self.engine.is_protected(asked);
         let (dataplane, set) = (&self.executor.dataplane, self.executor.config.rule_set);
         let rules = self.engine.rules(now).filter_map(|rule| match &rule.matcher {
             Matcher::Source(net, ports) if touches(net) => {
                 // Those of its other ports are the same.
                 let port = ports.entries().next()?;
                 let found = dataplane.source_rule(set, net, port).ok().flatten()?;
-                let over =
-                    found.flags & RuleRef::OVER_ALLOWLIST != 0 && !self.engine.is_protected(net);
+                let over = found.flags & RuleRef::OVER_ALLOWLIST != 0 && !is_protected;
                 (over || found.flags & RuleRef::FORCED != 0).then_some(rule.id.0)
             }
             _ => None,
