@@ -1,5 +1,4 @@
-//! `tcpguard doctor` on the host that runs the tests, whatever its state: the document, the
-//! archive, and refused calls. Findings on particular hosts are tested with the checks themselves,
+//! `tcpguard doctor` on the host that runs the tests, whatever its state: the document, and refused calls. Findings on particular hosts are tested with the checks themselves,
 //! and on hosts that are broken on purpose in the root tests.
 
 use std::process::{Command, Output};
@@ -68,30 +67,6 @@ fn fix_hints_are_commands_or_comments() {
 }
 
 #[test]
-fn an_archive_holds_what_it_says_and_is_never_written_over_a_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("bundle.tar.gz");
-    let name = path.to_str().unwrap();
-    let output = tcpguard(&["doctor", "--bundle", name, "--anonymous", "--json"]);
-    assert_eq!(output.status.code(), Some(code(&document(&output))));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("doctor.json") && said.contains("no addresses"), "{said}");
-    let listed = Command::new("tar").args(["-tzf", name]).output().unwrap();
-    assert!(listed.status.success(), "{listed:?}");
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    for member in ["doctor.txt", "doctor.json", "tune.json", "proc/meminfo"] {
-        assert!(listed.contains(&format!("tcpguard-doctor/{member}\n")), "{listed}");
-        assert!(said.contains(member), "{said}");
-    }
-    let before = std::fs::read(&path).unwrap();
-    let output = tcpguard(&["doctor", "--bundle", name]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("File exists") && said.contains("--bundle FILE"), "{said}");
-    assert_eq!(std::fs::read(&path).unwrap(), before);
-}
-
-#[test]
 fn a_broken_configuration_is_reported_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tcpguard.toml");
@@ -113,11 +88,8 @@ fn a_broken_configuration_is_reported_line_by_line() {
 #[test]
 fn what_contradicts_itself_is_a_usage_error() {
     for line in [
-        &["doctor", "--anonymous"][..],
-        &["doctor", "--fix-hints", "--bundle", "x"],
-        &["doctor", "--fix-hints", "--json"],
+        &["doctor", "--fix-hints", "--json"][..],
         &["doctor", "-i", "eth0", "eth1"],
-        &["doctor", "--bundle"],
     ] {
         let output = tcpguard(line);
         assert_eq!(output.status.code(), Some(2), "{line:?}");

@@ -110,7 +110,7 @@ impl Hint for Error {
                 "use sudo, or give the service CAP_NET_ADMIN: systemctl edit tcpguard".to_owned()
             }
             Self::NoAnswer { .. } => "journalctl -k".to_owned(),
-            Self::Garbled { .. } => "tcpguard doctor --bundle FILE".to_owned(),
+            Self::Garbled { .. } => "sudo tcpguard doctor".to_owned(),
             Self::Unstable { .. } => "try again later; changes: ip monitor link".to_owned(),
             Self::NoSockDiag => "modprobe tcp_diag".to_owned(),
             Self::NoSockDestroy => "sysctl -w net.ipv4.tcp_synack_retries=3".to_owned(),

@@ -210,8 +210,7 @@ fn passed(out: &mut impl Write, passed: &[Finding], view: &View) -> fmt::Result 
 fn next(doctor: &Doctor) -> &'static str {
     match doctor.findings.first().map(|finding| finding.severity) {
         Some(Severity::Critical | Severity::Warning) => {
-            "the commands alone: tcpguard doctor --fix-hints; a file for a bug report: sudo tcpguard doctor \
-             --bundle FILE"
+            "the commands alone: tcpguard doctor --fix-hints"
         }
         _ if !doctor.unknown.is_empty() => "check as root: sudo tcpguard doctor",
         Some(Severity::Notice) | None => "the present state: tcpguard status",

@@ -14,16 +14,10 @@ pub struct DoctorArgs {
     #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
     /// Print only the hints, one command per line
-    #[arg(long, conflicts_with = "bundle")]
+    #[arg(long)]
     pub fix_hints: bool,
-    /// Write a support archive to this new file
-    #[arg(long, value_name = "FILE")]
-    pub bundle: Option<PathBuf>,
-    /// Replace addresses and the host name in the archive by pseudonyms
-    #[arg(long, requires = "bundle")]
-    pub anonymous: bool,
     /// Test which SYN cookies work on this host, and save the result
-    #[arg(long, conflicts_with_all = ["interface", "fix_hints", "bundle"])]
+    #[arg(long, conflicts_with_all = ["interface", "fix_hints"])]
     pub selftest: bool,
     /// Test only if there is no result for this kernel and these sysctls
     #[arg(long, requires = "selftest")]
@@ -43,8 +37,6 @@ Examples:
   sudo tcpguard doctor                            # every check
   sudo tcpguard doctor -i eth0                    # one interface
   sudo tcpguard doctor --fix-hints                # commands only
-  sudo tcpguard doctor --bundle help.tar.gz       # support archive, with addresses
-  sudo tcpguard doctor --bundle help.tar.gz --anonymous
   sudo tcpguard doctor --selftest                 # kinds of SYN cookies that work on this host";
 
 /// `tcpguard tune`

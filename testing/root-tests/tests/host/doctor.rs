@@ -347,23 +347,6 @@ fn mistakes_in_the_configuration_are_reported_with_their_lines() {
 }
 
 #[test]
-fn an_archive_for_support_names_no_host_if_so_requested() {
-    let host = host();
-    host.ip(&["address add 192.0.2.77/24 dev eth0"]).unwrap();
-    for (file, option) in [("/run/plain.tar.gz", None), ("/run/hidden.tar.gz", Some("--anonymous"))]
-    {
-        let mut bundle = command(&host, &["--bundle", file]);
-        bundle.args(option);
-        Said::of(bundle);
-        let text = host.exec(&format!("tar --extract --to-stdout --gzip --file {file}")).unwrap();
-        assert_eq!(text.contains("192.0.2.77"), option.is_none(), "{file}");
-        assert!(text.contains("tcpguard.doctor/1") && text.contains("tcpguard.tune/1"), "{file}");
-    }
-    let modes = host.exec("stat --format %a /run/plain.tar.gz /run/hidden.tar.gz").unwrap();
-    assert_eq!(modes, "600\n600\n");
-}
-
-#[test]
 fn a_drop_in_that_breaks_the_service_is_named() {
     let drop_in = "/etc/systemd/system/tcpguard.service.d/site.conf";
     let journal = "/etc/systemd/journald.conf.d/zz-site.conf";
