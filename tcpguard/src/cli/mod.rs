@@ -252,9 +252,6 @@ verbs! { |session, global|
         #[command(hide = true, after_help = RESTORE_SYSCTLS)]
         RestoreSysctls => restore_sysctls::run(session),
             prints ["tcpguard.restore-sysctls/1" => restore_sysctls::Restored];
-        /// Print the numbers that a shell completes
-        #[command(hide = true)]
-        Complete(args: CompleteArgs) => completions::complete(&args, session);
         /// Write the manual pages
         #[command(hide = true)]
         Manual(args: ManualArgs) => manual::run(&args, session);

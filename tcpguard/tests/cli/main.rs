@@ -3,7 +3,6 @@
 
 mod agent;
 mod agent_gone;
-mod completions;
 mod config;
 mod documents;
 mod host;

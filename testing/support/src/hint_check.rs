@@ -5,7 +5,7 @@
 /// The reference of all commands.
 const COMMANDS: &str = include_str!("../../../docs/commands.md");
 /// Verbs for programs, and clap's own.
-const OTHERS: [&str; 3] = ["complete", "help", "manual"];
+const OTHERS: [&str; 2] = ["help", "manual"];
 
 /// The verbs of tcpguard, sorted. A test of the command line compares them with its own.
 pub fn verbs() -> Vec<&'static str> {

@@ -252,30 +252,6 @@ pub enum Shell {
     Fish,
 }
 
-/// `tcpguard complete`
-#[derive(Debug, clap::Args)]
-#[command(after_help = COMPLETE)]
-pub struct CompleteArgs {
-    /// Numbers to print
-    #[arg(value_enum)]
-    pub numbers: Numbers,
-}
-
-const COMPLETE: &str = "\
-The completion scripts run it. Without an agent it prints nothing.
-
-Examples:
-  tcpguard complete incidents";
-
-/// Numbers that an agent has given.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Numbers {
-    /// Open and past incidents
-    Incidents,
-    /// Rules in effect
-    Rules,
-}
-
 /// `tcpguard manual`
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
