@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use support::{calm, degraded, flooded, losing, status};
 use tcpguard::control::{Incoming, METRICS_SOCKET, RefusalKind, Request, Response};
 use tcpguard::documents::Status;
-use tcpguard::telemetry::metrics::{Family, Format, Kind, MetricsServer, of_status, text};
+use tcpguard::telemetry::metrics::{Family, MetricsServer, of_status, text};
 use tcpguard_engine::Mode;
 use tcpguard_host::finding::Finding;
 use tokio::sync::{mpsc, oneshot};
@@ -45,25 +45,13 @@ fn scenes() -> [(&'static str, Status); 5] {
     ]
 }
 
-/// OpenMetrics describes counters and the program under other names, and marks the end.
 #[test]
-fn an_attack_in_both_forms() {
-    let attacked = status(flooded(Mode::Enforce));
-    let prometheus = text(of_status(&attacked), Format::Prometheus);
+fn an_attack_in_numbers() {
+    let metrics = text(&of_status(&status(flooded(Mode::Enforce))));
     // The samples of a class without an incident are zero, and say nothing that the others do not.
     let is_idle = |line: &str| line.contains("{class=") && line.ends_with(" 0\n");
-    let page: String = prometheus.split_inclusive('\n').filter(|line| !is_idle(line)).collect();
+    let page: String = metrics.split_inclusive('\n').filter(|line| !is_idle(line)).collect();
     assert_expected("metrics-prometheus", &page);
-    let renamed = |line: &str| match line.starts_with('#') {
-        true => line.replacen("_total ", " ", 1).replacen("_info gauge", " info", 1),
-        false => line.to_owned(),
-    };
-    let renamed = prometheus.lines().map(renamed);
-    let open: Vec<String> = renamed.chain(["# EOF".to_owned()]).collect();
-    let found = text(of_status(&attacked), Format::OpenMetrics);
-    let found: Vec<&str> = found.lines().collect();
-    assert_eq!(found[0], "# HELP tcpguard_build Version and mode of the agent.");
-    assert_eq!(found[1..], open[1..]);
 }
 
 /// A flood has millions of sources, and a reader of metrics has no need to know them.
@@ -96,16 +84,15 @@ fn names_and_labels_keep_the_rules_of_the_standard() {
     for (scene, status) in scenes() {
         let mut names = BTreeSet::new();
         for family in of_status(&status) {
-            let Family { name, help, kind, samples } = family;
+            let Family { name, help, samples } = family;
             assert!(word(name) && names.insert(name), "{scene}: {name}");
-            assert!(!name.ends_with("_total") && !name.ends_with("_info"), "{name}");
             assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{name}: {help}");
             let mut labels = BTreeSet::new();
             for sample in samples {
                 assert!(sample.labels.iter().all(|(label, _)| word(label)), "{name}");
                 assert!(labels.insert(sample.labels), "{scene}: {name} has a sample twice");
             }
-            assert!(kind != Kind::Info || labels.len() == 1, "{name}");
+            assert!(!name.ends_with("_info") || labels.len() == 1, "{name}");
         }
     }
 }
@@ -125,8 +112,8 @@ fn a_host_with_thousands_of_listeners_is_affordable() {
     assert_eq!(of("listener_half_open").samples.len(), 64);
     let first = &of("listener_half_open").samples[0].labels;
     assert_eq!(first[1], ("port", "443".to_owned()), "the one under attack");
-    let openmetrics = text(families.clone(), Format::OpenMetrics);
-    assert!(openmetrics.contains("tcpguard_listeners 2002\n"), "{openmetrics}");
+    let metrics = text(&families);
+    assert!(metrics.contains("tcpguard_listeners 2002\n"), "{metrics}");
 }
 
 /// docs/metrics.md lists every family with its labels, and no other.
@@ -145,11 +132,6 @@ fn the_manual_lists_every_family() {
     let mut families = BTreeSet::new();
     for (_, status) in scenes() {
         for family in of_status(&status) {
-            let suffix = match family.kind {
-                Kind::Counter => "_total",
-                Kind::Info => "_info",
-                Kind::Gauge => "",
-            };
             let mut labels: Vec<&str> = Vec::new();
             for (label, _) in family.samples.iter().flat_map(|sample| &sample.labels) {
                 if !labels.contains(label) {
@@ -157,7 +139,7 @@ fn the_manual_lists_every_family() {
                 }
             }
             if !family.samples.is_empty() {
-                families.insert((format!("{}{suffix}", family.name), labels.join(", ")));
+                families.insert((family.name.to_owned(), labels.join(", ")));
             }
         }
     }
@@ -169,11 +151,7 @@ fn the_manual_lists_every_family() {
 fn alert_rules_and_dashboard_ask_for_numbers_that_there_are() {
     let mut known = BTreeSet::new();
     for (_, status) in scenes() {
-        known.extend(of_status(&status).iter().map(|family| match family.kind {
-            Kind::Counter => format!("tcpguard_{}_total", family.name),
-            Kind::Info => format!("tcpguard_{}_info", family.name),
-            Kind::Gauge => format!("tcpguard_{}", family.name),
-        }));
+        known.extend(of_status(&status).iter().map(|family| format!("tcpguard_{}", family.name)));
     }
     for file in ["packaging/prometheus/alerts.yml", "packaging/grafana/tcpguard.json"] {
         let text = std::fs::read_to_string(repository(file)).unwrap();
@@ -273,22 +251,16 @@ fn attacked() -> Response {
 }
 
 #[test]
-fn a_scrape_gets_the_form_that_it_asks_for() {
+fn a_scrape_gets_the_numbers_whatever_it_accepts() {
     let served = Served::with(attacked);
-    for (accept, content_type, format) in [
-        ("", "text/plain; version=0.0.4; charset=utf-8", Format::Prometheus),
-        (
-            "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Format::OpenMetrics,
-        ),
-    ] {
+    for accept in ["", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n"] {
         let answer =
             served.ask(&format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{accept}\r\n"));
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-        assert!(head.contains(&format!("content-type: {content_type}")), "{head}");
-        assert_eq!(body, text(of_status(&status(flooded(Mode::Enforce))), format));
+        let content_type = "content-type: text/plain; version=0.0.4; charset=utf-8";
+        assert!(head.contains(content_type), "{head}");
+        assert_eq!(body, text(&of_status(&status(flooded(Mode::Enforce)))));
     }
 }
 

@@ -163,7 +163,8 @@ verbs! { |session, global|
         Check(args: CheckArgs) => Ok(check::run(&args, session)),
             prints ["tcpguard.check/1" => shown::monitoring::Report];
         /// Print metrics for Prometheus
-        Metrics(args: MetricsArgs) => metrics::run(&args, session);
+        #[command(after_help = METRICS)]
+        Metrics => metrics::run(session);
     }
     "Mitigate" {
         /// Show or set the mode: observe, enforce or off

@@ -4,36 +4,24 @@ use super::host::Host;
 use super::support::{calm, degraded, losing, status};
 
 #[test]
-fn metrics_come_in_two_forms() {
+fn metrics_are_text_and_no_json() {
     let host = Host::with(status(calm()));
-    let open = host.run(&["metrics"]);
-    assert_eq!((open.code, &*open.stderr), (Some(0), ""), "{open:#?}");
-    assert!(open.stdout.contains("\n# TYPE tcpguard_packets counter\n"), "{open:#?}");
-    assert!(open.stdout.ends_with("\n# EOF\n"), "{open:#?}");
-    let plain = host.run(&["metrics", "--format", "prometheus"]);
+    let plain = host.run(&["metrics"]);
     assert_eq!((plain.code, &*plain.stderr), (Some(0), ""), "{plain:#?}");
     assert!(plain.stdout.contains("\n# TYPE tcpguard_packets_total counter\n"), "{plain:#?}");
     let usage = host.run(&["metrics", "--json"]);
     assert_eq!((usage.code, &*usage.stdout), (Some(2), ""), "{usage:#?}");
-    assert!(
-        usage.stderr.ends_with("hint: use --format, or: tcpguard status --json\n"),
-        "{usage:#?}"
-    );
-    assert_eq!(host.run(&["metrics", "--format", "graphite"]).code, Some(2));
+    assert!(usage.stderr.ends_with("hint: tcpguard status --json\n"), "{usage:#?}");
 }
 
 #[test]
 fn that_there_is_no_agent_is_a_number_too() {
     let host = Host::without_agent();
-    for (form, end) in [("openmetrics", "# EOF\n"), ("prometheus", "")] {
-        let outcome = host.run(&["metrics", "--format", form]);
-        let expected = format!(
-            "# HELP tcpguard_up 1 if the agent responds, else 0.\n# TYPE tcpguard_up gauge\n\
-             tcpguard_up 0\n{end}"
-        );
-        assert_eq!((outcome.code, &outcome.stdout), (Some(3), &expected), "{outcome:#?}");
-        assert!(outcome.stderr.ends_with("systemctl start tcpguard\n"), "{outcome:#?}");
-    }
+    let outcome = host.run(&["metrics"]);
+    let expected = "# HELP tcpguard_up 1 if the agent responds, else 0.\n# TYPE tcpguard_up gauge\n\
+                    tcpguard_up 0\n";
+    assert_eq!((outcome.code, &*outcome.stdout), (Some(3), expected), "{outcome:#?}");
+    assert!(outcome.stderr.ends_with("systemctl start tcpguard\n"), "{outcome:#?}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Arguments of verbs for monitoring.
 
-use clap::ValueEnum;
-
 use super::with_exit_status;
 use crate::documents::monitoring::Threshold;
 
@@ -52,30 +50,11 @@ Examples:
   tcpguard check --warn half_open=50 --crit half_open=90 --crit clients=50:
   tcpguard check --quiet                          # exit code only";
 
-/// `tcpguard metrics`
-#[derive(Debug, clap::Args)]
-#[command(after_help = METRICS)]
-pub struct MetricsArgs {
-    /// Print this format
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub format: MetricsFormat,
-}
-
-/// Format of metrics.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum MetricsFormat {
-    /// OpenMetrics 1.0
-    #[default]
-    Openmetrics,
-    /// Prometheus text format 0.0.4 (promtool, textfile collector)
-    Prometheus,
-}
-
-const METRICS: &str = "\
-The agent also serves the metrics on /run/tcpguard/metrics.sock and, if configured, over TCP. Without
-an agent only tcpguard_up 0 is printed.
+pub(in crate::cli) const METRICS: &str = "\
+The text format of Prometheus. The agent also serves it on /run/tcpguard/metrics.sock and, if
+configured, over TCP. Without an agent only tcpguard_up 0 is printed.
 
 Examples:
   tcpguard metrics
-  tcpguard metrics --format prometheus | promtool check metrics
+  tcpguard metrics | promtool check metrics
   curl --unix-socket /run/tcpguard/metrics.sock http://localhost/metrics";

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use tcpguard_engine::{IncidentClass, ListenerState};
 
-use super::format::{Family, Kind, Sample, Value};
+use super::format::{Family, Sample, Value};
 use crate::documents::{Incident, Interface, Listener, State, Status};
 
 /// Number of listeners with samples of their own: a host may have thousands, a monitoring system pays for each.
@@ -40,13 +40,13 @@ pub fn of_status(status: &Status) -> Vec<Family> {
     families
 }
 
-fn family(kind: Kind, name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
-    Family { name, help, kind, samples }
+fn family(name: &'static str, help: &'static str, samples: Vec<Sample>) -> Family {
+    Family { name, help, samples }
 }
 
 fn up(answers: bool) -> Family {
     let value = Value::Count(answers.into());
-    family(Kind::Gauge, "up", "1 if the agent responds, else 0.", vec![Sample::new([], value)])
+    family("up", "1 if the agent responds, else 0.", vec![Sample::new([], value)])
 }
 
 fn agent(status: &Status) -> Vec<Family> {
@@ -60,26 +60,22 @@ fn agent(status: &Status) -> Vec<Family> {
     let counts = &status.counts;
     vec![
         family(
-            Kind::Info,
-            "build",
+            "build_info",
             "Version and mode of the agent.",
             vec![Sample::new(labels, Value::Count(1))],
         ),
         up(true),
         family(
-            Kind::Gauge,
             "state",
             "State of tcpguard: 1 for the present state, 0 for the others.",
             STATES.iter().map(state).collect(),
         ),
         family(
-            Kind::Gauge,
             "heartbeat_timestamp_seconds",
             "Time of the agent's last heartbeat. The XDP program fails open 30 s after it.",
             heartbeat.map(|at| Sample::new([], Value::Amount(at))).into_iter().collect(),
         ),
         family(
-            Kind::Gauge,
             "agent_heap_bytes",
             "Heap memory in use by the agent.",
             daemon
@@ -89,14 +85,12 @@ fn agent(status: &Status) -> Vec<Family> {
                 .collect(),
         ),
         family(
-            Kind::Gauge,
             "config_valid",
             "1 if the last configuration read is valid. If not, the previous one is in effect.",
             vec![Sample::new([], Value::Count(daemon.config.valid.into()))],
         ),
         family(
-            Kind::Counter,
-            "reload",
+            "reload_total",
             "Configuration reloads since the agent started.",
             vec![
                 Sample::new([("result", "applied")], Value::Count(counts.reloads_applied)),
@@ -104,7 +98,6 @@ fn agent(status: &Status) -> Vec<Family> {
             ],
         ),
         family(
-            Kind::Gauge,
             "last_reload_timestamp_seconds",
             "Time at which the configuration in effect was read.",
             vec![Sample::new(
@@ -139,19 +132,16 @@ fn attacks(status: &Status) -> Vec<Family> {
         |(addr, port, estimate): &(IpAddr, u16, u64)| at(*addr, *port, Value::Count(*estimate));
     vec![
         family(
-            Kind::Gauge,
             "incident_active",
             "Open attacks and other incidents.",
             IncidentClass::ALL.iter().map(active).collect(),
         ),
         family(
-            Kind::Counter,
-            "incidents",
+            "incidents_total",
             "Attacks and other incidents since the agent started.",
             IncidentClass::ALL.iter().map(total).collect(),
         ),
         family(
-            Kind::Gauge,
             "sources_estimate",
             "Distinct sources of an open flood (lower bound), by listener.",
             sources.iter().map(estimate).collect(),
@@ -167,26 +157,22 @@ fn packets(status: &Status) -> Vec<Family> {
     let cookies = &status.cookies;
     vec![
         family(
-            Kind::Gauge,
             "interface_attached",
             "1 if the XDP program is attached to the interface, else 0.",
             of_each(|interface| interface.attached.into()),
         ),
         family(
-            Kind::Counter,
-            "packets",
+            "packets_total",
             "Packets received, by verdict and reason.",
             status.interfaces.iter().flat_map(verdicts).collect(),
         ),
         family(
-            Kind::Counter,
-            "syn_packets",
+            "syn_packets_total",
             "SYNs received.",
             of_each(|interface| interface.totals.syn),
         ),
         family(
-            Kind::Counter,
-            "syncookies",
+            "syncookies_total",
             "SYN cookies by result. Resets when a listener is removed.",
             vec![
                 Sample::new([("result", "sent")], Value::Count(cookies.sent)),
@@ -195,8 +181,7 @@ fn packets(status: &Status) -> Vec<Family> {
             ],
         ),
         family(
-            Kind::Counter,
-            "syncookies_unanswered",
+            "syncookies_unanswered_total",
             "SYNs without a SYN cookie although cookies were sent at their listener, by reason.",
             cookies
                 .unanswered
@@ -237,13 +222,11 @@ fn losses(status: &Status) -> Vec<Family> {
     let skew = losses.skew.map(|share| Sample::new([], Value::Amount(share)));
     vec![
         family(
-            Kind::Counter,
-            "dropped_before_xdp",
+            "dropped_before_xdp_total",
             "Packets dropped in NIC rings and CPU backlogs, since boot or since the interface was created.",
             rings.chain([backlogs]).collect(),
         ),
         family(
-            Kind::Gauge,
             "busiest_cpu_ratio",
             "Share of all packets that the busiest CPU receives.",
             skew.into_iter().collect(),
@@ -276,55 +259,46 @@ fn listeners(status: &Status) -> Vec<Family> {
     };
     vec![
         family(
-            Kind::Gauge,
             "listeners",
             "Monitored listeners. Other listener metrics cover 64: those in trouble, then the busiest.",
             vec![Sample::new([], Value::Count(status.listeners.len() as u64))],
         ),
         family(
-            Kind::Counter,
-            "listener_handshakes_completed",
+            "listener_handshakes_completed_total",
             "Completed handshakes.",
             count(|listener| listener.totals.completed()),
         ),
         family(
-            Kind::Gauge,
             "listener_handshakes_baseline_per_second",
             "Baseline of completed handshakes per second, learned while no incident is open.",
             amount(|listener| listener.clients.baseline_pps),
         ),
         family(
-            Kind::Gauge,
             "listener_clients_ratio",
             "Completed handshakes of the last 8 s as a share of those that clients attempted, if at least 2/s.",
             amount(|listener| listener.clients.ratio),
         ),
         family(
-            Kind::Counter,
-            "listener_syns",
+            "listener_syns_total",
             "SYNs to the listener, retransmissions included.",
             count(|listener| listener.totals.syn),
         ),
         family(
-            Kind::Counter,
-            "listener_syns_matched",
+            "listener_syns_matched_total",
             "SYNs matched by rules or above rate limits: dropped in mode enforce, else counted.",
             count(|listener| listener.totals.matched()),
         ),
         family(
-            Kind::Gauge,
             "listener_half_open",
             "Half-open handshakes.",
             of_each(|listener| listener.half_open),
         ),
         family(
-            Kind::Gauge,
             "listener_accept_queue",
             "Connections that wait for the application.",
             of_each(|listener| listener.accept_queue),
         ),
         family(
-            Kind::Gauge,
             "listener_limit",
             "Capacity of each queue of the listener.",
             of_each(|listener| listener.accept_limit),
@@ -360,18 +334,16 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
         .map(|map| Sample::new([("map", &*map.name)], Value::Count(map.max_entries)));
     vec![
         family(
-            Kind::Gauge,
             "rules",
             "Rules by origin, action, and place (wanted by the agent, present in the kernel).",
             counts,
         ),
         family(
-            Kind::Gauge,
             "map_entries",
             "Used entries of a BPF map, at most 5 s old.",
             entries.collect(),
         ),
-        family(Kind::Gauge, "map_max_entries", "Capacity of a BPF map.", room.collect()),
+        family("map_max_entries", "Capacity of a BPF map.", room.collect()),
     ]
 }
 
@@ -382,14 +354,12 @@ fn programs(status: &Status) -> Vec<Family> {
     let time = |ns: u64| Value::Amount(ns as f64 / 1e9);
     vec![
         family(
-            Kind::Counter,
-            "program_run_seconds",
+            "program_run_seconds_total",
             "Run time of a BPF program while kernel.bpf_stats_enabled is 1.",
             counted.iter().map(|it| sample(&it.name, time(it.run_ns))).collect(),
         ),
         family(
-            Kind::Counter,
-            "program_runs",
+            "program_runs_total",
             "Runs of a BPF program while kernel.bpf_stats_enabled is 1.",
             counted.iter().map(|it| sample(&it.name, Value::Count(it.runs))).collect(),
         ),

@@ -9,5 +9,5 @@ mod serve;
 mod slots;
 
 pub use families::{of_status, without_agent};
-pub use format::{Family, Format, Kind, Sample, Value, text};
+pub use format::{Family, Sample, Value, text};
 pub use serve::MetricsServer;

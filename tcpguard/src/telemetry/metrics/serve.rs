@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming as Body};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest, Response as HttpResponse, StatusCode};
@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::format::{Format, text};
+use super::format::{self, text};
 use super::of_status;
 use super::slots::{Client, Slots};
 use crate::control::{
@@ -187,7 +187,7 @@ async fn connection(
 /// The subject of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Asked {
-    Metrics(Format),
+    Metrics,
     OtherPath,
     OtherMethod,
 }
@@ -200,16 +200,13 @@ impl Asked {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Self::OtherMethod;
         }
-        // Several headers of one name are one list (RFC 9110, 5.3).
-        let accept = request.headers().get_all(ACCEPT).iter();
-        let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
-        Self::Metrics(Format::accepted(&accept.join(",")))
+        Self::Metrics
     }
 }
 
 async fn respond(asked: Asked, requests: &mpsc::Sender<Incoming>) -> HttpResponse<Full<Bytes>> {
-    let format = match asked {
-        Asked::Metrics(format) => format,
+    match asked {
+        Asked::Metrics => {}
         Asked::OtherPath => {
             let text = format!("there is nothing here; metrics are at {PATH}\n");
             return plain(StatusCode::NOT_FOUND, text);
@@ -220,14 +217,9 @@ async fn respond(asked: Asked, requests: &mpsc::Sender<Incoming>) -> HttpRespons
             refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refusal;
         }
-    };
+    }
     match ask(Request::Status, SCRAPER, requests).await {
-        Response::Status(status) => {
-            let mut response = plain(StatusCode::OK, text(of_status(&status), format));
-            let content_type = HeaderValue::from_static(format.content_type());
-            response.headers_mut().insert(CONTENT_TYPE, content_type);
-            response
-        }
+        Response::Status(status) => plain(StatusCode::OK, text(&of_status(&status))),
         Response::Refused(refusal) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, refusal.message + "\n")
         }
@@ -242,7 +234,7 @@ async fn respond(asked: Asked, requests: &mpsc::Sender<Incoming>) -> HttpRespons
 fn plain(status: StatusCode, text: String) -> HttpResponse<Full<Bytes>> {
     let mut response = HttpResponse::new(Full::from(text));
     *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    let content_type = HeaderValue::from_static(format::CONTENT_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
@@ -252,28 +244,18 @@ mod tests {
     use super::*;
     use tcpguard_support::hint_check;
 
-    fn asked(method: &str, uri: &str, accept: &[&str]) -> Asked {
-        let mut request = HttpRequest::builder().method(method).uri(uri);
-        for value in accept {
-            request = request.header(ACCEPT, *value);
-        }
-        Asked::of(&request.body(()).unwrap())
+    fn asked(method: &str, uri: &str) -> Asked {
+        Asked::of(&HttpRequest::builder().method(method).uri(uri).body(()).unwrap())
     }
 
     #[test]
     fn there_is_one_path_and_it_is_only_read() {
-        assert_eq!(asked("GET", "/metrics", &[]), Asked::Metrics(Format::Prometheus));
-        assert_eq!(asked("HEAD", "/metrics?x=1", &[]), Asked::Metrics(Format::Prometheus));
-        assert_eq!(asked("POST", "/metrics", &[]), Asked::OtherMethod);
+        assert_eq!(asked("GET", "/metrics"), Asked::Metrics);
+        assert_eq!(asked("HEAD", "/metrics?x=1"), Asked::Metrics);
+        assert_eq!(asked("POST", "/metrics"), Asked::OtherMethod);
         for path in ["/", "/metrics/", "/metrics/../status", "//metrics"] {
-            assert_eq!(asked("GET", path, &[]), Asked::OtherPath, "{path}");
+            assert_eq!(asked("GET", path), Asked::OtherPath, "{path}");
         }
-    }
-
-    #[test]
-    fn headers_of_one_name_are_one_list() {
-        let accept = ["text/plain;q=0.5", "application/openmetrics-text"];
-        assert_eq!(asked("GET", "/metrics", &accept), Asked::Metrics(Format::OpenMetrics));
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
     let stopped = "sum(rate(tcpguard_packets_total{verdict=~\"drop|tx\"}[5s]))";
     wait(stopped, |rate| rate > 2_500.0);
     wait("ALERTS{alertname=\"TcpguardAttack\",alertstate=\"firing\"}", is_one);
-    let output = agent::cli(&lab.edge, &["metrics", "--format", "prometheus"]).unwrap();
+    let output = agent::cli(&lab.edge, &["metrics"]).unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_faultless(&lab.edge, &["check", "metrics"], &String::from_utf8(output.stdout).unwrap());
     drop(running);
@@ -80,7 +80,7 @@ fn prometheus_sees_a_flood_come_and_raises_the_alarm() {
 }
 
 const BEGIN: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n";
-const END: &str = "Accept: application/openmetrics-text\r\n\r\n";
+const END: &str = "Accept: text/plain\r\n\r\n";
 
 /// Sends `request` and reads all that the agent answers.
 fn exchange(mut stream: impl Read + Write, request: &str) -> anyhow::Result<String> {
@@ -128,7 +128,6 @@ fn the_unix_socket_is_served_without_any_configuration() {
     let answer = lab.edge.run(|| exchange(UnixStream::connect(socket)?, &request)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\ntcpguard_build_info{version=\""), "{answer}");
-    assert!(answer.ends_with("\n# EOF\n"), "{answer}");
     let listening = lab.edge.exec("ss -Hltn").unwrap();
     assert!(!listening.contains("9469"), "{listening}");
 }
