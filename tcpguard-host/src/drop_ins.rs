@@ -1,4 +1,4 @@
-//! Directories with files of settings, as systemd has them: sysctl.d(5), journald.conf.d(5).
+//! Directories with files of settings, as systemd has them: sysctl.d(5).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,7 +7,7 @@ use crate::finding::{Finding, Severity, worst_first};
 use crate::time::Time;
 
 /// Programs with which a hint that is a command line begins. Other hints are instructions in prose.
-const PROGRAMS: [&str; 28] = [
+const PROGRAMS: [&str; 27] = [
     "apt-cache",
     "bpftool",
     "chmod",
@@ -30,7 +30,6 @@ const PROGRAMS: [&str; 28] = [
     "systemctl",
     "tc",
     "tcpguard",
-    "timedatectl",
     "top",
     "ulimit",
     "uname",

@@ -25,7 +25,7 @@ pub struct Facts {
     pub host: HostFacts,
     /// The report of `tcpguard tune`.
     pub tune: Tune,
-    /// The service manager and the journal.
+    /// The service manager.
     pub service: Service,
     pub config: ConfigFacts,
     /// True if an agent answers.
@@ -228,17 +228,13 @@ pub struct Link {
     pub device: Device,
 }
 
-/// The service manager and the journal.
+/// The service manager.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Service {
     /// True if systemd runs this host.
     pub systemd: bool,
     /// `systemctl show tcpguard`; empty where there is no such unit, or no systemd.
     pub unit: BTreeMap<String, String>,
-    /// `journald.conf`: where a key is set last, and to what.
-    pub journald: BTreeMap<String, (String, String)>,
-    /// True if the clock is kept; `None` where the kernel does not say.
-    pub synchronised: Option<bool>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,7 +8,6 @@ pub mod checks;
 mod document;
 mod errno;
 pub mod facts;
-pub mod service;
 
 pub use document::{Checked, Doctor, Status, is_command};
 pub use facts::Facts;

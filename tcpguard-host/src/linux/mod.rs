@@ -46,7 +46,6 @@ pub mod softnet;
 mod ssh_sessions;
 pub mod sysctl;
 mod time_namespace;
-pub mod time_sync;
 pub mod veth;
 pub mod virtio;
 pub mod xdp_driver;

@@ -6,8 +6,10 @@ mod kernel;
 mod load;
 mod privileges;
 mod programs;
-pub(super) mod service;
+mod service;
 mod sysctls;
+
+pub use service::PROPERTIES;
 
 use super::document::Checked;
 use super::facts::Facts;
@@ -50,7 +52,7 @@ pub const INTERFACES: [Check; 15] = [
 ];
 
 /// The other checks, in the order in which a start would depend on their subjects.
-pub const THEN: [Check; 9] = [
+pub const THEN: [Check; 7] = [
     sysctls::settings,
     sysctls::listeners,
     firewall::rules,
@@ -58,6 +60,4 @@ pub const THEN: [Check; 9] = [
     load::losses,
     load::skew,
     service::unit,
-    service::journald,
-    service::clock,
 ];

@@ -1,4 +1,4 @@
-//! Checks of the service manager, the unit's settings, and the journal.
+//! Checks of the service manager and the unit's settings.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +142,7 @@ const BREAKS: [Breaks; 12] = [
 ];
 
 /// The properties of `systemctl show` that the checks read.
-pub(in super::super) const PROPERTIES: [&str; 19] = [
+pub const PROPERTIES: [&str; 19] = [
     "LoadState",
     "ActiveState",
     "UnitFileState",
@@ -239,61 +239,4 @@ fn state(id: &str, unit: &BTreeMap<String, String>) -> Vec<Checked> {
         findings.push(Checked::warning(id, words).hint(hint));
     }
     findings
-}
-
-/// Messages within 30 s that an attack on several listeners may cause: journald.conf(5) lets 10,000
-/// pass.
-const BURST: u64 = 200;
-
-pub(in super::super) fn journald(facts: &Facts) -> Vec<Checked> {
-    const CODE: &str = "journald";
-    if !facts.service.systemd {
-        return Vec::new();
-    }
-    let settings = &facts.service.journald;
-    let mut findings = Vec::new();
-    let mut add = |key: &str, broken: fn(&str) -> bool, words: &str, better: &str| {
-        if let Some((place, value)) = settings.get(key)
-            && broken(value)
-        {
-            let file = place.rsplit_once(':').map_or(place.as_str(), |(file, _)| file);
-            let hint = format!("edit {file}: {better}, then: systemctl restart systemd-journald");
-            findings.push(
-                Checked::warning(CODE, format!("{key}={value}: {words}")).about(place).hint(hint),
-            );
-        }
-    };
-    add("Storage", |value| value == "none", "alerts are not stored", "Storage=auto");
-    add(
-        "MaxLevelStore",
-        |level| {
-            ["emerg", "alert", "crit", "err", "warning", "0", "1", "2", "3", "4"].contains(&level)
-        },
-        "messages of priority notice are not stored, such as ends of attacks and audit records",
-        "MaxLevelStore=debug",
-    );
-    add(
-        "RateLimitBurst",
-        // 0 switches the limit off.
-        |burst| burst.parse::<u64>().is_ok_and(|burst| burst > 0 && burst < BURST),
-        "messages about an attack on several listeners are suppressed",
-        "RateLimitBurst=10000",
-    );
-    if findings.is_empty() {
-        findings.push(Checked::passed(CODE, "stores all messages of the agent"));
-    }
-    findings
-}
-
-pub(in super::super) fn clock(facts: &Facts) -> Vec<Checked> {
-    const CODE: &str = "time_sync";
-    vec![match facts.service.synchronised {
-        Some(true) => Checked::passed(CODE, "the clock is synchronised"),
-        Some(false) => Checked::notice(
-            CODE,
-            "the clock is not synchronised: times of attacks differ from those of other hosts",
-        )
-        .hint("timedatectl set-ntp true"),
-        None => Checked::unknown(CODE, "the state of the clock cannot be read").hint("timedatectl"),
-    }]
 }

@@ -7,16 +7,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use tcpguard_host::doctor;
+use tcpguard_host::doctor::{self, checks};
 use tcpguard_host::doctor::facts::{
-    ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges,
+    ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges, Service,
 };
-use tcpguard_host::doctor::service;
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::xdp_driver::page_bytes;
-use tcpguard_host::linux::{Sysctls, accounts, capabilities, container, kernel_release, netns};
+use tcpguard_host::linux::{self, Sysctls, accounts, capabilities, container, kernel_release, netns};
 use tcpguard_host::tune::{HostFacts, Tune};
 
 use super::facts::{Agent, Facts, SelfTested};
@@ -60,7 +59,7 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
             pins: pins(&places.pin_dir),
             host,
             tune,
-            service: service::gather(Path::new("/")),
+            service: service(),
             config,
             agent_runs: matches!(agent, Agent::Running(_)),
             firewall: firewall(places.config.as_deref()),
@@ -70,6 +69,13 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
         layouts: layouts.collect(),
         netns,
     }
+}
+
+fn service() -> Service {
+    // As sd_booted(3) determines it.
+    let systemd = Path::new("/run/systemd/system").is_dir();
+    let unit = systemd.then(|| linux::service::properties(&checks::PROPERTIES));
+    Service { systemd, unit: unit.unwrap_or_default() }
 }
 
 fn firewall(config: Option<&Path>) -> FirewallFacts {

@@ -349,10 +349,8 @@ fn mistakes_in_the_configuration_are_reported_with_their_lines() {
 #[test]
 fn a_drop_in_that_breaks_the_service_is_named() {
     let drop_in = "/etc/systemd/system/tcpguard.service.d/site.conf";
-    let journal = "/etc/systemd/journald.conf.d/zz-site.conf";
     let machine = Machine::boot(&[
         (drop_in, "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX\n"),
-        (journal, "[Journal]\nRateLimitBurst=7\n"),
         ("/etc/tcpguard/tcpguard.toml", ON_ETH0),
     ])
     .unwrap();
@@ -364,6 +362,4 @@ fn a_drop_in_that_breaks_the_service_is_named() {
     let (text, hint) = said.is("unit", "critical");
     assert!(text.contains("RestrictAddressFamilies=AF_UNIX") && text.contains(drop_in));
     assert!(hint.contains("RestrictAddressFamilies=AF_UNIX AF_NETLINK"), "{hint}");
-    let (text, hint) = said.is("journald", "warning");
-    assert!(text.contains("RateLimitBurst=7") && hint.contains(journal), "{text} {hint}");
 }

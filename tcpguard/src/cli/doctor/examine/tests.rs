@@ -197,12 +197,7 @@ fn healthy() -> Facts {
             }],
             tune: judged(&host, &[("net.ipv4.tcp_syncookies", "1")], ""),
             host,
-            service: Service {
-                systemd: true,
-                unit: unit(&[]),
-                journald: Default::default(),
-                synchronised: Some(true),
-            },
+            service: Service { systemd: true, unit: unit(&[]) },
             config: ConfigFacts::Valid {
                 path: "/etc/tcpguard/tcpguard.toml".into(),
                 interfaces: vec!["eth0".to_owned()],
@@ -251,11 +246,6 @@ fn unit(changes: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> 
     ];
     let all = shipped.iter().chain(changes);
     all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn journald(key: &str, value: &str) -> std::collections::BTreeMap<String, (String, String)> {
-    let place = "/etc/systemd/journald.conf.d/x.conf:2".to_owned();
-    [(key.to_owned(), (place, value.to_owned()))].into()
 }
 
 fn with_status(facts: &mut Facts, change: impl FnOnce(&mut Status)) {

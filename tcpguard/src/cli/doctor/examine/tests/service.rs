@@ -98,27 +98,6 @@ pub(super) const CASES: &[Case] = &[
         "by hand",
         "",
     ),
-    (
-        |f| f.of_host.service.journald = journald("Storage", "none"),
-        "journald",
-        WARNING,
-        "not stored",
-        "edit /etc/systemd/journald.conf.d/x.conf",
-    ),
-    (
-        |f| f.of_host.service.journald = journald("RateLimitBurst", "50"),
-        "journald",
-        WARNING,
-        "RateLimitBurst=50",
-        "RateLimitBurst=10000",
-    ),
-    (
-        |f| f.of_host.service.synchronised = Some(false),
-        "time_sync",
-        NOTICE,
-        "not synchronised",
-        "timedatectl",
-    ),
     // The agent.
     (
         |f| stop(f, Agent::Silent("no answer".to_owned())),
