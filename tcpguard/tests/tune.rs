@@ -37,10 +37,9 @@ fn assert_expected(name: &str, found: &str) {
     );
 }
 
-/// The page with all recipes where no change is advised, else with those that the host follows.
 fn page(tune: &Tune) -> String {
     let mut page = String::new();
-    text::tune(&mut page, tune, tune.to_change().is_empty(), &view(true)).unwrap();
+    text::tune(&mut page, tune, &view(true)).unwrap();
     page
 }
 

@@ -56,7 +56,7 @@ const fn number(
 }
 
 /// Every sysctl that is looked at, listeners' first.
-pub static CATALOGUE: [Setting; 23] = [
+pub static CATALOGUE: [Setting; 24] = [
     Setting {
         absent: "this kernel was built without CONFIG_SYN_COOKIES",
         ..number(
@@ -140,6 +140,15 @@ pub static CATALOGUE: [Setting; 23] = [
         "With very many connections to one peer, this host may run out of ports.",
         connection::tw_reuse,
     ),
+    Setting {
+        absent: "removed in Linux 4.12",
+        ..number(
+            "net.ipv4.tcp_tw_recycle",
+            "Reuse of TIME_WAIT by the timestamps of peers.",
+            NO_RISK,
+            connection::tw_recycle,
+        )
+    },
     number(
         "net.ipv4.tcp_max_tw_buckets",
         "Maximum number of connections in TIME_WAIT.",

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::{Advice, Verdict};
 use super::catalogue::Setting;
+use super::sysctl_files::Assignment;
 use crate::finding::{Finding, Severity};
 use crate::time::Time;
 
-/// Every setting with its advice, and the recipes that should not be followed.
+/// Every setting with its advice.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Tune {
     /// Time of the report.
@@ -17,8 +18,6 @@ pub struct Tune {
     pub host: Summary,
     /// Sysctls, those of listeners first, and then the properties of network interfaces.
     pub settings: Vec<Row>,
-    /// Recipes that do harm or have no effect.
-    pub refused: Vec<Refused>,
 }
 
 /// Properties of the host that the advice depends on.
@@ -46,8 +45,11 @@ pub struct Row {
     pub value: Option<String>,
     /// Advice in a word.
     pub verdict: Word,
-    /// Advised value; `null`: no change is advised.
+    /// Advised value; `null`: no change of the present value is advised.
     pub to: Option<String>,
+    /// File and line that set the value at the next boot, where a change is advised; `null`: there is none. Where `to`
+    /// is `null`, too, `value` is not the present value, but that of the file.
+    pub place: Option<String>,
     /// Effect of the setting.
     pub does: String,
     /// Reason for the advice on this host.
@@ -81,24 +83,22 @@ pub enum Word {
     /// No change is advised: an administrator had a reason for the value, it does not matter on this host, or
     /// it is not understood.
     LeaveAlone,
+    /// The value is too small for the load, and a larger one does not help.
+    Short,
     /// The value does harm.
     Harmful,
     /// This host has no such setting.
     Absent,
 }
 
-/// A recipe that is not advised, because it does harm or has no effect.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct Refused {
-    /// Name of the sysctl.
-    pub name: String,
-    /// Text of the recipe: the value, and its supposed purpose.
-    pub recipe: String,
-    /// Reason for which the recipe is not advised.
-    pub why: String,
-    /// Settings of this host that follow the recipe: `running` for the present value of the kernel, or a file
-    /// and line; empty: none.
-    pub found: Vec<String>,
+impl Kind {
+    /// The code of findings about such settings.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Sysctl => "sysctls",
+            Self::Interface => "queues",
+        }
+    }
 }
 
 impl Word {
@@ -106,7 +106,7 @@ impl Word {
     pub const fn severity(self) -> Option<Severity> {
         match self {
             Self::Harmful => Some(Severity::Warning),
-            Self::Change => Some(Severity::Notice),
+            Self::Change | Self::Short => Some(Severity::Notice),
             Self::Good | Self::LeaveAlone | Self::Absent => None,
         }
     }
@@ -115,20 +115,42 @@ impl Word {
 impl Tune {
     /// Returns the settings for which a change is advised, the harmful ones first.
     pub fn to_change(&self) -> Vec<&Row> {
-        let mut rows: Vec<&Row> = self.settings.iter().filter(|row| row.to.is_some()).collect();
+        let mut rows: Vec<&Row> = self.settings.iter().filter(|row| row.is_to_change()).collect();
         rows.sort_by_key(|row| row.verdict != Word::Harmful);
         rows
+    }
+
+    /// The findings about the settings, in their order.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.settings.iter().filter_map(Row::finding)
     }
 }
 
 impl Row {
+    /// Returns whether a change is advised: of the value, or of the line of a file that sets it.
+    pub fn is_to_change(&self) -> bool {
+        matches!(self.verdict, Word::Change | Word::Harmful)
+    }
+
     /// The advice as a finding: a harmful value is a warning, one that could be better a notice.
-    pub fn finding(&self, code: &str) -> Option<Finding> {
-        let (value, to) = [&self.value, &self.to].map(|it| it.as_deref().unwrap_or("-")).into();
-        let text = format!("{value} (advised: {to}): {}", self.why);
-        let hint = self.command.as_deref().unwrap_or("tcpguard tune");
-        let finding = Finding::new(self.verdict.severity()?, code, text);
-        Some(finding.about(&self.name).hint(hint))
+    fn finding(&self) -> Option<Finding> {
+        let severity = self.verdict.severity()?;
+        let value = self.value.as_deref().unwrap_or("-");
+        let advised = self.to.as_ref().map(|to| format!(" (advised: {to})")).unwrap_or_default();
+        let file = self.place.as_ref().map(|place| format!(", set by {place}")).unwrap_or_default();
+        let text = format!("{value}{file}{advised}: {}", self.why);
+        let hint = match (&self.command, &self.place) {
+            (Some(command), _) => command.clone(),
+            (None, Some(place)) => format!("edit {place}: remove {}", self.name),
+            (None, None) => "tcpguard tune".to_owned(),
+        };
+        Some(Finding::new(severity, self.kind.code(), text).about(&self.name).hint(hint))
+    }
+
+    /// Builds the row of a value that a line of a file sets at the next boot.
+    pub(super) fn of_file(setting: &Setting, line: &Assignment, advice: Advice) -> Self {
+        let row = Self::of_sysctl(setting, Some(&line.value), Some(advice));
+        Self { to: None, command: None, undo: None, place: Some(line.to_string()), ..row }
     }
 
     /// Builds the row of a sysctl. Without advice the setting is left alone, with the reason for its absence.
@@ -159,6 +181,7 @@ impl Row {
             undo: to.is_some().then_some(value.as_deref()).flatten().map(write),
             value,
             to,
+            place: None,
         }
     }
 }
@@ -168,6 +191,7 @@ pub(super) fn split(verdict: Verdict) -> (Word, Option<String>) {
     match verdict {
         Verdict::Good => (Word::Good, None),
         Verdict::LeaveAlone => (Word::LeaveAlone, None),
+        Verdict::Short => (Word::Short, None),
         Verdict::Change { to } => (Word::Change, Some(to)),
         Verdict::Harmful { to } => (Word::Harmful, Some(to)),
     }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::catalogue::CATALOGUE;
-use super::folklore::REFUSED;
 use super::{Values, sysctl_files};
 use crate::linux::interfaces::{self, OperState};
 use crate::linux::{self, Connection, Interface, SockDiag, Sysctls, TcpState, device_queues};
@@ -213,7 +212,6 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
 
 fn values(sysctls: &Sysctls, root: &Path) -> Values {
     let names = CATALOGUE.iter().map(|setting| setting.name);
-    let names = names.chain(REFUSED.iter().map(|recipe| recipe.name));
     let sysctls: BTreeMap<String, String> =
         names.filter_map(|name| Some((name.to_owned(), sysctls.read(name).ok()??))).collect();
     Values { sysctls, files: sysctl_files::read(root) }

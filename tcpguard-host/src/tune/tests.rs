@@ -52,6 +52,7 @@ fn defaults(host: &HostFacts) -> Values {
         ("net.ipv4.tcp_keepalive_intvl", "75"),
         ("net.ipv4.tcp_keepalive_probes", "9"),
         ("net.ipv4.tcp_tw_reuse", "2"),
+        ("net.ipv4.tcp_tw_recycle", "0"),
         ("net.ipv4.tcp_max_tw_buckets", half.as_str()),
         ("net.ipv4.tcp_orphan_retries", "0"),
         ("net.ipv4.tcp_max_orphans", half.as_str()),
@@ -85,9 +86,6 @@ fn an_idle_host_of_any_size_is_well_with_the_kernels_own_values() {
                     "{gib} GiB {cpus}: {row:?}"
                 );
             }
-            let followed: Vec<&Refused> =
-                tune.refused.iter().filter(|recipe| !recipe.found.is_empty()).collect();
-            assert_eq!(followed, [] as [&Refused; 0]);
         }
     }
 }
@@ -207,12 +205,12 @@ fn a_borrowed_sysctl_is_left_to_the_agent() {
 #[test]
 fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
     for (gib, value, expected) in [
-        (1, "4096", Verdict::LeaveAlone),
+        (1, "4096", Verdict::Short),
         (4, "4096", to("8192")),
-        (4, "8192", Verdict::LeaveAlone),
+        (4, "8192", Verdict::Short),
         (64, "4096", to("8192")),
         (64, "32768", to("65536")),
-        (64, "65536", Verdict::LeaveAlone),
+        (64, "65536", Verdict::Short),
     ] {
         let mut host = host(gib, 4);
         host.load.listen_overflows = 17;
@@ -242,7 +240,7 @@ fn load_changes_the_advice() {
         ("tcp_orphan_retries", "4", |host| host.load.orphans = 9000, Verdict::Good),
         ("tcp_max_tw_buckets", "16384", |host| host.load.time_wait = 13_000, to("32768")),
         ("tcp_max_tw_buckets", "16384", |host| host.load.time_wait_overflows = 1, to("32768")),
-        ("tcp_max_tw_buckets", "262144", |host| host.load.time_wait = 262_000, Verdict::LeaveAlone),
+        ("tcp_max_tw_buckets", "262144", |host| host.load.time_wait = 262_000, Verdict::Short),
         ("tcp_tw_reuse", "1", |host| host.load.ports_short = true, Verdict::LeaveAlone),
         (
             "ip_local_port_range",
@@ -254,7 +252,7 @@ fn load_changes_the_advice() {
             "ip_local_port_range",
             "1024 65535",
             |host| host.load.ports_short = true,
-            Verdict::LeaveAlone,
+            Verdict::Short,
         ),
         ("netdev_max_backlog", "1000", |host| host.load.backlog_drops = 5, to("2048")),
         (
@@ -276,7 +274,7 @@ fn load_changes_the_advice() {
             to("2048"),
         ),
         ("netdev_budget", "300", |host| host.load.squeezed = 5, to("600")),
-        ("netdev_budget", "600", |host| host.load.squeezed = 5, Verdict::LeaveAlone),
+        ("netdev_budget", "600", |host| host.load.squeezed = 5, Verdict::Short),
         (
             "nf_conntrack_max",
             "65536",
@@ -359,12 +357,12 @@ fn somaxconn_is_raised_to_the_longest_backlog() {
 fn a_backlog_of_packets_grows_with_memory_and_shrinks_with_cpus() {
     for (gib, cpus, value, expected) in [
         (1, 1, "1000", to("2048")),
-        (1, 4, "1000", Verdict::LeaveAlone),
-        (64, 4, "32768", Verdict::LeaveAlone),
+        (1, 4, "1000", Verdict::Short),
+        (64, 4, "32768", Verdict::Short),
         (64, 1, "32768", to("65536")),
         (64, 64, "1000", to("2048")),
-        (64, 64, "2048", Verdict::LeaveAlone),
-        (64, 1, "65536", Verdict::LeaveAlone),
+        (64, 64, "2048", Verdict::Short),
+        (64, 1, "65536", Verdict::Short),
     ] {
         let mut host = host(gib, cpus);
         host.load.backlog_drops = 1;
@@ -378,7 +376,7 @@ fn a_backlog_of_packets_is_shorter_where_pages_are_larger() {
     let mut host = host(1, 1);
     host.load.backlog_drops = 1;
     host.page = 16 << 10;
-    assert_eq!(advise(&host, "netdev_max_backlog", "1000").verdict, Verdict::LeaveAlone);
+    assert_eq!(advise(&host, "netdev_max_backlog", "1000").verdict, Verdict::Short);
 }
 
 #[test]
@@ -407,7 +405,7 @@ fn sources_are_checked_as_loosely_as_the_routes_need() {
 }
 
 #[test]
-fn every_recipe_is_refused_where_it_is_followed() {
+fn a_line_of_a_file_is_judged_as_the_value_that_it_sets() {
     let host = host(4, 4);
     for (name, value) in [
         ("net.ipv4.tcp_tw_recycle", "1"),
@@ -415,28 +413,34 @@ fn every_recipe_is_refused_where_it_is_followed() {
         ("net.ipv4.tcp_syncookies", "0"),
         ("net.ipv4.tcp_syncookies", "2"),
         ("net.ipv4.tcp_timestamps", "0"),
-        ("net.ipv4.tcp_sack", "0"),
-        ("net.ipv4.tcp_window_scaling", "0"),
-        ("net.ipv4.tcp_synack_retries", "0"),
         ("net.ipv4.tcp_synack_retries", "1"),
         ("net.ipv4.tcp_fin_timeout", "10"),
         ("net.ipv4.tcp_max_tw_buckets", "5000"),
-        ("net.ipv4.tcp_max_syn_backlog", "65536"),
         ("net.ipv4.tcp_tw_reuse", "1"),
-        ("net.ipv4.tcp_low_latency", "1"),
     ] {
         let mut values = defaults(&host);
-        values.sysctls.insert(name.to_owned(), value.to_owned());
-        let text = format!("# from a forum\n{name} = {value}\n");
+        let text = format!("# from a forum\n{name} = 9\n{name} = {value}\n");
         values.files = sysctl_files::parse(std::path::Path::new("/etc/sysctl.d/x.conf"), &text);
+        let place = Some("/etc/sysctl.d/x.conf:3");
         let tune = judged(&host, &values);
-        let followed: Vec<&Refused> =
-            tune.refused.iter().filter(|recipe| !recipe.found.is_empty()).collect();
-        assert_eq!(followed.len(), 1, "{name} = {value}: {followed:?}");
-        assert_eq!(followed[0].name, name);
-        assert_eq!(followed[0].found, ["running", "/etc/sysctl.d/x.conf:2"], "{name}");
-        assert!(followed[0].why.len() > 40, "a reason: {}", followed[0].why);
+        let [row] = tune.to_change()[..] else { panic!("{name}: {:?}", tune.to_change()) };
+        let found = (&*row.name, row.value.as_deref(), &row.to, row.place.as_deref());
+        assert_eq!(found, (name, Some(value), &None, place));
+        assert!(change::wanted(&tune).is_empty());
+        let finding = tune.findings().next().expect("a finding");
+        let hint = format!("edit /etc/sysctl.d/x.conf:3: remove {name}");
+        assert_eq!((finding.subject, finding.hint), (Some(name.to_owned()), Some(hint)));
+
+        // The kernel has the value already.
+        values.sysctls.insert(name.to_owned(), value.to_owned());
+        let tune = judged(&host, &values);
+        let [row] = tune.to_change()[..] else { panic!("{name}: {:?}", tune.to_change()) };
+        assert_eq!((row.to.is_some(), row.place.as_deref()), (true, place), "{row:?}");
     }
+    let mut values = defaults(&host);
+    let path = std::path::Path::new("/etc/sysctl.d/x.conf");
+    values.files = sysctl_files::parse(path, "net.ipv4.tcp_fin_timeout = 30\n");
+    assert_eq!(judged(&host, &values).findings().count(), 0, "harmless");
 }
 
 #[test]
@@ -508,7 +512,7 @@ fn what_concerns_a_card_is_a_command_and_never_applied() {
     };
     let verdicts: Vec<Word> =
         advice::device::rows(&host, &host.devices[0]).iter().map(|row| row.verdict).collect();
-    assert_eq!(verdicts, [Word::LeaveAlone, Word::Good, Word::Change]);
+    assert_eq!(verdicts, [Word::Short, Word::Good, Word::Change]);
     let silent = Device { name: "eth0".to_owned(), ..Device::default() };
     assert_eq!(advice::device::rows(&host, &silent), [], "a driver that reports nothing");
 }

@@ -46,7 +46,7 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
     if session.json {
         session.print_document(&tune)?;
     } else {
-        session.render(|out, view| text::tune(out, &tune, args.recipes, view))?;
+        session.render(|out, view| text::tune(out, &tune, view))?;
     }
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use tcpguard_host::finding::Severity;
 use tcpguard_host::tune::change::{Changed, Outcome};
-use tcpguard_host::tune::{Refused, Row, Tune, Word};
+use tcpguard_host::tune::{Row, Tune, Word};
 use tcpguard_host::units::bytes;
 
 use super::findings::sign;
@@ -15,32 +15,26 @@ use super::view::{Tone, View, cut, wrap};
 /// Indentation of a reason on lines of its own.
 const INDENT: usize = 4;
 
-/// The settings to change with reason, risk and commands, then the rest, and the recipes that are not advised: all of
-/// them, or those that the host follows.
-pub fn tune(out: &mut impl Write, tune: &Tune, all_recipes: bool, view: &View) -> fmt::Result {
+/// The settings to change with reason, risk and commands, and then the rest.
+pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let (mark, tone) = sign_of(tune);
     writeln!(out, "{}", view.paint(tone, &format!("{mark} {}", headline(tune))))?;
     for row in tune.to_change() {
         writeln!(out)?;
         change(out, row, view)?;
     }
-    for row in tune.settings.iter().filter(|row| row.verdict == Word::LeaveAlone) {
-        writeln!(out)?;
-        writeln!(out, "● leave    {}: {}", row.name, value(row))?;
+    for row in &tune.settings {
+        let word = match row.verdict {
+            Word::LeaveAlone => "● leave",
+            Word::Short => "- short",
+            _ => continue,
+        };
+        writeln!(out, "\n{word}    {}: {}", row.name, value(row))?;
         reason(out, view, &row.why)?;
     }
     writeln!(out)?;
     rest(out, tune, view)?;
-    let is_shown = |refused: &&Refused| all_recipes || !refused.found.is_empty();
-    let recipes: Vec<&Refused> = tune.refused.iter().filter(is_shown).collect();
-    if !recipes.is_empty() {
-        writeln!(out, "\n{}", view.paint(Tone::Heading, "Recipes that are not advised"))?;
-    }
-    recipes.into_iter().try_for_each(|refused| recipe(out, refused, view))?;
     writeln!(out)?;
-    if !all_recipes {
-        paragraph(out, view, "Recipes", "common ones that do harm: tcpguard tune --recipes")?;
-    }
     let next = match tune.to_change().is_empty() {
         true => "run again under load: tcpguard tune",
         false => {
@@ -104,11 +98,14 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     let severity = row.verdict.severity().unwrap_or(Severity::Notice);
     let (sign, tone) = sign(severity);
     let word = view.paint(tone, &format!("{sign} {:<8}", severity.name()));
-    let to = row.to.as_deref().unwrap_or_default();
-    writeln!(out, "{word} {}: {} → {to}", row.name, value(row))?;
+    let to = row.to.as_ref().map(|to| format!(" → {to}")).unwrap_or_default();
+    writeln!(out, "{word} {}: {}{to}", row.name, value(row))?;
     paragraph(out, view, "Does", &row.does)?;
     paragraph(out, view, "Why", &row.why)?;
     paragraph(out, view, "Risk", &row.risk)?;
+    if let Some(place) = &row.place {
+        paragraph(out, view, "At boot", &format!("set to {} by {place}: remove the line", value(row)))?;
+    }
     // Commands are made to be copied, so that they are never wrapped.
     for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {
         if let Some(command) = command {
@@ -136,22 +133,6 @@ fn rest(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
         ]);
     }
     table.write(out, view)
-}
-
-fn recipe(out: &mut impl Write, refused: &Refused, view: &View) -> fmt::Result {
-    let line = format!("{} {}", refused.name, refused.recipe);
-    if refused.found.is_empty() {
-        writeln!(out, "  {line}")?;
-    } else {
-        writeln!(out, "{}", view.paint(Tone::Warning, &format!("! {line}")))?;
-        let places = refused.found.iter().map(|place| match place.as_str() {
-            "running" => "the running kernel",
-            file => file,
-        });
-        let places = places.collect::<Vec<_>>().join(", ");
-        reason(out, view, &format!("In use in {places}."))?;
-    }
-    reason(out, view, &refused.why)
 }
 
 fn reason(out: &mut impl Write, view: &View, text: &str) -> fmt::Result {

@@ -83,9 +83,8 @@ const CRATES: [Crate; 5] = [
 ];
 
 /// Neighbours that use each other all the same, of which one at least has a folder.
-const MUTUAL: [(&str, &str, &str); 7] = [
+const MUTUAL: [(&str, &str, &str); 6] = [
     ("tcpguard-host/src/tune", "advice", "document"),
-    ("tcpguard-host/src/tune", "advice", "folklore"),
     ("tcpguard/src/bpf", "attach", "pins"),
     ("tcpguard/src/html", "plot", "times"),
     ("tcpguard/src/text", "event", "incident"),

@@ -1,8 +1,7 @@
 //! Settings of connections: timeouts, and the state kept after them.
 
 use super::super::facts::HostFacts;
-use super::super::folklore;
-use super::{Advice, affordable, change, good, harmful, leave};
+use super::{Advice, affordable, change, good, harmful, leave, short};
 
 /// Default of `tcp_syn_retries` (ip-sysctl.rst): about two minutes.
 const SYN_RETRIES: u64 = 6;
@@ -45,8 +44,8 @@ pub(in super::super) fn fin_timeout(host: &HostFacts, value: u64) -> Advice {
         return change(
             FIN_TIMEOUT,
             format!(
-                "{} Below {FIN_TIMEOUT_LEAST}s, peers whose FIN was lost are reset.",
-                folklore::FIN_TIMEOUT.why
+                "It limits FIN_WAIT_2, not TIME_WAIT, which always lasts 60s. Below {FIN_TIMEOUT_LEAST}s, peers \
+                 whose FIN was lost are reset."
             ),
         );
     }
@@ -107,21 +106,41 @@ pub(in super::super) fn tw_reuse(host: &HostFacts, value: u64) -> Advice {
         _ if host.load.ports_short => {
             leave("this host runs short of ports, and the setting is made for that")
         }
-        _ => change(2, folklore::TW_REUSE.why),
+        _ => change(
+            2,
+            "It is for hosts that open very many connections to one peer. It has no effect on a server's \
+             clients.",
+        ),
+    }
+}
+
+pub(in super::super) fn tw_recycle(_: &HostFacts, value: u64) -> Advice {
+    match value {
+        0 => good("off, as recommended"),
+        _ => change(
+            0,
+            "It silently refused clients behind a common NAT. It was removed in Linux 4.12.",
+        ),
     }
 }
 
 /// The kernel's own: half of its table of connections (`tcp_set_hashinfo`, net/ipv4/tcp_ipv4.c;
 /// measured: 131,072 at 262,144).
-pub(in super::super) fn default_tw_buckets(hash_entries: u64) -> u64 {
+fn default_tw_buckets(hash_entries: u64) -> u64 {
     hash_entries / 2
 }
 
 pub(in super::super) fn max_tw_buckets(host: &HostFacts, value: u64) -> Advice {
     let default = default_tw_buckets(host.hash_entries);
     if value < default {
-        let why = folklore::FEW_TW_BUCKETS.why;
-        return harmful(default, format!("{why} The kernel's default for this host is {default}."));
+        return harmful(
+            default,
+            format!(
+                "Connections above the limit skip TIME_WAIT, so that their late segments can reach new \
+                 connections. The kernel documentation says not to lower it. The kernel's default for this \
+                 host is {default}."
+            ),
+        );
     }
     let (now, over) = (host.load.time_wait, host.load.time_wait_overflows);
     if over == 0 && now < value / 4 * 3 {
@@ -130,7 +149,7 @@ pub(in super::super) fn max_tw_buckets(host: &HostFacts, value: u64) -> Advice {
     let to = value.saturating_mul(2).min(affordable(host.memory, TIME_WAIT_BYTES));
     let found = format!("{now} in use and {over} refused since boot");
     if to <= value {
-        return leave(format!("{found}, but more do not fit into this host's memory"));
+        return short(format!("{found}, but more do not fit into this host's memory"));
     }
     change(to, format!("{found}; each takes {TIME_WAIT_BYTES} bytes"))
 }
@@ -198,7 +217,7 @@ pub(in super::super) fn local_ports(host: &HostFacts, (first, last): (u64, u64))
         );
     }
     match now {
-        _ if host.load.ports_short => leave(
+        _ if host.load.ports_short => short(
             "more than half of all ports are in use towards one peer. Let the application keep its \
              connections open.",
         ),

@@ -3,7 +3,7 @@
 
 use super::super::document::{Kind, Row, split};
 use super::super::facts::{Device, HostFacts, Span};
-use super::{Advice, change, good, leave};
+use super::{Advice, change, good, short};
 use crate::linux::xdp_driver::{most_queues, set_queues};
 
 /// The rows of one interface; no row for a value that its driver does not report.
@@ -67,6 +67,7 @@ fn row(
         undo: to.is_some().then(|| command(&value)),
         value: Some(value),
         to,
+        place: None,
     }
 }
 
@@ -77,7 +78,7 @@ fn rx_ring(host: &HostFacts, ring: Span, lost: Option<u64>) -> Advice {
         Some(lost) if host.load.is_burst(lost) => {
             good(format!("{lost} packets lost since boot, in bursts"))
         }
-        Some(lost) if ring.now >= ring.max => leave(format!(
+        Some(lost) if ring.now >= ring.max => short(format!(
             "the card lost {lost} packets since boot, and its ring has the maximum length. Spread the \
              load over queues."
         )),

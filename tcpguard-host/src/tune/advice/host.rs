@@ -1,7 +1,7 @@
 //! Settings of the receive path, of connection tracking and of the reverse-path filter.
 
 use super::super::facts::HostFacts;
-use super::{Advice, affordable, change, doubled, good, leave};
+use super::{Advice, affordable, change, doubled, good, leave, short};
 
 /// Default of `netdev_max_backlog` (Documentation/admin-guide/sysctl/net.rst).
 const BACKLOG: u64 = 1000;
@@ -31,7 +31,7 @@ pub(in super::super) fn netdev_max_backlog(host: &HostFacts, value: u64) -> Advi
     let affordable = affordable(host.memory, (host.page + PACKET_BYTES) * cpus).min(BACKLOG_MOST);
     let to = doubled(value).min(affordable);
     if to <= value {
-        return leave(format!(
+        return short(format!(
             "{lost} packets dropped since boot. A longer queue would not help, because one CPU does \
              not keep up. Spread the packets over CPUs (queues below)."
         ));
@@ -53,7 +53,7 @@ pub(in super::super) fn netdev_budget(host: &HostFacts, value: u64) -> Advice {
         host.load.received
     );
     if value >= 2 * BUDGET {
-        return leave(format!("{found}. A larger budget would starve other work."));
+        return short(format!("{found}. A larger budget would starve other work."));
     }
     change(2 * BUDGET, found)
 }
@@ -75,7 +75,7 @@ pub(in super::super) fn conntrack_max(host: &HostFacts, value: u64) -> Advice {
     let to = value.saturating_mul(2).min(affordable(host.memory, TRACKED_BYTES));
     let found = format!("{now} of {value} in use. With a full table, new connections are dropped.");
     if to <= value {
-        return leave(format!(
+        return short(format!(
             "{found} More do not fit into this host's memory: track fewer connections."
         ));
     }

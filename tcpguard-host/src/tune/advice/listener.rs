@@ -1,8 +1,7 @@
 //! Settings of listening sockets and their two queues.
 
 use super::super::facts::{HostFacts, Lent};
-use super::super::folklore;
-use super::{Advice, affordable, change, doubled, good, harmful, leave};
+use super::{Advice, affordable, change, doubled, good, harmful, leave, short};
 use crate::listeners::limits::{for_new_clients, has_syn_backlog};
 
 /// Default of `somaxconn` since Linux 5.4 (ip-sysctl.rst).
@@ -24,7 +23,11 @@ const CROWD: u64 = 1000;
 
 pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
     match value {
-        0 => harmful(1, folklore::NO_COOKIES.why),
+        0 => harmful(
+            1,
+            "Without cookies a few hundred spoofed SYNs per second make a listener unreachable, and \
+             tcpguard cannot send cookies either. With 1 they are sent only while a queue is full.",
+        ),
         1 => good("cookies are sent only while a SYN queue is full"),
         _ => match host.lent {
             Some(Lent::From(before)) => leave(format!(
@@ -34,7 +37,11 @@ pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
             Some(Lent::InUse) => leave(
                 "set to 2 by the agent while the kernel's SYN cookies are active. See tcpguard status.",
             ),
-            None => harmful(1, folklore::ALWAYS_COOKIES.why),
+            None => harmful(
+                1,
+                "Every connection is then made from a cookie. Clients without timestamps lose window \
+                 scaling and SACK. The value 2 is for tests.",
+            ),
         },
     }
 }
@@ -42,9 +49,10 @@ pub(in super::super) fn syncookies(host: &HostFacts, value: u64) -> Advice {
 pub(in super::super) fn max_syn_backlog(host: &HostFacts, value: u64) -> Advice {
     if !has_syn_backlog(host.syncookies) {
         return match value {
-            value if value > most_useful_syn_backlog(host) => {
-                leave(folklore::LARGE_SYN_BACKLOG.why)
-            }
+            value if value > most_useful_syn_backlog(host) => leave(
+                "It has no effect while SYN cookies are on. The backlog of the application and somaxconn \
+                 limit the SYN queue.",
+            ),
             _ => good("no effect while SYN cookies are on"),
         };
     }
@@ -78,7 +86,7 @@ fn needed_syn_backlog(host: &HostFacts) -> (u64, u64) {
 }
 
 /// The largest value that has ever an effect, or the kernel's own.
-pub(in super::super) fn most_useful_syn_backlog(host: &HostFacts) -> u64 {
+fn most_useful_syn_backlog(host: &HostFacts) -> u64 {
     default_syn_backlog(host.hash_entries).max(needed_syn_backlog(host).1)
 }
 
@@ -124,7 +132,7 @@ pub(in super::super) fn somaxconn(host: &HostFacts, value: u64) -> Advice {
     let lost = host.load.listen_overflows;
     let at = cut.join(", ");
     if to <= value {
-        return leave(format!(
+        return short(format!(
             "{lost} SYNs and ACKs dropped at full accept queues since boot. This limit applies to {at}, but this \
              host's memory allows only {affordable} waiting connections. Accept faster instead."
         ));
@@ -146,7 +154,11 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
     // Waits of 1, 2, 4 … s. The sum of more than 16 of them would only say: very long.
     let until = |retries: u64| (1u64 << retries.saturating_add(1).min(16)) - 1;
     match value {
-        0 | 1 => harmful(SYNACK_RETRIES, folklore::FEW_SYNACKS.why),
+        0 | 1 => harmful(
+            SYNACK_RETRIES,
+            "A client whose SYN-ACK is lost then has to retransmit its SYN. SYN cookies need no queue \
+             entry, and tcpguard removes the entries of a flood.",
+        ),
         SYNACK_RETRIES_CROWDED..=SYNACK_RETRIES if !crowded => {
             good(format!("a half-open connection ends after {}s", until(value)))
         }
@@ -176,7 +188,12 @@ pub(in super::super) fn synack_retries(host: &HostFacts, value: u64) -> Advice {
 pub(in super::super) fn abort_on_overflow(_: &HostFacts, value: u64) -> Advice {
     match value {
         0 => good("a full accept queue resets no client"),
-        _ => harmful(0, folklore::ABORT.why),
+        _ => harmful(
+            0,
+            "It resets real clients whose third ACK finds the accept queue full. Without it, the server \
+             retransmits its SYN-ACK, and they connect a moment later. SYNs to a full queue are dropped \
+             without a reset either way.",
+        ),
     }
 }
 
@@ -189,13 +206,24 @@ fn option(value: u64, why: &'static str) -> Advice {
 }
 
 pub(in super::super) fn timestamps(_: &HostFacts, value: u64) -> Advice {
-    option(value, folklore::NO_TIMESTAMPS.why)
+    option(
+        value,
+        "SYN cookies encode window scaling and SACK in the timestamp. Without it, connections made \
+         during a flood are slow. Since Linux 4.10 a random offset hides the uptime.",
+    )
 }
 
 pub(in super::super) fn sack(_: &HostFacts, value: u64) -> Advice {
-    option(value, folklore::NO_SACK.why)
+    option(
+        value,
+        "Each loss then costs a round trip. The vulnerability (CVE-2019-11477) is fixed in Linux 5.2 and \
+         in all maintained kernels.",
+    )
 }
 
 pub(in super::super) fn window_scaling(_: &HostFacts, value: u64) -> Advice {
-    option(value, folklore::NO_SCALING.why)
+    option(
+        value,
+        "A window of 64KiB limits a connection to 5 Mbit/s at 100ms. Buffers grow only while they are used.",
+    )
 }

@@ -26,6 +26,8 @@ pub enum Verdict {
     Change { to: String },
     /// Nothing: an administrator had a reason for the value, or it does not matter here.
     LeaveAlone,
+    /// Nothing here: the value is too small for the load, and a larger one does not help.
+    Short,
     /// The value does harm; give it this one.
     Harmful { to: String },
 }
@@ -36,6 +38,10 @@ fn good(why: impl Into<String>) -> Advice {
 
 fn leave(why: impl Into<String>) -> Advice {
     Advice { verdict: Verdict::LeaveAlone, why: why.into() }
+}
+
+fn short(why: impl Into<String>) -> Advice {
+    Advice { verdict: Verdict::Short, why: why.into() }
 }
 
 fn change(to: impl ToString, why: impl Into<String>) -> Advice {

@@ -46,9 +46,6 @@ pub struct TuneArgs {
     /// Print the advice as a file for /etc/sysctl.d
     #[arg(long, conflicts_with_all = ["apply", "undo"])]
     pub sysctl: bool,
-    /// Print also all recipes that are not advised, and why
-    #[arg(long, conflicts_with_all = ["sysctl", "apply", "undo"])]
-    pub recipes: bool,
     /// Set the sysctls as advised until the next boot
     #[arg(long, conflicts_with = "undo")]
     pub apply: bool,
@@ -66,7 +63,6 @@ only sysctls. Settings of network cards are up to you.
 
 Examples:
   tcpguard tune                                   # advice for this host
-  tcpguard tune --recipes                         # with common recipes that do harm
   tcpguard tune --json | jq .settings
   tcpguard tune --sysctl                          # as a file for /etc/sysctl.d
   sudo tcpguard tune --apply                      # until the next boot
