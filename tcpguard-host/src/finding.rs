@@ -74,6 +74,13 @@ pub fn worst_first(findings: &mut [Finding]) {
     findings.sort_by_key(|finding| Reverse(finding.severity));
 }
 
+/// The finding about an interface without a link.
+pub fn link_down(interface: &str) -> Finding {
+    let hint = format!("ip link set dev {interface} up");
+    let finding = Finding::warning("link_down", format!("{interface}: link down, no packets pass"));
+    finding.about(interface).hint(hint)
+}
+
 /// A process, with its name and id.
 #[derive(Clone, Debug, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner {

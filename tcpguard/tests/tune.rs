@@ -122,7 +122,6 @@ fn crowded() -> Tune {
         listeners: vec![Listening {
             at: "0.0.0.0:443".parse().unwrap(),
             backlog: 128,
-            mptcp: false,
         }],
         devices: vec![Device {
             name: "eth0".to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::finding::Finding;
 use crate::firewall::{FirewallChoice, Nat, nat};
 use crate::linux::device::XdpFeatures;
 use crate::linux::interfaces::OperState;
@@ -25,6 +26,10 @@ pub struct Facts {
     pub host: HostFacts,
     /// The report of `tcpguard tune`.
     pub tune: Tune,
+    /// The findings of `tcpguard listeners`.
+    pub listeners: Report,
+    /// The findings of `tcpguard states`.
+    pub states: Report,
     /// The service manager.
     pub service: Service,
     pub config: ConfigFacts,
@@ -32,6 +37,9 @@ pub struct Facts {
     pub agent_runs: bool,
     pub firewall: FirewallFacts,
 }
+
+/// The findings of another report, or why it could not be made.
+pub type Report = Result<Vec<Finding>, String>;
 
 /// The host's packet filter, and the settings about it in the configuration.
 #[derive(Clone, Debug)]

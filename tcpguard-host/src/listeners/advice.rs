@@ -8,6 +8,13 @@ use crate::linux::ListeningSocket;
 use crate::linux::sysctl::TcpSettings;
 use crate::units::{counted, short, whole};
 
+/// A backlog below this is full with the few clients that come at once; applications that ask for
+/// less than 16 have asked for a number of the eighties (listen(2) was 5 in 4.2BSD).
+const TINY: u32 = 16;
+/// Default of `somaxconn`, the limit of listen(2), until Linux 5.4: less is worth a look where
+/// connections are lost.
+const SMALL: u32 = 128;
+
 /// The findings about the queues of a listener that consists of these sockets, or else about its drops.
 pub fn on(
     listener: &Listener,
@@ -18,6 +25,7 @@ pub fn on(
     let mut findings: Vec<_> = case.accept_queue().into_iter().chain(case.syn_queue()).collect();
     if findings.is_empty() {
         findings.extend(case.drops());
+        findings.extend(case.small_backlog());
     }
     findings
 }
@@ -147,6 +155,31 @@ impl Case<'_> {
                 "check whether drops continue: tcpguard listeners --watch".to_owned(),
             )),
         }
+    }
+
+    /// The finding about a small limit of the application's, where other hosts can reach it.
+    fn small_backlog(&self) -> Option<Finding> {
+        let (tcp, listener) = (&self.facts.tcp, self.listener);
+        let limits = self.sockets.iter().map(|socket| limits::of(socket, tcp).accept);
+        let limit = limits.min_by_key(|limit| limit.places)?;
+        if limit.set_by != SetBy::Application || limit.places >= SMALL || listener.addr.is_loopback() {
+            return None;
+        }
+        let lost = self.facts.tcp_ext.map_or(0, |counters| counters.listen_overflows);
+        let severity = match lost {
+            0 if limit.places >= TINY => Severity::Notice,
+            _ => Severity::Warning,
+        };
+        let lost = match lost {
+            0 => String::new(),
+            lost => format!(
+                "; {} SYNs and ACKs dropped at full accept queues of this host since boot",
+                whole(lost)
+            ),
+        };
+        let text = format!("{listener}: a backlog of {} limits both queues{lost}", limit.places);
+        let hint = raise(limit, listener.application, tcp);
+        Some(self.finding("small_backlog", severity, text, hint))
     }
 
     /// The accepting process, for a sentence.

@@ -49,7 +49,7 @@ pub fn findings<L: Display>(found: impl IntoIterator<Item = (L, Obstacle)>) -> V
 }
 
 /// `:80, :443 and 3 more`
-fn named<L: Display>(listeners: &[L]) -> String {
+pub fn named<L: Display>(listeners: &[L]) -> String {
     let first: Vec<String> = listeners.iter().take(NAMED).map(L::to_string).collect();
     let more = match listeners.len().saturating_sub(NAMED) {
         0 => String::new(),

@@ -14,7 +14,7 @@ use crate::finding::Severity;
 use crate::firewall::{Nat, Offence};
 #[cfg(any(test, feature = "recorded"))]
 pub use examples::{examples, redirect};
-pub use finding::{Impeded, findings};
+pub use finding::{Impeded, findings, named};
 
 /// One obstacle to SYN cookies. It is displayed as its sentence, followed by its remedy.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -117,7 +117,7 @@ fn count(
     let total = ipv4 + ipv6;
     let (expected_max, severity) = match state {
         TcpState::SynRecv => {
-            (Some(limits.syn_recv), (total > limits.syn_recv).then_some(Severity::Warning))
+            (Some(limits.syn_recv), (total > limits.syn_recv).then_some(Severity::Notice))
         }
         TcpState::Established => {
             let reached = |limit: Option<u64>| limit.is_some_and(|limit| total >= limit);

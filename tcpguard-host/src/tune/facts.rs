@@ -3,26 +3,15 @@
 //! [`gather`] is the only function that reads. A value that cannot be read counts as zero or absent:
 //! advice then falls back to the values that suit every host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::catalogue::CATALOGUE;
 use super::{Values, sysctl_files};
 use crate::linux::interfaces::{self, OperState};
-use crate::linux::{self, Connection, Interface, SockDiag, Sysctls, TcpState, device_queues};
-
-/// States in which a connection keeps its port.
-const OWN: [TcpState; 8] = [
-    TcpState::SynSent,
-    TcpState::Established,
-    TcpState::FinWait1,
-    TcpState::FinWait2,
-    TcpState::Closing,
-    TcpState::TimeWait,
-    TcpState::CloseWait,
-    TcpState::LastAck,
-];
+use crate::linux::{self, Interface, SockDiag, Sysctls, TcpState, device_queues};
+use crate::states::Tally;
 
 /// The facts that advice depends on.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -84,8 +73,6 @@ pub struct Load {
     pub max_orphans: u64,
     /// Packets that the CPUs took.
     pub received: u64,
-    /// Packets among them that the busiest CPU took.
-    pub received_by_busiest: u64,
     /// Packets dropped because a CPU's backlog was full.
     pub backlog_drops: u64,
     /// Rounds that ended with packets left over.
@@ -117,8 +104,6 @@ pub struct Listening {
     pub at: SocketAddr,
     /// Its limit, of both queues.
     pub backlog: u32,
-    /// True if it uses MPTCP.
-    pub mptcp: bool,
 }
 
 /// A hardware interface; `None` where its driver does not report the value.
@@ -185,7 +170,6 @@ pub fn gather(sysctls: &Sysctls, root: &Path, lent: Option<Lent>) -> (HostFacts,
             orphans: sockets.orphans.unwrap_or(0),
             max_orphans: number("net.ipv4.tcp_max_orphans").unwrap_or(0),
             received: cpus.iter().map(|cpu| cpu.processed).sum(),
-            received_by_busiest: cpus.iter().map(|cpu| cpu.processed).max().unwrap_or(0),
             backlog_drops: cpus.iter().map(|cpu| cpu.dropped).sum(),
             squeezed: cpus.iter().map(|cpu| cpu.squeezed).sum(),
             ports_short: ports_short(sysctls, &listeners).unwrap_or(false),
@@ -224,10 +208,9 @@ fn listeners() -> Vec<Listening> {
         .map(|socket| Listening {
             at: SocketAddr::new(socket.addr, socket.port),
             backlog: socket.backlog,
-            mptcp: socket.mptcp,
         })
         .collect();
-    found.sort_by_key(|listener| (listener.at, listener.backlog, listener.mptcp));
+    found.sort_by_key(|listener| (listener.at, listener.backlog));
     found.dedup();
     found
 }
@@ -256,17 +239,11 @@ pub fn device(link: &Interface) -> Device {
 /// the connections or the range cannot be read.
 fn ports_short(sysctls: &Sysctls, listeners: &[Listening]) -> Option<bool> {
     let range = sysctls.local_ports().ok()??;
-    let listening: BTreeSet<u16> = listeners.iter().map(|listener| listener.at.port()).collect();
-    let mut used: BTreeMap<SocketAddr, u32> = BTreeMap::new();
-    let count = |connection: Connection| {
-        let port = connection.local.port();
-        if range.contains(&port) && !listening.contains(&port) {
-            *used.entry(connection.remote).or_default() += 1;
-        }
-    };
-    SockDiag::open().ok()?.each_connection(&OWN, count).ok()?;
-    let half = range.len() as u32 / 2;
-    Some(used.values().any(|ports| *ports > half))
+    let half = range.len() as u64 / 2;
+    let listening = listeners.iter().map(|listener| listener.at.port()).collect();
+    let mut tally = Tally::new(listening, Some(range), false);
+    SockDiag::open().ok()?.each_connection(&TcpState::ALL, |one| tally.add(&one)).ok()?;
+    Some(tally.destinations().first().is_some_and(|most| most.connections > half))
 }
 
 /// The size of the kernel's table from `net.ipv4.tcp_ehash_entries`: negative in a namespace that shares

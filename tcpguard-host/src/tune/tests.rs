@@ -166,7 +166,6 @@ fn no_number_breaks_an_advice() {
         orphans: u64::MAX,
         max_orphans: u64::MAX,
         received: u64::MAX,
-        received_by_busiest: u64::MAX,
         backlog_drops: u64::MAX,
         squeezed: u64::MAX,
         ports_short: true,
@@ -177,7 +176,6 @@ fn no_number_breaks_an_advice() {
     crowded.listeners = vec![Listening {
         at: "[::]:80".parse().expect("an address"),
         backlog: u32::MAX,
-        mptcp: false,
     }];
     for host in [HostFacts::default(), crowded] {
         for setting in &CATALOGUE {
@@ -216,7 +214,7 @@ fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
         host.load.listen_overflows = 17;
         let backlog = value.parse().expect("a number");
         host.listeners =
-            vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog, mptcp: false }];
+            vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog }];
         let advice = advise(&host, "somaxconn", value);
         assert_eq!(advice.verdict, expected, "{gib} GiB, {value}: {}", advice.why);
         assert!(advice.why.contains("192.0.2.1:443"), "{}", advice.why);
@@ -306,7 +304,6 @@ fn load_changes_the_advice() {
     let at = |text: &str| Listening {
         at: text.parse().expect("an address"),
         backlog: 128,
-        mptcp: false,
     };
     busy.listeners = vec![at("0.0.0.0:80"), at("0.0.0.0:27017"), at("0.0.0.0:40000")];
     let why = advise(&busy, "ip_local_port_range", "32768 60999").why;
@@ -347,7 +344,7 @@ fn somaxconn_is_raised_to_the_longest_backlog() {
     ] {
         let mut host = host(4, 4);
         let at = "192.0.2.1:443".parse().expect("one");
-        host.listeners = vec![Listening { at, backlog, mptcp: false }];
+        host.listeners = vec![Listening { at, backlog }];
         let advice = advise(&host, "somaxconn", value);
         assert_eq!(advice.verdict, expected, "{value} {backlog}: {}", advice.why);
     }

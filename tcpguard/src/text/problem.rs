@@ -1,173 +1,121 @@
-//! Problems of the agent and its host, in words.
+//! The findings of the agent about itself and its host: what shows in its report and its measurements.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tcpguard_engine::{Listener, Queues, Report};
-use tcpguard_host::finding::{Finding, worst_first};
-use tcpguard_host::obstacle::Impeded;
+use tcpguard_common::abi;
+use tcpguard_engine::{Egress, Listener, ListenerReport, ListenerState, Report};
+use tcpguard_host::finding::{Finding, link_down, worst_first};
+use tcpguard_host::linux::Conntrack;
+use tcpguard_host::obstacle::{Impeded, named};
 use tcpguard_host::units::{percent, short, span};
 
 use crate::config::DEFAULT_PATH;
-use crate::documents::{Facts, InterfaceFacts, Losses, Problem, problems};
+use crate::documents::{AttachMode, Facts, InterfaceFacts, LossState, Losses, NextProgramFacts};
 
-/// Most listeners named in one line.
-const NAMED: usize = 4;
+/// Share of conntrack's capacity from which new connections are in danger: conntrack counts the half-open ones
+/// of a flood too.
+const CONNTRACK_FULL: f64 = 0.9;
+/// Rate in frames per second above which frames that the XDP program cannot read may be an attempt
+/// to bypass it.
+const UNREAD_PPS: f64 = 100.0;
+/// Without a sign of life for this long the kernel is about to stop trusting the agent: half of
+/// the heartbeat limit after which rules stop to drop.
+const HEARTBEAT_LATE: Duration = Duration::from_secs(3);
 
-/// The findings about the agent and its host, the most severe first: those of the facts, and the problems that
-/// show in the report and the facts.
+/// The findings about the agent and its host, the most severe first.
 pub fn health(report: &Report, facts: &Facts) -> Vec<Finding> {
     let losses = Losses::build(facts);
     let mut found = facts.health.clone();
-    found.extend(problems(report, facts, &losses).iter().map(finding));
+    found.extend(facts.interfaces.iter().flat_map(of_interface));
+    let links = facts.interfaces.iter().zip(&facts.losses.now.links);
+    let down = links.filter(|(interface, link)| interface.ifindex != 0 && link.is_down);
+    found.extend(down.map(|(interface, _)| link_down(&interface.name)));
+    found.extend(rule_drift(report, facts));
+    found.extend(agent_late(facts));
+    found.extend(config_refused(facts));
+    found.extend((losses.state == LossState::Heavy).then(|| dropped_before_xdp(&losses)));
+    found.extend(one_queue(&losses));
+    found.extend(conntrack_full(facts));
+    let listeners = report.listeners.iter();
+    let overloaded = listeners.filter(|one| one.state == ListenerState::Overloaded);
+    found.extend(overloaded.map(accept_queue_full));
+    found.extend(egress_unseen(report, facts));
+    found.extend(unread_syns(report, facts));
     found.extend(facts.obstacles.iter().map(Impeded::finding));
     worst_first(&mut found);
     found
 }
 
-fn finding(problem: &Problem<'_>) -> Finding {
-    match problem {
-        Problem::RuleDrift { in_kernel, of } => {
-            let text = format!("rules in the kernel: {in_kernel} of {of}");
-            Finding::critical("rule_drift", text).hint("systemctl restart tcpguard")
-        }
-        Problem::AgentLate(age) => {
-            let text = format!("agent late: its last heartbeat was {} ago", span(*age));
-            let hint = "find the busiest processes: ps -eo pid,comm,pcpu --sort=-pcpu";
-            Finding::critical("agent_late", text).hint(hint)
-        }
-        // The same severity as in the journal and in `tcpguard check`.
-        Problem::ConfigRefused { file, error, stands_in: Some(read_at) } => {
-            let text = format!(
-                "configuration refused at the start, the last valid one of {read_at} applies: {error}"
-            );
-            let hint = format!("correct it ({}), then: tcpguard reload", config_check(*file));
-            Finding::warning("config_refused", text).hint(hint)
-        }
-        Problem::ConfigRefused { file, error, stands_in: None } => {
-            let text = format!("configuration refused, the previous one still applies: {error}");
-            Finding::warning("config_refused", text).hint(config_check(*file))
-        }
-        Problem::DroppedBeforeXdp(losses) => dropped_before_xdp(losses),
-        Problem::OneQueue { cpu, share } => {
-            let text = format!(
-                "CPU {cpu} receives {} of all packets and limits the rate of the host",
-                percent(*share)
-            );
-            let hint = "spread them over queues: ethtool -L IFACE combined N, or rps_cpus in /sys";
-            Finding::notice("one_queue", text).hint(hint)
-        }
-        Problem::ConntrackFull(conntrack) => {
-            let text = format!(
-                "connection tracking: {} of {} entries used, the kernel drops new connections when it is full",
-                conntrack.count, conntrack.max
-            );
-            let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
-            Finding::warning("conntrack_full", text).hint(hint)
-        }
-        Problem::AcceptQueueFull(listener, queues) => accept_queue_full(*listener, *queues),
-        Problem::EgressUnseen { listeners, ahead, blind } => {
-            egress_unseen(listeners, *ahead, *blind)
-        }
-        Problem::UnreadSyns { rate, listener } => {
-            let text = format!(
-                "{}/s frames exceed the bounds of the XDP program, and {listener} answers more SYNs than \
-                 were counted: unread SYNs pass",
-                short(*rate),
-            );
-            let hint = "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
-            Finding::warning("unread_syns", text).hint(hint)
-        }
-        Problem::TcBefore(interface) => {
-            let name = &interface.name;
-            let text = format!(
-                "{name}: another tc egress program runs before tcpguard's ({}); if it ends the chain, \
-                 SYN-ACKs are not counted",
-                interface.ahead.join(", ")
-            );
-            let hint = format!(
-                "find its owner by its id: bpftool prog show; tc filter show dev {name} egress"
-            );
-            Finding::warning("tc_before", text).about(name).hint(hint)
-        }
-        Problem::NextProgram { interface, next, why } => {
-            let text = format!("{interface}: packets are not handed on to {next}: {why}");
-            Finding::warning("next_program", text).about(*interface).hint(&why.hint)
-        }
-        Problem::NoInterface(name) => {
-            let text = format!("{name}: no such interface");
-            let hint = "tcpguard attaches as soon as it exists; see the interfaces: ip link";
-            Finding::critical("detached", text).about(*name).hint(hint)
-        }
-        Problem::Detached(name) => {
-            let text = format!("{name}: the XDP program is not attached");
-            let hint = "systemctl restart tcpguard";
-            Finding::critical("detached", text).about(*name).hint(hint)
-        }
-        Problem::XdpGeneric(interface) => xdp_generic(interface),
-        Problem::LinkDown(name) => link_down(name),
-    }
-}
-
-/// The command that checks the configuration of the agent.
-fn config_check(file: Option<&str>) -> String {
-    let other = file.filter(|file| *file != DEFAULT_PATH);
-    other.map_or_else(
-        || "tcpguard config check".to_owned(),
-        |it| format!("tcpguard config check {it}"),
-    )
-}
-
-fn link_down(name: &str) -> Finding {
-    let text = format!("{name}: link down, no packets pass");
-    Finding::warning("link_down", text).about(name).hint(format!("ip link set dev {name} up"))
-}
-
-fn xdp_generic(interface: &InterfaceFacts) -> Finding {
+fn of_interface(interface: &InterfaceFacts) -> Vec<Finding> {
     let name = &interface.name;
-    let why = match &interface.fallback {
-        Some(why) => format!(" (native failed: {why})"),
-        None => String::new(),
-    };
-    let text = format!("{name}: generic XDP{why}, lower capacity");
-    Finding::warning("xdp_generic", text).about(name).hint(format!("tcpguard doctor -i {name}"))
+    let mut found = Vec::new();
+    if !interface.ahead.is_empty() {
+        let text = format!(
+            "{name}: another tc egress program runs before tcpguard's ({}); if it ends the chain, \
+             SYN-ACKs are not counted",
+            interface.ahead.join(", ")
+        );
+        let hint =
+            format!("find its owner by its id: bpftool prog show; tc filter show dev {name} egress");
+        found.push(Finding::warning("tc_before", text).about(name).hint(hint));
+    }
+    if let Some(NextProgramFacts { name: next, id: Err(why) }) = &interface.next {
+        let text = format!("{name}: packets are not handed on to {next}: {why}");
+        found.push(Finding::warning("next_program", text).about(name).hint(&why.hint));
+    }
+    let (severity, code, text, hint): (fn(&str, String) -> Finding, _, _, _) =
+        if interface.ifindex == 0 {
+            let hint = "tcpguard attaches as soon as it exists; see the interfaces: ip link";
+            (Finding::critical, "detached", "no such interface".to_owned(), hint.to_owned())
+        } else if !interface.attached {
+            let text = "the XDP program is not attached".to_owned();
+            (Finding::critical, "detached", text, "systemctl restart tcpguard".to_owned())
+        } else if interface.mode == AttachMode::Generic && interface.choice.is_none() {
+            let why = interface.fallback.as_ref();
+            let why = why.map(|why| format!(" (native failed: {why})")).unwrap_or_default();
+            let text = format!("generic XDP{why}, lower capacity");
+            (Finding::warning, "xdp_generic", text, format!("tcpguard doctor -i {name}"))
+        } else {
+            return found;
+        };
+    found.push(severity(code, format!("{name}: {text}")).about(name).hint(hint));
+    found
 }
 
-fn accept_queue_full(listener: Listener, queues: Option<Queues>) -> Finding {
-    let name = SocketAddr::new(listener.addr, listener.port).to_string();
-    // It drains between two polls, and is full all the same.
-    let queue = queues.filter(|queues| queues.accept >= queues.backlog);
-    let queue = queue
-        .map_or_else(String::new, |queues| format!(" ({} of {})", queues.accept, queues.backlog));
-    let text = format!("{name}: accept queue full{queue}, new clients are lost");
-    Finding::critical("accept_queue_full", text).about(name).hint("tcpguard listeners")
+/// The kernel does not have the rules that it should have.
+fn rule_drift(report: &Report, facts: &Facts) -> Option<Finding> {
+    let (_, in_kernel) = facts.drift_since.zip(facts.rules_in_kernel)?;
+    let text = format!("rules in the kernel: {in_kernel} of {}", report.rules.len());
+    Some(Finding::critical("rule_drift", text).hint("systemctl restart tcpguard"))
 }
 
-fn egress_unseen(listeners: &[Listener], ahead: Option<(&str, &str)>, blind: bool) -> Finding {
-    let names: Vec<_> = listeners.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = match listeners.len() - names.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let so = if blind {
-        "completions are unknown, floods show only as drops of a full queue"
-    } else {
-        "classification is less certain, rules are only advised"
-    };
-    let names = names.join(", ");
-    let (text, hint) = match ahead {
-        Some((interface, program)) => (
+fn agent_late(facts: &Facts) -> Option<Finding> {
+    let age = facts.heartbeat.map(|at| facts.clock.now.since(at));
+    let age = age.filter(|age| *age > HEARTBEAT_LATE)?;
+    let text = format!("agent late: its last heartbeat was {} ago", span(age));
+    let hint = "find the busiest processes: ps -eo pid,comm,pcpu --sort=-pcpu";
+    Some(Finding::critical("agent_late", text).hint(hint))
+}
+
+/// The severity is that of the journal and of `tcpguard check`.
+fn config_refused(facts: &Facts) -> Option<Finding> {
+    let error = facts.config.error.as_ref()?;
+    let other = facts.config.path.as_deref().filter(|file| *file != DEFAULT_PATH);
+    let other = other.map(|file| format!(" {file}")).unwrap_or_default();
+    let check = format!("tcpguard config check{other}");
+    let (text, hint) = match facts.config.stands_in {
+        Some(read_at) => (
             format!(
-                "SYN-ACKs not counted at {names}{more}: another tc program on {interface} ends the chain \
-                 ({program}); {so}"
+                "configuration refused at the start, the last valid one of {read_at} applies: {error}"
             ),
-            "find its owner by its id: bpftool prog show",
+            format!("correct it ({check}), then: tcpguard reload"),
         ),
-        None => (
-            format!("SYN-ACKs of {names}{more} leave by an interface without tcpguard; {so}"),
-            "name it under [interfaces] (see: ip route)",
-        ),
+        None => {
+            (format!("configuration refused, the previous one still applies: {error}"), check)
+        }
     };
-    Finding::warning("egress_unseen", text).hint(hint)
+    Some(Finding::warning("config_refused", text).hint(hint))
 }
 
 /// The place of the losses, and a hint about the largest one.
@@ -194,4 +142,86 @@ fn dropped_before_xdp(losses: &Losses) -> Finding {
         _ => "tcpguard tune (net.core.netdev_max_backlog, netdev_budget)".to_owned(),
     };
     Finding::critical("dropped_before_xdp", text).hint(hint)
+}
+
+fn one_queue(losses: &Losses) -> Option<Finding> {
+    let (cpu, share) = losses.one_queue()?;
+    let share = percent(share);
+    let text = format!("CPU {cpu} receives {share} of all packets and limits the rate of the host");
+    let hint = "spread them over queues: ethtool -L IFACE combined N, or rps_cpus in /sys";
+    Some(Finding::notice("one_queue", text).hint(hint))
+}
+
+fn conntrack_full(facts: &Facts) -> Option<Finding> {
+    let is_full = |one: &&Conntrack| one.ratio().is_some_and(|share| share >= CONNTRACK_FULL);
+    let Conntrack { count, max, .. } = facts.conntrack.as_ref().filter(is_full)?;
+    let text = format!(
+        "connection tracking: {count} of {max} entries used, the kernel drops new connections when it is full"
+    );
+    let hint = "tcpguard tune (net.netfilter.nf_conntrack_max)";
+    Some(Finding::warning("conntrack_full", text).hint(hint))
+}
+
+fn accept_queue_full(listener: &ListenerReport) -> Finding {
+    let Listener { addr, port, .. } = listener.listener;
+    let name = SocketAddr::new(addr, port).to_string();
+    // It drains between two polls, and is full all the same.
+    let queue = listener.queues.filter(|queues| queues.accept >= queues.backlog);
+    let queue = queue.map(|queues| format!(" ({} of {})", queues.accept, queues.backlog));
+    let queue = queue.unwrap_or_default();
+    let text = format!("{name}: accept queue full{queue}, new clients are lost");
+    Finding::critical("accept_queue_full", text).about(name).hint("tcpguard listeners")
+}
+
+/// Listeners with unseen replies. Without the tracepoint nothing is known of their handshakes.
+fn egress_unseen(report: &Report, facts: &Facts) -> Option<Finding> {
+    let unseen = report.listeners.iter().filter(|one| one.egress == Egress::Unseen);
+    let listeners: Vec<Listener> = unseen.map(|one| one.listener).collect();
+    if listeners.is_empty() {
+        return None;
+    }
+    let names = named(&listeners);
+    let ahead = facts.interfaces.iter().find_map(|one| Some((&one.name, one.ahead.first()?)));
+    let so = match facts.health.iter().any(|finding| finding.code == "no_tracepoint") {
+        true => "completions are unknown, floods show only as drops of a full queue",
+        false => "classification is less certain, rules are only advised",
+    };
+    let (text, hint) = match ahead {
+        Some((interface, program)) => (
+            format!(
+                "SYN-ACKs not counted at {names}: another tc program on {interface} ends the chain \
+                 ({program}); {so}"
+            ),
+            "find its owner by its id: bpftool prog show",
+        ),
+        None => (
+            format!("SYN-ACKs of {names} leave by an interface without tcpguard; {so}"),
+            "name it under [interfaces] (see: ip route)",
+        ),
+    };
+    Some(Finding::warning("egress_unseen", text).hint(hint))
+}
+
+/// A listener that answers SYNs in frames that the XDP program does not read. Every SYN-ACK that is no
+/// retransmission answers a SYN, so more of them than seen SYNs show that SYNs were not read.
+fn unread_syns(report: &Report, facts: &Facts) -> Option<Finding> {
+    let beyond = |counters: &abi::PacketCounters| -> u64 {
+        let bounds = abi::Reason::ALL.iter().filter(|reason| reason.is_beyond_bounds());
+        bounds.map(|reason| counters.reasons[*reason as usize]).sum()
+    };
+    let rates = facts.interfaces.iter().filter_map(|interface| interface.packets.rate(beyond));
+    let rate: f64 = rates.sum();
+    let answers_unseen = |one: &&ListenerReport| {
+        let counters = &one.counters;
+        counters.syn_ack.saturating_sub(counters.syn_ack_retransmit) > counters.syn
+    };
+    let listener = report.listeners.iter().find(answers_unseen).filter(|_| rate > UNREAD_PPS)?;
+    let text = format!(
+        "{}/s frames exceed the bounds of the XDP program, and {} answers more SYNs than were counted: \
+         unread SYNs pass",
+        short(rate),
+        listener.listener
+    );
+    let hint = "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
+    Some(Finding::warning("unread_syns", text).hint(hint))
 }

@@ -93,20 +93,16 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
     findings
 }
 
-/// Listeners that get no SYN cookies, or none of tcpguard's own, whatever the rules say of their SYNs.
+/// Listeners that get no SYN cookies, or none of tcpguard's own, because addresses or ports are translated.
 pub(in super::super) fn cookies(facts: &Facts) -> Vec<Checked> {
     let firewall = &facts.firewall;
     let open = facts.host.listeners.iter().filter(|one| !one.at.ip().is_loopback());
-    let mptcp = open.clone().filter(|one| one.mptcp);
-    let mut found: Vec<(SocketAddr, Obstacle)> =
-        mptcp.map(|one| (one.at, Obstacle::Mptcp { no_helper: None })).collect();
-    if let Ok(rules) = &firewall.rules {
-        found.extend(open.filter_map(|one| {
-            let offence = Box::new(redirection(rules, &firewall.own, one.at.port())?);
-            Some((one.at, Obstacle::Redirected { offence, port: None }))
-        }));
-    }
-    let mut all: Vec<Impeded<SocketAddr>> = Impeded::group(found);
+    let redirected = open.filter_map(|one| {
+        let rules = firewall.rules.as_ref().ok()?;
+        let offence = Box::new(redirection(rules, &firewall.own, one.at.port())?);
+        Some((one.at, Obstacle::Redirected { offence, port: None }))
+    });
+    let mut all: Vec<Impeded<SocketAddr>> = Impeded::group(redirected);
     if let Some(nat) = firewall.nat() {
         all.push(Impeded { obstacle: Obstacle::Nat { nat, no_helper: None }, at: Vec::new() });
     }

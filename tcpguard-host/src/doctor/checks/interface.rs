@@ -2,11 +2,11 @@
 
 use super::super::document::Checked;
 use super::super::facts::{Facts, InterfaceFacts, Link, MULTI_BUFFER};
+use crate::finding::link_down;
 use crate::linux::interfaces::OperState;
 use crate::linux::programs::Hook;
 use crate::linux::xdp_driver::{self, QueueRule, XdpDriver};
 use crate::obstacle::{Impeded, Obstacle};
-use crate::tune::{Kind, Row, Word};
 
 /// One finding for each interface that exists; none where `judge` has nothing to say.
 fn each(facts: &Facts, judge: impl Fn(&str, &Link) -> Option<Checked>) -> Vec<Checked> {
@@ -51,13 +51,9 @@ pub(in super::super) fn ethernet(facts: &Facts) -> Vec<Checked> {
 }
 
 pub(in super::super) fn up(facts: &Facts) -> Vec<Checked> {
-    const CODE: &str = "link_state";
     each(facts, |name, link| {
-        let state = link.state;
-        matches!(state, OperState::Down | OperState::Waiting).then(|| {
-            Checked::warning(CODE, format!("link {state}: no packets pass"))
-                .hint(format!("ip link set dev {name} up"))
-        })
+        let is_down = matches!(link.state, OperState::Down | OperState::Waiting);
+        is_down.then(|| link_down(name).into())
     })
 }
 
@@ -333,49 +329,4 @@ fn member_of_bond(bond: &str, missing: &[&str]) -> Checked {
         ),
     )
     .hint(format!("edit /etc/tcpguard/tcpguard.toml: [interfaces] names = [{bond:?}]"))
-}
-
-/// The findings of `tune` about an interface's rings and queues.
-pub(in super::super) fn queues(facts: &Facts) -> Vec<Checked> {
-    const CODE: &str = "queues";
-    each(facts, |name, _| {
-        let of_it = |row: &&Row| {
-            row.kind == Kind::Interface
-                && row.verdict == Word::Change
-                && row.name.split_once(' ').is_some_and(|(interface, _)| interface == name)
-        };
-        let rows: Vec<&Row> = facts.tune.settings.iter().filter(of_it).collect();
-        let first = rows.first()?;
-        let words: Vec<String> =
-            rows.iter().map(|row| format!("{}: {}", row.name, row.why)).collect();
-        let finding = Checked::notice(CODE, words.join("; "));
-        Some(match &first.command {
-            Some(command) => finding.hint(command),
-            None => finding,
-        })
-    })
-}
-
-pub(in super::super) fn losses(facts: &Facts) -> Vec<Checked> {
-    const CODE: &str = "lost_by_interface";
-    each(facts, |_, link| {
-        let lost = link.device.lost?;
-        let received = facts.host.load.received;
-        Some(if lost == 0 {
-            Checked::passed(CODE, "no packet lost since boot")
-        } else if facts.host.load.is_burst(lost) {
-            Checked::notice(
-                CODE,
-                format!("{lost} of {received} packets lost since boot, in bursts"),
-            )
-        } else {
-            Checked::warning(
-                CODE,
-                format!(
-                    "{lost} of {received} packets dropped before XDP since boot, including client packets"
-                ),
-            )
-            .hint("tcpguard tune")
-        })
-    })
 }

@@ -3,11 +3,10 @@
 mod firewall;
 mod interface;
 mod kernel;
-mod load;
 mod privileges;
 mod programs;
+mod reports;
 mod service;
-mod sysctls;
 
 pub use service::PROPERTIES;
 
@@ -33,7 +32,7 @@ pub const FIRST: [Check; 8] = [
 pub const CONFIG: Check = service::config;
 
 /// Checks of the interfaces, in the order in which an attachment would depend on their subjects.
-pub const INTERFACES: [Check; 15] = [
+pub const INTERFACES: [Check; 14] = [
     interface::exists,
     interface::ethernet,
     interface::up,
@@ -45,19 +44,17 @@ pub const INTERFACES: [Check; 15] = [
     interface::lro,
     interface::vlan_tags,
     interface::stacked,
-    interface::queues,
-    interface::losses,
+    reports::queues,
     programs::xdp,
     programs::tc,
 ];
 
 /// The other checks, in the order in which a start would depend on their subjects.
-pub const THEN: [Check; 7] = [
-    sysctls::settings,
-    sysctls::listeners,
+pub const THEN: [Check; 6] = [
+    reports::sysctls,
+    reports::listeners,
+    reports::states,
     firewall::rules,
     firewall::cookies,
-    load::losses,
-    load::skew,
     service::unit,
 ];

@@ -35,14 +35,14 @@ fn checked(facts: &Facts, one_interface: bool) -> Vec<Checked> {
         agent::version(facts),
     ]
     .concat();
-    // An obstacle that the agent finds as well is said once.
+    // A fact that the agent finds as well is said once.
     let is_said = |one: &Checked| {
-        if !Obstacle::CODES.contains(&&*one.finding.code) {
-            return false;
-        }
+        let one = &one.finding;
+        let is_obstacle = Obstacle::CODES.contains(&&*one.code);
         let found = checked.iter().filter(|other| other.status == Status::Found);
-        found.map(|other| &other.finding).any(|other| {
-            other.code == one.finding.code || other.hint.is_some() && other.hint == one.finding.hint
+        found.map(|other| &other.finding).any(|other| match is_obstacle {
+            true => other.code == one.code || other.hint.is_some() && other.hint == one.hint,
+            false => other.code == one.code && other.subject == one.subject,
         })
     };
     let health: Vec<Checked> =

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 
 use tcpguard_host::doctor::{self, checks};
 use tcpguard_host::doctor::facts::{
-    ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges, Service,
+    ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges, Report, Service,
 };
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::xdp_driver::page_bytes;
 use tcpguard_host::linux::{self, Sysctls, accounts, capabilities, container, kernel_release, netns};
+use tcpguard_host::time::Time;
 use tcpguard_host::tune::{HostFacts, Tune};
+use tcpguard_host::{listeners, states};
 
 use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::features::features;
@@ -59,6 +61,8 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
             pins: pins(&places.pin_dir),
             host,
             tune,
+            listeners: listeners(),
+            states: states(places.config.as_deref()),
             service: service(),
             config,
             agent_runs: matches!(agent, Agent::Running(_)),
@@ -69,6 +73,18 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
         layouts: layouts.collect(),
         netns,
     }
+}
+
+fn listeners() -> Report {
+    let facts = listeners::gather(Time(jiff::Timestamp::now())).map_err(|error| error.to_string())?;
+    Ok(listeners::judge(&facts).findings)
+}
+
+fn states(config: Option<&Path>) -> Report {
+    let facts = states::gather(Time(jiff::Timestamp::now()), false);
+    let config = config::read(config, Overrides::default());
+    let limits = config.map(|loaded| loaded.config.states).unwrap_or_default();
+    Ok(states::judge(&facts.map_err(|error| error.to_string())?, &limits.into()).findings)
 }
 
 fn service() -> Service {

@@ -175,7 +175,7 @@ fn many_half_open_connections_are_above_the_baseline() {
     let look = || report(&stage.lab.edge, &["states", "--json"]);
     let found = wait_for(look, |it| counts(it).get("syn_recv") == Some(&(20, 0)));
     assert_eq!(found["findings"][0]["code"], "many_half_open");
-    assert_eq!(found["findings"][0]["severity"], "warning");
+    assert_eq!(found["findings"][0]["severity"], "notice");
     let page = cli(&stage.lab.edge, &["states"]).unwrap();
     let page = String::from_utf8(page.stdout).unwrap();
     assert!(page.contains("20 half-open connections (expected: at most 15)"), "{page}");

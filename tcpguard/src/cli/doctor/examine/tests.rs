@@ -149,17 +149,15 @@ fn healthy() -> Facts {
         hash_entries: 32_768,
         syncookies: Some(1),
         somaxconn: Some(4096),
-        load: Load { received: 1_000_000, received_by_busiest: 300_000, ..Load::default() },
+        load: Load { received: 1_000_000, ..Load::default() },
         listeners: vec![
             Listening {
                 at: "0.0.0.0:443".parse().expect("an address"),
                 backlog: 511,
-                mptcp: false,
             },
             Listening {
                 at: "127.0.0.1:6379".parse().expect("an address"),
                 backlog: 1,
-                mptcp: false,
             },
         ],
         ..HostFacts::default()
@@ -197,6 +195,8 @@ fn healthy() -> Facts {
             }],
             tune: judged(&host, &[("net.ipv4.tcp_syncookies", "1")], ""),
             host,
+            listeners: Ok(Vec::new()),
+            states: Ok(Vec::new()),
             service: Service { systemd: true, unit: unit(&[]) },
             config: ConfigFacts::Valid {
                 path: "/etc/tcpguard/tcpguard.toml".into(),
@@ -443,10 +443,13 @@ fn rings_and_queues_are_reported_with_the_command() {
     }];
     facts.of_host.tune = judged(&facts.of_host.host, &[], "");
     let findings = found(&facts, "queues");
-    assert_eq!(findings.len(), 1);
-    assert_eq!(outcome(&findings[0]), NOTICE);
-    assert_eq!(findings[0].finding.hint.as_deref(), Some("ethtool -L eth0 combined 4"));
-    assert!(findings[0].finding.text.contains("eth0 queues"), "{:?}", findings[0]);
+    let expected = [("eth0 rx ring", "ethtool -G eth0 rx 512"), ("eth0 queues", "ethtool -L eth0 combined 4")];
+    for (one, (subject, command)) in findings.iter().zip(expected) {
+        assert_eq!(outcome(one), NOTICE);
+        let Finding { subject: of, hint, .. } = &one.finding;
+        assert_eq!((of.as_deref(), hint.as_deref()), (Some(subject), Some(command)));
+    }
+    assert_eq!(findings.len(), expected.len());
     facts.of_host.interfaces[0].name = "eth1".to_owned();
     assert_eq!(found(&facts, "queues"), []);
 }

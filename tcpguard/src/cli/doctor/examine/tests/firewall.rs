@@ -2,6 +2,7 @@
 
 use tcpguard_engine::Family;
 use tcpguard_host::firewall::recorded::{FIREWALLD, MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
+use tcpguard_host::obstacle::{self, Obstacle};
 
 use super::*;
 use crate::documents::{BackendInUse, CookiesOfFamily};
@@ -107,7 +108,7 @@ fn each_family_is_named_with_its_back_end_where_nat_makes_them_differ() {
 #[test]
 fn a_listener_with_mptcp_is_found_and_said_once_beside_the_agent() {
     let mut facts = healthy();
-    facts.of_host.host.listeners[0].mptcp = true;
+    facts.of_host.listeners = Ok(obstacle::findings([("0.0.0.0:443", Obstacle::Mptcp { no_helper: None })]));
     let alone = found(&facts, "mptcp");
     let [one] = &alone[..] else { panic!("{alone:#?}") };
     assert_eq!(outcome(one), NOTICE);

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     (|f| link(f).ethernet = false, "ethernet", CRITICAL, "tunnel", "tcpguard.toml"),
     (|f| link(f).loopback = true, "ethernet", NOTICE, "loopback", ""),
-    (|f| link(f).state = OperState::Down, "link_state", WARNING, "down", "ip link set dev eth0 up"),
+    (|f| link(f).state = OperState::Down, "link_down", WARNING, "down", "ip link set dev eth0 up"),
     (
         |f| link(f).xdp = Some(XdpFeatures { basic: false, takes: false, large_packets: false }),
         "native_xdp",
@@ -175,14 +175,6 @@ pub(super) const CASES: &[Case] = &[
         WARNING,
         "of which eth1 is not attached",
         "[\"bond0\"]",
-    ),
-    (|f| link(f).device.lost = Some(50), "lost_by_interface", NOTICE, "50 of ", ""),
-    (
-        |f| link(f).device.lost = Some(5_000),
-        "lost_by_interface",
-        WARNING,
-        "5000 of ",
-        "tcpguard tune",
     ),
     // Other programs.
     (

@@ -15,7 +15,11 @@ fn broken() -> Facts {
     facts.of_host.service.unit =
         unit(&[("RestrictAddressFamilies", "AF_UNIX"), ("DropInPaths", "/e/x.conf")]);
     facts.of_host.kernel.features[1].support = Support::Missing;
-    facts.of_host.host.listeners[0].backlog = 5;
+    facts.of_host.listeners = Ok(vec![
+        Finding::warning("small_backlog", "0.0.0.0:443: a backlog of 5 limits both queues")
+            .about("0.0.0.0:443")
+            .hint("raise the backlog argument of its listen(2) (now 5; net.core.somaxconn allows 128)"),
+    ]);
     facts.of_host.tune = judged(
         &facts.of_host.host,
         &[("net.ipv4.tcp_syncookies", "0"), ("net.core.somaxconn", "128")],

@@ -19,52 +19,25 @@ pub(super) const CASES: &[Case] = &[
         "edit /etc/sysctl.d/99-web.conf",
     ),
     (
-        |f| f.of_host.host.listeners[0].backlog = 1,
-        "listener_limits",
-        WARNING,
-        "a backlog of 1,",
-        "tcpguard listeners",
+        |f| f.of_host.listeners = Ok(vec![Finding::critical("accept_queue_full", "full").hint("raise it")]),
+        "accept_queue_full",
+        CRITICAL,
+        "full",
+        "raise it",
     ),
     (
-        |f| f.of_host.host.listeners[0].backlog = 100,
-        "listener_limits",
-        NOTICE,
-        "somaxconn 4096",
-        "tcpguard listeners",
+        |f| f.of_host.listeners = Err("no netlink".to_owned()),
+        "listeners",
+        UNKNOWN,
+        "no netlink",
+        "sudo tcpguard doctor",
     ),
     (
-        |f| {
-            f.of_host.host.listeners[0].backlog = 100;
-            f.of_host.host.load.listen_overflows = 12;
-        },
-        "listener_limits",
-        WARNING,
-        "12 SYNs and ACKs dropped",
-        "tcpguard listeners",
-    ),
-    (
-        |f| f.of_host.host.load.backlog_drops = 3_000,
-        "lost_by_cpus",
-        WARNING,
-        "3000 packets",
-        "tcpguard tune",
-    ),
-    (
-        |f| f.of_host.host.load.received_by_busiest = 990_000,
-        "receive_skew",
-        NOTICE,
-        "one of 4 CPUs processed 99%",
-        "tcpguard tune",
-    ),
-    (
-        |f| {
-            f.of_host.host.load.received_by_busiest = 800_000;
-            f.of_host.host.load.squeezed = 7;
-        },
-        "receive_skew",
-        WARNING,
-        "overloaded at times",
-        "tcpguard tune",
+        |f| f.of_host.states = Err("no netlink".to_owned()),
+        "states",
+        UNKNOWN,
+        "no netlink",
+        "sudo tcpguard doctor",
     ),
     // The service.
     (
