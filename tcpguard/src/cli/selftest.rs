@@ -7,7 +7,7 @@ use tcpguard_host::linux::Error;
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use crate::documents::selftest::{Host, SelfTest};
+use crate::documents::selftest::Host;
 use crate::selftest::{self, SelftestFailure};
 use crate::text;
 
@@ -32,11 +32,8 @@ pub(super) fn run(if_needed: bool, session: &mut Session<'_>) -> anyhow::Result<
     } else {
         session.render(|out, view| text::selftest(out, &selftest, view))?;
     }
-    Ok(if works(&selftest) { Exit::Done } else { Exit::Failed })
-}
-
-fn works(selftest: &SelfTest) -> bool {
-    selftest.backends.iter().any(|backend| backend.works)
+    let works = selftest.results.iter().any(|one| one.reason.is_none());
+    Ok(if works { Exit::Done } else { Exit::Failed })
 }
 
 fn refused(error: SelftestFailure) -> anyhow::Error {

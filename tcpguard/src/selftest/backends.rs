@@ -1,5 +1,6 @@
 //! Each back end, on the stage.
 
+use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Instant;
@@ -12,21 +13,18 @@ use tcpguard_host::linux::{netns, tcp_ext};
 
 use super::connection::{Failure, connect, listen};
 use super::stage::{BPFFS, SERVER, SYNCOOKIES, Stage, TIMESTAMPS, service};
-use super::{SelftestFailure, milliseconds};
+use super::SelftestFailure;
 use crate::bpf::{
     Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, XdpMode,
     attach, receive_natively, secrets,
 };
-use crate::documents::selftest::{Backend, CookieBackend, Hook, Host, NO_TIME, Trial};
+use crate::documents::selftest::{CookieBackend, Hook, Host, NO_TIME, Trial};
 
 /// The service's slot among the listeners.
 const LISTENER: u32 = 0;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Kind {
-    family: Family,
-    timestamps: bool,
-}
+/// Outcome of the trial of a backend.
+type Tried = Result<(), Failure>;
 
 /// The parts that all connections share.
 struct Course {
@@ -34,13 +32,13 @@ struct Course {
     /// The sysctl as this host has it.
     syncookies: String,
     /// The service of each family.
-    services: Vec<TcpListener>,
+    services: Vec<(Family, TcpListener)>,
     deadline: Instant,
 }
 
 /// Tries each back end with each client; from a thread of its own, which it moves to another
 /// namespace.
-pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Backend>, SelftestFailure> {
+pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Trial>, SelftestFailure> {
     let refused = match host.sysctls.get(SYNCOOKIES).map(String::as_str) {
         None => "this kernel was built without CONFIG_SYN_COOKIES",
         Some("0") => {
@@ -48,99 +46,88 @@ pub(super) fn try_all(host: &Host, deadline: Instant) -> Result<Vec<Backend>, Se
         }
         Some(syncookies) => return try_with(host, syncookies, deadline),
     };
-    let impossible = |backend| Backend::impossible(backend, refused.to_owned());
-    Ok(CookieBackend::ALL.map(impossible).into())
+    let refused = || Err(Failure(refused.to_owned()));
+    Ok(trials(HOOKS.map(|_| [refused(), refused()]), refused()))
+}
+
+const HOOKS: [Hook; 2] = [Hook::Native, Hook::Generic];
+
+/// The results of own cookies and of the helper at each hook, and of the kernel alone.
+fn trials(at_hooks: [[Tried; 2]; 2], kernel: Tried) -> Vec<Trial> {
+    let trial = |backend, hook, tried: Tried| {
+        Trial { backend, hook, reason: tried.err().map(|Failure(why)| why) }
+    };
+    let of_hook = |(hook, [own, helper]): (Hook, [Tried; 2])| {
+        let hook = Some(hook);
+        [
+            trial(CookieBackend::Own, hook, own),
+            trial(CookieBackend::KernelHelper, hook, helper),
+        ]
+    };
+    let mut all: Vec<Trial> = HOOKS.into_iter().zip(at_hooks).flat_map(of_hook).collect();
+    all.push(trial(CookieBackend::Kernel, None, kernel));
+    all.sort_by_key(|one| CookieBackend::ALL.iter().position(|backend| *backend == one.backend));
+    all
 }
 
 fn try_with(
     host: &Host,
     syncookies: &str,
     deadline: Instant,
-) -> Result<Vec<Backend>, SelftestFailure> {
+) -> Result<Vec<Trial>, SelftestFailure> {
     let stage = Stage::set_up(&host.sysctls)?;
-    let services: Result<Vec<_>, _> = stage.families.iter().map(|family| listen(*family)).collect();
+    let service = |family: &Family| Ok((*family, listen(*family)?));
+    let services: io::Result<Vec<_>> = stage.families.iter().map(service).collect();
     let services = services.map_err(|error| SelftestFailure::Silent(error.to_string()))?;
     let course = Course { stage, syncookies: syncookies.to_owned(), services, deadline };
     course.plain().map_err(|Failure(why)| SelftestFailure::Silent(why))?;
     // Where the kernel adds no number of its own for each peer, it reads the timestamps of others.
     let plain_timestamps = host.sysctls.get(TIMESTAMPS).is_some_and(|value| value == "2");
-    let mut backends = match Programs::load(plain_timestamps) {
-        Ok(mut programs) => programs.try_both(&course),
-        Err(Failure(why)) => [CookieBackend::Own, CookieBackend::KernelHelper]
-            .map(|backend| Backend::impossible(backend, why.clone()))
-            .into(),
+    let at_hooks = match Programs::load(plain_timestamps) {
+        Ok(mut programs) => HOOKS.map(|hook| programs.try_at(&course, hook)),
+        Err(failure) => HOOKS.map(|_| failed(&failure)),
     };
-    backends.push(Backend::of(CookieBackend::Kernel, course.kernel()));
-    Ok(backends)
+    Ok(trials(at_hooks, course.kernel()))
+}
+
+/// The result of both backends with a program, where the program itself failed.
+fn failed(Failure(why): &Failure) -> [Tried; 2] {
+    [(); 2].map(|()| Err(Failure(why.clone())))
 }
 
 impl Course {
-    fn kinds(&self) -> Vec<(Kind, &TcpListener)> {
-        let each = self.stage.families.iter().zip(&self.services);
-        each.flat_map(|(family, service)| {
-            [true, false].map(|timestamps| (Kind { family: *family, timestamps }, service))
-        })
-        .collect()
-    }
-
     /// Connects each client without cookies.
-    fn plain(&self) -> Result<(), Failure> {
+    fn plain(&self) -> Tried {
         // With 2 the kernel would make cookies for these as well.
         self.stage.set(SYNCOOKIES, "1")?;
-        let connected = self.kinds().into_iter().try_for_each(|(kind, service)| {
-            connect(&self.stage, service, kind.family, kind.timestamps).map(drop)
-        });
+        let connected = self.connect(|| Ok(()));
         self.stage.set(SYNCOOKIES, &self.syncookies)?;
         connected
     }
 
-    /// Each client, until one fails, also by the `check` of its connection.
-    fn trials(
-        &self,
-        hook: Option<Hook>,
-        mut check: impl FnMut() -> Result<(), Failure>,
-    ) -> Vec<Trial> {
-        let mut trials = Vec::new();
-        for (kind, service) in self.kinds() {
-            let begun = Instant::now();
-            let mut trial = kind.untried(hook, None);
-            if begun > self.deadline {
-                trial.reason = Some(NO_TIME.to_owned());
-            } else {
-                match connect(&self.stage, service, kind.family, kind.timestamps) {
-                    Ok(ends) => {
-                        trial.reason = check().err().map(|Failure(why)| why);
-                        (trial.client, trial.server) = (Some(ends.client), Some(ends.server));
-                    }
-                    Err(Failure(why)) => trial.reason = Some(why),
+    /// Connects each client, until one fails, also by the `check` of its connection.
+    fn connect(&self, mut check: impl FnMut() -> Tried) -> Tried {
+        for (family, service) in &self.services {
+            for timestamps in [true, false] {
+                if Instant::now() > self.deadline {
+                    return Err(Failure(NO_TIME.to_owned()));
                 }
-            }
-            trial.took_ms = milliseconds(begun.elapsed());
-            let failed = trial.reason.is_some();
-            trials.push(trial);
-            if failed {
-                break;
+                let connected = connect(&self.stage, service, *family, timestamps);
+                connected.and_then(|()| check()).map_err(|Failure(why)| {
+                    let with = if timestamps { "with" } else { "without" };
+                    Failure(format!("{} {with} timestamps: {why}", family.name()))
+                })?;
             }
         }
-        trials
+        Ok(())
     }
 
     /// The kernel's own cookies.
-    fn kernel(&self) -> Vec<Trial> {
+    fn kernel(&self) -> Tried {
         // With 2 it makes the same cookies as with 1 under a flood, and no line in the kernel's log.
-        if let Err(error) = self.stage.set(SYNCOOKIES, "2") {
-            return self.failed(None, &error.to_string());
-        }
-        match Returned::count() {
-            Ok(mut returned) => self.trials(None, || returned.one_more()),
-            Err(Failure(why)) => self.failed(None, &why),
-        }
-    }
-
-    /// The trial that is reported for a back end that could not even be tried.
-    fn failed(&self, hook: Option<Hook>, why: &str) -> Vec<Trial> {
-        let first = self.kinds().into_iter().next();
-        first.map(|(kind, _)| kind.untried(hook, Some(why.to_owned()))).into_iter().collect()
+        self.stage.set(SYNCOOKIES, "2")?;
+        let mut returned = Returned::count()?;
+        self.connect(|| returned.one_more())
     }
 }
 
@@ -152,26 +139,12 @@ impl Returned {
         Ok(Self(tcp_ext()?.syncookies_recv))
     }
 
-    fn one_more(&mut self) -> Result<(), Failure> {
+    fn one_more(&mut self) -> Tried {
         let Self(now) = Self::count()?;
         if std::mem::replace(&mut self.0, now) == now {
             return Err(Failure("the kernel counted no cookie that came back".to_owned()));
         }
         Ok(())
-    }
-}
-
-impl Kind {
-    fn untried(self, hook: Option<Hook>, reason: Option<String>) -> Trial {
-        Trial {
-            hook,
-            family: self.family,
-            timestamps: self.timestamps,
-            reason,
-            took_ms: 0,
-            client: None,
-            server: None,
-        }
     }
 }
 
@@ -214,69 +187,43 @@ impl Programs {
         Ok(Self { object, dataplane, pins, redeemer })
     }
 
-    /// The back ends with cookies from the program, natively and generically.
-    fn try_both(&mut self, course: &Course) -> Vec<Backend> {
-        let (mut own, mut helper) = (Vec::new(), Vec::new());
-        for hook in [Hook::Native, Hook::Generic] {
-            let attached = self.attach(course, hook);
-            let ready = attached.and_then(|attached| {
-                self.set_mitigations(0)?;
-                // How the service answers is learned from its own answers.
-                course.plain()?;
-                Ok(attached)
-            });
-            match ready {
-                Ok(_attached) => {
-                    if self.redeemer.is_ok() {
-                        own.extend(self.own(course, hook));
-                    }
-                    helper.extend(self.helper(course, hook));
-                }
-                Err(Failure(why)) => {
-                    own.extend(course.failed(Some(hook), &why));
-                    helper.extend(course.failed(Some(hook), &why));
-                }
-            }
+    /// The back ends with cookies from the program at a hook: own ones, and those of the helper.
+    fn try_at(&mut self, course: &Course, hook: Hook) -> [Tried; 2] {
+        let ready = self.attach(course, hook).and_then(|attached| {
+            self.set_mitigations(0)?;
+            // How the service answers is learned from its own answers.
+            course.plain()?;
+            Ok(attached)
+        });
+        match ready {
+            Ok(_attached) => [self.own(course), self.helper(course)],
+            Err(failure) => failed(&failure),
         }
-        let own = match &self.redeemer {
-            Ok(_) => Backend::of(CookieBackend::Own, own),
-            Err(error) => Backend::impossible(CookieBackend::Own, error.to_string()),
-        };
-        vec![own, Backend::of(CookieBackend::KernelHelper, helper)]
     }
 
-    fn own(&self, course: &Course, hook: Hook) -> Vec<Trial> {
-        if let Err(Failure(why)) =
-            self.set_mitigations(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT)
-        {
-            return course.failed(Some(hook), &why);
+    fn own(&self, course: &Course) -> Tried {
+        if let Err(error) = &self.redeemer {
+            return Err(Failure(error.to_string()));
         }
+        self.set_mitigations(ListenerEntry::OWN_COOKIES | ListenerEntry::ACCEPT)?;
         let mut sent = 0;
-        course.trials(Some(hook), || self.answered(&mut sent))
+        course.connect(|| self.answered(&mut sent))
     }
 
-    fn helper(&self, course: &Course, hook: Hook) -> Vec<Trial> {
-        let armed = self
-            .set_mitigations(ListenerEntry::KERNEL_COOKIES)
-            .and_then(|()| Ok(course.stage.set(SYNCOOKIES, "2")?))
-            .and_then(|()| Returned::count());
-        let mut returned = match armed {
-            Ok(returned) => returned,
-            Err(Failure(why)) => return course.failed(Some(hook), &why),
-        };
-        let mut sent = 0;
-        let trials = course.trials(Some(hook), || {
+    fn helper(&self, course: &Course) -> Tried {
+        self.set_mitigations(ListenerEntry::KERNEL_COOKIES)?;
+        course.stage.set(SYNCOOKIES, "2")?;
+        let (mut sent, mut returned) = (0, Returned::count()?);
+        let tried = course.connect(|| {
             self.answered(&mut sent)?;
             returned.one_more()
         });
-        match course.stage.set(SYNCOOKIES, &course.syncookies) {
-            Ok(()) => trials,
-            Err(error) => course.failed(Some(hook), &error.to_string()),
-        }
+        course.stage.set(SYNCOOKIES, &course.syncookies)?;
+        tried
     }
 
     /// Tests that the program has answered one SYN more than `sent`.
-    fn answered(&self, sent: &mut u64) -> Result<(), Failure> {
+    fn answered(&self, sent: &mut u64) -> Tried {
         let now = self.dataplane.listener_counters(LISTENER)?.cookies_sent;
         if std::mem::replace(sent, now) == now {
             return Err(Failure("the stack answered the SYN, and not the program".to_owned()));
@@ -285,7 +232,7 @@ impl Programs {
     }
 
     /// Sets the mitigations of the service, which is bound to all addresses, and begins to count anew.
-    fn set_mitigations(&self, mitigations: u8) -> Result<(), Failure> {
+    fn set_mitigations(&self, mitigations: u8) -> Tried {
         let entry = ListenerEntry { id: LISTENER, mitigations, ..ListenerEntry::default() };
         let port = service(Family::Ipv4).port().to_be_bytes();
         let keys = [Addr::ANY_V4, Addr::ANY_V6].map(|addr| ListenerKey::new(addr, port));

@@ -1,6 +1,7 @@
 //! One connection on the stage: handshake, transfer, and the reports of both ends.
 #![expect(unsafe_code, reason = "TCP_INFO has no safe form in rustix")]
 
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -12,8 +13,6 @@ use tcpguard_host::linux::{self, Sysctls};
 
 use super::PATIENCE;
 use super::stage::{self, Stage};
-use crate::documents::selftest::End;
-
 /// Bytes that each end sends.
 const TRANSFER: usize = 100_000;
 
@@ -33,11 +32,29 @@ impl From<linux::Error> for Failure {
     }
 }
 
-/// The reports of both ends about a connection.
-#[derive(Debug)]
-pub(super) struct Ends {
-    pub(super) client: End,
-    pub(super) server: End,
+/// Properties of a connection, as the kernel reports them at one end (`TCP_INFO`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct End {
+    timestamps: bool,
+    sack: bool,
+    ecn: bool,
+    /// Scale of the windows that this end sends, in bits, and of those that it receives; `None` without window scaling.
+    wscale: Option<(u8, u8)>,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.wscale {
+            Some((own, peer)) => write!(f, "window scales {own} and {peer}")?,
+            None => f.write_str("no window scales")?,
+        }
+        for (has, name) in [(self.sack, "SACK"), (self.timestamps, "timestamps"), (self.ecn, "ECN")] {
+            if has {
+                write!(f, ", {name}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The service of a family.
@@ -53,7 +70,7 @@ pub(super) fn connect(
     listener: &TcpListener,
     family: Family,
     timestamps: bool,
-) -> Result<Ends, Failure> {
+) -> Result<(), Failure> {
     let stamps = if timestamps { "1" } else { "0" };
     let client = stage.client(|| {
         Sysctls::default().write("net.ipv4.tcp_timestamps", stamps)?;
@@ -70,9 +87,7 @@ pub(super) fn connect(
     let end = |socket: &TcpStream| {
         end(socket).map_err(|error| Failure(format!("its state cannot be read: {error}")))
     };
-    let ends = Ends { client: end(&client)?, server: end(&server)? };
-    ends.agree()?;
-    Ok(ends)
+    agree(&end(&client)?, &end(&server)?)
 }
 
 fn words(error: &io::Error) -> String {
@@ -117,18 +132,14 @@ fn receive(mut socket: &TcpStream) -> io::Result<()> {
     }
 }
 
-impl Ends {
-    /// Tests that the two ends mean the same: options that only one of them uses, or windows that it
-    /// scales otherwise than its peer thinks, break a connection sooner or later.
-    fn agree(&self) -> Result<(), Failure> {
-        let (client, server) = (&self.client, &self.server);
-        let options = |end: &End| (end.timestamps, end.sack, end.ecn);
-        let scales = (client.wscale, client.peer_wscale) == (server.peer_wscale, server.wscale);
-        if options(client) == options(server) && scales {
-            return Ok(());
-        }
-        Err(Failure(format!("the ends disagree: the client has {client}, the server {server}")))
+/// Tests that the two ends mean the same: options that only one of them uses, or windows that it
+/// scales otherwise than its peer thinks, break a connection sooner or later.
+fn agree(client: &End, server: &End) -> Result<(), Failure> {
+    let peers = End { wscale: server.wscale.map(|(own, peer)| (peer, own)), ..*server };
+    if *client == peers {
+        return Ok(());
     }
+    Err(Failure(format!("the ends disagree: the client has {client}, the server {server}")))
 }
 
 /// The kernel's report about a connected socket.
@@ -150,45 +161,38 @@ fn end(socket: &TcpStream) -> io::Result<End> {
         return Err(io::Error::last_os_error());
     }
     let has = |option: u8| info.tcpi_options & option != 0;
-    // The lower half is the peer's scale, the upper half that of this end.
-    let scale = |half: u8| has(TCPI_OPT_WSCALE).then_some(half & 0x0f);
+    // The upper half is the scale of this end, the lower half that of the peer.
+    let scales = info.tcpi_snd_rcv_wscale;
     Ok(End {
         timestamps: has(TCPI_OPT_TIMESTAMPS),
         sack: has(TCPI_OPT_SACK),
         ecn: has(TCPI_OPT_ECN),
-        wscale: scale(info.tcpi_snd_rcv_wscale >> 4),
-        peer_wscale: scale(info.tcpi_snd_rcv_wscale),
-        mss: info.tcpi_snd_mss,
-        advmss: info.tcpi_advmss,
+        wscale: has(TCPI_OPT_WSCALE).then_some((scales >> 4, scales & 0x0f)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documents::selftest::tests::end;
-
-    fn ends() -> Ends {
-        let client = end();
-        let server = End { wscale: client.peer_wscale, peer_wscale: client.wscale, ..end() };
-        Ends { client, server }
-    }
 
     #[test]
     fn ends_agree_when_each_means_what_the_other_said() {
-        assert!(ends().agree().is_ok());
-        let change: [fn(&mut Ends); 5] = [
-            |ends| ends.server.timestamps = false,
-            |ends| ends.client.sack = false,
-            |ends| ends.server.ecn = true,
-            |ends| ends.server.wscale = Some(7),
-            |ends| (ends.client.wscale, ends.client.peer_wscale) = (None, None),
+        let client = End { timestamps: true, sack: true, ecn: false, wscale: Some((7, 10)) };
+        let server = End { wscale: Some((10, 7)), ..client };
+        assert!(agree(&client, &server).is_ok());
+        let change: [fn(&mut End); 5] = [
+            |server| server.timestamps = false,
+            |server| server.sack = false,
+            |server| server.ecn = true,
+            |server| server.wscale = Some((7, 10)),
+            |server| server.wscale = None,
         ];
         for change in change {
-            let mut ends = ends();
-            change(&mut ends);
-            let Failure(words) = ends.agree().expect_err("they disagree");
-            assert!(words.starts_with("the ends disagree: the client has mss 1448"), "{words}");
+            let mut server = server;
+            change(&mut server);
+            let Failure(words) = agree(&client, &server).expect_err("they disagree");
+            let begins = "the ends disagree: the client has window scales 7 and 10, SACK, timestamps,";
+            assert!(words.starts_with(begins), "{words}");
         }
     }
 }

@@ -78,18 +78,14 @@ pub fn run() -> Result<SelfTest, SelftestFailure> {
     let begun = Instant::now();
     let deadline = begun + LIMIT;
     // Entering a namespace changes a thread for good.
-    let backends = thread::scope(|scope| {
+    let results = thread::scope(|scope| {
         let selftest = scope.spawn(|| backends::try_all(&host, deadline));
         selftest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    let took_ms = milliseconds(begun.elapsed());
+    let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let rules = Netfilter::default().read(&Sysctls::default())?;
     let nat = nat(&rules).map(|nat| nat.why());
-    Ok(SelfTest { host, took_ms, backends, nat })
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    Ok(SelfTest { host, took_ms, results, nat })
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ mod tests {
     fn what_a_slow_host_did_not_try_is_not_kept() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut selftest = selftest();
-        selftest.backends[1].trials[0].reason = Some(NO_TIME.to_owned());
+        selftest.results[1].reason = Some(NO_TIME.to_owned());
         assert!(store(dir.path(), &selftest).is_err());
         assert_eq!(load(dir.path(), &selftest.host), None);
     }

@@ -3,67 +3,38 @@
 use std::fmt::{self, Write};
 
 use super::incidents::paragraph;
-use super::table::{Cell, Table};
 use super::view::{Tone, View};
-use crate::documents::selftest::{Backend, CookieBackend, Hook, SelfTest, Trial};
+use crate::documents::selftest::{CookieBackend, Hook, SelfTest};
 
-/// The best back end, the ones that do not work and why, and each connection.
+/// The best backend, and the ones that do not work, with the reason.
 pub fn selftest(out: &mut impl Write, selftest: &SelfTest, view: &View) -> fmt::Result {
-    let works = selftest.backends.iter().any(|backend| backend.works);
+    let works = selftest.results.iter().any(|one| one.reason.is_none());
     let (sign, tone) = if works { ("●", Tone::Good) } else { ("✗", Tone::Bad) };
     writeln!(out, "{}", view.paint(tone, &format!("{sign} {}", selftest_in_a_line(selftest))))?;
-    for backend in &selftest.backends {
-        if let Some(reason) = &backend.reason {
-            paragraph(out, view, "Failed", &format!("{}: {reason}", backend.backend.name()))?;
+    for one in &selftest.results {
+        if let Some(reason) = &one.reason {
+            let hook = one.hook.map(|hook| format!(" ({})", hook.name())).unwrap_or_default();
+            paragraph(out, view, "Failed", &format!("{}{hook}: {reason}", one.backend.name()))?;
         }
     }
     if let Some(why) = &selftest.nat {
         paragraph(out, view, "Not used", &format!("{}: {why}", CookieBackend::Own.name()))?;
     }
-    if selftest.backends.iter().all(|backend| backend.trials.is_empty()) {
-        return Ok(());
-    }
-    writeln!(out)?;
-    let mut table = Table::new(["BACK END", "XDP", "FAMILY", "CLIENT", "RESULT", "TIME", "AGREED"]);
-    for backend in &selftest.backends {
-        for trial in &backend.trials {
-            table.row(row(backend, trial));
-        }
-    }
-    table.write(out, view)
+    Ok(())
 }
 
 /// `Linux 6.18.1: own cookies work (native, generic)`.
 pub fn selftest_in_a_line(selftest: &SelfTest) -> String {
-    let beside =
-        |backend: &&Backend| selftest.nat.is_none() || backend.backend != CookieBackend::Own;
-    let best = selftest.backends.iter().filter(beside).find(|backend| backend.works);
-    let verdict = match best {
-        Some(backend) => {
-            let hooks: Vec<&str> = [Hook::Native, Hook::Generic]
-                .into_iter()
-                .filter(|hook| selftest.verdict(backend.backend, *hook).is_ok())
-                .map(Hook::name)
-                .collect();
-            format!("{} work ({})", backend.backend.name(), hooks.join(", "))
-        }
+    let of = |backend: CookieBackend| {
+        let works = |hook: &Hook| selftest.verdict(backend, *hook).is_ok();
+        let hooks = [Hook::Native, Hook::Generic].into_iter().filter(works);
+        (backend, hooks.map(Hook::name).collect::<Vec<_>>().join(", "))
+    };
+    let beside = |backend: &CookieBackend| selftest.nat.is_none() || *backend != CookieBackend::Own;
+    let mut all = CookieBackend::ALL.into_iter().filter(beside).map(of);
+    let verdict = match all.find(|(_, hooks)| !hooks.is_empty()) {
+        Some((backend, hooks)) => format!("{} work ({hooks})", backend.name()),
         None => "no SYN cookies work".to_owned(),
     };
     format!("Linux {}: {verdict}; tried in {}ms", selftest.host.kernel, selftest.took_ms)
-}
-
-fn row(backend: &Backend, trial: &Trial) -> [Cell; 7] {
-    let (result, tone) = match &trial.reason {
-        None => ("works", Tone::Good),
-        Some(_) => ("failed", Tone::Bad),
-    };
-    [
-        backend.backend.name().into(),
-        trial.hook.map_or("-", Hook::name).into(),
-        trial.family.name().into(),
-        if trial.timestamps { "with ts" } else { "no ts" }.into(),
-        Cell::toned(result, tone),
-        format!("{}ms", trial.took_ms).into(),
-        trial.client.as_ref().map_or_else(String::new, ToString::to_string).into(),
-    ]
 }
