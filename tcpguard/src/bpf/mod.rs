@@ -48,6 +48,6 @@ pub use pins::{
     CarriedRules, Detached, Layout, PIN_DIR, Pins, Usage, detach, is_bpffs, layouts, pinned,
 };
 pub use redeem::Redeemer;
-pub use self_test::{SelfTestError, TEST_LISTENER, Timing, self_test};
+pub use self_test::{SelfTestError, TEST_LISTENER, self_test};
 pub use stats::{Counting, count_runs};
 pub use table::{BATCH, Plain, Position, sum};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use tcpguard::bpf::{
-    Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, Timing, addr, self_test,
+    Dataplane, Load, Object, Pins, Redeemer, SelfTestError, TEST_LISTENER, addr, self_test,
 };
 use tcpguard_common::abi::{
     ABI_VERSION, Config, CookieSecret, ListenerEntry, ListenerKey, Mode, RuleRef, SynAckRecord,
@@ -62,7 +62,7 @@ impl Loaded {
         Ok(Self { object, redeemer, dataplane, _pins: pins })
     }
 
-    fn test(&mut self, key: &ListenerKey) -> Result<Timing, SelfTestError> {
+    fn test(&mut self, key: &ListenerKey) -> Result<(), SelfTestError> {
         let now = boot_time().as_nanos();
         self_test(&mut self.object, &mut self.redeemer, &self.dataplane, key, now)
     }
@@ -134,11 +134,7 @@ fn listeners_of_every_kind_pass_and_nothing_is_left_of_the_test() {
             for record in records {
                 loaded.dataplane.set_syn_ack(&key(ip), &record)?;
                 let before = loaded.traces()?;
-                let timing = loaded.test(&key(ip)).unwrap_or_else(|error| {
-                    panic!("{ip} {record:?}: {error}");
-                });
-                println!("{ip}: an answer {:?}, a check {:?}", timing.answer, timing.check);
-                assert!(timing.answer.as_nanos() > 0 && timing.check.as_nanos() > 0);
+                loaded.test(&key(ip)).unwrap_or_else(|error| panic!("{ip} {record:?}: {error}"));
                 assert_eq!(loaded.traces()?, before, "{ip} {record:?}");
             }
         }
