@@ -9,6 +9,7 @@ mod judge;
 mod nat;
 mod packet;
 #[cfg(any(test, feature = "recorded"))]
+#[path = "recorded_tests.rs"]
 pub mod recorded;
 mod words;
 

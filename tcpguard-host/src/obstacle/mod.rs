@@ -4,7 +4,7 @@
 //! listener's own do. Every reason against that is one of [`Obstacle`]. Most are known before an attack.
 
 #[cfg(any(test, feature = "recorded"))]
-mod examples;
+mod example_tests;
 mod finding;
 mod words;
 
@@ -13,7 +13,7 @@ use tcpguard_engine::{Setback, Unanswered};
 use crate::finding::Severity;
 use crate::firewall::{Nat, Offence};
 #[cfg(any(test, feature = "recorded"))]
-pub use examples::{examples, redirect};
+pub use example_tests::{examples, redirect};
 pub use finding::{Impeded, findings, named};
 
 /// One obstacle to SYN cookies. It is displayed as its sentence, followed by its remedy.

@@ -10,11 +10,12 @@ mod file;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use file::{Entry, text};
+pub use file::Entry;
+use file::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::document::{Kind, Tune};
+use super::document::{Kind, Row, Tune};
 use super::sysctl_files;
 use crate::durable;
 use crate::durable::seal::{self, Damage};
@@ -29,17 +30,6 @@ const RECORD: &str = "run/tcpguard-tune.json";
 const RECORD_SCHEMA: &str = "tcpguard.tune-record/1";
 /// Upper bound of the size of such a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// A sysctl to be set.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wanted {
-    /// Name of the sysctl.
-    pub name: String,
-    /// Value to be set.
-    pub to: String,
-    /// Reason of the change, written into the file as a comment.
-    pub why: String,
-}
 
 /// Sysctls that `tcpguard tune --apply` changed, or that `tcpguard tune --undo` reverted.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -156,25 +146,18 @@ struct Record {
 }
 
 /// Returns the sysctls of an advice that `--apply` sets.
-pub fn wanted(tune: &Tune) -> Vec<Wanted> {
+pub fn wanted(tune: &Tune) -> Vec<Entry> {
     let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
-    rows.filter_map(|row| {
+    let entry = |row: &Row| {
         let (name, why) = (row.name.clone(), row.why.clone());
-        row.to.clone().map(|to| Wanted { name, to, why })
-    })
-    .collect()
+        Some(Entry { name, before: row.value.clone()?, after: row.to.clone()?, why })
+    };
+    rows.filter_map(entry).collect()
 }
 
 /// Returns the file of sysctl.d(5) that `--apply --persist` would write.
 pub fn preview(tune: &Tune) -> String {
-    let rows = tune.to_change().into_iter().filter(|row| row.kind == Kind::Sysctl);
-    let entries: Vec<Entry> = rows
-        .filter_map(|row| {
-            let (name, why) = (row.name.clone(), row.why.clone());
-            Some(Entry { name, before: row.value.clone()?, after: row.to.clone()?, why })
-        })
-        .collect();
-    text(&entries)
+    text(&wanted(tune))
 }
 
 impl Tuner {
@@ -193,13 +176,13 @@ impl Tuner {
     ///
     /// # Errors
     /// When nothing was set. A sysctl that the kernel refuses to change is reported in the result.
-    pub fn apply(&self, wanted: &[Wanted], persist: bool) -> Result<Changed, ChangeError> {
+    pub fn apply(&self, wanted: &[Entry], persist: bool) -> Result<Changed, ChangeError> {
         let kept = if persist { self.read_file()? } else { Vec::new() };
         let mut record = self.read_record()?;
         let mut now = Vec::new();
-        for Wanted { name, to, why } in wanted {
-            let Some(before) = self.sysctls.read(name)? else { continue };
-            now.push(Entry { name: name.clone(), before, after: to.clone(), why: why.clone() });
+        for entry in wanted {
+            let Some(before) = self.sysctls.read(&entry.name)? else { continue };
+            now.push(Entry { before, ..entry.clone() });
         }
         let set_already = if persist { self.until_boot(&record, &kept, &now)? } else { Vec::new() };
         for entry in &now {

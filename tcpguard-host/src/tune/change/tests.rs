@@ -59,10 +59,11 @@ impl Fixture {
     }
 }
 
-fn wants(wanted: &[(&str, &str)]) -> Vec<Wanted> {
-    let wanted = wanted.iter().map(|(name, to)| Wanted {
+fn wants(wanted: &[(&str, &str)]) -> Vec<Entry> {
+    let wanted = wanted.iter().map(|(name, to)| Entry {
         name: (*name).to_owned(),
-        to: (*to).to_owned(),
+        before: String::new(),
+        after: (*to).to_owned(),
         why: "a test".to_owned(),
     });
     wanted.collect()
