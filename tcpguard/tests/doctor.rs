@@ -56,17 +56,6 @@ fn an_interface_that_is_not_there_keeps_the_agent_from_working() {
 }
 
 #[test]
-fn fix_hints_are_commands_or_comments() {
-    let output = tcpguard(&["doctor", "-i", "no-such-if", "--fix-hints"]);
-    assert_eq!(output.status.code(), Some(3));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("# edit /etc/tcpguard/tcpguard.toml"), "{text}");
-    let output = tcpguard(&["doctor", "--fix-hints"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.lines().any(|line| line == "systemctl start tcpguard"), "{text}");
-}
-
-#[test]
 fn a_broken_configuration_is_reported_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tcpguard.toml");
@@ -88,8 +77,8 @@ fn a_broken_configuration_is_reported_line_by_line() {
 #[test]
 fn what_contradicts_itself_is_a_usage_error() {
     for line in [
-        &["doctor", "--fix-hints", "--json"][..],
-        &["doctor", "-i", "eth0", "eth1"],
+        &["doctor", "-i", "eth0", "eth1"][..],
+        &["doctor", "--selftest", "-i", "eth0"],
     ] {
         let output = tcpguard(line);
         assert_eq!(output.status.code(), Some(2), "{line:?}");

@@ -156,23 +156,4 @@ impl Doctor {
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().chain(&self.unknown).map(|finding| finding.severity).max()
     }
-
-    /// Returns the hints for [`Severity::Critical`] and [`Severity::Warning`], the most urgent first and each
-    /// once.
-    pub fn hints(&self) -> Vec<&str> {
-        let mut hints: Vec<&str> = Vec::new();
-        for severity in [Severity::Critical, Severity::Warning] {
-            let of_severity = self.findings.iter().filter(|finding| finding.severity == severity);
-            // An agent starts once no other finding prevents it.
-            let (agent, others): (Vec<_>, Vec<_>) =
-                of_severity.partition(|finding| finding.code == "agent");
-            let in_order = others.into_iter().chain(agent);
-            for hint in in_order.filter_map(|finding| finding.hint.as_deref()) {
-                if !hints.contains(&hint) {
-                    hints.push(hint);
-                }
-            }
-        }
-        hints
-    }
 }

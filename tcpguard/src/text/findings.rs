@@ -173,15 +173,6 @@ pub fn doctor(out: &mut impl Write, doctor: &Doctor, view: &View) -> fmt::Result
     paragraph(out, view, "Next", next(doctor))
 }
 
-/// Only the hints of the doctor: a command a line, and text that is no command behind a `#`.
-pub fn hints(out: &mut impl Write, doctor: &Doctor) -> fmt::Result {
-    for hint in doctor.hints() {
-        let sign = if is_command(hint) { "" } else { "# " };
-        writeln!(out, "{sign}{hint}")?;
-    }
-    Ok(())
-}
-
 /// The names of the checks that have nothing to say, each once.
 fn passed(out: &mut impl Write, passed: &[Finding], view: &View) -> fmt::Result {
     let mut names: Vec<String> = Vec::new();
@@ -210,7 +201,7 @@ fn passed(out: &mut impl Write, passed: &[Finding], view: &View) -> fmt::Result 
 fn next(doctor: &Doctor) -> &'static str {
     match doctor.findings.first().map(|finding| finding.severity) {
         Some(Severity::Critical | Severity::Warning) => {
-            "the commands alone: tcpguard doctor --fix-hints"
+            "correct the first, then check again: sudo tcpguard doctor"
         }
         _ if !doctor.unknown.is_empty() => "check as root: sudo tcpguard doctor",
         Some(Severity::Notice) | None => "the present state: tcpguard status",

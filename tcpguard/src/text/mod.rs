@@ -41,7 +41,7 @@ pub use details::{alerts, event};
 pub use event::event_line;
 pub use explain::in_full as attack_in_full;
 pub use explanation::explanation;
-pub use findings::{doctor, hints};
+pub use findings::doctor;
 pub use incident::{
     Block, Item, Section, action, actions, class, conclusion, destination, destinations, evidence,
     heading, mitigation, numbers, provider, signal, syn_rate, title, verdict,

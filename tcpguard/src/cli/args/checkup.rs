@@ -13,11 +13,8 @@ pub struct DoctorArgs {
     /// Check this interface only, with the kernel and the privileges
     #[arg(short, long, value_name = "IFACE", value_hint = ValueHint::Hostname)]
     pub interface: Option<String>,
-    /// Print only the hints, one command per line
-    #[arg(long)]
-    pub fix_hints: bool,
     /// Test which SYN cookies work on this host, and save the result
-    #[arg(long, conflicts_with_all = ["interface", "fix_hints"])]
+    #[arg(long, conflicts_with = "interface")]
     pub selftest: bool,
     /// Test only if there is no result for this kernel and these sysctls
     #[arg(long, requires = "selftest")]
@@ -36,7 +33,7 @@ The agent uses the saved result to select the kind of SYN cookies. Exit code 1: 
 Examples:
   sudo tcpguard doctor                            # every check
   sudo tcpguard doctor -i eth0                    # one interface
-  sudo tcpguard doctor --fix-hints                # commands only
+  sudo tcpguard doctor --json | jq -r '.findings[].hint'
   sudo tcpguard doctor --selftest                 # kinds of SYN cookies that work on this host";
 
 /// `tcpguard tune`

@@ -13,7 +13,6 @@ use examine::examine;
 use gather::{Places, gather};
 
 use super::args::DoctorArgs;
-use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
 use super::{selftest, tune};
@@ -22,12 +21,6 @@ use crate::text;
 pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.selftest {
         return selftest::run(args.if_needed, session);
-    }
-    if args.fix_hints && session.json {
-        let message = "--fix-hints and --json cannot be used together";
-        return Err(
-            CliError::usage(message, "leave one of them out: tcpguard doctor --help").into()
-        );
     }
     let places = Places {
         config: args.config.clone(),
@@ -40,8 +33,6 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
     let doctor = examine(&facts, args.interface.is_some(), Time(jiff::Timestamp::now()));
     if session.json {
         session.print_document(&doctor)?;
-    } else if args.fix_hints {
-        session.render(|out, _| text::hints(out, &doctor))?;
     } else {
         session.render(|out, view| text::doctor(out, &doctor, view))?;
     }

@@ -271,7 +271,6 @@ fn nothing_is_wrong_with_a_healthy_host() {
     let doctor = examine(&healthy(), false, now());
     assert_eq!((&doctor.findings, &doctor.unknown), (&Vec::new(), &Vec::new()));
     assert_eq!((doctor.worst(), doctor.complete), (None, true));
-    assert_eq!(doctor.hints(), [] as [&str; 0]);
 }
 
 type Break = fn(&mut Facts);
@@ -461,27 +460,6 @@ fn without_root_the_document_says_that_it_is_not_whole() {
     let doctor = examine(&facts, false, now());
     assert!(!doctor.complete);
     assert!(doctor.findings.is_empty() && !doctor.unknown.is_empty(), "{doctor:#?}");
-}
-
-#[test]
-fn what_to_do_comes_once_and_the_most_urgent_first() {
-    let mut facts = healthy();
-    facts.of_host.kernel.jit = Some(0);
-    facts.of_host.pins.filesystem = Filesystem::Other;
-    with_status(&mut facts, |status| {
-        status.daemon.version = "0.0.9".to_owned();
-        let drift = Finding::critical("rule_drift", "words").hint("systemctl restart tcpguard");
-        status.health = vec![drift];
-    });
-    let doctor = examine(&facts, false, now());
-    assert_eq!(
-        doctor.hints(),
-        [
-            "mount -t bpf bpf /sys/fs/bpf",
-            "systemctl restart tcpguard",
-            "sysctl -w net.core.bpf_jit_enable=1",
-        ]
-    );
 }
 
 /// A hint is a command or names the file to edit; nothing else helps at night.

@@ -57,9 +57,6 @@ fn assert_expected(name: &str, found: &str) {
 fn each_scene_has_its_page() {
     assert_expected("doctor-healthy", &page(&healthy()));
     assert_expected("doctor-broken", &page(&broken()));
-    let mut fixes = String::new();
-    text::hints(&mut fixes, &examine(&broken(), false, now())).expect("fixes");
-    assert_expected("doctor-fixes", &fixes);
 }
 
 #[test]

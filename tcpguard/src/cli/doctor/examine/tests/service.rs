@@ -19,11 +19,14 @@ pub(super) const CASES: &[Case] = &[
         "edit /etc/sysctl.d/99-web.conf",
     ),
     (
-        |f| f.of_host.listeners = Ok(vec![Finding::critical("accept_queue_full", "full").hint("raise it")]),
+        |f| {
+            let full = Finding::critical("accept_queue_full", "full");
+            f.of_host.listeners = Ok(vec![full.hint("tcpguard listeners")]);
+        },
         "accept_queue_full",
         CRITICAL,
         "full",
-        "raise it",
+        "tcpguard listeners",
     ),
     (
         |f| f.of_host.listeners = Err("no netlink".to_owned()),
