@@ -6,13 +6,13 @@ use std::{fs, io};
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
-use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::args::{Args, EXIT_STATUS, ManualArgs};
 use super::error::CliError;
 use super::exit::Exit;
 use super::session::Session;
-use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, keys};
+use crate::config::keys;
 
 /// Title in the head of each page.
 const TITLE: &str = "tcpguard";
@@ -21,44 +21,10 @@ const DATE: &str = "2026-11-30";
 /// Text in each page's foot.
 const SOURCE: &str = concat!("tcpguard ", env!("CARGO_PKG_VERSION"));
 
-const DESCRIPTION: [&str; 3] = [
-    "tcpguard protects the TCP listeners of this host. Its BPF programs monitor every handshake. The \
-     agent, which `tcpguard.service` runs, distinguishes floods from scans, flash crowds and path \
-     problems. In the mode `enforce` it drops floods in XDP, before the network stack processes them. \
-     In the mode `observe`, the default, it only counts.",
-    "Data goes to standard output, messages and hints to standard error. Every change made by an \
-     operator expires.",
-    "tcpguard fails open: rules expire in the kernel, and without an agent nothing is dropped after 30 \
-     seconds. After a stop, an upgrade or a crash the XDP program stays attached for the next agent. \
-     `tcpguard detach --all` detaches it.",
-];
-
-const ENVIRONMENT: [(&str, &str); 3] = [
-    ("NO_COLOR", "Disables color unless empty."),
-    ("CLICOLOR_FORCE", "Enables color without a terminal, unless empty or 0."),
-    ("LC_ALL, LC_CTYPE, LANG", "The first of these that is set selects UTF-8 or ASCII output."),
-];
-
-const FILES: [(&str, &str); 7] = [
-    (DEFAULT_PATH, "Configuration, see tcpguard.toml(5)."),
-    (
-        DEFAULT_RUNTIME_DIR,
-        "Sockets: `status.sock` for root and its group, `control.sock` for root.",
-    ),
-    (DEFAULT_STATE_DIR, "State of the agent that survives a restart."),
-    (
-        DEFAULT_PIN_DIR,
-        "Pinned BPF programs and maps. As a last resort, remove this directory to detach the programs.",
-    ),
-    ("/usr/share/tcpguard/schema", "JSON Schema of the documents that `--json` prints."),
-    ("/usr/share/doc/tcpguard/operations.md", "Operation before, during and after an attack."),
-    ("/usr/share/doc/tcpguard/troubleshooting.md", "Remedies by symptom."),
-];
-
-const SIGNALS: [(&str, &str); 2] = [
-    ("SIGHUP", "Reload the configuration, as `tcpguard reload` does."),
-    ("SIGTERM, SIGINT", "Stop. The XDP program stays attached for the next agent."),
-];
+/// The description of the program, and behind its verbs and options the sections from SIGNALS on.
+const PROGRAM: &str = include_str!("manual/tcpguard.8");
+/// The page of the configuration as far as its keys.
+const CONFIGURATION: &str = include_str!("manual/tcpguard.toml.5");
 
 /// A page, ready to be written.
 struct Page {
@@ -97,26 +63,17 @@ fn of_program() -> io::Result<Page> {
         .subcommand_help_heading("VERBS")
         .subcommand_value_name("VERB");
     let (man, mut text) = head(program.clone())?;
-    let mut roff = Roff::new();
-    roff.control("SH", ["DESCRIPTION"]);
-    for paragraph in DESCRIPTION {
-        roff.control("PP", []).text(marked(paragraph));
-    }
-    roff.to_writer(&mut text)?;
+    let (description, rest) = PROGRAM.split_at(PROGRAM.find(".SH SIGNALS").unwrap_or_default());
+    text.extend(description.bytes());
     man.render_subcommands_section(&mut text)?;
     man.render_options_section(&mut text)?;
 
     let mut roff = Roff::new();
     exit_status(&mut roff, "");
     examples(&mut roff, &program);
-    for (heading, entries) in
-        [("SIGNALS", &SIGNALS[..]), ("ENVIRONMENT", &ENVIRONMENT[..]), ("FILES", &FILES[..])]
-    {
-        roff.control("SH", [heading]);
-        for (term, meaning) in entries {
-            roff.control("TP", []).text([bold(*term)]).text(marked(meaning));
-        }
-    }
+    roff.to_writer(&mut text)?;
+    text.extend(rest.bytes());
+    let mut roff = Roff::new();
     see_also(&mut roff, &["tcpguard.toml(5)", "journalctl(1)", "ss(8)", "tcp(7)"]);
     roff.to_writer(&mut text)?;
     Ok(Page { name: "tcpguard.8".to_owned(), text })
@@ -212,25 +169,8 @@ fn marked(text: &str) -> Vec<Inline> {
 fn of_configuration() -> io::Result<Page> {
     let mut roff = Roff::new();
     roff.control("TH", ["tcpguard.toml", "5", DATE, SOURCE, TITLE]);
-    roff.control("SH", ["NAME"]).text([roman("tcpguard.toml - configuration of tcpguard")]);
-    roff.control("SH", ["SYNOPSIS"]).text([italic(DEFAULT_PATH)]);
-    roff.control("SH", ["DESCRIPTION"]);
-    roff.text(marked(
-        "The file is TOML: sections in brackets, and in each of them keys with a value. Every key is \
-         optional, and so is the file; below, each key is shown with its default. `tcpguard config show` \
-         prints what holds, `tcpguard config check` names every mistake with its line and column. A file \
-         with mistakes is refused as a whole: a running agent keeps the configuration that it has.",
-    ));
-    roff.control("PP", []).text(marked(
-        "Files that end in .toml in the directory `conf.d` beside the file are read after it, in the order \
-         of their names. What a later one says takes the place of what was said before, key by key; a list \
-         is one value. `tcpguard config show --origin` names the line that applies. Sections in two pairs of \
-         brackets may stand several times; the same one in several files is one, with the later keys on \
-         top.",
-    ));
-    roff.control("PP", []).text(marked(
-        "`systemctl reload tcpguard` applies a change. What only a restart applies, it names.",
-    ));
+    let head = roff.render() + CONFIGURATION;
+    let mut roff = Roff::new();
     for section in keys::sections() {
         match section.name {
             "" => roff.control("SH", ["TOP LEVEL"]),
@@ -245,7 +185,7 @@ fn of_configuration() -> io::Result<Page> {
         }
     }
     see_also(&mut roff, &["tcpguard(8)", "tcpguard-config(8)", "tcpguard-reload(8)"]);
-    Ok(Page { name: "tcpguard.toml.5".to_owned(), text: roff.render().into_bytes() })
+    Ok(Page { name: "tcpguard.toml.5".to_owned(), text: (head + &roff.render()).into_bytes() })
 }
 
 /// An explanation; its indented lines are a table.
@@ -265,6 +205,7 @@ fn explain(roff: &mut Roff, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{DEFAULT_PATH, DEFAULT_PIN_DIR, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR};
 
     /// The source of every page, with the escapes of roff taken out.
     fn plain() -> Vec<(String, String)> {
@@ -296,6 +237,9 @@ mod tests {
             }
         }
         assert!(program.contains("--pin-dir"), "{program}");
+        for path in [DEFAULT_PATH, DEFAULT_RUNTIME_DIR, DEFAULT_STATE_DIR, DEFAULT_PIN_DIR] {
+            assert!(program.contains(&format!(".TP\n{path}\n")), "{path}: {program}");
+        }
         assert!(page("tcpguard-rules-import.8").contains("tcpguard rules import"));
     }
 
