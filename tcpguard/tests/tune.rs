@@ -189,8 +189,8 @@ fn every_page_ends_with_the_next_command() {
 
 #[test]
 fn the_file_for_sysctl_d_is_as_expected() {
-    assert_expected("tune-sysctl", &change::preview(&crowded()));
-    let nothing = change::preview(&calm());
+    assert_expected("tune-sysctl", &change::file(&change::wanted(&crowded())));
+    let nothing = change::file(&change::wanted(&calm()));
     assert!(nothing.lines().all(|line| line.starts_with('#')), "{nothing}");
 }
 
@@ -210,7 +210,6 @@ fn changes_are_reported_with_their_outcome() {
             change("net.ipv4.tcp_sack", Outcome::LeftAlone, Some("it was changed since")),
             change("net.ipv4.tcp_fin_timeout", Outcome::Failed, Some("cannot write it")),
         ],
-        file: Some("/no/such/file".to_owned()),
     };
     let mut text = String::new();
     text::tuned(&mut text, &changed, &view(true)).unwrap();
@@ -243,16 +242,15 @@ fn this_host_is_judged_without_an_agent_and_without_a_change() {
     let output = tcpguard(&["tune", "--sysctl"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("# Written by `tcpguard tune`"), "{text}");
+    assert!(text.starts_with("# Written by `tcpguard tune --sysctl`"), "{text}");
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("--apply --persist"), "{said}");
+    assert!(said.contains("/etc/sysctl.d/90-tcpguard.conf"), "{said}");
 }
 
 #[test]
 fn what_contradicts_itself_is_a_usage_error() {
     for line in [
-        &["tune", "--persist"][..],
-        &["tune", "--apply", "--undo"],
+        &["tune", "--apply", "--undo"][..],
         &["tune", "--sysctl", "--apply"],
         &["tune", "--sysctl", "--undo"],
         &["tune", "--sysctl", "--json"],

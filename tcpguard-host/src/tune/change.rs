@@ -1,43 +1,43 @@
-//! Changes of sysctls as advised, their persistence over reboots, and the reversal of both.
+//! Changes of sysctls as advised, until the next boot, and the reversal of both.
 //!
-//! The previous values are on the disk before anything is changed: in a file below `/run`, which a reboot
-//! clears as it clears the values, and for changes that are to outlive a reboot as comments in the file of
-//! sysctl.d(5) itself. Both directories are root's own, so that no other user can redirect the writes. A
+//! The previous values are on the disk before anything is changed, in a file below `/run`, which a reboot
+//! clears as it clears the values. The directory is root's own, so that no other user can redirect the writes. A
 //! value that another process or an operator has changed since is left alone.
-
-mod file;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use file::Entry;
-use file::text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Kind, Row, Tune};
-use super::sysctl_files;
 use crate::durable;
 use crate::durable::seal::{self, Damage};
 use crate::hint::Hint;
 use crate::linux::{self, Sysctls, netns};
 
-/// The file of sysctl.d(5), below the root directory. It is read after those of a distribution and before
-/// those of most administrators.
-const FILE: &str = "etc/sysctl.d/90-tcpguard.conf";
 /// File of the previous values until the next reboot, below the root directory.
 const RECORD: &str = "run/tcpguard-tune.json";
 const RECORD_SCHEMA: &str = "tcpguard.tune-record/1";
 /// Upper bound of the size of such a file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// One sysctl that is to be changed, or was.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Entry {
+    pub name: String,
+    pub before: String,
+    /// The value given to it.
+    pub after: String,
+    /// Reason for the change.
+    pub why: String,
+}
+
 /// Sysctls that `tcpguard tune --apply` changed, or that `tcpguard tune --undo` reverted.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Changed {
     /// Result for each sysctl.
     pub changes: Vec<Change>,
-    /// Path of the file that was written or removed; `null` if there is none.
-    pub file: Option<String>,
 }
 
 /// Change of one sysctl, and its outcome.
@@ -51,8 +51,7 @@ pub struct Change {
     pub to: String,
     /// Outcome of the change.
     pub outcome: Outcome,
-    /// Reason of the outcome, or the setting that overrides the value at the next boot; `null` if there is
-    /// neither.
+    /// Reason of the outcome; `null` if there is none.
     pub note: Option<String>,
 }
 
@@ -95,14 +94,6 @@ pub enum ChangeError {
         /// Defect of the file.
         reason: String,
     },
-    /// The file has a line that tcpguard did not write.
-    #[error("{}:{line} was not written by tcpguard", path.display())]
-    Foreign {
-        /// Path of the file.
-        path: PathBuf,
-        /// Number of that line, from 1.
-        line: usize,
-    },
     /// The sysctls were changed in another network namespace.
     #[error("the sysctls were changed in another network namespace ({})", path.display())]
     Elsewhere {
@@ -122,7 +113,6 @@ impl Hint for ChangeError {
             Self::Unreadable { path, .. } => {
                 format!("check the file, then remove it: rm {}", path.display())
             }
-            Self::Foreign { .. } => "move that line to another file of /etc/sysctl.d".to_owned(),
             Self::Elsewhere { .. } => "in that namespace: tcpguard tune --undo".to_owned(),
             Self::Host(error) => error.hint(),
         }
@@ -155,9 +145,16 @@ pub fn wanted(tune: &Tune) -> Vec<Entry> {
     rows.filter_map(entry).collect()
 }
 
-/// Returns the file of sysctl.d(5) that `--apply --persist` would write.
-pub fn preview(tune: &Tune) -> String {
-    text(&wanted(tune))
+/// The file of sysctl.d(5) that sets these at each boot.
+pub fn file(entries: &[Entry]) -> String {
+    let mut text = "# Written by `tcpguard tune --sysctl`.\n".to_owned();
+    for Entry { name, after, why, .. } in entries {
+        let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        // A module that is not loaded yet is no reason for a failed unit at boot.
+        let sign = if name.starts_with("net.netfilter.") { "-" } else { "" };
+        text.push_str(&format!("\n# {why}\n{sign}{name} = {after}\n"));
+    }
+    text
 }
 
 impl Tuner {
@@ -171,112 +168,52 @@ impl Tuner {
         Self { sysctls, root: root.to_owned(), netns }
     }
 
-    /// Sets every sysctl of `wanted`. With `persist` they are set after each boot, too, including those that
-    /// an earlier call set until the next boot only. The previous values are stored first.
+    /// Sets every sysctl of `wanted`. The previous values are stored first.
     ///
     /// # Errors
     /// When nothing was set. A sysctl that the kernel refuses to change is reported in the result.
-    pub fn apply(&self, wanted: &[Entry], persist: bool) -> Result<Changed, ChangeError> {
-        let kept = if persist { self.read_file()? } else { Vec::new() };
+    pub fn apply(&self, wanted: &[Entry]) -> Result<Changed, ChangeError> {
         let mut record = self.read_record()?;
         let mut now = Vec::new();
         for entry in wanted {
             let Some(before) = self.sysctls.read(&entry.name)? else { continue };
             now.push(Entry { before, ..entry.clone() });
         }
-        let set_already = if persist { self.until_boot(&record, &kept, &now)? } else { Vec::new() };
         for entry in &now {
             merge(&mut record, entry);
         }
         if !now.is_empty() {
             self.write_record(&record)?;
         }
-        let path = self.file();
-        let mut file = None;
-        if persist && !(now.is_empty() && set_already.is_empty()) {
-            let mut entries = kept;
-            for entry in now.iter().chain(&set_already) {
-                merge(&mut entries, entry);
-            }
-            durable::replace(&path, 0o644, text(&entries).as_bytes())
-                .map_err(|error| refused(&path, error))?;
-            file = Some(path.display().to_string());
-        }
-        let mut changes: Vec<Change> = now.iter().map(|entry| self.set(entry)).collect();
-        changes.extend(set_already.into_iter().map(|entry| Change {
-            name: entry.name,
-            before: entry.after.clone(),
-            to: entry.after,
-            outcome: Outcome::Unchanged,
-            note: None,
-        }));
-        if file.is_some() {
-            for change in &mut changes {
-                change.note = change.note.take().or_else(|| self.overridden(&change.name));
-            }
-        }
-        Ok(Changed { changes, file })
+        Ok(Changed { changes: now.iter().map(|entry| self.set(entry)).collect() })
     }
 
-    /// Returns the recorded changes that still hold, are not set `now`, and would be lost at a boot because
-    /// the file does not have them.
-    fn until_boot(
-        &self,
-        record: &[Entry],
-        kept: &[Entry],
-        now: &[Entry],
-    ) -> Result<Vec<Entry>, ChangeError> {
-        let mut found = Vec::new();
-        for entry in record {
-            let is_kept =
-                kept.iter().any(|it| it.name == entry.name && same(&it.after, &entry.after));
-            if is_kept || now.iter().any(|it| it.name == entry.name) {
-                continue;
-            }
-            let value = self.sysctls.read(&entry.name)?;
-            if value.is_some_and(|value| same(&value, &entry.after)) {
-                found.push(entry.clone());
-            }
-        }
-        Ok(found)
+    /// Returns the changes until the next boot that still hold.
+    pub fn applied(&self) -> Result<Vec<Entry>, ChangeError> {
+        let mut record = self.read_record()?;
+        let holds = |entry: &Entry| {
+            let now = self.sysctls.read(&entry.name).ok().flatten();
+            now.is_some_and(|now| same(&now, &entry.after))
+        };
+        record.retain(holds);
+        Ok(record)
     }
 
-    /// Restores the previous value of every sysctl, and removes the files.
+    /// Restores the previous value of every sysctl.
     ///
     /// # Errors
-    /// When a file or a sysctl cannot be read, or a file cannot be removed; some sysctls may have been
+    /// When the file or a sysctl cannot be read, or the file cannot be removed; some sysctls may have been
     /// restored by then. While a sysctl cannot be restored, its previous value stays on record.
     pub fn undo(&self) -> Result<Changed, ChangeError> {
-        let path = self.file();
-        let (record, kept) = (self.read_record()?, self.read_file()?);
-        let mut changes: Vec<Change> = Vec::new();
-        // The latest change is reverted first: its previous value may be one that a boot took from the file.
-        for entry in record.iter().chain(&kept) {
-            let change = self.give_back(entry)?;
-            match changes.iter_mut().find(|earlier| earlier.name == change.name) {
-                Some(earlier) if change.outcome == Outcome::Changed => {
-                    let before = std::mem::take(&mut earlier.before);
-                    *earlier = Change { before, ..change };
-                }
-                Some(_) => {}
-                None => changes.push(change),
-            }
-        }
-        let failed = changes.iter().any(|change| change.outcome == Outcome::Failed);
-        let mut file = None;
-        if !failed {
-            if path.exists() {
-                durable::remove(&path).map_err(|error| refused(&path, error))?;
-                file = Some(path.display().to_string());
-            }
+        let entries = self.read_record()?;
+        let changes: Result<Vec<Change>, _> =
+            entries.iter().map(|entry| self.give_back(entry)).collect();
+        let changes = changes?;
+        if changes.iter().all(|change| change.outcome != Outcome::Failed) {
             let record = self.record();
             durable::remove(&record).map_err(|error| refused(&record, error))?;
         }
-        Ok(Changed { changes, file })
-    }
-
-    fn file(&self) -> PathBuf {
-        self.root.join(FILE)
+        Ok(Changed { changes })
     }
 
     fn record(&self) -> PathBuf {
@@ -325,20 +262,6 @@ impl Tuner {
         }
     }
 
-    /// Returns a sentence about the line that sets the sysctl again at the next boot, after our file, if any.
-    fn overridden(&self, name: &str) -> Option<String> {
-        let lines = sysctl_files::read(&self.root);
-        let last = lines.iter().rfind(|line| line.name == name)?;
-        (last.path != self.file())
-            .then(|| format!("{last} overrides it at the next boot; remove that line"))
-    }
-
-    fn read_file(&self) -> Result<Vec<Entry>, ChangeError> {
-        let path = self.file();
-        let Some(text) = read(&path)? else { return Ok(Vec::new()) };
-        file::entries(&text).map_err(|line| ChangeError::Foreign { path, line })
-    }
-
     fn read_record(&self) -> Result<Vec<Entry>, ChangeError> {
         let path = self.record();
         let record = match seal::document::<Record>(&path, MAX_BYTES, RECORD_SCHEMA) {
@@ -376,17 +299,6 @@ fn merge(entries: &mut Vec<Entry>, new: &Entry) {
 /// Returns whether two values are the same to the kernel, which separates several numbers by tabs.
 fn same(one: &str, other: &str) -> bool {
     one.split_whitespace().eq(other.split_whitespace())
-}
-
-fn read(path: &Path) -> Result<Option<String>, ChangeError> {
-    match durable::read(path, MAX_BYTES) {
-        Ok(text) => match String::from_utf8(text) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) => Err(unreadable(path, &io::Error::other(error))),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(path, &error)),
-    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> ChangeError {

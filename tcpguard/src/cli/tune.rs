@@ -17,6 +17,9 @@ use crate::daemon::syncookies;
 use crate::documents::BackendInUse;
 use crate::text;
 
+/// The command that sets the advised and the applied sysctls at each boot.
+const KEEP: &str = "sudo tcpguard tune --sysctl | sudo tee /etc/sysctl.d/90-tcpguard.conf";
+
 pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<Exit> {
     if args.sysctl && session.json {
         let message = "--sysctl and --json cannot be used together";
@@ -30,14 +33,16 @@ pub(super) fn run(args: &TuneArgs, session: &mut Session<'_>) -> anyhow::Result<
         });
     }
     let (_, tune) = judged(&session.state_dir, session);
+    let mut wanted = change::wanted(&tune);
     if args.sysctl {
-        session.print(&change::preview(&tune))?;
-        session.say("to write it: sudo tcpguard tune --apply --persist");
+        // Another user sees only what is advised still.
+        wanted.extend(tuner()?.applied().unwrap_or_default());
+        session.print(&change::file(&wanted))?;
+        session.say(&format!("to write it: {KEEP}"));
         return Ok(Exit::Done);
     }
     if args.apply {
-        let wanted = change::wanted(&tune);
-        let changed = tuner()?.apply(&wanted, args.persist).map_err(refused)?;
+        let changed = tuner()?.apply(&wanted).map_err(refused)?;
         return report(&changed, session, |changed| match changed.changes.is_empty() {
             true => "every sysctl is as advised; see each: tcpguard tune",
             false => "take it back: sudo tcpguard tune --undo",

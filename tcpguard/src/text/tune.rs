@@ -38,8 +38,8 @@ pub fn tune(out: &mut impl Write, tune: &Tune, view: &View) -> fmt::Result {
     let next = match tune.to_change().is_empty() {
         true => "run again under load: tcpguard tune",
         false => {
-            "sudo tcpguard tune --apply sets the sysctls until the next boot, with --persist \
-             permanently. To restore the previous values: sudo tcpguard tune --undo"
+            "sudo tcpguard tune --apply sets the sysctls until the next boot, and sudo tcpguard tune --undo restores \
+             them. For each boot: sudo tcpguard tune --sysctl | sudo tee /etc/sysctl.d/90-tcpguard.conf"
         }
     };
     paragraph(out, view, "Next", next)
@@ -65,11 +65,7 @@ pub fn tuned(out: &mut impl Write, changed: &Changed, view: &View) -> fmt::Resul
             reason(out, view, note)?;
         }
     }
-    match &changed.file {
-        Some(file) if std::path::Path::new(file).exists() => writeln!(out, "written: {file}"),
-        Some(file) => writeln!(out, "removed: {file}"),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn headline(tune: &Tune) -> String {

@@ -40,16 +40,13 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = TUNE)]
 pub struct TuneArgs {
-    /// Print the advice as a file for /etc/sysctl.d
+    /// Print advised and applied sysctls as a file for /etc/sysctl.d
     #[arg(long, conflicts_with_all = ["apply", "undo"])]
     pub sysctl: bool,
     /// Set the sysctls as advised until the next boot
     #[arg(long, conflicts_with = "undo")]
     pub apply: bool,
-    /// Write also a file in /etc/sysctl.d for the next boots
-    #[arg(long, requires = "apply")]
-    pub persist: bool,
-    /// Restore the sysctls from before --apply, and remove the file
+    /// Restore the sysctls from before --apply
     #[arg(long)]
     pub undo: bool,
 }
@@ -61,9 +58,8 @@ only sysctls. Settings of network cards are up to you.
 Examples:
   tcpguard tune                                   # advice for this host
   tcpguard tune --json | jq .settings
-  tcpguard tune --sysctl                          # as a file for /etc/sysctl.d
   sudo tcpguard tune --apply                      # until the next boot
-  sudo tcpguard tune --apply --persist            # permanently
+  sudo tcpguard tune --sysctl | sudo tee /etc/sysctl.d/90-tcpguard.conf    # at each boot
   sudo tcpguard tune --undo                       # restore";
 
 /// `tcpguard states`
