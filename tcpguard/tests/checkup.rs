@@ -199,7 +199,6 @@ fn calm_listeners() -> ListenerFacts {
         tcp: TcpSettings {
             syncookies: Some(1),
             max_syn_backlog: Some(1024),
-            synack_retries: Some(5),
             abort_on_overflow: Some(0),
             somaxconn: Some(4096),
         },

@@ -4,6 +4,9 @@ use std::io::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::Error;
 
 /// Reads sysctls below a directory. Those under `net` are of the network namespace of the calling
@@ -13,18 +16,19 @@ pub struct Sysctls {
     root: PathBuf,
 }
 
-/// Settings of the TCP listener path; `None` where the kernel has no such setting.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Settings of this network namespace for TCP listeners; `null` where the kernel has no such setting.
+#[derive(Clone, Copy, Debug, Default, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct TcpSettings {
     /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
+    #[serde(rename = "tcp_syncookies")]
     pub syncookies: Option<u64>,
-    /// `net.ipv4.tcp_max_syn_backlog`: SYNs held, only without cookies.
+    /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
+    #[serde(rename = "tcp_max_syn_backlog")]
     pub max_syn_backlog: Option<u64>,
-    /// `net.ipv4.tcp_synack_retries`: SYN-ACKs retransmitted before a half-open entry is given up.
-    pub synack_retries: Option<u64>,
     /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients whose third ACK finds the accept queue full.
+    #[serde(rename = "tcp_abort_on_overflow")]
     pub abort_on_overflow: Option<u64>,
-    /// `net.core.somaxconn`: upper limit of every `listen` backlog.
+    /// Sysctl `net.core.somaxconn`: upper limit of every `listen` backlog.
     pub somaxconn: Option<u64>,
 }
 
@@ -126,7 +130,6 @@ impl Sysctls {
         Ok(TcpSettings {
             syncookies: self.read_number("net.ipv4.tcp_syncookies")?,
             max_syn_backlog: self.read_number("net.ipv4.tcp_max_syn_backlog")?,
-            synack_retries: self.read_number("net.ipv4.tcp_synack_retries")?,
             abort_on_overflow: self.read_number("net.ipv4.tcp_abort_on_overflow")?,
             somaxconn: self.read_number("net.core.somaxconn")?,
         })

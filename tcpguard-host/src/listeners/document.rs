@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::application::Application;
 use super::limits::SetBy;
 use crate::finding::{Finding, Owner};
+use crate::linux::sysctl::TcpSettings;
 use crate::time::Time;
 
 /// The listeners of this network namespace, with the fill levels and limits of their queues.
@@ -20,7 +21,7 @@ pub struct ListenersReport {
     /// Time at which the listeners were listed.
     pub generated_at: Time,
     /// Settings from which the kernel derives the limits of the queues.
-    pub settings: Settings,
+    pub settings: TcpSettings,
     /// Losses of all listeners together; `null` where they cannot be read.
     pub host: Option<Losses>,
     /// Listeners, sorted by address and port.
@@ -31,19 +32,6 @@ pub struct ListenersReport {
     pub findings: Vec<Finding>,
     /// Facts that could not be read, each with the reason.
     pub unread: Vec<String>,
-}
-
-/// Settings of this network namespace; `null` where the kernel has no such setting.
-#[derive(Clone, Copy, Debug, JsonSchema, PartialEq, Serialize)]
-pub struct Settings {
-    /// Sysctl `net.core.somaxconn`.
-    pub somaxconn: Option<u64>,
-    /// `net.ipv4.tcp_max_syn_backlog`: has an effect only without SYN cookies.
-    pub tcp_max_syn_backlog: Option<u64>,
-    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when the SYN queue is full, 2 always.
-    pub tcp_syncookies: Option<u64>,
-    /// `net.ipv4.tcp_abort_on_overflow`: 1 resets clients whose third ACK finds the accept queue full.
-    pub tcp_abort_on_overflow: Option<u64>,
 }
 
 /// Losses of all listeners since this network namespace was created (`TcpExt` of `/proc/net/netstat`).

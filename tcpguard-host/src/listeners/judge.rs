@@ -9,7 +9,7 @@ use super::advice;
 use super::application;
 use super::group::{Group, Place, groups};
 use super::limits::{self, Limit};
-use super::{Listener, ListenersReport, Losses, Queue, Settings, Socket};
+use super::{Listener, ListenersReport, Losses, Queue, Socket};
 use crate::finding::{Finding, Owner, worst_first};
 use crate::linux::sysctl::TcpSettings;
 use crate::linux::{ListeningSocket, Owners};
@@ -88,12 +88,7 @@ pub fn judge(facts: &ListenerFacts) -> ListenersReport {
         owners.map(|process| (process.pid, Owner::of(process))).collect();
     ListenersReport {
         generated_at: facts.at,
-        settings: Settings {
-            somaxconn: facts.tcp.somaxconn,
-            tcp_max_syn_backlog: facts.tcp.max_syn_backlog,
-            tcp_syncookies: facts.tcp.syncookies,
-            tcp_abort_on_overflow: facts.tcp.abort_on_overflow,
-        },
+        settings: facts.tcp,
         host: facts.tcp_ext.map(|now| losses(now, facts.earlier.as_ref())),
         listeners,
         processes: processes.into_values().collect(),
@@ -203,7 +198,6 @@ pub(super) mod tests {
             tcp: TcpSettings {
                 syncookies: Some(1),
                 max_syn_backlog: Some(1024),
-                synack_retries: Some(5),
                 abort_on_overflow: Some(0),
                 somaxconn: Some(4096),
             },

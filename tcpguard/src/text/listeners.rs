@@ -6,7 +6,8 @@ use std::fmt::{self, Write};
 
 use tcpguard_host::finding::Severity;
 use tcpguard_host::listeners::limits::SetBy;
-use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue, Settings};
+use tcpguard_host::linux::sysctl::TcpSettings;
+use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue};
 use tcpguard_host::units::{short, whole};
 
 use super::findings::{headline, list, unread};
@@ -129,9 +130,9 @@ fn holders(listener: &Listener, names: &BTreeMap<u32, &str>) -> String {
 }
 
 /// Limits of the queues, with this host's settings.
-fn limits(settings: &Settings) -> String {
+fn limits(settings: &TcpSettings) -> String {
     let number = |setting: Option<u64>| setting.map_or_else(|| "unknown".to_owned(), whole);
-    let syn_queue = match settings.tcp_syncookies {
+    let syn_queue = match settings.syncookies {
         Some(1) => {
             "A full SYN queue sends SYN cookies (tcp_syncookies 1), and tcp_max_syn_backlog has no \
                     effect."
@@ -140,7 +141,7 @@ fn limits(settings: &Settings) -> String {
         Some(0) | None => format!(
             "Without SYN cookies (tcp_syncookies 0), new clients get at most three quarters of \
              tcp_max_syn_backlog ({}), which limits the SYN queues marked *.",
-            number(settings.tcp_max_syn_backlog)
+            number(settings.max_syn_backlog)
         ),
         Some(_) => "Every SYN gets a SYN cookie (tcp_syncookies 2), and the SYN queue is not used."
             .to_owned(),

@@ -5,7 +5,7 @@ mod interfaces;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tcpguard_host::doctor::{self, checks};
 use tcpguard_host::doctor::facts::{
@@ -23,34 +23,30 @@ use tcpguard_host::{listeners, states};
 use super::facts::{Agent, Facts, SelfTested};
 use crate::bpf::features::features;
 use crate::bpf::{Layout, is_bpffs, layouts};
+use crate::cli::args::DoctorArgs;
+use crate::cli::session::Session;
 use crate::config::{self, ConfigError, Overrides};
 use crate::control::{Client, ClientError, Request, Response};
 use crate::documents::selftest::{CookieBackend, Hook, Host};
 use crate::selftest;
 
-/// Paths and interface that are examined.
-#[derive(Clone, Debug)]
-pub(super) struct Places {
-    /// The configuration; `None`: the default one.
-    pub(super) config: Option<PathBuf>,
-    /// Directory of the state that survives a restart.
-    pub(super) state_dir: PathBuf,
-    /// Directory of the pins.
-    pub(super) pin_dir: PathBuf,
-    pub(super) interface: Option<String>,
-}
-
 /// Everything that the checks look at.
-pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tune) -> Facts {
-    let config = configuration(places.config.as_deref());
-    let (layouts, netns) = (layouts(&places.pin_dir), netns::cookie().ok());
-    let names = match &places.interface {
+pub(super) fn gather(
+    args: &DoctorArgs,
+    session: &Session<'_>,
+    host: HostFacts,
+    tune: Tune,
+) -> Facts {
+    let (file, pin_dir) = (args.config.as_deref(), &session.pin_dir);
+    let config = configuration(file);
+    let (layouts, netns) = (layouts(pin_dir), netns::cookie().ok());
+    let names = match &args.interface {
         Some(name) => vec![name.clone()],
         None => attached(&config, &layouts, netns),
     };
-    let agent = agent(client);
+    let agent = agent(&session.client);
     let layouts = layouts.into_iter().map(|layout| {
-        let usage = layout.usage(&places.pin_dir);
+        let usage = layout.usage(pin_dir);
         (layout, usage)
     });
     Facts {
@@ -58,18 +54,18 @@ pub(super) fn gather(places: &Places, client: &Client, host: HostFacts, tune: Tu
             kernel: kernel(),
             privileges: privileges(),
             interfaces: interfaces::of(&names),
-            pins: pins(&places.pin_dir),
+            pins: pins(pin_dir),
             host,
             tune,
             listeners: listeners(),
-            states: states(places.config.as_deref()),
+            states: states(file),
             service: service(),
             config,
             agent_runs: matches!(agent, Agent::Running(_)),
-            firewall: firewall(places.config.as_deref()),
+            firewall: firewall(file),
         },
         agent,
-        selftest: self_tested(&places.state_dir),
+        selftest: self_tested(&session.state_dir),
         layouts: layouts.collect(),
         netns,
     }

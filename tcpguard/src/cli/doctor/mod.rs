@@ -10,7 +10,7 @@ use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
 
 use examine::examine;
-use gather::{Places, gather};
+use gather::gather;
 
 use super::args::DoctorArgs;
 use super::exit::Exit;
@@ -22,14 +22,8 @@ pub(super) fn run(args: &DoctorArgs, session: &mut Session<'_>) -> anyhow::Resul
     if args.selftest {
         return selftest::run(args.if_needed, session);
     }
-    let places = Places {
-        config: args.config.clone(),
-        state_dir: session.state_dir.clone(),
-        pin_dir: session.pin_dir.clone(),
-        interface: args.interface.clone(),
-    };
     let (host, tune) = tune::judged(&session.state_dir, session);
-    let facts = gather(&places, &session.client, host, tune);
+    let facts = gather(args, session, host, tune);
     let doctor = examine(&facts, args.interface.is_some(), Time(jiff::Timestamp::now()));
     if session.json {
         session.print_document(&doctor)?;
