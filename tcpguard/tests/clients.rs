@@ -7,7 +7,7 @@ use std::time::Duration;
 use support::{built, calm, flooded};
 use tcpguard::documents::monitoring::{Level, Metric, judge};
 use tcpguard::documents::{FullIncident, ModeRevert, Reading, Status};
-use tcpguard::telemetry::metrics::{Format, of_status, text as metrics};
+use tcpguard::telemetry::metrics::{of_status, text as metrics};
 use tcpguard::text::{self, View};
 use tcpguard_engine::{
     Completions, Event, IncidentClass, IncidentReport, Listener, ListenerId, ListenerState, Mode,
@@ -94,7 +94,7 @@ fn surfaces(report: &Report, status: &Status, clock: Clock) -> Vec<(&'static str
     let judged = judge(status, situation.clone(), &[], &[]);
     let value = judged.metrics.iter().find(|it| it.metric == Metric::Clients).unwrap().value;
     assert_eq!(value, status.clients.ratio.map(|ratio| (ratio * 1e4).round() / 100.0), "check");
-    let exposed = metrics(of_status(status), Format::Prometheus);
+    let exposed = metrics(&of_status(status));
     let name = "tcpguard_listener_clients_ratio{";
     let ratio = exposed.lines().find(|line| line.starts_with(name));
     let ratio = ratio.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
@@ -179,7 +179,7 @@ fn an_attack_that_has_stopped_is_shown_as_such() {
         let page = page(&status);
         assert!(page.starts_with("! tcpguard"), "{page}");
         assert!(page.contains("ATTACK STOPPED, over in 14s"), "{page}");
-        let exposed = metrics(of_status(&status), Format::Prometheus);
+        let exposed = metrics(&of_status(&status));
         assert!(exposed.contains("tcpguard_state{state=\"attack_unmitigated\"} 0"), "{exposed}");
         let said = "no SYN of the flood at :443 for 16s";
         assert_eq!(page.contains(said), mode == Mode::Enforce, "{page}");

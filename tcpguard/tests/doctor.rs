@@ -76,10 +76,7 @@ fn a_broken_configuration_is_reported_line_by_line() {
 
 #[test]
 fn what_contradicts_itself_is_a_usage_error() {
-    for line in [
-        &["doctor", "-i", "eth0", "eth1"][..],
-        &["doctor", "--selftest", "-i", "eth0"],
-    ] {
+    for line in [&["doctor", "-i", "eth0", "eth1"][..], &["doctor", "--selftest", "-i", "eth0"]] {
         let output = tcpguard(line);
         assert_eq!(output.status.code(), Some(2), "{line:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{line:?}");

@@ -119,10 +119,7 @@ fn crowded() -> Tune {
     };
     let host = HostFacts {
         load,
-        listeners: vec![Listening {
-            at: "0.0.0.0:443".parse().unwrap(),
-            backlog: 128,
-        }],
+        listeners: vec![Listening { at: "0.0.0.0:443".parse().unwrap(), backlog: 128 }],
         devices: vec![Device {
             name: "eth0".to_owned(),
             driver: None,

@@ -162,7 +162,10 @@ impl Case<'_> {
         let (tcp, listener) = (&self.facts.tcp, self.listener);
         let limits = self.sockets.iter().map(|socket| limits::of(socket, tcp).accept);
         let limit = limits.min_by_key(|limit| limit.places)?;
-        if limit.set_by != SetBy::Application || limit.places >= SMALL || listener.addr.is_loopback() {
+        if limit.set_by != SetBy::Application
+            || limit.places >= SMALL
+            || listener.addr.is_loopback()
+        {
             return None;
         }
         let lost = self.facts.tcp_ext.map_or(0, |counters| counters.listen_overflows);

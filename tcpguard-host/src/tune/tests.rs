@@ -173,10 +173,8 @@ fn no_number_breaks_an_advice() {
     crowded.memory = 0;
     crowded.cpus = u32::MAX;
     crowded.conntrack = Some(Conntrack { count: u64::MAX, buckets: u64::MAX });
-    crowded.listeners = vec![Listening {
-        at: "[::]:80".parse().expect("an address"),
-        backlog: u32::MAX,
-    }];
+    crowded.listeners =
+        vec![Listening { at: "[::]:80".parse().expect("an address"), backlog: u32::MAX }];
     for host in [HostFacts::default(), crowded] {
         for setting in &CATALOGUE {
             for value in ["0", "1", "4294967295", "18446744073709551615"] {
@@ -213,8 +211,7 @@ fn an_accept_queue_that_overflows_gets_as_long_as_the_memory_affords() {
         let mut host = host(gib, 4);
         host.load.listen_overflows = 17;
         let backlog = value.parse().expect("a number");
-        host.listeners =
-            vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog }];
+        host.listeners = vec![Listening { at: "192.0.2.1:443".parse().expect("one"), backlog }];
         let advice = advise(&host, "somaxconn", value);
         assert_eq!(advice.verdict, expected, "{gib} GiB, {value}: {}", advice.why);
         assert!(advice.why.contains("192.0.2.1:443"), "{}", advice.why);
@@ -246,12 +243,7 @@ fn load_changes_the_advice() {
             |host| host.load.ports_short = true,
             to("10240 65535"),
         ),
-        (
-            "ip_local_port_range",
-            "1024 65535",
-            |host| host.load.ports_short = true,
-            Verdict::Short,
-        ),
+        ("ip_local_port_range", "1024 65535", |host| host.load.ports_short = true, Verdict::Short),
         ("netdev_max_backlog", "1000", |host| host.load.backlog_drops = 5, to("2048")),
         (
             "netdev_max_backlog",
@@ -301,10 +293,7 @@ fn load_changes_the_advice() {
     }
     let mut busy = host(4, 4);
     busy.load.ports_short = true;
-    let at = |text: &str| Listening {
-        at: text.parse().expect("an address"),
-        backlog: 128,
-    };
+    let at = |text: &str| Listening { at: text.parse().expect("an address"), backlog: 128 };
     busy.listeners = vec![at("0.0.0.0:80"), at("0.0.0.0:27017"), at("0.0.0.0:40000")];
     let why = advise(&busy, "ip_local_port_range", "32768 60999").why;
     assert!(why.ends_with("ip_local_reserved_ports=27017"), "{why}");

@@ -11,9 +11,9 @@ use tcpguard_common::abi::{
 use tcpguard_engine::Family;
 use tcpguard_host::linux::{netns, tcp_ext};
 
+use super::SelftestFailure;
 use super::connection::{Failure, connect, listen};
 use super::stage::{BPFFS, SERVER, SYNCOOKIES, Stage, TIMESTAMPS, service};
-use super::SelftestFailure;
 use crate::bpf::{
     Attachment, Dataplane, HeldLink, KernelError, Load, Object, Pins, Receiving, Redeemer, XdpMode,
     attach, receive_natively, secrets,
@@ -54,15 +54,14 @@ const HOOKS: [Hook; 2] = [Hook::Native, Hook::Generic];
 
 /// The results of own cookies and of the helper at each hook, and of the kernel alone.
 fn trials(at_hooks: [[Tried; 2]; 2], kernel: Tried) -> Vec<Trial> {
-    let trial = |backend, hook, tried: Tried| {
-        Trial { backend, hook, reason: tried.err().map(|Failure(why)| why) }
+    let trial = |backend, hook, tried: Tried| Trial {
+        backend,
+        hook,
+        reason: tried.err().map(|Failure(why)| why),
     };
     let of_hook = |(hook, [own, helper]): (Hook, [Tried; 2])| {
         let hook = Some(hook);
-        [
-            trial(CookieBackend::Own, hook, own),
-            trial(CookieBackend::KernelHelper, hook, helper),
-        ]
+        [trial(CookieBackend::Own, hook, own), trial(CookieBackend::KernelHelper, hook, helper)]
     };
     let mut all: Vec<Trial> = HOOKS.into_iter().zip(at_hooks).flat_map(of_hook).collect();
     all.push(trial(CookieBackend::Kernel, None, kernel));

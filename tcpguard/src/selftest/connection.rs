@@ -48,7 +48,8 @@ impl fmt::Display for End {
             Some((own, peer)) => write!(f, "window scales {own} and {peer}")?,
             None => f.write_str("no window scales")?,
         }
-        for (has, name) in [(self.sack, "SACK"), (self.timestamps, "timestamps"), (self.ecn, "ECN")] {
+        for (has, name) in [(self.sack, "SACK"), (self.timestamps, "timestamps"), (self.ecn, "ECN")]
+        {
             if has {
                 write!(f, ", {name}")?;
             }
@@ -191,7 +192,8 @@ mod tests {
             let mut server = server;
             change(&mut server);
             let Failure(words) = agree(&client, &server).expect_err("they disagree");
-            let begins = "the ends disagree: the client has window scales 7 and 10, SACK, timestamps,";
+            let begins =
+                "the ends disagree: the client has window scales 7 and 10, SACK, timestamps,";
             assert!(words.starts_with(begins), "{words}");
         }
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use tcpguard_host::finding::Severity;
-use tcpguard_host::listeners::limits::SetBy;
 use tcpguard_host::linux::sysctl::TcpSettings;
+use tcpguard_host::listeners::limits::SetBy;
 use tcpguard_host::listeners::{Listener, ListenersReport, Losses, Queue};
 use tcpguard_host::units::{short, whole};
 

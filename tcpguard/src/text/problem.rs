@@ -56,8 +56,9 @@ fn of_interface(interface: &InterfaceFacts) -> Vec<Finding> {
              SYN-ACKs are not counted",
             interface.ahead.join(", ")
         );
-        let hint =
-            format!("find its owner by its id: bpftool prog show; tc filter show dev {name} egress");
+        let hint = format!(
+            "find its owner by its id: bpftool prog show; tc filter show dev {name} egress"
+        );
         found.push(Finding::warning("tc_before", text).about(name).hint(hint));
     }
     if let Some(NextProgramFacts { name: next, id: Err(why) }) = &interface.next {
@@ -111,9 +112,7 @@ fn config_refused(facts: &Facts) -> Option<Finding> {
             ),
             format!("correct it ({check}), then: tcpguard reload"),
         ),
-        None => {
-            (format!("configuration refused, the previous one still applies: {error}"), check)
-        }
+        None => (format!("configuration refused, the previous one still applies: {error}"), check),
     };
     Some(Finding::warning("config_refused", text).hint(hint))
 }
@@ -222,6 +221,7 @@ fn unread_syns(report: &Report, facts: &Facts) -> Option<Finding> {
         short(rate),
         listener.listener
     );
-    let hint = "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
+    let hint =
+        "drop them in enforce mode: [policy] beyond_bounds = \"drop\", then: tcpguard reload";
     Some(Finding::warning("unread_syns", text).hint(hint))
 }

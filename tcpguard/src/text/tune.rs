@@ -100,7 +100,12 @@ fn change(out: &mut impl Write, row: &Row, view: &View) -> fmt::Result {
     paragraph(out, view, "Why", &row.why)?;
     paragraph(out, view, "Risk", &row.risk)?;
     if let Some(place) = &row.place {
-        paragraph(out, view, "At boot", &format!("set to {} by {place}: remove the line", value(row)))?;
+        paragraph(
+            out,
+            view,
+            "At boot",
+            &format!("set to {} by {place}: remove the line", value(row)),
+        )?;
     }
     // Commands are made to be copied, so that they are never wrapped.
     for (heading, command) in [("Do", &row.command), ("Undo", &row.undo)] {

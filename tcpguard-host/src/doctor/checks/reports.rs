@@ -18,7 +18,8 @@ pub(in super::super) fn queues(facts: &Facts) -> Vec<Checked> {
         let subject = finding.subject.as_deref().and_then(|subject| subject.split_once(' '));
         subject.is_some_and(|(name, _)| facts.interfaces.iter().any(|one| one.name == name))
     };
-    let found = facts.tune.findings().filter(|finding| finding.code == CODE && is_examined(finding));
+    let found =
+        facts.tune.findings().filter(|finding| finding.code == CODE && is_examined(finding));
     found.map(Checked::from).collect()
 }
 

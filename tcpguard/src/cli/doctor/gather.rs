@@ -7,15 +7,17 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use tcpguard_host::doctor::{self, checks};
 use tcpguard_host::doctor::facts::{
     ConfigFacts, Filesystem, FirewallFacts, Kernel, Owner, Pins, Privileges, Report, Service,
 };
+use tcpguard_host::doctor::{self, checks};
 use tcpguard_host::firewall::FirewallChoice;
 use tcpguard_host::linux::local_routes::all_addresses;
 use tcpguard_host::linux::netfilter::Netfilter;
 use tcpguard_host::linux::xdp_driver::page_bytes;
-use tcpguard_host::linux::{self, Sysctls, accounts, capabilities, container, kernel_release, netns};
+use tcpguard_host::linux::{
+    self, Sysctls, accounts, capabilities, container, kernel_release, netns,
+};
 use tcpguard_host::time::Time;
 use tcpguard_host::tune::{HostFacts, Tune};
 use tcpguard_host::{listeners, states};
@@ -72,7 +74,8 @@ pub(super) fn gather(
 }
 
 fn listeners() -> Report {
-    let facts = listeners::gather(Time(jiff::Timestamp::now())).map_err(|error| error.to_string())?;
+    let facts =
+        listeners::gather(Time(jiff::Timestamp::now())).map_err(|error| error.to_string())?;
     Ok(listeners::judge(&facts).findings)
 }
 

@@ -42,3 +42,32 @@ fn exit(doctor: &Doctor) -> Exit {
         Some(Severity::Notice) | None => Exit::Done,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tcpguard_host::doctor::Checked;
+
+    use super::*;
+
+    #[test]
+    fn the_worst_decides_and_what_could_not_be_seen_counts() {
+        let (passed, notice) = (Checked::passed("a", "b"), Checked::notice("a", "b"));
+        let (warning, critical) = (Checked::warning("a", "b"), Checked::critical("a", "b"));
+        let unknown = Checked::unknown("a", "b");
+        for (checked, root, exit_code) in [
+            (vec![], true, Exit::Done),
+            (vec![passed], true, Exit::Done),
+            (vec![notice], false, Exit::Done),
+            (vec![unknown.clone()], true, Exit::Failed),
+            (vec![unknown.clone()], false, Exit::Denied),
+            (vec![warning.clone()], true, Exit::Failed),
+            (vec![warning, unknown.clone()], false, Exit::Denied),
+            (vec![critical.clone()], true, Exit::Unavailable),
+            (vec![critical, unknown], false, Exit::Unavailable),
+        ] {
+            let at = Time(jiff::Timestamp::UNIX_EPOCH);
+            let doctor = Doctor::new(at, "0.1.0", None, root, &checked);
+            assert_eq!(exit(&doctor), exit_code, "{checked:?} {root}");
+        }
+    }
+}

@@ -166,11 +166,7 @@ fn packets(status: &Status) -> Vec<Family> {
             "Packets received, by verdict and reason.",
             status.interfaces.iter().flat_map(verdicts).collect(),
         ),
-        family(
-            "syn_packets_total",
-            "SYNs received.",
-            of_each(|interface| interface.totals.syn),
-        ),
+        family("syn_packets_total", "SYNs received.", of_each(|interface| interface.totals.syn)),
         family(
             "syncookies_total",
             "SYN cookies by result. Resets when a listener is removed.",
@@ -338,11 +334,7 @@ fn rules_and_tables(status: &Status) -> Vec<Family> {
             "Rules by origin, action, and place (wanted by the agent, present in the kernel).",
             counts,
         ),
-        family(
-            "map_entries",
-            "Used entries of a BPF map, at most 5 s old.",
-            entries.collect(),
-        ),
+        family("map_entries", "Used entries of a BPF map, at most 5 s old.", entries.collect()),
         family("map_max_entries", "Capacity of a BPF map.", room.collect()),
     ]
 }

@@ -331,7 +331,10 @@ fn a_listener_with_a_tiny_backlog_is_reported_and_one_on_loopback_is_not() {
     let _listeners = [listen("0.0.0.0:8080"), listen("127.0.0.1:8081")];
     let said = doctor(&host, &[]);
     let (text, hint) = said.is("small_backlog", "warning");
-    assert!(text.contains("a backlog of 1 ") && hint.contains("listen(2) (now 1;"), "{text} {hint}");
+    assert!(
+        text.contains("a backlog of 1 ") && hint.contains("listen(2) (now 1;"),
+        "{text} {hint}"
+    );
     assert_eq!(said.of_check("small_backlog")[0].1["subject"], "0.0.0.0:8080");
 }
 

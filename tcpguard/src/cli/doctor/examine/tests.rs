@@ -151,14 +151,8 @@ fn healthy() -> Facts {
         somaxconn: Some(4096),
         load: Load { received: 1_000_000, ..Load::default() },
         listeners: vec![
-            Listening {
-                at: "0.0.0.0:443".parse().expect("an address"),
-                backlog: 511,
-            },
-            Listening {
-                at: "127.0.0.1:6379".parse().expect("an address"),
-                backlog: 1,
-            },
+            Listening { at: "0.0.0.0:443".parse().expect("an address"), backlog: 511 },
+            Listening { at: "127.0.0.1:6379".parse().expect("an address"), backlog: 1 },
         ],
         ..HostFacts::default()
     };
@@ -437,12 +431,13 @@ fn rings_and_queues_are_reported_with_the_command() {
         driver: None,
         rx_ring: Some(Span { now: 256, max: 4096 }),
         queues: Some(Span { now: 1, max: 4 }),
-        lost: Some(3),
+        lost: Some(3_000),
         rps: None,
     }];
     facts.of_host.tune = judged(&facts.of_host.host, &[], "");
     let findings = found(&facts, "queues");
-    let expected = [("eth0 rx ring", "ethtool -G eth0 rx 512"), ("eth0 queues", "ethtool -L eth0 combined 4")];
+    let expected =
+        [("eth0 rx ring", "ethtool -G eth0 rx 512"), ("eth0 queues", "ethtool -L eth0 combined 4")];
     for (one, (subject, command)) in findings.iter().zip(expected) {
         assert_eq!(outcome(one), NOTICE);
         let Finding { subject: of, hint, .. } = &one.finding;

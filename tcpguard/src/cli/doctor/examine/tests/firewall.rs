@@ -108,7 +108,8 @@ fn each_family_is_named_with_its_back_end_where_nat_makes_them_differ() {
 #[test]
 fn a_listener_with_mptcp_is_found_and_said_once_beside_the_agent() {
     let mut facts = healthy();
-    facts.of_host.listeners = Ok(obstacle::findings([("0.0.0.0:443", Obstacle::Mptcp { no_helper: None })]));
+    facts.of_host.listeners =
+        Ok(obstacle::findings([("0.0.0.0:443", Obstacle::Mptcp { no_helper: None })]));
     let alone = found(&facts, "mptcp");
     let [one] = &alone[..] else { panic!("{alone:#?}") };
     assert_eq!(outcome(one), NOTICE);
