@@ -246,6 +246,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use tcpguard_engine::TcpExt;
+
     use super::super::judge::tests::{bare, socket};
     use super::super::{Earlier, judge};
     use super::*;
@@ -276,7 +278,7 @@ mod tests {
     fn the_accept_queue_is_full_when_more_wait_than_may() {
         use Severity::{Critical, Warning};
         for (accept, backlog, expected) in [
-            (0, 0, None),
+            (0, 0, Some(("small_backlog", Warning))),
             (1, 0, Some(("accept_queue_full", Critical))),
             (95, 128, None),
             (96, 128, Some(("accept_queue_nearly_full", Warning))),
@@ -289,6 +291,30 @@ mod tests {
                 found.into_iter().filter(|(code, _)| *code != "somaxconn_lowered").collect();
             assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{accept}/{backlog}");
         }
+    }
+
+    #[test]
+    fn a_small_backlog_of_the_application_is_reported_where_others_reach_it() {
+        use Severity::{Notice, Warning};
+        for (backlog, lost, addr, expected) in [
+            (15, 0, [0; 4], Some(Warning)),
+            (16, 0, [0; 4], Some(Notice)),
+            (127, 0, [0; 4], Some(Notice)),
+            (127, 12, [0; 4], Some(Warning)),
+            (128, 12, [0; 4], None),
+            (5, 12, [127, 0, 0, 1], None),
+        ] {
+            let mut facts =
+                with(vec![ListeningSocket { addr: addr.into(), ..socket(1, 0, backlog) }]);
+            facts.tcp_ext = Some(TcpExt { listen_overflows: lost, ..TcpExt::default() });
+            let expected = expected.map(|severity| ("small_backlog", severity));
+            assert_eq!(codes(&facts), expected.into_iter().collect::<Vec<_>>(), "{backlog} {lost}");
+        }
+        let facts = with(vec![socket(1, 0, 5)]);
+        assert!(
+            hint(&facts)
+                .starts_with("raise `listen … backlog=` in nginx.conf (now 5, default 511;")
+        );
     }
 
     #[test]

@@ -367,10 +367,10 @@ mod tests {
 
     #[test]
     fn counts_are_judged_over_both_families() {
-        use Severity::Warning;
+        use Severity::Notice;
         for (state, ipv4, ipv6, expected) in [
             (TcpState::SynRecv, 15, 0, None),
-            (TcpState::SynRecv, 8, 8, Some(("many_half_open", Warning))),
+            (TcpState::SynRecv, 8, 8, Some(("many_half_open", Notice))),
             (TcpState::Established, 100_000, 900_000, None),
             (TcpState::FinWait2, 100_000, 0, None),
         ] {
