@@ -13,6 +13,7 @@ use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
 use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, SourceShare, VerdictLine};
 use crate::incident::{Event, Incident, IncidentReport, Opening};
+use crate::input::sample::since;
 use crate::input::{
     ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp,
 };
@@ -431,21 +432,12 @@ fn difference(before: &HostCounters, now: &HostCounters) -> Option<Tick> {
         (Some(before), Some(now)) => Some(now.checked_sub(before)?),
         _ => None,
     };
-    Some(Tick {
-        own,
-        replies: now.replies.checked_sub(before.replies)?,
-        unsolicited: now.unsolicited.checked_sub(before.unsolicited)?,
-        segments: now.segments.checked_sub(before.segments)?,
-        refused: now.refused.checked_sub(before.refused)?,
-        // The kernel's own count.
-        resets: now.resets.saturating_sub(before.resets),
-        no_listener_own: now.no_listener_own.checked_sub(before.no_listener_own)?,
-        closed_over: now.closed_over.checked_sub(before.closed_over)?,
-        closed_dropped: now.closed_dropped.checked_sub(before.closed_dropped)?,
-        beyond_passed: now.beyond_passed.checked_sub(before.beyond_passed)?,
-        beyond_dropped: now.beyond_dropped.checked_sub(before.beyond_dropped)?,
-        short_fragments: now.short_fragments.checked_sub(before.short_fragments)?,
-        ..Tick::default()
+    // The kernel's own count.
+    let resets = now.resets.saturating_sub(before.resets);
+    let Tick { span, variance, evading, .. } = Tick::default();
+    since!(now, before, Tick {
+        replies, unsolicited, segments, refused, no_listener_own, closed_over, closed_dropped, beyond_passed,
+        beyond_dropped, short_fragments; own, resets, span, variance, evading
     })
 }
 

@@ -79,6 +79,7 @@ macro_rules! since {
         Some($record { $($counter: $now.$counter.checked_sub($before.$counter)?,)+ $($other,)* })
     };
 }
+pub(crate) use since;
 
 /// Everything read in one poll.
 #[derive(Clone, Debug, Default)]

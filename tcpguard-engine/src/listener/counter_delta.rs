@@ -239,33 +239,22 @@ fn split(whole: &Tick, part: u64, parts: u64) -> Tick {
         upto(part + 1) - upto(part)
     };
     let span = whole.span / parts as u32;
-    Tick {
-        end: whole.end - span * (parts - 1 - part) as u32,
-        span,
-        syns: share(whole.syns),
-        attempts: share(whole.attempts),
-        answered: share(whole.answered),
-        beyond: share(whole.beyond),
-        cookies_sent: share(whole.cookies_sent),
-        cookies_redeemed: share(whole.cookies_redeemed),
-        returned_cookies: whole.returned_cookies.map(|it| it.with(it, |count, _| share(count))),
-        resets: share(whole.resets),
-        variance: share(whole.variance),
-        unanswered: share(whole.unanswered),
-        established: share(whole.established),
-        returning: share(whole.returning),
-        let_through: share(whole.let_through),
-        acknowledged: share(whole.acknowledged),
-        late: whole.late.map(share),
-        reset: share(whole.reset),
-        ack_ignored: share(whole.ack_ignored),
-        ignored: share(whole.ignored),
-        retransmitted: share(whole.retransmitted),
-        retransmitted_timed: share(whole.retransmitted_timed),
-        matched: share(whole.matched),
-        dropped: share(whole.dropped),
-        gap: whole.gap,
+    macro_rules! shares {
+        ($($count:ident)*) => {
+            Tick {
+                end: whole.end - span * (parts - 1 - part) as u32,
+                span,
+                gap: whole.gap,
+                late: whole.late.map(share),
+                returned_cookies: whole.returned_cookies.map(|it| it.with(it, |count, _| share(count))),
+                $($count: share(whole.$count),)*
+            }
+        };
     }
+    shares!(
+        syns attempts answered beyond cookies_sent cookies_redeemed resets variance unanswered established returning
+        let_through acknowledged reset ack_ignored ignored retransmitted retransmitted_timed matched dropped
+    )
 }
 
 #[cfg(test)]

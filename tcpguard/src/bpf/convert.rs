@@ -168,53 +168,28 @@ pub fn listener_counters(
     cookies: &abi::ReturnedCookies,
     tracepoint: bool,
 ) -> engine::ListenerCounters {
-    let abi::ListenerCounters {
-        syn,
-        syn_retransmit,
-        syn_ack,
-        syn_ack_retransmit,
-        established,
-        established_returning,
-        acknowledged,
-        reset,
-        refused,
-        dropped_source,
-        dropped_signature,
-        accepted_retransmits,
-        exempt,
-        ack_ignored,
-        cookies_sent,
-        cookies_redeemed,
-        limited,
-    } = *counters;
-    engine::ListenerCounters {
-        syn,
-        syn_retransmit,
-        syn_retransmit_timed: late.syn_retransmit_timed,
-        syn_ack,
-        syn_ack_retransmit,
-        established: tracepoint.then_some(established),
-        established_returning,
-        let_through: late.let_through,
-        acknowledged,
-        late: late.polls,
-        reset,
-        refused,
-        dropped_source,
-        dropped_signature,
-        accepted_retransmits,
-        exempt,
-        ack_ignored,
-        cookies_sent,
-        cookies_redeemed,
-        returned_cookies: [0, 1].map(|family| engine::ReturnedCookies {
-            valid: cookies.valid[family],
-            completed: cookies.completed[family],
-            networks: cookies.networks[family].into(),
-            asked: cookies.asked[family].into(),
-        }),
-        limited,
+    macro_rules! converted {
+        ($($count:ident)*) => {{
+            let abi::ListenerCounters { established, $($count),* } = *counters;
+            engine::ListenerCounters {
+                syn_retransmit_timed: late.syn_retransmit_timed,
+                established: tracepoint.then_some(established),
+                let_through: late.let_through,
+                late: late.polls,
+                returned_cookies: [0, 1].map(|family| engine::ReturnedCookies {
+                    valid: cookies.valid[family],
+                    completed: cookies.completed[family],
+                    networks: cookies.networks[family].into(),
+                    asked: cookies.asked[family].into(),
+                }),
+                $($count),*
+            }
+        }};
     }
+    converted!(
+        syn syn_retransmit syn_ack syn_ack_retransmit established_returning acknowledged reset refused dropped_source
+        dropped_signature accepted_retransmits exempt ack_ignored cookies_sent cookies_redeemed limited
+    )
 }
 
 /// The engine's form of the counters of a rule.

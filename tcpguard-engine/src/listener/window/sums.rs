@@ -134,85 +134,39 @@ impl Sums {
     }
 }
 
+/// The sums with the counts of another time, or of another listener, added.
+macro_rules! plus {
+    ($sums:ident, $other:ident, $span:expr, $completed:expr) => {
+        plus!(
+            $sums, $other, $span, $completed,
+            syns attempts beyond answered unanswered returning let_through ack_ignored ignored retransmitted
+            retransmitted_timed variance matched dropped resets reset cookies_sent cookies_redeemed established
+        )
+    };
+    ($sums:ident, $other:ident, $span:expr, $completed:expr, $($count:ident)*) => {
+        Sums {
+            span: $span,
+            completed: $completed,
+            returned_cookies: [0, 1].map(|family: usize| {
+                let other = $other.returned_cookies[family];
+                $sums.returned_cookies[family].with(other, |sum, other| sum + other)
+            }),
+            $($count: $sums.$count + $other.$count,)*
+        }
+    };
+}
+
 /// Another time of the same listener.
 impl AddAssign<&Self> for Sums {
     fn add_assign(&mut self, other: &Self) {
-        let Self {
-            span,
-            syns,
-            attempts,
-            beyond,
-            answered,
-            unanswered,
-            completed,
-            returning,
-            let_through,
-            ack_ignored,
-            ignored,
-            retransmitted,
-            retransmitted_timed,
-            variance,
-            matched,
-            dropped,
-            resets,
-            reset,
-            cookies_sent,
-            cookies_redeemed,
-            returned_cookies,
-            established,
-        } = *other;
-        self.span += span;
-        self.syns += syns;
-        self.attempts += attempts;
-        self.beyond += beyond;
-        self.answered += answered;
-        self.unanswered += unanswered;
-        self.completed += completed;
-        self.returning += returning;
-        self.let_through += let_through;
-        self.ack_ignored += ack_ignored;
-        self.ignored += ignored;
-        self.retransmitted += retransmitted;
-        self.retransmitted_timed += retransmitted_timed;
-        self.variance += variance;
-        self.matched += matched;
-        self.dropped += dropped;
-        self.resets += resets;
-        self.reset += reset;
-        self.cookies_sent += cookies_sent;
-        self.cookies_redeemed += cookies_redeemed;
-        self.established += established;
-        for (sum, other) in self.returned_cookies.iter_mut().zip(returned_cookies) {
-            *sum = sum.with(other, |sum, other| sum + other);
-        }
+        *self = plus!(self, other, self.span + other.span, self.completed + other.completed);
     }
 }
 
 /// A tick of the span; all but the completions, which only the whole span shows.
 impl AddAssign<&Tick> for Sums {
     fn add_assign(&mut self, tick: &Tick) {
-        self.syns += tick.syns;
-        self.attempts += tick.attempts;
-        self.beyond += tick.beyond;
-        self.answered += tick.answered;
-        self.unanswered += tick.unanswered;
-        self.returning += tick.returning;
-        self.let_through += tick.let_through;
-        self.ack_ignored += tick.ack_ignored;
-        self.ignored += tick.ignored;
-        self.retransmitted += tick.retransmitted;
-        self.retransmitted_timed += tick.retransmitted_timed;
-        self.variance += tick.variance;
-        self.matched += tick.matched;
-        self.dropped += tick.dropped;
-        self.resets += tick.resets;
-        self.reset += tick.reset;
-        self.cookies_sent += tick.cookies_sent;
-        self.cookies_redeemed += tick.cookies_redeemed;
-        self.established += tick.established;
-        for (sum, tick) in self.returned_cookies.iter_mut().zip(tick.returned_cookies) {
-            *sum = sum.with(tick, |sum, tick| sum + tick);
-        }
+        *self = plus!(self, tick, self.span, self.completed);
     }
 }
 
