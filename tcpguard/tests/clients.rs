@@ -37,10 +37,10 @@ fn clients_that_stopped() -> Lab {
     lab
 }
 
-/// A flood with the clients' own fingerprint is answered with cookies when the clients stop.
-fn clients_that_stopped_in_a_flood() -> Lab {
+/// The clients stop in a flood. One with their own fingerprint is answered with cookies, a rule drops another.
+fn clients_that_stopped_in_a_flood(shape: Shape) -> Lab {
     let clients = Clients { shape: Some(Shape::Linux), until: 40.0, ..Clients::steady(50.0) };
-    let flood = Flood { shape: Shape::Linux, ..Flood::random(5000.0, 20.1..90.0) };
+    let flood = Flood { shape, ..Flood::random(5000.0, 20.1..90.0) };
     let mut lab = Lab::new(Mode::Enforce).listener(Server::default()).clients(clients).flood(flood);
     lab.run_until(48.0);
     lab
@@ -134,8 +134,15 @@ fn every_surface_shows_the_same_clients() {
         ),
         ("clients that stopped", clients_that_stopped(), Level::Ok, ListenerState::Ok, None),
         (
-            "clients that stopped in a flood",
-            clients_that_stopped_in_a_flood(),
+            "clients that stopped in a flood of SYN cookies",
+            clients_that_stopped_in_a_flood(Shape::Linux),
+            Level::Warning,
+            ListenerState::Mitigating,
+            None,
+        ),
+        (
+            "clients that stopped in a flood that a rule drops",
+            clients_that_stopped_in_a_flood(Shape::Bare),
             Level::Warning,
             ListenerState::Mitigating,
             None,

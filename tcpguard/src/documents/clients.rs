@@ -16,7 +16,8 @@ pub struct Clients {
     /// incidents does not contribute; `null` while it is not known.
     pub baseline_pps: Option<f64>,
     /// Handshakes of clients that failed per second over the same time: attempted and not completed. During a flood no
-    /// more than are missing from `baseline_pps` are taken to be clients'. `null` where that is not known.
+    /// more than are missing from `baseline_pps` are taken to be clients', and none that a rule drops. `null` where that is
+    /// not known.
     pub failed_pps: Option<f64>,
     /// Ratio of `completed_pps` to the sum of it and `failed_pps`, 0 to 1: clients that do not come do not fail. `null`
     /// where `failed_pps` is, or where the sum is below 2 per second, which is too few for a verdict. Over several
@@ -58,7 +59,8 @@ impl Clients {
         let lasted = incident.counted.as_secs_f64();
         let baseline = incident.baseline_completed_rate?;
         let mean = |count: u64| if lasted > 0.0 { count as f64 / lasted } else { 0.0 };
-        let failing = mean(incident.syns.saturating_sub(incident.completed));
+        let by_rule = incident.dropped.min(incident.matched);
+        let failing = mean(incident.syns.saturating_sub(incident.completed + by_rule));
         let (rate, class) = (mean(incident.completed), Some(incident.class));
         Some(Self::build(&Completions::of(rate, Some(baseline), failing, class)))
     }
@@ -92,9 +94,17 @@ impl Clients {
 
     /// Returns whether far fewer clients arrive than in the baseline, which is no failure.
     pub fn arrive_few(&self) -> bool {
-        let missing = |baseline: f64| {
-            baseline >= Completions::LEAST && self.completed_pps < Self::FEW * baseline
-        };
+        self.arrive_below(Self::FEW)
+    }
+
+    /// Returns whether fewer clients arrive than in the baseline, beyond chance.
+    pub fn arrive_fewer(&self) -> bool {
+        self.arrive_below(Self::ALL)
+    }
+
+    fn arrive_below(&self, share: f64) -> bool {
+        let missing =
+            |baseline: f64| baseline >= Completions::LEAST && self.completed_pps < share * baseline;
         self.baseline_pps.is_some_and(missing)
             && matches!(self.connect(), None | Some(Connect::All))
     }

@@ -12,7 +12,9 @@ impl ListenerMonitor {
         let all = self.window.last(Completions::SPAN);
         let mature = now - POLL * self.maturity() as u32;
         let begun = self.window.between(now - Completions::SPAN, mature);
-        let firsts = begun.syns.saturating_sub(begun.retransmitted + begun.reset);
+        // A client whose SYN a rule drops sends it again: SYNs of which none is retransmitted are a flood's.
+        let by_rule = begun.dropped.min(begun.matched).saturating_sub(begun.retransmitted);
+        let firsts = begun.syns.saturating_sub(begun.retransmitted + begun.reset + by_rule);
         let failed = firsts.saturating_sub(all.established) as f64 - self.natural.expected(&begun);
         // Where cookies answer every SYN, the clients that fail are known among those of a flood.
         let answered = self.ladder.lasts(Mitigation::Cookies, now);
@@ -76,6 +78,11 @@ mod tests {
         assert_eq!(seen(waiting).0, 4.0, "a full accept queue lets the others wait");
         let (rate, failed, _) = seen(tick(5000, 2));
         assert_eq!((rate, failed), (8.0, Some(32.0)), "a flood is not the clients'");
+        let ruled = Tick { matched: 4990, dropped: 4990, ..tick(4995, 5) };
+        assert_eq!(seen(ruled), (20.0, Some(0.0), Some(1.0)), "a rule drops the flood alone");
+        let clients = Tick { retransmitted: 5, ..tick(10, 0) };
+        let ruled = Tick { matched: 10, dropped: 10, ..clients };
+        assert_eq!(seen(ruled).2, Some(0.0), "a rule drops clients, which send their SYNs again");
         let again = Tick { retransmitted: 20, ..tick(30, 10) };
         assert_eq!(seen(again).2, Some(1.0), "a SYN that is retransmitted is one attempt");
     }
