@@ -47,7 +47,7 @@ pub enum RestraintReason {
     },
     /// The rules cover nearly all failed handshakes.
     RulesSuffice,
-    /// The listener is not on this host.
+    /// No socket of this host listens at this address and port itself.
     NotLocal,
     /// The mitigation cannot be started.
     Refused {

@@ -7,6 +7,7 @@ use std::slice;
 use super::super::document::Checked;
 use super::super::facts::{ConfigFacts, Facts, InterfaceFacts};
 use super::service::lacks;
+use crate::finding::Finding;
 use crate::firewall::{
     FirewallChoice, Kind, Offence, Question, Way, judge, mark_rules, redirection, unread,
 };
@@ -97,16 +98,24 @@ pub(in super::super) fn rules(facts: &Facts) -> Vec<Checked> {
 pub(in super::super) fn cookies(facts: &Facts) -> Vec<Checked> {
     let firewall = &facts.firewall;
     let open = facts.host.listeners.iter().filter(|one| !one.at.ip().is_loopback());
-    let redirected = open.filter_map(|one| {
+    let redirects = open.filter_map(|one| {
         let rules = firewall.rules.as_ref().ok()?;
-        let offence = Box::new(redirection(rules, &firewall.own, one.at.port())?);
-        Some((one.at, Obstacle::Redirected { offence, port: None }))
+        Some(redirected(one.at, redirection(rules, &firewall.own, one.at.port())?))
     });
-    let mut all: Vec<Impeded<SocketAddr>> = Impeded::group(redirected);
-    if let Some(nat) = firewall.nat() {
-        all.push(Impeded { obstacle: Obstacle::Nat { nat, no_helper: None }, at: Vec::new() });
-    }
-    all.iter().map(|one| one.finding().into()).collect()
+    let nat = firewall.nat().map(|nat| {
+        let (obstacle, at) = (Obstacle::Nat { nat, no_helper: None }, Vec::<SocketAddr>::new());
+        Impeded { obstacle, at }.finding()
+    });
+    redirects.chain(nat).map(Checked::from).collect()
+}
+
+/// The finding about a rule that translates a port of clients to a socket at `to`. The socket may have other clients.
+fn redirected(to: SocketAddr, offence: Offence) -> Finding {
+    let text = format!("no SYN cookies at the port that {offence} translates to {to}");
+    let redirected = Obstacle::Redirected { offence: Box::new(offence), port: None };
+    Finding::new(redirected.severity(), redirected.code(), text)
+        .about(to.to_string())
+        .hint(redirected.remedy())
 }
 
 fn way(interface: &InterfaceFacts) -> Way {

@@ -85,6 +85,12 @@ impl Listeners {
 }
 
 impl MonitoredListener {
+    /// Returns whether the handshakes that the kernel completes there are those of its own port: none of a listener
+    /// behind this host is, and those of translated ports are among the ones of their socket.
+    pub fn completes_alone(&self) -> bool {
+        self.kind == ListenerKind::Local && self.own.own_port == OwnPort::default()
+    }
+
     /// Its queues, as far as they are judged here.
     pub fn judged_queues(&self) -> Option<Queues> {
         self.own.queues.filter(|_| !self.own.own_port.is_idle)

@@ -67,8 +67,7 @@ impl Readings {
                     ListenerKind::Forwarded => of_port(monitored.socket_port()),
                 });
             }
-            // The kernel completes no handshake of a listener behind this host.
-            let is_reported = seen && monitored.kind == ListenerKind::Local;
+            let is_reported = seen && monitored.completes_alone();
             listeners.push(monitored.sample(dataplane, estimates, queues, is_reported)?);
         }
         let host = self.host_counters(now, &received.packets, segments, executor, interfaces)?;

@@ -200,7 +200,7 @@ pub(super) fn restraint(restraint: &Restraint) -> String {
         RestraintReason::Removed => "an operator removed the rule",
         RestraintReason::HeldBack { by } => held_back(*by),
         RestraintReason::RulesSuffice => "rules cover enough SYNs",
-        RestraintReason::NotLocal => "no socket of this host listens at this address and port",
+        RestraintReason::NotLocal => "its SYNs are forwarded, or translated to another port",
         RestraintReason::Refused { mitigation, why } => {
             let why = mitigation_reason(why);
             return format!("{} refused: {why}", mitigation_noun(*mitigation));

@@ -258,6 +258,27 @@ fn a_redirected_port_has_one_row_with_the_queue_of_its_socket() {
     assert_eq!(row(&status, ANY, PORT), None);
 }
 
+/// The socket has clients of its own port, too.
+#[test]
+fn a_handshake_counts_at_the_port_that_its_client_uses() {
+    let lab = Lab::new(LabOptions::default()).unwrap();
+    let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
+    redirect(&lab, REDIRECTED);
+    let agent = Agent::start(&lab.edge, Mode::Enforce).unwrap();
+    let service = SocketAddr::new(Family::V4.edge(), REDIRECTED);
+    let _translated = Load::start(&lab.client, service, 3 * CLIENTS).unwrap();
+    let _own = Load::start(&lab.client, Family::V4.service(), CLIENTS).unwrap();
+    let rate =
+        |status: &Status, addr, port| row(status, addr, port)?["clients"]["completed_pps"].as_f64();
+    let least = 2.0 * f64::from(CLIENTS);
+    let seen = |it: &Status| rate(it, service.ip(), REDIRECTED).is_some_and(|rate| rate > least);
+    agent.wait_until("the translated clients", TIMEOUT, seen).unwrap();
+    // The mean rate is over 8 s.
+    sleep(9 * SECOND);
+    let own = rate(&agent.status().unwrap(), ANY, PORT).unwrap();
+    assert!((own / f64::from(CLIENTS) - 1.0).abs() < 0.3, "{own} handshakes/s");
+}
+
 /// A socket at another port serves this one, by sk_lookup. No cookies: the flood's half-open handshakes are removed from
 /// the queue of that socket.
 #[test]

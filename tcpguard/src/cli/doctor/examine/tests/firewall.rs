@@ -2,6 +2,7 @@
 
 use tcpguard_engine::Family;
 use tcpguard_host::firewall::recorded::{FIREWALLD, MARKED, NEW_NOT_SYN, UFW, legacy, recorded};
+use tcpguard_host::linux::netfilter::{Effect, Target};
 use tcpguard_host::obstacle::{self, Obstacle};
 
 use super::*;
@@ -119,6 +120,22 @@ fn a_listener_with_mptcp_is_found_and_said_once_beside_the_agent() {
     let Agent::Running(status) = &mut facts.agent else { panic!("an agent") };
     status.health = vec![one.finding.clone().about(":443")];
     assert_eq!(found(&facts, "mptcp").len(), 1);
+}
+
+/// The socket may have clients of its own port, which get cookies.
+#[test]
+fn a_rule_that_translates_a_port_takes_cookies_from_that_port_alone() {
+    let mut facts = healthy();
+    let mut rules = recorded(UFW);
+    let target = Target { addr: None, port: Some(443) };
+    let effect = Effect::Translates("redirect".to_owned(), Some(target));
+    rules.chains[0].rules[0].effects.push(effect);
+    facts.of_host.firewall.rules = Ok(rules);
+    let found = found(&facts, "redirected");
+    let [one] = &found[..] else { panic!("{found:#?}") };
+    let text = &one.finding.text;
+    assert!(text.starts_with("no SYN cookies at the port that rule with handle"), "{text}");
+    assert!(text.ends_with(" translates to 0.0.0.0:443"), "{text}");
 }
 
 #[test]
