@@ -15,7 +15,7 @@ use crate::daemon::executor::Executor;
 use crate::daemon::heap;
 use crate::daemon::hint::logged;
 use crate::daemon::mitigations::firewall::Need;
-use crate::daemon::mitigations::{Judged, MitigationContext, Mitigations, Refusal};
+use crate::daemon::mitigations::{MitigationContext, Mitigations, Refusal};
 use crate::telemetry::Alert;
 use crate::text::removal_reason;
 
@@ -128,8 +128,8 @@ impl Agent {
         }
         let attached = self.programs.interfaces.attached();
         let (mitigations, mut context) = self.context(&attached);
-        let Judged { forbidden, freed } = mitigations.judge(now, &mut context);
-        self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
+        let forbidden = mitigations.judge(now, &mut context);
+        self.engine.reconsider_mitigation(now, Mitigation::Cookies, &[]);
         for (id, _) in &forbidden {
             self.leave(now, *id, Mitigation::Cookies)?;
         }

@@ -169,7 +169,7 @@ impl Agent {
         };
         let failed = unkept.map(|id| (id, changed())).collect();
         self.stop_cookies(now, failed)?;
-        if slow {
+        if slow || each_second && self.engine.refuses_mitigation(now, Mitigation::Cookies) {
             self.foresee(now);
         }
         Ok(())
@@ -203,7 +203,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Looks for the obstacles to cookies that are known before an attack.
+    /// Looks for the obstacles to cookies that are known before an attack. Where one is gone, cookies that it forbade
+    /// are tried at once.
     fn foresee(&mut self, now: Timestamp) {
         if !self.mitigations.foreseeing.is_due(now) {
             return;
@@ -215,19 +216,25 @@ impl Agent {
         let is_barred: Vec<bool> = all.iter().map(|(_, listener)| barred(*listener)).collect();
         let attached = self.programs.interfaces.attached();
         let (mitigations, mut context) = self.context(&attached);
-        let mut found = Vec::new();
+        let had = mitigations.obstacles.iter().flat_map(|one| one.at.iter().copied());
+        let had: BTreeSet<Listener> = had.collect();
+        let (mut found, mut freed) = (Vec::new(), Vec::new());
         for ((id, listener), barred) in all.into_iter().zip(is_barred) {
             let obstacle = match barred {
                 true => Ok(Some(Obstacle::Barred)),
                 false => mitigations.foresee(now, id, &mut context),
             };
             match obstacle {
-                Ok(obstacle) => found.extend(obstacle.map(|obstacle| (listener, obstacle))),
+                Ok(Some(obstacle)) => found.push((listener, obstacle)),
+                Ok(None) => freed.extend(had.contains(&listener).then_some(id)),
                 Err(error) => log::debug!("obstacles at {listener} not known: {error}"),
             }
         }
         mitigations.cookies.forget_syn_acks_read();
         self.mitigations.obstacles = Impeded::group(found);
+        if !freed.is_empty() {
+            self.engine.reconsider_mitigation(now, Mitigation::Cookies, &freed);
+        }
         self.mitigations.foreseeing.took(now, cpu_time().saturating_sub(begun));
     }
 

@@ -55,15 +55,6 @@ struct Admission {
     mss_limit: Option<u16>,
 }
 
-/// Effect of another rule set of the packet filter on cookies.
-#[derive(Debug)]
-pub struct Judged {
-    /// The listeners at which it no longer suits those that are made, and why.
-    pub forbidden: Vec<(ListenerId, Setback)>,
-    /// The listeners at which it did not suit cookies, and does now.
-    pub freed: Vec<ListenerId>,
-}
-
 /// The state of the mitigations in the kernel.
 pub struct Mitigations {
     pub cookies: Cookies,
@@ -79,8 +70,6 @@ pub struct Mitigations {
     /// out-of-state segments only because of cookies: without that mitigation the invalid ones would not
     /// be counted.
     out_of_state: BTreeSet<ListenerId>,
-    /// Listeners at which there would be cookies, but for the packet filter.
-    walled: BTreeSet<ListenerId>,
     answers: Answers,
 }
 
@@ -95,7 +84,6 @@ impl Mitigations {
             effort: Effort::new(),
             accepting: BTreeMap::new(),
             out_of_state: BTreeSet::new(),
-            walled: BTreeSet::new(),
             answers: Answers::default(),
         }
     }
@@ -262,27 +250,21 @@ impl Mitigations {
         answers(executor)
     }
 
-    /// Looks again whether the packet filter suits cookies, where they are made or it forbade them.
-    pub fn judge(&mut self, now: Timestamp, context: &mut MitigationContext<'_>) -> Judged {
+    /// Looks again whether the packet filter suits the cookies that are made. Returns the listeners at which it no
+    /// longer does, and why.
+    pub fn judge(
+        &mut self,
+        now: Timestamp,
+        context: &mut MitigationContext<'_>,
+    ) -> Vec<(ListenerId, Setback)> {
         let armed = context.executor.listeners.iter().filter(|monitored| is_armed(monitored));
         let armed: Vec<ListenerId> = armed.map(|monitored| monitored.id).collect();
-        self.walled.retain(|id| context.executor.listeners.get(*id).is_some());
-        let mut judged = Judged { forbidden: Vec::new(), freed: Vec::new() };
-        for id in self.walled.clone() {
-            if self.admitted(now, id, context).is_ok() {
-                judged.freed.push(id);
-            }
-        }
-        for id in armed {
-            let admitted = self.admitted(now, id, context);
-            let goes_on = admitted.and_then(|admission| self.go_on(now, id, admission, context));
-            if let Err(refusal) = goes_on {
-                judged.forbidden.push((id, refusal.setback()));
-            }
-        }
-        self.walled.retain(|id| !judged.freed.contains(id));
-        self.walled.extend(judged.forbidden.iter().map(|(id, _)| *id));
-        judged
+        let refusal = |id| {
+            let admission = self.admitted(now, id, context);
+            let goes_on = admission.and_then(|admission| self.go_on(now, id, admission, context));
+            goes_on.err().map(|refusal| (id, refusal.setback()))
+        };
+        armed.into_iter().filter_map(refusal).collect()
     }
 
     /// Starts a mitigation for a listener; `rate` is that of a budget.
@@ -299,14 +281,6 @@ impl Mitigations {
         context: &mut MitigationContext<'_>,
     ) -> Result<(), Refusal> {
         let taken = self.set(now, id, mitigation, rate, context);
-        if mitigation == Mitigation::Cookies {
-            match &taken {
-                Err(Refusal::Obstacle(Obstacle::Firewall { .. } | Obstacle::Nat { .. })) => {
-                    self.walled.insert(id)
-                }
-                _ => self.walled.remove(&id),
-            };
-        }
         let of_it = |monitored: &MonitoredListener| {
             mitigations_of(monitored.mitigations).any(|one| one == mitigation)
         };
