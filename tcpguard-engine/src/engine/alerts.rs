@@ -4,7 +4,7 @@ use super::Engine;
 use super::listeners::active_rules;
 use super::monitor::ListenerMonitor;
 use crate::evidence::IncidentClass;
-use crate::incident::{Event, IncidentFacts, IncidentReport};
+use crate::incident::{Event, IncidentReport};
 use crate::input::{ListenerId, Timestamp};
 
 impl Engine {
@@ -30,7 +30,7 @@ impl Engine {
 
     /// Reports an open incident, which was last reported as `before`.
     pub(super) fn alert_with(&mut self, report: IncidentReport, before: Option<IncidentClass>) {
-        let event = Event::news(before, IncidentFacts::of(&report, self.mandate.mode));
+        let event = Event::news(before, self.mandate.facts(&report));
         self.outbox.alert(event, Some(report));
     }
 

@@ -13,6 +13,7 @@ use super::rule_book::signature;
 use crate::evidence::{Assessment, Cohort, EVIDENCE_FLOWS, Failing};
 use crate::incident::{Incident, Restraint, RestraintReason, without_rule};
 use crate::input::{Flows, ListenerId, Mitigation, POLL, Timestamp, ValidatedClients};
+use crate::mitigation::MitigationReport;
 use crate::policy::{Grounds, Residual, consider};
 
 /// Time that a rule for one listener waits for a rule for every listener. Where there are more listeners than
@@ -264,8 +265,14 @@ impl Engine {
         let no_mitigation = without_mitigation(class, monitor, now, ruled, idle);
         if let Some(incident) = &mut monitor.incident {
             let held_back = held_back.filter(|_| class.is_flood());
-            let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
-            incident.note_restraint(no_rule.or(held_back), no_mitigation);
+            let held_back = held_back.map(|by| RestraintReason::HeldBack { by });
+            let held_back = held_back.or_else(|| {
+                let mut all = monitor.ladder.report(now).filter(|_| class.is_flood());
+                let forbidden = all.find(|it| it.mitigation == Mitigation::Signature)?;
+                let MitigationReport { mitigation, why, .. } = forbidden;
+                Some(RestraintReason::Refused { mitigation, why })
+            });
+            incident.note_restraint(no_rule.or(held_back.map(Into::into)), no_mitigation);
         }
     }
 

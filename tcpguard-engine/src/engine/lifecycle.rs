@@ -9,7 +9,7 @@ use super::Engine;
 use super::listeners::{GATHERING, Member, RollUp, patience};
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, Suspect};
 use crate::evidence::{Assessment, Cohort, VerdictLine};
-use crate::incident::{EndReason, Event, Incident, IncidentFacts, NOTIFY_GROWTH, Opening};
+use crate::incident::{EndReason, Event, Incident, NOTIFY_GROWTH, Opening};
 use crate::input::{Listener, ListenerId, Matcher, POLL, Sample, Timestamp};
 use crate::listener::Signal;
 use crate::output::Command;
@@ -302,7 +302,7 @@ impl Engine {
         self.listeners.rolled = Some(rolled);
         let event = Event::TooManyIncidents {
             limit: self.mandate.settings.common.incidents as u64,
-            about: Box::new(IncidentFacts::of(&report, self.mandate.mode)),
+            about: Box::new(self.mandate.facts(&report)),
         };
         self.outbox.alert(event, Some(report));
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::monitor::ListenerMonitor;
-use crate::incident::QuietReport;
+use crate::incident::{IncidentFacts, IncidentReport, QuietReport};
 use crate::input::{Listener, ListenerKind, Mitigation, Mode, Timestamp};
 use crate::listener::Egress;
 use crate::mitigation::HeldBack;
@@ -31,6 +31,12 @@ impl Mandate {
     /// The mode at one listener.
     pub fn mode_at(&self, listener: Listener) -> Mode {
         self.settings.mode(listener, self.mode)
+    }
+
+    /// The facts about an incident.
+    pub fn facts(&self, report: &IncidentReport) -> IncidentFacts {
+        let own = Some(self.mode_at(report.listener)).filter(|own| *own < self.mode);
+        IncidentFacts { listener_mode: own, ..IncidentFacts::of(report, self.mode) }
     }
 
     /// Returns the reason that no rules are made for a listener's incidents although the agent's mode allows

@@ -66,10 +66,10 @@ impl Engine {
             && self.archive.left_open.is_empty()
     }
 
-    /// The first protected or allowed prefix that has an address in common with `net`, and why no
+    /// The first protected or allowed prefix that contains `net`, else that has an address in common with it, and why no
     /// automatic rule may touch it.
     pub fn exemption(&self, net: &IpNet) -> Option<(IpNet, String)> {
-        self.rules.exempt.touched_by(net)
+        self.rules.exempt.covering(net).or_else(|| self.rules.exempt.touched_by(net))
     }
 
     /// Returns whether `net` has an address in common with a protected prefix.
@@ -115,12 +115,13 @@ impl Engine {
         let keeps_away = acting.is_some_and(|newest| {
             !monitor.is_overrun(now, newest.max(self.mandate.enforced), settings)
         });
+        let goes_on = self.mandate.quiet(now, monitor.over_for(now)).is_none();
         let state = match monitor.class() {
             // Whatever else holds, clients are lost there, and no rule helps.
             _ if monitor.overloaded() => ListenerState::Overloaded,
             Some(_) if keeps_away => ListenerState::Mitigating,
-            Some(class) if class.is_flood() => ListenerState::Attacked,
-            Some(class) if !class.is_pressure() => ListenerState::Failing,
+            Some(class) if class.is_flood() && goes_on => ListenerState::Attacked,
+            Some(class) if !class.is_pressure() && !class.is_flood() => ListenerState::Failing,
             _ if monitor.is_suspicious() || monitor.is_evaded() => ListenerState::Suspect,
             _ if monitor.is_queue_full(now) => ListenerState::Suspect,
             _ => ListenerState::Ok,

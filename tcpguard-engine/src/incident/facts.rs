@@ -23,6 +23,9 @@ pub struct IncidentFacts {
     pub listeners: u32,
     /// The agent's mode.
     pub mode: Mode,
+    /// The mode of its listener, where that is milder.
+    #[serde(default)]
+    pub listener_mode: Option<Mode>,
     /// SYNs per second over the last second; of class `reflection` unsolicited replies.
     pub syn_rate: f64,
     /// Highest rate over one second.
@@ -113,6 +116,7 @@ impl IncidentFacts {
             listener: report.listener,
             listeners: report.listeners,
             mode,
+            listener_mode: None,
             syn_rate: rate(report.syn_rate),
             peak_syn_rate: rate(report.peak_syn_rate),
             baseline_syn_rate: rate(evidence.baseline_syn_rate),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{Event, Evidence, IncidentClass, Listener, Signal, Worth};
+use tcpguard_engine::{Event, Evidence, HeldBack, IncidentClass, Listener, Signal, Worth};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -78,9 +78,16 @@ pub struct Incident {
     pub rules: Vec<u32>,
     /// Advice for the operator; `null` where nothing is to be done.
     pub advice: Option<Advice>,
+    /// Reason for which nothing is done about a flood that is open, where the configuration of its listener sets a
+    /// milder mode.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
     /// True if it is of a capture and not of this host.
     #[serde(skip)]
     pub of_capture: bool,
+    /// True if the capture holds only SYNs that XDP dropped or answered when it was recorded.
+    #[serde(skip)]
+    pub was_stopped: bool,
 }
 
 /// An open incident of which nothing is seen.
@@ -185,14 +192,14 @@ impl Incident {
         matches!(self.actions.last(), Some(Action { action: Event::AgentEnded, .. }))
     }
 
+    /// Returns whether its counts leave out a time without an agent.
+    pub fn is_partly_counted(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action.action, Event::AgentRestarted))
+    }
+
     /// Its worth in a record with a limit.
     pub(crate) const fn worth(&self) -> Worth {
         Worth::new(self.id, self.class, self.syns)
-    }
-
-    /// Returns whether there are rules because of it, or were.
-    pub fn is_matched(&self) -> bool {
-        !self.rules.is_empty() || self.matched > 0
     }
 
     /// Its target: the listener, the number of listeners that are reported together, or the address, port or

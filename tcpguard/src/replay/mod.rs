@@ -82,6 +82,8 @@ pub struct Kept {
     incidents: Vec<IncidentReport>,
     /// Scans that come from the host that the capture is about, by number.
     own_scans: BTreeSet<u64>,
+    /// True if the capture holds only SYNs that XDP dropped or answered.
+    was_stopped: bool,
     lines: BTreeMap<u64, Line>,
 }
 
@@ -99,7 +101,7 @@ impl Outcome {
     /// Each incident with all the evidence that it was judged by, in the order of the document. The
     /// first 64 have their counters over time.
     pub fn in_full(&self) -> impl Iterator<Item = (FullIncident, Option<Timeline>)> {
-        let Kept { mode, began, incidents, own_scans, lines } = &self.kept;
+        let Kept { mode, began, incidents, own_scans, was_stopped, lines } = &self.kept;
         let report = Report { mode: *mode, ..Report::default() };
         let clock = time::Clock { now: START, wall: *began };
         incidents.iter().map(move |incident| {
@@ -107,6 +109,8 @@ impl Outcome {
             let line = line.map(|line| line.document(incident.id, |at| clock.time_at(at)));
             let mut full = FullIncident::build(incident, &report, clock);
             full.incident.of_capture = true;
+            full.incident.was_stopped = *was_stopped;
+            full.incident.advice.take_if(|_| *was_stopped);
             if full.incident.advice.is_some() && own_scans.contains(&incident.id) {
                 full.incident.advice = Some(Advice::to_find_scanner());
             }
@@ -212,7 +216,8 @@ pub fn replay_beside(
     let (detections, polls) = (std::mem::take(&mut agent.detections), agent.polls);
     let lines = std::mem::take(&mut agent.lines);
     let began = replay.began.map_or(jiff::Timestamp::UNIX_EPOCH, |began| began.0);
-    let kept = Kept { mode, began, incidents, own_scans, lines };
+    let was_stopped = replay.sampled_one_in.is_some();
+    let kept = Kept { mode, began, incidents, own_scans, was_stopped, lines };
     Ok(Outcome { replay, damage, detections, polls, kept })
 }
 

@@ -60,6 +60,7 @@ fn joined(all: &[&Incident]) -> Incident {
         clients: all.iter().any(|one| one.clients.is_some()).then(|| Clients::of_all(&owned, &[])),
         mitigated_ratio: stopped.map(|stopped| if syn_pps > 0.0 { stopped / syn_pps } else { 0.0 }),
         rules: rules.into_iter().collect(),
+        held_back: largest.held_back.filter(|_| all.iter().all(|one| one.held_back.is_some())),
         advice: all.iter().find_map(|one| one.advice.clone()),
         ..(*largest).clone()
     }

@@ -1,7 +1,7 @@
 //! The lines that report the start, the course and the end of an incident.
 
 use tcpguard_engine::{EndFacts, EndReason, IncidentClass, IncidentFacts, Listener, Mode, Scope};
-use tcpguard_host::units::{percent, short};
+use tcpguard_host::units::{counted, percent, short};
 
 use super::class::words;
 use super::event::LINE;
@@ -98,10 +98,10 @@ impl Number {
                 format!("{} of failed handshakes from {source}", percent(facts.top_source_share))
             }
             (Self::Sources | Self::TopSource, _) => {
-                format!("at least {} sources", short(facts.sources as f64))
+                format!("at least {}", counted(facts.sources, "source"))
             }
             (Self::Retransmitted, _) => format!("{} retransmitted", percent(facts.retransmitted?)),
-            (Self::Scanners, _) => format!("{} sources", short(facts.sources as f64)),
+            (Self::Scanners, _) => counted(facts.sources, "source"),
             (Self::Busiest, source) => format!("busiest {}", source?),
             (Self::Tried, _) => tried(facts.ports_tried, facts.addresses_tried),
             (Self::Dropped, _) => format!("{} dropped", percent(facts.stopped)),
@@ -124,8 +124,13 @@ fn consequence(facts: &IncidentFacts) -> String {
         (_, Some(source)) if facts.class == IncidentClass::Scan && !is_this_host(source) => {
             format!(". To block: tcpguard block {source}")
         }
-        ("", _) if facts.mode == Mode::Enforce => String::new(),
-        ("", _) => format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE),
+        ("", _) => match (facts.listener_mode, facts.mode) {
+            (Some(own), _) => {
+                format!(". NOT MITIGATED: mode {} in its [[listener]] block", own.name())
+            }
+            (None, Mode::Enforce) => String::new(),
+            (None, _) => format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE),
+        },
         (consequence, _) => format!(". {consequence}"),
     }
 }

@@ -45,11 +45,13 @@ pub(in crate::documents) fn incident(
             Some(_) => Clients::over(incident),
         },
         mitigated_ratio: stopped_share(report, incident).filter(|_| enforced).map(number),
+        held_back: keeps_own_mode(incident).filter(|_| incident.ended.is_none()),
         evidence: incident.evidence.clone(),
         actions: incident.actions.clone().map_time(&|at| clock.time_at(at)),
         rules: incident.rules.iter().map(|id| id.0).collect(),
         advice: advice(incident, report, clock),
         of_capture: false,
+        was_stopped: false,
     }
 }
 
@@ -67,9 +69,7 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
     let enforces = report.mode == engine::Mode::Enforce;
     let removed = incident.record.removed.as_ref().filter(|_| enforces);
     match (incident.class, removed) {
-        (class, _) if incident.ended.is_some() || !class.is_flood() && incident.quiet.is_some() => {
-            None
-        }
+        _ if incident.ended.is_some() || incident.quiet.is_some() => None,
         (IncidentClass::HandshakeDegraded, _) => advice(Advised::CheckPath, None),
         (IncidentClass::FlashCrowd, _) => advice(Advised::AddCapacity, None),
         (IncidentClass::ListenerOverload, _) => {
@@ -108,7 +108,7 @@ fn advice(incident: &IncidentReport, report: &Report, clock: Clock) -> Option<Ad
 /// Advice about a flood of which most SYNs reach the stack: the remedy of what keeps the agent from more.
 fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
     let restraint = incident.record.no_mitigation.as_ref().map(|restraint| &restraint.reason);
-    if keeps_own_mode(incident) {
+    if keeps_own_mode(incident).is_some() {
         return Advice::against(&format!(
             "set mode = \"enforce\" in the [[listener]] block of {}, then: tcpguard reload",
             incident.listener
@@ -144,15 +144,14 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
     }
 }
 
-/// Returns whether the mode of its listener keeps the agent from rules and mitigations, whatever obstacles there are.
-fn keeps_own_mode(incident: &IncidentReport) -> bool {
-    let by_listener = |reason: &RestraintReason| match reason {
-        RestraintReason::HeldBack { by } => {
-            matches!(by, HeldBack::ListenerOff | HeldBack::ListenerObserves)
-        }
-        _ => false,
-    };
-    incident.record.no_mitigation.as_ref().is_some_and(|why| by_listener(&why.reason))
+/// Returns the mode of its listener that keeps the agent from rules and mitigations, whatever obstacles there are.
+fn keeps_own_mode(incident: &IncidentReport) -> Option<HeldBack> {
+    match incident.record.no_mitigation.as_ref()?.reason {
+        RestraintReason::HeldBack {
+            by: by @ (HeldBack::ListenerOff | HeldBack::ListenerObserves),
+        } => Some(by),
+        _ => None,
+    }
 }
 
 /// Advice about an unstopped flood, where an obstacle to cookies at its listener is known that the engine does not know.
@@ -161,7 +160,7 @@ pub(super) fn known_obstacle(
     report: &Report,
     obstacles: &[Impeded<engine::Listener>],
 ) -> Option<Advice> {
-    if keeps_own_mode(incident) {
+    if keeps_own_mode(incident).is_some() {
         return None;
     }
     let attacked = |at: &engine::Listener| match incident.listener {

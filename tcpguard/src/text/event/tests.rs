@@ -24,6 +24,7 @@ fn facts(class: IncidentClass, mode: Mode) -> Box<IncidentFacts> {
         listener: at(class),
         listeners: 1,
         mode,
+        listener_mode: None,
         syn_rate: 98_912.3,
         peak_syn_rate: 101_000.0,
         baseline_syn_rate: 52.4,
@@ -377,4 +378,7 @@ fn a_flood_that_is_not_mitigated_says_so_with_the_command() {
     let run = format!(". NOT MITIGATED: {}", Advised::TRY_ENFORCE);
     assert!(observed.ends_with(&run), "{observed}");
     assert!(!line(Mode::Enforce).contains("NOT MITIGATED"));
+    let own = IncidentFacts { listener_mode: Some(Mode::Observe), ..facts(Mode::Enforce) };
+    let line = event_line(&Event::AttackStarted(Box::new(own)));
+    assert!(line.ends_with(". NOT MITIGATED: mode observe in its [[listener]] block"), "{line}");
 }

@@ -1,19 +1,19 @@
 //! Content of the pages about an incident, in blocks.
 
-use tcpguard_engine::{Event, IncidentClass, Measured, Rates, Scope};
+use tcpguard_engine::{IncidentClass, Measured, Rates, Scope};
 use tcpguard_host::time::Time;
-use tcpguard_host::units::{elapsed, percent, short, span};
+use tcpguard_host::units::{counted, elapsed, percent, short, span};
 
 use super::super::class::words;
 use super::super::clients::clients as in_words;
 use super::super::event::event_line;
 use super::super::incidents::between;
-use super::super::reason::{mitigation_noun, rule_reason};
+use super::super::reason::{held_back, mitigation_noun, rule_reason};
 use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
-    Action, Advised, FullIncident, Incident, Moment, Record, RuleRecord, SynHeader, decoded,
+    Advised, FullIncident, Incident, Moment, Record, RuleRecord, SynHeader, decoded,
 };
 
 /// Share of the SYNs of failed handshakes from which a source dominates.
@@ -66,6 +66,9 @@ pub fn mitigation(incident: &Incident) -> String {
     if !incident.class.is_flood() {
         return "none: not an attack, nothing is dropped".to_owned();
     }
+    if let Some(by) = incident.held_back {
+        return format!("NONE: {}", held_back(by));
+    }
     // Where it is quiet, the SYNs that are stopped are not its own.
     let now = incident.mitigated_ratio.filter(|_| incident.last_seen().is_none()).map(|share| {
         format!("{} of {} stopped in the last second", percent(share), flood_at(incident))
@@ -92,7 +95,13 @@ fn treatment(incident: &Incident) -> Vec<String> {
     ];
     let all = all.into_iter().filter(|(count, _)| *count > 0);
     let treatment: Vec<_> = all.map(|(count, what)| format!("{} {what}", share(count))).collect();
-    if treatment.is_empty() { vec!["nothing dropped".to_owned()] } else { treatment }
+    match treatment.is_empty() {
+        true if incident.was_stopped => {
+            vec!["dropped or answered by XDP when recorded".to_owned()]
+        }
+        true => vec!["nothing dropped".to_owned()],
+        false => treatment,
+    }
 }
 
 /// The outcome in one sentence: `93.1% of all SYNs dropped, mean 50 handshakes/s (baseline 50/s), 4250 in all`.
@@ -134,7 +143,7 @@ pub fn action(incident: &Incident, shown: Shown<'_>) -> String {
     };
     let command =
         advice.command.as_ref().map_or_else(String::new, |it| format!(": {}", as_typed(it)));
-    let text = format!("{}{command}", phrases::advised(&advice.action, incident.is_matched()));
+    let text = format!("{}{command}", phrases::advised(&advice.action, !incident.rules.is_empty()));
     match &advice.action {
         Advised::RestoreRule { rule, until } => {
             format!("{text} (rule {rule} is made again at {})", shown(*until))
@@ -150,8 +159,7 @@ pub fn syn_rate(incident: &Incident) -> String {
     let now = is_now.then(|| format!("{}/s", short(incident.syn_pps)));
     let baseline = incident.baseline_pps.map(|rate| format!("baseline {}/s", short(rate)));
     let peak = format!("peak {}/s", short(incident.peak_syn_pps));
-    let is_restart = |action: &Action| matches!(action.action, Event::AgentRestarted);
-    let least = if incident.actions.iter().any(is_restart) { "at least " } else { "" };
+    let least = if incident.is_partly_counted() { "at least " } else { "" };
     let total = format!("total {least}{}", short(incident.syns as f64));
     let all = now.into_iter().chain([peak]).chain(baseline).chain([total]);
     all.collect::<Vec<_>>().join(", ")
@@ -221,9 +229,9 @@ fn sources(incident: &Incident) -> Option<String> {
             Some(format!("{} sends {} of failed handshakes", top.addr, percent(top.share)))
         }
         (IncidentClass::FewSource, _) => Some(format!(
-            "{} in {} networks send 90% of failed handshakes",
+            "{} in {} send 90% of failed handshakes",
             short(evidence.k90_sources as f64),
-            short(evidence.k90_networks as f64)
+            counted(evidence.k90_networks, "network")
         )),
         _ => (evidence.sources_estimate > 0).then_some(many),
     }
