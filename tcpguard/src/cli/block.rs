@@ -1,5 +1,6 @@
 //! `tcpguard block`
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use crate::text;
 
 pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let caller = caller::ssh_peer();
+    let (mut prefixes, mut named) = (args.prefixes.clone(), BTreeSet::new());
+    prefixes.retain(|prefix| named.insert(*prefix));
     if !args.force
         && let Some(peer) = caller
     {
-        args.prefixes.iter().try_for_each(|prefix| refuse_own_address(prefix, peer))?;
+        prefixes.iter().try_for_each(|prefix| refuse_own_address(prefix, peer))?;
     }
     let ports = Ports::new(&args.ports)
         .map_err(|error| CliError::usage(error.to_string(), "tcpguard block --help"))?;
@@ -36,14 +39,14 @@ pub(super) fn run(args: &BlockArgs, session: &mut Session<'_>) -> anyhow::Result
         };
         Request::Change { change, dry_run }
     };
-    if let [_, _, ..] = args.prefixes.as_slice() {
+    if let [_, _, ..] = prefixes.as_slice() {
         // All or none.
-        for prefix in &args.prefixes {
+        for prefix in &prefixes {
             session.client.call(request(prefix, true))?;
         }
     }
     let mut all = Vec::new();
-    for prefix in &args.prefixes {
+    for prefix in &prefixes {
         let request = request(prefix, args.dry_run);
         all.push(session.client.ask(request, Response::try_as_blocked)?);
     }
