@@ -124,4 +124,6 @@ pub enum ListenerState {
     Mitigating,
     /// The accept queue is full: the application does not accept as fast as clients connect.
     Overloaded,
+    /// No socket listens there, and the kernel refuses the clients that try. Only the agent knows that.
+    Closed,
 }

@@ -80,19 +80,28 @@ impl Exempt {
     /// The first protected or allowed prefix that `net` has an address in common with, and why no
     /// automatic rule may touch it. Prefixes have one only if one contains the other.
     pub fn touched_by(&self, net: &IpNet) -> Option<(IpNet, String)> {
-        self.touched(net, |_| true)
+        self.find(|prefix| touch(prefix, net), |_| true)
+    }
+
+    /// The first protected or allowed prefix that contains `net`.
+    pub fn covering(&self, net: &IpNet) -> Option<(IpNet, String)> {
+        self.find(|prefix| prefix.contains(net), |_| true)
     }
 
     /// The same for a rule of an operator of this host, to whom exemptions by the fleet give way.
     pub fn touched_by_own(&self, net: &IpNet) -> Option<(IpNet, String)> {
-        self.touched(net, |entry| entry.fleet.is_none())
+        self.find(|prefix| touch(prefix, net), |entry| entry.fleet.is_none())
     }
 
-    fn touched(&self, net: &IpNet, counts: fn(&AllowReport) -> bool) -> Option<(IpNet, String)> {
-        let protected = self.protected.iter().find(|(prefix, _)| touch(prefix, net));
+    fn find(
+        &self,
+        is_it: impl Fn(&IpNet) -> bool,
+        counts: fn(&AllowReport) -> bool,
+    ) -> Option<(IpNet, String)> {
+        let protected = self.protected.iter().find(|(prefix, _)| is_it(prefix));
         protected.cloned().or_else(|| {
             let mut allowed = self.allowed.values().filter(|entry| counts(entry));
-            let allowed = allowed.find(|entry| touch(&entry.net, net))?;
+            let allowed = allowed.find(|entry| is_it(&entry.net))?;
             let by = allowed.fleet.as_ref().map_or_else(String::new, |name| format!(" by {name}"));
             Some((allowed.net, format!("allowlisted{by}: {}", allowed.reason)))
         })

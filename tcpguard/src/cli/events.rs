@@ -22,7 +22,9 @@ impl EventKind {
     /// Of an event, by its name; `None` for one that this version does not know.
     fn of(event: &str) -> Option<Self> {
         match event.split('_').next()? {
-            "attack" | "handshakes" | "incident" | "listener" | "too" => Some(Self::Alert),
+            "attack" | "handshakes" | "incident" | "listener" | "nothing" | "too" => {
+                Some(Self::Alert)
+            }
             "rule" | "rules" | "allow" | "drift" => Some(Self::Rule),
             "mitigation" => Some(Self::Mitigation),
             "mode" => Some(Self::Mode),

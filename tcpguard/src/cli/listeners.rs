@@ -10,12 +10,15 @@ use tcpguard_host::time::Time;
 use super::args::ListenersArgs;
 use super::session::Session;
 use super::status::fetch;
+use crate::documents::NOTHING_LISTENS;
 use crate::text;
 
-/// Adds the obstacles to SYN cookies that an agent knows, if one answers. What the sockets show as well is said once.
+/// Adds the obstacles to SYN cookies and the lacking sockets that an agent knows, if one answers. What the sockets show as
+/// well is said once.
 fn ask_agent(report: &mut ListenersReport, session: &Session<'_>) {
     let Ok(status) = fetch(session) else { return };
-    let known = status.health.iter().filter(|one| Obstacle::CODES.contains(&&*one.code));
+    let adds = |code| code == NOTHING_LISTENS || Obstacle::CODES.contains(&code);
+    let known = status.health.iter().filter(|one| adds(&one.code));
     let known: Vec<Finding> = known.cloned().collect();
     report.findings.retain(|one| !known.iter().any(|other| other.code == one.code));
     report.findings.extend(known);

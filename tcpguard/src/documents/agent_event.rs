@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
-use tcpguard_engine::{Mode, Severity};
+use tcpguard_engine::{Listener, Mode, Severity};
 use tcpguard_host::time::Time;
 
 use super::ModeRevert;
@@ -114,6 +114,22 @@ pub enum AgentEvent {
         /// Seconds for which they were.
         lasted_s: u64,
     },
+    /// No socket listens any longer where clients try to connect.
+    NothingListens {
+        /// The listener.
+        listener: Listener,
+        /// SYNs per second that are refused.
+        syn_pps: f64,
+    },
+    /// The clients of a listener are no longer refused.
+    NothingListensOver {
+        /// The listener.
+        listener: Listener,
+        /// True if a socket listens again; false if no client tries any longer.
+        listens: bool,
+        /// Seconds for which no socket listened.
+        lasted_s: u64,
+    },
 }
 
 /// A change of the attachment to an interface.
@@ -218,7 +234,9 @@ impl AgentEvent {
     /// The severity.
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::AttachFailed { .. } | Self::DroppedBeforeXdp { .. } => Severity::Critical,
+            Self::AttachFailed { .. }
+            | Self::DroppedBeforeXdp { .. }
+            | Self::NothingListens { .. } => Severity::Critical,
             Self::ModeReverted { unconfirmed: true, .. }
             | Self::ConfigRefused { .. }
             | Self::GenericFallback { .. }
@@ -234,7 +252,8 @@ impl AgentEvent {
             | Self::ModeReverted { unconfirmed: false, .. }
             | Self::ConfigReloaded { .. }
             | Self::RuleDriftOver
-            | Self::DroppedBeforeXdpOver { .. } => Severity::Notice,
+            | Self::DroppedBeforeXdpOver { .. }
+            | Self::NothingListensOver { .. } => Severity::Notice,
         }
     }
 

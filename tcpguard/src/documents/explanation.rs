@@ -19,6 +19,9 @@ pub struct Explanation {
     /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
     /// where the explanation is about any port.
     pub listeners: Vec<String>,
+    /// Those of these listeners on which no socket listens: the kernel refuses SYNs there.
+    #[serde(default)]
+    pub closed: Vec<String>,
     /// Mode of the agent, on which the effect of a matching rule depends.
     pub mode: Mode,
     /// Rules on sources that have an address in common with the prefix.
@@ -32,10 +35,14 @@ pub struct Explanation {
     pub allowed: Vec<Allowed>,
     /// Reason for which no automatic rule may match the prefix; `null`: such a rule may.
     pub exempt: Option<String>,
-    /// Time of the last handshake that a single address completed; `null`: none is known, or the prefix has
-    /// more addresses.
+    /// The same where it is the reason of a part of the prefix alone.
+    #[serde(default)]
+    pub exempt_part: Option<String>,
+    /// Time of the last handshake that a single address completed, in IPv6 its /64; `null`: none is known, or the prefix
+    /// has more addresses.
     pub completed_at: Option<Time>,
-    /// Packets from and to a single address, by type; `null`: none are known, or the prefix has more addresses.
+    /// Packets from and to a single address, in IPv6 its /64, by type; `null`: none are known, or the prefix has more
+    /// addresses.
     pub source: Option<Source>,
     /// Validated clients within the prefix.
     pub clients: ClientsWithin,
@@ -384,12 +391,14 @@ mod tests {
             prefix: "203.0.113.7/32".to_owned(),
             port: None,
             listeners: Vec::new(),
+            closed: Vec::new(),
             mode: Mode::Enforce,
             rules: Vec::new(),
             forced: Vec::new(),
             signatures: Vec::new(),
             allowed: Vec::new(),
             exempt: None,
+            exempt_part: None,
             completed_at: None,
             source: None,
             clients: ClientsWithin::default(),

@@ -1,5 +1,6 @@
 //! The agent's measurements, for [`super::Status::build`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tcpguard_common::abi::PacketCounters;
@@ -66,6 +67,8 @@ pub struct Facts {
     pub fleet: Option<Fleet>,
     /// Problems that the agent found with itself or the host.
     pub health: Vec<Finding>,
+    /// Listeners without a socket, whose clients are refused.
+    pub refusing: BTreeSet<Listener>,
     /// Obstacles to SYN cookies that are known before they are needed.
     pub obstacles: Vec<Impeded<Listener>>,
     /// Alerts of the last 24 hours, oldest first.

@@ -12,6 +12,9 @@ use tcpguard_host::time::{Clock, Time};
 use super::Clients;
 use super::build::number;
 
+/// Code of the finding about a listener without a socket, whose clients are refused.
+pub const NOTHING_LISTENS: &str = "nothing_listens";
+
 /// State, rates and counters of one listener.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Listener {

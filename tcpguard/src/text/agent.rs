@@ -97,6 +97,20 @@ pub fn agent_event_line(event: &AgentEvent) -> String {
         AgentEvent::DroppedBeforeXdpOver { lasted_s } => {
             format!("packets are no longer dropped before XDP: duration {}", seconds(*lasted_s))
         }
+        AgentEvent::NothingListens { listener, syn_pps } => format!(
+            "no socket listens on {listener}, {} SYN/s are refused. Start the application, see: ss -ltnp \
+             'sport = :{}'",
+            short(*syn_pps),
+            listener.port
+        ),
+        AgentEvent::NothingListensOver { listener, listens, lasted_s } => {
+            let why =
+                if *listens { "a socket listens again" } else { "no client tries any longer" };
+            format!(
+                "clients of {listener} are no longer refused after {}: {why}",
+                seconds(*lasted_s)
+            )
+        }
     }
 }
 

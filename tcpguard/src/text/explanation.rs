@@ -47,13 +47,20 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     match (about.port, about.listeners.as_slice()) {
         (None, _) => {}
         (Some(port), []) => writeln!(out, "no monitored listener on port {port}")?,
-        (Some(_), listeners) => writeln!(out, "received by {}", listeners.join(", "))?,
+        (Some(_), listeners) if about.closed.is_empty() => {
+            writeln!(out, "received by {}", listeners.join(", "))?
+        }
+        _ => writeln!(out, "no socket listens on {}: SYNs are refused", about.closed.join(", "))?,
     }
     if let Some(Replies { network, left, most }) = &about.replies {
         writeln!(out, "{left} of {most} replies left for {network}")?;
     }
+    if let Some(part) = &about.exempt_part {
+        writeln!(out, "a part of it is exempt from automatic rules: {part}")?;
+    }
+    let of_network = if about.prefix.contains(':') { "its /64: " } else { "" };
     if let Some(completed) = about.completed_at {
-        writeln!(out, "last completed handshake at {}", view.moment(completed))?;
+        writeln!(out, "{of_network}last completed handshake at {}", view.moment(completed))?;
     }
     if about.source.is_none() && about.clients.validated > 0 {
         writeln!(out, "contains {}", clients_within(about.clients))?;
@@ -61,7 +68,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     if let Some(source) = &about.source {
         writeln!(
             out,
-            "received {} SYNs, {} ACKs, {} resets, sent {} SYN-ACKs, {} handshakes completed",
+            "{of_network}received {} SYNs, {} ACKs, {} resets, sent {} SYN-ACKs, {} handshakes completed",
             whole(source.syn),
             whole(source.ack),
             whole(source.rst),
@@ -88,6 +95,7 @@ fn decision_line(
         Why::Off => "mode off".to_owned(),
         Why::Rule { reason } => rule_reason(reason),
         Why::Exempt { what } => what.clone(),
+        Why::Completed if about.prefix.contains(':') => "its /64 completed a handshake".to_owned(),
         Why::Completed => "it completed a handshake".to_owned(),
         Why::Mitigation { reason } => mitigation_reason(reason),
     };
@@ -189,12 +197,14 @@ mod tests {
             prefix: "203.0.113.7/32".to_owned(),
             port: None,
             listeners: Vec::new(),
+            closed: Vec::new(),
             mode: Mode::Enforce,
             rules: vec![rule],
             forced: Vec::new(),
             signatures: vec![other],
             allowed: Vec::new(),
             exempt: None,
+            exempt_part: None,
             completed_at: None,
             source: None,
             clients: ClientsWithin::default(),

@@ -19,6 +19,7 @@ use super::findings::{in_short, list};
 use super::incident;
 use super::incidents::{between, paragraph};
 use super::mode::mode_end;
+use super::reason::held_back;
 use super::rules::pending_confirmation;
 use super::table::{Cell, Table};
 use super::view::{Tone, View};
@@ -170,12 +171,14 @@ pub fn status(
         paragraph(&mut top, view, heading, &text)?;
     }
     let joined = together(status);
-    let more: Vec<_> = joined.incidents.iter().skip(1).map(|it| it.id.to_string()).collect();
+    let mut open: Vec<&Incident> = joined.incidents.iter().collect();
+    open.sort_by_key(|one| Reverse(one.severity));
+    let more: Vec<_> = open.iter().skip(1).map(|it| it.id.to_string()).collect();
     let more = match more.is_empty() {
         true => String::new(),
         false => format!(" (also {})", more.join(", ")),
     };
-    let explain = status.incidents.first().or(status.past_incidents.first());
+    let explain = open.first().copied().or(status.past_incidents.first());
     let explain =
         explain.map_or_else(String::new, |it| format!("tcpguard explain {}{more}; ", it.id));
     paragraph(&mut top, view, "Details", &format!("{explain}tcpguard status --full"))?;
@@ -297,7 +300,7 @@ fn mitigation(status: &Status) -> String {
     if let Some(why) = why_none {
         let words = if floods.is_empty() { why.to_lowercase() } else { why.to_owned() };
         let matched = match floods[..] {
-            [flood] if flood.is_matched() => {
+            [flood] if flood.matched > 0 => {
                 format!("; rules matched {} of {} SYNs", whole(flood.matched), whole(flood.syns))
             }
             _ => String::new(),
@@ -306,6 +309,9 @@ fn mitigation(status: &Status) -> String {
     }
     let effect = |flood: &&Incident| {
         let of = incident::flood_at(flood);
+        if let Some(by) = flood.held_back {
+            return format!("NONE for {of}: {}", held_back(by));
+        }
         if let Some(quiet) = flood.quiet {
             let lasts = span(between(quiet.since, status.generated_at));
             return format!("no SYN of {of} for {lasts}");
@@ -348,7 +354,7 @@ fn actions(status: &Status) -> Vec<String> {
     advised.sort_by_key(|(incident, _)| Reverse(incident.severity));
     for (incident, advice) in advised {
         actions.extend(advice.command.as_deref().map(as_typed));
-        actions.push(incident::advised(&advice.action, incident.is_matched()).to_owned());
+        actions.push(incident::advised(&advice.action, !incident.rules.is_empty()).to_owned());
     }
     if !actions.is_empty() {
         let mut said = BTreeSet::new();
@@ -405,7 +411,8 @@ fn rate(incident: &Incident) -> String {
 
 /// The SYNs of a flood, and the shares that were dropped and answered.
 fn total(incident: &Incident) -> String {
-    let mut text = format!("{} SYNs", whole(incident.syns));
+    let least = if incident.is_partly_counted() { "at least " } else { "" };
+    let mut text = format!("{least}{} SYNs", whole(incident.syns));
     let share = |count: u64| percent(count as f64 / incident.syns.max(1) as f64);
     for (count, fate) in
         [(incident.dropped, "dropped"), (incident.cookies_sent, "answered with SYN cookies")]
@@ -532,6 +539,7 @@ pub const fn listener_state(state: ListenerState) -> (&'static str, Tone) {
         ListenerState::Attacked => ("ATTACKED", Tone::Bad),
         ListenerState::Mitigating => ("mitigating", Tone::Warning),
         ListenerState::Overloaded => ("OVERLOADED", Tone::Bad),
+        ListenerState::Closed => ("NO SOCKET", Tone::Bad),
     }
 }
 

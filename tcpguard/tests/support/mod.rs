@@ -1,5 +1,6 @@
 //! Scenes that several tests look at: the reports of the engine and the agent in them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -146,6 +147,7 @@ pub fn calm() -> (Report, Facts) {
             unanswered: [("no_way".to_owned(), 1_204), ("fragment".to_owned(), 12)].into(),
             validated_clients: Some(9_000),
         },
+        refusing: BTreeSet::new(),
         rules_in_kernel: Some(0),
         drift_since: None,
         maps: vec![

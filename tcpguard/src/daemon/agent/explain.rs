@@ -12,6 +12,7 @@ use tcpguard_host::time::Clock;
 
 use super::limited::network;
 use super::{Agent, clock};
+use crate::bpf::{addr, ip};
 use crate::control::{RefusalKind, Response};
 use crate::documents::{
     Allowed, Explanation, FullIncident, ListenerMitigation, Replies, Rule, Source, open_incident,
@@ -35,6 +36,11 @@ impl Agent {
             let listed = report.rules.iter().filter(|rule| ids.contains(&rule.id));
             listed.map(|rule| rule.clone().map_time(&|at| clock.time_at(at))).collect()
         };
+        let exemption = self.engine.exemption(net);
+        let exempt = |whole: bool| {
+            let of_it = exemption.as_ref().filter(|(prefix, _)| prefix.contains(net) == whole);
+            of_it.map(|(prefix, why)| format!("{why} ({prefix})"))
+        };
         let single = net.prefix_len() == net.max_prefix_len();
         let (dataplane, key) = (&self.executor.dataplane, &self.executor.config.hash_key);
         let client = single.then(|| dataplane.client(net.addr()).ok().flatten()).flatten();
@@ -51,7 +57,8 @@ impl Agent {
         Explanation {
             port,
             replies,
-            listeners: reached.iter().map(|listener| socket(listener).to_string()).collect(),
+            listeners: sockets(&reached),
+            closed: sockets(self.closed().keys().filter(|one| reached.contains(one))),
             mitigations,
             forced: self.forced(net, &touches, clock.now),
             prefix: net.to_string(),
@@ -76,12 +83,13 @@ impl Agent {
                 .filter(|allowed| touches(&allowed.net))
                 .map(|allowed| Allowed::build(allowed, clock))
                 .collect(),
-            exempt: self.engine.exemption(net).map(|(prefix, why)| format!("{why} ({prefix})")),
+            exempt: exempt(true),
+            exempt_part: exempt(false),
             clients: self.executor.clients_within(net),
             completed_at: client
                 .map(|client| clock.time_at(Timestamp::from_nanos(client.completed_ns))),
             source: counters.map(|counters| Source {
-                addr: net.addr(),
+                addr: ip(&addr(net.addr()).client()),
                 syn: counters.syn,
                 syn_ack: counters.syn_ack,
                 ack: counters.ack,
@@ -147,7 +155,7 @@ impl Agent {
                 RefusalKind::NotFound,
                 format!(
                     "no incident #{id} on record, which holds {} past ones",
-                    tcpguard_engine::Limits::PAST_INCIDENTS
+                    self.records.incidents.past().count()
                 ),
                 format!("journalctl -t tcpguard TCPGUARD_INCIDENT_ID={id}"),
             ),
@@ -181,6 +189,10 @@ fn reached(net: &IpNet, port: Option<u16>, report: &Report) -> Vec<Listener> {
         (IpNet::V6(_), IpAddr::V4(_)) => false,
     };
     on_port.into_iter().filter(reaches).collect()
+}
+
+fn sockets<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Vec<String> {
+    listeners.into_iter().map(|listener| socket(listener).to_string()).collect()
 }
 
 fn socket(listener: &Listener) -> SocketAddr {

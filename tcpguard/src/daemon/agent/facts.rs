@@ -1,9 +1,10 @@
 //! Facts for the status that are not in the engine's report.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use tcpguard_common::abi::{Unanswered, maps};
-use tcpguard_engine::{Family, MapTime as _, POLL, TcpExt};
+use tcpguard_engine::{Family, Listener, MapTime as _, POLL, TcpExt};
 use tcpguard_host::escape;
 use tcpguard_host::finding::Finding;
 use tcpguard_host::firewall::Nat;
@@ -11,6 +12,7 @@ use tcpguard_host::linux::{Sysctls, boot_time, conntrack, interfaces};
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 use tcpguard_host::stderr;
 
+use super::refused::finding;
 use super::{Agent, clock};
 use crate::bpf::ProgramCost;
 use crate::control::{Request, Response};
@@ -62,6 +64,8 @@ impl Agent {
 
     fn facts(&self) -> Facts {
         let clock = clock();
+        let mut refusing = self.closed();
+        refusing.retain(|_, refused| *refused > 0.0);
         let (last, earlier) = self.readings.latest();
         let found = self.readings.hot_sources.found();
         let map = |name, entries: Option<usize>, max_entries: u32| {
@@ -112,7 +116,8 @@ impl Agent {
                 .fleet
                 .as_ref()
                 .map(|fleet| fleet.document(self.engine.hints().collect(), clock)),
-            health: self.health(),
+            health: self.health(&refusing),
+            refusing: refusing.into_keys().collect(),
             obstacles: self.mitigations.obstacles.clone(),
             alerts: self.records.alerts.history().of_a_day(clock.wall),
             past: self.records.incidents.past().take(PAST_LISTED).cloned().collect(),
@@ -171,13 +176,13 @@ impl Agent {
         costs.map(program).collect()
     }
 
-    fn health(&self) -> Vec<Finding> {
+    fn health(&self, refusing: &BTreeMap<Listener, f64>) -> Vec<Finding> {
         let mut health = self.health.clone();
         health.extend(self.configuration.provenance.health(self.mode_clock.set_for_good.is_some()));
         health.extend(self.readings.host.health(boot_time()));
         health.extend(self.mitigations.firewall.health());
         health.extend(self.limited_clients());
-        health.extend(self.refused_clients());
+        health.extend(refusing.iter().map(|(listener, refused)| finding(listener, *refused)));
         health.extend(self.fleet.as_ref().and_then(|fleet| fleet.finding(boot_time())));
         let attached: Vec<String> =
             self.programs.interfaces.attached().into_iter().map(|it| it.name).collect();

@@ -24,6 +24,7 @@ use tcpguard_host::linux::boot_time;
 use tcpguard_host::time::Clock;
 
 use self::capture::Capture;
+use self::refused::Outages;
 pub use self::respond::PendingResponse;
 use super::configuration::Configuration;
 use super::executor::client_filter::ClientFilter;
@@ -62,6 +63,7 @@ pub struct Agent {
     client_filter: ClientFilter,
     removals: Removals,
     ways_back: WaysBack,
+    outages: Outages,
     readings: Readings,
     repairs: Repairs,
     records: Records,

@@ -140,6 +140,7 @@ impl Agent {
             }
             self.tend_firewall(now, false)?;
             self.follow_answers(now)?;
+            self.follow_outages(now);
         }
         let slow = due(&mut self.last_slow, now, SLOW_PERIOD);
         if slow {

@@ -15,7 +15,7 @@ use tcpguard_host::linux::{ListenerGroup, SockDiag, SocketOffsets, boot_id, netn
 use tcpguard_host::time::Clock;
 use tcpguard_host::units::counted;
 
-use super::{Agent, Capture, HEARTBEAT_LIMIT, clock, protect};
+use super::{Agent, Capture, HEARTBEAT_LIMIT, Outages, clock, protect};
 use crate::bpf::{
     self, Dataplane, KernelError, KernelMatcher, KernelRule, Load, Object, Pins, secrets,
 };
@@ -122,6 +122,7 @@ impl Agent {
             client_filter: ClientFilter::default(),
             removals: Removals::default(),
             ways_back: WaysBack::default(),
+            outages: Outages::default(),
             readings,
             repairs: Repairs::to_count(),
             records,

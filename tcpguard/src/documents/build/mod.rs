@@ -27,8 +27,13 @@ impl Status {
         let losses = Losses::build(facts);
         let open = |one| open_incident(one, report, &facts.obstacles, clock);
         let incidents: Vec<Incident> = report.incidents.iter().map(open).collect();
-        let listeners: Vec<Listener> =
-            report.listeners.iter().map(|one| Listener::build(one, clock)).collect();
+        let listener = |one: &engine::ListenerReport| match facts.refusing.contains(&one.listener) {
+            true => {
+                Listener { state: engine::ListenerState::Closed, ..Listener::build(one, clock) }
+            }
+            false => Listener::build(one, clock),
+        };
+        let listeners: Vec<Listener> = report.listeners.iter().map(listener).collect();
         let clients = Clients::of_all(&incidents, &listeners);
         let state = match state(report, facts, &health, &losses) {
             State::Protecting | State::Observing if clients.connect() == Some(Connect::Few) => {
@@ -107,7 +112,7 @@ fn state(report: &Report, facts: &Facts, health: &[Finding], losses: &Losses) ->
     let stopped =
         incidents.all(|attack| attack.quiet.is_some() || (enforces && stops(report, attack)));
     // The application's problems: the agent works.
-    let of_agent = |it: &&Finding| !["accept_queue_full", "nothing_listens"].contains(&&*it.code);
+    let of_agent = |it: &&Finding| !["accept_queue_full", NOTHING_LISTENS].contains(&&*it.code);
     let broken = health.iter().filter(of_agent).any(|it| it.severity == Severity::Critical)
         // Changes since the last valid configuration are not in effect, although an operator may
         // rely on them.

@@ -1,3 +1,4 @@
+use tcpguard_engine::Listener;
 use tcpguard_host::time::Time;
 use tcpguard_support::hint_check;
 
@@ -53,6 +54,8 @@ fn every_event() -> Vec<AgentEvent> {
     let (uid, interface) = (u32::MAX, INTERFACE.to_owned());
     let error = || "no memory".to_owned();
     let keys = |count: usize| vec!["cookies.replies_per_network".to_owned(); count];
+    let addr = "2001:db8:1234:5678:9abc:def0:1234:5678".parse().unwrap();
+    let listener = Listener { addr, port: 65_535 };
     let mut all = vec![
         AgentEvent::ModeConfirmed { uid, mode: Mode::Enforce, ends: None },
         AgentEvent::ConfigRefused { error: error(), valid_from: None },
@@ -63,6 +66,9 @@ fn every_event() -> Vec<AgentEvent> {
         AgentEvent::RuleDriftOver,
         AgentEvent::DroppedBeforeXdp { ring_pps: 55_012.3, backlog_pps: 1_234.5 },
         AgentEvent::DroppedBeforeXdpOver { lasted_s: 86_340 },
+        AgentEvent::NothingListens { listener, syn_pps: 1_234.5 },
+        AgentEvent::NothingListensOver { listener, listens: true, lasted_s: 86_340 },
+        AgentEvent::NothingListensOver { listener, listens: false, lasted_s: 86_340 },
     ];
     let before = [Mode::Observe, Mode::Enforce].into_iter().cycle();
     for (from, ends) in before.zip(ends()) {
