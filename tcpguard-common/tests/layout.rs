@@ -1,4 +1,4 @@
-//! The layouts that belong to this ABI version, and the memory of all maps together.
+//! The layouts that belong to this ABI version.
 
 use std::mem::{align_of, offset_of, size_of};
 
@@ -8,9 +8,8 @@ use tcpguard_common::abi::{
     HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry, ListenerKey, NextHop,
     NextHops, PacketCounters, PortEntry, PrefixV4, PrefixV6, REASON_SLOTS, Rate, Reason, ReplyRate,
     ReturnedCookies, RuleRef, RuleReturns, SignatureKey, SourceCounters, SourceHost, SourceKey,
-    SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples, maps,
+    SourceSet, SourceV4, SourceV6, SynAckRecord, SynSample, SynSamples,
 };
-use tcpguard_common::model::footprint;
 
 /// A change here is a change of the ABI: raise `ABI_VERSION` with it.
 #[test]
@@ -98,35 +97,4 @@ fn codes_have_no_gap_and_names_of_their_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), Reason::ALL.len());
-}
-
-const MIB: usize = 1 << 20;
-
-/// Memory is a function of the number of CPUs and of the room for rules, and of nothing else.
-#[test]
-fn all_maps_together_stay_within_their_budget() {
-    for (rules, budgets) in [
-        (maps::MIN_RULES, [(2, 30), (16, 44), (64, 89), (128, 150)]),
-        (maps::RULES, [(2, 32), (16, 48), (64, 104), (128, 179)]),
-        (maps::MAX_RULES, [(2, 43), (16, 84), (64, 224), (128, 411)]),
-    ] {
-        for (cpus, budget) in budgets {
-            let bytes = footprint::map_bytes(cpus, rules);
-            println!("{cpus} CPUs, {rules} rules: {:.1} MiB", bytes as f64 / MIB as f64);
-            assert!(bytes <= budget * MIB, "{cpus} CPUs, {rules} rules: {bytes} bytes of maps");
-        }
-    }
-}
-
-#[test]
-fn the_page_about_installation_has_the_memory_of_all_maps() {
-    let page = include_str!("../../docs/install.md");
-    let (_, table) = page.split_once("| CPUs | BPF maps |\n|---|---|\n").expect("the table");
-    let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
-    for row in &rows {
-        let cpus = row.split(' ').nth(1).and_then(|cell| cell.parse().ok()).expect("CPUs");
-        let size = footprint::map_bytes(cpus, maps::RULES).div_ceil(MIB);
-        assert_eq!(*row, format!("| {cpus} | {size} MiB |"));
-    }
-    assert!(rows.len() >= 5, "{rows:?}");
 }

@@ -4,7 +4,6 @@
 
 extern crate std;
 
-pub mod footprint;
 mod keys;
 mod packet;
 mod recent;

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use object::{File, Object as _, ObjectSection as _, ObjectSegment as _, SectionKind};
-use tcpguard_common::{abi::maps, model::footprint};
+use tcpguard_common::abi::maps;
 
-use super::stack;
+use super::{footprint, stack};
 use crate::{vm, workspace::Workspace};
 
 /// The quantity that a figure counts, by which it is also named.

@@ -2,6 +2,7 @@
 //! little with each change, and by a lot before it is noticed.
 
 mod figures;
+mod footprint;
 mod phases;
 mod record;
 mod stack;

@@ -1,24 +1,23 @@
 //! The memory of all maps on a host: a function of the number of its CPUs and of the capacity for
 //! rules, and of nothing else.
 
-use core::mem::size_of;
+use std::mem::size_of;
 
-use crate::abi::{
+use tcpguard_common::abi::{
     Addr, Bucket, Client, ClientNetwork, ClosedPortSource, Config, CookieNetwork, CookieSecret,
     DropCacheSet, FlowSet, HostCounters, Late, LetThrough, ListenerCounters, ListenerEntry,
     ListenerKey, NextHop, NextHops, Pace, PacketCounters, PortEntry, ReturnedCookies, RuleRef,
     RuleReturns, SignatureKey, SourceSet, SynAckRecord, SynSamples, maps,
 };
-use crate::fastpath::{
+use tcpguard_common::fastpath::{
     Allowance, CachedSynAck, HandedOver, OwnAddress, PacketCtx, SigCacheEntry, Template,
 };
-use crate::wire::Segment;
+use tcpguard_common::wire::Segment;
 
 /// Bytes of all maps on a host with `cpus` CPUs on which `rules` rules can be in force, with the kernel's own overhead
 /// per element of a hash: `struct htab_elem` is 48 bytes before the key (include/linux and kernel/bpf/hashtab.c), a
 /// bucket 16, and a trie node 40 and its key and value. Elements that are allocated when needed are not counted: nodes
 /// of tries, and the elements of the hash of source rules.
-#[must_use]
 pub fn map_bytes(cpus: usize, rules: u32) -> usize {
     let buckets = |entries: u32| entries.next_power_of_two() as usize * 16;
     let hash = |key: usize, value: usize, entries: u32| {
@@ -81,4 +80,40 @@ pub fn map_bytes(cpus: usize, rules: u32) -> usize {
         + hash(8, 4, maps::MAX_OWN_MACS)
         + array(size_of::<ReturnedCookies>(), maps::MAX_LISTENERS)
         + array(8, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// Memory is a function of the number of CPUs and of the room for rules, and of nothing else.
+    #[test]
+    fn all_maps_together_stay_within_their_budget() {
+        for (rules, budgets) in [
+            (maps::MIN_RULES, [(2, 30), (16, 44), (64, 89), (128, 150)]),
+            (maps::RULES, [(2, 32), (16, 48), (64, 104), (128, 179)]),
+            (maps::MAX_RULES, [(2, 43), (16, 84), (64, 224), (128, 411)]),
+        ] {
+            for (cpus, budget) in budgets {
+                let bytes = map_bytes(cpus, rules);
+                println!("{cpus} CPUs, {rules} rules: {:.1} MiB", bytes as f64 / MIB as f64);
+                assert!(bytes <= budget * MIB, "{cpus} CPUs, {rules} rules: {bytes} bytes of maps");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_about_installation_has_the_memory_of_all_maps() {
+        let page = include_str!("../../../docs/install.md");
+        let (_, table) = page.split_once("| CPUs | BPF maps |\n|---|---|\n").expect("the table");
+        let rows: Vec<&str> = table.lines().take_while(|line| !line.is_empty()).collect();
+        for row in &rows {
+            let cpus = row.split(' ').nth(1).and_then(|cell| cell.parse().ok()).expect("CPUs");
+            let size = map_bytes(cpus, maps::RULES).div_ceil(MIB);
+            assert_eq!(*row, format!("| {cpus} | {size} MiB |"));
+        }
+        assert!(rows.len() >= 5, "{rows:?}");
+    }
 }
