@@ -296,6 +296,7 @@ struct Host {
     name: &'static str,
     filter: Filter,
     backend: &'static str,
+    family: Family,
     /// `cookies.mark` is set, and the rules that the doctor prints for it are loaded.
     mark: bool,
     /// Expected state of the cookies.
@@ -329,32 +330,35 @@ impl Host {
             let cookies = if takes_cookies { "active" } else { "refused" };
             // Beside NAT the agent chooses.
             let backends = if name == "ufw" || !takes_cookies { BACKENDS } else { CHOSEN };
-            for backend in backends {
-                hosts.push(Self { name, filter, backend, mark: false, cookies });
-            }
+            let host =
+                |backend, family| Self { name, filter, backend, family, mark: false, cookies };
+            hosts.extend(backends.map(|backend| host(backend, Family::V4)));
             if !takes_cookies && name != "tcp_loose=0" {
-                hosts.push(Self { name, filter, backend: "own", mark: true, cookies: "active" });
+                hosts.push(Self { mark: true, cookies: "active", ..host("own", Family::V4) });
+            }
+            if name == "docker" {
+                hosts.push(host("auto", Family::V6));
             }
         }
-        let first = [(FILTERS[0].0, "own"), ("docker", "auto")];
-        hosts.sort_by_key(|host| !first.contains(&(host.name, host.backend)));
+        let first = [(FILTERS[0].0, "own", Family::V4), ("docker", "auto", Family::V6)];
+        hosts.sort_by_key(|host| !first.contains(&(host.name, host.backend, host.family)));
         hosts
     }
 
     /// The clients in the flood: the validated one, and new ones.
     fn in_a_flood(self) -> [Attempts; 2] {
+        let Self { name, backend, family, cookies, .. } = self;
         let lab = lab();
-        let likeness = Likeness::capture(&lab, Family::V4).unwrap();
+        let likeness = Likeness::capture(&lab, family).unwrap();
         (self.filter)(&lab.edge);
         let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
-        let config = config(self.backend, if self.mark { MARK } else { "" });
+        let config = config(backend, if self.mark { MARK } else { "" });
         let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
         if self.mark {
             as_the_doctor_says(&lab.edge);
         }
-        let flooded = Flooded::begin(&lab, likeness);
-        let Self { name, backend, cookies, .. } = self;
-        let what = format!("{name}, {backend}: cookies are {cookies}");
+        let flooded = Flooded::begin(&lab, family, likeness);
+        let what = format!("{name}, {family:?}, {backend}: cookies are {cookies}");
         let decided = agent
             .wait_until(&what, TIMEOUT, |status| status.mitigation("cookies") == Some(cookies))
             .unwrap();
@@ -371,16 +375,16 @@ struct Flooded {
 }
 
 impl Flooded {
-    fn begin(lab: &Lab, likeness: Likeness) -> Self {
+    fn begin(lab: &Lab, family: Family, likeness: Likeness) -> Self {
         let clients = [Home::One, Home::NewClients].map(|home| {
             let visitors = Visitors { rate: CLIENT_RATE, home, patience: SECOND };
-            Load::of(&lab.client, Family::V4.service(), visitors).unwrap()
+            Load::of(&lab.client, family.service(), visitors).unwrap()
         });
         sleep(SECOND);
         let flood = Flood {
             shape: Shape::Copy(likeness),
             rate: 1_500,
-            ..Flood::random(Family::V4.service(), 60 * SECOND)
+            ..Flood::random(family.service(), 60 * SECOND)
         };
         Self { clients, flood: flood.start(lab).unwrap() }
     }
@@ -404,7 +408,7 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
     let _server = Server::start(&lab.edge, PORT, Behaviour::Answer).unwrap();
     let config = config("own", "firewall = \"allow\"\n");
     let agent = Agent::start_with(&lab.edge, Mode::Enforce, &config, &[]).unwrap();
-    let flooded = Flooded::begin(&lab, likeness);
+    let flooded = Flooded::begin(&lab, Family::V4, likeness);
     agent
         .wait_until("cookies", TIMEOUT, |status| status.mitigation("cookies") == Some("active"))
         .unwrap();
@@ -421,7 +425,7 @@ fn with_an_agent_that_hangs() -> [Attempts; 2] {
 #[test]
 fn g19_in_a_flood_no_packet_filter_locks_clients_out() {
     let row = Row::new(Goal::G19);
-    let hosts = &Host::all()[..size(3, 16)];
+    let hosts = &Host::all()[..size(3, 17)];
     let cases = hosts.iter().map(Some).chain([None]);
     let mut ours = side_by_side(3, cases, |host| {
         host.map_or_else(with_an_agent_that_hangs, |host| host.in_a_flood())

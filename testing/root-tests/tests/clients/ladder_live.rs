@@ -11,9 +11,11 @@ use tcpguard_kit::daemon::alerts::Alert;
 use tcpguard_kit::daemon::status::Status;
 use tcpguard_kit::measure::clock::{TIMEOUT, after, boot_ns};
 use tcpguard_kit::measure::lower_bound;
+use tcpguard_kit::net::delay::Delay;
 use tcpguard_kit::net::lab::{ATTACKER_MAC, EDGE_MAC, Family, INTERFACE, Lab, LabOptions, PORT};
 use tcpguard_kit::net::packet::{Segment, flags};
 use tcpguard_kit::net::raw::PacketSocket;
+use tcpguard_kit::net::side_by_side::side_by_side;
 use tcpguard_kit::traffic::clients::{Attempts, Load};
 use tcpguard_kit::traffic::control::Control;
 use tcpguard_kit::traffic::flood::{Flood, Shape};
@@ -120,6 +122,30 @@ fn a_proxys_clients_connect_in_a_flood_that_mimics_them() {
     control.assert_served(&attempts);
     let sent = status.listener_total(PORT, "cookies_sent");
     assert!(sent * 2 > flood.sent, "the flood went elsewhere: {sent} cookies for {}", flood.sent);
+}
+
+/// On a long path a proxy alone has more half-open handshakes than a small queue holds, and the kernel answers with
+/// cookies. The same host without an agent is the measure.
+#[test]
+fn a_far_proxy_that_overflows_the_queue_without_an_attack_connects_as_without_an_agent() {
+    const BACKLOG: i32 = 48;
+    let [without, with]: [f64; 2] = side_by_side(2, [false, true], |has_agent| {
+        let options = LabOptions { client_delay: Some(Delay::FAR), ..LabOptions::default() };
+        let lab = Lab::new(options).unwrap();
+        let _server = Server::with_backlog(&lab.edge, PORT, Behaviour::Answer, BACKLOG).unwrap();
+        let agent = has_agent.then(|| Agent::start(&lab.edge, Mode::Enforce).unwrap());
+        let proxy = Load::start(&lab.client, Family::V4.service(), 400).unwrap();
+        sleep(8 * SECOND);
+        if let Some(agent) = agent {
+            assert_eq!(agent.status().unwrap().total("drop_total"), 0);
+        }
+        let attempts = proxy.finish().unwrap();
+        println!("  agent {has_agent}: {}", attempts.summary());
+        attempts.share_within(SECOND)
+    })
+    .try_into()
+    .expect("two hosts");
+    assert!(with + 0.02 >= without, "{with} within 1 s, without an agent {without}");
 }
 
 #[test]
