@@ -214,7 +214,7 @@ impl Default for Cookies {
             backend: CookieChoice::Auto,
             firewall: FirewallChoice::Refuse,
             mark: 0,
-            replies_per_network: 256,
+            replies_per_network: 4096,
             replies_total: 15_000_000,
         }
     }

@@ -80,7 +80,7 @@ impl Host {
         let mut model = Model::new(Config {
             established_seen: 1,
             tracked_bits: Config::tracked_bits(20_000),
-            replies_per_network: ReplyRate::share(256, 1),
+            replies_per_network: ReplyRate::share(4_096, 1),
             ..enforcing(START)
         });
         model.now_ns = START;
@@ -217,8 +217,8 @@ mod tests {
         let (slow, beside_slow) = play(2_000, 5);
         let (fast, beside_fast) = play(20_000, 5);
         assert_eq!((slow.clients, fast.clients), (50, 50));
+        assert_eq!(slow.at_once, slow.clients, "below the limit: {slow:?}");
         assert!(fast.of(fast.in_the_end) < 0.2, "{fast:?}");
-        assert!(fast.in_the_end <= slow.in_the_end && slow.of(slow.at_once) < 0.4, "{slow:?}");
         for beside in [beside_slow, beside_fast] {
             assert_eq!(beside.at_once, beside.clients, "{beside:?}");
         }

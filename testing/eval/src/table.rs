@@ -38,7 +38,7 @@ impl Block {
 
     pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
         let row: Row = cells.into_iter().map(Into::into).collect();
-        debug_assert_eq!(row.len(), self.columns.len(), "{row:?}");
+        assert_eq!(row.len(), self.columns.len(), "{row:?}");
         self.rows.push(row);
     }
 
