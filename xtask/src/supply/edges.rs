@@ -15,7 +15,7 @@ const EDGES: &[(&str, usize)] = &[
     ("tcpguard-ebpf/src", 74),
     ("tcpguard-ebpf/src/bin", 17),
     ("tcpguard-fleet/src/relief", 1),
-    ("tcpguard-host/src/linux", 6),
+    ("tcpguard-host/src/linux", 4),
     ("tcpguard/src/bpf", 22),
     ("tcpguard/src/daemon", 3),
     ("tcpguard/src/selftest", 4),
