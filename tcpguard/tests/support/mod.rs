@@ -1,6 +1,5 @@
 //! Scenes that several tests look at: the reports of the engine and the agent in them.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -147,7 +146,7 @@ pub fn calm() -> (Report, Facts) {
             unanswered: [("no_way".to_owned(), 1_204), ("fragment".to_owned(), 12)].into(),
             validated_clients: Some(9_000),
         },
-        refusing: BTreeSet::new(),
+        refusing: Default::default(),
         rules_in_kernel: Some(0),
         drift_since: None,
         maps: vec![
