@@ -473,6 +473,10 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
     broadcast[26..30].copy_from_slice(&[255; 4]);
     passed(&mut host(ALL), broadcast, "from nobody");
 
+    let mut group = syn.clone();
+    group[6] |= 1;
+    passed(&mut host(ALL), group, "from the Ethernet address of a group");
+
     let mut mapped = plain(true).frame(&tcp(SYN, CLIENT_ISN, 0, &LINUX, &[]));
     let mapped_address = |v4: [u8; 4]| [&[0; 10][..], &[0xff, 0xff], &v4].concat();
     mapped[22..38].copy_from_slice(&mapped_address([203, 0, 113, 9]));
