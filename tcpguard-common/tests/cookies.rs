@@ -475,7 +475,8 @@ fn what_cannot_be_answered_here_goes_to_the_stack_as_it_was() {
 
     let mut group = syn.clone();
     group[6] |= 1;
-    passed(&mut host(ALL), group, "from the Ethernet address of a group");
+    let fate = host(ALL).ingress_packet(&mut Packet(group));
+    assert_eq!(fate, Reason::DropReflection, "from the Ethernet address of a group");
 
     let mut mapped = plain(true).frame(&tcp(SYN, CLIENT_ISN, 0, &LINUX, &[]));
     let mapped_address = |v4: [u8; 4]| [&[0; 10][..], &[0xff, 0xff], &v4].concat();

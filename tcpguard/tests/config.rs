@@ -42,7 +42,7 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.policy.beyond_bounds, BeyondBounds::Auto);
     assert_eq!(
         (config.cookies.replies_per_network, config.cookies.replies_total),
-        (256, 15_000_000)
+        (4096, 15_000_000)
     );
     assert_eq!((config.cookies.firewall, config.cookies.mark), (FirewallChoice::Refuse, 0));
     assert_eq!(config.control.group, None);

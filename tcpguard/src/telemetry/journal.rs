@@ -1,12 +1,20 @@
 //! Alerts as structured journal entries, in journald's native protocol.
 //!
-//! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. An entry is one datagram: the
-//! longest one has a few KB. It is sent without blocking: neither an attack nor a journal that hangs may stop the agent.
+//! Format: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. An entry is one datagram, or a sealed
+//! memory file where it is too long for one. It is sent without blocking: neither an attack nor a
+//! journal that hangs may stop the agent.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::{
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr,
+};
 use tcpguard_engine::{Mode, Severity};
 use tcpguard_host::escape;
 
@@ -42,7 +50,7 @@ impl Journal {
 
     /// Sends one alert, raised in `mode`, or counts it as lost.
     pub fn send(&mut self, alert: &Alert, mode: Mode) {
-        if self.socket.send_to(&entry(alert, mode, self.lost), &self.path).is_err() {
+        if self.try_send(&entry(alert, mode, self.lost)).is_err() {
             self.lost += 1;
         }
     }
@@ -51,7 +59,32 @@ impl Journal {
     pub fn lost(&self) -> u64 {
         self.lost
     }
+
+    fn try_send(&self, entry: &[u8]) -> io::Result<()> {
+        match self.socket.send_to(entry, &self.path) {
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.send_file(entry),
+            sent => sent.map(drop),
+        }
+    }
+
+    /// Hands over a memory file. journald takes only one that is sealed against changes.
+    fn send_file(&self, entry: &[u8]) -> io::Result<()> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file = File::from(memfd_create("tcpguard-journal-entry", flags)?);
+        file.write_all(entry)?;
+        let sealed = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&file, sealed)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [file.as_fd()];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let journald = SocketAddrUnix::new(&*self.path)?;
+        let nothing = [IoSlice::new(&[])];
+        sendmsg_addr(&self.socket, &journald, &nothing, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
 }
+
 /// Returns the syslog priority: 2 is critical, 4 warning, 5 notice.
 const fn priority(severity: Severity) -> &'static str {
     match severity {
@@ -134,6 +167,9 @@ fn field(entry: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
     use tcpguard_engine::Event;
 
     use super::*;
@@ -215,6 +251,28 @@ mod tests {
         journal.send(&alert("for \u{202e}eman\u{2069}"), Mode::Observe);
         let entry = String::from_utf8(received(&socket)).unwrap();
         assert!(entry.starts_with("MESSAGE=for \\u{202e}eman\\u{2069}\n"), "{entry}");
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_datagram_is_handed_over_as_a_sealed_file() {
+        let (_dir, socket, mut journal) = journald();
+        let long = "x".repeat(1 << 20);
+        journal.send(&alert(&long), Mode::Observe);
+        assert_eq!(journal.lost(), 0);
+
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(&socket, &mut [], &mut control, RecvFlags::empty()).unwrap();
+        let descriptors = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let mut file = File::from(descriptors.expect("a descriptor"));
+        file.rewind().unwrap();
+        let mut entry = String::new();
+        file.read_to_string(&mut entry).unwrap();
+        assert!(entry.starts_with("MESSAGE=xxx") && entry.len() > long.len());
+        assert!(file.write_all(b"y").is_err() && file.set_len(0).is_err(), "not sealed");
     }
 
     #[test]

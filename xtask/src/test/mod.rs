@@ -38,10 +38,11 @@ pub const WITHOUT_ROOT: [&str; 8] = [
 pub const UNPRIVILEGED_RUN: &str = "unprivileged";
 pub const PRIVILEGED_RUN: &str = "privileged";
 
-/// The programs that tests run: in their short form those that the tests themselves are linked with, which need no build
-/// of their own, and in the size of the promises those that are packaged (decision 33).
+/// The programs that tests run: `release` in their short form, and in the size of the promises those that are packaged.
+/// An agent has the highest priority of a host. Beside agents that were compiled for less speed, other processes waited
+/// for a CPU for seconds (decision 33).
 pub const fn tried(full: bool) -> Profile {
-    if full { Profile::Packaged(Platform::OWN) } else { Profile::Debug }
+    if full { Profile::Packaged(Platform::OWN) } else { Profile::Release }
 }
 
 /// cargo-nextest's exit status when no test matched (its `NO_TESTS_RUN`).

@@ -12,8 +12,8 @@ impl ListenerMonitor {
         let all = self.window.last(Completions::SPAN);
         let mature = now - POLL * self.maturity() as u32;
         let begun = self.window.between(now - Completions::SPAN, mature);
-        // A client whose SYN a rule drops sends it again: SYNs of which none is retransmitted are a flood's.
-        let by_rule = begun.dropped.min(begun.matched).saturating_sub(begun.retransmitted);
+        // A client whose SYN a rule drops sends it again, and both are dropped. The others are a flood's.
+        let by_rule = begun.dropped.min(begun.matched).saturating_sub(2 * begun.retransmitted);
         let firsts = begun.syns.saturating_sub(begun.retransmitted + begun.reset + by_rule);
         let failed = firsts.saturating_sub(all.established) as f64 - self.natural.expected(&begun);
         // Where cookies answer every SYN, the clients that fail are known among those of a flood.

@@ -138,9 +138,10 @@ pub(in super::super) fn xdp_queues(facts: &Facts) -> Vec<Checked> {
 }
 
 pub(in super::super) fn other_end(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "other_end";
     each(facts, |name, link| {
         (link.received == Some(false) && runs_ours(link, Hook::XdpNative))
-            .then(|| of(Obstacle::NotReceived { interface: name.to_owned() }))
+            .then(|| of(CODE, Obstacle::NotReceived { interface: name.to_owned() }))
     })
 }
 
@@ -237,15 +238,17 @@ pub(in super::super) fn lro(facts: &Facts) -> Vec<Checked> {
 }
 
 pub(in super::super) fn vlan_tags(facts: &Facts) -> Vec<Checked> {
+    const CODE: &str = "vlan_tags";
     each(facts, |name, link| {
         let (interface, vlans) = (name.to_owned(), link.vlans.join(", "));
         let is_stripped = link.strips_vlan == Some(true) && !link.vlans.is_empty();
-        is_stripped.then(|| of(Obstacle::TagStripped { interface, vlans }))
+        is_stripped.then(|| of(CODE, Obstacle::TagStripped { interface, vlans }))
     })
 }
 
 /// The finding about an obstacle to cookies for the clients of an interface.
-fn of(obstacle: Obstacle) -> Checked {
+fn of(code: &str, obstacle: Obstacle) -> Checked {
+    debug_assert_eq!(obstacle.code(), code, "one code for the check and the obstacle");
     Impeded::<&str> { obstacle, at: Vec::new() }.finding().into()
 }
 
@@ -291,7 +294,7 @@ pub(in super::super) fn stacked(facts: &Facts) -> Vec<Checked> {
             }
             (_, Some((_, kind)), _) if kind == "vrf" => {
                 let vrf = Obstacle::Vrf { interface: name.to_owned() };
-                Some(of(vrf))
+                Some(of(vrf.code(), vrf))
             }
             (_, Some((master, kind)), _) => Some(Checked::notice(
                 CODE,

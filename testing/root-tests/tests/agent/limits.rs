@@ -40,7 +40,7 @@ fn an_idle_agent_takes_little_memory() {
 }
 
 /// Commands that read and print the result, beside those that need no arguments.
-const QUESTIONS: [&str; 18] = [
+const QUESTIONS: [&str; 17] = [
     "status",
     "status --json",
     "status --listeners",
@@ -58,7 +58,6 @@ const QUESTIONS: [&str; 18] = [
     "config init -",
     "states --queues",
     "listeners --all",
-    "complete incidents",
 ];
 
 /// Commands that are no question, or not about this host.

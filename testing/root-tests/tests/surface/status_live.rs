@@ -124,7 +124,7 @@ fn send_datagrams(over: Arc<AtomicBool>) -> impl FnOnce() -> Result<()> + Send +
 
 /// Returns the value in the line of `tcpguard metrics` that begins with `name`.
 fn metric(host: &Netns, name: &str) -> Option<f64> {
-    let output = agent::cli(host, &["metrics", "--format", "prometheus"]).unwrap();
+    let output = agent::cli(host, &["metrics"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.rsplit_once(' ').unwrap().1.parse().unwrap())
