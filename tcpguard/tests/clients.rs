@@ -223,6 +223,9 @@ fn clients_that_are_refused_are_the_headline() {
     let situation = text::headline(&status).1.into_owned();
     assert_eq!(situation, "CLIENTS DO NOT CONNECT, not an attack");
     assert_eq!(judge(&status, situation, &[], &[]).level, Level::Critical);
+    report.listeners[0].state = ListenerState::Suspect;
+    let situation = text::headline(&built(&report, &facts)).1;
+    assert_eq!(situation, "CLIENTS DO NOT CONNECT, cause under examination");
 }
 
 /// The time without an agent is no failure of clients.

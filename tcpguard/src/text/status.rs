@@ -117,7 +117,10 @@ pub fn headline(status: &Status) -> (&'static str, Cow<'static, str>, Tone) {
             ("✗", "UNDER ATTACK, CLIENTS DO NOT CONNECT".into(), Tone::Bad)
         }
         (State::Elevated, Some(Connect::Few), _) => {
-            ("✗", "CLIENTS DO NOT CONNECT, not an attack".into(), Tone::Bad)
+            // In the first seconds of a flood its class is not known yet.
+            let is_open = status.listeners.iter().any(|one| one.state == ListenerState::Suspect);
+            let cause = if is_open { "cause under examination" } else { "not an attack" };
+            ("✗", format!("CLIENTS DO NOT CONNECT, {cause}").into(), Tone::Bad)
         }
         (State::Degraded, _, Some(interface)) => {
             ("✗", format!("DEGRADED: no XDP program on {interface}").into(), Tone::Bad)
