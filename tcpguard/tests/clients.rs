@@ -212,6 +212,26 @@ fn a_cookie_that_a_client_returns_stops_no_flood() {
     }
 }
 
+/// A flood of many listeners is one on the page. The few clients of each say nothing by themselves.
+#[test]
+fn the_clients_of_a_flood_of_many_listeners_are_those_of_all() {
+    for shape in [Shape::Bare, Shape::Linux] {
+        let flood = Flood { shape, across: 40, ..Flood::random(4000.0, 40.1..90.0) };
+        let few = |to| Clients { to, shape: Some(Shape::Linux), ..Clients::steady(0.5) };
+        let lab = Lab::new(Mode::Enforce).flood(flood);
+        let mut lab = (0..40).fold(lab, |lab, to| lab.listener(Server::default()).clients(few(to)));
+        lab.run_until(60.0);
+        let (_, status, ..) = seen(&mut lab);
+        let page = page(&status);
+        assert!(page.contains("UNDER ATTACK, mitigating"), "{page}");
+        assert!(page.contains("of the flood at 40 listeners stopped"), "{page}");
+        assert!(page.contains("handshakes/s at 40 listeners (baseline"), "{page}");
+        assert!(!page.contains("clients fail") && !page.contains("only "), "{page}");
+        let rate = status.clients.completed_pps;
+        assert!((15.0..25.0).contains(&rate), "{rate}");
+    }
+}
+
 /// The application has crashed: the kernel refuses its clients, which is no incident.
 #[test]
 fn clients_that_are_refused_are_the_headline() {

@@ -1,13 +1,15 @@
 //! The mitigations beside rules: choosing those that the situation calls for, starting and stopping them, and
 //! withdrawing those that keep clients out.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Engine;
 use super::hints::ahead;
 use super::listeners::acting_since;
 use super::mandate::idle;
-use super::monitor::Harmful;
+use super::monitor::{Harmful, ListenerMonitor};
 use super::needs::{Situation, needs, retransmitted, ruled_since, would};
 use super::outbox::Start;
 use crate::incident::{Event, Fallback, NamedRule, Target};
@@ -141,12 +143,19 @@ impl Engine {
 
     /// Withdraws the newest rule or mitigation where fewer clients get in since.
     fn withdraw_harmful(&mut self, now: Timestamp, elapsed: Duration) {
-        let harmful: Vec<(ListenerId, Harmful)> = self
-            .listeners
-            .monitors
-            .values_mut()
-            .filter_map(|monitor| Some((monitor.id, monitor.judge_newest(now, elapsed)?)))
-            .collect();
+        let mut reached: BTreeMap<IpAddr, Vec<Family>> = BTreeMap::new();
+        for monitor in
+            self.listeners.monitors.values().filter(|it| it.ladder.has(Mitigation::Cookies))
+        {
+            let families = Family::ALL.into_iter().filter(|of| monitor.ladder.canary.reaches(*of));
+            reached.entry(monitor.listener.addr).or_default().extend(families);
+        }
+        let judge = |monitor: &mut ListenerMonitor| {
+            let elsewhere = reached.get(&monitor.listener.addr).map_or(&[][..], Vec::as_slice);
+            Some((monitor.id, monitor.judge_newest(now, elapsed, elsewhere)?))
+        };
+        let harmful: Vec<(ListenerId, Harmful)> =
+            self.listeners.monitors.values_mut().filter_map(judge).collect();
         for (id, Harmful { newest, harm, family }) in harmful {
             let other_works = |family: &Family| {
                 self.listeners

@@ -137,6 +137,8 @@ impl Engine {
             cookie_rate,
             reaching_rate: monitor.reaching_rate(),
             completions: monitor.completions(now),
+            failing_rate: monitor.failing_rate(now),
+            with_others: monitor.rolled.is_some(),
             state,
             egress: monitor.egress(),
             mitigations: monitor.ladder.report(now).collect(),

@@ -8,11 +8,12 @@
 //!
 //! The replies of one address of a listener that is bound to all may take another way than those of the next, as where a
 //! load balancer sends SYNs to one and health checks to the other. So each server address is judged as well, once
-//! replies of another one of its family have reached clients. Before that the family is.
+//! replies of another one of its family have reached clients. Before that the family is. Listeners at one address
+//! share its way: where the replies of one reach clients, those of another port do.
 //!
 //! An attacker can send such SYNs: from an address of its own that completed a handshake before, or twice a second
-//! apart. That takes the cookies from a family for a while, if none of its clients returns one from the moment on
-//! in which cookies are sent.
+//! apart. That takes the cookies from a family for a while, if none of its clients at any port of the address
+//! returns one from the moment on in which cookies are sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -88,15 +89,25 @@ impl Canary {
         }
     }
 
-    /// Adds a poll with what IPv4 and IPv6 clients asked for and returned. Returns the family that gets no replies.
+    /// Returns whether a client of this family has returned a cookie.
+    pub fn reaches(&self, family: Family) -> bool {
+        self.families.as_deref().is_some_and(|families| families[family as usize].reach)
+    }
+
+    /// Adds a poll with what IPv4 and IPv6 clients asked for and returned. `elsewhere`: the families whose clients
+    /// return cookies of another listener at the same address. Returns the family that gets no replies.
     pub fn poll(
         &mut self,
         now: Timestamp,
         returned: [ReturnedCookies; 2],
+        elsewhere: &[Family],
     ) -> Option<(Family, Harm)> {
         let [v4, v6] = self.families.as_deref_mut()?;
         let harms = [v4.poll(now, returned[0]), v6.poll(now, returned[1])];
-        Family::ALL.into_iter().zip(harms).find_map(|(family, harm)| Some((family, harm?)))
+        let mut harmed = Family::ALL.into_iter().zip(harms);
+        harmed.find_map(|(family, harm)| {
+            Some((family, harm.filter(|_| !elsewhere.contains(&family))?))
+        })
     }
 
     /// Adds what is known of each server address. Returns those whose clients get no replies.
@@ -167,7 +178,7 @@ mod tests {
             let (asked, valid) = poll(number);
             let v6 = ReturnedCookies { asked, valid, ..ReturnedCookies::default() };
             let v4 = ReturnedCookies { asked: 5, valid: 5, ..v6 };
-            let (family, harm) = canary.poll(start + POLL * number, [v4, v6])?;
+            let (family, harm) = canary.poll(start + POLL * number, [v4, v6], &[])?;
             assert_eq!(family, Family::Ipv6, "the other one has replies");
             Some((number, harm))
         })
@@ -194,6 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn replies_of_another_listener_at_the_address_that_reach_clients_speak_for_this_one() {
+        let found = |elsewhere: &[Family]| {
+            let mut canary = Canary::default();
+            let start = Timestamp::from_millis(10_000);
+            canary.start(start);
+            (1..40).find_map(|number| {
+                let v4 = ReturnedCookies { asked: 5, ..ReturnedCookies::default() };
+                canary.poll(start + POLL * number, [v4, ReturnedCookies::default()], elsewhere)
+            })
+        };
+        assert!(found(&[]).is_some());
+        assert!(found(&[Family::Ipv6]).is_some(), "the other family has another way");
+        assert_eq!(found(&[Family::Ipv4]), None);
+    }
+
+    #[test]
     fn one_returned_cookie_shows_that_replies_reach_clients() {
         assert_eq!(found(|poll| (5, u64::from(poll == 3))), None);
     }
@@ -211,7 +238,7 @@ mod tests {
             let now = start + Duration::from_secs(second.into());
             let valid = u64::from(second >= healthy);
             let returned = ReturnedCookies { asked: 1, valid, ..ReturnedCookies::default() };
-            let _ = canary.poll(now, [returned, ReturnedCookies::default()]);
+            let _ = canary.poll(now, [returned, ReturnedCookies::default()], &[]);
             let (asked, is_returned) = address(second);
             let harmed = canary.poll_addresses(
                 now,

@@ -55,6 +55,10 @@ pub struct ListenerReport {
     pub reaching_rate: f64,
     /// Completed handshakes, compared with their baseline: whether its clients connect.
     pub completions: Completions,
+    /// Handshakes per second of the same time that failed: those of clients, and those of a flood.
+    pub failing_rate: f64,
+    /// True if it is a part of the incident of several listeners.
+    pub with_others: bool,
     /// State of the listener.
     pub state: ListenerState,
     /// Egress check: whether its SYN-ACKs leave by an attached interface.

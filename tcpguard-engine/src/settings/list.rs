@@ -110,8 +110,8 @@ static THRESHOLDS: [Threshold; 8] = [
         most: 1_024.0,
         doc: "Incidents of listeners that can be open at once. Further alarms are one incident of \
               the host.",
-        source: "64 reports of some kilobytes. Weighed against hosts with as many listeners under \
-                 one attack.",
+        source: "Weighed against hosts with as many listeners under attacks of their own. A flood of many \
+                 listeners is reported as one.",
         field: |settings| Field::Usize(&mut settings.incidents),
     },
 ];

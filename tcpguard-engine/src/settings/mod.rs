@@ -58,7 +58,7 @@ impl Default for Settings {
             quiet: Duration::from_secs(30),
             rule_ttl_max: Duration::from_secs(3600),
             rules: maps::RULES,
-            incidents: 64,
+            incidents: 8,
         }
     }
 }

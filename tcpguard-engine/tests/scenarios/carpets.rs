@@ -11,7 +11,7 @@ use tcpguard_engine::{
 use crate::sim::*;
 
 /// Incidents of listeners that are monitored one by one.
-const PLACES: usize = 64;
+const PLACES: usize = 8;
 
 /// A host with that many listeners, each with a small queue. Clients come to the first.
 fn hosts(listeners: usize, server: Server) -> Lab {

@@ -10,15 +10,7 @@ use tcpguard::documents::{
 };
 use tcpguard::text;
 use tcpguard_common::abi::{Class, PacketCounters, Reason};
-use tcpguard_engine::{
-    ActionReport, Completions, Egress, Event, Evidence, FirstVerdict, Harm, IncidentClass,
-    IncidentFacts, IncidentReport, Indicator, IndicatorName, Limit, Listener, ListenerCounters,
-    ListenerId, ListenerKind, ListenerReport, ListenerState, Measured, Mitigation,
-    MitigationReason, MitigationReport, MitigationState, Mode, Moment, NamedRule, NetworkShare,
-    Origin, Ports, Quantity, Question, Queues, Rates, Record, Report, RuleId, RuleReason,
-    RuleRecord, RuleReport, Signal, SignatureBasis, SignatureShare, SourceShare, Statistics,
-    Target, TcpExt, Timestamp, TtlShare, VerdictLine,
-};
+use tcpguard_engine::*;
 use tcpguard_host::finding::{Finding, Severity};
 use tcpguard_host::linux::{Conntrack, LinkStats, SoftnetCpu};
 use tcpguard_host::time::Clock;
@@ -85,6 +77,8 @@ fn listener(id: u32, at: &str, port: u16, syn_rate: f64, state: ListenerState) -
         cookie_rate: 0.0,
         reaching_rate: 0.0,
         completions: Completions::of(syn_rate, Some(syn_rate), 0.0, None),
+        failing_rate: 0.0,
+        with_others: false,
         mitigations: Vec::new(),
         egress: Egress::Seen,
         state,

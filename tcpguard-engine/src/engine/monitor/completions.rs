@@ -6,9 +6,20 @@ use crate::listener::Sums;
 use crate::output::Completions;
 
 impl ListenerMonitor {
-    /// Handshakes that complete and that fail. Those of the last moment have time to complete, and a handshake that
-    /// its client resets has not failed.
+    /// Handshakes that complete and that fail.
     pub fn completions(&self, now: Timestamp) -> Completions {
+        let all = self.window.last(Completions::SPAN);
+        Completions::of(
+            all.per_second(all.established),
+            self.baseline_completed(),
+            self.failing_rate(now),
+            self.class(),
+        )
+    }
+
+    /// Handshakes that fail per second, over the same time. Those of the last moment have time to complete, and a
+    /// handshake that its client resets has not failed.
+    pub fn failing_rate(&self, now: Timestamp) -> f64 {
         let all = self.window.last(Completions::SPAN);
         let mature = now - POLL * self.maturity() as u32;
         let begun = self.window.between(now - Completions::SPAN, mature);
@@ -23,12 +34,7 @@ impl ListenerMonitor {
             true => failed.min(unserved(&all) as f64),
             false => failed,
         };
-        Completions::of(
-            all.per_second(all.established),
-            self.baseline_completed(),
-            all.per_second(failed.max(0.0) as u64),
-            self.class(),
-        )
+        all.per_second(failed.max(0.0) as u64)
     }
 
     /// Returns whether nothing completes, and the SYNs are about as many as clients normally send: neither the few of a

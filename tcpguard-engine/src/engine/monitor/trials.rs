@@ -89,8 +89,14 @@ impl ListenerMonitor {
         self.ladder.canary.restart(family, now);
     }
 
-    /// Returns whether the latest addition keeps clients out, after a poll that was `elapsed` long.
-    pub fn judge_newest(&mut self, now: Timestamp, elapsed: Duration) -> Option<Harmful> {
+    /// Returns whether the latest addition keeps clients out, after a poll that was `elapsed` long. `elsewhere`: the
+    /// families whose clients return cookies of another listener at the same address.
+    pub fn judge_newest(
+        &mut self,
+        now: Timestamp,
+        elapsed: Duration,
+        elsewhere: &[Family],
+    ) -> Option<Harmful> {
         let cookies = Newest::Mitigation(Mitigation::Cookies);
         let of_family = |(family, harm)| Harmful { newest: cookies, harm, family: Some(family) };
         let answering = self.ladder.has(Mitigation::Cookies);
@@ -103,7 +109,7 @@ impl ListenerMonitor {
         }
         let Sums { completed, returning, returned_cookies, .. } = self.window.last(elapsed);
         let canary = &mut self.ladder.canary;
-        if answering && let Some(harmed) = canary.poll(now, returned_cookies) {
+        if answering && let Some(harmed) = canary.poll(now, returned_cookies, elsewhere) {
             return Some(of_family(harmed));
         }
         if self.ladder.fewer.is_open() {

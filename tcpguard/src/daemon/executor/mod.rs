@@ -21,6 +21,7 @@ use tcpguard_host::units::counted;
 
 pub use self::exemptions::Exemptions;
 pub use self::removals::Removals;
+use self::removals::Removed;
 use super::listeners::{MonitoredListener, Observed, per_second_of};
 use crate::bpf::{Dataplane, KernelError, addr, recorded_flow, source_table};
 use crate::driver::{self, Wanted};
@@ -167,9 +168,12 @@ impl Executor {
                 }
             }
         }
-        if let Some(removed) = removals.add(now, id, removed) {
-            let handshakes = counted(removed, "half-open handshake");
-            log::info!("{handshakes} of the flood removed from the SYN queue of {listener}");
+        if let Some(Removed { count, of_others, .. }) = removals.add(now, id, removed) {
+            let handshakes = counted(count, "half-open handshake");
+            let others = if of_others { " and others" } else { "" };
+            log::info!(
+                "{handshakes} of the flood removed from the SYN queue of {listener}{others}"
+            );
         }
     }
 

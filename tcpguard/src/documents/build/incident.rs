@@ -2,13 +2,14 @@
 
 use tcpguard_engine as engine;
 use tcpguard_engine::{
-    HeldBack, IncidentClass, IncidentReport, ListenerKind, ListenerReport, MapTime as _,
-    MitigationReason, MitigationState, Report, RestraintReason,
+    HeldBack, IncidentClass, IncidentReport, MapTime as _, MitigationReason, MitigationState,
+    Report, RestraintReason,
 };
 use tcpguard_host::obstacle::{Impeded, Obstacle};
 use tcpguard_host::time::Clock;
 
 use super::super::*;
+use super::about::About;
 use super::{number, stopped_share, stops};
 
 /// The document's form of an incident of `report`.
@@ -17,7 +18,6 @@ pub(in crate::documents) fn incident(
     report: &Report,
     clock: Clock,
 ) -> Incident {
-    let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
     let enforced = report.mode == engine::Mode::Enforce && incident.ended.is_none();
     Incident {
         id: incident.id,
@@ -41,7 +41,7 @@ pub(in crate::documents) fn incident(
         cookies_redeemed: incident.cookies_redeemed,
         completed: incident.completed,
         clients: match incident.ended {
-            None => listener.map(|listener| Clients::build(&listener.completions)),
+            None => About::of(report, incident).completions().as_ref().map(Clients::build),
             Some(_) => Clients::over(incident),
         },
         mitigated_ratio: stopped_share(report, incident).filter(|_| enforced).map(number),
@@ -114,9 +114,8 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
             incident.listener
         ));
     }
-    let listener = report.listeners.iter().find(|listener| listener.id == incident.listener_id);
-    let mitigations = listener.map_or(&[][..], |listener| &listener.mitigations);
-    let refused = mitigations.iter().filter(|it| it.state == MitigationState::Refused);
+    let about = About::of(report, incident);
+    let refused = about.mitigations().filter(|it| it.state == MitigationState::Refused);
     let remedy = refused.filter_map(|it| match &it.why {
         MitigationReason::Failed { remedy, .. } => remedy.as_deref(),
         _ => None,
@@ -126,17 +125,16 @@ fn unstopped(incident: &IncidentReport, report: &Report) -> Advice {
     }
     let forbidden =
         |it: &&engine::MitigationReport| matches!(it.why, MitigationReason::Forbidden { .. });
-    if let Some(forbidden) = mitigations.iter().find(forbidden) {
+    if let Some(forbidden) = about.mitigations().find(forbidden) {
         let (listener, name) = (incident.listener, forbidden.mitigation.name());
         return Advice::against(&format!("tcpguard mitigation {listener} {name} auto"));
     }
-    let is_forwarded = |one: &ListenerReport| one.kind == ListenerKind::Forwarded;
     match restraint {
         Some(RestraintReason::HeldBack { by: HeldBack::AcceptQueueFull }) => Advice {
             action: Advised::CheckApplication,
             command: Some("tcpguard listeners".to_owned()),
         },
-        _ if listener.is_some_and(is_forwarded) => Advice::against(&Obstacle::NotLocal.remedy()),
+        _ if about.is_forwarded() => Advice::against(&Obstacle::NotLocal.remedy()),
         _ => Advice {
             action: Advised::RaiseBacklog,
             command: Some("tcpguard status --listeners".to_owned()),

@@ -1,5 +1,6 @@
 //! Builds the document from the engine's report and the agent's measurements.
 
+mod about;
 mod incident;
 mod interface;
 
@@ -11,6 +12,7 @@ use tcpguard_host::obstacle::Impeded;
 use tcpguard_host::time::{Clock, Time};
 
 use super::*;
+use about::About;
 pub(super) use incident::incident;
 use incident::known_obstacle;
 
@@ -136,37 +138,17 @@ fn stops(report: &Report, attack: &IncidentReport) -> bool {
     if let Some(share) = stopped_share(report, attack) {
         return share >= MOSTLY_STOPPED;
     }
-    // The flood pauses, or it is about many listeners.
-    if attack.class.is_of_host() {
-        return true;
-    }
-    let one = report.listeners.iter().any(|listener| listener.id == attack.listener_id);
-    let mut listeners =
-        report.listeners.iter().filter(|listener| !one || listener.id == attack.listener_id);
-    listeners.all(|listener| listener.state != engine::ListenerState::Attacked)
+    // The flood pauses.
+    attack.class.is_of_host() || About::of(report, attack).is_kept_away()
 }
-
-/// The share by which the clients of a second differ from their mean at most, where cookies answer them alone.
-const CLIENTS_VARY: f64 = 0.2;
 
 /// The share of an attack that is kept from the stack, out of the SYNs of the last second that
 /// completed no handshake. `None` if there were none, if the incident is no flood, and if the rate
 /// is not known.
 fn stopped_share(report: &Report, attack: &IncidentReport) -> Option<f64> {
-    let at = report.listeners.iter().find(|listener| listener.id == attack.listener_id);
-    let (stopped, all) = match at {
-        Some(at) => {
-            // A cookie that a client returns stops nothing. So little may be the clients of another second.
-            let unreturned = (at.cookie_rate - at.completions.rate).max(0.0);
-            let of_flood =
-                if unreturned > at.cookie_rate * CLIENTS_VARY { unreturned } else { 0.0 };
-            let stopped = at.dropped_rate + of_flood;
-            (stopped, stopped + at.reaching_rate)
-        }
-        None => (attack.stopped_rate, attack.syn_rate),
-    };
-    let known = at.is_some() || attack.class.is_of_host();
-    (attack.class.is_flood() && known && all > 0.0).then(|| (stopped / all).min(1.0))
+    let of_host = || attack.class.is_of_host().then_some((attack.stopped_rate, attack.syn_rate));
+    let (stopped, all) = About::of(report, attack).stopped().or_else(of_host)?;
+    (attack.class.is_flood() && all > 0.0).then(|| (stopped / all).min(1.0))
 }
 
 fn cookies(report: &Report, facts: &Facts) -> Cookies {
