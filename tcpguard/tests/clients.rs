@@ -221,8 +221,14 @@ fn the_clients_of_a_flood_of_many_listeners_are_those_of_all() {
         let lab = Lab::new(Mode::Enforce).flood(flood);
         let mut lab = (0..40).fold(lab, |lab, to| lab.listener(Server::default()).clients(few(to)));
         lab.run_until(60.0);
-        let (_, status, ..) = seen(&mut lab);
+        let (report, status, _, clock) = seen(&mut lab);
         let page = page(&status);
+        assert_eq!(report.incidents.len(), 1, "{}", lab.story());
+        let full = FullIncident::build(&report.incidents[0], &report, clock);
+        let mut explained = String::new();
+        text::attack_in_full(&mut explained, &full, &view(), false).unwrap();
+        assert!(explained.matches(" on 203.0.113.10:").count() < 8, "{explained}");
+        assert!(explained.contains(" others\n"), "{explained}");
         assert!(page.contains("UNDER ATTACK, mitigating"), "{page}");
         assert!(page.contains("of the flood at 40 listeners stopped"), "{page}");
         assert!(page.contains("handshakes/s at 40 listeners (baseline"), "{page}");

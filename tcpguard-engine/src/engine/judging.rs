@@ -1,12 +1,13 @@
 //! From the sampled flows to verdicts and the rules that these call for. There may be 65,536 flows at every poll, so the
 //! work for each is small.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
-use super::listeners::{Inspection, Pool, most_of};
+use super::listeners::{Inspection, Pool, TOGETHER, most_of};
 use super::mandate::{idle, why};
-use super::monitor::{ListenerMonitor, Shared};
+use super::monitor::ListenerMonitor;
 use super::needs::{ruled_since, without_mitigation};
 use super::pace::{CALM, due};
 use super::rule_book::signature;
@@ -63,7 +64,7 @@ impl Engine {
             let learned = self.listeners.monitors.values().filter(learns);
             self.listeners.networks.learn(now, learned.flat_map(|monitor| monitor.flows(flows)));
         }
-        let mut together = Vec::new();
+        let (mut together, mut begun) = (Vec::new(), Vec::new());
         for id in looked_at {
             let flows = self.listeners.monitors[&id].flows(flows);
             let Some(mut inspection) = self.listeners.inspect(now, id, flows, &self.mandate) else {
@@ -71,20 +72,17 @@ impl Engine {
             };
             if !inspection.is_thin() && !self.listeners.is_rolled(id) {
                 let own = self.listeners.assess(id, &inspection.cohort, Some(validated));
-                if own.class.is_flood() {
-                    if let Some(judged) = self.conclude(now, &inspection, own, None, validated) {
-                        self.act(now, &inspection, judged, validated);
-                    }
-                    if !self.listeners.is_rolled(id) {
-                        continue;
-                    }
-                } else {
-                    // It may be a part of one.
-                    inspection.own = Some(own);
+                let is_flood = own.class.is_flood();
+                // It may be a part of one.
+                inspection.own = Some(own);
+                if is_flood {
+                    begun.push(inspection);
+                    continue;
                 }
             }
             together.push(inspection);
         }
+        together.extend(self.judge_floods(now, begun, &together, validated));
         self.judge_together(now, &together, validated);
         self.listeners.ask_for_routes(now, flows, &mut self.outbox);
         // SYNs that rules drop need no cookies.
@@ -92,6 +90,46 @@ impl Engine {
         self.poll_mitigations(now, Duration::ZERO);
         self.alert_news(now);
         self.questions.ask_for_headers(&mut self.listeners, &mut self.outbox);
+    }
+
+    /// The verdicts on the flows of those listeners at which they show a flood by themselves, and the measures. As many
+    /// floods as begin alike at the same time are one, and so is one that begins like that of the host's incident, of
+    /// which listeners are among the `others`. Returns the listeners that are a part of it.
+    fn judge_floods(
+        &mut self,
+        now: Timestamp,
+        floods: Vec<Inspection>,
+        others: &[Inspection],
+        validated: &dyn ValidatedClients,
+    ) -> Vec<Inspection> {
+        let is_new = |id| {
+            let monitor = self.listeners.monitors.get(&id);
+            monitor.is_some_and(|it| it.incident.as_ref().is_none_or(|it| it.is_unreported()))
+        };
+        let begun: BTreeSet<ListenerId> =
+            floods.iter().map(|flood| flood.id).filter(|id| is_new(*id)).collect();
+        let is_part = |it: &&Inspection| begun.contains(&it.id) || self.listeners.is_rolled(it.id);
+        let parts: Vec<&Inspection> = floods.iter().chain(others).filter(is_part).collect();
+        let pool = (!begun.is_empty() && parts.len() >= TOGETHER)
+            .then(|| self.listeners.pool(now, &parts, validated));
+        let pool = pool.flatten().filter(|pool| pool.all.class.is_flood());
+        let mut rolled = BTreeSet::new();
+        for flood in &floods {
+            let is_part = |pool: &&Pool| {
+                begun.contains(&flood.id) && pool.speaks_for(&flood.cohort) == Some(true)
+            };
+            let pool = pool.as_ref().filter(is_part);
+            let all = match (pool, &flood.own) {
+                (Some(pool), _) => self.listeners.at(flood.id, pool.all.clone()),
+                (None, Some(own)) => own.clone(),
+                (None, None) => continue,
+            };
+            if let Some(judged) = self.conclude(now, flood, all, pool, validated) {
+                self.act(now, flood, judged, validated);
+            }
+            rolled.extend(self.listeners.is_rolled(flood.id).then_some(flood.id));
+        }
+        floods.into_iter().filter(|flood| rolled.contains(&flood.id)).collect()
     }
 
     /// The verdicts on the inspected flows, and the measures: at listeners with few failed handshakes, and
@@ -118,19 +156,17 @@ impl Engine {
         }
         self.fill_places(now, |engine, id| {
             let inspection = inspections.iter().find(|inspection| inspection.id == id)?;
-            let pool = pool.as_ref().filter(|pool| {
-                let speaks = || pool.speaks_for(&inspection.cohort);
-                inspection.is_thin() && speaks() == Some(true)
-            });
-            Some(match (pool, &inspection.own) {
-                (Some(pool), _) => engine.listeners.at(id, pool.all.clone()),
-                (None, Some(own)) => own.clone(),
-                (None, None) => engine.listeners.assess(id, &inspection.cohort, Some(validated)),
-            })
+            // A part of the flood stays with it.
+            if pool.as_ref().is_some_and(|pool| pool.speaks_for(&inspection.cohort) == Some(true)) {
+                return None;
+            }
+            let assess = || engine.listeners.assess(id, &inspection.cohort, Some(validated));
+            Some(inspection.own.clone().unwrap_or_else(assess))
         });
         if let Some(pool) = &pool {
             self.judge_rolled(now, inspections, pool, validated);
         }
+        self.follow_rolled(now);
         // Last, so that a flood that a rule for every listener covers gets no other rule.
         for (inspection, verdict) in judged {
             self.act(now, inspection, verdict, validated);
@@ -185,7 +221,7 @@ impl Engine {
         if self.listeners.is_harmless(now, inspection, &all) {
             return None;
         }
-        self.open_or_refine(now, id, &all);
+        self.open_or_refine(now, id, &all, pool);
         self.listeners.hand_over(id, &self.rules);
         let holding = cohort.has_resets().then(|| {
             let holding = cohort.without(|flow| flow.reset);
@@ -292,7 +328,6 @@ impl Engine {
             .filter(|inspection| self.listeners.is_rolled(inspection.id))
             .collect();
         let apart = self.listeners.apart(&members, pool, validated);
-        let held_back = self.listeners.no_shared_rules(&self.mandate);
         let source_forbidden = self.listeners.is_forbidden_somewhere(now, Mitigation::Source);
         let signature_forbidden = self.listeners.is_forbidden_somewhere(now, Mitigation::Signature);
         let inherited = self.rules.orphaned();
@@ -324,7 +359,7 @@ impl Engine {
             clients: &self.listeners.all_clients.clients,
             validated,
             exempt: &self.rules.exempt,
-            held_back,
+            held_back: None,
             unsure,
             recurrence: &self.rules.recurrence,
             inherited: &inherited,
@@ -338,9 +373,7 @@ impl Engine {
         };
         let no_rule = ask_for_rules(incident, &grounds, &pool.all, waits);
         let class = incident.class();
-        let held_back = held_back.filter(|_| class.is_flood());
-        let held_back = held_back.map(|by| RestraintReason::HeldBack { by }.into());
-        incident.note_restraint(no_rule.or(held_back), None);
+        incident.note_restraint(no_rule, None);
         for (inspection, apart) in members.into_iter().zip(apart) {
             let Some(monitor) = self.listeners.monitors.get_mut(&inspection.id) else { continue };
             if let Some(rolled) = &mut monitor.rolled {
@@ -349,7 +382,7 @@ impl Engine {
             // Rules of a time in which the listener had an incident of its own.
             let own: Vec<_> =
                 self.rules.table.signatures_of(inspection.id).filter_map(signature).collect();
-            let shares = monitor.shared != Shared::Exempting;
+            let shares = !monitor.shared.is_exempt();
             monitor.residual = Some(Residual::of(&inspection.cohort, |flow| {
                 let is_own = own.iter().any(|(mask, print)| flow.print.masked(*mask) == *print);
                 is_own || shares && incident.covers(flow)

@@ -1,30 +1,24 @@
 //! Lifecycle of an incident: from the alarm to its opening, and from there to its end.
 //!
-//! As many listeners as are reported one by one have an incident of their own: those at which the most handshakes fail.
-//! The others are reported together, as one incident of the host.
+//! A flood of many listeners is one incident of the host. As many other listeners as are reported one by one have an
+//! incident of their own, and the rest is reported with that flood.
 
 use std::time::Duration;
 
 use super::Engine;
-use super::listeners::{GATHERING, Member, RollUp, patience};
+use super::listeners::{GATHERING, Member, Pool, RollUp, patience};
 use super::monitor::{ALERT_WINDOW, ListenerMonitor, Suspect};
-use crate::evidence::{Assessment, Cohort, VerdictLine};
-use crate::incident::{EndReason, Event, Incident, NOTIFY_GROWTH, Opening};
+use crate::evidence::{Assessment, Cohort};
+use crate::incident::{EndReason, Incident, Opening};
 use crate::input::{Listener, ListenerId, Matcher, POLL, Sample, Timestamp};
 use crate::listener::Signal;
 use crate::output::Command;
-use crate::policy::SOURCES_PER_INCIDENT;
 use crate::rules::RemovalReason;
 
 /// An incident ends only after this delay, so that handshakes of the last moment of a quiet time are judged.
 /// Where no queue can be read, SYNs without a reply count once clients would have retransmitted them, after
 /// 1.5 s.
 const GIVEN: Duration = Duration::from_secs(2);
-/// Factor of failed handshakes over the listener with the fewest, from which that listener gives its slot
-/// up. An incident is reported each time a slot changes hands, and this factor bounds how often. An attacker
-/// that has a slot change hands again must send four times as much, which between 10 and a million SYN/s is
-/// possible eight times. A rate that has grown as much is reported at once in any incident.
-const MUCH: f64 = NOTIFY_GROWTH;
 
 impl Engine {
     /// Opens incidents for alarms for which no flows have come. The only evidence is that handshakes fail.
@@ -47,17 +41,27 @@ impl Engine {
                 continue;
             }
             let assessment = self.listeners.assess(id, &Cohort::default(), None);
-            self.open_or_refine(now, id, &assessment);
+            self.open_or_refine(now, id, &assessment, None);
         }
     }
 
+    /// Opens or refines the incident of a listener. `pool`: the failed handshakes of several listeners that the verdict
+    /// is about.
     pub(super) fn open_or_refine(
         &mut self,
         now: Timestamp,
         id: ListenerId,
         assessment: &Assessment,
+        pool: Option<&Pool>,
     ) {
+        let is_part = pool.is_some() && assessment.class.is_flood();
         let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
+        // An incident of which no alert was sent gives way to that of the flood.
+        let gives_way = |open: &mut Box<Incident>| is_part && open.is_unreported();
+        if let Some(open) = monitor.incident.take_if(gives_way) {
+            let (since, from, signal) = (open.detected(), open.started(), open.signal());
+            monitor.suspect = Some(Suspect { since, from, signal, moment: monitor.moment(now) });
+        }
         let suspect = monitor.suspect.take();
         if let Some(incident) = &mut monitor.incident {
             if suspect.is_none() || assessment.class.is_pressure() {
@@ -67,7 +71,7 @@ impl Engine {
             self.end(now, id, EndReason::HandshakesFail);
         }
         let Some(suspect) = suspect else { return };
-        let number = self.place(now, id);
+        let number = if is_part { None } else { self.free_place() };
         let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
         let settings = &self.mandate.settings.common;
         let opening =
@@ -165,22 +169,8 @@ impl Engine {
         }
     }
 
-    /// The number of a new incident at a listener, where there is a slot or another listener gives up its
-    /// own; `None` where it is to be reported together with others. An incident of the host exists once for
-    /// each class at most, and is always reported.
-    pub(super) fn place(&mut self, now: Timestamp, id: ListenerId) -> Option<u64> {
-        self.free_place().or_else(|| {
-            let failing = self.listeners.monitors.get(&id)?.failed_rate();
-            let (least, rate) = self.listeners.least_failing()?;
-            if failing < MUCH * rate.max(1.0) {
-                return None;
-            }
-            self.demote(now, least, id);
-            self.free_place()
-        })
-    }
-
-    /// The number of a new incident at a listener, where a slot is free.
+    /// The number of a new incident at a listener, where a slot is free; `None` where it is to be reported together
+    /// with others.
     pub(super) fn free_place(&mut self) -> Option<u64> {
         let open =
             self.listeners.monitors.values().filter(|monitor| monitor.incident.is_some()).count();
@@ -188,58 +178,6 @@ impl Engine {
             return None;
         }
         Some(self.archive.next_number())
-    }
-
-    /// A listener is reported together with others from now on: `by` has its slot.
-    fn demote(&mut self, now: Timestamp, id: ListenerId, by: ListenerId) {
-        let by = self.listeners.monitors.get(&by).map(|monitor| monitor.listener);
-        if let Some(monitor) = self.listeners.monitors.get_mut(&id) {
-            let after = monitor.counts_now();
-            monitor.incident.iter_mut().for_each(|incident| incident.keep_end(after));
-        }
-        let Some(report) = self.incident_report(id, Some(now)) else { return };
-        let Some(monitor) = self.listeners.monitors.get_mut(&id) else { return };
-        let Some(mut incident) = monitor.incident.take() else { return };
-        let signal = report.signal;
-        let moment = monitor.moment(now);
-        let suspect = Suspect { since: report.detected, from: report.started, signal, moment };
-        let alarm = (!report.class.is_pressure()).then_some(suspect);
-        let opening = Opening {
-            id: 0,
-            listener_id: id,
-            listener: report.listener,
-            signal,
-            alarm: report.record.alarm.clone(),
-            before: None,
-            moment: Some(moment),
-            started: now,
-            detected: now,
-            syns: 0,
-            matched: 0,
-            dropped: 0,
-            completed: 0,
-            baseline_completed: None,
-            syn_rate: report.syn_rate,
-        };
-        let line = VerdictLine::earlier(report.class);
-        let verdict = Assessment::of_counters(line, report.evidence.clone());
-        self.rules.removal_reasons.append(&mut incident.removal_reasons);
-        self.roll_up(now, id, alarm, opening, &verdict);
-        let Some(rolled) = &mut self.listeners.rolled else { return };
-        // A rule that acts goes on acting, as far as an incident may have so many rules.
-        let (number, most) = (rolled.incident.id(), SOURCES_PER_INCIDENT);
-        for wanted in incident.take_wanted(0) {
-            let matcher = wanted.matcher;
-            if rolled.incident.take_over(wanted, most) {
-                self.rules.table.hand_over(&matcher, number);
-            } else {
-                self.rules.removal_reasons.insert(matcher, RemovalReason::Merged);
-            }
-        }
-        if incident.takes_unreported() {
-            self.alert_with(report.clone(), None);
-        }
-        self.archive.close(report, EndReason::Merged { into: number, by }, &mut self.outbox);
     }
 
     /// Gives those listeners an incident of their own for which there is a slot by now: those with most
@@ -256,7 +194,7 @@ impl Engine {
         ranked.sort_by(|(one, _), (other, _)| other.total_cmp(one));
         for (rate, id) in ranked {
             let Some(verdict) = (rate > 0.0).then(|| verdict(self, id)).flatten() else { continue };
-            let Some(number) = self.place(now, id) else { return };
+            let Some(number) = self.free_place() else { return };
             let alarm = self.listeners.rolled.as_mut().and_then(|rolled| rolled.remove(id));
             let Some(Member { alarm: Some(alarm), .. }) = alarm else { continue };
             let Some(monitor) = self.listeners.monitors.get_mut(&id) else { continue };
@@ -298,13 +236,9 @@ impl Engine {
         let mut rolled = RollUp::new(Incident::open(now, opening, assessment));
         rolled.add(now, monitor, alarm, class);
         rolled.incident.note_actions_notified();
-        let report = rolled.incident.report(Vec::new(), None);
+        // With the other listeners of this poll.
+        rolled.incident.report_later();
         self.listeners.rolled = Some(rolled);
-        let event = Event::TooManyIncidents {
-            limit: self.mandate.settings.common.incidents as u64,
-            about: Box::new(self.mandate.facts(&report)),
-        };
-        self.outbox.alert(event, Some(report));
     }
 
     /// Counts the SYNs of its listeners, releases those that are quiet, have gone or have an incident of

@@ -222,9 +222,6 @@ impl Engine {
         let held_back = |by| RemovalReason::HeldBack { by };
         let unwanted = |matcher: &Matcher| match matcher {
             _ if self.mandate.mode == Mode::Off => Some(held_back(HeldBack::AgentOff)),
-            Matcher::Signature { listener: ListenerId::HOST, .. } => {
-                self.listeners.no_shared_rules(&self.mandate).map(held_back)
-            }
             Matcher::Signature { listener, .. } => {
                 let monitor = self.listeners.monitors.get(listener)?;
                 let forbidden = monitor.ladder.bars(Mitigation::Signature);

@@ -41,13 +41,6 @@ pub enum Event {
     IncidentUpdated(Box<IncidentFacts>),
     /// An incident of another class is over.
     IncidentEnded(Box<EndFacts>),
-    /// Further listeners are reported together, as one incident of the host.
-    TooManyIncidents {
-        /// Number of incidents that are reported one by one.
-        limit: u64,
-        /// The incident of the others.
-        about: Box<IncidentFacts>,
-    },
     /// A rule was installed.
     RuleInstalled {
         /// The rule.
@@ -462,7 +455,6 @@ impl Event {
             | Self::HandshakesUpdated(facts)
             | Self::IncidentStarted(facts)
             | Self::IncidentUpdated(facts) => facts.class.severity(),
-            Self::TooManyIncidents { .. } => Severity::Critical,
             Self::RuleWithdrawn { .. }
             | Self::RuleFailed { .. }
             | Self::RuleReverted { .. }

@@ -92,13 +92,6 @@ pub enum EndReason {
     ListenerGone,
     /// The agent restarted, and listeners that were reported together are reported anew.
     AgentRestarted,
-    /// Its listener is reported together with others from now on.
-    Merged {
-        /// Number of their incident.
-        into: u64,
-        /// The listener that took its slot, because more handshakes fail there.
-        by: Option<Listener>,
-    },
 }
 
 impl IncidentFacts {

@@ -8,8 +8,6 @@ mod record;
 mod report;
 mod restraint;
 mod retention;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,7 +27,6 @@ use crate::settings::Limits;
 pub(crate) use declined::Instead;
 pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
 pub use facts::{EndFacts, EndReason, IncidentFacts};
-pub(crate) use news::NOTIFY_GROWTH;
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
 pub use report::{ActionReport, IncidentReport, QuietReport};
 pub(crate) use restraint::without_rule;
@@ -250,6 +247,10 @@ impl Incident {
         &mut self.record
     }
 
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
     pub fn detected(&self) -> Timestamp {
         self.detected
     }
@@ -416,18 +417,7 @@ impl Incident {
         self.wanted.push(Wanted { matcher, incident: self.id, reason, ttl });
     }
 
-    /// Asks for a rule that another incident asked for so far, unless it asks for `most` rules. Returns
-    /// whether it asks for that rule now.
-    pub fn take_over(&mut self, wanted: Wanted, most: usize) -> bool {
-        let wants = self.wants(&wanted.matcher);
-        if !wants && self.wanted.len() < most {
-            self.want(wanted.matcher, wanted.reason, wanted.ttl);
-            return true;
-        }
-        wants
-    }
-
-    /// Asks no more for the rules beyond the first `kept`: they are another's, or not in the kernel yet.
+    /// Asks no more for the rules beyond the first `kept`: they are not in the kernel yet.
     pub fn take_wanted(&mut self, kept: usize) -> Vec<Wanted> {
         self.wanted.split_off(kept.min(self.wanted.len()))
     }

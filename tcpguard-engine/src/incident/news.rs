@@ -13,7 +13,7 @@ const NOTIFY_EVERY: Duration = Duration::from_secs(60);
 /// and is recognised in this time (docs/evidence/detection.md).
 const SURE_AFTER: Duration = Duration::from_secs(2);
 /// An alert about a rate that has grown by this factor is sent at once.
-pub(crate) const NOTIFY_GROWTH: f64 = 4.0;
+const NOTIFY_GROWTH: f64 = 4.0;
 
 /// State of the incident in its last alert.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,16 @@ impl Incident {
     /// Returns whether the alert about its opening waits, because a flood would contradict it a moment later.
     pub fn withholds_opening(&mut self) -> bool {
         self.notified.unreported = self.class == IncidentClass::HandshakeDegraded;
+        self.notified.unreported
+    }
+
+    /// Has its opening reported with the next news.
+    pub fn report_later(&mut self) {
+        self.notified.unreported = true;
+    }
+
+    /// Returns whether no alert about its opening was sent.
+    pub fn is_unreported(&self) -> bool {
         self.notified.unreported
     }
 

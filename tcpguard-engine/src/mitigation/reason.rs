@@ -17,8 +17,6 @@ pub enum HeldBack {
     ListenerOff,
     /// The configuration sets mode `observe` for the listener.
     ListenerObserves,
-    /// The configuration of some listener forbids such rules or sets a milder mode, and a rule would be for every one.
-    OtherListener,
     /// No SYN-ACK of the listener is seen.
     NoReplySeen,
     /// The accept queue of the listener is full.

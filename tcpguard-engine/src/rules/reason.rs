@@ -36,8 +36,6 @@ pub enum RemovalReason {
         /// The cause.
         by: HeldBack,
     },
-    /// Its listener is reported together with others, which have as many rules as an incident may have.
-    Merged,
     /// Another rule replaces it.
     Replaced {
         /// The rule.

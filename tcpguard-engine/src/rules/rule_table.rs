@@ -340,14 +340,6 @@ impl RuleTable {
         rules.filter_map(|(_, id)| self.entries.get(id))
     }
 
-    /// Makes a rule of an incident that of another.
-    pub fn hand_over(&mut self, matcher: &Matcher, incident: u64) {
-        let entry = self.by_matcher.get(matcher).and_then(|id| self.entries.get_mut(id));
-        if let Some(entry) = entry.filter(|entry| entry.incident().is_some()) {
-            entry.rule.origin = Origin::Incident(incident);
-        }
-    }
-
     fn insert(&mut self, entry: Entry) -> &mut Entry {
         self.by_matcher.insert(entry.rule.matcher, entry.rule.id);
         self.entries.entry(entry.rule.id).insert_entry(entry).into_mut()

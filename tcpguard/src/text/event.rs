@@ -37,9 +37,6 @@ pub fn event_line(event: &Event) -> String {
         Event::AttackEnded(facts)
         | Event::HandshakesRecovered(facts)
         | Event::IncidentEnded(facts) => ended(facts),
-        Event::TooManyIncidents { limit, about } => {
-            running(&format!("started beyond {limit} others"), about)
-        }
         Event::RuleInstalled { rule, origin, reason, mode, terms } => {
             let counts = match (mode, terms) {
                 (tcpguard_engine::Mode::Enforce, _) | (_, Some(_)) => "",

@@ -23,7 +23,6 @@ pub(super) fn ended(facts: &EndFacts) -> String {
         EndReason::HandshakesFail => ". Handshakes fail now".to_owned(),
         EndReason::ListenerGone => ". The listener is gone".to_owned(),
         EndReason::AgentRestarted => ". The agent restarted".to_owned(),
-        EndReason::Merged { into, .. } => format!(". Continued in #{into}"),
     };
     let count = |number: u64| short(number as f64);
     let (syns, dropped) = (facts.syns as f64, facts.dropped as f64);

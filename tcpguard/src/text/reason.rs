@@ -75,9 +75,6 @@ pub fn removal_reason(reason: &RemovalReason) -> String {
         RemovalReason::SourceCeased => "the flood no longer comes from this source".to_owned(),
         RemovalReason::Exempt { what } => format!("the source is exempt now ({what})"),
         RemovalReason::HeldBack { by } => held_back(*by).to_owned(),
-        RemovalReason::Merged => {
-            "listener merged into an incident that has its maximum of rules".to_owned()
-        }
         RemovalReason::Replaced { by } => format!("replaced by rule {}", by.0),
         RemovalReason::Unconfirmed => "not confirmed in time".to_owned(),
         RemovalReason::Operator => "by an operator".to_owned(),
@@ -136,7 +133,6 @@ pub(super) const fn held_back(by: HeldBack) -> &'static str {
         HeldBack::AgentObserves => "mode observe",
         HeldBack::ListenerOff => "mode off at this listener",
         HeldBack::ListenerObserves => "mode observe at this listener",
-        HeldBack::OtherListener => "the configuration of another listener forbids it",
         HeldBack::NoReplySeen => "no SYN-ACK of this listener is seen",
         HeldBack::AcceptQueueFull => "the accept queue is full",
     }

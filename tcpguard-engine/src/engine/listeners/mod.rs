@@ -13,7 +13,7 @@ pub(super) use clean_up::{CLEAN_LIMIT, CLEANED_AT_ONCE};
 pub(super) use inspection::{GATHERING, Inspection, patience};
 pub(super) use rollup::{Member, RollUp};
 pub(super) use ruled::{acting_since, active_rules};
-pub(super) use together::{Pool, most_of};
+pub(super) use together::{Pool, TOGETHER, most_of};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -127,18 +127,6 @@ impl Listeners {
         if let Some(rolled) = &mut self.rolled {
             rolled.incident.take_up(None);
         }
-    }
-
-    /// The listener with an incident of its own at which the fewest handshakes fail, and how many a second.
-    pub fn least_failing(&self) -> Option<(ListenerId, f64)> {
-        let rate = |monitor: &ListenerMonitor| match monitor.handshakes_failed() {
-            true => monitor.failed_rate(),
-            // Nothing is done about pressure, wherever it is reported.
-            false => 0.0,
-        };
-        let open = self.monitors.values().filter(|monitor| monitor.incident.is_some());
-        let rates = open.map(|monitor| (monitor.id, rate(monitor)));
-        rates.min_by(|(_, one), (_, other)| one.total_cmp(other))
     }
 
     /// SYNs of the last poll that the stack answered although the XDP program could not read them, or that took the

@@ -1,4 +1,5 @@
-//! Alarms beyond the number of incidents that are tracked one by one: one incident of the host.
+//! A flood of many listeners, and alarms beyond the number of incidents that are tracked one by one: one incident of the
+//! host.
 //!
 //! It is an incident like any other. The failed handshakes of its listeners are judged together
 //! ([`super::together`]), it may have a signature rule for every listener, and each of its listeners climbs
@@ -11,14 +12,13 @@ use tcpguard_common::abi::{Fingerprint, Mask};
 
 use super::Listeners;
 use crate::engine::mandate::Mandate;
-use crate::engine::monitor::{ALERT_WINDOW, ListenerMonitor, Rolled, Shared, Suspect};
+use crate::engine::monitor::{ALERT_WINDOW, ListenerMonitor, Rolled, Suspect};
 use crate::engine::monitors::Monitors;
 use crate::engine::rule_book::{RuleBook, signature};
 use crate::evidence::IncidentClass;
 use crate::incident::{Event, Incident, IncidentReport};
 use crate::input::{ListenerCounters, ListenerId, Mitigation, Timestamp};
 use crate::listener::Tick;
-use crate::mitigation::HeldBack;
 
 /// Listeners that are named one by one. The list of actions holds more, because it also lists the
 /// mitigations.
@@ -195,19 +195,9 @@ impl Listeners {
         id: ListenerId,
         rules: &RuleBook,
     ) -> Vec<(Mask, Fingerprint)> {
-        let exempt =
-            self.monitors.get(&id).is_some_and(|monitor| monitor.shared == Shared::Exempting);
+        let exempt = self.monitors.get(&id).is_some_and(|monitor| monitor.shared.is_exempt());
         let shared = rules.table.signatures_of(ListenerId::HOST).filter(|_| !exempt);
         shared.filter_map(signature).collect()
-    }
-
-    /// Returns the reason that there may be no rule for every listener; `None` where there may be one.
-    pub fn no_shared_rules(&self, mandate: &Mandate) -> Option<HeldBack> {
-        let exempt = |monitor: &ListenerMonitor| {
-            monitor.ladder.bars(Mitigation::Signature)
-                || mandate.held_back(monitor.listener).is_some()
-        };
-        self.monitors.all().any(exempt).then_some(HeldBack::OtherListener)
     }
 
     /// Returns whether an operator forbids rules of a kind anywhere.

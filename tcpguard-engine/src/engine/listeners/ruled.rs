@@ -32,7 +32,8 @@ impl Listeners {
     }
 
     /// Lets incidents ask for no rules where rules are held back or forbidden. A rule in the kernel drops, whatever
-    /// the settings of the listener, and so it must not be there.
+    /// the settings of the listener, and so it must not be there. Those for every listener exempt it
+    /// ([`Self::exempt_listeners`]).
     pub fn hold_back(&mut self, mandate: &Mandate) {
         for monitor in self.monitors.values_mut() {
             let Some(incident) = &mut monitor.incident else { continue };
@@ -45,13 +46,6 @@ impl Listeners {
                     incident.release_mitigation(mitigation, &RemovalReason::Forbidden);
                 }
             }
-        }
-        if self.rolled.is_some()
-            && let Some(by) = self.no_shared_rules(mandate)
-            && let Some(rolled) = &mut self.rolled
-        {
-            let why = RemovalReason::HeldBack { by };
-            rolled.incident.release_mitigation(Mitigation::Signature, &why);
         }
     }
 
@@ -200,6 +194,12 @@ impl Listeners {
             };
             let is_answered = || monitor.is_answered(now);
             let shared = match monitor.shared {
+                // Before there is such a rule.
+                _ if monitor.ladder.bars(Mitigation::Signature)
+                    || mandate.held_back(monitor.listener).is_some() =>
+                {
+                    Shared::Barred
+                }
                 _ if !acts => Shared::Alike,
                 Shared::Exempting if is_answered() || !monitor.handshakes_failed() => {
                     Shared::Exempting
@@ -208,8 +208,8 @@ impl Listeners {
                 _ if is_answered() || monitor.loses_clients(MOSTLY) => Shared::Exempting,
                 _ => Shared::Harmful,
             };
-            let exempt = shared == Shared::Exempting;
-            if exempt != (monitor.shared == Shared::Exempting) {
+            let exempt = shared.is_exempt();
+            if exempt != monitor.shared.is_exempt() {
                 changed.push((monitor.id, monitor.listener, exempt));
             }
             monitor.shared = shared;

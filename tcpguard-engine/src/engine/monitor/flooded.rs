@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::shared_rules::Shared;
 use super::{ListenerMonitor, RATE_SPAN};
 use crate::evidence::IncidentClass;
 use crate::incident::Incident;
@@ -77,7 +76,7 @@ impl ListenerMonitor {
         let covered = |residual: Residual| residual.share <= LEFT;
         let shares =
             self.rolled.is_some() || self.is_flooded() && self.residual.is_some_and(covered);
-        shares && self.shared != Shared::Exempting
+        shares && !self.shared.is_exempt()
     }
 
     /// Returns whether a full queue left most SYNs of the last moment without an answer.

@@ -48,7 +48,7 @@ impl ListenerMonitor {
             && (queues.accept, queues.half_open.unwrap_or(0)) == (0, 0)
             && self.ladder.is_idle()
             && self.withheld.is_empty()
-            && self.shared == Shared::Alike
+            && matches!(self.shared, Shared::Alike | Shared::Barred)
             && !(self.passes_excess || self.sends_ahead || self.overload_reported || self.dismissed)
             && !(egress.asks_for_count() || egress.asks_for_routes(now))
     }

@@ -14,6 +14,14 @@ pub(crate) enum Shared {
     Harmful,
     /// The rules do not apply to it.
     Exempting,
+    /// Nor here, by its configuration.
+    Barred,
+}
+
+impl Shared {
+    pub fn is_exempt(self) -> bool {
+        matches!(self, Self::Exempting | Self::Barred)
+    }
 }
 
 impl ListenerMonitor {
@@ -28,7 +36,7 @@ impl ListenerMonitor {
 
     /// The reason for cookies where clients have a signature that is dropped everywhere.
     pub fn resembles_the_flood(&self) -> Option<MitigationReason> {
-        let resembles = self.shared != Shared::Alike;
+        let resembles = matches!(self.shared, Shared::Harmful | Shared::Exempting);
         resembles.then_some(MitigationReason::ClientsMatchSharedRule)
     }
 }

@@ -57,8 +57,9 @@ pub(in crate::documents) fn incident(
 
 fn baseline(incident: &IncidentReport) -> Option<f64> {
     let at_alarm = incident.record.at_alarm.as_ref()?;
-    // 0 means that the rate is not known.
-    Some(at_alarm.statistics.baseline_syn_rate).filter(|rate| *rate > 0.0).map(number)
+    // 0 means that the rate is not known. That of several listeners is that of the first.
+    let is_known = |rate: &f64| *rate > 0.0 && incident.listeners <= 1;
+    Some(at_alarm.statistics.baseline_syn_rate).filter(is_known).map(number)
 }
 
 /// Advice for the operator about an open incident.

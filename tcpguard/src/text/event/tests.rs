@@ -82,16 +82,14 @@ fn incidents() -> Vec<Event> {
                 _ => [Event::IncidentStarted(facts()), Event::IncidentUpdated(facts())],
             });
             let (listener, listeners) = (Listener::HOST, 4096);
-            let about = Box::new(IncidentFacts { listener, listeners, ..*facts() });
-            all.push(Event::TooManyIncidents { limit: 64, about });
+            let of_many = IncidentFacts { listener, listeners, ..*facts() };
+            all.push(Event::AttackStarted(Box::new(of_many)));
         }
         for why in [
             EndReason::Quiet { for_s: 30 },
             EndReason::HandshakesFail,
             EndReason::ListenerGone,
             EndReason::AgentRestarted,
-            EndReason::Merged { into: 12_346, by: Some(listener()) },
-            EndReason::Merged { into: 12_346, by: None },
         ] {
             let end = end(class, why);
             all.push(match class {
@@ -168,7 +166,6 @@ fn rules() -> Vec<Event> {
         HeldBack::AgentObserves,
         HeldBack::ListenerOff,
         HeldBack::ListenerObserves,
-        HeldBack::OtherListener,
         HeldBack::NoReplySeen,
         HeldBack::AcceptQueueFull,
     ] {
@@ -184,8 +181,7 @@ fn rules() -> Vec<Event> {
         RemovalReason::ManySources,
         RemovalReason::SourceCeased,
         RemovalReason::Exempt { what: "default gateway".to_owned() },
-        RemovalReason::HeldBack { by: HeldBack::OtherListener },
-        RemovalReason::Merged,
+        RemovalReason::HeldBack { by: HeldBack::AcceptQueueFull },
         RemovalReason::Replaced { by: RuleId(8) },
         RemovalReason::Unconfirmed,
         RemovalReason::Operator,

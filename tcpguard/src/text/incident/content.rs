@@ -1,6 +1,6 @@
 //! Content of the pages about an incident, in blocks.
 
-use tcpguard_engine::{IncidentClass, Measured, Rates, Scope};
+use tcpguard_engine::{Event, IncidentClass, Measured, Rates, Scope};
 use tcpguard_host::time::Time;
 use tcpguard_host::units::{counted, elapsed, percent, short, span};
 
@@ -13,7 +13,7 @@ use super::super::status::as_typed;
 use super::block::{Block, Item, Section};
 use super::phrases;
 use crate::documents::{
-    Advised, FullIncident, Incident, Moment, Record, RuleRecord, SynHeader, decoded,
+    Action, Advised, FullIncident, Incident, Moment, Record, RuleRecord, SynHeader, decoded,
 };
 
 /// Share of the SYNs of failed handshakes from which a source dominates.
@@ -250,9 +250,15 @@ pub fn actions(full: &FullIncident, shown: Shown<'_>) -> Option<Section> {
 fn done(full: &FullIncident, shown: Shown<'_>) -> Vec<Block> {
     let FullIncident { incident, record, .. } = full;
     let mut blocks = Vec::new();
-    let actions = incident.actions.iter().map(|action| {
+    // The listeners of a flood join it together.
+    let joins = |action: &Action| matches!(action.action, Event::ListenerJoined { .. });
+    let at_once = |one: &Action, other: &Action| joins(one) && joins(other) && one.at == other.at;
+    let actions = incident.actions.chunk_by(at_once).map(|group| {
+        let (action, others) = (&group[0], group.len() - 1);
         let after = elapsed(between(incident.since, action.at));
-        Item::plain(format!("{} (+{after}) {}", shown(action.at), event_line(&action.action)))
+        let others = if others > 0 { format!(" and {others} others") } else { String::new() };
+        let what = event_line(&action.action);
+        Item::plain(format!("{} (+{after}) {what}{others}", shown(action.at)))
     });
     let actions: Vec<_> = actions.collect();
     if !actions.is_empty() {
