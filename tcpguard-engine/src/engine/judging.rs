@@ -108,16 +108,17 @@ impl Engine {
         };
         let begun: BTreeSet<ListenerId> =
             floods.iter().map(|flood| flood.id).filter(|id| is_new(*id)).collect();
-        let is_part = |it: &&Inspection| begun.contains(&it.id) || self.listeners.is_rolled(it.id);
+        let together = begun.len() >= TOGETHER;
+        let is_part = |it: &&Inspection| {
+            together && begun.contains(&it.id) || self.listeners.is_rolled(it.id)
+        };
         let parts: Vec<&Inspection> = floods.iter().chain(others).filter(is_part).collect();
         let pool = (!begun.is_empty() && parts.len() >= TOGETHER)
             .then(|| self.listeners.pool(now, &parts, validated));
         let pool = pool.flatten().filter(|pool| pool.all.class.is_flood());
         let mut rolled = BTreeSet::new();
         for flood in &floods {
-            let is_part = |pool: &&Pool| {
-                begun.contains(&flood.id) && pool.speaks_for(&flood.cohort) == Some(true)
-            };
+            let is_part = |pool: &&Pool| begun.contains(&flood.id) && pool.is_that_of(flood);
             let pool = pool.as_ref().filter(is_part);
             let all = match (pool, &flood.own) {
                 (Some(pool), _) => self.listeners.at(flood.id, pool.all.clone()),

@@ -7,7 +7,7 @@ use super::assess::Assessment;
 use super::class::StoppedBy;
 use super::cohort::{Cohort, EXAMINED, Failing};
 use super::retransmissions::are_retransmitted_more;
-use super::signature::FINGERPRINT_SHARE;
+use super::signature::{Candidate, FINGERPRINT_SHARE};
 use super::verdict::SINGLE_SOURCE_SHARE;
 use super::victims::Victims;
 use crate::input::one_in;
@@ -33,27 +33,41 @@ impl Cohort {
     }
 }
 
+/// Share of the flows that are so, by weight.
+fn share(cohort: &Cohort, is: impl Fn(&Failing) -> bool) -> f64 {
+    let like_it = cohort.failing.iter().filter(|flow| is(flow));
+    let weight: u64 = like_it.map(|flow| flow.weight).sum();
+    weight as f64 / cohort.weight().max(1) as f64
+}
+
+fn has_look_of(tool: &Candidate, cohort: &Cohort) -> bool {
+    share(cohort, |flow| flow.print.masked(tool.mask) == tool.print) >= FINGERPRINT_SHARE
+}
+
 impl Assessment {
+    fn tool(&self) -> Option<&Candidate> {
+        self.signature.as_ref().filter(|look| look.is_a_tools())
+    }
+
+    /// Returns whether the flood of `own`, which is the verdict on these flows of one listener, is that of several
+    /// listeners: it has the same tool, or neither has one.
+    pub fn is_that_of(&self, own: &Self, cohort: &Cohort) -> bool {
+        self.speaks_for(cohort) == Some(true)
+            && self.tool().map_or(own.tool().is_none(), |tool| has_look_of(tool, cohort))
+    }
+
     /// Returns whether this verdict on the flows of several listeners is one on the flows of this listener among
     /// them. Its flows have the fingerprint of the tool that the verdict found. Or they come from the few
     /// sources that it found. Or, where SYNs have nothing in common, they are known to be retransmitted no
     /// more than those of all. The clients of a listener with a path that breaks meanwhile fit none of these.
     /// `None` while it is not known whether they are retransmitted.
+    ///
+    /// [`Self::is_that_of`] is stricter.
     pub fn speaks_for(&self, cohort: &Cohort) -> Option<bool> {
         if !self.class.is_flood() || cohort.failing.is_empty() {
             return Some(false);
         }
-        let share = |is: &dyn Fn(&Failing) -> bool| {
-            let like_it = cohort.failing.iter().filter(|flow| is(flow));
-            let weight: u64 = like_it.map(|flow| flow.weight).sum();
-            weight as f64 / cohort.weight().max(1) as f64
-        };
-        let tool = self.signature.as_ref().filter(|look| look.is_a_tools());
-        let has_its_look = tool.is_some_and(|tool| {
-            let alike = |flow: &Failing| flow.print.masked(tool.mask) == tool.print;
-            share(&alike) >= FINGERPRINT_SHARE
-        });
-        if has_its_look {
+        if self.tool().is_some_and(|tool| has_look_of(tool, cohort)) {
             return Some(true);
         }
         // A share alone decides nothing: a flood may have it at all of them.
@@ -67,7 +81,7 @@ impl Assessment {
                 let from_there = |flow: &Failing| {
                     networks.iter().any(|network| network.net.contains(&flow.addr))
                 };
-                share(&from_there) >= SINGLE_SOURCE_SHARE
+                share(cohort, from_there) >= SINGLE_SOURCE_SHARE
             }
             _ => true,
         })

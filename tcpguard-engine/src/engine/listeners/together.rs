@@ -39,6 +39,13 @@ impl Pool {
         self.all.speaks_for(cohort)
     }
 
+    /// Returns whether the flood of one listener is theirs.
+    pub fn is_that_of(&self, inspection: &Inspection) -> bool {
+        let own = inspection.own.as_ref();
+        self.listeners >= TOGETHER
+            && own.is_some_and(|own| self.all.is_that_of(own, &inspection.cohort))
+    }
+
     /// The handshakes without those that clients reset, and the verdict on them.
     pub fn holding(&self) -> (&Cohort, &Assessment) {
         self.held.as_ref().map_or((&self.cohort, &self.all), |(held, verdict)| (held, verdict))
