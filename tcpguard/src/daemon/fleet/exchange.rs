@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::inbox::{Inbox, Lost};
 use super::server::Report;
-use crate::documents::{Fleet, FleetHint};
+use crate::documents::Fleet;
 use crate::text::fleet_refusal;
 
 /// Interval of the reports while nothing is the matter. Otherwise there is one for each poll.
@@ -144,7 +144,7 @@ impl Exchange {
             connected: self.is_connected(),
             heard_at: self.heard.map(|at| clock.time_at(at)),
             hints: hints.len() as u32,
-            top_hints: hints.iter().take(HINTS).map(FleetHint::build).collect(),
+            top_hints: hints.into_iter().take(HINTS).map(HintReport::in_words).collect(),
             refused: self.refusals(),
             dropped: self.dropped(),
         }
