@@ -64,7 +64,7 @@ pub use output::{
     SharedEvidence, SignatureEvidence, Victim,
 };
 pub use policy::SOURCES_PER_INCIDENT;
-pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleReport};
+pub use rules::{AllowReport, COMPLETED_SHARE, RemovalReason, RuleOrigin, RuleReport};
 pub use settings::{
     Limits, Override, Place, Settings, SettingsError, Threshold, Tuning, threshold, thresholds,
 };

@@ -524,7 +524,7 @@ fn an_address_is_explained_at_one_port() {
     let explained = |listeners: &'static [&'static str]| {
         move |request: &Request| match request {
             Request::Explain { prefix, port } => Response::Explained(Box::new(Explanation {
-                prefix: prefix.to_string(),
+                prefix: *prefix,
                 port: *port,
                 listeners: listeners.iter().map(|&one| one.to_owned()).collect(),
                 closed: Vec::new(),

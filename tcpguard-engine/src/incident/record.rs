@@ -222,7 +222,7 @@ mod tests {
             kind: Mitigation::Source,
             matches: String::new(),
             ports: crate::input::Ports::EVERY,
-            origin: "incident".to_owned(),
+            origin: crate::rules::RuleOrigin::Incident,
             incident: Some(1),
             reason: RuleReason::Found,
             created_at: Timestamp::default(),

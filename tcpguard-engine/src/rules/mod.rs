@@ -16,5 +16,5 @@ pub(crate) use meter::{COMPLETED_MIN, COMPLETED_WINDOW, MOSTLY};
 pub(crate) use plan::{Change, Wanted, plan};
 pub use reason::RemovalReason;
 pub(crate) use recurrence::{RULE_TTL, Recurrence};
-pub use report::{AllowReport, RuleReport};
+pub use report::{AllowReport, RuleOrigin, RuleReport};
 pub(crate) use rule_table::{Entry, Life, RuleTable, Terms};

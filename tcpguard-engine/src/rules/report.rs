@@ -3,11 +3,27 @@
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::Display;
 
 use crate::input::{
     FleetName, Listener, ListenerId, Matcher, Mitigation, Origin, Ports, Rule, RuleId, RuleReason,
     Timestamp, describe, map_time, signature_in_words,
 };
+
+/// Origin of a rule, as it is reported.
+#[derive(Clone, Debug, Deserialize, Display, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum RuleOrigin {
+    /// Made for an incident.
+    Incident,
+    /// Made by an operator of this host.
+    Operator,
+    /// Made by an operator of the fleet: the name of the rule.
+    #[serde(untagged)]
+    #[strum(to_string = "{0}")]
+    Fleet(String),
+}
 
 /// One rule: the SYNs that it drops, its reason, lifetime and counters.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -23,7 +39,8 @@ pub struct RuleReport<At = Timestamp> {
     #[schemars(with = "Vec<u16>")]
     pub ports: Ports,
     /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet such as `fleet:ops/42`.
-    pub origin: String,
+    #[schemars(with = "String")]
+    pub origin: RuleOrigin,
     /// Number of the incident for which the rule was made; `null` for a rule of an operator.
     pub incident: Option<u64>,
     /// Reason for which the rule was made.
@@ -55,7 +72,7 @@ map_time!(
 impl<At> RuleReport<At> {
     /// Returns whether an operator of the fleet made it.
     pub fn is_of_fleet(&self) -> bool {
-        self.origin.starts_with("fleet:")
+        matches!(self.origin, RuleOrigin::Fleet(_))
     }
 
     /// Returns the matcher with its ports: `192.0.2.0/24 to port 443`.
@@ -91,9 +108,9 @@ impl RuleReport {
             }
         };
         let (origin, incident) = match &rule.origin {
-            Origin::Incident(id) => ("incident".to_owned(), Some(*id)),
-            Origin::Operator { .. } => ("operator".to_owned(), None),
-            Origin::Fleet(name) => (name.to_string(), None),
+            Origin::Incident(id) => (RuleOrigin::Incident, Some(*id)),
+            Origin::Operator { .. } => (RuleOrigin::Operator, None),
+            Origin::Fleet(name) => (RuleOrigin::Fleet(name.to_string()), None),
         };
         Self {
             id: rule.id,

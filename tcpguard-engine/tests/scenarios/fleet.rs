@@ -327,7 +327,7 @@ fn allow(serial: u64, prefix: &str) -> FleetMessage {
 
 /// The rules, each with its origin.
 fn rules(lab: &Lab) -> Vec<(String, String)> {
-    let rules = lab.report().rules.into_iter().map(|rule| (rule.matches, rule.origin));
+    let rules = lab.report().rules.into_iter().map(|rule| (rule.matches, rule.origin.to_string()));
     let rules: Vec<_> = rules.collect();
     assert_eq!(rules.len(), lab.kernel.rules().count(), "the kernel has the same");
     rules

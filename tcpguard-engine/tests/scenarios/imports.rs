@@ -45,7 +45,7 @@ fn report(added: u32, kept: u32, removed: u32, total: u32) -> ImportReport {
 
 /// Rules with their matchers, in the order of their numbers.
 fn found(lab: &Lab) -> Vec<(u32, String, String)> {
-    let plain = |rule: RuleReport| (rule.id.0, rule.matches, rule.origin);
+    let plain = |rule: RuleReport| (rule.id.0, rule.matches, rule.origin.to_string());
     let rules: Vec<_> = lab.report().rules.into_iter().map(plain).collect();
     assert_eq!(rules.len(), lab.kernel.rules().count(), "the kernel has the same");
     rules

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use tcpguard_engine::{
     ClientsWithin, Command, Event, Force, HeldBack, Limits, ListenerState, Matcher, Mitigation,
     Mode, Order, Origin, Ports, RemovalReason, Request, RequestError, Response, Rule, RuleId,
-    RuleReason, RuleReport, Which, Whose,
+    RuleOrigin, RuleReason, RuleReport, Which, Whose,
 };
 
 use crate::sim::*;
@@ -61,7 +61,7 @@ fn a_block_lives_as_long_as_asked_and_no_longer() {
     let mut lab = lab();
     let rule = block(&mut lab, "192.0.2.77/24", 20, false).expect("blocked");
     assert_eq!((rule.kind, rule.matches.as_str()), (Mitigation::Source, "192.0.2.0/24"));
-    assert_eq!((rule.origin.as_str(), rule.incident), ("operator", None));
+    assert_eq!((rule.origin, rule.incident), (RuleOrigin::Operator, None));
     assert_eq!(rule.reason, RuleReason::Given { text: "abuse report".to_owned() });
     lab.run_until(29.9);
     assert_eq!(lab.report().rules.len(), 1);
@@ -192,10 +192,10 @@ fn a_block_over_an_automatic_rule_makes_it_the_operators() {
     let attacker = Sources::One([198, 51, 100, 7].into());
     let mut lab = at_its_end().flood(alike(2000.0, 10.1, 30.1, attacker));
     lab.run_until(15.0);
-    assert_eq!(lab.report().rules[0].origin, "incident", "{}", lab.story());
+    assert_eq!(lab.report().rules[0].origin, RuleOrigin::Incident, "{}", lab.story());
 
     let rule = block(&mut lab, "198.51.100.7/32", 600, false).expect("blocked");
-    assert_eq!((rule.id, rule.origin.as_str()), (RuleId(0), "operator"));
+    assert_eq!((rule.id, rule.origin), (RuleId(0), RuleOrigin::Operator));
     let in_kernel: Vec<_> = lab.kernel.rules().map(|rule| (rule.id, &rule.origin)).collect();
     assert_eq!(in_kernel, [(RuleId(0), &Origin::Operator { uid: 1000 })]);
     assert_eq!(lab.removed.len(), 0, "there is no gap");

@@ -1,7 +1,7 @@
 //! `tcpguard rules`: lists, exports and removes rules.
 
 use ipnet::IpNet;
-use tcpguard_engine::Whose;
+use tcpguard_engine::{RuleOrigin, Whose};
 
 use super::args::{ExportArgs, FlushArgs, ListArgs, Origin, RulesVerb, UnblockArgs};
 use super::error::CliError;
@@ -70,7 +70,7 @@ impl ListArgs {
     fn lists(&self, rule: &Rule) -> bool {
         let of_origin = match self.origin {
             None | Some(Origin::All) => true,
-            Some(Origin::Manual) => rule.origin == "operator",
+            Some(Origin::Manual) => rule.origin == RuleOrigin::Operator,
             Some(Origin::Fleet) => rule.is_of_fleet(),
             Some(Origin::Auto) => rule.incident.is_some(),
         };
@@ -86,14 +86,13 @@ impl ListArgs {
     /// Returns whether a prefix of the allowlist passes the options. An exemption is always made by an
     /// operator, of this host or of the fleet.
     fn lists_allowed(&self, allowed: &Allowed) -> bool {
-        let fits = allowed.prefix.parse().is_ok_and(|prefix| self.fits(prefix));
         let of_origin = match self.origin {
             None | Some(Origin::All) => true,
             Some(Origin::Manual) => allowed.fleet.is_none(),
             Some(Origin::Fleet) => allowed.fleet.is_some(),
             Some(Origin::Auto) => false,
         };
-        fits && of_origin
+        self.fits(allowed.prefix) && of_origin
     }
 
     fn fits(&self, prefix: IpNet) -> bool {
@@ -105,7 +104,7 @@ impl ListArgs {
 /// Writes the rules in the form that [`super::import`] reads.
 fn export(args: &ExportArgs, session: &mut Session<'_>) -> anyhow::Result<()> {
     let rules = session.client.ask(Request::Rules, Response::try_as_rules)?.rules;
-    let wanted = rules.iter().filter(|rule| args.all || rule.origin == "operator");
+    let wanted = rules.iter().filter(|rule| args.all || rule.origin == RuleOrigin::Operator);
     let rules: Vec<ExportedRule> =
         wanted.filter_map(|rule| ExportedRule::of(rule, text::rule_reason(&rule.reason))).collect();
     if session.json {
@@ -139,7 +138,7 @@ mod tests {
             kind: if matches.contains('/') { Mitigation::Source } else { Mitigation::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
-            origin: if incident.is_some() { "incident" } else { "operator" }.to_owned(),
+            origin: incident.map_or(RuleOrigin::Operator, |_| RuleOrigin::Incident),
             incident,
             reason: RuleReason::Imported,
             created_at: at,
@@ -193,7 +192,10 @@ mod tests {
 
     #[test]
     fn rules_of_the_fleet_are_an_origin_of_their_own() {
-        let rule = Rule { origin: "fleet:ops/42".to_owned(), ..rule("203.0.113.0/24", None) };
+        let rule = Rule {
+            origin: RuleOrigin::Fleet("fleet:ops/42".to_owned()),
+            ..rule("203.0.113.0/24", None)
+        };
         let listed = |origin| ListArgs { origin: Some(origin), ..ListArgs::default() }.lists(&rule);
         assert!(listed(Origin::Fleet) && listed(Origin::All));
         assert!(!listed(Origin::Manual) && !listed(Origin::Auto));
@@ -203,7 +205,7 @@ mod tests {
     fn the_allowlist_is_an_operators() {
         let at = Time("2026-01-02T03:04:05Z".parse().unwrap());
         let allowed = Allowed {
-            prefix: "203.0.113.0/24".to_owned(),
+            prefix: "203.0.113.0/24".parse().unwrap(),
             reason: String::new(),
             uid: 0,
             fleet: None,

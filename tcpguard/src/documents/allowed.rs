@@ -1,5 +1,6 @@
 //! The allowlist.
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine::AllowReport;
@@ -9,7 +10,8 @@ use tcpguard_host::time::{Clock, Time};
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Allowed {
     /// Sources that are exempt.
-    pub prefix: String,
+    #[schemars(with = "String")]
+    pub prefix: IpNet,
     /// Reason for the exemption.
     pub reason: String,
     /// User id of the operator; 0 for an operator of the fleet.
@@ -30,7 +32,7 @@ impl Allowed {
     /// Builds the entry from the engine's report.
     pub fn build(allowed: &AllowReport, clock: Clock) -> Self {
         Self {
-            prefix: allowed.net.to_string(),
+            prefix: allowed.net,
             reason: allowed.reason.clone(),
             uid: allowed.uid,
             fleet: allowed.fleet.as_ref().map(ToString::to_string),

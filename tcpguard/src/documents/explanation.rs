@@ -13,7 +13,8 @@ use super::{Allowed, Mitigation, Rule, Source};
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Explanation {
     /// Prefix that the explanation is about; an address is a prefix of full length.
-    pub prefix: String,
+    #[schemars(with = "String")]
+    pub prefix: IpNet,
     /// Local port of the SYNs; `null`: any port.
     pub port: Option<u16>,
     /// Address and port of each listener that is monitored on this port and that the prefix can reach; empty
@@ -264,12 +265,11 @@ impl Explanation {
 
     /// Returns the rule that decides about all SYNs of the prefix, and those that decide about parts of them.
     fn by_source(&self) -> (Option<&Rule>, impl Iterator<Item = &Rule>) {
-        let net = |text: &str| text.parse::<IpNet>().ok();
-        let about = net(&self.prefix);
+        let about = self.prefix;
         let covers = move |rule: &&Rule| {
             // If the explanation is about any port, a rule for certain ports decides about a part of the SYNs.
             (self.port.is_some() || rule.ports.is_every())
-                && about.zip(rule.prefix()).is_some_and(|(about, rule)| rule.contains(&about))
+                && rule.prefix().is_some_and(|rule| rule.contains(&about))
         };
         let asked = |rule: &&Rule| {
             let length = rule.prefix().map_or(0, |net| net.prefix_len());
@@ -281,7 +281,7 @@ impl Explanation {
 
     fn exempted(&self) -> Option<Decision> {
         let why = self.exempt.as_ref()?;
-        let allowed = self.allowed.iter().find(|allowed| why.contains(&allowed.prefix));
+        let allowed = self.allowed.iter().find(|allowed| why.contains(&allowed.prefix.to_string()));
         Some(Decision {
             since: allowed.map(|allowed| allowed.created_at),
             until: allowed.map(|allowed| allowed.expires_at),
@@ -295,12 +295,7 @@ impl Explanation {
 
     /// Returns whether the exemption is that of clients, whose first SYNs pass signature rules and limits.
     fn is_client(&self) -> bool {
-        let net = |text: &str| text.parse::<IpNet>().ok();
-        let about = net(&self.prefix);
-        let covers = |allowed: &Allowed| {
-            net(&allowed.prefix).zip(about).is_some_and(|(all, one)| all.contains(&one))
-        };
-        self.allowed.iter().any(covers)
+        self.allowed.iter().any(|allowed| allowed.prefix.contains(&self.prefix))
     }
 
     fn validated_client(&self) -> Option<Decision> {
@@ -346,7 +341,7 @@ const fn of_mitigation(mitigation: DecidedBy, exemption: Option<DecidedBy>) -> O
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{MitigationState, Ports, RuleId};
+    use tcpguard_engine::{MitigationState, Ports, RuleId, RuleOrigin};
 
     use super::*;
 
@@ -360,7 +355,7 @@ mod tests {
             kind: if matches.contains('/') { Name::Source } else { Name::Signature },
             matches: matches.to_owned(),
             ports: Ports::EVERY,
-            origin: String::new(),
+            origin: RuleOrigin::Operator,
             incident,
             reason: RuleReason::Given { text: "why not".to_owned() },
             created_at: time("03:04:05"),
@@ -388,7 +383,7 @@ mod tests {
 
     fn nothing() -> Explanation {
         Explanation {
-            prefix: "203.0.113.7/32".to_owned(),
+            prefix: "203.0.113.7/32".parse().unwrap(),
             port: None,
             listeners: Vec::new(),
             closed: Vec::new(),
@@ -459,7 +454,7 @@ mod tests {
             &exempt,
         );
         let entry = Allowed {
-            prefix: "203.0.113.0/24".to_owned(),
+            prefix: "203.0.113.0/24".parse().unwrap(),
             reason: "partner".to_owned(),
             uid: 0,
             fleet: None,
@@ -492,7 +487,7 @@ mod tests {
         assert_eq!(by(&about), ["source 2"]);
         about.completed_at = Some(time("03:00:00"));
         assert_eq!(by(&about), ["client"], "the wider rule by an operator is not asked");
-        about.prefix = "203.0.113.0/25".to_owned();
+        about.prefix = "203.0.113.0/25".parse().unwrap();
         about.completed_at = None;
         assert_eq!(by(&about), ["source 2", "source 1"]);
     }
@@ -516,7 +511,7 @@ mod tests {
         let mut about = nothing();
         about.exempt = Some("allowlisted: our monitoring (203.0.113.0/24)".to_owned());
         about.allowed = vec![Allowed {
-            prefix: "203.0.113.0/24".to_owned(),
+            prefix: "203.0.113.0/24".parse().unwrap(),
             reason: "our monitoring".to_owned(),
             uid: 0,
             fleet: None,

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use tcpguard_engine::{Mitigation, Ports};
+use tcpguard_engine::{Mitigation, Ports, RuleOrigin};
 
 use super::Rule;
 
@@ -27,7 +27,8 @@ pub struct ExportedRule {
     /// Reason for the rule.
     pub reason: String,
     /// Origin of the rule: `incident`, `operator`, or the name of a rule of the fleet.
-    pub origin: String,
+    #[schemars(with = "String")]
+    pub origin: RuleOrigin,
 }
 
 impl ExportedRule {

@@ -15,11 +15,13 @@ use crate::documents::{DecidedBy, Decision, Explanation, Judged, Outcome, Replie
 pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::Result {
     let about = &judged.about;
     // A single address as it is typed.
-    let prefix = about.prefix.strip_suffix(if about.prefix.contains(':') { "/128" } else { "/32" });
-    let prefix = prefix.unwrap_or(&about.prefix);
+    let prefix = match about.prefix.prefix_len() == about.prefix.max_prefix_len() {
+        true => about.prefix.addr().to_string(),
+        false => about.prefix.to_string(),
+    };
     let subject = match about.port {
         Some(port) => format!("{prefix} to port {port}"),
-        None => prefix.to_owned(),
+        None => prefix,
     };
     if judged.decisions.is_empty() {
         writeln!(out, "{subject}: no rule or mitigation applies, its SYNs pass")?;
@@ -58,7 +60,7 @@ pub fn explanation(out: &mut impl Write, judged: &Judged, view: &View) -> fmt::R
     if let Some(part) = &about.exempt_part {
         writeln!(out, "a part of it is exempt from automatic rules: {part}")?;
     }
-    let of_network = if about.prefix.contains(':') { "its /64: " } else { "" };
+    let of_network = if about.prefix.addr().is_ipv6() { "its /64: " } else { "" };
     if let Some(completed) = about.completed_at {
         writeln!(out, "{of_network}last completed handshake at {}", view.moment(completed))?;
     }
@@ -95,7 +97,9 @@ fn decision_line(
         Why::Off => "mode off".to_owned(),
         Why::Rule { reason } => rule_reason(reason),
         Why::Exempt { what } => what.clone(),
-        Why::Completed if about.prefix.contains(':') => "its /64 completed a handshake".to_owned(),
+        Why::Completed if about.prefix.addr().is_ipv6() => {
+            "its /64 completed a handshake".to_owned()
+        }
         Why::Completed => "it completed a handshake".to_owned(),
         Why::Mitigation { reason } => mitigation_reason(reason),
     };
@@ -158,7 +162,9 @@ fn outcome(about: &Explanation, decision: &Decision) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{ClientsWithin, Mitigation, MitigationReason, Ports, RuleId, RuleReason};
+    use tcpguard_engine::{
+        ClientsWithin, Mitigation, MitigationReason, Ports, RuleId, RuleOrigin, RuleReason,
+    };
 
     use super::*;
     use crate::documents::{DecidedBy, Rule};
@@ -173,7 +179,7 @@ mod tests {
             kind: Mitigation::Source,
             matches: "203.0.113.0/24".to_owned(),
             ports: Ports::new(&[443]).unwrap(),
-            origin: "incident".to_owned(),
+            origin: RuleOrigin::Incident,
             incident: Some(3),
             reason: RuleReason::Source { share: 0.9 },
             created_at: time("14:05:31"),
@@ -189,12 +195,12 @@ mod tests {
             kind: Mitigation::Signature,
             matches: "opts=none".to_owned(),
             ports: Ports::EVERY,
-            origin: "operator".to_owned(),
+            origin: RuleOrigin::Operator,
             incident: None,
             ..rule.clone()
         };
         Explanation {
-            prefix: "203.0.113.7/32".to_owned(),
+            prefix: "203.0.113.7/32".parse().unwrap(),
             port: None,
             listeners: Vec::new(),
             closed: Vec::new(),

@@ -95,7 +95,7 @@ pub fn rule(out: &mut impl Write, rule: &Rule, mode: Mode, view: &View) -> fmt::
 fn origin(rule: &Rule) -> String {
     match rule.incident {
         Some(attack) => format!("attack #{attack}"),
-        None => rule.origin.clone(),
+        None => rule.origin.to_string(),
     }
 }
 
@@ -180,7 +180,7 @@ pub fn allowlist(out: &mut impl Write, allowed: &[Allowed], view: &View) -> fmt:
     for one in allowed {
         let by = one.fleet.clone().unwrap_or_else(|| format!("uid {}", one.uid));
         table.row([
-            one.prefix.as_str().into(),
+            one.prefix.to_string().into(),
             span(Duration::from_secs(one.expires_in_s)).into(),
             by.into(),
             one.reason.as_str().into(),
@@ -227,7 +227,7 @@ pub fn removed(out: &mut impl Write, rules: &[Rule], dry_run: bool) -> fmt::Resu
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Ports, RuleId, RuleReason};
+    use tcpguard_engine::{Ports, RuleId, RuleOrigin, RuleReason};
 
     use super::*;
     use tcpguard_host::time::Time;
@@ -239,7 +239,7 @@ mod tests {
             kind: Mitigation::Source,
             matches: "10.0.0.0/8".to_owned(),
             ports: Ports::EVERY,
-            origin: "operator".to_owned(),
+            origin: RuleOrigin::Operator,
             incident: None,
             reason: RuleReason::Given { text: "abuse".to_owned() },
             created_at: at("14:05:31"),

@@ -199,7 +199,7 @@ fn incident(incident: &Incident, status: &Status, view: &View) -> Row {
 }
 
 fn rule(rule: &Rule) -> Row {
-    let origin = rule.incident.map_or_else(|| rule.origin.clone(), |id| format!("#{id}"));
+    let origin = rule.incident.map_or_else(|| rule.origin.to_string(), |id| format!("#{id}"));
     Row {
         key: rule.id.0.into(),
         cells: vec![

@@ -57,7 +57,7 @@ pub fn answer(request: &Request, status: &Status) -> Response {
             Response::Mode(ModeShown { mode: status.daemon.mode, was: None, ends: None })
         }
         Request::Explain { prefix, .. } => Response::Explained(Box::new(Explanation {
-            prefix: prefix.to_string(),
+            prefix: *prefix,
             port: None,
             listeners: Vec::new(),
             closed: Vec::new(),
@@ -266,7 +266,7 @@ fn timeline() -> Timeline {
 
 fn allowed(prefix: &str, reason: &str, status: &Status) -> Allowed {
     Allowed {
-        prefix: prefix.to_owned(),
+        prefix: prefix.parse().unwrap(),
         reason: reason.to_owned(),
         uid: 0,
         fleet: None,
@@ -283,7 +283,7 @@ fn manual_rule(matches: &str, lifetime: Duration, reason: &str) -> Rule {
         kind: engine::Mitigation::Source,
         matches: matches.to_owned(),
         ports: engine::Ports::EVERY,
-        origin: "operator".to_owned(),
+        origin: engine::RuleOrigin::Operator,
         incident: None,
         reason: RuleReason::Given { text: reason.to_owned() },
         created_at: clock.now,

@@ -61,7 +61,7 @@ impl Agent {
             closed: sockets(self.closed().keys().filter(|one| reached.contains(one))),
             mitigations,
             forced: self.forced(net, &touches, clock.now),
-            prefix: net.to_string(),
+            prefix: *net,
             mode: report.mode,
             rules: rules(&|rule| match &rule.matcher {
                 Matcher::Source(other, ports) => {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
 use tcpguard_engine::{
-    IncidentReport, Limits, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId,
+    IncidentReport, Limits, ListenerId, Matcher, Origin, Rule, RuleCounters, RuleId, RuleOrigin,
 };
 
 use super::World;
@@ -51,7 +51,7 @@ impl World {
         let operators: Vec<IpNet> = report
             .rules
             .iter()
-            .filter(|rule| rule.origin == "operator")
+            .filter(|rule| rule.origin == RuleOrigin::Operator)
             .map(|rule| rule.matches.parse().expect("a prefix"))
             .collect();
         let prefixes: BTreeSet<&IpNet> = operators.iter().collect();

@@ -15,7 +15,7 @@ use tcpguard_engine::{
     ClientsWithin, ClosedPortSource, Command, Engine, FleetAction, FleetMessage, Flow, FlowState,
     Force, HostCounters, Limits, Listener, ListenerCounters, ListenerId, ListenerKind,
     ListenerSample, Mitigation, Mode, Origin, Ports, Queues, Request, Rule, RuleCounters, RuleId,
-    RuleReport, RuleToImport, Sample, Setback, TcpExt, Timestamp, Tuning, Which, Whose,
+    RuleOrigin, RuleReport, RuleToImport, Sample, Setback, TcpExt, Timestamp, Tuning, Which, Whose,
 };
 
 use crate::POLL;
@@ -219,7 +219,7 @@ impl World {
         let after = rules(&self.engine, self.now);
         assert!(!is_hint || after == before, "a hint makes no rule by itself");
         let own = |rules: &[RuleReport]| -> Vec<RuleReport> {
-            rules.iter().filter(|rule| rule.origin == "operator").cloned().collect()
+            rules.iter().filter(|rule| rule.origin == RuleOrigin::Operator).cloned().collect()
         };
         assert_eq!(own(&after), own(&before), "the word of this host's operators stays");
     }
@@ -302,11 +302,11 @@ impl World {
         }
         let operators: BTreeSet<IpNet> = after
             .iter()
-            .filter(|rule| rule.origin == "operator")
+            .filter(|rule| rule.origin == RuleOrigin::Operator)
             .map(|rule| rule.matches.parse().expect("a prefix"))
             .collect();
         assert!(merge && operators.is_superset(&imported) || operators == imported);
-        for rule in before.iter().filter(|rule| rule.origin == "incident") {
+        for rule in before.iter().filter(|rule| rule.origin == RuleOrigin::Incident) {
             let same = after.iter().find(|other| other.id == rule.id);
             assert_eq!(same.map(|same| &same.matches), Some(&rule.matches), "what it made stays");
         }
