@@ -37,9 +37,10 @@ pub use evidence::{
     TtlShare, VerdictLine,
 };
 pub use incident::{
-    ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentFacts,
-    IncidentReport, NamedRule, PendingClass, QuietReport, Record, RemovedRule, Restored, Restraint,
-    RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target, Worth, retained,
+    ActionReport, EndFacts, EndReason, Event, Fallback, FirstVerdict, IncidentCounts,
+    IncidentFacts, IncidentReport, NamedRule, PendingClass, QuietReport, Record, RemovedRule,
+    Restored, Restraint, RestraintReason, RuleObstacle, RuleRecord, RuleTerms, Target, Worth,
+    retained,
 };
 pub use input::{
     About, ClientsWithin, ClosedPortSource, Constant, Family, FleetAction, FleetMessage, FleetName,

@@ -265,7 +265,7 @@ fn the_time_without_an_agent_lowers_no_mean() {
     };
     let mut away = all.clone();
     away.counted /= 2;
-    away.completed /= 2;
+    away.counts.completed /= 2;
     assert_eq!(mean(&away).completed_pps, mean(&all).completed_pps);
     away.counted = all.counted;
     assert!(mean(&away).completed_pps < mean(&all).completed_pps, "by the whole duration");

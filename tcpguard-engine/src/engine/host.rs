@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::beyond::Beyond;
 use self::closed::CLOSED_PORT_RESETS;
 use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, SourceShare, VerdictLine};
-use crate::incident::{Event, Incident, IncidentReport, Opening};
+use crate::incident::{Event, Incident, IncidentCounts, IncidentReport, Opening};
 use crate::input::sample::since;
 use crate::input::{
     ClosedPortSource, Flow, HostCounters, Listener, ListenerId, Mode, Sample, Timestamp,
@@ -67,24 +67,6 @@ impl Tick {
     }
 }
 
-/// Packets of a finding.
-#[derive(Clone, Copy, Debug, Default)]
-struct Packets {
-    /// SYNs, or answers.
-    syns: u64,
-    /// Of these, those that are dropped in enforce mode.
-    matched: u64,
-    /// Of these, those that were dropped.
-    dropped: u64,
-}
-
-impl Packets {
-    /// SYNs about which nothing is done.
-    fn left(syns: u64) -> Self {
-        Self { syns, ..Self::default() }
-    }
-}
-
 /// The host's counters, scanners and incidents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
@@ -117,9 +99,9 @@ pub(crate) struct Finding {
     listener: Listener,
     started: Timestamp,
     /// Packets it is about so far.
-    so_far: Packets,
+    so_far: IncidentCounts,
     /// Those since the last poll.
-    fresh: Packets,
+    fresh: IncidentCounts,
     rate: f64,
     assessment: Assessment,
     /// Actions about it.
@@ -182,10 +164,10 @@ impl Host {
     }
 
     /// Total time and total counts of the last `polls` polls, or of those that are remembered if these are fewer.
-    fn streak(&self, polls: u32, count: fn(&Tick) -> Packets) -> (Duration, Packets) {
-        let mut sums = (Duration::ZERO, Packets::default());
+    fn streak(&self, polls: u32, count: fn(&Tick) -> IncidentCounts) -> (Duration, IncidentCounts) {
+        let mut sums = (Duration::ZERO, IncidentCounts::default());
         for tick in self.ticks.iter().rev().take(polls as usize) {
-            let Packets { syns, matched, dropped } = count(tick);
+            let IncidentCounts { syns, matched, dropped, .. } = count(tick);
             sums.0 += tick.span;
             sums.1.syns += syns;
             sums.1.matched += matched;
@@ -195,7 +177,7 @@ impl Host {
     }
 
     /// Notes the rates of the last second in the open incident of a class.
-    fn note_rates(&mut self, class: IncidentClass, count: fn(&Tick) -> Packets) {
+    fn note_rates(&mut self, class: IncidentClass, count: fn(&Tick) -> IncidentCounts) {
         let (span, packets) = self.streak(u32::MAX, count);
         let per_second = |count: u64| count as f64 / span.as_secs_f64().max(f64::MIN_POSITIVE);
         for open in self.open.iter_mut().filter(|open| open.incident.class() == class) {
@@ -274,8 +256,11 @@ impl Host {
         Some(Finding {
             listener: Listener::HOST,
             started: now - span,
-            so_far: Packets::left(unsolicited),
-            fresh: Packets::left(self.ticks.back().map_or(0, count)),
+            so_far: IncidentCounts { syns: unsolicited, ..IncidentCounts::default() },
+            fresh: IncidentCounts {
+                syns: self.ticks.back().map_or(0, count),
+                ..IncidentCounts::default()
+            },
             rate,
             assessment: Assessment::of_counters(line, evidence),
             notes: Vec::new(),
@@ -310,8 +295,8 @@ impl Host {
         Some(Finding {
             listener: place(&scanners),
             started,
-            so_far: Packets::left(syns),
-            fresh: Packets::default(),
+            so_far: IncidentCounts { syns, ..IncidentCounts::default() },
+            fresh: IncidentCounts::default(),
             rate: scanners.iter().map(|probe| rate(now, probe)).sum(),
             assessment: Assessment::of_counters(line, evidence),
             notes: scanners.iter().map(found).collect(),
@@ -373,10 +358,7 @@ impl Host {
                 moment: None,
                 started,
                 detected: now,
-                syns: so_far.syns,
-                matched: so_far.matched,
-                dropped: so_far.dropped,
-                completed: 0,
+                counts: so_far,
                 baseline_completed: None,
                 syn_rate: rate,
             };
@@ -406,7 +388,7 @@ impl Host {
             }
             // Their rates are noted at every poll.
             _ => {
-                let Packets { syns, matched, dropped } = fresh;
+                let IncidentCounts { syns, matched, dropped, .. } = fresh;
                 incident.count(&Counted { syns, matched, dropped, ..Counted::default() });
             }
         }

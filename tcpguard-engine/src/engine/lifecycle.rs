@@ -221,7 +221,7 @@ impl Engine {
         let class = assessment.class;
         if let Some(rolled) = &mut self.listeners.rolled {
             if !rolled.has(id) {
-                rolled.incident.count_syns(opening.syns);
+                rolled.incident.count_syns(opening.counts.syns);
             }
             rolled.add(now, monitor, alarm, class);
             return;

@@ -24,7 +24,7 @@ use self::alert_window::AlertWindow;
 use self::distinct::Distinct;
 use self::trials::RateBefore;
 use crate::evidence::{EVIDENCE_WINDOW, Evidence, alarm};
-use crate::incident::{Incident, IncidentReport, Opening};
+use crate::incident::{Incident, IncidentCounts, IncidentReport, Opening};
 use crate::input::{
     Listener, ListenerCounters, ListenerId, ListenerKind, ListenerSample, Mitigation, POLL, Queues,
     TcpExt, Timestamp, Withheld, constants,
@@ -525,10 +525,13 @@ impl ListenerMonitor {
             signal: suspect.signal,
             started,
             detected: suspect.since,
-            syns: sums.syns,
-            matched: sums.matched,
-            dropped: sums.dropped,
-            completed: sums.established,
+            counts: IncidentCounts {
+                syns: sums.syns,
+                matched: sums.matched,
+                dropped: sums.dropped,
+                completed: sums.established,
+                ..IncidentCounts::default()
+            },
             baseline_completed: self.baseline.completed(),
             syn_rate: self.syn_rate(),
         }

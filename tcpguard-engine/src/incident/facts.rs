@@ -136,10 +136,10 @@ impl EndFacts {
             why,
             lasted_s: report.ended.unwrap_or(report.started).since(report.started).as_secs(),
             at_least: report.actions.iter().any(|one| matches!(one.action, Event::AgentRestarted)),
-            syns: report.syns,
-            dropped: report.dropped,
-            cookies_sent: report.cookies_sent,
-            completed: report.completed,
+            syns: report.counts.syns,
+            dropped: report.counts.dropped,
+            cookies_sent: report.counts.cookies_sent,
+            completed: report.counts.completed,
         }
     }
 }

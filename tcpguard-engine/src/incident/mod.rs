@@ -28,7 +28,7 @@ pub(crate) use declined::Instead;
 pub use event::{Event, Fallback, NamedRule, Restored, RuleObstacle, RuleTerms, Target};
 pub use facts::{EndFacts, EndReason, IncidentFacts};
 pub use record::{FirstVerdict, PendingClass, Record, RemovedRule, RuleRecord};
-pub use report::{ActionReport, IncidentReport, QuietReport};
+pub use report::{ActionReport, IncidentCounts, IncidentReport, QuietReport};
 pub(crate) use restraint::without_rule;
 pub use restraint::{Restraint, RestraintReason};
 pub use retention::{Worth, retained};
@@ -66,12 +66,7 @@ pub(crate) struct Incident {
     /// Local addresses of the failed flows at the last inspection.
     victims: Victims,
     record: Box<Record>,
-    syns: u64,
-    matched: u64,
-    dropped: u64,
-    cookies_sent: u64,
-    cookies_redeemed: u64,
-    completed: u64,
+    counts: IncidentCounts,
     /// Time of its counts, which leaves out that without an agent.
     counted: Duration,
     /// Counts since it was last seen, which are not its own if it is over.
@@ -108,11 +103,7 @@ pub(crate) struct Opening {
     pub moment: Option<Moment>,
     pub started: Timestamp,
     pub detected: Timestamp,
-    pub syns: u64,
-    pub matched: u64,
-    pub dropped: u64,
-    /// Handshakes that completed since it began.
-    pub completed: u64,
+    pub counts: IncidentCounts,
     /// Baseline of completed handshakes a second.
     pub baseline_completed: Option<f64>,
     pub syn_rate: f64,
@@ -143,12 +134,7 @@ impl Incident {
             evidence: assessment.evidence.clone(),
             tool: tool(assessment),
             victims: assessment.victims.clone(),
-            syns: opening.syns,
-            matched: opening.matched,
-            dropped: opening.dropped,
-            cookies_sent: 0,
-            cookies_redeemed: 0,
-            completed: opening.completed,
+            counts: opening.counts,
             counted: now.since(opening.started),
             tail: Sums::default(),
             baseline_completed: opening.baseline_completed,
@@ -193,10 +179,7 @@ impl Incident {
             moment: record.at_alarm,
             started: report.started,
             detected: report.detected,
-            syns: report.syns,
-            matched: report.matched,
-            dropped: report.dropped,
-            completed: report.completed,
+            counts: report.counts,
             baseline_completed: report.baseline_completed_rate,
             syn_rate: report.syn_rate,
         };
@@ -206,8 +189,6 @@ impl Incident {
         let mut resumed = Self {
             record,
             judged_from: now + RELEARNING,
-            cookies_sent: report.cookies_sent,
-            cookies_redeemed: report.cookies_redeemed,
             counted: report.counted,
             peak: report.peak_syn_rate,
             actions: report.actions.clone(),
@@ -265,12 +246,12 @@ impl Incident {
 
     /// Adds SYNs that belong to no listener.
     pub fn count_syns(&mut self, syns: u64) {
-        self.syns += syns;
+        self.counts.syns += syns;
     }
 
     /// Raises the number of its SYNs to at least `syns`.
     pub fn raise_syns(&mut self, syns: u64) {
-        self.syns = self.syns.max(syns);
+        self.counts.syns = self.counts.syns.max(syns);
     }
 
     /// Sets the listener that it is about, once that is known better.
@@ -285,12 +266,12 @@ impl Incident {
 
     /// Adds a tick's counts.
     pub fn count(&mut self, tick: &Tick) {
-        self.syns += tick.syns;
-        self.matched += tick.matched;
-        self.dropped += tick.dropped;
-        self.cookies_sent += tick.cookies_sent;
-        self.cookies_redeemed += tick.cookies_redeemed;
-        self.completed += tick.established;
+        self.counts.syns += tick.syns;
+        self.counts.matched += tick.matched;
+        self.counts.dropped += tick.dropped;
+        self.counts.cookies_sent += tick.cookies_sent;
+        self.counts.cookies_redeemed += tick.cookies_redeemed;
+        self.counts.completed += tick.established;
         self.counted += tick.span;
         self.tail += tick;
         self.tail.span += tick.span;
@@ -377,13 +358,14 @@ impl Incident {
     pub fn cut_tail(&mut self) {
         let tail = std::mem::take(&mut self.tail);
         self.counted = self.counted.saturating_sub(tail.span);
+        let counts = &mut self.counts;
         for (count, tail) in [
-            (&mut self.syns, tail.syns),
-            (&mut self.matched, tail.matched),
-            (&mut self.dropped, tail.dropped),
-            (&mut self.cookies_sent, tail.cookies_sent),
-            (&mut self.cookies_redeemed, tail.cookies_redeemed),
-            (&mut self.completed, tail.established),
+            (&mut counts.syns, tail.syns),
+            (&mut counts.matched, tail.matched),
+            (&mut counts.dropped, tail.dropped),
+            (&mut counts.cookies_sent, tail.cookies_sent),
+            (&mut counts.cookies_redeemed, tail.cookies_redeemed),
+            (&mut counts.completed, tail.established),
         ] {
             *count = count.saturating_sub(tail);
         }
@@ -567,12 +549,7 @@ impl Incident {
             quiet: None,
             signal: self.signal,
             evidence: self.evidence.clone(),
-            syns: self.syns,
-            matched: self.matched,
-            dropped: self.dropped,
-            cookies_sent: self.cookies_sent,
-            cookies_redeemed: self.cookies_redeemed,
-            completed: self.completed,
+            counts: self.counts,
             counted: self.counted,
             baseline_completed_rate: self.baseline_completed,
             syn_rate: self.rate,

@@ -44,18 +44,9 @@ pub struct IncidentReport {
     pub evidence: Evidence,
     /// Its path to the verdict, and its outcome.
     pub record: Box<Record>,
-    /// SYNs in the incident so far.
-    pub syns: u64,
-    /// SYNs that its rules matched so far, in whatever mode.
-    pub matched: u64,
-    /// SYNs dropped so far: of these, and because they were too many.
-    pub dropped: u64,
-    /// SYNs answered with a cookie so far.
-    pub cookies_sent: u64,
-    /// Valid cookies that clients returned.
-    pub cookies_redeemed: u64,
-    /// Handshakes that completed: clients that got in.
-    pub completed: u64,
+    /// Its counts so far.
+    #[serde(flatten)]
+    pub counts: IncidentCounts,
     /// Time over which these were counted, which leaves out that without an agent.
     #[serde(default)]
     pub counted: Duration,
@@ -77,6 +68,23 @@ pub struct IncidentReport {
     pub rules: Vec<RuleId>,
 }
 
+/// Counts of an incident since it began.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct IncidentCounts {
+    /// Number of SYNs since the incident began; of class `reflection` the number of unsolicited replies.
+    pub syns: u64,
+    /// Number of these SYNs that rules matched, in whatever mode.
+    pub matched: u64,
+    /// Number of these SYNs that were dropped, by rules or because they were too many.
+    pub dropped: u64,
+    /// Number of SYNs answered with a cookie.
+    pub cookies_sent: u64,
+    /// Number of valid cookies that clients returned.
+    pub cookies_redeemed: u64,
+    /// Number of handshakes that completed: clients that got in.
+    pub completed: u64,
+}
+
 /// An open incident of which nothing is seen.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct QuietReport<At = Timestamp> {
@@ -94,7 +102,7 @@ const DOMINATES: f64 = 0.5;
 impl IncidentReport {
     /// Its worth in a record with a limit.
     pub const fn worth(&self) -> Worth {
-        Worth::new(self.id, self.class, self.syns)
+        Worth::new(self.id, self.class, self.counts.syns)
     }
 
     /// The source of most SYNs of failed handshakes at present. The class may say so for a moment longer.

@@ -40,7 +40,7 @@ fn missed_polls_are_no_alarm_and_lose_nothing() {
     lab.deaf = Some((20.1, 25.9));
     lab.run_until(30.0);
     let sent = 5000.0 * 20.0;
-    let counted = lab.incident().syns as f64;
+    let counted = lab.incident().counts.syns as f64;
     assert!((counted - sent).abs() < 0.02 * sent, "{counted}");
     assert_eq!(lab.installed.len(), 1, "{}", lab.story());
 }
@@ -114,7 +114,7 @@ fn more_incidents_than_can_be_monitored_are_one_of_the_host() {
     let past = report.past.iter().find(|past| past.listener == Listener::HOST).expect("it is kept");
     let last = past.actions.last().map(|last| &last.action);
     assert_eq!(last, Some(&Event::ListenersCounted { listeners: 6 }), "{past:?}");
-    assert!((42_000..48_000).contains(&past.syns), "75 s and 37.5 s: {}", past.syns);
+    assert!((42_000..48_000).contains(&past.counts.syns), "75 s and 37.5 s: {}", past.counts.syns);
     assert!(past.peak_syn_rate < 2500.0);
     assert_eq!(report.incidents.len(), 1, "{}", lab.story());
     assert_eq!(report.incidents[0].listener.port, 443 + 13);

@@ -66,8 +66,8 @@ fn in_observe_mode_alerts_say_what_enforce_mode_would_do() {
     lab.run_until(19.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::ClosedPorts, "{}", lab.story());
-    assert_eq!((incident.dropped, lab.kernel.host.closed_dropped), (0, 0));
-    assert!(incident.matched > 100_000, "{incident:?}");
+    assert_eq!((incident.counts.dropped, lab.kernel.host.closed_dropped), (0, 0));
+    assert!(incident.counts.matched > 100_000, "{incident:?}");
     let Event::AttackStarted(facts) = &lab.alerts[0].event else { panic!("{}", lab.story()) };
     assert_eq!(facts.mode, Mode::Observe);
     let limited = Event::ClosedPortsLimited { per_second: 200, enforced: false };
@@ -125,7 +125,7 @@ fn fragments_that_no_stack_sends_are_a_flood_of_the_host_and_none_at_the_listene
     assert_eq!(incident.signal, Signal::Host);
     assert!((10.5..11.3).contains(&seconds(incident.detected)), "{incident:?}");
     assert!((900.0..1100.0).contains(&incident.syn_rate), "{incident:?}");
-    assert_eq!(incident.dropped, 0);
+    assert_eq!(incident.counts.dropped, 0);
     let listener = lab.listener_report(0);
     assert_eq!(listener.state, ListenerState::Suspect, "{}", lab.story());
     assert!(listener.reaching_rate > 800.0, "its stack answers them: {listener:?}");
@@ -144,7 +144,10 @@ fn in_enforce_mode_none_of_them_reaches_the_stack() {
     lab.run_until(20.0);
     let incident = lab.incident();
     assert_eq!(incident.class, IncidentClass::Evasion, "{}", lab.story());
-    assert!(incident.dropped > 9000 && incident.stopped_rate >= incident.syn_rate, "{incident:?}");
+    assert!(
+        incident.counts.dropped > 9000 && incident.stopped_rate >= incident.syn_rate,
+        "{incident:?}"
+    );
     assert!(lab.kernel.half_open(0) < 32, "only clients' handshakes");
     assert!(lab.connected(10.0, 19.0) >= 0.999, "{}", lab.story());
     assert_eq!(lab.listener_report(0).state, ListenerState::Ok);
@@ -161,7 +164,7 @@ fn what_cannot_be_read_is_dropped_when_it_fills_the_queue_and_the_queue_is_clear
         lab.run_until(25.0);
         let incident = lab.incident();
         assert_eq!(incident.class, IncidentClass::Evasion, "{}", lab.story());
-        assert!(incident.dropped > 13_000, "{incident:?}");
+        assert!(incident.counts.dropped > 13_000, "{incident:?}");
         assert!(lab.connected(13.0, 24.0) >= 0.999, "{}", lab.story());
         assert!(lab.kernel.half_open(0) < 32, "{}", lab.kernel.half_open(0));
         lab.run_until(59.0);

@@ -147,9 +147,13 @@ fn the_evidence_is_complete_and_its_numbers_add_up() {
     assert!((150_000..250_000).contains(&evidence.sources_estimate), "{evidence:?}");
 
     let sent = 20_000.0 * (20.0 - 10.1) + 100.0 * (20.0 - sim_start(incident.started));
-    assert!((incident.syns as f64 - sent).abs() < 0.01 * sent, "{} of {sent}", incident.syns);
+    assert!(
+        (incident.counts.syns as f64 - sent).abs() < 0.01 * sent,
+        "{} of {sent}",
+        incident.counts.syns
+    );
     let listener = lab.listener_report(0);
-    assert_eq!(incident.dropped, listener.counters.dropped_signature);
+    assert_eq!(incident.counts.dropped, listener.counters.dropped_signature);
     let rule = &lab.report().rules[0];
     assert_eq!(rule.hits, listener.counters.dropped_signature);
     assert_eq!(rule.matches, "opts=none win=512 ttl=244 to 203.0.113.10:443");
@@ -197,7 +201,11 @@ fn with_a_full_queue_and_no_cookies_an_unmitigated_flood_stays_detected_to_its_e
     let answered = lab.listener_report(0).counters.syn_ack;
     assert!(answered < 5000, "the kernel answers hardly anything: {answered}");
     let incident = lab.incident();
-    assert!(incident.matched > 1_700_000, "what enforce would have dropped: {}", incident.matched);
+    assert!(
+        incident.counts.matched > 1_700_000,
+        "what enforce would have dropped: {}",
+        incident.counts.matched
+    );
 }
 
 #[test]

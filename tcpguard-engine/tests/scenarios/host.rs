@@ -154,7 +154,7 @@ fn unsolicited_replies_are_a_reflection() {
     assert_eq!((incident.severity, incident.signal), (Severity::Warning, Signal::Host));
     assert!(seconds(incident.detected) - 20.0 <= 1.0, "{incident:?}");
     assert!((1900.0..2100.0).contains(&incident.evidence.unsolicited_rate), "{incident:?}");
-    assert!((19_000..21_000).contains(&incident.syns), "{incident:?}");
+    assert!((19_000..21_000).contains(&incident.counts.syns), "{incident:?}");
     assert_eq!(lab.installed.len(), 0);
     let Event::IncidentStarted(facts) = &lab.alerts[0].event else { panic!("{}", lab.story()) };
     assert_eq!(facts.listener, Listener::HOST);

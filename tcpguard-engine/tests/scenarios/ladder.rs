@@ -54,8 +54,8 @@ fn a_mimicking_flood_is_answered_with_cookies_and_no_client_is_dropped() {
         );
         assert_eq!(lab.listener_report(0).state, ListenerState::Mitigating);
         let incident = lab.incident();
-        assert!(incident.cookies_sent > 400_000, "{}", incident.cookies_sent);
-        assert!(incident.completed > 2000, "{}", incident.completed);
+        assert!(incident.counts.cookies_sent > 400_000, "{}", incident.counts.cookies_sent);
+        assert!(incident.counts.completed > 2000, "{}", incident.counts.completed);
 
         lab.run_until(80.0);
         let story = format!("{name}\n{}", lab.story());

@@ -433,8 +433,12 @@ fn modes_change_what_rules_do_not_what_is_seen() {
     lab.run_until(30.0);
     assert_eq!(lab.kernel.rules().count(), 1, "planned in observe mode too");
     let observed = lab.incident();
-    assert_eq!(observed.dropped, 0, "observe mode drops nothing");
-    assert!(observed.matched > 80_000, "what it would have dropped: {}", observed.matched);
+    assert_eq!(observed.counts.dropped, 0, "observe mode drops nothing");
+    assert!(
+        observed.counts.matched > 80_000,
+        "what it would have dropped: {}",
+        observed.counts.matched
+    );
     assert_eq!(lab.listener_report(0).state, ListenerState::Attacked);
     assert!(lab.connected(12.0, 28.0) < 0.05);
 

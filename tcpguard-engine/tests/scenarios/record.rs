@@ -64,7 +64,7 @@ fn a_rule_is_kept_with_its_hits_when_it_is_gone() {
     let [rule] = incident.record.rules.as_slice() else { panic!("{:?}", incident.record) };
     assert_eq!((rule.kind, rule.ended_at), (Mitigation::Signature, None));
     assert!(rule.hits > 40_000, "{rule:?}");
-    assert!(rule.hits <= incident.matched, "{rule:?}");
+    assert!(rule.hits <= incident.counts.matched, "{rule:?}");
     assert!(matches!(rule.reason, RuleReason::Signature { .. }), "{rule:?}");
 }
 

@@ -50,7 +50,7 @@ fn a_steady_flood_of_five_minutes_is_reported_once() {
     // Its end is its last SYN, though that is known only after half a minute, whose clients are not counted.
     let end = seconds(incident.ended.expect("an end"));
     assert!((309.8..310.6).contains(&end) && ended.at >= end + 30.0, "{end} {}", ended.at);
-    assert!((14_500..15_600).contains(&incident.completed), "{}", incident.completed);
+    assert!((14_500..15_600).contains(&incident.counts.completed), "{}", incident.counts.completed);
     assert_eq!(lab.report().past.len(), 1);
     assert_eq!(lab.report().incidents.len(), 0);
     let rule = &lab.installed[0].1;

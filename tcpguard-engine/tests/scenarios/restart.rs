@@ -43,7 +43,12 @@ fn an_attack_keeps_its_number_over_restarts_and_is_reported_once() {
         lab.run_until(60.0);
         let incident = lab.incident();
         assert_eq!((incident.started, incident.class), (before.started, before.class));
-        assert!(incident.syns > before.syns + 150_000, "{} {}", incident.syns, before.syns);
+        assert!(
+            incident.counts.syns > before.counts.syns + 150_000,
+            "{} {}",
+            incident.counts.syns,
+            before.counts.syns
+        );
         let uncounted = lab.kernel.now.since(incident.started).saturating_sub(incident.counted);
         assert!(uncounted < Duration::from_secs(1), "{uncounted:?}");
         assert_eq!(lab.installed.len(), 1, "not made again: {}", lab.story());

@@ -59,9 +59,10 @@ impl Clients {
         let lasted = incident.counted.as_secs_f64();
         let baseline = incident.baseline_completed_rate?;
         let mean = |count: u64| if lasted > 0.0 { count as f64 / lasted } else { 0.0 };
-        let by_rule = incident.dropped.min(incident.matched);
-        let failing = mean(incident.syns.saturating_sub(incident.completed + by_rule));
-        let (rate, class) = (mean(incident.completed), Some(incident.class));
+        let counts = &incident.counts;
+        let by_rule = counts.dropped.min(counts.matched);
+        let failing = mean(counts.syns.saturating_sub(counts.completed + by_rule));
+        let (rate, class) = (mean(counts.completed), Some(incident.class));
         Some(Self::build(&Completions::of(rate, Some(baseline), failing, class)))
     }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tcpguard_engine as engine;
-use tcpguard_engine::{Event, Evidence, HeldBack, IncidentClass, Listener, Signal, Worth};
+use tcpguard_engine::{
+    Event, Evidence, HeldBack, IncidentClass, IncidentCounts, Listener, Signal, Worth,
+};
 use tcpguard_host::doctor::is_command;
 use tcpguard_host::finding::Severity;
 use tcpguard_host::time::Time;
@@ -49,18 +51,9 @@ pub struct Incident {
     /// incident of no listener.
     #[serde(default)]
     pub baseline_pps: Option<f64>,
-    /// Number of SYNs since the incident began; of class `reflection` the number of unsolicited replies.
-    pub syns: u64,
-    /// Number of these SYNs that rules matched, in whatever mode.
-    pub matched: u64,
-    /// Number of these SYNs that were dropped, by rules or because they were too many.
-    pub dropped: u64,
-    /// Number of SYNs answered with a cookie.
-    pub cookies_sent: u64,
-    /// Number of valid cookies that clients returned.
-    pub cookies_redeemed: u64,
-    /// Number of handshakes that completed: clients that got in.
-    pub completed: u64,
+    /// Counts since it began.
+    #[serde(flatten)]
+    pub counts: IncidentCounts,
     /// Success of clients at its listener. `null` for an incident of no
     /// listener, and for a closed incident without a known baseline.
     #[serde(default)]
@@ -199,7 +192,7 @@ impl Incident {
 
     /// Its worth in a record with a limit.
     pub(crate) const fn worth(&self) -> Worth {
-        Worth::new(self.id, self.class, self.syns)
+        Worth::new(self.id, self.class, self.counts.syns)
     }
 
     /// Its target: the listener, the number of listeners that are reported together, or the address, port or

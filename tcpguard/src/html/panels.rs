@@ -68,7 +68,7 @@ fn handshakes(full: &FullIncident, line: &Timeline) -> Panel {
         .map(|rate| (rate, format!("baseline {}/s", short(rate))))
         .or_else(|| before.map(|rate| (rate, format!("before: {}/s", short(rate)))));
     let levels = level.filter(|(rate, _)| *rate > 0.0);
-    let total = short(attack.completed as f64);
+    let total = short(attack.counts.completed as f64);
     let says = match attack.clients {
         Some(clients) => {
             let rate = short(clients.completed_pps);

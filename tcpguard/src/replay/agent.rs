@@ -405,7 +405,7 @@ impl<B: Backend> Agent<B> {
     fn keep(&mut self, now: Timestamp, mut report: IncidentReport) {
         if let Some(monitored) = self.executor.listeners.get_mut(report.listener_id) {
             let sources = monitored.own.sources.of(now, &report);
-            report.evidence.sources_estimate = sources.min(report.syns);
+            report.evidence.sources_estimate = sources.min(report.counts.syns);
         }
         for header in &mut report.record.syn_headers {
             let flow = wire::parse_packet(header.bytes.as_slice()).map(|segment| segment.flow);

@@ -136,7 +136,7 @@ fn entry(alert: &Alert, mode: Mode, lost: u64) -> Vec<u8> {
             field(&mut entry, "TCPGUARD_BASELINE_PPS", &format!("{baseline:.0}"));
         }
         field(&mut entry, "TCPGUARD_SOURCES_EST", &evidence.sources_estimate.to_string());
-        field(&mut entry, "TCPGUARD_DROPPED", &incident.dropped.to_string());
+        field(&mut entry, "TCPGUARD_DROPPED", &incident.counts.dropped.to_string());
         if let Some(ended) = incident.ended {
             let lasted = ended.since(incident.started).as_secs();
             field(&mut entry, "TCPGUARD_DURATION_S", &lasted.to_string());

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use tcpguard_engine::IncidentCounts;
+
 use crate::documents::{Clients, Incident, Status};
 
 /// Most incidents of a class that are shown one by one.
@@ -51,12 +53,14 @@ fn joined(all: &[&Incident]) -> Incident {
         // They had their peaks at different times, so the sum of these was never reached.
         peak_syn_pps: all.iter().map(|one| one.peak_syn_pps).fold(syn_pps, f64::max),
         baseline_pps: baselines.reduce(|sum, one| sum + one),
-        syns: count(|one| one.syns),
-        matched: count(|one| one.matched),
-        dropped: count(|one| one.dropped),
-        cookies_sent: count(|one| one.cookies_sent),
-        cookies_redeemed: count(|one| one.cookies_redeemed),
-        completed: count(|one| one.completed),
+        counts: IncidentCounts {
+            syns: count(|one| one.counts.syns),
+            matched: count(|one| one.counts.matched),
+            dropped: count(|one| one.counts.dropped),
+            cookies_sent: count(|one| one.counts.cookies_sent),
+            cookies_redeemed: count(|one| one.counts.cookies_redeemed),
+            completed: count(|one| one.counts.completed),
+        },
         clients: all.iter().any(|one| one.clients.is_some()).then(|| Clients::of_all(&owned, &[])),
         mitigated_ratio: stopped.map(|stopped| if syn_pps > 0.0 { stopped / syn_pps } else { 0.0 }),
         rules: rules.into_iter().collect(),

@@ -60,11 +60,13 @@ pub fn incidents(out: &mut impl Write, all: &Incidents, view: &View) -> fmt::Res
 
 /// Effect of the mitigations on the SYNs of an incident.
 fn done(incident: &Incident) -> String {
-    let share = |count: u64| percent((count as f64 / incident.syns.max(1) as f64).min(1.0));
-    let dropped = format!("{} dropped", share(incident.dropped));
-    let cookies = format!("{} SYN cookies", short(incident.cookies_sent as f64));
-    match (incident.dropped, incident.cookies_sent) {
-        (0, 0) if incident.matched > 0 => format!("{} matched only", share(incident.matched)),
+    let share = |count: u64| percent((count as f64 / incident.counts.syns.max(1) as f64).min(1.0));
+    let dropped = format!("{} dropped", share(incident.counts.dropped));
+    let cookies = format!("{} SYN cookies", short(incident.counts.cookies_sent as f64));
+    match (incident.counts.dropped, incident.counts.cookies_sent) {
+        (0, 0) if incident.counts.matched > 0 => {
+            format!("{} matched only", share(incident.counts.matched))
+        }
         (0, 0) => "nothing".to_owned(),
         (_, 0) => dropped,
         (0, _) => cookies,
@@ -106,7 +108,8 @@ pub(super) fn open(
 /// A closed incident in one line.
 pub(super) fn past(attack: &Incident, status: &Status, view: &View) -> String {
     let ended = attack.ended_at.unwrap_or(status.generated_at);
-    let dropped = percent((attack.dropped as f64 / attack.syns.max(1) as f64).min(1.0));
+    let dropped =
+        percent((attack.counts.dropped as f64 / attack.counts.syns.max(1) as f64).min(1.0));
     format!(
         "#{} {}, {} to {} ({}), {} SYNs, {dropped} dropped",
         attack.id,
@@ -114,6 +117,6 @@ pub(super) fn past(attack: &Incident, status: &Status, view: &View) -> String {
         view.time(attack.since),
         view.time(ended),
         span(between(attack.since, ended)),
-        short(attack.syns as f64),
+        short(attack.counts.syns as f64),
     )
 }

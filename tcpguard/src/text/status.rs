@@ -303,8 +303,12 @@ fn mitigation(status: &Status) -> String {
     if let Some(why) = why_none {
         let words = if floods.is_empty() { why.to_lowercase() } else { why.to_owned() };
         let matched = match floods[..] {
-            [flood] if flood.matched > 0 => {
-                format!("; rules matched {} of {} SYNs", whole(flood.matched), whole(flood.syns))
+            [flood] if flood.counts.matched > 0 => {
+                format!(
+                    "; rules matched {} of {} SYNs",
+                    whole(flood.counts.matched),
+                    whole(flood.counts.syns)
+                )
             }
             _ => String::new(),
         };
@@ -415,11 +419,12 @@ fn rate(incident: &Incident) -> String {
 /// The SYNs of a flood, and the shares that were dropped and answered.
 fn total(incident: &Incident) -> String {
     let least = if incident.is_partly_counted() { "at least " } else { "" };
-    let mut text = format!("{least}{} SYNs", whole(incident.syns));
-    let share = |count: u64| percent(count as f64 / incident.syns.max(1) as f64);
-    for (count, fate) in
-        [(incident.dropped, "dropped"), (incident.cookies_sent, "answered with SYN cookies")]
-    {
+    let mut text = format!("{least}{} SYNs", whole(incident.counts.syns));
+    let share = |count: u64| percent(count as f64 / incident.counts.syns.max(1) as f64);
+    for (count, fate) in [
+        (incident.counts.dropped, "dropped"),
+        (incident.counts.cookies_sent, "answered with SYN cookies"),
+    ] {
         if count > 0 {
             text.push_str(&format!(", {} {fate}", share(count)));
         }

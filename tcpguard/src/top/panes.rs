@@ -181,7 +181,8 @@ fn incident(incident: &Incident, status: &Status, view: &View) -> Row {
     let state =
         if incident.ended_at.is_none() { ("OPEN".to_owned(), tone) } else { plain("ended") };
     let lasted = between(incident.since, incident.ended_at.unwrap_or(status.generated_at));
-    let stopped = (incident.dropped + incident.cookies_sent) as f64 / incident.syns.max(1) as f64;
+    let stopped = (incident.counts.dropped + incident.counts.cookies_sent) as f64
+        / incident.counts.syns.max(1) as f64;
     let subject = format!("{}, {}", text::class(incident.class), incident.place());
     Row {
         key: incident.id,

@@ -6,9 +6,9 @@
 //! replies complete no handshake. Or its queue is full without enough readable SYNs. A first fragment with
 //! part of a TCP header needs no such proof: no stack sends one (RFC 1858 §3, RFC 3128).
 
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
+use super::{Finding, HELD, Host, POLLS, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, VerdictLine};
-use crate::incident::Event;
+use crate::incident::{Event, IncidentCounts};
 use crate::input::{HostCounters, Listener, Mode, Timestamp};
 use crate::listener::BEYOND_RATE;
 
@@ -96,10 +96,11 @@ impl Host {
 }
 
 /// SYNs in frames that cannot be read: those that reached the stack, and the frames that did not.
-fn evading(tick: &Tick) -> Packets {
-    Packets {
+fn evading(tick: &Tick) -> IncidentCounts {
+    IncidentCounts {
         syns: tick.evading + tick.beyond_dropped,
         matched: tick.beyond_dropped,
         dropped: tick.beyond_dropped,
+        ..IncidentCounts::default()
     }
 }

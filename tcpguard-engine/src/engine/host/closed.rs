@@ -5,9 +5,9 @@
 //! address. So the kernel's own count of resets is an indicator as well, as far as SYNs to closed ports explain
 //! it. A scan is not a flood: see [`crate::Settings::closed_rate`].
 
-use super::{Finding, HELD, Host, POLLS, Packets, Tick};
+use super::{Finding, HELD, Host, POLLS, Tick};
 use crate::evidence::{Assessment, Evidence, IncidentClass, Quantity, VerdictLine};
-use crate::incident::Event;
+use crate::incident::{Event, IncidentCounts};
 use crate::input::{Listener, Mode, Timestamp, constants};
 use crate::settings::Settings;
 
@@ -65,11 +65,12 @@ impl Host {
 }
 
 /// SYNs to closed ports: those that the stack refused, and those that it was not given.
-fn closed(tick: &Tick) -> Packets {
-    Packets {
+fn closed(tick: &Tick) -> IncidentCounts {
+    IncidentCounts {
         syns: tick.refused.max(explained(tick)) + tick.closed_dropped,
         matched: tick.closed_over,
         dropped: tick.closed_dropped,
+        ..IncidentCounts::default()
     }
 }
 

@@ -319,7 +319,7 @@ pub(in crate::daemon) mod tests {
         incidents.extend((2..=200).map(|id| {
             let mut scan = full(id, ENDED);
             (scan.incident.class, scan.incident.severity) = (Scan, Scan.severity());
-            scan.incident.syns = 1_000_000;
+            scan.incident.counts.syns = 1_000_000;
             scan
         }));
         let incidents: Vec<_> = incidents.into_iter().map(Arc::new).collect();

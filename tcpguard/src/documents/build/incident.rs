@@ -34,12 +34,7 @@ pub(in crate::documents) fn incident(
         syn_pps: number(incident.syn_rate),
         peak_syn_pps: number(incident.peak_syn_rate),
         baseline_pps: baseline(incident),
-        syns: incident.syns,
-        matched: incident.matched,
-        dropped: incident.dropped,
-        cookies_sent: incident.cookies_sent,
-        cookies_redeemed: incident.cookies_redeemed,
-        completed: incident.completed,
+        counts: incident.counts,
         clients: match incident.ended {
             None => About::of(report, incident).completions().as_ref().map(Clients::build),
             Some(_) => Clients::over(incident),

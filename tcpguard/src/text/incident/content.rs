@@ -86,11 +86,11 @@ pub fn flood_at(incident: &Incident) -> String {
 
 /// Fate of all its SYNs so far, in shares.
 fn treatment(incident: &Incident) -> Vec<String> {
-    let share = |count: u64| percent((count as f64 / incident.syns.max(1) as f64).min(1.0));
-    let let_pass = incident.matched.saturating_sub(incident.dropped);
+    let share = |count: u64| percent((count as f64 / incident.counts.syns.max(1) as f64).min(1.0));
+    let let_pass = incident.counts.matched.saturating_sub(incident.counts.dropped);
     let all = [
-        (incident.dropped, "of all SYNs dropped"),
-        (incident.cookies_sent, "of all SYNs answered with cookies"),
+        (incident.counts.dropped, "of all SYNs dropped"),
+        (incident.counts.cookies_sent, "of all SYNs answered with cookies"),
         (let_pass, "of all SYNs matched in observe mode, not dropped"),
     ];
     let all = all.into_iter().filter(|(count, _)| *count > 0);
@@ -121,7 +121,7 @@ fn clients(incident: &Incident) -> Option<String> {
     if incident.class.is_of_host() {
         return None;
     }
-    let total = short(incident.completed as f64);
+    let total = short(incident.counts.completed as f64);
     let Some(clients) = &incident.clients else {
         return Some(format!("{total} handshakes completed"));
     };
@@ -160,7 +160,7 @@ pub fn syn_rate(incident: &Incident) -> String {
     let baseline = incident.baseline_pps.map(|rate| format!("baseline {}/s", short(rate)));
     let peak = format!("peak {}/s", short(incident.peak_syn_pps));
     let least = if incident.is_partly_counted() { "at least " } else { "" };
-    let total = format!("total {least}{}", short(incident.syns as f64));
+    let total = format!("total {least}{}", short(incident.counts.syns as f64));
     let all = now.into_iter().chain([peak]).chain(baseline).chain([total]);
     all.collect::<Vec<_>>().join(", ")
 }

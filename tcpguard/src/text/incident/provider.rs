@@ -34,7 +34,7 @@ pub fn provider(full: &FullIncident) -> Vec<String> {
             &format!(
                 "peak {} {packets}/s (mean of 1s), total {}",
                 short(incident.peak_syn_pps),
-                short(incident.syns as f64)
+                short(incident.counts.syns as f64)
             ),
         ),
         line("Sources", &sources(incident)),

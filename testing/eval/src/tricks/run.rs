@@ -121,7 +121,7 @@ fn called(report: &Report, since: f64, victim: Option<ListenerId>) -> Option<Inc
         return Some(own.class);
     }
     let syns = |class: IncidentClass| -> u64 {
-        open().filter(|incident| incident.class == class).map(|incident| incident.syns).sum()
+        open().filter(|incident| incident.class == class).map(|incident| incident.counts.syns).sum()
     };
     let most = open().map(|incident| incident.class).max_by_key(|class| syns(*class));
     let ended = |incident: &&IncidentReport| {
@@ -132,7 +132,7 @@ fn called(report: &Report, since: f64, victim: Option<ListenerId>) -> Option<Inc
 
 #[cfg(test)]
 mod tests {
-    use tcpguard_engine::{Event, IncidentFacts, Mode, Settings};
+    use tcpguard_engine::{Event, IncidentCounts, IncidentFacts, Mode, Settings};
     use tcpguard_sim::{Clients, Flood, Lab, Server};
 
     use super::*;
@@ -179,7 +179,7 @@ mod tests {
         let any = incident();
         let one = |listener: u32, syns, class| IncidentReport {
             listener_id: ListenerId(listener),
-            syns,
+            counts: IncidentCounts { syns, ..any.counts },
             class,
             ..any.clone()
         };

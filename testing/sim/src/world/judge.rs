@@ -75,7 +75,7 @@ impl World {
         assert!(report.past.len() <= Limits::PAST_INCIDENTS);
         for incident in report.incidents.iter().chain(&report.past) {
             assert!(incident.started <= incident.detected);
-            assert!(incident.dropped <= incident.syns);
+            assert!(incident.counts.dropped <= incident.counts.syns);
             let evidence = &incident.evidence;
             assert!(evidence.top_sources.len() <= 8 && evidence.signatures.len() <= 4);
             assert!(evidence.top_networks.len() <= 8 && evidence.ttls.len() <= 8);
